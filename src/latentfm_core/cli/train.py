@@ -1,0 +1,163 @@
+"""``latentfm-train``: train a LatentFM model on a folder of images and masks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import signal
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from latentfm_core.cli.common import run_cli
+from latentfm_core.config import PRESETS, Config, load_config, preset, with_overrides
+from latentfm_core.errors import ConfigError
+from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
+
+logger = logging.getLogger(__name__)
+
+EXIT_INTERRUPTED = 130
+
+
+class StopFlag:
+    """Turns the first Ctrl+C into a request to stop after the current step."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def install(self) -> None:
+        """Handle SIGINT and SIGTERM."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+        logger.warning("Stopping after this step; press Ctrl+C again to stop at once.")
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self.stopped
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``latentfm-train``."""
+    parser = argparse.ArgumentParser(
+        prog="latentfm-train",
+        description=(
+            "Train image VAE, mask VAE and flow in order on a folder of images and a folder "
+            "of masks of the same names. The result is a model folder that latentfm-predict, "
+            "latentfm-evaluate and the napari plugin load."
+        ),
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--config", type=Path, help="TOML file with settings")
+    source.add_argument("--preset", choices=PRESETS, help="named settings (default: default)")
+    parser.add_argument("--images", type=Path, help="folder of images")
+    parser.add_argument("--masks", type=Path, help="folder of masks")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to make")
+    parser.add_argument("--card", type=Path, help="TOML file with title, data, licence, ...")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    split = parser.add_argument_group("split (fractions unless a file is given)")
+    split.add_argument("--split", type=Path, help="JSON file with train, val and test names")
+    split.add_argument("--group-file", type=Path, help="CSV with image and group columns")
+    split.add_argument("--group-column", help="column of --group-file that names the group")
+    split.add_argument("--mask-threshold", type=float, help="grey level above which is lesion")
+    split.add_argument("--skip-bad", action="store_true", help="leave unreadable files out")
+    run = parser.add_argument_group("run")
+    run.add_argument("--device", help="auto, cpu, cuda or mps")
+    run.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="convolution format")
+    run.add_argument("--seed", type=int, help="seed of weights, order, noise")
+    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    run.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="change one setting, for example training.flow.epochs=100; may be repeated",
+    )
+    return parser
+
+
+def _flag_overrides(args: argparse.Namespace) -> list[str]:
+    flags: dict[str, Any] = {
+        "data.images": args.images and args.images.resolve(),
+        "data.masks": args.masks and args.masks.resolve(),
+        "data.split_file": args.split and args.split.resolve(),
+        "data.mask_threshold": args.mask_threshold,
+        "data.skip_bad": "true" if args.skip_bad else None,
+        "training.device": args.device,
+        "training.precision": args.precision,
+        "training.seed": args.seed,
+    }
+    return [f"{key}={value}" for key, value in flags.items() if value is not None]
+
+
+def make_config(args: argparse.Namespace) -> Config:
+    """Return the configuration: file or preset, then flags, then ``--set``."""
+    if args.resume:
+        if args.config or args.preset:
+            raise ConfigError(
+                "--resume goes on with the settings of the run itself: leave --config and "
+                "--preset out; --set may still change single settings."
+            )
+        config = resumed_config(args.out)
+    elif args.config:
+        config = load_config(args.config)
+    else:
+        config = preset(args.preset or "default")
+    config = with_overrides(config, _flag_overrides(args))
+    if (args.group_file is None) != (args.group_column is None):
+        raise ConfigError("--group-file and --group-column belong together.")
+    if args.group_file is not None:
+        group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
+        config = config.model_copy(update={"data": config.data.model_copy(update=group)})
+    return with_overrides(config, args.overrides)
+
+
+def _read_card(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read the card {path}: {error}") from None
+
+
+def train(args: argparse.Namespace, command: str) -> int:
+    """Run the command; return its exit code."""
+    flag = StopFlag()
+    flag.install()
+    options = RunOptions(
+        out=args.out,
+        resume=args.resume,
+        tensorboard=args.tensorboard,
+        should_stop=flag,
+        command=command,
+        card=_read_card(args.card),
+    )
+    card = Trainer(make_config(args), options).run()
+    if card is None:
+        again = shlex.join(["latentfm-train", "--out", str(args.out), "--resume"])
+        logger.warning("Stopped; everything so far is saved. To go on: %s", again)
+        return EXIT_INTERRUPTED
+    figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
+    logger.info("Model written to %s (%s)", args.out, figures or "no validation part")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``latentfm-train``; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = shlex.join(["latentfm-train", *arguments])
+    return run_cli(lambda args: train(args, command), build_parser(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,382 @@
+"""Settings: one frozen, validated object shared by the command line, the API and the plugin.
+
+Every default of the project stands in this file and nowhere else. A configuration is read
+from TOML (`load_config`), from a preset (`preset`) or built in Python, may be changed with
+dotted overrides (`with_overrides`), and is stored as JSON in checkpoints and model cards.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from latentfm_core.errors import ConfigError
+
+SolverName = Literal["euler", "midpoint", "heun", "rk4"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+LATENT_DOWNSAMPLE = (4, 8)
+"""Latent down-sampling factors f for which the VAEs are defined."""
+
+SAMPLE_SLIDER_MAX = 64
+"""Most samples that the plugin's slider offers; the command line and Python take more."""
+
+
+class Settings(BaseModel):
+    """Frozen base: unknown keys are errors, so that a misspelt setting is never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Settings):
+    """Where the training data lies, how it is split and how pixels reach the network.
+
+    Attributes
+    ----------
+    images, masks
+        Folders; an image and its mask share the file name without its extension.
+    size
+        Side in pixels of the square model input; a multiple of 32.
+    fit
+        ``"pad"`` keeps the aspect (long side = `size`, edge pixels fill the rest),
+        ``"stretch"`` ignores it, as the paper does.
+    split_file
+        JSON file with the lists ``train``, ``val`` and ``test`` of image names. Wins over
+        the fractions below.
+    val_fraction, test_fraction
+        Shares held out when there is no split file.
+    group_file, group_column
+        CSV file with a column ``image`` and a column that names the group (video sequence,
+        patient); all images of one group go to the same part.
+    split_seed
+        Seed of the random split.
+    mask_threshold
+        Grey level above which a mask pixel is foreground. None accepts binary masks only.
+    skip_bad
+        Go on without unreadable files instead of stopping.
+    """
+
+    images: Path | None = None
+    masks: Path | None = None
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
+    fit: Literal["pad", "stretch"] = "pad"
+    split_file: Path | None = None
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    group_file: Path | None = None
+    group_column: str | None = None
+    split_seed: Seed = 0
+    mask_threshold: float | None = None
+    skip_bad: bool = False
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError("val_fraction + test_fraction must be below 1")
+        if (self.group_file is None) != (self.group_column is None):
+            raise ValueError("group_file and group_column belong together: give both or none")
+        return self
+
+
+class ModelConfig(Settings):
+    """Sizes of the networks.
+
+    Attributes
+    ----------
+    latent_channels
+        c of the mask (and image) latent.
+    downsample
+        f: the latent is `size / f` on a side.
+    vae_width
+        Channels of the VAEs at their finest stage.
+    mask_patch
+        Side of the pixel-unshuffle patch at the mask VAE's ends (1 = plain convolutions).
+    condition
+        ``"frozen"`` feeds the velocity network with the frozen image-VAE latent, as the
+        paper does; ``"multiscale"`` trains an encoder with features at several scales
+        together with the flow.
+    condition_widths
+        Channels of that encoder at strides 4, 8, 16 and 32.
+    condition_blocks
+        Residual blocks of that encoder at the same strides.
+    velocity_widths
+        Channels of the velocity U-Net, one level each; level 0 has the latent's resolution.
+    velocity_blocks
+        Residual blocks per level on the way down.
+    dropout
+        Dropout rate inside the residual blocks of the trained condition encoder.
+    """
+
+    latent_channels: Annotated[int, Field(ge=1, le=32)] = 4
+    downsample: Literal[4, 8] = 8
+    vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
+    mask_patch: Literal[1, 2, 4] = 4
+    condition: Literal["frozen", "multiscale"] = "multiscale"
+    condition_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (48, 96, 192, 256)
+    condition_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2, 2)
+    velocity_widths: tuple[PositiveInt, ...] = (48, 96, 192)
+    velocity_blocks: PositiveInt = 1
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> Self:
+        if self.mask_patch > self.downsample:
+            raise ValueError("mask_patch must not exceed downsample")
+        for width in (*self.condition_widths, *self.velocity_widths):
+            if width % 8:
+                raise ValueError(f"network widths must be multiples of 8, got {width}")
+        return self
+
+
+class StageConfig(Settings):
+    """Optimisation of one training stage.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training images; 0 leaves the stage at its initial weights.
+    learning_rate
+        Peak rate of AdamW; warmed up linearly, then annealed by a cosine if `cosine`.
+    size
+        Side of the training images in this stage; None takes ``data.size``.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 10
+    batch_size: PositiveInt = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    cosine: bool = True
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+
+
+class FlowConfig(StageConfig):
+    """Optimisation of the flow, and what it adds to the velocity objective.
+
+    Attributes
+    ----------
+    small_epochs, small_size
+        The first `small_epochs` epochs run on images of side `small_size`: a quarter of the
+        work per image at half the side, and the networks are convolutional.
+    noise_draws
+        Pairs (t, z_0) per image and step; the image features are shared, so that a further
+        draw is cheap.
+    time_sampling
+        ``"uniform"`` as in the paper, or ``"logit_normal"``.
+    endpoint_weight
+        Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v.
+    auxiliary_weight
+        Weight of BCE + Dice on a mask read straight off the trained condition features.
+    ema_decay
+        Decay of the exponential moving average of the weights; 0 turns it off.
+    validate_every
+        Epochs between validations.
+    """
+
+    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
+    noise_draws: PositiveInt = 4
+    time_sampling: Literal["uniform", "logit_normal"] = "uniform"
+    endpoint_weight: Annotated[float, Field(ge=0)] = 0.2
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.5
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    validate_every: PositiveInt = 2
+
+
+class TrainingConfig(Settings):
+    """The three stages, and what they share.
+
+    Attributes
+    ----------
+    kl_weight
+        beta of both VAEs, per latent element.
+    augmentation
+        ``"none"``, ``"flips"`` (flips and quarter turns) or ``"strong"`` (rotation, scale,
+        aspect, shift, colour, blur, noise).
+    validation_samples, validation_steps, validation_images
+        Samples, ODE steps and number of images used by each validation in the flow stage.
+    """
+
+    image_vae: StageConfig = StageConfig(epochs=4, learning_rate=5e-4, size=128)
+    mask_vae: StageConfig = StageConfig(epochs=12, learning_rate=1e-3)
+    flow: FlowConfig = FlowConfig(epochs=60, learning_rate=5e-4)
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-4
+    augmentation: Literal["none", "flips", "strong"] = "strong"
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    seed: Seed = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    validation_samples: PositiveInt = 4
+    validation_steps: PositiveInt = 4
+    validation_images: PositiveInt = 64
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+
+
+class SamplingConfig(Settings):
+    """How samples are drawn from a trained model.
+
+    Attributes
+    ----------
+    n_samples
+        N, the number of plausible masks.
+    steps
+        K, ODE solver steps from t = 0 to t = 1.
+    seed
+        Base seed; sample n uses seed + n.
+    threshold
+        Mean probability from which on a pixel belongs to the mean mask.
+    batch_size
+        Samples integrated at once; None lets the segmenter choose. It changes speed and
+        memory, not results.
+    """
+
+    n_samples: Annotated[int, Field(ge=1, le=1024)] = 8
+    steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    solver: SolverName = "euler"
+    seed: Seed = 0
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    batch_size: PositiveInt | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+
+
+class Config(Settings):
+    """All settings of a training run and of the model that it makes."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        multiple = 32 if self.model.condition == "multiscale" else self.model.downsample * 4
+        if self.data.size % multiple:
+            raise ValueError(f"data.size must be a multiple of {multiple} for this model")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+PRESETS = ("default", "paper")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = [
+        f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_context=False, include_input=True)
+    ]
+    return "These settings cannot be used:\n  " + "\n  ".join(lines)
+
+
+def config_from_mapping(values: Mapping[str, Any]) -> Config:
+    """Validate nested plain values.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value is out of range; the message names each one.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _read_toml(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin} is not valid TOML: {error}. Mend that line.") from None
+
+
+def _preset_values(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    text = resources.files("latentfm_core").joinpath(f"presets/{name}.toml").read_text("utf-8")
+    return _read_toml(text, f"preset {name}")
+
+
+def preset(name: str) -> Config:
+    """Return a named preset: ``"default"`` or ``"paper"``."""
+    return config_from_mapping(_preset_values(name))
+
+
+def load_config(path: Path) -> Config:
+    """Read a TOML file; its optional top-level key ``preset`` names what it starts from.
+
+    Relative paths of the ``data`` table are taken from the folder of the file, so that a
+    configuration means the same wherever the command is started.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or holds unknown or invalid settings.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error}") from None
+    values = _read_toml(text, str(path))
+    base = _preset_values(str(values.pop("preset", "default")))
+    data = values.get("data")
+    if isinstance(data, dict):
+        for key in ("images", "masks", "split_file", "group_file"):
+            if isinstance(data.get(key), str):
+                data[key] = str((path.parent / data[key]).resolve())
+    return config_from_mapping(_merge(base, values))
+
+
+def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """Apply ``section.key=value`` strings, the form of the command line.
+
+    Values are read as JSON where they can be, else taken as text.
+    """
+    values: dict[str, Any] = config.to_json()
+    for item in overrides:
+        key, equals, raw = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{item!r} is no setting; write it as section.key=value.")
+        try:
+            value: Any = json.loads(raw)
+        except json.JSONDecodeError:
+            value = raw
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        values = _merge(values, value)
+    return config_from_mapping(values)
+
+
+def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> SamplingConfig:
+    """Return validated sampling settings: `base` (or the defaults) with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    values = (base or SamplingConfig()).model_dump() | changes
+    try:
+        return SamplingConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None

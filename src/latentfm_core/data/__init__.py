@@ -1,0 +1,1 @@
+"""Files, pairs, splits and the network's canvas."""

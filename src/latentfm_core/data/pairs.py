@@ -1,0 +1,110 @@
+"""Which mask belongs to which image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentfm_core.data.images import list_images
+from latentfm_core.errors import DatasetError
+
+MASK_SUFFIXES = (
+    "_segmentation",
+    "_seg",
+    "_mask",
+    "_masks",
+    "_label",
+    "_labels",
+    "_gt",
+    "_groundtruth",
+)
+"""What a mask's name may have after the name of its image."""
+
+_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, its mask, and the name they share (the image's file name without extension)."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def name_some(names: Iterable[str]) -> str:
+    """Return the first ten names for a message, and how many there are."""
+    listed = sorted(names)
+    rest = len(listed) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(listed[:_NAMES_SHOWN]) + more
+
+
+def find_pairs(images: Path, masks: Path) -> list[Pair]:
+    """Pair the files of two folders by name, sorted by name.
+
+    A mask has the image's name without extension, or that name with one of
+    `MASK_SUFFIXES` behind it (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
+    may lie in one and the same folder if the masks have such a suffix.
+
+    Raises
+    ------
+    DatasetError
+        If a folder is missing or empty, two files claim the same name, or an image or a
+        mask stays alone; the message names them.
+    """
+    image_files, mask_files = list_images(images), list_images(masks)
+    if images.resolve() == masks.resolve():
+        names = {path.stem for path in image_files}
+        mask_files = [path for path in image_files if _base(path.stem) in names]
+        image_files = [path for path in image_files if path not in set(mask_files)]
+    by_name = _by_key({path: path.stem for path in image_files}, images, "images")
+    keys = {
+        path: path.stem if path.stem in by_name else _base(path.stem) or path.stem
+        for path in mask_files
+    }
+    mask_by_name = _by_key(keys, masks, "masks")
+    _check_complete(by_name, mask_by_name, images, masks)
+    return [Pair(name, by_name[name], mask_by_name[name]) for name in sorted(by_name)]
+
+
+def _base(stem: str) -> str | None:
+    """Return the name before a mask suffix, or None when there is no such suffix."""
+    for suffix in MASK_SUFFIXES:
+        if stem.lower().endswith(suffix) and len(stem) > len(suffix):
+            return stem[: -len(suffix)]
+    return None
+
+
+def _by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    twice: set[str] = set()
+    for path, key in keys.items():
+        if found.setdefault(key, path) != path:
+            twice.add(f"{found[key].name} / {path.name}")
+    if twice:
+        raise DatasetError(
+            f"{folder}: {len(twice)} {kind} share a name: {name_some(twice)}. "
+            "Keep one file of each name."
+        )
+    return found
+
+
+def _check_complete(
+    images: Mapping[str, Path], masks: Mapping[str, Path], image_folder: Path, mask_folder: Path
+) -> None:
+    problems = []
+    lonely_images = [images[name].name for name in images.keys() - masks.keys()]
+    lonely_masks = [masks[name].name for name in masks.keys() - images.keys()]
+    if lonely_images:
+        problems.append(f"{len(lonely_images)} images have no mask: {name_some(lonely_images)}")
+    if lonely_masks:
+        problems.append(f"{len(lonely_masks)} masks have no image: {name_some(lonely_masks)}")
+    if problems:
+        raise DatasetError(
+            f"Images in {image_folder} and masks in {mask_folder} do not match. "
+            f"{'; '.join(problems)}. A mask needs the image's name without extension, or that "
+            f"name and one of {', '.join(MASK_SUFFIXES)}. Add what is missing or take the rest "
+            "away."
+        )

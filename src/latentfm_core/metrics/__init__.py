@@ -1,0 +1,1 @@
+"""Overlap, distribution and calibration figures."""

@@ -1,0 +1,95 @@
+"""The whole model: image VAE, mask VAE and velocity network, and how they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latentfm_core.config import ModelConfig
+from latentfm_core.models.pyramid import Pyramid
+from latentfm_core.models.vae import VAE, PyramidVAE
+from latentfm_core.models.velocity import VelocityNetwork
+
+
+class LatentFM(nn.Module):
+    """LatentFM (arXiv 2512.04821): masks by flow matching in the mask VAE's latent space.
+
+    Images are ``(B, 3, S, S)`` float in [0, 1]; masks ``(B, 1, S, S)`` float in {0, 1};
+    latents ``(B, c, S/f, S/f)``, standardised per channel with statistics of the training
+    masks, which are part of the weights.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+    image_latent_mean: Tensor
+    image_latent_std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, f, width = config.latent_channels, config.downsample, config.vae_width
+        self.mask_vae = VAE(1, c, width, config.mask_patch, f)
+        self.image_vae: VAE | PyramidVAE
+        condition: Sequence[int]
+        if config.condition == "multiscale":
+            pyramid = Pyramid(config.condition_widths, config.condition_blocks, f, config.dropout)
+            self.image_vae = PyramidVAE(pyramid, c, width, config.mask_patch, f)
+            condition = pyramid.channels
+            self.auxiliary: nn.Conv2d | None = nn.Conv2d(condition[0], c, 1)
+        else:
+            self.image_vae = VAE(3, c, width, config.mask_patch, f)
+            condition = (c,)
+            self.auxiliary = None
+        self.velocity = VelocityNetwork(
+            c, config.velocity_widths, config.velocity_blocks, condition
+        )
+        for prefix in ("latent", "image_latent"):
+            self.register_buffer(f"{prefix}_mean", torch.zeros(1, c, 1, 1))
+            self.register_buffer(f"{prefix}_std", torch.ones(1, c, 1, 1))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels c of the mask latent."""
+        return self.config.latent_channels
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return image features, finest first; what conditions the flow."""
+        x = images * 2 - 1
+        if isinstance(self.image_vae, PyramidVAE):
+            maps: list[Tensor] = self.image_vae.pyramid(x)
+            return maps
+        # The paper conditions on the frozen latent of the image VAE.
+        with torch.no_grad():
+            z = self.image_vae.encode(x).mean
+        return [(z - self.image_latent_mean) / self.image_latent_std]
+
+    def condition(self, images: Tensor) -> list[Tensor]:
+        """Return the condition maps of ``(B, 3, S, S)`` images for `velocity`."""
+        return self.velocity.condition_maps(self.features(images))
+
+    def auxiliary_latent(self, features: Sequence[Tensor]) -> Tensor | None:
+        """Return the latent ``(B, c, h, w)`` read straight off the features, if trained."""
+        if self.auxiliary is None:
+            return None
+        out: Tensor = self.auxiliary(features[0])
+        return out.float()
+
+    def encode_mask(self, masks: Tensor) -> Tensor:
+        """Return standardised latents z_S (posterior means) of masks."""
+        z = self.mask_vae.encode(masks * 2 - 1).mean
+        return (z - self.latent_mean) / self.latent_std
+
+    def decode_mask(self, z: Tensor) -> Tensor:
+        """Return mask logits ``(B, 1, S, S)`` float32 of standardised latents."""
+        return self.mask_vae.decode(z * self.latent_std + self.latent_mean)
+
+    def flow_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the flow stage trains."""
+        modules: list[nn.Module] = [self.velocity]
+        if isinstance(self.image_vae, PyramidVAE):
+            modules.append(self.image_vae.pyramid)
+        if self.auxiliary is not None:
+            modules.append(self.auxiliary)
+        return [p for module in modules for p in module.parameters()]

@@ -1,0 +1,65 @@
+"""Writes that either happen wholly or leave what was there before."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from latentfm_core.errors import OutputError
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Give a temporary path beside `final` to write to; it takes that name on success.
+
+    The temporary file keeps the suffix of `final`, because image writers choose the
+    format by it. After a failure, `final` is as it was and the temporary file is gone.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written (missing rights, full disk).
+    """
+    temporary: Path | None = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        # mkstemp makes private files; results are ordinary files of the user.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, final)
+        temporary = None
+        if os.name == "posix":
+            _sync(final.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {final}: {error.strerror or error}. "
+            "Check free space and rights, or choose another folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(final: Path, text: str) -> None:
+    """Write UTF-8 `text` to `final` atomically."""
+    with atomic_path(final) as temporary:
+        temporary.write_text(text, encoding="utf-8")

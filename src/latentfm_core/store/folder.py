@@ -1,0 +1,160 @@
+"""Model folders: ``model.safetensors`` and ``model.json``, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.store.atomic import atomic_path, write_text
+from latentfm_core.store.card import ModelCard, WeightsInfo
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+MAX_CARD_BYTES = 1_000_000
+
+StoredDtype = Literal["float32", "float16", "bfloat16"]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_model(
+    folder: Path, model: LatentFM, card: dict[str, Any], dtype: StoredDtype = "float16"
+) -> ModelCard:
+    """Write a model folder.
+
+    Parameters
+    ----------
+    folder
+        Made if missing; an older model in it is replaced.
+    model
+        Its ``state_dict`` is stored with floating-point tensors as `dtype`.
+    card
+        Fields of `ModelCard` without ``weights`` and ``config.model``, which come from the
+        file and from the model.
+
+    Returns
+    -------
+    ModelCard
+        The card that was written.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
+    stored = {
+        name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    weights = folder / WEIGHTS
+    with atomic_path(weights) as temporary:
+        save_file(stored, temporary)
+    info = WeightsInfo(sha256=file_sha256(weights), size_bytes=weights.stat().st_size, dtype=dtype)
+    full = ModelCard.model_validate({**card, "weights": info.model_dump()})
+    write_card(folder, full)
+    return full
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write or replace the card of a model folder."""
+    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    write_text(folder / CARD, text + "\n")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and validate the card of a model folder.
+
+    Raises
+    ------
+    ModelFolderError
+        If the folder or the card is missing, too large, or not a card of this version.
+    """
+    path = folder / CARD
+    if not folder.is_dir():
+        raise ModelFolderError(f"There is no model folder {folder}.")
+    missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise ModelFolderError(
+            f"{folder} is no complete model folder: {' and '.join(missing)} missing. "
+            "Choose the folder that latentfm-train wrote, or copy it again."
+        )
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise ModelFolderError(f"{path} is too large for a model card; copy it again.")
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        places = ", ".join(
+            ".".join(map(str, item["loc"])) or item["msg"] for item in error.errors()[:5]
+        )
+        raise ModelFolderError(
+            f"{path} is no valid model card (see: {places}). "
+            "It is damaged or comes from another version of napari-latentfm."
+        ) from None
+    except OSError as error:
+        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None
+
+
+def _check_weights(path: Path, info: WeightsInfo) -> None:
+    if path.stat().st_size != info.size_bytes or file_sha256(path) != info.sha256:
+        raise ModelFolderError(
+            f"{path} is not the file that its card describes: it was altered or copied "
+            "incompletely. Copy the model folder again."
+        )
+
+
+def _read_tensors(path: Path, expected: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """Read tensors after checking names and shapes, which the header alone tells."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            names = set(stream.keys())
+            wrong = sorted(names ^ expected.keys())
+            wrong += [
+                name
+                for name in sorted(names & expected.keys())
+                if list(stream.get_slice(name).get_shape()) != list(expected[name])
+            ]
+            if wrong:
+                raise ModelFolderError(
+                    f"{path} does not fit the network that its card declares (for example "
+                    f"{wrong[0]}). Use the card and weights that were written together."
+                )
+            return {name: stream.get_tensor(name).to(torch.float32) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelFolderError(
+            f"{path} is no readable safetensors file ({error}). Copy the model folder again."
+        ) from None
+
+
+def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
+    """Read a model folder; weights come back as float32 on the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ModelFolderError
+        If files are missing, altered, foreign or do not fit each other.
+    """
+    card = read_card(folder)
+    path = folder / WEIGHTS
+    _check_weights(path, card.weights)
+    # On the meta device the network takes no memory until the file has proved to fit it.
+    with torch.device("meta"):
+        model = LatentFM(card.config.model)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    tensors = _read_tensors(path, expected)
+    model = model.to_empty(device="cpu")
+    model.load_state_dict(tensors)
+    return model.eval(), card

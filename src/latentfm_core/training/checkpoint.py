@@ -1,0 +1,140 @@
+"""Checkpoints: one safetensors file that holds tensors and, in its header, the state.
+
+One file means that weights, optimiser and position can never come from different moments.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from latentfm_core.errors import CheckpointError
+from latentfm_core.store.atomic import atomic_path
+from latentfm_core.training.ema import EMA
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage under way, or ``"done"``.
+    step
+        Optimiser steps finished in that stage.
+    seconds
+        Training time so far, over all interruptions.
+    best_dice
+        Best validation Dice of the flow stage so far.
+    metrics
+        Validation figures for the model card.
+    """
+
+    stage: str
+    step: int = 0
+    seconds: float = 0.0
+    best_dice: float = -1.0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{key}": value
+        for index, values in state.items()
+        for key, value in values.items()
+    }
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    position: Position,
+    config: dict[str, Any],
+    optimizer: torch.optim.Optimizer | None = None,
+    ema: EMA | None = None,
+) -> None:
+    """Write the run's checkpoint, replacing the last one only when it is complete."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    if optimizer is not None:
+        tensors |= _optimizer_tensors(optimizer)
+    if ema is not None:
+        tensors |= {f"ema.{i}": value for i, value in enumerate(ema.shadow)}
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"position": json.dumps(asdict(position)), "config": json.dumps(config)}
+    with atomic_path(folder / FILE) as temporary:
+        save_file(stored, temporary, metadata=header)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read."""
+
+    position: Position
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def _part(self, prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Put the stored weights into `model`."""
+        try:
+            model.load_state_dict(self._part("model."))
+        except RuntimeError:
+            raise CheckpointError(
+                "The checkpoint holds another network than the configuration describes. "
+                "Resume without changing model settings, or start in a new folder."
+            ) from None
+
+    def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the stored moments into `optimizer`, if the checkpoint has any."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in self._part("optimizer.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        if state:
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def restore_ema(self, ema: EMA) -> None:
+        """Put the stored averages into `ema`, if the checkpoint has any."""
+        for name, value in self._part("ema.").items():
+            ema.shadow[int(name)].copy_(value)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the checkpoint of a run.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none or it is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} holds no checkpoint to resume from; start without --resume."
+        )
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        position = Position(**json.loads(header["position"]))
+        return Checkpoint(position, json.loads(header["config"]), tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); start without --resume.") from None

@@ -1,0 +1,113 @@
+"""The values that travel: image -> `Segmenter` -> samples -> summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One 2D image as it was opened.
+
+    Attributes
+    ----------
+    pixels
+        ``(H, W)`` or ``(H, W, C)`` with C in 1..4, any real dtype.
+    spacing
+        Pixel size ``(row, column)`` in `unit`, or None when unknown.
+    unit
+        Unit of `spacing`, for example ``"micrometer"``.
+    name
+        Short name for messages and output files (no folder).
+    """
+
+    pixels: NDArray[Any]
+    spacing: tuple[float, float] | None = None
+    unit: str = "pixel"
+    name: str = "image"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an image lies on the square canvas that the network sees.
+
+    Attributes
+    ----------
+    shape
+        ``(H, W)`` of the original image.
+    canvas
+        Side of the canvas in pixels.
+    box
+        ``(top, left, height, width)`` of the image's content on the canvas.
+    """
+
+    shape: tuple[int, int]
+    canvas: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Samples of one image on the model's canvas, and all that is needed to repeat them.
+
+    Attributes
+    ----------
+    probabilities
+        ``(N, S, S)`` float32 in [0, 1], S = ``geometry.canvas``; one decoded mask each.
+    geometry
+        Maps the canvas back onto the image.
+    seeds
+        Seed of each sample.
+    nfe
+        Evaluations of the velocity network per sample.
+    model_id, model_hash
+        Name of the model and SHA-256 of its weights.
+    settings
+        Sampling settings as JSON values.
+    seconds
+        Wall time of the sampling.
+    """
+
+    probabilities: Float32
+    geometry: Geometry
+    seeds: tuple[int, ...]
+    nfe: int
+    model_id: str
+    model_hash: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return int(self.probabilities.shape[0])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the annotator sees; every array has the original image's ``(H, W)``.
+
+    Attributes
+    ----------
+    mean_probability
+        float32, mean over samples of the decoded probability.
+    mean_mask
+        bool, ``mean_probability >= threshold``.
+    variance
+        float32 in [0, 0.25], variance over samples of the decoded probability.
+    confidence
+        float32 in [0, 1], ``1 - 4 * variance``; 1 where every sample agrees.
+    sample_masks
+        ``(N, H, W)`` bool, each sample at probability 0.5.
+    """
+
+    mean_probability: Float32
+    mean_mask: Bool
+    variance: Float32
+    confidence: Float32
+    sample_masks: Bool

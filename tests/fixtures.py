@@ -1,0 +1,90 @@
+"""Small real data sets and models, made in seconds and shared by the whole test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.draw import disk
+from skimage.io import imsave
+
+from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.training.trainer import RunOptions, Trainer
+
+SIZE = 64
+
+
+def tiny_settings(**training: object) -> dict[str, object]:
+    """Return nested settings of a network that trains in seconds."""
+    return {
+        "data": {"size": SIZE, "val_fraction": 0.2, "test_fraction": 0.2},
+        "model": {
+            "vae_width": 16,
+            "condition_widths": [16, 24, 32, 32],
+            "condition_blocks": [1, 1, 1, 1],
+            "velocity_widths": [24, 32],
+        },
+        "training": {
+            "image_vae": {"epochs": 1, "batch_size": 8, "size": None},
+            "mask_vae": {"epochs": 10, "batch_size": 8, "learning_rate": 3e-3, "warmup_steps": 5},
+            "flow": {
+                "epochs": 10,
+                "batch_size": 8,
+                "learning_rate": 3e-3,
+                "warmup_steps": 5,
+                "ema_decay": 0.9,
+                "validate_every": 10,
+            },
+            "augmentation": "flips",
+            "precision": "fp32",
+            "device": "cpu",
+            "validation_images": 2,
+            "validation_samples": 2,
+            "validation_steps": 2,
+            **training,
+        },
+    }
+
+
+def tiny_config(**training: object) -> Config:
+    """Return the validated form of `tiny_settings`."""
+    return config_from_mapping(tiny_settings(**training))
+
+
+def write_blobs(folder: Path, count: int = 40, seed: int = 0) -> tuple[Path, Path]:
+    """Write dark discs on a bright, noisy ground, and their masks; return both folders."""
+    rng = np.random.default_rng(seed)
+    images, masks = folder / "images", folder / "masks"
+    images.mkdir(parents=True)
+    masks.mkdir()
+    for index in range(count):
+        mask = np.zeros((SIZE, SIZE), bool)
+        centre = rng.uniform(20, 44, 2)
+        mask[disk(centre, rng.uniform(8, 16), shape=mask.shape)] = True
+        image = np.where(mask[..., None], (110, 70, 50), (220, 180, 160))
+        image = np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+        imsave(images / f"blob_{index:03d}.png", image, check_contrast=False)
+        imsave(masks / f"blob_{index:03d}.png", mask.astype(np.uint8) * 255, check_contrast=False)
+    return images, masks
+
+
+@pytest.fixture(scope="session")
+def blob_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of 40 images and masks of dark discs."""
+    return write_blobs(tmp_path_factory.mktemp("blobs"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(
+    blob_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model folder really trained on `blob_folders`, in a few seconds."""
+    images, masks = blob_folders
+    values = tiny_settings()
+    values["data"] = {**values["data"], "images": str(images), "masks": str(masks)}  # type: ignore[dict-item]
+    out = tmp_path_factory.mktemp("model") / "tiny"
+    card = Trainer(config_from_mapping(values), RunOptions(out)).run()
+    if card is None:
+        pytest.fail("the tiny training run did not finish")
+    return out

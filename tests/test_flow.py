@@ -1,0 +1,70 @@
+"""Identities of the path and convergence orders of the solvers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from latentfm_core.config import SolverName
+from latentfm_core.flow.noise import seeded_noise
+from latentfm_core.flow.path import endpoint, linear_path, sample_times
+from latentfm_core.flow.solvers import integrate, nfe
+
+
+def test_the_path_starts_at_noise_and_ends_at_data() -> None:
+    z_0, z_1 = torch.randn(2, 5, 3, 4, 4)
+    assert torch.equal(linear_path(z_0, z_1, torch.zeros(5)).z_t, z_0)
+    torch.testing.assert_close(linear_path(z_0, z_1, torch.ones(5)).z_t, z_1)
+
+
+def test_the_true_velocity_leads_to_the_data_from_any_time() -> None:
+    z_0, z_1 = torch.randn(2, 5, 3, 4, 4)
+    t = torch.rand(5)
+    point = linear_path(z_0, z_1, t)
+    torch.testing.assert_close(endpoint(point.z_t, point.velocity, t), z_1)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
+)
+def test_solvers_converge_at_their_order(solver: SolverName, order: int) -> None:
+    """dz/dt = -(1 + t) z^2 from z(0) = 1 has the solution 1 / (1 + t + t^2 / 2)."""
+    z = torch.ones(1, dtype=torch.float64)
+    exact = 1 / 2.5
+
+    def error(steps: int) -> float:
+        *_, last = integrate(lambda t, s: -(1 + t) * s * s, z, steps, solver)
+        return abs(float(last) - exact)
+
+    assert math.log2(error(20) / error(40)) == pytest.approx(order, abs=0.2)
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "rk4"])
+def test_nfe_counts_the_calls(solver: SolverName) -> None:
+    calls = []
+
+    def velocity(t: float, z: torch.Tensor) -> torch.Tensor:
+        calls.append(t)
+        return z
+
+    assert len(list(integrate(velocity, torch.ones(1), 3, solver))) == 3
+    assert len(calls) == nfe(solver, 3)
+    assert min(calls) >= 0
+    assert max(calls) <= 1
+
+
+def test_noise_belongs_to_the_seed_not_to_the_batch() -> None:
+    together = seeded_noise([4, 5, 6], (3, 8, 8))
+    alone = seeded_noise([5], (3, 8, 8))
+    assert torch.equal(together[1], alone[0])
+    assert abs(float(seeded_noise(range(50), (3, 8, 8)).std()) - 1) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["uniform", "logit_normal"])
+def test_training_times_lie_in_the_unit_interval(kind: str) -> None:
+    t = sample_times(10_000, kind, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert float(t.min()) >= 0
+    assert float(t.max()) <= 1
+    assert abs(float(t.mean()) - 0.5) < 0.02

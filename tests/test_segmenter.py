@@ -1,0 +1,115 @@
+"""Sampling through the one door: seeds, batches, solvers, progress, cancel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentfm_core.config import SamplingConfig, SolverName, sampling_settings
+from latentfm_core.errors import Cancelled, ConfigError, ResourceError
+from latentfm_core.inference.segmenter import Progress, Segmenter
+from latentfm_core.types import ImageInput
+
+TOLERANCE = 2e-5
+"""Batched convolutions may add up in another order; probabilities then differ this little."""
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def image() -> ImageInput:
+    pixels = np.random.default_rng(3).integers(60, 220, (50, 70, 3), dtype=np.uint8)
+    pixels[15:40, 20:50] //= 2
+    return ImageInput(pixels)
+
+
+def test_equal_seed_means_equal_samples(segmenter: Segmenter, image: ImageInput) -> None:
+    settings = SamplingConfig(n_samples=3, seed=5)
+    first = segmenter.sample(image, settings)
+    second = segmenter.sample(image, settings)
+    other = segmenter.sample(image, SamplingConfig(n_samples=3, seed=50))
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert np.abs(first.probabilities - other.probabilities).max() > 0.01
+
+
+def test_more_samples_begin_with_the_same_ones(segmenter: Segmenter, image: ImageInput) -> None:
+    few = segmenter.sample(image, SamplingConfig(n_samples=4, seed=7))
+    many = segmenter.sample(image, SamplingConfig(n_samples=8, seed=7))
+    later = segmenter.sample(image, SamplingConfig(n_samples=4, seed=11))
+    np.testing.assert_allclose(few.probabilities, many.probabilities[:4], atol=TOLERANCE)
+    np.testing.assert_allclose(later.probabilities, many.probabilities[4:], atol=TOLERANCE)
+    assert many.seeds == tuple(range(7, 15))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_batch_size_does_not_change_results(
+    segmenter: Segmenter, image: ImageInput, batch_size: int
+) -> None:
+    whole = segmenter.sample(image, SamplingConfig(n_samples=5))
+    parts = segmenter.sample(image, SamplingConfig(n_samples=5, batch_size=batch_size))
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("solver", "per_step"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
+)
+def test_solvers_report_their_nfe_and_stay_in_range(
+    segmenter: Segmenter, image: ImageInput, solver: SolverName, per_step: int
+) -> None:
+    samples = segmenter.sample(image, SamplingConfig(n_samples=2, steps=3, solver=solver))
+    assert samples.nfe == 3 * per_step
+    assert np.isfinite(samples.probabilities).all()
+    assert samples.probabilities.min() >= 0
+    assert samples.probabilities.max() <= 1
+
+
+def test_progress_counts_every_ode_step_of_every_batch(
+    segmenter: Segmenter, image: ImageInput
+) -> None:
+    seen: list[Progress] = []
+    settings = SamplingConfig(n_samples=4, steps=3, batch_size=2)
+    segmenter.sample(image, settings, seen.append)
+    assert [p.done for p in seen] == [1, 2, 3, 4, 5, 6]
+    assert {p.total for p in seen} == {6}
+
+
+def test_cancel_takes_effect_within_one_step(segmenter: Segmenter, image: ImageInput) -> None:
+    seen: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress.done)
+        if progress.done == 2:
+            raise Cancelled("stopped by the user")
+
+    with pytest.raises(Cancelled):
+        segmenter.sample(image, SamplingConfig(n_samples=2, steps=50), stop)
+    assert seen == [1, 2]
+
+
+def test_closing_the_steps_leaves_the_segmenter_usable(
+    segmenter: Segmenter, image: ImageInput
+) -> None:
+    steps = segmenter.sample_steps(image, SamplingConfig(n_samples=2, steps=9))
+    next(steps)
+    steps.close()
+    assert len(segmenter.sample(image, SamplingConfig(n_samples=2))) == 2
+
+
+def test_unknown_device_and_precision_are_explained(tiny_model_folder: Path) -> None:
+    with pytest.raises(ResourceError, match="use auto"):
+        Segmenter.load(tiny_model_folder, "tpu9")
+    with pytest.raises(ResourceError, match="bf16, fp32 or auto"):
+        Segmenter.load(tiny_model_folder, "cpu", "fp16")
+
+
+@pytest.mark.parametrize(
+    "change", [{"n_samples": 0}, {"steps": 0}, {"solver": "magic"}, {"sed": 1}]
+)
+def test_bad_sampling_settings_name_the_setting(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        sampling_settings(**change)
