@@ -10,6 +10,7 @@ import pytest
 from latentfm_core.config import SamplingConfig, SolverName, sampling_settings
 from latentfm_core.errors import Cancelled, ConfigError, ResourceError
 from latentfm_core.inference.segmenter import Progress, Segmenter
+from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import ImageInput
 
 TOLERANCE = 2e-5
@@ -113,3 +114,10 @@ def test_unknown_device_and_precision_are_explained(tiny_model_folder: Path) -> 
 def test_bad_sampling_settings_name_the_setting(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         sampling_settings(**change)
+
+
+def test_the_mask_vae_gives_a_disc_back_at_the_image_resolution(segmenter: Segmenter) -> None:
+    mask = np.hypot(*np.ogrid[-50:50, -70:70]) < 30
+    again = segmenter.reconstruct_mask(mask)
+    assert again.shape == mask.shape
+    assert dice(again, mask) > 0.9

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from skimage.io import imread
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import config_from_mapping, preset
+from latentfm_core.config import StageConfig, config_from_mapping, preset
 from latentfm_core.errors import CheckpointError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.training.stages import learning_rate
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import tiny_settings, write_blobs
 
@@ -228,3 +229,22 @@ def test_a_paper_like_model_trains_end_to_end(
     assert card is not None
     stored = load_file(tmp_path / "paper" / "model.safetensors")
     assert not torch.equal(stored["image_latent_std"], torch.ones_like(stored["image_latent_std"]))
+
+
+def test_a_time_budget_ends_every_stage(blob_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    values = _short_config(*blob_folders).to_json()
+    for stage in ("image_vae", "mask_vae", "flow"):
+        values["training"][stage] |= {"epochs": 100_000, "max_seconds": 0.2}
+    card = Trainer(config_from_mapping(values), RunOptions(tmp_path / "model")).run()
+    assert card is not None
+    with (tmp_path / "model" / "training" / "log.csv").open() as stream:
+        stages = [row["stage"] for row in csv.DictReader(stream)]
+    assert list(dict.fromkeys(stages)) == ["image_vae", "mask_vae", "flow"]
+
+
+def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
+    settings = StageConfig(learning_rate=1.0, warmup_steps=10)
+    assert learning_rate(settings, 0, 0.0, 1000) == pytest.approx(0.1)
+    assert learning_rate(settings, 10, 0.01, 1000) == pytest.approx(1.0)
+    assert learning_rate(settings, 20, 1.0, 1000) == pytest.approx(0.01)
+    assert learning_rate(settings, 1000, 1.0, 1000) == pytest.approx(0.01)

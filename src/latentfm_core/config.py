@@ -148,6 +148,10 @@ class StageConfig(Settings):
         Peak rate of AdamW; warmed up linearly, then annealed by a cosine if `cosine`.
     size
         Side of the training images in this stage; None takes ``data.size``.
+    max_seconds
+        Time budget of the stage: it ends, with its learning rate annealed, when either
+        the epochs or the time are used up. A run with a budget depends on the machine's
+        speed and therefore cannot be repeated exactly.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 10
@@ -157,6 +161,7 @@ class StageConfig(Settings):
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     cosine: bool = True
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class FlowConfig(StageConfig):
@@ -165,8 +170,9 @@ class FlowConfig(StageConfig):
     Attributes
     ----------
     small_epochs, small_size
-        The first `small_epochs` epochs run on images of side `small_size`: a quarter of the
-        work per image at half the side, and the networks are convolutional.
+        The first `small_epochs` epochs (under a time budget: the share
+        ``small_epochs / epochs`` of it) run on images of side `small_size`: a quarter of
+        the work per image at half the side, and the networks are convolutional.
     noise_draws
         Pairs (t, z_0) per image and step; the image features are shared, so that a further
         draw is cheap.

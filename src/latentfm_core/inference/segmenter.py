@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentfm_core.config import Precision, SamplingConfig
-from latentfm_core.data.canvas import to_canvas
+from latentfm_core.data.canvas import canvas_geometry, from_canvas, mask_to_canvas, to_canvas
 from latentfm_core.data.images import to_rgb
 from latentfm_core.errors import ResourceError
 from latentfm_core.flow.noise import seeded_noise
@@ -28,7 +28,7 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model
-from latentfm_core.types import Float32, Geometry, ImageInput, SampleSet
+from latentfm_core.types import Bool, Float32, Geometry, ImageInput, SampleSet
 
 DEFAULT_BATCH = 16
 
@@ -154,6 +154,30 @@ class Segmenter:
                 return samples
             if on_step is not None:
                 on_step(progress)
+
+    @torch.inference_mode()
+    def reconstruct_mask(self, mask: Bool) -> Bool:
+        """Send a mask through the mask VAE and back.
+
+        Its Dice with `mask` bounds what any sample can reach at this latent size.
+
+        Parameters
+        ----------
+        mask
+            ``(H, W)`` bool.
+
+        Returns
+        -------
+        Bool
+            ``(H, W)`` bool.
+        """
+        data = self.card.config.data
+        canvas = torch.from_numpy(mask_to_canvas(mask, data.size, data.fit)).float()
+        with autocast(self.device, self._dtype):
+            z = self.model.encode_mask(canvas[None, None].to(self.device))
+        decoded = self._decode(z)[0]
+        geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
+        return np.asarray(from_canvas(decoded, geometry) >= 0.5)
 
     @torch.inference_mode()
     def _condition(self, canvas: Float32) -> list[Tensor]:

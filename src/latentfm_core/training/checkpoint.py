@@ -32,8 +32,8 @@ class Position:
         Name of the stage under way, or ``"done"``.
     step
         Optimiser steps finished in that stage.
-    seconds
-        Training time so far, over all interruptions.
+    seconds, stage_seconds
+        Training time so far, over all interruptions: of the run and of the stage.
     best_dice
         Best validation Dice of the flow stage so far.
     metrics
@@ -43,6 +43,7 @@ class Position:
     stage: str
     step: int = 0
     seconds: float = 0.0
+    stage_seconds: float = 0.0
     best_dice: float = -1.0
     metrics: dict[str, float] = field(default_factory=dict)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -126,25 +128,21 @@ class StageLoop:
         save_every
             Seconds between checkpoints.
         """
-        name, settings = self.stage.name, self.stage.settings
-        seed = self.stage.config.training.seed
+        name, first = self.stage.name, self.position.step
         saved = time.monotonic()
-        first = self.position.step
-        indices = batch_indices(
-            len(self.data.names), settings.batch_size, seed, self.stage.index, first, self.total
-        )
         with tqdm(total=self.total, initial=first, desc=name, unit="step", mininterval=1.0) as bar:
             meter = _Meter()
-            for step, index in enumerate(indices, start=first):
-                losses = self._step(step, index)
-                self.position.step = step + 1
-                meter.add(losses, len(index))
+            for step, index in enumerate(self._indices(first), start=first):
+                self._timed_step(step, index, meter)
                 bar.update()
                 if (step + 1) % 10 == 0:
                     bar.set_postfix(loss=f"{meter.latest():.4f}", rate=f"{meter.rate():.1f} img/s")
-                if (step + 1) % self.per_epoch == 0:
-                    self._finish_epoch(meter, hooks)
+                over = self.share_done() >= 1
+                if over or (step + 1) % self.per_epoch == 0:
+                    hooks.end_of_epoch(self, self._report(meter))
                     meter = _Meter()
+                if over:
+                    return True
                 if hooks.should_stop():
                     hooks.save(self)
                     return False
@@ -153,41 +151,55 @@ class StageLoop:
                     saved = time.monotonic()
         return True
 
-    def _finish_epoch(self, meter: _Meter, hooks: Hooks) -> None:
-        step = self.position.step
-        averages = meter.averages()
-        if not np.isfinite(averages["loss"]):
-            raise Diverged(
-                f"The loss of stage {self.stage.name} is not finite after step {step}. "
-                "Lower its learning_rate, or use --precision fp32; then --resume goes on "
-                "from the last checkpoint."
-            )
-        self.position.seconds += meter.seconds()
-        report = EpochReport(
-            self.stage.name,
-            step // self.per_epoch,
-            step,
-            averages,
-            self.optimizer.param_groups[0]["lr"],
-            meter.seconds(),
-            meter.rate(),
-        )
-        hooks.end_of_epoch(self, report)
+    def share_done(self) -> float:
+        """Return the share of the stage that is over: of its steps or of its time budget."""
+        budget = self.stage.settings.max_seconds
+        steps = self.position.step / max(1, self.total)
+        return steps if budget is None else max(steps, self.position.stage_seconds / budget)
 
-    def _step(
-        self, step: int, index: np.ndarray[tuple[int], np.dtype[np.intp]]
-    ) -> dict[str, float]:
+    def _indices(self, first: int) -> Iterator[NDArray[np.intp]]:
+        config = self.stage.config.training
+        count, batch = len(self.data.names), self.stage.settings.batch_size
+        return batch_indices(count, batch, config.seed, self.stage.index, first, self.total)
+
+    def _timed_step(self, step: int, index: NDArray[np.intp], meter: _Meter) -> None:
+        start = time.monotonic()
+        losses = self._step(step, index)
+        seconds = time.monotonic() - start
+        self.position.step = step + 1
+        self.position.seconds += seconds
+        self.position.stage_seconds += seconds
+        meter.add(losses, len(index), seconds)
+
+    def _report(self, meter: _Meter) -> EpochReport:
+        step = self.position.step
+        rate = self.optimizer.param_groups[0]["lr"]
+        epoch = -(-step // self.per_epoch)
+        averages = meter.averages()
+        return EpochReport(
+            self.stage.name, epoch, step, averages, rate, meter.seconds, meter.rate()
+        )
+
+    def _step(self, step: int, index: NDArray[np.intp]) -> dict[str, float]:
         settings = self.stage.settings
         generator = self.stage.generator(step)
         # Dropout draws from the global generator.
         torch.manual_seed(generator.initial_seed())
+        done = self.share_done()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step, self.total)
-        size = self.stage.size_at(step // self.per_epoch)
-        batch = to_batch(self.data, index, size, self.device, step)
+            group["lr"] = learning_rate(settings, step, done, self.total)
+        batch = to_batch(self.data, index, self.stage.size_at(done), self.device, step)
         self.stage.model.train()
         with autocast(self.device, self.dtype):
             losses = self.stage.losses(batch, generator)
+        values = {key: value.item() for key, value in losses.items()}
+        if not math.isfinite(values["loss"]):
+            # Before the weights take it in: the last checkpoint stays good.
+            raise Diverged(
+                f"The loss of stage {self.stage.name} is not finite at step {step}. Lower its "
+                "learning_rate, or use --precision fp32; --resume goes on from the last "
+                "checkpoint."
+            )
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -195,7 +207,7 @@ class StageLoop:
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(step)
-        return {key: value.item() for key, value in losses.items()}
+        return values
 
 
 def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, object]]:
@@ -207,16 +219,17 @@ def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str
 
 
 class _Meter:
-    """Averages of the losses, and images per second."""
+    """Averages of the losses, and images per second of optimisation."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self.seconds = 0.0
         self._rows: list[dict[str, float]] = []
         self._images = 0
 
-    def add(self, losses: dict[str, float], images: int) -> None:
+    def add(self, losses: dict[str, float], images: int, seconds: float) -> None:
         self._rows.append(losses)
         self._images += images
+        self.seconds += seconds
 
     def latest(self) -> float:
         return float(np.mean([row["loss"] for row in self._rows[-20:]]))
@@ -224,8 +237,5 @@ class _Meter:
     def averages(self) -> dict[str, float]:
         return {key: float(np.mean([row[key] for row in self._rows])) for key in self._rows[0]}
 
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
     def rate(self) -> float:
-        return self._images / max(self.seconds(), 1e-9)
+        return self._images / max(self.seconds, 1e-9)

@@ -48,8 +48,8 @@ class Stage(ABC):
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Return the losses of an augmented batch."""
 
-    def size_at(self, epoch: int) -> int:
-        """Return the side of the training images in `epoch` (from 0)."""
+    def size_at(self, done: float) -> int:
+        """Return the side of the training images when the share `done` of the stage is over."""
         return self.settings.size or self.config.data.size
 
     def generator(self, step: int) -> torch.Generator:
@@ -112,11 +112,12 @@ class FlowStage(Stage):
         """Return velocity network and trained condition encoder; the VAEs stay frozen."""
         return self.model.flow_parameters()
 
-    def size_at(self, epoch: int) -> int:
+    def size_at(self, done: float) -> int:
         """Return the small side in the first epochs, if the settings ask for it."""
-        if epoch < self.settings.small_epochs:
+        # The same division on both sides: no rounding may move the boundary by a step.
+        if done < self.settings.small_epochs / max(1, self.settings.epochs):
             return min(self.settings.small_size, self.config.data.size)
-        return super().size_at(epoch)
+        return super().size_at(done)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Return the velocity loss and the segmentation losses on decoded latents."""
@@ -176,12 +177,21 @@ def freeze_except(model: LatentFM, parameters: Iterable[nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
-def learning_rate(settings: StageConfig, step: int, total: int) -> float:
-    """Return the rate of `step`: linear warm-up, then constant or a cosine to 1 % of it."""
+def learning_rate(settings: StageConfig, step: int, done: float, total: int) -> float:
+    """Return the rate of `step`: linear warm-up, then constant or a cosine to 1 % of it.
+
+    Parameters
+    ----------
+    done
+        Share of the stage that is over, in [0, 1].
+    total
+        Steps of the stage if no time budget ends it before.
+    """
     warm = min(settings.warmup_steps, total // 5)
     if step < warm:
         return settings.learning_rate * (step + 1) / warm
     if not settings.cosine:
         return settings.learning_rate
-    done = (step - warm) / max(1, total - warm)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    start = warm / total
+    phase = min(1.0, max(0.0, (done - start) / (1 - start)))
+    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase)))

@@ -182,14 +182,14 @@ class Trainer:
             self.position.metrics["val_mask_vae_dice"] = score
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
-        self.position.step = 0
+        self.position.step, self.position.stage_seconds = 0, 0.0
         if self.position.stage == "done" and (self.folder / BEST).is_file():
             self.model.load_state_dict(load_file(self.folder / BEST))
         save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
 
     def _validate(self, loop: StageLoop, report: EpochReport) -> None:
         flow = self.config.training.flow
-        last = loop.position.step == loop.total
+        last = loop.share_done() >= 1
         if report.stage != "flow" or self.val_set is None:
             return
         if report.epoch % flow.validate_every and not last:
