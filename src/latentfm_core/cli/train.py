@@ -18,7 +18,8 @@ from latentfm_core.config import PRESETS, Config, load_config, preset, with_over
 from latentfm_core.errors import ConfigError
 from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
 
-logger = logging.getLogger(__name__)
+# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+logger = logging.getLogger("latentfm_core.cli.train")
 
 EXIT_INTERRUPTED = 130
 
@@ -156,7 +157,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``latentfm-train``; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = shlex.join(["latentfm-train", *arguments])
-    return run_cli(lambda args: train(args, command), build_parser(), arguments)
+    return run_cli(
+        lambda args: train(args, command),
+        build_parser(),
+        arguments,
+        memory_hint="Lower batch_size of the stage (--set training.flow.batch_size=8) or data.size",
+    )
 
 
 if __name__ == "__main__":

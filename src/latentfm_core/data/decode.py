@@ -40,6 +40,7 @@ _UNITS = {
     "cm": "centimeter",
     "centimeter": "centimeter",
     "m": "meter",
+    "in": "inch",
     "meter": "meter",
     "inch": "inch",
 }

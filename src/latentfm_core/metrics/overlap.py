@@ -5,14 +5,15 @@ Two empty masks agree wholly: both measures are then 1.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.types import Bool
 
 Float64 = NDArray[np.float64]
+
+CHUNK = 2**18
+"""Pixels compared at once by `pairwise_iou`."""
 
 
 def dice(first: Bool, second: Bool) -> float:
@@ -60,9 +61,12 @@ def pairwise_iou(first: Bool, second: Bool) -> Float64:
     if first.shape[1:] != second.shape[1:]:
         raise ValueError(f"masks differ in shape: {first.shape[1:]} and {second.shape[1:]}")
     rows, columns = _flat(first), _flat(second)
-    # All intersections are one matrix product; float32 would miscount above 2^24 pixels.
-    exact: type[np.floating[Any]] = np.float32 if rows.shape[1] < 2**24 else np.float64
-    both = np.matmul(rows.astype(exact), columns.astype(exact).T).astype(np.float64)
+    both = np.zeros((len(rows), len(columns)))
+    # All intersections of a chunk of pixels are one matrix product. Chunks bound the memory,
+    # and stay below 2^24 pixels, where float32 would begin to miscount.
+    for start in range(0, rows.shape[1], CHUNK):
+        part = slice(start, start + CHUNK)
+        both += np.matmul(rows[:, part].astype(np.float32), columns[:, part].astype(np.float32).T)
     areas = np.count_nonzero(rows, axis=1)[:, None] + np.count_nonzero(columns, axis=1)[None]
     result: Float64 = np.ones_like(both)
     np.divide(both, areas - both, out=result, where=areas > 0)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import logging
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.inference.device import describe, resolve_device, resolve_precision, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.vae import PyramidVAE
+from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import save_model
@@ -241,7 +240,7 @@ class Trainer:
                 "seed": self.config.training.seed,
                 "seconds": round(self.position.seconds, 1),
                 "device": describe(self.device, self.dtype),
-                "versions": _versions(),
+                "versions": versions(),
             },
             "metrics": self.position.metrics,
         }
@@ -259,13 +258,6 @@ def portable(config: Config) -> Config:
 def resumed_config(folder: Path) -> Config:
     """Return the configuration that the run in model folder `folder` was started with."""
     return config_from_mapping(read_checkpoint(folder / "training").config)
-
-
-def _versions() -> dict[str, str]:
-    names = ("napari-latentfm", "torch", "numpy")
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in names
-    }
 
 
 def _load(pairs: list[Any], config: Config, what: str) -> CanvasSet:

@@ -1,0 +1,234 @@
+"""``latentfm-evaluate``: compare a model's samples with reference masks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.cli.common import (
+    add_sampling_arguments,
+    load_segmenter,
+    progress_bar,
+    run_cli,
+    say,
+)
+from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.images import check_pixels
+from latentfm_core.data.loading import read_pair
+from latentfm_core.data.pairs import Pair, find_pairs, name_some
+from latentfm_core.data.splits import PARTS, read_split
+from latentfm_core.errors import ConfigError, DatasetError, ImageError
+from latentfm_core.evaluation import Case, Evaluation, ImageScores, evaluate
+from latentfm_core.inference.device import resolve_precision
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.names import prepare_folder, printable, refuse_existing
+from latentfm_core.output.sidecar import now, versions
+from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
+
+# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+logger = logging.getLogger("latentfm_core.cli.evaluate")
+
+PROGRAM = "latentfm-evaluate"
+
+DESCRIPTION = """\
+Segment images that have reference masks, and tell how good the samples are, at the
+resolution of the masks. Written are
+  per_image.csv   one line per image
+  summary.json    means over the images, calibration over all pixels, and how it was made
+and the summary is printed. Its figures:
+  Dice, IoU           overlap of the mean mask with the reference
+  Dice of samples     the same for single samples, mean
+  GED, HM-IoU         do the samples spread as the references do (GED: 0 is best)
+  diversity           mean 1 - IoU of pairs of samples
+  ECE, Brier          calibration of the mean probability (0 is best)
+  AUROC               chance that a wrong pixel of the mean mask has less confidence than a
+                      right one
+  seconds             from the pixels in memory to the finished maps"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``latentfm-evaluate``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument(
+        "--masks", type=Path, required=True, help="folder of masks, named as the images"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
+    parser.add_argument(
+        "--part", choices=PARTS, help="which part of --split to take (default: test)"
+    )
+    parser.add_argument(
+        "--mask-threshold",
+        type=float,
+        help="grey level above which a mask pixel is foreground (default: masks are binary)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an evaluation (default: stop)"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="go on without pairs that cannot be used and list them at the end (exit code 0 "
+        "if any is left); without it they stop the command before it has begun",
+    )
+    add_sampling_arguments(parser)
+    return parser
+
+
+def choose_pairs(args: argparse.Namespace) -> list[Pair]:
+    """Return the pairs to evaluate, sorted by name.
+
+    Raises
+    ------
+    DatasetError
+        If images and masks do not match, or the part is empty or names others.
+    ConfigError
+        If ``--part`` stands without ``--split``.
+    """
+    if args.split is None:
+        if args.part is not None:
+            raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
+        return find_pairs(args.images, args.masks)
+    part = args.part or "test"
+    names: tuple[str, ...] = getattr(read_split(args.split), part)
+    if not names:
+        raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
+    pairs = {pair.name: pair for pair in find_pairs(args.images, args.masks)}
+    missing = set(names) - pairs.keys()
+    if missing:
+        raise DatasetError(
+            f"{args.split} names {len(missing)} images that {args.images} does not hold: "
+            f"{name_some(missing)}. Names are file names without extension."
+        )
+    return [pairs[name] for name in names]
+
+
+def read_case(pair: Pair, mask_threshold: float | None) -> Case:
+    """Read an image and its mask.
+
+    Raises
+    ------
+    ImageError
+        If one cannot be read or used, or their sizes differ.
+    """
+    image, mask = read_pair(pair, mask_threshold)
+    check_pixels(image)
+    return Case(image, mask[None])
+
+
+def read_cases(
+    pairs: Sequence[Pair], mask_threshold: float | None, bad: BadFiles | None
+) -> Iterator[Case]:
+    """Yield one case after the other; with `bad`, unusable ones are noted and left out.
+
+    Raises
+    ------
+    ImageError
+        If a pair cannot be used and there is no `bad`.
+    DatasetError
+        If none can be used.
+    """
+    for pair in pairs:
+        try:
+            case = read_case(pair, mask_threshold)
+        except ImageError as error:
+            if bad is None:
+                raise
+            bad.skip(pair.name, error)
+        else:
+            yield case
+    if bad is not None:
+        bad.check_any_left()
+
+
+def run(args: argparse.Namespace, command: str) -> None:
+    """Run the command."""
+    pairs = choose_pairs(args)
+    if not args.overwrite:
+        refuse_existing(evaluation_files(args.out))
+    segmenter, settings = load_segmenter(args)
+    if not args.skip_bad:
+        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold), args.quiet)
+    prepare_folder(args.out)
+    bad = BadFiles(len(pairs))
+    cases = read_cases(pairs, args.mask_threshold, bad if args.skip_bad else None)
+    with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
+
+        def show(scores: ImageScores) -> None:
+            bar.set_postfix_str(f"Dice {scores.dice:.3f}", refresh=False)
+            bar.update()
+
+        evaluation = evaluate(segmenter, cases, settings, show)
+    facts = describe(args, segmenter, settings, bad, command)
+    write_evaluation(args.out, evaluation, facts)
+    say(report(evaluation, segmenter, settings, args))
+    bad.report()
+    logger.info("written to %s", args.out)
+
+
+def describe(
+    args: argparse.Namespace,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    bad: BadFiles,
+    command: str,
+) -> dict[str, Any]:
+    """Return what the summary says of model, data, settings and command."""
+    dtype = resolve_precision(settings.precision, segmenter.device)
+    used = {"precision": str(dtype).removeprefix("torch."), "device": segmenter.device_label}
+    return {
+        "schema_version": 1,
+        "created": now(),
+        "command": printable(command),
+        "model": {"id": segmenter.card.id, "sha256": segmenter.card.weights_sha256},
+        "data": {
+            "part": (args.part or "test") if args.split else None,
+            "mask_threshold": args.mask_threshold,
+            "left_out": [printable(name) for name in bad.reasons],
+        },
+        "settings": settings.model_dump(mode="json") | used,
+        "versions": versions(),
+    }
+
+
+def report(
+    evaluation: Evaluation, segmenter: Segmenter, settings: SamplingConfig, args: argparse.Namespace
+) -> str:
+    """Return the table that is printed."""
+    card = segmenter.card
+    facts = {
+        "model": f"{card.id} (weights {card.weights_sha256[:12]})",
+        "samples": f"{settings.n_samples}, seed {settings.seed}",
+        "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
+        "device": segmenter.device_label,
+    }
+    if args.split:
+        facts["part"] = args.part or "test"
+    return readable(evaluation, facts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``latentfm-evaluate``; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = shlex.join([PROGRAM, *arguments])
+    return run_cli(
+        lambda args: run(args, command),
+        build_parser(),
+        arguments,
+        memory_hint="Lower --batch-size or --samples, or take smaller images",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

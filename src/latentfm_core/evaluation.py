@@ -1,0 +1,248 @@
+"""Comparison of a model's samples with reference masks, over a data set.
+
+One image is held at a time, so that memory does not grow with the data set.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import DatasetError
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.calibration import ReliabilityBins, brier, error_auroc
+from latentfm_core.metrics.distribution import ged, hm_iou, sample_diversity
+from latentfm_core.metrics.overlap import dice, iou
+from latentfm_core.types import Bool, ImageInput, Summary
+from latentfm_core.uncertainty.summary import summarise
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image and its reference masks.
+
+    Attributes
+    ----------
+    image
+        What is segmented.
+    references
+        ``(M, H, W)`` bool, one mask per rater, M at least 1, of the image's size.
+    """
+
+    image: ImageInput
+    references: Bool
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Figures of one image, at the resolution of its masks.
+
+    With more than one rater, `dice`, `iou`, `sample_dice`, `brier` and `error_auroc` are
+    means over the raters, and `ece` takes the pixels of all raters together.
+
+    Attributes
+    ----------
+    name, height, width, references
+        The image, and its number M of raters.
+    dice, iou
+        Of the mean mask.
+    sample_dice
+        Mean Dice of single samples.
+    ged, hm_iou
+        Squared generalised energy distance and Hungarian-matched IoU of the samples and the
+        raters' masks.
+    diversity
+        Mean 1 - IoU of pairs of samples.
+    mask_vae_dice
+        Dice of the references with themselves after the mask VAE: what no sample can exceed
+        by much at this latent size.
+    ece, brier
+        Of the mean probability.
+    error_auroc
+        How well 1 - confidence finds the wrong pixels of the mean mask; NaN where no pixel
+        or every pixel is wrong.
+    confidence
+        Mean over the pixels.
+    nfe
+        Evaluations of the velocity network per sample.
+    seconds
+        From the pixels in memory to the finished maps.
+    """
+
+    name: str
+    height: int
+    width: int
+    references: int
+    dice: float
+    iou: float
+    sample_dice: float
+    ged: float
+    hm_iou: float
+    diversity: float
+    mask_vae_dice: float
+    ece: float
+    brier: float
+    error_auroc: float
+    confidence: float
+    nfe: int
+    seconds: float
+
+
+METRICS = (
+    "dice",
+    "iou",
+    "sample_dice",
+    "ged",
+    "hm_iou",
+    "diversity",
+    "mask_vae_dice",
+    "ece",
+    "brier",
+    "error_auroc",
+    "confidence",
+)
+"""The figures of `ImageScores` whose mean over images says something of a model."""
+
+COLUMNS = tuple(field.name for field in fields(ImageScores))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a data set.
+
+    Attributes
+    ----------
+    scores
+        One entry per image.
+    reliability
+        Bins over the pixels of all images and raters.
+    """
+
+    scores: tuple[ImageScores, ...]
+    reliability: ReliabilityBins
+
+    def values(self, column: str) -> list[float]:
+        """Return a figure of all images that have it (NaN left out)."""
+        listed = [float(getattr(score, column)) for score in self.scores]
+        return [value for value in listed if not math.isnan(value)]
+
+    def mean(self, column: str) -> float:
+        """Return the mean of a figure over the images that have it, NaN if none has."""
+        values = self.values(column)
+        return float(np.mean(values)) if values else math.nan
+
+    def means(self) -> dict[str, float]:
+        """Return the means of `METRICS`, and ``dataset_ece`` over the pixels of all images."""
+        return {name: self.mean(name) for name in METRICS} | {"dataset_ece": self.reliability.ece}
+
+
+def evaluate(
+    segmenter: Segmenter,
+    cases: Iterable[Case],
+    settings: SamplingConfig,
+    on_image: Callable[[ImageScores], None] | None = None,
+) -> Evaluation:
+    """Sample every image, compare with its references, and return the figures.
+
+    Parameters
+    ----------
+    cases
+        Taken one by one; give a generator to keep one image in memory at a time.
+    on_image
+        Called with the figures of each image.
+
+    Raises
+    ------
+    DatasetError
+        If there are no cases.
+    ValueError
+        If references do not fit their image.
+    ImageError
+        If an image cannot be used.
+    ResourceError
+        If memory runs out.
+    """
+    scores: list[ImageScores] = []
+    total = ReliabilityBins.empty()
+    for case in cases:
+        start = time.perf_counter()
+        samples = segmenter.sample(case.image, settings)
+        summary = summarise(samples, settings.threshold)
+        seconds = time.perf_counter() - start
+        again = [segmenter.reconstruct_mask(mask) for mask in case.references]
+        ceiling = _mean(map(dice, again, case.references))
+        figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
+        total = total + bins
+        scores.append(figures)
+        if on_image is not None:
+            on_image(figures)
+    if not scores:
+        raise DatasetError("There is no image to evaluate.")
+    return Evaluation(tuple(scores), total)
+
+
+def score(
+    summary: Summary, case: Case, nfe: int, seconds: float, ceiling: float
+) -> tuple[ImageScores, ReliabilityBins]:
+    """Compare the maps of one image with its references.
+
+    Parameters
+    ----------
+    nfe, seconds, ceiling
+        What the maps do not tell: `nfe`, `seconds` and `mask_vae_dice` of the figures.
+
+    Returns
+    -------
+    ImageScores
+        The figures.
+    ReliabilityBins
+        The image's pixels, to be added up over a data set.
+
+    Raises
+    ------
+    ValueError
+        If the references are none, not boolean or of another size.
+    """
+    raters, masks = case.references, summary.sample_masks
+    if raters.ndim != 3 or not len(raters) or raters.shape[1:] != summary.mean_mask.shape:
+        raise ValueError(
+            f"references must be (M, {masks.shape[1]}, {masks.shape[2]}), got {raters.shape}"
+        )
+    bins = sum(
+        (ReliabilityBins.of(summary.mean_probability, rater) for rater in raters),
+        ReliabilityBins.empty(),
+    )
+    figures = ImageScores(
+        name=case.image.name,
+        height=raters.shape[1],
+        width=raters.shape[2],
+        references=len(raters),
+        dice=_mean(dice(summary.mean_mask, rater) for rater in raters),
+        iou=_mean(iou(summary.mean_mask, rater) for rater in raters),
+        sample_dice=_mean(dice(mask, rater) for mask in masks for rater in raters),
+        ged=ged(masks, raters),
+        hm_iou=hm_iou(masks, raters),
+        diversity=sample_diversity(masks),
+        mask_vae_dice=ceiling,
+        ece=bins.ece,
+        brier=_mean(brier(summary.mean_probability, rater) for rater in raters),
+        error_auroc=_mean(
+            value
+            for rater in raters
+            if (value := error_auroc(summary.confidence, summary.mean_mask, rater)) is not None
+        ),
+        confidence=float(summary.confidence.mean(dtype=np.float64)),
+        nfe=nfe,
+        seconds=seconds,
+    )
+    return figures, bins
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return float(np.mean(listed)) if listed else math.nan

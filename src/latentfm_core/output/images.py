@@ -1,0 +1,104 @@
+"""Single maps and stacks to TIFF and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from latentfm_core.types import ImageInput
+
+_OME_UNITS = {
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "inch": "in",
+}
+_PER_CENTIMETER = {
+    "nanometer": 1e7,
+    "micrometer": 1e4,
+    "millimeter": 10.0,
+    "centimeter": 1.0,
+    "meter": 1e-2,
+    "inch": 1 / 2.54,
+}
+_LARGEST_RATIONAL = 2**32 - 1
+_BIGTIFF_BYTES = 2**31
+
+FAST = 1
+"""zlib level of TIFF and PNG files."""
+
+
+def write_tiff(
+    path: Path,
+    values: NDArray[Any],
+    source: ImageInput,
+    channels: Sequence[str] | None = None,
+) -> None:
+    """Write an OME-TIFF with the pixel size of the image that `values` belong to.
+
+    The pixel size stands in the OME metadata and, as pixels per centimetre, in the plain
+    resolution tags, for programs that know only those. Masks are compressed without loss.
+
+    Parameters
+    ----------
+    path
+        Where to write; use `latentfm_core.store.atomic.atomic_path` around it.
+    values
+        ``(H, W)``, or ``(N, H, W)`` with `channels`; uint8 or float32.
+    source
+        Gives `spacing` and `unit`; a unit that is no length is left out.
+    channels
+        Names of the N planes. They form the channel axis, the only one of OME whose
+        entries can have names.
+    """
+    metadata: dict[str, Any] = {"axes": "YX"}
+    if channels is not None:
+        metadata = {"axes": "CYX", "Channel": {"Name": list(channels)}}
+    options: dict[str, Any] = {}
+    if source.spacing is not None and source.unit in _OME_UNITS:
+        row, column = (float(size) for size in source.spacing)
+        unit = _OME_UNITS[source.unit]
+        metadata |= {"PhysicalSizeX": column, "PhysicalSizeXUnit": unit}
+        metadata |= {"PhysicalSizeY": row, "PhysicalSizeYUnit": unit}
+        per_cm = [_PER_CENTIMETER[source.unit] / size for size in (column, row)]
+        if all(1 / _LARGEST_RATIONAL < density < _LARGEST_RATIONAL for density in per_cm):
+            options = {"resolution": tuple(per_cm), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(
+        path,
+        values,
+        ome=True,
+        bigtiff=values.nbytes > _BIGTIFF_BYTES,
+        photometric="minisblack",
+        **_compression(values),
+        software="napari-latentfm",
+        metadata=metadata,
+        **options,
+    )
+
+
+def _compression(values: NDArray[Any]) -> dict[str, Any]:
+    # Masks shrink a hundredfold in no time; noisy floats hardly shrink, and take longer
+    # than the network.
+    if values.dtype.kind == "f":
+        return {}
+    return {"compression": "zlib", "compressionargs": {"level": FAST}}
+
+
+def write_png(path: Path, values: NDArray[np.uint8]) -> None:
+    """Write ``(H, W)`` uint8 as a grey PNG."""
+    Image.fromarray(values).save(path, format="PNG", compress_level=FAST)
+
+
+def grey_levels(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
+    """Return `values` in [0, `white`] as grey levels 0 to 255, rounded."""
+    scaled = np.multiply(values, np.float32(255 / white), dtype=np.float32)
+    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return levels

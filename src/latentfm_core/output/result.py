@@ -1,0 +1,203 @@
+"""All files of one image's result, written as one."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import OutputError
+from latentfm_core.output.images import grey_levels, write_png, write_tiff
+from latentfm_core.output.sidecar import Sidecar
+from latentfm_core.store.atomic import atomic_path
+from latentfm_core.types import ImageInput, SampleSet, Summary
+
+Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]
+Format = Literal["tiff", "png"]
+
+DEFAULT_KINDS: tuple[Kind, ...] = ("mean_mask", "samples", "variance", "confidence")
+
+PNG_WHITE: dict[str, float] = {"variance": 0.25, "confidence": 1.0, "probability": 1.0}
+"""Which value of a map is white in its PNG: the largest that it can take."""
+
+_SUFFIX = {"tiff": ".tif", "png": ".png"}
+
+
+@dataclass(frozen=True)
+class ResultPlan:
+    """Where the result of one image goes, and what it consists of.
+
+    Attributes
+    ----------
+    folder
+        Folder of all files.
+    name
+        How every file name begins.
+    kinds, formats
+        Which maps, and as what.
+    n_samples
+        N; the samples are one stack as TIFF, and N files in a folder as PNG.
+    """
+
+    folder: Path
+    name: str
+    kinds: tuple[Kind, ...]
+    formats: tuple[Format, ...]
+    n_samples: int
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file; it is written last, so that a result with it is complete."""
+        return self.folder / f"{self.name}.json"
+
+    def files(self, kind: Kind, form: Format) -> list[Path]:
+        """Return the files of one kind and format, whether planned or not."""
+        if kind == "samples" and form == "png":
+            folder = self.folder / f"{self.name}_samples"
+            return [folder / f"sample_{index:03d}.png" for index in range(self.n_samples)]
+        return [self.folder / f"{self.name}_{kind}{_SUFFIX[form]}"]
+
+    def by_kind(self) -> dict[str, tuple[str, ...]]:
+        """Return the planned files as paths relative to the folder."""
+        return {
+            kind: tuple(
+                path.relative_to(self.folder).as_posix()
+                for form in self.formats
+                for path in self.files(kind, form)
+            )
+            for kind in self.kinds
+        }
+
+    def paths(self) -> list[Path]:
+        """Return all planned files, the JSON file last."""
+        listed = [self.folder / path for paths in self.by_kind().values() for path in paths]
+        return [*listed, self.sidecar]
+
+
+def write_result(
+    plan: ResultPlan, source: ImageInput, samples: SampleSet, summary: Summary, sidecar: Sidecar
+) -> None:
+    """Write all files of a result, or none.
+
+    Every file is first written wholly under another name. Then an older JSON file is taken
+    away, the files get their names, and the new JSON file gets its own last. Files of an
+    older result that this one does not have are removed.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written; what was there before is then still there.
+    """
+    older = _older_files(plan)
+    try:
+        with contextlib.ExitStack() as stack:
+            # Contexts end in reverse order: what is entered first gets its name last.
+            temporary = stack.enter_context(atomic_path(plan.sidecar))
+            temporary.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for kind in plan.kinds:
+                for form in plan.formats:
+                    _write_kind(stack, plan, kind, form, source, samples, summary)
+            plan.sidecar.unlink(missing_ok=True)
+    except BaseException:
+        _remove_if_empty(plan)
+        raise
+    for path in older - set(plan.paths()):
+        path.unlink(missing_ok=True)
+    _remove_if_empty(plan)
+
+
+def _write_kind(
+    stack: contextlib.ExitStack,
+    plan: ResultPlan,
+    kind: Kind,
+    form: Format,
+    source: ImageInput,
+    samples: SampleSet,
+    summary: Summary,
+) -> None:
+    files = [stack.enter_context(atomic_path(path)) for path in plan.files(kind, form)]
+    values = _values(kind, summary)
+    if form == "tiff":
+        names = [f"sample {n}, seed {seed}" for n, seed in enumerate(samples.seeds)]
+        write_tiff(files[0], values, source, names if kind == "samples" else None)
+        return
+    white = PNG_WHITE.get(kind)
+    planes = values if kind == "samples" else [values]
+    for file, plane in zip(files, planes, strict=True):
+        write_png(file, plane if white is None else grey_levels(plane, white))
+
+
+def _values(kind: Kind, summary: Summary) -> NDArray[Any]:
+    """Return a map as it is stored: masks as uint8 0 and 255, the others as float32."""
+    if kind == "mean_mask":
+        return summary.mean_mask.astype(np.uint8) * np.uint8(255)
+    if kind == "samples":
+        return summary.sample_masks.astype(np.uint8) * np.uint8(255)
+    if kind == "variance":
+        return summary.variance
+    if kind == "confidence":
+        return summary.confidence
+    return summary.mean_probability
+
+
+def read_sidecar(path: Path) -> Sidecar | None:
+    """Return a result's JSON file, or None if it is missing or of another kind."""
+    try:
+        return Sidecar.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def is_finished(plan: ResultPlan, settings: SamplingConfig, model_sha256: str) -> bool:
+    """Tell whether the result that `plan` describes is there, complete.
+
+    Raises
+    ------
+    OutputError
+        If there is a result of this name from another model, other settings or with other
+        files: going on would mix two kinds in one folder.
+    """
+    older = read_sidecar(plan.sidecar)
+    if older is None:
+        return False
+    same = (
+        older.model_sha256 == model_sha256
+        and older.n_samples == settings.n_samples
+        and older.seeds[:1] == (settings.seed,)
+        and (older.steps, older.solver) == (settings.steps, settings.solver)
+        and older.threshold == settings.threshold
+        and older.files == plan.by_kind()
+    )
+    if not same:
+        raise OutputError(
+            f"{plan.sidecar} tells of a result from another model, other settings or in other "
+            "formats. Choose another --out, or replace it with --overwrite."
+        )
+    return all(path.is_file() for path in plan.paths())
+
+
+def _older_files(plan: ResultPlan) -> set[Path]:
+    """Return the files of an older result of this name.
+
+    Only names that this package gives count, so that an edited JSON file cannot make it
+    remove anything else.
+    """
+    older = read_sidecar(plan.sidecar)
+    if older is None:
+        return set()
+    listed = {path for paths in older.files.values() for path in paths}
+    name = re.escape(plan.name)
+    kinds = "|".join(get_args(Kind))
+    own = re.compile(rf"{name}_({kinds})\.(tif|png)|{name}_samples/sample_\d+\.png")
+    return {plan.folder / path for path in listed if own.fullmatch(path)}
+
+
+def _remove_if_empty(plan: ResultPlan) -> None:
+    with contextlib.suppress(OSError):
+        (plan.folder / f"{plan.name}_samples").rmdir()

@@ -1,0 +1,85 @@
+"""The JSON file beside a result: how the result was made, and which files belong to it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from latentfm_core.config import Settings, SolverName
+
+PACKAGES = ("napari-latentfm", "torch", "numpy")
+
+
+class Sidecar(Settings):
+    """Provenance of one result. No folder of the user's machine stands in it.
+
+    Attributes
+    ----------
+    image
+        File name of the image, without its folder.
+    shape
+        ``(H, W)`` of the image and of every map.
+    spacing, unit
+        Pixel size ``(row, column)``, None when unknown.
+    model_id, model_sha256
+        Name of the model and SHA-256 of its weights file.
+    seeds
+        Seed of each sample, in the order of the samples.
+    steps, solver, nfe
+        ODE solver steps, its name, and evaluations of the velocity network per sample.
+    threshold
+        Mean probability from which on a pixel belongs to the mean mask.
+    precision, device
+        What was really used, after ``auto`` was resolved.
+    seconds
+        From the pixels in memory to the finished maps.
+    created
+        Date and time, UTC, ISO 8601.
+    versions
+        Of Python and of the packages that decide the numbers.
+    files
+        Paths relative to this file, by kind of map.
+    png_white
+        Which value a PNG shows as white (255), for maps that are not masks; black is 0.
+    """
+
+    schema_version: Literal[1] = 1
+    image: str
+    shape: tuple[int, int]
+    spacing: tuple[float, float] | None
+    unit: str
+    model_id: str
+    model_sha256: str
+    n_samples: Annotated[int, Field(ge=1)]
+    seeds: tuple[int, ...]
+    steps: int
+    solver: SolverName
+    nfe: int
+    threshold: float
+    precision: str
+    device: str
+    seconds: float
+    created: str
+    versions: dict[str, str]
+    files: dict[str, tuple[str, ...]]
+    png_white: dict[str, float]
+
+
+def now() -> str:
+    """Return date and time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of `PACKAGES`."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

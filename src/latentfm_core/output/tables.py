@@ -1,0 +1,121 @@
+"""An evaluation as files and as text."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
+from latentfm_core.output.names import printable
+from latentfm_core.store.atomic import atomic_path
+
+TABLE = "per_image.csv"
+SUMMARY = "summary.json"
+
+_LABELS = {
+    "dice": "Dice of the mean mask",
+    "iou": "IoU of the mean mask",
+    "sample_dice": "Dice of single samples",
+    "ged": "GED (squared)",
+    "hm_iou": "HM-IoU",
+    "diversity": "sample diversity (1 - IoU)",
+    "mask_vae_dice": "Dice of the masks after the mask VAE",
+    "ece": "ECE, mean over images",
+    "dataset_ece": "ECE, all pixels together",
+    "brier": "Brier score",
+    "error_auroc": "AUROC of pixel errors by 1 - confidence",
+    "confidence": "mean confidence",
+}
+
+
+def evaluation_files(folder: Path) -> list[Path]:
+    """Return the files that `write_evaluation` writes, the summary last."""
+    return [folder / TABLE, folder / SUMMARY]
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]) -> None:
+    """Write the table and the summary; the summary gets its name last.
+
+    Parameters
+    ----------
+    facts
+        JSON values that stand at the beginning of the summary: model, data, settings,
+        command, versions.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    table, summary = evaluation_files(folder)
+    with contextlib.ExitStack() as stack:
+        # Contexts end in reverse order: what is entered first gets its name last.
+        summary_file = stack.enter_context(atomic_path(summary))
+        table_file = stack.enter_context(atomic_path(table))
+        table_file.write_text(csv_text(evaluation), encoding="utf-8", newline="")
+        content = json.dumps(facts | summary_values(evaluation), indent=2, allow_nan=False)
+        summary_file.write_text(content + "\n", encoding="utf-8")
+        summary.unlink(missing_ok=True)
+
+
+def csv_text(evaluation: Evaluation) -> str:
+    """Return one line per image, with the fields of `ImageScores`; a missing value is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for score in evaluation.scores:
+        writer.writerow([_cell(score, column) for column in COLUMNS])
+    return stream.getvalue()
+
+
+def _cell(score: ImageScores, column: str) -> str:
+    value = getattr(score, column)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6f}"
+    return printable(str(value))
+
+
+def summary_values(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the figures of the data set as JSON values; a missing one is null."""
+    seconds = evaluation.values("seconds")
+    bins = evaluation.reliability
+    return {
+        "n_images": len(evaluation.scores),
+        "n_references": sum(score.references for score in evaluation.scores),
+        "nfe": evaluation.scores[0].nfe,
+        "metrics": {name: _number(value) for name, value in evaluation.means().items()},
+        "n_error_auroc": len(evaluation.values("error_auroc")),
+        "seconds_per_image": {
+            "mean": float(np.mean(seconds)),
+            "median": float(np.median(seconds)),
+        },
+        "reliability": {
+            "pixels": [int(count) for count in bins.count],
+            "mean_probability": [_number(value) for value in bins.mean_probability],
+            "foreground": [_number(value) for value in bins.frequency],
+        },
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def readable(evaluation: Evaluation, facts: dict[str, str]) -> str:
+    """Return a table of two columns for people; `facts` stand above the figures."""
+    values = summary_values(evaluation)
+    rows = dict(facts) | {"images": str(values["n_images"])}
+    for name, label in _LABELS.items():
+        figure = values["metrics"][name]
+        rows[label] = "-" if figure is None else f"{figure:.4f}"
+    seconds = values["seconds_per_image"]
+    rows["seconds per image"] = f"{seconds['mean']:.3f} (median {seconds['median']:.3f})"
+    width = max(map(len, rows))
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows.items())

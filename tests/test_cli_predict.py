@@ -1,0 +1,552 @@
+"""``latentfm-predict``, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from latentfm_core.cli import predict as predict_module
+from latentfm_core.cli.predict import main
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.images import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output import result as result_module
+from latentfm_core.output.sidecar import Sidecar
+from latentfm_core.store.bundled import bundled_models
+from latentfm_core.store.folder import file_sha256, read_card, write_card
+from latentfm_core.uncertainty.summary import summarise
+
+SETTINGS = SamplingConfig(n_samples=3, steps=2, seed=7, precision="fp32", device="cpu")
+OPTIONS = [
+    "--samples",
+    "3",
+    "--steps",
+    "2",
+    "--seed",
+    "7",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+]
+
+
+def scene(height: int = 40, width: int = 64) -> np.ndarray:
+    """Return a dark disc on a bright ground, ``(H, W, 3)`` float in [0, 1]."""
+    rows, columns = np.mgrid[:height, :width]
+    inside = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(height, width) / 4) ** 2
+    colours = np.where(inside[..., None], (0.4, 0.3, 0.2), (0.85, 0.7, 0.6))
+    return np.clip(colours + np.random.default_rng(0).normal(0, 0.04, colours.shape), 0, 1)
+
+
+def as_uint8(values: np.ndarray) -> np.ndarray:
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def save_png(path: Path, height: int = 40, width: int = 64) -> Path:
+    Image.fromarray(as_uint8(scene(height, width))).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three images of different sizes."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, size in {"one": (40, 64), "three": (31, 90), "two": (64, 64)}.items():
+        save_png(images / f"{name}.png", *size)
+    return images
+
+
+@pytest.fixture
+def run(tiny_model_folder: Path, tmp_path: Path):
+    """Run the command on some inputs with the tiny model; results go to ``out``."""
+
+    def command(*arguments: object) -> int:
+        words = [*map(str, arguments), "--model", str(tiny_model_folder)]
+        return main([*words, "--out", str(tmp_path / "out"), *OPTIONS])
+
+    return command
+
+
+def names(folder: Path) -> set[str]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+def check_result(out: Path, image: Path, model: Path, stem: str | None = None) -> None:
+    """Compare every file of a result with what Python gives for the same seed."""
+    source = read_image(image)
+    samples = Segmenter.load(model, "cpu", "fp32").sample(source, SETTINGS)
+    summary = summarise(samples, SETTINGS.threshold)
+    name = stem or image.stem
+    maps = {
+        "mean_mask": summary.mean_mask * 255,
+        "samples": summary.sample_masks * 255,
+        "variance": summary.variance,
+        "confidence": summary.confidence,
+    }
+    for kind, expected in maps.items():
+        stored = tifffile.imread(out / f"{name}_{kind}.tif")
+        assert stored.dtype == (np.uint8 if kind in {"mean_mask", "samples"} else np.float32)
+        np.testing.assert_array_equal(stored, expected)
+    shown = {
+        "mean_mask": maps["mean_mask"],
+        "variance": np.rint(summary.variance * 1020),
+        "confidence": np.rint(summary.confidence * 255),
+    }
+    for kind, expected in shown.items():
+        np.testing.assert_array_equal(np.array(Image.open(out / f"{name}_{kind}.png")), expected)
+    for index, expected in enumerate(maps["samples"]):
+        stored = np.array(Image.open(out / f"{name}_samples" / f"sample_{index:03d}.png"))
+        np.testing.assert_array_equal(stored, expected)
+
+
+def test_files_hold_what_python_gives(run, folder, tmp_path, tiny_model_folder, capsys):
+    assert run(folder) == 0
+    out = tmp_path / "out"
+    for image in folder.iterdir():
+        check_result(out, image, tiny_model_folder)
+    assert sum(name.endswith(".json") for name in names(out)) == 3
+    captured = capsys.readouterr()
+    assert "3 of 3 images" in captured.out
+    assert "3/3" in captured.err  # the progress bar
+
+
+def test_samples_differ_and_find_the_disc(run, folder, tmp_path):
+    assert run(folder / "two.png") == 0
+    truth = np.zeros((64, 64), bool)
+    rows, columns = np.mgrid[:64, :64]
+    truth[(rows - 32) ** 2 + (columns - 32) ** 2 < 16**2] = True
+    mask = tifffile.imread(tmp_path / "out" / "two_mean_mask.tif") == 255
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.6
+    stack = tifffile.imread(tmp_path / "out" / "two_samples.tif")
+    assert not np.array_equal(stack[0], stack[1])
+
+
+def test_the_json_file_tells_how_the_result_was_made(run, folder, tmp_path, tiny_model_folder):
+    assert run(folder / "one.png", "--solver", "heun", "--threshold", "0.4") == 0
+    text = (tmp_path / "out" / "one.json").read_text("utf-8")
+    sidecar = Sidecar.model_validate_json(text)
+    assert sidecar.image == "one.png"
+    assert str(tmp_path) not in text
+    assert sidecar.shape == (40, 64)
+    assert sidecar.model_id == read_card(tiny_model_folder).id
+    assert sidecar.model_sha256 == file_sha256(tiny_model_folder / "model.safetensors")
+    assert sidecar.seeds == (7, 8, 9)
+    assert (sidecar.steps, sidecar.solver, sidecar.nfe) == (2, "heun", 4)
+    assert (sidecar.n_samples, sidecar.threshold) == (3, 0.4)
+    assert sidecar.precision == "float32"
+    assert sidecar.versions["torch"] == torch.__version__
+    assert sidecar.seconds > 0
+    assert sidecar.png_white == {"variance": 0.25, "confidence": 1.0}
+    listed = {name for kind in sidecar.files.values() for name in kind}
+    assert listed | {"one.json"} == names(tmp_path / "out")
+
+
+def test_pixel_size_of_the_image_is_in_every_tiff(run, tmp_path):
+    source = tmp_path / "scan.tif"
+    tifffile.imwrite(
+        source,
+        as_uint8(scene()),
+        photometric="rgb",
+        resolution=(1e4 / 0.25, 1e4 / 0.5),
+        resolutionunit="CENTIMETER",
+    )
+    assert run(source) == 0
+    for kind in ("mean_mask", "variance", "confidence"):
+        image = read_image(tmp_path / "out" / f"scan_{kind}.tif")
+        assert image.spacing == pytest.approx((0.5, 0.25))
+        assert image.unit == "micrometer"
+    with tifffile.TiffFile(tmp_path / "out" / "scan_samples.tif") as tiff:
+        pixels = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]
+        assert tiff.series[0].axes == "CYX"
+    assert (pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]) == pytest.approx((0.5, 0.25))
+    sidecar = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert sidecar["spacing"] == pytest.approx([0.5, 0.25])
+    assert sidecar["unit"] == "micrometer"
+
+
+GREY = scene().mean(axis=-1)
+FORMATS = {
+    "grey8.png": as_uint8(GREY),
+    "grey16.png": (GREY * 60000).astype(np.uint16),
+    "twelve_bit.tif": (GREY * 4095).astype(np.uint16),
+    "rgb16.tif": (scene() * 65535).astype(np.uint16),
+    "signed.tif": (GREY * 2000 - 1000).astype(np.int16),
+    "float.tif": GREY.astype(np.float32) * 7 - 3,
+    "double_rgb.tif": scene(),
+    "rgba.png": np.dstack([as_uint8(scene()), np.full((40, 64), 200, np.uint8)]),
+    "grey_alpha.png": np.dstack([as_uint8(GREY), np.full((40, 64), 255, np.uint8)]),
+    "photo.jpg": as_uint8(scene()),
+    "wide.png": as_uint8(scene(5, 173)),
+    "tall.bmp": as_uint8(scene(200, 3)),
+    "bool.tif": GREY > 0.6,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_usual_image_is_segmented_at_its_own_size(run, tmp_path, tiny_model_folder, name):
+    path, pixels = tmp_path / name, FORMATS[name]
+    if path.suffix == ".tif":
+        photometric = "rgb" if pixels.ndim == 3 else "minisblack"
+        tifffile.imwrite(path, pixels, photometric=photometric)
+    else:
+        Image.fromarray(pixels).save(path)
+    assert run(path) == 0
+    assert (
+        tifffile.imread(tmp_path / "out" / f"{path.stem}_mean_mask.tif").shape == (pixels.shape[:2])
+    )
+    check_result(tmp_path / "out", path, tiny_model_folder)
+
+
+@pytest.mark.parametrize(
+    ("form", "suffixes"), [("tiff", {".tif"}), ("png", {".png"}), ("both", {".tif", ".png"})]
+)
+def test_format_chooses_the_files(run, folder, tmp_path, form, suffixes):
+    assert run(folder / "one.png", "--format", form) == 0
+    found = {Path(name).suffix for name in names(tmp_path / "out")}
+    assert found == suffixes | {".json"}
+
+
+def test_outputs_chooses_the_maps(run, folder, tmp_path):
+    arguments = ["--outputs", "confidence,probability", "--format", "tiff"]
+    assert run(folder / "one.png", *arguments) == 0
+    assert names(tmp_path / "out") == {"one.json", "one_confidence.tif", "one_probability.tif"}
+
+
+def test_images_of_one_stem_do_not_overwrite_each_other(run, tmp_path, tiny_model_folder):
+    images = tmp_path / "images"
+    images.mkdir()
+    save_png(images / "a.png")
+    Image.fromarray(as_uint8(scene(50, 50))).save(images / "a.bmp")
+    assert run(images) == 0
+    for suffix in ("png", "bmp"):
+        check_result(tmp_path / "out", images / f"a.{suffix}", tiny_model_folder, f"a_{suffix}")
+        sidecar = json.loads((tmp_path / "out" / f"a_{suffix}.json").read_text())
+        assert sidecar["image"] == f"a.{suffix}"
+
+
+def test_an_image_named_twice_is_segmented_once(run, folder, capsys):
+    assert run(folder, folder / "one.png") == 0
+    assert "3 of 3" in capsys.readouterr().out
+
+
+def test_settings_not_given_are_those_of_the_model_card(folder, tmp_path, tiny_model_folder):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model, ignore=shutil.ignore_patterns("training"))
+    card = read_card(model)
+    own = {"n_samples": 2, "steps": 3, "seed": 11, "threshold": 0.3, "device": "cuda:7"}
+    sampling = card.config.sampling.model_copy(update=own)
+    config = card.config.model_copy(update={"sampling": sampling})
+    write_card(model, card.model_copy(update={"config": config}))
+    words = [str(folder / "one.png"), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main([*words, "--steps", "1"]) == 0
+    sidecar = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert sidecar["seeds"] == [11, 12]
+    assert (sidecar["steps"], sidecar["threshold"]) == (1, 0.3)
+
+
+def test_the_bundled_model_is_the_default(folder, tmp_path):
+    if not bundled_models():
+        pytest.skip("this checkout has no bundled model")
+    out = tmp_path / "out"
+    assert main([str(folder / "one.png"), "--out", str(out), "--samples", "1", "--steps", "1"]) == 0
+    sidecar = json.loads((out / "one.json").read_text())
+    assert sidecar["n_samples"] == 1
+
+
+def test_the_module_runs_as_a_program(folder, tmp_path, tiny_model_folder):
+    command = [sys.executable, "-m", "latentfm_core.cli.predict", str(folder), *OPTIONS]
+    command += ["--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 images" in done.stdout
+    assert "Traceback" not in done.stderr
+    for image in folder.iterdir():
+        check_result(tmp_path / "out", image, tiny_model_folder)
+
+
+# --- what goes wrong -----------------------------------------------------------------------
+
+
+def write_bad(path: Path, kind: str) -> Path:
+    """Write a file that cannot be segmented."""
+    pixels = scene().astype(np.float32)
+    match kind:
+        case "truncated":
+            save_png(path.with_suffix(".png"))
+            path = path.with_suffix(".png")
+            path.write_bytes(path.read_bytes()[:2000])
+            return path
+        case "text":
+            path.write_text("this is no image")
+            return path
+        case "nan":
+            pixels[3, 4] = np.nan
+        case "infinite":
+            pixels[3, 4] = np.inf
+        case "constant":
+            pixels[:] = 0.5
+        case "one pixel":
+            pixels = pixels[:1, :1]
+        case "five channels":
+            tifffile.imwrite(
+                path, np.ones((40, 64, 5), np.uint8), photometric="minisblack", metadata=None
+            )
+            return path
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    return path
+
+
+BAD = {
+    "truncated": "truncated",
+    "text": "cannot be read",
+    "nan": "NaN",
+    "infinite": "infinite",
+    "constant": "constant",
+    "one pixel": "1 x 1",
+    "five channels": "5",
+}
+
+
+def said_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert "unexpected" not in captured.err
+    assert captured.out == ""
+    return captured.err.partition("error: ")[2]
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_image_is_named_and_nothing_is_written(run, folder, tmp_path, capsys, kind):
+    bad = write_bad(folder / "zz_bad.tif", kind)
+    assert run(folder) == 2
+    message = said_error(capsys)
+    assert bad.name in message
+    assert BAD[kind] in message
+    assert "--skip-bad" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_skip_bad_goes_on_and_lists_what_was_left_out(run, folder, tmp_path, capsys):
+    bad = [write_bad(folder / f"b{i}.tif", kind) for i, kind in enumerate(BAD)]
+    assert run(folder, "--skip-bad") == 0
+    captured = capsys.readouterr()
+    assert "3 of 10 images" in captured.out
+    summary = captured.err.partition("7 of 10 inputs were left out")[2]
+    assert all(path.name in summary for path in bad)
+    done = {Path(name).stem for name in names(tmp_path / "out") if name.endswith(".json")}
+    assert done == {"one", "two", "three"}
+    assert not any(Path(name).name.startswith("b") for name in names(tmp_path / "out"))
+
+
+def test_skip_bad_with_no_good_image_is_an_error(run, tmp_path, capsys):
+    bad = write_bad(tmp_path / "bad.tif", "nan")
+    assert run(bad, "--skip-bad") == 2
+    assert "bad.tif" in said_error(capsys)
+    assert names(tmp_path / "out") == set()
+
+
+def test_missing_and_empty_inputs_are_named(run, tmp_path, capsys):
+    assert run(tmp_path / "nowhere.png") == 2
+    assert "nowhere.png" in said_error(capsys)
+    (tmp_path / "hollow").mkdir()
+    assert run(tmp_path / "hollow") == 2
+    assert "hollow" in said_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def damage(model: Path, how: str) -> None:
+    weights, card = model / "model.safetensors", model / "model.json"
+    match how:
+        case "no card":
+            card.unlink()
+        case "no weights":
+            weights.unlink()
+        case "altered weights":
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
+        case "cut weights":
+            weights.write_bytes(weights.read_bytes()[:-100])
+        case "foreign card":
+            card.write_text('{"model_type": "something else"}')
+        case "damaged card":
+            card.write_text(card.read_text()[:-20])
+        case "missing folder":
+            shutil.rmtree(model)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no card",
+        "no weights",
+        "altered weights",
+        "cut weights",
+        "foreign card",
+        "damaged card",
+        "missing folder",
+    ],
+)
+def test_a_damaged_model_is_named(folder, tmp_path, tiny_model_folder, capsys, how):
+    model = tmp_path / "my_model"
+    shutil.copytree(tiny_model_folder, model, ignore=shutil.ignore_patterns("training"))
+    damage(model, how)
+    assert main([str(folder), "--model", str(model), "--out", str(tmp_path / "out")]) == 2
+    assert "my_model" in said_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--samples", "0"], "--samples"),
+        (["--steps", "four"], "--steps"),
+        (["--threshold", "1.5"], "--threshold"),
+        (["--solver", "magic"], "--solver"),
+        (["--seed", "-1"], "--seed"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--precision", "fp16"], "fp16"),
+        (["--precision", "int4"], "--precision"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "toaster"], "toaster"),
+        (["--outputs", "masks"], "masks"),
+        (["--format", "gif"], "--format"),
+        (["--overwrite", "--skip-done"], "--skip-done"),
+        (["--verbose", "--quiet"], "--quiet"),
+    ],
+)
+def test_wrong_options_are_named(folder, tmp_path, tiny_model_folder, capsys, arguments, named):
+    words = [str(folder), "--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
+    assert main([*words, "--device", "cpu", *arguments]) == 2
+    assert named in said_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_no_error(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--samples", "--steps", "--solver", "--seed", "--threshold", "--batch-size"):
+        assert option in text
+
+
+def test_results_among_the_images_are_refused(folder, tiny_model_folder, capsys):
+    before = names(folder)
+    assert main([str(folder), "--model", str(tiny_model_folder), "--out", str(folder)]) == 2
+    assert "--out" in said_error(capsys)
+    assert names(folder) == before
+
+
+def test_an_output_folder_that_is_a_file_is_named(folder, tmp_path, tiny_model_folder, capsys):
+    out = tmp_path / "taken"
+    out.write_text("mine")
+    assert main([str(folder), "--model", str(tiny_model_folder), "--out", str(out)]) == 2
+    assert "taken" in said_error(capsys)
+    assert out.read_text() == "mine"
+
+
+def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = out / "two_mean_mask.png"
+    mine.write_text("drawn by hand")
+    assert run(folder) == 2
+    message = said_error(capsys)
+    assert "two_mean_mask.png" in message
+    assert "--overwrite" in message
+    assert names(out) == {"two_mean_mask.png"}
+    assert mine.read_text() == "drawn by hand"
+    assert run(folder, "--overwrite") == 0
+    with Image.open(mine) as image:
+        assert image.size == (64, 64)
+
+
+def test_skip_done_does_only_what_is_missing(run, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(folder / "one.png") == 0
+    before = (out / "one.json").read_bytes()
+    assert run(folder, "--skip-done") == 0
+    captured = capsys.readouterr()
+    assert "1 of 3 images are done already" in captured.err
+    assert (out / "one.json").read_bytes() == before
+    assert {"two.json", "three.json"} < names(out)
+    assert run(folder, "--skip-done") == 0
+    assert "0 of 3 images" in capsys.readouterr().out
+    assert run(folder, "--skip-done", "--format", "png") == 2
+    assert "one.json" in said_error(capsys)
+
+
+def test_ctrl_c_leaves_whole_results_only(run, folder, tmp_path, capsys, monkeypatch):
+    genuine = result_module.write_png
+    count = []
+
+    def interrupted(path: Path, values: np.ndarray) -> None:
+        count.append(path)
+        genuine(path, values)
+        if len(count) == 8:  # in the middle of the second image: each has six PNG files
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(result_module, "write_png", interrupted)
+    assert run(folder) == 130
+    captured = capsys.readouterr()
+    assert "interrupted" in captured.err
+    assert "Traceback" not in captured.err
+    found = names(tmp_path / "out")
+    assert found
+    assert all(name.startswith("one") for name in found)
+    assert "one.json" in found
+    monkeypatch.undo()
+    assert run(folder, "--skip-done") == 0
+
+
+def exhausted_torch() -> None:
+    torch.empty(2**58)
+
+
+def exhausted_numpy() -> None:
+    np.empty(2**58, dtype=np.uint8)
+
+
+def exhausted_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+@pytest.mark.parametrize("allocate", [exhausted_torch, exhausted_numpy, exhausted_gpu])
+def test_exhausted_memory_names_the_setting(run, folder, tmp_path, capsys, monkeypatch, allocate):
+    monkeypatch.setattr(predict_module, "summarise", lambda *_: allocate())
+    assert run(folder) == 2
+    message = said_error(capsys)
+    assert "memory" in message
+    assert "--batch-size" in message
+    assert names(tmp_path / "out") == set()
+
+
+def test_a_defect_is_one_line_unless_verbose(run, folder, capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(predict_module, "summarise", broken)
+    assert run(folder) == 1
+    text = capsys.readouterr().err
+    assert "unexpected error: IndexError" in text
+    assert "report" in text
+    assert "Traceback" not in text
+    assert run(folder, "--verbose") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_quiet_shows_no_progress(run, folder, capsys):
+    assert run(folder, "--quiet") == 0
+    assert capsys.readouterr().err == ""
