@@ -39,11 +39,11 @@ def atomic_path(final: Path) -> Iterator[Path]:
         )
         os.close(handle)
         temporary = Path(name)
-        # mkstemp makes private files; results are ordinary files of the user.
+        yield temporary
+        # mkstemp, and some writers, make private files; results are ordinary ones.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        yield temporary
         _sync(temporary)
         os.replace(temporary, final)
         temporary = None

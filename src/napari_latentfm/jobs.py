@@ -1,0 +1,280 @@
+"""One background job per viewer: it loads a model, draws samples and summarises them.
+
+Everything slow, PyTorch's import included, happens in the worker thread; every signal is
+emitted in the GUI thread. A job ends in exactly one `Outcome`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from napari.qt.threading import create_worker
+from psygnal import Signal
+
+from latentfm_core.config import Precision, SamplingConfig
+from latentfm_core.errors import LatentFMError, ResourceError
+from latentfm_core.types import ImageInput, SampleSet, Summary
+
+if TYPE_CHECKING:
+    from latentfm_core.inference.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+Load = Callable[[str | Path, str, Precision], "Segmenter"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw.
+
+    Attributes
+    ----------
+    read
+        Returns the image; called in the worker thread, since it may load a lazy array.
+    model
+        Name of a bundled model, or a model folder.
+    settings
+        Sampling settings, device and precision included.
+    """
+
+    read: Callable[[], ImageInput]
+    model: str | Path
+    settings: SamplingConfig
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the job is doing; `done` of `total` ODE steps, or `total` 0 when that is open."""
+
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run that was not cancelled returns."""
+
+    samples: SampleSet
+    summary: Summary
+    device: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: with a result, with an error for the user, or (neither) cancelled."""
+
+    result: Result | None = None
+    error: LatentFMError | None = None
+
+
+def load_segmenter(source: str | Path, device: str, precision: Precision) -> Segmenter:
+    """Load a model; PyTorch is imported here, at the first call, and not before."""
+    from latentfm_core.inference.segmenter import Segmenter
+
+    return Segmenter.load(source, device, precision)
+
+
+class WarmModel:
+    """Keeps the last model that was used, so that the next run starts at once."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._segmenter: Segmenter | None = None
+
+    def find(self, key: object) -> Segmenter | None:
+        """Return the model if it is the one of `key`."""
+        return self._segmenter if key == self._key else None
+
+    def keep(self, key: object, segmenter: Segmenter | None) -> None:
+        """Replace the model."""
+        self._key, self._segmenter = key, segmenter
+
+
+class Run:
+    """One run of a job, and the token by which its listeners know it.
+
+    Signals are emitted in the GUI thread; `ended` comes exactly once.
+    """
+
+    progressed = Signal(Update)
+    ended = Signal(Outcome)
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._outcome = Outcome()
+        self.running = True
+
+    def cancel(self) -> None:
+        """Ask the run to stop; it does within one ODE step."""
+        self._stop.set()
+
+    def abandon(self) -> None:
+        """Cancel, and tell nobody any more; for a listener that is about to vanish."""
+        self.cancel()
+        self.progressed.disconnect()
+        self.ended.disconnect()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._stop.is_set()
+
+    def _receive(self, update: Update) -> None:
+        if not self.cancelled:
+            self.progressed.emit(update)
+
+    def _returned(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def _finished(self) -> None:
+        # `finished` also follows a worker that was told to quit, which returns nothing.
+        self.running = False
+        # The run outlives its end as a token; its result must not.
+        outcome, self._outcome = self._outcome, Outcome()
+        self.ended.emit(Outcome() if self.cancelled else outcome)
+
+
+class SamplingJob:
+    """Runs requests one at a time in a worker thread.
+
+    Attributes
+    ----------
+    load
+        Loads a model; may be replaced.
+    """
+
+    def __init__(self, load: Load = load_segmenter) -> None:
+        self.load = load
+        self._warm = WarmModel()
+        self._run: Run | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run has not ended yet; a cancelled one may need one more ODE step."""
+        return self._run is not None and self._run.running
+
+    def start(self, request: Request) -> Run:
+        """Start a run; connect to its signals before control returns to the event loop.
+
+        Raises
+        ------
+        ResourceError
+            If another run has not ended yet.
+        """
+        if self.busy:
+            raise ResourceError("Another run has not ended yet. Wait for it, or cancel it first.")
+        run = self._run = Run()
+        worker = create_worker(
+            _work, request, self.load, self._warm, run._stop, _start_thread=False
+        )
+        worker.yielded.connect(run._receive)
+        worker.returned.connect(run._returned)
+        worker.finished.connect(run._finished)
+        worker.start()
+        return run
+
+    def cancel(self) -> None:
+        """Cancel the run, if there is one."""
+        if self._run is not None:
+            self._run.cancel()
+
+
+_jobs: WeakKeyDictionary[Any, SamplingJob] = WeakKeyDictionary()
+
+
+def job_of(viewer: Any) -> SamplingJob:
+    """Return the job of a viewer; it lives as long as the viewer does."""
+    # napari hands plugins a proxy of the viewer, and a new one each time.
+    return _jobs.setdefault(getattr(viewer, "__wrapped__", viewer), SamplingJob())
+
+
+def _work(
+    request: Request, load: Load, warm: WarmModel, stop: threading.Event
+) -> Generator[Update, None, Outcome]:
+    """Do the work and never raise.
+
+    The worker swallows a RuntimeError of its generator without a signal, and every error of
+    PyTorch is one.
+    """
+    try:
+        return (yield from _sample(request, load, warm, stop))
+    except Exception as error:
+        return Outcome(error=explain(error, request.settings))
+
+
+def _sample(
+    request: Request, load: Load, warm: WarmModel, stop: threading.Event
+) -> Generator[Update, None, Outcome]:
+    settings = request.settings
+    key = _key(request.model, settings)
+    segmenter = warm.find(key)
+    if segmenter is None:
+        yield Update("Loading model…")
+        # Two models at once may not fit into the memory of a GPU.
+        warm.keep(None, None)
+        segmenter = load(request.model, settings.device, settings.precision)
+        warm.keep(key, segmenter)
+    yield Update("Reading image…")
+    image = request.read()
+    steps = segmenter.sample_steps(image, settings)
+    try:
+        while not stop.is_set():
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return _summarise(end.value, segmenter, settings, stop)
+            yield Update(f"ODE step {step.done} of {step.total}", step.done, step.total)
+    finally:
+        steps.close()
+    return Outcome()
+
+
+def _summarise(
+    samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
+) -> Outcome:
+    from latentfm_core.uncertainty.summary import summarise
+
+    if stop.is_set():
+        return Outcome()
+    summary = summarise(samples, settings.threshold)
+    return Outcome(Result(samples, summary, segmenter.device_label))
+
+
+def _key(model: str | Path, settings: SamplingConfig) -> object:
+    """Return what a warm model must agree in; a folder that was written anew is another."""
+    try:
+        stamps = [file.stat().st_mtime_ns for file in sorted(Path(model).glob("model.*"))]
+    except OSError:
+        # Loading the model tells the user what is wrong with the folder.
+        stamps = []
+    return (str(model), tuple(stamps), settings.device, settings.precision)
+
+
+def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:
+    """Turn any error of a run into one whose message is meant for the user.
+
+    What is no fault of the user is logged with its traceback.
+    """
+    if isinstance(error, LatentFMError):
+        return error
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (
+        torch is not None and isinstance(error, torch.OutOfMemoryError)
+    ):
+        return ResourceError(
+            f"Not enough memory for {settings.n_samples} samples. Lower the number of samples, "
+            "choose a smaller image or crop, or choose device cpu."
+        )
+    logger.error("Sampling failed", exc_info=error)
+    return LatentFMError(
+        f"Sampling failed through a defect of the program ({type(error).__name__}: {error}). "
+        "The log holds the details; please report them."
+    )

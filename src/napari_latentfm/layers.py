@@ -1,0 +1,162 @@
+"""From samples to what napari shows: pure functions, no viewer needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_latentfm.planes import Plane, placement, with_leading_axis
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from latentfm_core.types import SampleSet, Summary
+
+Role = Literal["mean_probability", "confidence", "samples", "mean_mask"]
+
+METADATA_KEY = "latentfm"
+SAMPLE_AXIS = "sample"
+TITLES: dict[Role, str] = {
+    "mean_probability": "mean probability",
+    "confidence": "confidence",
+    "samples": "samples",
+    "mean_mask": "mean mask",
+}
+
+# Okabe-Ito colours, told apart with every kind of colour vision. The colour under None is
+# that of labels which the user adds by hand.
+MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
+CONTOUR_PER_SIDE = 256
+"""Image pixels per contour pixel: outlines look equally strong on small and large images."""
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One result layer before it exists.
+
+    Attributes
+    ----------
+    role
+        Which result it holds.
+    kind
+        napari's name of the layer type.
+    data
+        Labels: uint8, 1 inside. Images: float32 in [0, 1].
+    name
+        Name of a new layer.
+    space
+        Transform, units and axis labels; written at every run.
+    look
+        Colours, opacity, visibility; only for a new layer, then they are the user's.
+    metadata
+        Provenance, under `METADATA_KEY` of the layer's metadata.
+    """
+
+    role: Role
+    kind: Literal["image", "labels"]
+    data: NDArray[Any]
+    name: str
+    space: dict[str, Any]
+    look: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def result_layers(
+    source: Image, plane: Plane, samples: SampleSet, summary: Summary
+) -> list[LayerSpec]:
+    """Return the four result layers of one run, from bottom to top.
+
+    Parameters
+    ----------
+    source
+        The layer that was segmented; its transform, units and axis labels go to each result.
+    plane
+        The plane of it that was segmented.
+    samples, summary
+        What the model drew; the summary's arrays are ``(H, W)`` of the plane.
+    """
+    flat = placement(source, plane)
+    stacked = with_leading_axis(flat, SAMPLE_AXIS)
+    shared = provenance(source, plane, samples)
+    contour = max(1, round(max(plane.shape) / CONTOUR_PER_SIDE))
+
+    def spec(role: Role, values: NDArray[Any], **look: Any) -> LayerSpec:
+        return LayerSpec(
+            role=role,
+            kind="labels" if values.dtype == bool else "image",
+            # A bool array is seen as uint8 without a copy; napari's labels are integers.
+            data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
+            name=f"{source.name}{plane.label()} · {TITLES[role]}",
+            space=stacked if role == "samples" else flat,
+            look=look,
+            metadata={"role": role, **shared},
+        )
+
+    return [
+        spec(
+            "mean_probability",
+            summary.mean_probability,
+            colormap="viridis",
+            contrast_limits=(0.0, 1.0),
+            opacity=0.7,
+            visible=False,
+        ),
+        spec(
+            "confidence",
+            summary.confidence,
+            colormap=confidence_colormap(),
+            contrast_limits=(0.0, 1.0),
+            opacity=0.7,
+        ),
+        spec(
+            "samples",
+            summary.sample_masks,
+            colormap=_label_colours(SAMPLE_COLOUR),
+            contour=contour,
+            opacity=0.9,
+        ),
+        spec(
+            "mean_mask",
+            summary.mean_mask,
+            colormap=_label_colours(MEAN_COLOUR),
+            contour=contour + 1,
+            opacity=0.9,
+        ),
+    ]
+
+
+def provenance(source: Image, plane: Plane, samples: SampleSet) -> dict[str, Any]:
+    """Return, as JSON values, where a result came from and how to make it again."""
+    return {
+        "source": source.name,
+        "source_id": str(source.unique_id),
+        "plane": list(plane.index),
+        "model": samples.model_id,
+        "model_sha256": samples.model_hash,
+        "seed": samples.seeds[0],
+        "n_samples": len(samples),
+        "nfe": samples.nfe,
+        "settings": dict(samples.settings),
+        "seconds": samples.seconds,
+    }
+
+
+def confidence_colormap() -> Colormap:
+    """Return plasma from yellow (no agreement) to clear blue (every sample agrees).
+
+    Where the model is sure, the map is transparent and the image stays visible. Plasma is
+    perceptually uniform and readable with every kind of colour vision.
+    """
+    colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
+    colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
+    return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+
+
+def _label_colours(colour: str) -> DirectLabelColormap:
+    return DirectLabelColormap(
+        color_dict={0: "transparent", 1: colour, None: OTHER_COLOUR}, background_value=0
+    )

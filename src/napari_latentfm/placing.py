@@ -1,0 +1,148 @@
+"""Put result layers into a viewer: a rerun updates its own layers, but asks about edited ones.
+
+Whether a layer was edited is told by comparing its data with a digest of what was written,
+when the next result arrives. Events are no safe sign: undo and redo emit none but
+``set_data``, which also fires on every move of a slider, and writes into the array emit
+nothing at all. An edit that was undone again is no edit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_latentfm.layers import METADATA_KEY, LayerSpec
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+class EditedLayers(Enum):
+    """What to do with result layers that the user has edited since they were written."""
+
+    KEEP = "keep"
+    OVERWRITE = "overwrite"
+    CANCEL = "cancel"
+
+
+AskAboutEdits = Callable[[Sequence[str]], EditedLayers]
+"""Called with the names of the edited layers."""
+
+
+def is_result(layer: Layer) -> bool:
+    """Tell whether a layer holds a result of this plugin (or is a copy of one)."""
+    return METADATA_KEY in layer.metadata
+
+
+def digest(data: Any) -> str:
+    """Return a fingerprint of an array's shape and content."""
+    array = np.ascontiguousarray(data)
+    content = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
+    content.update(array.data)
+    return content.hexdigest()
+
+
+def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
+    """Update the layers that an earlier run made for the same plane, and add missing ones.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    specs
+        The results, from bottom to top.
+    ask
+        Called only if the user has edited one of the layers that would be written.
+
+    Returns
+    -------
+    bool
+        False if the user chose to cancel; then nothing was changed.
+    """
+    targets = [_own_layer(viewer, spec) for spec in specs]
+    edited = [layer for layer in targets if layer is not None and _is_edited(layer)]
+    choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
+    if choice is EditedLayers.CANCEL:
+        return False
+    kept = edited if choice is EditedLayers.KEEP else []
+    # New layers are made before the viewer changes, so that an error leaves it as it was.
+    new = [
+        _make(s) if t is None or t in kept else None for s, t in zip(specs, targets, strict=True)
+    ]
+    for layer in kept:
+        _release(layer)
+    for spec, layer, fresh in zip(specs, targets, new, strict=True):
+        if fresh is not None:
+            viewer.add_layer(fresh)
+        elif layer is not None:
+            _overwrite(layer, spec)
+    return True
+
+
+def _own_layer(viewer: ViewerModel, spec: LayerSpec) -> Layer | None:
+    wanted = ("role", "source_id", "plane")
+    for layer in viewer.layers:
+        found = layer.metadata.get(METADATA_KEY, {})
+        if (
+            found.get("layer_id") == str(layer.unique_id)
+            and all(found.get(key) == spec.metadata[key] for key in wanted)
+            and layer.ndim == spec.data.ndim
+        ):
+            return layer
+    return None
+
+
+def _is_edited(layer: Layer) -> bool:
+    return bool(layer.metadata[METADATA_KEY]["digest"] != digest(layer.data))
+
+
+def _release(layer: Layer) -> None:
+    """Leave a layer to the user: later runs do not find it any more."""
+    kept = {**layer.metadata[METADATA_KEY], "layer_id": None}
+    layer.metadata = {**layer.metadata, METADATA_KEY: kept}
+
+
+def _make(spec: LayerSpec) -> Layer:
+    layer: Layer
+    if spec.kind == "labels":
+        look = dict(spec.look)
+        contour = look.pop("contour")
+        layer = Labels(spec.data, name=spec.name, **spec.space, **look)
+        # The constructor takes no contour.
+        layer.contour = contour
+    else:
+        layer = Image(spec.data, name=spec.name, **spec.space, **spec.look)
+    _stamp(layer, spec)
+    return layer
+
+
+def _stamp(layer: Layer, spec: LayerSpec) -> None:
+    # A duplicate of the layer carries the same metadata but has another id: it is the user's.
+    stamp = {"layer_id": str(layer.unique_id), "digest": digest(spec.data)}
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**spec.metadata, **stamp}}
+
+
+def _overwrite(layer: Layer, spec: LayerSpec) -> None:
+    editable, mode = layer.editable, layer.mode
+    # New data leaves the undo history of a Labels layer as it was, and Ctrl+Z would then
+    # paint old pixels into the new array. Making a layer uneditable empties its history.
+    layer.editable = False
+    layer.data = spec.data
+    for key, value in spec.space.items():
+        if not _equal(getattr(layer, key), value):
+            setattr(layer, key, value)
+    layer.editable = editable
+    layer.mode = mode
+    _stamp(layer, spec)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    if isinstance(new, tuple):
+        return tuple(map(str, old)) == tuple(map(str, new))
+    return np.array_equal(np.asarray(old), new)

@@ -1,0 +1,1 @@
+"""Panels: thin views over the job that draws samples."""

@@ -1,0 +1,268 @@
+"""The controls of the sampling panel; defaults and bounds come from `SamplingConfig`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import (
+    ComboBox,
+    Container,
+    FileEdit,
+    Label,
+    ProgressBar,
+    PushButton,
+    Slider,
+    SpinBox,
+)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy
+
+from latentfm_core.config import (
+    SAMPLE_SLIDER_MAX,
+    SamplingConfig,
+    SolverName,
+    sampling_settings,
+)
+from latentfm_core.errors import ModelFolderError, ResourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image
+
+FOLDER_CHOICE = "Folder…"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DISCLAIMER = "Research use only; not a medical device."
+LABEL_WIDTH = 76
+"""Pixels."""
+NOT_RESOLVED = "shown after the first run"
+DEFAULTS = SamplingConfig()
+
+
+def bounds(name: str) -> tuple[int, int]:
+    """Return the lowest and highest value that `SamplingConfig` takes for an integer."""
+    limits = SamplingConfig.model_fields[name].metadata
+    low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
+    high = next(limit.le for limit in limits if hasattr(limit, "le"))
+    return low, high
+
+
+def bundled_names() -> list[str]:
+    """Return the models that ship with the plugin, without importing PyTorch."""
+    folder = Path(str(resources.files("napari_latentfm"))) / "models"
+    return sorted(card.parent.name for card in folder.glob("*/model.json"))
+
+
+class SamplingForm(Container[Any]):
+    """Controls, status line and progress bar; knows nothing of the viewer or the job.
+
+    Parameters
+    ----------
+    images
+        Returns the ``(name, layer)`` choices of the image box.
+    """
+
+    def __init__(self, images: Callable[[Any], list[tuple[str, Image]]]) -> None:
+        self.image = ComboBox(
+            choices=images,
+            label="Image",
+            tooltip="Image layer to segment: grey or RGB. Of a stack, the plane on screen is used.",
+        )
+        self._add_model_controls()
+        self._add_sampling_controls()
+        self._add_run_controls()
+        super().__init__()
+        # Added after the start, since only then magicgui gives the labels one width.
+        self.extend(
+            [
+                self.image,
+                self.model,
+                self.folder,
+                self.samples_row,
+                self.steps,
+                self.solver,
+                self.seed,
+                self.device,
+                self.device_label,
+                self.buttons,
+                self.progress,
+                self.status,
+                self.disclaimer,
+            ]
+        )
+        self._align_labels()
+        self._toggle_folder()
+        self._show_device()
+
+    def _add_model_controls(self) -> None:
+        self.model = ComboBox(
+            choices=[*bundled_names(), FOLDER_CHOICE],
+            label="Model",
+            tooltip="A bundled model, or a model folder that latentfm-train wrote.",
+        )
+        self.folder = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            label="Folder",
+            tooltip="Folder that holds model.json and model.safetensors.",
+        )
+        self.folder.choose_btn.text = "Browse…"
+        self.model.changed.connect(self._toggle_folder)
+
+    def _add_sampling_controls(self) -> None:
+        low, high = bounds("n_samples")
+        # napari's theme leaves no room for the text of magicgui's own readout.
+        self.n_samples = Slider(
+            value=DEFAULTS.n_samples,
+            min=low,
+            max=min(high, SAMPLE_SLIDER_MAX),
+            readout=False,
+            tooltip="Number of plausible masks to draw. More make the mean and the confidence "
+            "map steadier, and take longer.",
+        )
+        self.sample_count = Label(value=str(DEFAULTS.n_samples))
+        self.sample_count.min_width = 24
+        self.samples_row = _row(self.n_samples, self.sample_count, label="Samples")
+        self.n_samples.changed.connect(self._show_sample_count)
+        self.steps = SpinBox(
+            value=DEFAULTS.steps,
+            min=bounds("steps")[0],
+            max=bounds("steps")[1],
+            label="ODE steps",
+            tooltip="Steps of the ODE solver from noise to mask. More are more exact and slower.",
+        )
+        self.solver = ComboBox(
+            value=DEFAULTS.solver,
+            choices=get_args(SolverName),
+            label="Solver",
+            tooltip="ODE solver. Euler evaluates the network once per step, midpoint and heun "
+            "twice, rk4 four times.",
+        )
+        self.seed = SpinBox(
+            value=DEFAULTS.seed,
+            min=bounds("seed")[0],
+            max=bounds("seed")[1],
+            label="Seed",
+            tooltip="Equal seeds and settings give equal masks; sample n uses seed + n.",
+        )
+        self.device = ComboBox(
+            value=DEFAULTS.device,
+            choices=DEVICES,
+            label="Device",
+            tooltip="Where the network runs; auto takes a GPU if there is one.",
+        )
+        self.device_label = _text_line("Runs on", "The device that was chosen, and its precision.")
+        self.device.changed.connect(self._show_device)
+
+    def _add_run_controls(self) -> None:
+        self.run_button = PushButton(
+            text="Run", tooltip="Draw the samples and show them as layers."
+        )
+        self.cancel_button = PushButton(
+            text="Cancel",
+            enabled=False,
+            tooltip="Stop within one ODE step; the layers stay as they are.",
+        )
+        self.buttons = _row(self.run_button, self.cancel_button)
+        self.progress = ProgressBar(
+            value=0, min=0, max=1, label="Progress", tooltip="ODE steps done."
+        )
+        self.status = _text_line("Status", "What the panel is doing, or how the last run ended.")
+        self.disclaimer = _text_line("", "", DISCLAIMER)
+
+    def settings(self) -> SamplingConfig:
+        """Return the validated sampling settings.
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range.
+        """
+        return sampling_settings(
+            n_samples=self.n_samples.value,
+            steps=self.steps.value,
+            solver=self.solver.value,
+            seed=self.seed.value,
+            device=self.device.value,
+        )
+
+    def model_source(self) -> str | Path:
+        """Return the name of the bundled model, or the folder.
+
+        Raises
+        ------
+        ModelFolderError
+            If a folder is wanted and none is given.
+        """
+        if self.model.value != FOLDER_CHOICE:
+            return str(self.model.value)
+        if not self.folder.line_edit.value.strip():
+            raise ModelFolderError(
+                "No model folder is given. Choose the folder that latentfm-train wrote, or a "
+                "bundled model."
+            )
+        return Path(self.folder.line_edit.value.strip())
+
+    def set_running(self, running: bool) -> None:
+        """Enable what can be used now."""
+        for control in (
+            self.image,
+            self.model,
+            self.folder,
+            self.n_samples,
+            self.steps,
+            self.solver,
+            self.seed,
+            self.device,
+            self.run_button,
+        ):
+            control.enabled = not running
+        self.cancel_button.enabled = running
+        if not running:
+            self.show_progress(0, 1)
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show `done` of `total`; a total of 0 shows that something goes on."""
+        self.progress.native.setRange(0, total)
+        self.progress.native.setValue(done)
+
+    def _align_labels(self) -> None:
+        # magicgui measures labels with Qt's font; napari's theme has a larger one.
+        texts = {control.label for control in self if control.label}
+        for label in self.native.findChildren(QLabel):
+            if label.text() in texts:
+                label.setMinimumWidth(LABEL_WIDTH)
+
+    def _show_sample_count(self, count: int) -> None:
+        self.sample_count.value = str(count)
+
+    def _toggle_folder(self) -> None:
+        self.folder.visible = self.model.value == FOLDER_CHOICE
+
+    def _show_device(self) -> None:
+        # Importing PyTorch to say this would make the panel slow to open.
+        self.device_label.value = NOT_RESOLVED
+        if "torch" in sys.modules:
+            from latentfm_core.inference.device import resolve_device
+
+            try:
+                self.device_label.value = str(resolve_device(self.device.value))
+            except ResourceError:
+                self.device_label.value = "not available on this machine"
+
+
+def _row(*widgets: Any, label: str = "") -> Container[Any]:
+    row = Container(widgets=widgets, layout="horizontal", labels=False, label=label)
+    row.margins = (0, 0, 0, 0)
+    return row
+
+
+def _text_line(label: str, tooltip: str, value: str = "") -> Label:
+    line = Label(value=value, label=label, tooltip=tooltip or None)
+    line.native.setWordWrap(True)
+    line.native.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    line.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return line

@@ -1,0 +1,228 @@
+"""The panel under Plugins > LatentFM: choose an image, draw samples, see the layers."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari.layers import Image
+from napari.utils.notifications import show_error
+from psygnal import Signal
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QScrollArea, QSizePolicy
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ImageError, LatentFMError
+from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
+from napari_latentfm.layers import result_layers
+from napari_latentfm.placing import AskAboutEdits, is_result, place
+from napari_latentfm.planes import Plane, displayed_plane, level_zero, read_plane
+from napari_latentfm.widgets.questions import ask_about_edits
+from napari_latentfm.widgets.sampling_form import SamplingForm
+
+if TYPE_CHECKING:
+    import napari
+
+logger = logging.getLogger(__name__)
+
+MIN_WIDTH = 310
+"""Pixels; the title of the dock fits in."""
+
+Ending = Literal["done", "cancelled", "failed"]
+
+
+class SamplingPanel(QScrollArea):
+    """Draws samples of an image layer and shows them as layers.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer; its images are offered, and the results are added to it.
+
+    Attributes
+    ----------
+    finished
+        Emitted in the GUI thread after every run, with ``"done"``, ``"cancelled"`` or
+        ``"failed"``; the panel is idle then.
+    form
+        The controls.
+    job
+        The viewer's job.
+    ask_about_edits
+        Answers what to do with edited layers; by default a question on screen.
+    last_error
+        Message of the error that ended the last run, or None.
+    """
+
+    finished = Signal(str)
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._target: tuple[Image, Plane] | None = None
+        self._runs: list[Run] = []
+        self.job = job_of(napari_viewer)
+        self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
+        self.last_error: str | None = None
+        self.form = SamplingForm(self._image_choices)
+        self.form.run_button.changed.connect(self.run)
+        self.form.cancel_button.changed.connect(self.cancel)
+        self._lay_out()
+        self._follow_viewer()
+        self._suggest()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run of this panel has not ended yet."""
+        return bool(self._runs)
+
+    def run(self) -> None:
+        """Start a run with the settings on screen; `finished` tells when it has ended."""
+        if self.running:
+            return
+        self.last_error = None
+        try:
+            layer, plane = self._choose_plane()
+            request = Request(
+                read=partial(read_plane, layer, plane),
+                model=self.form.model_source(),
+                settings=self.form.settings(),
+            )
+            run = self.job.start(request)
+        except LatentFMError as error:
+            self._fail(error)
+            return
+        run.progressed.connect(self._on_progress)
+        run.ended.connect(self._on_end)
+        self._runs.append(run)
+        self._target = (layer, plane)
+        self.form.set_running(True)
+        self.form.status.value = "Starting…"
+
+    def cancel(self) -> None:
+        """Cancel the run; it ends within one ODE step and changes no layer."""
+        for run in self._runs:
+            run.cancel()
+            self.form.cancel_button.enabled = False
+            self.form.status.value = "Cancelling…"
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Give up a run when the panel is taken out of its dock, which sends no close event."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._give_up()
+
+    def _lay_out(self) -> None:
+        self.setObjectName("LatentFM sampling")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setWidget(self.form.native)
+        self.form.native.layout().addStretch(1)
+        self.setMinimumWidth(MIN_WIDTH)
+
+    def _follow_viewer(self) -> None:
+        layers = self._viewer.layers
+        for name in ("inserted", "removed", "reordered", "renamed"):
+            # `renamed` is younger than the oldest napari that is supported.
+            if name in layers.events.emitters:
+                layers.events.emitters[name].connect(self._refresh_images)
+        layers.events.removed.connect(self._on_layer_removed)
+        layers.selection.events.active.connect(self._on_active_layer)
+        # The window's end deletes the panel without a word; nothing may report to it then.
+        runs = self._runs
+        self.destroyed.connect(lambda: [run.abandon() for run in runs])
+
+    def _image_choices(self, _widget: Any) -> list[tuple[str, Image]]:
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        return [(layer.name, layer) for layer in images if not is_result(layer)]
+
+    def _refresh_images(self) -> None:
+        # The box knows its choice by name only, and would lose it when the layer is renamed.
+        chosen = self.form.image.value
+        self.form.image.reset_choices()
+        if chosen is not None and chosen in self.form.image.choices:
+            self.form.image.value = chosen
+        if not self.running:
+            self._suggest()
+
+    def _suggest(self) -> None:
+        if self.form.image.value is None:
+            self.form.status.value = _NO_IMAGE
+        elif self.form.status.value in ("", _NO_IMAGE):
+            self.form.status.value = _READY
+
+    def _on_active_layer(self, event: Any) -> None:
+        if not self.running and event.value in self.form.image.choices:
+            self.form.image.value = event.value
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if self._target is not None and event.value is self._target[0]:
+            self.cancel()
+
+    def _choose_plane(self) -> tuple[Image, Plane]:
+        layer = self.form.image.value
+        if layer is None:
+            raise ImageError(_NO_IMAGE)
+        return layer, displayed_plane(layer, self._viewer.dims)
+
+    def _on_progress(self, update: Update) -> None:
+        self.form.status.value = update.text
+        self.form.show_progress(update.done, update.total)
+
+    def _on_end(self, outcome: Outcome) -> None:
+        target, self._target = self._target, None
+        self._runs.clear()
+        if outcome.error is not None:
+            self._fail(outcome.error)
+        elif outcome.result is None or target is None or target[0] not in self._viewer.layers:
+            self._finish("cancelled", "Cancelled; nothing was changed.")
+        else:
+            self._show(*target, outcome.result)
+
+    def _show(self, layer: Image, plane: Plane, result: Result) -> None:
+        try:
+            if level_zero(layer).shape[: layer.ndim] != plane.layer_shape:
+                raise ImageError(f"{layer.name!r} was changed during the run. Run again.")
+            specs = result_layers(layer, plane, result.samples, result.summary)
+            placed = place(self._viewer, specs, self.ask_about_edits)
+        except Exception as error:
+            self._fail(explain(error, SamplingConfig(**result.samples.settings)))
+            return
+        self.form.device_label.value = result.device
+        if placed:
+            self._finish("done", _describe(result, self.form.seed.value))
+        else:
+            self._finish("cancelled", "Your layers were kept; the new result was dropped.")
+
+    def _fail(self, error: LatentFMError) -> None:
+        self.last_error = str(error)
+        show_error(self.last_error)
+        self._finish("failed", self.last_error)
+
+    def _finish(self, ending: Ending, text: str) -> None:
+        self.form.set_running(False)
+        self.form.status.value = text
+        self.finished.emit(ending)
+
+    def _give_up(self) -> None:
+        if self.running:
+            for run in self._runs:
+                run.abandon()
+            self._runs.clear()
+            self._target = None
+            self._finish("cancelled", "Cancelled; nothing was changed.")
+
+
+_READY = "Ready."
+_NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
+
+
+def _describe(result: Result, seed: int) -> str:
+    samples, summary = result.samples, result.summary
+    head = f"{len(samples)} samples in {samples.seconds:.2f} s, seed {seed}, {samples.model_id}."
+    if not summary.mean_mask.any():
+        return f"{head} No pixel reached the threshold: the mean mask is empty."
+    return f"{head} Mean mask: {summary.mean_mask.mean():.1%} of the image."

@@ -1,0 +1,468 @@
+"""Result layers lie exactly on their source, whatever its transform, units or stack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.types import Geometry, ImageInput, SampleSet
+from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.layers import METADATA_KEY, LayerSpec, confidence_colormap, result_layers
+from napari_latentfm.placing import EditedLayers, digest, is_result, place
+from napari_latentfm.planes import MAX_PLANE_PIXELS, Plane, displayed_plane, read_plane
+
+TRANSFORMS = {
+    "identity": {},
+    "scaled": {"scale": (0.5, 2.0), "translate": (10, -3), "units": ("um", "um")},
+    "rotated": {"rotate": 30.0, "scale": (2, 3), "translate": (1, 2)},
+    "upper shear": {"shear": [0.4], "scale": (1, 2)},
+    "lower shear": {"shear": [[1, 0], [0.3, 1]], "rotate": 12.0},
+    "affine": {
+        "affine": [[0, 1.5, 4], [-1, 0.2, 7], [0, 0, 1]],
+        "scale": (0.1, 0.2),
+        "rotate": 45.0,
+        "units": ("mm", "mm"),
+        "axis_labels": ("y", "x"),
+    },
+}
+POINTS = ((0, 0), (5, 3), (11.5, 19))
+
+
+def _samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> SampleSet:
+    side = max(shape)
+    rng = np.random.default_rng(seed)
+    values = rng.random((count, side, side), np.float32)
+    geometry = Geometry(shape, side, (0, 0, *shape))
+    seeds = tuple(range(seed, seed + count))
+    options = SamplingConfig(n_samples=count, seed=seed).model_dump(mode="json")
+    return SampleSet(values, geometry, seeds, 4, "tiny", "ab" * 32, options, 0.1)
+
+
+def _specs(layer: Image, plane: Plane, count: int = 3, seed: int = 0) -> list[LayerSpec]:
+    samples = _samples(plane.shape, count, seed)
+    return result_layers(layer, plane, samples, summarise(samples))
+
+
+def _never(names: Any) -> EditedLayers:
+    pytest.fail(f"asked about {names}, which nobody edited")
+
+
+def _show(
+    viewer: ViewerModel, layer: Image, count: int = 3, seed: int = 0, ask: Any = _never
+) -> bool:
+    return place(viewer, _specs(layer, displayed_plane(layer, viewer.dims), count, seed), ask)
+
+
+def _by_role(viewer: ViewerModel, role: str) -> Any:
+    (layer,) = (
+        layer
+        for layer in viewer.layers
+        if is_result(layer) and layer.metadata[METADATA_KEY]["role"] == role
+    )
+    return layer
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+def test_every_result_lies_on_its_source(viewer: ViewerModel, transform: dict[str, Any]) -> None:
+    source = viewer.add_image(np.zeros((12, 20, 3), np.uint8), rgb=True, name="a", **transform)
+    assert _show(viewer, source)
+    results = [layer for layer in viewer.layers if layer is not source]
+    assert [layer.name for layer in results] == [
+        "a · mean probability",
+        "a · confidence",
+        "a · samples",
+        "a · mean mask",
+    ]
+    for layer in results:
+        stacked = layer.ndim == 3
+        assert layer.units[-2:] == source.units
+        assert layer.axis_labels[-2:] == source.axis_labels
+        for y, x in POINTS:
+            place_in_world = source.data_to_world((y, x))
+            if stacked:
+                assert layer.data.shape == (3, 12, 20)
+                assert layer.axis_labels[0] == "sample"
+                np.testing.assert_allclose(layer.data_to_world((2, y, x)), (2, *place_in_world))
+            else:
+                assert layer.data.shape == (12, 20)
+                np.testing.assert_allclose(layer.data_to_world((y, x)), place_in_world)
+
+
+def test_layers_hold_the_summary(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    samples = _samples((12, 20))
+    summary = summarise(samples)
+    plane = displayed_plane(source, viewer.dims)
+    place(viewer, result_layers(source, plane, samples, summary), _never)
+    np.testing.assert_array_equal(_by_role(viewer, "mean_mask").data, summary.mean_mask)
+    np.testing.assert_array_equal(_by_role(viewer, "samples").data, summary.sample_masks)
+    np.testing.assert_array_equal(_by_role(viewer, "confidence").data, summary.confidence)
+    mean = _by_role(viewer, "mean_probability")
+    np.testing.assert_array_equal(mean.data, summary.mean_probability)
+    assert not mean.visible
+    assert tuple(_by_role(viewer, "confidence").contrast_limits) == (0, 1)
+    assert isinstance(_by_role(viewer, "samples"), Labels)
+
+
+def test_metadata_tells_how_to_make_the_layer_again(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source, count=4, seed=9)
+    for layer in viewer.layers:
+        if layer is source:
+            assert METADATA_KEY not in layer.metadata
+            continue
+        found = layer.metadata[METADATA_KEY]
+        assert found["source_id"] == str(source.unique_id)
+        assert (found["source"], found["model"], found["model_sha256"]) == ("a", "tiny", "ab" * 32)
+        assert (found["seed"], found["n_samples"], found["settings"]["steps"]) == (9, 4, 4)
+
+
+def test_mean_mask_and_samples_are_told_apart(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)))
+    _show(viewer, source)
+    mean, samples = _by_role(viewer, "mean_mask"), _by_role(viewer, "samples")
+    assert not np.allclose(mean.get_color(1), samples.get_color(1))
+    assert mean.contour > 0
+    assert samples.contour > 0
+    # A label that the annotator paints beside 1 must be visible.
+    assert mean.get_color(2)[3] == 1
+
+
+def test_confidence_map_is_clear_where_samples_agree() -> None:
+    sure, unsure = confidence_colormap().map(np.array([1.0, 0.0]))
+    assert sure[3] == 0
+    assert unsure[3] == 1
+
+
+# --- which plane --------------------------------------------------------------------------
+
+
+def test_plane_of_a_stack_is_the_one_on_screen(viewer: ViewerModel) -> None:
+    stack = np.arange(5 * 12 * 20).reshape(5, 12, 20).astype(np.float32)
+    source = viewer.add_image(
+        stack, scale=(2, 0.5, 0.5), translate=(7, 1, 1), units=("um", "um", "um"), name="s"
+    )
+    viewer.dims.set_current_step(0, 3)
+    plane = displayed_plane(source, viewer.dims)
+    assert plane.index == (3, None, None)
+    image = read_plane(source, plane)
+    np.testing.assert_array_equal(image.pixels, stack[3])
+    assert image.spacing == (0.5, 0.5)
+    assert image.unit == "micrometer"
+
+
+def test_results_of_a_stack_lie_in_its_plane(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)), scale=(2, 0.5, 0.5), translate=(7, 1, 1))
+    viewer.dims.set_current_step(0, 3)
+    _show(viewer, source)
+    mean, samples = _by_role(viewer, "mean_mask"), _by_role(viewer, "samples")
+    assert mean.data.shape == (1, 12, 20)
+    assert samples.data.shape == (3, 1, 12, 20)
+    for y, x in POINTS:
+        wanted = source.data_to_world((3, y, x))
+        np.testing.assert_allclose(mean.data_to_world((0, y, x)), wanted)
+        np.testing.assert_allclose(samples.data_to_world((1, 0, y, x)), (1, *wanted))
+
+
+def test_each_plane_of_a_stack_has_its_own_results(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)), name="s")
+    viewer.dims.set_current_step(0, 1)
+    _show(viewer, source)
+    # The samples have put an axis in front.
+    viewer.dims.set_current_step(1, 4)
+    _show(viewer, source)
+    _show(viewer, source, seed=5)
+    masks = [layer.name for layer in viewer.layers if layer.name.endswith("mean mask")]
+    assert masks == ["s [1] · mean mask", "s [4] · mean mask"]
+
+
+def test_plane_follows_the_order_of_the_axes(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.random.default_rng(0).random((8, 12, 20)))
+    viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_current_step(1, 7)
+    plane = displayed_plane(source, viewer.dims)
+    assert plane.index == (None, 7, None)
+    np.testing.assert_array_equal(read_plane(source, plane).pixels, source.data[:, 7, :])
+    _show(viewer, source)
+    mean = _by_role(viewer, "mean_mask")
+    assert mean.data.shape == (8, 1, 20)
+    np.testing.assert_allclose(mean.data_to_world((2, 0, 3)), source.data_to_world((2, 7, 3)))
+
+
+def test_plane_respects_units_of_other_layers(viewer: ViewerModel) -> None:
+    """The world is in the finer unit of two layers; the slider's position must be converted."""
+    source = viewer.add_image(np.zeros((6, 12, 20)), units=("mm",) * 3, name="coarse")
+    viewer.add_image(np.zeros((6000, 4, 4), np.uint8), units=("um",) * 3)
+    for step in (0, 2, 5):
+        unit = str((viewer.dims.units or source.units)[0])
+        viewer.dims.set_point(0, step * {"micrometer": 1000, "millimeter": 1}[unit])
+        assert displayed_plane(source, viewer.dims).index[0] == step
+
+
+def test_flat_image_has_one_plane_whatever_is_displayed(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)))
+    viewer.add_image(np.zeros((3, 4, 5)))
+    viewer.dims.ndisplay = 3
+    assert displayed_plane(source, viewer.dims).index == (None, None)
+
+
+def test_three_dimensional_display_is_refused(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)))
+    viewer.dims.ndisplay = 3
+    with pytest.raises(ImageError, match="2D display"):
+        displayed_plane(source, viewer.dims)
+
+
+def test_plane_off_screen_is_refused(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)), name="short")
+    viewer.add_image(np.zeros((50, 12, 20)))
+    viewer.dims.set_current_step(0, 40)
+    with pytest.raises(ImageError, match="outside 'short'"):
+        displayed_plane(source, viewer.dims)
+
+
+def test_plane_across_another_axis_is_refused(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)))
+    viewer.add_image(np.zeros((2, 5, 12, 20)))
+    viewer.dims.order = (1, 2, 0, 3)
+    with pytest.raises(ImageError, match="order of the axes"):
+        displayed_plane(source, viewer.dims)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_tilted_stack_is_refused(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((5, 12, 20)), rotate=(0, 20, 0))
+    with pytest.raises(ImageError, match="rotated or sheared out"):
+        displayed_plane(source, viewer.dims)
+
+
+def test_stack_turned_within_its_planes_is_fine(viewer: ViewerModel) -> None:
+    angle = np.radians(25)
+    turn = np.eye(3)
+    turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    source = viewer.add_image(np.zeros((5, 12, 20)), rotate=turn, scale=(3, 1, 1))
+    viewer.dims.set_current_step(0, 2)
+    _show(viewer, source)
+    np.testing.assert_allclose(
+        _by_role(viewer, "samples").data_to_world((1, 0, 4, 6)),
+        (1, *source.data_to_world((2, 4, 6))),
+    )
+
+
+def test_multiscale_image_is_read_at_its_finest_level(viewer: ViewerModel) -> None:
+    fine = np.random.default_rng(0).random((40, 60))
+    source = viewer.add_image([fine, fine[::2, ::2]], multiscale=True)
+    plane = displayed_plane(source, viewer.dims)
+    assert plane.shape == (40, 60)
+    np.testing.assert_array_equal(read_plane(source, plane).pixels, fine)
+
+
+def test_huge_image_is_refused_before_it_is_read() -> None:
+    side = int(MAX_PLANE_PIXELS**0.5) + 1
+    huge = np.broadcast_to(np.uint8(0), (side, side))
+    source = Image([huge, huge[::64, ::64]], multiscale=True, name="slide")
+    with pytest.raises(ImageError, match="Crop the region"):
+        displayed_plane(source, ViewerModel().dims)
+
+
+@pytest.mark.parametrize(
+    ("options", "spacing", "unit"),
+    [
+        ({}, None, "pixel"),
+        ({"scale": (2, 2)}, (2.0, 2.0), "pixel"),
+        ({"units": ("um", "um")}, (1.0, 1.0), "micrometer"),
+        ({"scale": (5, 4), "units": ("um", "nm")}, (5.0, 0.004), "micrometer"),
+    ],
+)
+def test_spacing_comes_from_the_layer(
+    viewer: ViewerModel, options: dict[str, Any], spacing: Any, unit: str
+) -> None:
+    source = viewer.add_image(np.zeros((12, 20, 3), np.uint8), rgb=True, name="a", **options)
+    image = read_plane(source, displayed_plane(source, viewer.dims))
+    assert isinstance(image, ImageInput)
+    assert image.pixels.shape == (12, 20, 3)
+    assert image.spacing == (pytest.approx(spacing) if spacing else None)
+    assert (image.unit, image.name) == (unit, "a")
+
+
+# --- reruns -------------------------------------------------------------------------------
+
+
+def test_rerun_updates_its_own_layers(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    before = list(viewer.layers)
+    mean = _by_role(viewer, "mean_mask")
+    mean.name, mean.opacity, mean.visible = "my outline", 0.3, False
+    old = mean.data.copy()
+    source.scale = (3, 3)
+    assert _show(viewer, source, count=5, seed=4)
+    assert list(viewer.layers) == before
+    assert (mean.name, mean.opacity, mean.visible) == ("my outline", 0.3, False)
+    assert not np.array_equal(mean.data, old)
+    assert _by_role(viewer, "samples").data.shape == (5, 12, 20)
+    np.testing.assert_array_equal(mean.scale, (3, 3))
+    np.testing.assert_array_equal(_by_role(viewer, "samples").scale, (1, 3, 3))
+    assert mean.metadata[METADATA_KEY]["seed"] == 4
+
+
+def test_images_do_not_share_results(viewer: ViewerModel) -> None:
+    first = viewer.add_image(np.zeros((12, 20)), name="a")
+    second = viewer.add_image(np.zeros((12, 20)), name="b")
+    _show(viewer, first)
+    kept = _by_role(viewer, "mean_mask")
+    old = kept.data.copy()
+    _show(viewer, second, seed=7)
+    np.testing.assert_array_equal(kept.data, old)
+    assert len(viewer.layers) == 10
+
+
+def test_deleted_result_comes_back(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    viewer.layers.remove("a · confidence")
+    _show(viewer, source)
+    assert sorted(layer.name for layer in viewer.layers if "confidence" in layer.name) == [
+        "a · confidence"
+    ]
+    assert len(viewer.layers) == 5
+
+
+def test_copy_of_a_result_belongs_to_the_user(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    copy = Labels(
+        **_by_role(viewer, "mean_mask").as_layer_data_tuple()[1], data=np.ones((12, 20), int)
+    )
+    viewer.add_layer(copy)
+    _show(viewer, source, seed=3)
+    assert copy.data.all()
+    assert len(viewer.layers) == 6
+
+
+def _edit(layer: Labels) -> np.ndarray:
+    layer.paint((4, 4), 2)
+    return layer.data.copy()
+
+
+def test_edited_layer_is_kept_on_request(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    mine = _by_role(viewer, "mean_mask")
+    edited = _edit(mine)
+    asked: list[list[str]] = []
+
+    def keep(names: Any) -> EditedLayers:
+        asked.append(list(names))
+        return EditedLayers.KEEP
+
+    assert _show(viewer, source, seed=3, ask=keep)
+    assert asked == [["a · mean mask"]]
+    np.testing.assert_array_equal(mine.data, edited)
+    (new,) = (x for x in viewer.layers if "mean mask" in x.name and x is not mine)
+    assert new.metadata[METADATA_KEY]["seed"] == 3
+    # From now on reruns go to the new layer, and nobody is asked about the kept one.
+    assert _show(viewer, source, seed=5)
+    np.testing.assert_array_equal(mine.data, edited)
+    assert new.metadata[METADATA_KEY]["seed"] == 5
+    assert len(viewer.layers) == 6
+
+
+def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    mine = _by_role(viewer, "mean_mask")
+    edited = _edit(mine)
+    assert _show(viewer, source, seed=3, ask=lambda names: EditedLayers.OVERWRITE)
+    assert not np.array_equal(mine.data, edited)
+    assert len(viewer.layers) == 5
+    assert _show(viewer, source)
+
+
+def test_cancelled_question_changes_nothing(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    _edit(_by_role(viewer, "mean_mask"))
+    before = {layer.name: digest(layer.data) for layer in viewer.layers}
+    assert not _show(viewer, source, seed=3, ask=lambda names: EditedLayers.CANCEL)
+    assert {layer.name: digest(layer.data) for layer in viewer.layers} == before
+
+
+@pytest.mark.parametrize("role", ["mean_mask", "samples"])
+@pytest.mark.parametrize("how", ["fill", "data_setitem", "new data", "into the array", "redo"])
+def test_every_way_of_editing_is_noticed(viewer: ViewerModel, role: str, how: str) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    layer = _by_role(viewer, role)
+    origin = (0,) * layer.ndim
+    if how == "fill":
+        layer.fill(origin, 7)
+    elif how == "data_setitem":
+        layer.data_setitem(tuple(np.array([0]) for _ in origin), [7])
+    elif how == "new data":
+        layer.data = np.full_like(layer.data, 7)
+    elif how == "into the array":
+        layer.data[origin] = 7
+    else:
+        layer.fill(origin, 7)
+        layer.undo()
+        layer.redo()
+    asked: list[Any] = []
+
+    def cancel(names: Any) -> EditedLayers:
+        asked.extend(names)
+        return EditedLayers.CANCEL
+
+    _show(viewer, source, ask=cancel)
+    assert asked == [layer.name]
+
+
+def test_looking_around_is_no_edit(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    samples, mean = _by_role(viewer, "samples"), _by_role(viewer, "mean_mask")
+    viewer.dims.set_current_step(0, 2)
+    samples.contour, mean.visible = 0, False
+    mean.fill((0, 0), 7)
+    mean.undo()
+    assert _show(viewer, source, ask=_never)
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_undo_after_a_rerun_does_not_touch_the_new_result(viewer: ViewerModel, count: int) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    labels = [_by_role(viewer, "mean_mask"), _by_role(viewer, "samples")]
+    for layer in labels:
+        layer.fill((0,) * layer.ndim, 7)
+        layer.undo()
+        layer.fill((0,) * layer.ndim, 9)
+    _show(viewer, source, count=count, seed=2, ask=lambda names: EditedLayers.OVERWRITE)
+    for layer in labels:
+        written = layer.data.copy()
+        layer.undo()
+        layer.redo()
+        np.testing.assert_array_equal(layer.data, written)
+        layer.fill((0,) * layer.ndim, 7)
+        layer.undo()
+        np.testing.assert_array_equal(layer.data, written)
+
+
+def test_rerun_leaves_the_users_tool_alone(viewer: ViewerModel) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    _show(viewer, source)
+    mean = _by_role(viewer, "mean_mask")
+    mean.mode, mean.brush_size = "paint", 4
+    _show(viewer, source, seed=1)
+    assert (mean.mode, mean.brush_size, mean.editable) == ("paint", 4, True)
