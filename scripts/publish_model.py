@@ -1,0 +1,116 @@
+"""Put a trained model among the bundled ones, with its test figures on the card.
+
+    python scripts/publish_model.py runs/isic2018 runs/isic2018-test/summary.json
+
+The summary is what ``latentfm-evaluate --part test`` wrote; it must have been measured with
+exactly these weights, otherwise nothing is written. The card's page in ``docs/models`` is
+written anew from the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.errors import LatentFMError, ModelFolderError
+from latentfm_core.store.atomic import write_text
+from latentfm_core.store.card import ModelCard
+from latentfm_core.store.folder import CARD, WEIGHTS, read_card, write_card
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = ROOT / "src" / "napari_latentfm" / "models"
+PAGES = ROOT / "docs" / "models"
+MAX_BYTES = 25_000_000
+
+logger = logging.getLogger("publish_model")
+
+
+def with_test_figures(card: ModelCard, summary: dict[str, Any]) -> ModelCard:
+    """Return the card with the figures of a summary that belongs to the same weights."""
+    if summary["model"]["sha256"] != card.weights_sha256:
+        raise ModelFolderError("The summary was measured with other weights than these.")
+    figures = {f"test_{key}": value for key, value in summary["metrics"].items()}
+    kept = {key: value for key, value in card.metrics.items() if not key.startswith("test_")}
+    numbers = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+    update = {"metrics": kept | numbers, "metrics_command": summary["command"]}
+    return card.model_copy(update=update)
+
+
+def page(card: ModelCard) -> str:
+    """Return the card as a Markdown page."""
+    data, training = card.data, card.training
+    rows = "\n".join(f"| {key} | {value:.4f} |" for key, value in sorted(card.metrics.items()))
+    return f"""# {card.title}
+
+Model `{card.id}`, made {card.created}. {card.description}
+
+**Intended use.** {card.intended_use}
+
+**Licence.** {card.licence}
+
+## Data
+
+{data.name}: {data.source}
+
+Terms: {data.licence}
+
+Split: {data.split} ({data.n_train} training, {data.n_val} validation, {data.n_test} test images).
+
+## Training
+
+    {training.command}
+
+Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
+({", ".join(f"{k} {v}" for k, v in training.versions.items())}).
+
+## Figures
+
+`val_` figures were used to choose among epochs; `test_` figures come from images that were
+used for nothing else, by
+
+    {card.metrics_command}
+
+| figure | value |
+| --- | --- |
+{rows}
+
+Weights: `{card.weights.file}`, {card.weights.size_bytes / 1e6:.1f} MB, {card.weights.dtype},
+SHA-256 `{card.weights.sha256}`.
+"""
+
+
+def publish(folder: Path, summary_file: Path) -> Path:
+    """Copy the model folder among the bundled models; return where."""
+    card = with_test_figures(read_card(folder), json.loads(summary_file.read_text("utf-8")))
+    if card.weights.size_bytes > MAX_BYTES:
+        raise ModelFolderError(f"{folder / WEIGHTS} is larger than 25 MB.")
+    target = BUNDLED / card.id
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / WEIGHTS, target / WEIGHTS)
+    write_card(target, card)
+    write_text(PAGES / f"{card.id}.md", page(card))
+    return target / CARD
+
+
+def main() -> int:
+    """Run the script."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="model folder that latentfm-train wrote")
+    parser.add_argument("summary", type=Path, help="summary.json of latentfm-evaluate")
+    args = parser.parse_args()
+    try:
+        logger.info("wrote %s", publish(args.folder, args.summary))
+    except LatentFMError as error:
+        logger.error("error: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
