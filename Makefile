@@ -1,0 +1,48 @@
+# make demo   set everything up and run the main job on the bundled model and image
+# make test   set everything up and run all checks and tests
+#
+# The same as plain pip and pytest commands, for Windows and macOS: see README.md.
+
+SHELL := bash
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	then command -v $$p; break; fi; done)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+SCREENSHOT := $(CURDIR)/demo/latentfm-demo.png
+# On a Linux machine without a display napari runs under a virtual screen.
+DISPLAYED := scripts/with_display.sh
+
+.PHONY: setup demo test lint unit clean
+
+setup: $(STAMP)
+
+# PySide6-Essentials is the Qt binding here because its licence (LGPL) binds nobody who
+# installs it; PyQt6 works as well.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11, 3.12 or 3.13 found. Install one, or: make PYTHON=/path/to/python"; \
+		exit 1; fi
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	scripts/system_packages.sh
+	$(DISPLAYED) $(BIN)/python -m napari_latentfm.demo --screenshot-without-display $(SCREENSHOT)
+
+test: setup lint unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: setup
+	scripts/system_packages.sh
+	$(DISPLAYED) $(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs a command with a screen: the one that is there, else a virtual one (Xvfb).
+# LATENTFM_VIRTUAL_DISPLAY=1 tells the command that nobody is looking.
+set -euo pipefail
+
+if [ "$(uname -s)" != Linux ] || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+    exec "$@"
+fi
+export LATENTFM_VIRTUAL_DISPLAY=1
+exec xvfb-run --auto-servernum --server-args="-screen 0 1280x800x24" "$@"
