@@ -50,7 +50,7 @@ def test_pairs_by_name_and_usual_suffixes(tmp_path, suffix):
     assert [pair.name for pair in pairs] == ["a", "b_2", "c.x"]
     for pair in pairs:
         assert pair.image == images / f"{pair.name}.png"
-        assert pair.mask == masks / f"{pair.name}{suffix}.png"
+        assert pair.masks == (masks / f"{pair.name}{suffix}.png",)
 
 
 def test_image_names_that_end_like_masks(tmp_path):
@@ -62,7 +62,7 @@ def test_images_and_masks_in_one_folder(tmp_path):
     write(tmp_path / "a.png")
     write_mask(tmp_path / "a_mask.png")
     assert find_pairs(tmp_path, tmp_path) == [
-        Pair("a", tmp_path / "a.png", tmp_path / "a_mask.png")
+        Pair("a", tmp_path / "a.png", (tmp_path / "a_mask.png",))
     ]
     write(tmp_path / "b.png")
     with pytest.raises(DatasetError, match=r"1 images have no mask: b\.png"):
@@ -267,7 +267,7 @@ def test_loading_at_the_image_size_is_exact(tmp_path):
     with Image.open(tmp_path / "images" / "a.png") as image:
         np.testing.assert_array_equal(loaded.images[0], np.asarray(image))
     with Image.open(tmp_path / "masks" / "a.png") as mask:
-        np.testing.assert_array_equal(loaded.masks[0], np.asarray(mask) // 255)
+        np.testing.assert_array_equal(loaded.masks[0, 0], np.asarray(mask) // 255)
 
 
 def damaged_dataset(root: Path) -> list[Pair]:
@@ -321,4 +321,4 @@ def test_sizes_that_differ_are_named(tmp_path):
     image = write(tmp_path / "a.png", (24, 36, 3))
     mask = write_mask(tmp_path / "m.png", (36, 24))
     with pytest.raises(ImageError, match=r"m\.png.*36 x 24.*a\.png.*24 x 36"):
-        read_pair(Pair("a", image, mask))
+        read_pair(Pair("a", image, (mask,)))

@@ -40,7 +40,7 @@ def _train(config: Config, data: CanvasSet) -> LatentFM:
         loop = StageLoop(stage, data, Position(name), torch.device("cpu"), torch.float32)
         assert loop.run(hooks, save_every=1e9)
         if name == "mask_vae":
-            masks = torch.from_numpy(data.masks)[:, None]
+            masks = torch.from_numpy(data.masks)
             mean, std = latent_statistics(
                 lambda x: model.mask_vae.encode(x.float() * 2 - 1), masks, torch.device("cpu")
             )
@@ -59,7 +59,8 @@ def test_samples_reproduce_the_known_distribution_of_masks() -> None:
     data = CanvasSet(
         names=tuple(f"{i:03d}" for i in range(COUNT)),
         images=np.repeat(pixels[None], COUNT, axis=0),
-        masks=np.where(is_a[:, None, None], shape_a, shape_b).astype(np.uint8),
+        masks=np.where(is_a[:, None, None], shape_a, shape_b).astype(np.uint8)[:, None],
+            raters=np.ones(COUNT, dtype=np.intp),
         skipped={},
     )
     stage = {"batch_size": 20, "learning_rate": 3e-3, "warmup_steps": 10}

@@ -22,6 +22,7 @@ SolverName = Literal["euler", "midpoint", "heun", "rk4"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 LATENT_DOWNSAMPLE = (4, 8)
@@ -43,7 +44,8 @@ class DataConfig(Settings):
     Attributes
     ----------
     images, masks
-        Folders; an image and its mask share the file name without its extension.
+        Folders; an image and its mask share the file name without its extension. Masks of
+        several raters lie in subfolders of `masks`, one for each rater.
     size
         Side in pixels of the square model input; a multiple of 32.
     fit
@@ -92,6 +94,9 @@ class ModelConfig(Settings):
 
     Attributes
     ----------
+    classes
+        Names of the foreground classes: the value k of a mask is ``classes[k - 1]``, 0 is
+        background. With one class, masks are binary.
     latent_channels
         c of the mask (and image) latent.
     downsample
@@ -116,6 +121,7 @@ class ModelConfig(Settings):
         Dropout rate inside the residual blocks of the trained condition encoder.
     """
 
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)
     latent_channels: Annotated[int, Field(ge=1, le=32)] = 4
     downsample: Literal[4, 8] = 8
     vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
@@ -129,12 +135,19 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _check_patch(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must have different names")
         if self.mask_patch > self.downsample:
             raise ValueError("mask_patch must not exceed downsample")
         for width in (*self.condition_widths, *self.velocity_widths):
             if width % 8:
                 raise ValueError(f"network widths must be multiples of 8, got {width}")
         return self
+
+    @property
+    def mask_channels(self) -> int:
+        """Channels of the mask VAE: 1 for binary masks, else one-hot with background first."""
+        return 1 if len(self.classes) == 1 else len(self.classes) + 1
 
 
 class StageConfig(Settings):

@@ -115,16 +115,16 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
 
 
 def read_case(pair: Pair, mask_threshold: float | None) -> Case:
-    """Read an image and its mask.
+    """Read an image and the masks of all its raters.
 
     Raises
     ------
     ImageError
         If one cannot be read or used, or their sizes differ.
     """
-    image, mask = read_pair(pair, mask_threshold)
+    image, masks = read_pair(pair, mask_threshold)
     check_pixels(image)
-    return Case(image, mask[None])
+    return Case(image, masks)
 
 
 def read_cases(

@@ -64,6 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="model folder to make")
     parser.add_argument("--card", type=Path, help="TOML file with title, data, licence, ...")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="start from the weights of a model folder or bundled model; set the epochs of "
+        "training.image_vae and training.mask_vae to 0 to keep its VAEs as they are",
+    )
     split = parser.add_argument_group("split (fractions unless a file is given)")
     split.add_argument("--split", type=Path, help="JSON file with train, val and test names")
     split.add_argument("--group-file", type=Path, help="CSV with image and group columns")
@@ -142,6 +148,7 @@ def train(args: argparse.Namespace, command: str) -> int:
         should_stop=flag,
         command=command,
         card=_read_card(args.card),
+        init=args.init,
     )
     card = Trainer(make_config(args), options).run()
     if card is None:

@@ -70,6 +70,22 @@ def mask_to_canvas(mask: Bool, size: int, fit: Fit) -> Bool:
     return np.pad(cover >= 0.5, _margins(geometry), mode="edge")
 
 
+def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
+    """Put a mask of class labels, or a boolean one, where `to_canvas` puts its image.
+
+    A canvas pixel takes the class that covers most of it.
+    """
+    values = np.unique(labels)
+    if labels.dtype == np.bool_ or values.size == 1:
+        inside = mask_to_canvas(np.asarray(labels > 0), size, fit)
+        return np.asarray(inside * values[-1:])
+    geometry = canvas_geometry((labels.shape[0], labels.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    cover = _resize((labels == values[:, None, None]).astype(np.float32), (rows, columns))
+    chosen: NDArray[Any] = values[cover.argmax(axis=0)]
+    return np.pad(chosen, _margins(geometry), mode="edge")
+
+
 def from_canvas(values: Float32, geometry: Geometry) -> Float32:
     """Take the image's part of canvas maps and resize it to the image.
 

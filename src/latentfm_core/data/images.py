@@ -20,8 +20,10 @@ from latentfm_core.types import Bool, ImageInput
 __all__ = [
     "IMAGE_SUFFIXES",
     "check_pixels",
+    "is_image",
     "list_images",
     "read_image",
+    "read_labels",
     "read_mask",
     "to_rgb",
 ]
@@ -45,6 +47,12 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | {
 _VALUES_SHOWN = 8
 
 
+def is_image(path: Path) -> bool:
+    """Tell by its name whether `path` is a visible image file."""
+    named = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return named and path.is_file()
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the image files right inside `folder` (not below it), sorted by name.
 
@@ -58,13 +66,7 @@ def list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give the folder that holds the files.")
     try:
-        files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()
-        )
+        files = sorted(path for path in folder.iterdir() if is_image(path))
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error.strerror or error}.") from None
     if not files:
@@ -115,12 +117,7 @@ def read_mask(path: Path, threshold: float | None = None) -> Bool:
         If the file cannot be read, is coloured, holds NaN, or is not binary; the message
         then lists its values.
     """
-    decoded = decode(path)
-    grey = _grey_levels(path, decoded)
-    if grey.dtype.kind not in "buif":
-        raise ImageError(f"{path}: a mask cannot have values of type {grey.dtype}.")
-    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
-        raise ImageError(f"{path}: the mask has NaN or infinite values. Replace them by 0.")
+    grey = _mask_values(path)
     if threshold is not None:
         return np.asarray(grey > threshold, dtype=np.bool_)
     values = np.unique(grey)
@@ -134,6 +131,40 @@ def read_mask(path: Path, threshold: float | None = None) -> Bool:
             f"it are foreground, for example --mask-threshold {middle:g}."
         )
     return np.asarray(grey != 0, dtype=np.bool_)
+
+
+def read_labels(path: Path, classes: int) -> NDArray[np.uint8]:
+    """Read a mask of several classes as ``(H, W)`` uint8: 0 background, k the k-th class.
+
+    Colour files count as in `read_mask`; a palette is read by its indices.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is coloured, or holds other values than 0 to `classes`;
+        the message then lists them.
+    """
+    values = _mask_values(path)
+    found = np.unique(values)
+    foreign = found[~np.isin(found, np.arange(classes + 1))]
+    if foreign.size:
+        shown = ", ".join(str(value) for value in foreign[:_VALUES_SHOWN].tolist())
+        raise ImageError(
+            f"{path}: the mask has the values {shown}, but model.classes names {classes} "
+            f"classes: only 0 (background) to {classes} can stand in it. Renumber the mask, or "
+            "name all classes."
+        )
+    return values.astype(np.uint8)
+
+
+def _mask_values(path: Path) -> NDArray[Any]:
+    """Return the grey levels or palette indices of a mask, numbers all of them."""
+    grey = _grey_levels(path, decode(path))
+    if grey.dtype.kind not in "buif":
+        raise ImageError(f"{path}: a mask cannot have values of type {grey.dtype}.")
+    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+        raise ImageError(f"{path}: the mask has NaN or infinite values. Replace them by 0.")
+    return grey
 
 
 def _is_binary(values: NDArray[Any]) -> bool:

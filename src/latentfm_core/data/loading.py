@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import DataConfig
-from latentfm_core.data.canvas import mask_to_canvas, to_canvas
-from latentfm_core.data.images import read_image, read_mask, to_rgb
+from latentfm_core.data.canvas import labels_to_canvas, to_canvas
+from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
 from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.types import Bool, ImageInput
@@ -34,7 +36,10 @@ class CanvasSet:
     images
         ``(N, S, S, 3)`` uint8, 255 = 1.0 of `to_rgb`.
     masks
-        ``(N, S, S)`` uint8, 0 or 1.
+        ``(N, M, S, S)`` uint8 class labels, 0 is background; M is the largest number of
+        raters.
+    raters
+        ``(N,)`` number of masks that each image has; the rest of its row is zero.
     skipped
         What was wrong with the pairs that are left out, by name.
     """
@@ -42,11 +47,12 @@ class CanvasSet:
     names: tuple[str, ...]
     images: UInt8
     masks: UInt8
+    raters: NDArray[np.intp]
     skipped: dict[str, str]
 
 
 def read_pair(pair: Pair, mask_threshold: float | None = None) -> tuple[ImageInput, Bool]:
-    """Read an image and its mask.
+    """Read an image and its binary masks ``(M, H, W)``, one for each rater.
 
     Raises
     ------
@@ -54,14 +60,48 @@ def read_pair(pair: Pair, mask_threshold: float | None = None) -> tuple[ImageInp
         If one cannot be read, or their sizes differ; the message names the files.
     """
     image = read_image(pair.image)
-    mask = read_mask(pair.mask, mask_threshold)
-    if image.pixels.shape[:2] != mask.shape:
-        rows, columns = image.pixels.shape[:2]
-        raise ImageError(
-            f"{pair.mask}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
-            f"columns), its image {pair.image} has {rows} x {columns}. Export both at one size."
-        )
-    return image, mask
+    return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold))
+
+
+def read_labelled_pair(pair: Pair, classes: int) -> tuple[ImageInput, UInt8]:
+    """Read an image and its masks ``(M, H, W)`` of `classes` classes, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask holds a label above `classes`.
+    """
+    image = read_image(pair.image)
+    return image, _read_masks(pair, image, lambda path: read_labels(path, classes))
+
+
+def read_references(
+    pair: Pair, mask_threshold: float | None, classes: int
+) -> tuple[ImageInput, NDArray[Any]]:
+    """Read an image and its masks ``(M, H, W)``: bool for one class, else uint8 labels."""
+    if classes == 1:
+        return read_pair(pair, mask_threshold)
+    return read_labelled_pair(pair, classes)
+
+
+_Pixel = TypeVar("_Pixel", np.bool_, np.uint8)
+
+
+def _read_masks(
+    pair: Pair, image: ImageInput, read: Callable[[Path], NDArray[_Pixel]]
+) -> NDArray[_Pixel]:
+    rows, columns = image.pixels.shape[:2]
+    masks: list[NDArray[_Pixel]] = []
+    for path in pair.masks:
+        mask = read(path)
+        if mask.shape != (rows, columns):
+            raise ImageError(
+                f"{path}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
+                f"columns), its image {pair.image} has {rows} x {columns}. Export both at one "
+                "size."
+            )
+        masks.append(mask)
+    return np.stack(masks)
 
 
 def load_canvases(
@@ -69,6 +109,7 @@ def load_canvases(
     data: DataConfig,
     size: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    classes: int = 1,
 ) -> CanvasSet:
     """Decode all pairs once, in threads, and put them on canvases.
 
@@ -82,6 +123,8 @@ def load_canvases(
         Side of the canvas; None takes ``data.size``.
     on_progress
         Called in this thread with (pairs done, pairs in all).
+    classes
+        Number of foreground classes of the masks.
 
     Raises
     ------
@@ -94,8 +137,10 @@ def load_canvases(
     side = size or data.size
     try:
         images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
-        masks = np.empty((len(pairs), side, side), dtype=np.uint8)
-        problems = _fill(pairs, data, images, masks, on_progress)
+        raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
+        most = int(raters.max(initial=1))
+        masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
+        problems = _fill(pairs, data, images, masks, classes, on_progress)
     except MemoryError:
         raise ResourceError(
             f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
@@ -114,8 +159,8 @@ def load_canvases(
         raise DatasetError("No image and mask is left that could be used. See the log above.")
     names = tuple(pairs[index].name for index in keep)
     if problems:
-        images, masks = images[keep], masks[keep]
-    return CanvasSet(names, images, masks, problems)
+        images, masks, raters = images[keep], masks[keep], raters[keep]
+    return CanvasSet(names, images, masks, raters, problems)
 
 
 def _fill(
@@ -123,20 +168,22 @@ def _fill(
     data: DataConfig,
     images: UInt8,
     masks: UInt8,
+    classes: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> dict[str, str]:
     """Write every pair to its row; return the reasons of those that failed, by name."""
 
     def fill(index: int) -> str | None:
         try:
-            image, mask = read_pair(pairs[index], data.mask_threshold)
+            image, drawn = read_references(pairs[index], data.mask_threshold, classes)
             rgb = to_rgb(image)
         except ImageError as error:
             return str(error)
         side = images.shape[1]
         canvas, _ = to_canvas(rgb, side, data.fit)
         images[index] = np.rint(canvas * 255)
-        masks[index] = mask_to_canvas(mask, side, data.fit)
+        for rater, mask in enumerate(drawn):
+            masks[index, rater] = labels_to_canvas(mask, side, data.fit)
         return None
 
     problems: dict[str, str] = {}

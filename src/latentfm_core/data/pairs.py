@@ -1,12 +1,12 @@
-"""Which mask belongs to which image."""
+"""Which masks belong to which image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentfm_core.data.images import list_images
+from latentfm_core.data.images import is_image, list_images
 from latentfm_core.errors import DatasetError
 
 MASK_SUFFIXES = (
@@ -26,11 +26,17 @@ _NAMES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Pair:
-    """An image, its mask, and the name they share (the image's file name without extension)."""
+    """An image, its masks, and the name they share (the image's file name without extension).
+
+    Attributes
+    ----------
+    masks
+        One file per rater who outlined this image, at least one.
+    """
 
     name: str
     image: Path
-    mask: Path
+    masks: tuple[Path, ...]
 
 
 def name_some(names: Iterable[str]) -> str:
@@ -44,6 +50,9 @@ def name_some(names: Iterable[str]) -> str:
 def find_pairs(images: Path, masks: Path) -> list[Pair]:
     """Pair the files of two folders by name, sorted by name.
 
+    Masks of several raters lie in subfolders of `masks`, one for each rater, with the same
+    file names; a rater need not have outlined every image.
+
     A mask has the image's name without extension, or that name with one of
     `MASK_SUFFIXES` behind it (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
     may lie in one and the same folder if the masks have such a suffix.
@@ -54,19 +63,51 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
         If a folder is missing or empty, two files claim the same name, or an image or a
         mask stays alone; the message names them.
     """
+    raters = rater_folders(images, masks)
+    if raters:
+        return _pair_raters(images, masks, raters)
     image_files, mask_files = list_images(images), list_images(masks)
     if images.resolve() == masks.resolve():
         names = {path.stem for path in image_files}
         mask_files = [path for path in image_files if _base(path.stem) in names]
         image_files = [path for path in image_files if path not in set(mask_files)]
     by_name = _by_key({path: path.stem for path in image_files}, images, "images")
-    keys = {
-        path: path.stem if path.stem in by_name else _base(path.stem) or path.stem
-        for path in mask_files
-    }
-    mask_by_name = _by_key(keys, masks, "masks")
+    mask_by_name = _masks_by_name(mask_files, by_name, masks)
     _check_complete(by_name, mask_by_name, images, masks)
-    return [Pair(name, by_name[name], mask_by_name[name]) for name in sorted(by_name)]
+    return [Pair(name, by_name[name], (mask_by_name[name],)) for name in sorted(by_name)]
+
+
+def rater_folders(images: Path, masks: Path) -> list[Path]:
+    """Return the subfolders of `masks` that hold images, if `masks` itself holds none."""
+    if not masks.is_dir() or any(is_image(path) for path in masks.iterdir()):
+        return []
+    return sorted(
+        folder
+        for folder in masks.iterdir()
+        if folder.is_dir()
+        and not folder.name.startswith(".")
+        and folder.resolve() != images.resolve()
+        and any(is_image(path) for path in folder.iterdir())
+    )
+
+
+def _pair_raters(images: Path, masks: Path, raters: Sequence[Path]) -> list[Pair]:
+    by_name = _by_key({path: path.stem for path in list_images(images)}, images, "images")
+    found: dict[str, list[Path]] = {}
+    for folder in raters:
+        for name, path in _masks_by_name(list_images(folder), by_name, folder).items():
+            found.setdefault(name, []).append(path)
+    _check_complete(by_name, {name: paths[0] for name, paths in found.items()}, images, masks)
+    return [Pair(name, by_name[name], tuple(found[name])) for name in sorted(by_name)]
+
+
+def _masks_by_name(
+    files: Iterable[Path], images: Mapping[str, Path], folder: Path
+) -> dict[str, Path]:
+    keys = {
+        path: path.stem if path.stem in images else _base(path.stem) or path.stem for path in files
+    }
+    return _by_key(keys, folder, "masks")
 
 
 def _base(stem: str) -> str | None:

@@ -16,9 +16,10 @@ from latentfm_core.models.velocity import VelocityNetwork
 class LatentFM(nn.Module):
     """LatentFM (arXiv 2512.04821): masks by flow matching in the mask VAE's latent space.
 
-    Images are ``(B, 3, S, S)`` float in [0, 1]; masks ``(B, 1, S, S)`` float in {0, 1};
-    latents ``(B, c, S/f, S/f)``, standardised per channel with statistics of the training
-    masks, which are part of the weights.
+    Images are ``(B, 3, S, S)`` float in [0, 1]; masks ``(B, K, S, S)`` float in {0, 1}, one
+    channel for binary masks, else one-hot with the background first; latents
+    ``(B, c, S/f, S/f)``, standardised per channel with statistics of the training masks,
+    which are part of the weights.
     """
 
     latent_mean: Tensor
@@ -30,7 +31,7 @@ class LatentFM(nn.Module):
         super().__init__()
         self.config = config
         c, f, width = config.latent_channels, config.downsample, config.vae_width
-        self.mask_vae = VAE(1, c, width, config.mask_patch, f)
+        self.mask_vae = VAE(config.mask_channels, c, width, config.mask_patch, f)
         self.image_vae: VAE | PyramidVAE
         condition: Sequence[int]
         if config.condition == "multiscale":
@@ -82,7 +83,7 @@ class LatentFM(nn.Module):
         return (z - self.latent_mean) / self.latent_std
 
     def decode_mask(self, z: Tensor) -> Tensor:
-        """Return mask logits ``(B, 1, S, S)`` float32 of standardised latents."""
+        """Return mask logits ``(B, K, S, S)`` float32 of standardised latents."""
         return self.mask_vae.decode(z * self.latent_std + self.latent_mean)
 
     def flow_parameters(self) -> list[nn.Parameter]:

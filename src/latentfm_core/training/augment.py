@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentfm_core.training.batches import harden
+
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator) * (high - low) + low
@@ -32,7 +34,7 @@ def _warp(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Te
     theta = _matrices(len(images), generator).to(images.device)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     warped = F.grid_sample(both, grid, padding_mode="reflection", align_corners=False)
-    return warped[:, :3], (warped[:, 3:] > 0.5).to(masks.dtype)
+    return warped[:, :3], harden(warped[:, 3:])
 
 
 def _colour(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,7 +84,7 @@ def augment(
     images
         ``(B, 3, S, S)`` float in [0, 1].
     masks
-        ``(B, 1, S, S)`` float in {0, 1}.
+        ``(B, K, S, S)`` float in {0, 1}, one-hot if K > 1.
     kind
         ``"none"``, ``"flips"`` or ``"strong"``.
     generator

@@ -30,11 +30,31 @@ def generator_for(*key: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: ``(B, 3, S, S)`` and ``(B, 1, S, S)`` float32, and its step."""
+    """One training batch: ``(B, 3, S, S)`` and ``(B, K, S, S)`` float32, and its step.
+
+    K = 1 for binary masks, else they are one-hot with the background first.
+    """
 
     images: Tensor
     masks: Tensor
     step: int
+
+
+def one_hot(labels: Tensor, channels: int) -> Tensor:
+    """Turn class labels ``(B, S, S)`` into float masks ``(B, channels, S, S)``.
+
+    With one channel every label but 0 is foreground.
+    """
+    if channels == 1:
+        return (labels > 0).float()[:, None]
+    return F.one_hot(labels.long(), channels).permute(0, 3, 1, 2).float()
+
+
+def harden(masks: Tensor) -> Tensor:
+    """Make interpolated masks ``(B, K, S, S)`` hard again, one-hot if K > 1."""
+    if masks.shape[1] == 1:
+        return (masks >= 0.5).float()
+    return one_hot(masks.argmax(dim=1), masks.shape[1])
 
 
 def _resize(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -43,16 +63,37 @@ def _resize(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
     shape = (size, size)
     images = F.interpolate(images, shape, mode="bilinear", antialias=True)
     masks = F.interpolate(masks, shape, mode="bilinear", antialias=True)
-    return images.clamp(0, 1), (masks >= 0.5).float()
+    return images.clamp(0, 1), harden(masks)
+
+
+def draw_raters(canvases: CanvasSet, index: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return one rater at random for each image (Kohl et al. 2018, sec. 3)."""
+    return np.random.default_rng(seed).integers(canvases.raters[index])
 
 
 def to_batch(
-    canvases: CanvasSet, index: NDArray[np.intp], size: int, device: torch.device, step: int = 0
+    canvases: CanvasSet,
+    index: NDArray[np.intp],
+    size: int,
+    device: torch.device,
+    step: int = 0,
+    *,
+    raters: NDArray[np.intp] | None = None,
+    channels: int = 1,
 ) -> Batch:
-    """Return the images at `index` as a batch of side `size` on `device`."""
+    """Return the images at `index` as a batch of side `size` on `device`.
+
+    Parameters
+    ----------
+    raters
+        Whose mask is taken for each image; None takes the first.
+    channels
+        Channels K of the masks.
+    """
+    chosen = np.zeros_like(index) if raters is None else raters
     images = torch.from_numpy(canvases.images[index]).to(device)
-    masks = torch.from_numpy(canvases.masks[index]).to(device)
-    x, s = _resize(images.permute(0, 3, 1, 2).float() / 255, masks[:, None].float(), size)
+    masks = one_hot(torch.from_numpy(canvases.masks[index, chosen]).to(device), channels)
+    x, s = _resize(images.permute(0, 3, 1, 2).float() / 255, masks, size)
     return Batch(x, s, step)
 
 

@@ -6,6 +6,7 @@ One file means that weights, optimiser and position can never come from differen
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ class Position:
         Optimiser steps finished in that stage.
     seconds, stage_seconds
         Training time so far, over all interruptions: of the run and of the stage.
-    best_dice
-        Best validation Dice of the flow stage so far.
+    best_score
+        Best validation figure of the flow stage so far: Dice, or -GED with several raters.
     metrics
         Validation figures for the model card.
     """
@@ -44,7 +45,7 @@ class Position:
     step: int = 0
     seconds: float = 0.0
     stage_seconds: float = 0.0
-    best_dice: float = -1.0
+    best_score: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
 
 

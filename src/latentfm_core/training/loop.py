@@ -18,7 +18,7 @@ from latentfm_core.config import FlowConfig
 from latentfm_core.data.loading import CanvasSet
 from latentfm_core.errors import LatentFMError
 from latentfm_core.inference.device import autocast
-from latentfm_core.training.batches import batch_indices, steps_per_epoch, to_batch
+from latentfm_core.training.batches import batch_indices, draw_raters, steps_per_epoch, to_batch
 from latentfm_core.training.checkpoint import Checkpoint, Position
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
@@ -188,7 +188,15 @@ class StageLoop:
         done = self.share_done()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, done, self.total)
-        batch = to_batch(self.data, index, self.stage.size_at(done), self.device, step)
+        batch = to_batch(
+            self.data,
+            index,
+            self.stage.size_at(done),
+            self.device,
+            step,
+            raters=draw_raters(self.data, index, self.stage.draws(step)),
+            channels=self.stage.config.model.mask_channels,
+        )
         self.stage.model.train()
         with autocast(self.device, self.dtype):
             losses = self.stage.losses(batch, generator)

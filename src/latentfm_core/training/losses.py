@@ -6,35 +6,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentfm_core.training.batches import harden
+
 MAX_FOREGROUND_WEIGHT = 10.0
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean soft Dice loss, one value per image, smoothed by one pixel.
+    """Return the mean soft Dice loss over images and foreground classes.
 
-    1 - (2 sum(p s) + 1) / (sum(p) + sum(s) + 1) (Milletari et al. 2016, with linear sums).
+    1 - (2 sum(p s) + 1) / (sum(p) + sum(s) + 1) (Milletari et al. 2016, with linear sums),
+    smoothed by one pixel.
     """
-    p = logits.sigmoid().flatten(1)
-    s = target.flatten(1)
-    overlap = 2 * (p * s).sum(1) + 1
-    return (1 - overlap / (p.sum(1) + s.sum(1) + 1)).mean()
+    p = _foreground(probabilities(logits)).flatten(2)
+    s = _foreground(target).flatten(2)
+    overlap = 2 * (p * s).sum(2) + 1
+    return (1 - overlap / (p.sum(2) + s.sum(2) + 1)).mean()
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Return sigmoid (one channel) or softmax of mask logits ``(B, K, S, S)``."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def _foreground(masks: Tensor) -> Tensor:
+    return masks if masks.shape[1] == 1 else masks[:, 1:]
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return BCE or categorical cross-entropy; `weight` is that of the foreground."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    weights = torch.cat([weight.new_ones(1), weight.expand(logits.shape[1] - 1)])
+    pixel = -(target * logits.log_softmax(dim=1)).permute(0, 2, 3, 1) @ weights.to(logits.dtype)
+    return pixel.mean()
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return BCE + soft Dice of mask logits ``(B, 1, S, S)``."""
-    return F.binary_cross_entropy_with_logits(logits, target) + dice_loss(logits, target)
+    """Return cross-entropy + soft Dice of mask logits ``(B, K, S, S)``."""
+    return _cross_entropy(logits, target, logits.new_ones(1)) + dice_loss(logits, target)
 
 
 def reconstruction_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mask VAE's loss: foreground-weighted BCE + soft Dice.
+    """Return the mask VAE's loss: foreground-weighted cross-entropy + soft Dice.
 
     The weight of the foreground is the square root of background over foreground in the
     batch, so that small structures are not given up for the background's sake.
     """
-    share = target.mean().clamp(1e-4, 1.0)
+    share = _foreground(target).sum(1).mean().clamp(1e-4, 1.0)
     weight = ((1 - share) / share).sqrt().clamp(1.0, MAX_FOREGROUND_WEIGHT)
-    bce = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
-    return bce + dice_loss(logits, target)
+    return _cross_entropy(logits, target, weight.reshape(1)) + dice_loss(logits, target)
 
 
 def velocity_loss(predicted: Tensor, velocity: Tensor) -> Tensor:
@@ -44,6 +64,6 @@ def velocity_loss(predicted: Tensor, velocity: Tensor) -> Tensor:
 
 def soft_dice_score(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean Dice of thresholded logits, for progress lines."""
-    p = (logits > 0).flatten(1).to(torch.float32)
-    s = target.flatten(1)
-    return ((2 * (p * s).sum(1) + 1e-6) / (p.sum(1) + s.sum(1) + 1e-6)).mean()
+    p = _foreground(harden(probabilities(logits))).flatten(2)
+    s = _foreground(target).flatten(2)
+    return ((2 * (p * s).sum(2) + 1e-6) / (p.sum(2) + s.sum(2) + 1e-6)).mean()

@@ -29,6 +29,7 @@ COLUMNS = (
     "val_dice",
     "val_iou",
     "val_sample_dice",
+    "val_ged",
 )
 
 

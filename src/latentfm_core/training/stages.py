@@ -13,7 +13,7 @@ from latentfm_core.config import Config, FlowConfig, StageConfig
 from latentfm_core.flow.path import endpoint, linear_path, sample_times
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import augment, augment_masks
-from latentfm_core.training.batches import Batch, generator_for
+from latentfm_core.training.batches import Batch, generator_for, seed_for
 from latentfm_core.training.losses import (
     mask_loss,
     reconstruction_loss,
@@ -51,6 +51,10 @@ class Stage(ABC):
     def size_at(self, done: float) -> int:
         """Return the side of the training images when the share `done` of the stage is over."""
         return self.settings.size or self.config.data.size
+
+    def draws(self, step: int) -> int:
+        """Return the seed by which a step chooses among the raters of its images."""
+        return seed_for(self.config.training.seed, self.index, step, 2)
 
     def generator(self, step: int) -> torch.Generator:
         """Return the generator of a step."""

@@ -24,14 +24,21 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.vae import PyramidVAE
 from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
+from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
-from latentfm_core.store.folder import save_model
-from latentfm_core.training.batches import seed_for
+from latentfm_core.store.folder import load_model, save_model
+from latentfm_core.training.batches import one_hot, seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
-from latentfm_core.training.validate import latent_statistics, reconstruction_dice, validate
+from latentfm_core.training.validate import (
+    all_masks,
+    latent_statistics,
+    reconstruction_dice,
+    selection_score,
+    validate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +63,8 @@ class RunOptions:
         For the model card.
     card
         Fields of the model card that people write (title, data, licence, ...).
+    init
+        Model folder, or name of a bundled model, whose weights a new run starts from.
     """
 
     out: Path
@@ -64,6 +73,7 @@ class RunOptions:
     should_stop: Callable[[], bool] = lambda: False
     command: str = ""
     card: dict[str, Any] | None = None
+    init: str | None = None
 
 
 class Trainer:
@@ -96,13 +106,24 @@ class Trainer:
         self.dtype = resolve_precision(config.training.precision, self.device)
         self.split, self.train_set, self.val_set = self._load_data()
         torch.manual_seed(seed_for(config.training.seed, 99))
-        self.model = LatentFM(config.model)
+        self.model = self._initial_model()
         if self.checkpoint is not None:
             self.checkpoint.restore_model(self.model)
             self.position = self.checkpoint.position
         else:
             self.position = Position(STAGES[0])
         to_device(self.model, self.device)
+
+    def _initial_model(self) -> LatentFM:
+        if self.options.init is None or self.checkpoint is not None:
+            return LatentFM(self.config.model)
+        model, card = load_model(resolve_model(self.options.init))
+        if card.config.model != self.config.model:
+            raise ConfigError(
+                f"The model {card.id} that --init names has other network settings than this "
+                "run. Leave the [model] table as it is on the card of that model."
+            )
+        return model
 
     def _load_data(self) -> tuple[Split, CanvasSet, CanvasSet | None]:
         data = self.config.data
@@ -160,7 +181,9 @@ class Trainer:
 
     def _finish_stage(self, name: str) -> None:
         self.model.eval()
-        if name == "image_vae" and not isinstance(self.model.image_vae, PyramidVAE):
+        # Latents that a trained flow already speaks must keep their scale.
+        kept = self.options.init is not None and not getattr(self.config.training, name).epochs
+        if name == "image_vae" and not kept and not isinstance(self.model.image_vae, PyramidVAE):
             vae = self.model.image_vae
             images = torch.from_numpy(self.train_set.images).permute(0, 3, 1, 2)
             mean, std = latent_statistics(
@@ -169,12 +192,17 @@ class Trainer:
             self.model.image_latent_mean.copy_(mean)
             self.model.image_latent_std.copy_(std)
         if name == "mask_vae":
-            masks = torch.from_numpy(self.train_set.masks)[:, None]
-            mean, std = latent_statistics(
-                lambda x: self.model.mask_vae.encode(x.float() * 2 - 1), masks, self.device
-            )
-            self.model.latent_mean.copy_(mean)
-            self.model.latent_std.copy_(std)
+            masks = all_masks(self.train_set)
+            if not kept:
+                mean, std = latent_statistics(
+                    lambda x: self.model.mask_vae.encode(
+                        one_hot(x, self.config.model.mask_channels) * 2 - 1
+                    ),
+                    masks,
+                    self.device,
+                )
+                self.model.latent_mean.copy_(mean)
+                self.model.latent_std.copy_(std)
             held_out = self.val_set or self.train_set
             score = reconstruction_dice(self.model, held_out, self.device)
             logger.info("mask VAE reconstruction Dice: %.4f", score)
@@ -204,8 +232,9 @@ class Trainer:
         if self.val_set is None:
             return
         report.validation = validate(self.model, self.config, self.val_set, self.device, picture)
-        if report.validation["val_dice"] > self.position.best_dice:
-            self.position.best_dice = report.validation["val_dice"]
+        score = selection_score(report.validation)
+        if score > self.position.best_score:
+            self.position.best_score = score
             self.position.metrics |= report.validation
             tensors = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
             with atomic_path(self.folder / BEST) as temporary:
@@ -266,4 +295,6 @@ def _load(pairs: list[Any], config: Config, what: str) -> CanvasSet:
         def advance(done: int, total: int) -> None:
             bar.update()
 
-        return load_canvases(pairs, config.data, on_progress=advance)
+        return load_canvases(
+            pairs, config.data, on_progress=advance, classes=len(config.model.classes)
+        )
