@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from skimage.draw import disk
 from skimage.io import imsave
 
+from latentfm_core.cli.calibrate import main as calibrate_main
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.training.trainer import RunOptions, Trainer
 
@@ -88,3 +90,25 @@ def tiny_model_folder(
     if card is None:
         pytest.fail("the tiny training run did not finish")
     return out
+
+
+def copy_model(folder: Path, target: Path) -> Path:
+    """Copy card and weights of a model folder; return `target`."""
+    target.mkdir(parents=True)
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(folder / name, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def calibrated_model_folder(
+    tiny_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The tiny model, calibrated by the command on its own validation images."""
+    folder = copy_model(tiny_model_folder, tmp_path_factory.mktemp("calibrated") / "tiny")
+    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
+    words += ["--split", tiny_model_folder / "training" / "split.json", "--samples", "4"]
+    assert calibrate_main([*map(str, words), "--device", "cpu", "--quiet"]) == 0
+    return folder

@@ -15,7 +15,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.data.canvas import to_canvas
 from latentfm_core.data.images import to_rgb
 from latentfm_core.inference.segmenter import Progress
-from latentfm_core.types import ImageInput, SampleSet
+from latentfm_core.types import ImageInput, SampleSet, Summary
+from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 
@@ -110,6 +111,9 @@ class GatedSegmenter:
             return self._samples(image, settings)
         finally:
             self.closed.set()
+
+    def summarise(self, samples: SampleSet, settings: SamplingConfig) -> Summary:
+        return summarise(samples, settings.threshold)
 
     def allow(self, steps: int) -> None:
         self.gate.release(steps)

@@ -258,7 +258,7 @@ def test_a_result_whose_files_cannot_get_their_names_is_not_called_complete(tmp_
 
 def test_a_finished_result_is_recognised(tmp_path):
     plan = make_plan(tmp_path)
-    settings = SamplingConfig(n_samples=3, seed=5)
+    settings = SamplingConfig(n_samples=3, seed=5, threshold=0.5, calibrated=False)
     assert not is_finished(plan, settings, SHA)
     write(plan)
     assert is_finished(plan, settings, SHA)

@@ -14,13 +14,15 @@ from qtpy.QtWidgets import QApplication, QMessageBox, QSlider
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.bundled import bundled_models
+from latentfm_core.store.bundled import bundled_models, resolve_model
+from latentfm_core.store.card import read_card, write_card
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.placing import EditedLayers, digest
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bundled_names
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.fixtures import copy_model
 from tests.plugin_fixtures import DOCK, PATIENCE, assert_idle, gate, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
@@ -429,7 +431,12 @@ def test_defaults_and_bounds_are_those_of_the_configuration(
     make_napari_viewer_proxy: Any,
 ) -> None:
     form = SamplingPanel(make_napari_viewer_proxy()).form
-    assert form.settings() == SamplingConfig()
+    # Those of the model that is chosen first, and the usual ones where it says nothing.
+    card = read_card(resolve_model(bundled_models()[0]))
+    calibrated = card.calibration is not None
+    wanted = card.config.sampling.model_copy(update={"device": "auto", "calibrated": calibrated})
+    assert form.settings() == wanted
+    assert form.seed.value == SamplingConfig().seed
     assert (form.n_samples.min, form.n_samples.max) == (1, SAMPLE_SLIDER_MAX)
     assert (form.steps.min, form.steps.max) == (1, 1000)
     assert (form.seed.min, form.seed.max) == (0, 2**31 - 1)
@@ -454,7 +461,17 @@ def test_sample_slider_answers_to_the_keyboard(qtbot: Any, docked_panel: Open) -
 def test_every_control_explains_itself(docked_panel: Open) -> None:
     _, panel = docked_panel()
     form = panel.form
-    for name in ("image", "model", "folder", "n_samples", "steps", "solver", "seed", "device"):
+    for name in (
+        "image",
+        "model",
+        "folder",
+        "n_samples",
+        "steps",
+        "solver",
+        "seed",
+        "device",
+        "confidence",
+    ):
         assert getattr(form, name).tooltip, name
     assert form.run_button.tooltip
     assert form.cancel_button.tooltip
@@ -504,3 +521,131 @@ def test_panel_fits_a_small_screen(docked_panel: Open) -> None:
     assert panel.window().height() <= 720
     assert panel.horizontalScrollBar().maximum() == 0
     assert panel.width() < 450
+
+
+# --- confidence, raw or calibrated ---------------------------------------------------------
+
+
+def _choose(panel: SamplingPanel, folder: Path) -> None:
+    panel.form.folder.value = folder
+    panel.form.n_samples.value = 3
+    panel.form.steps.value = 2
+
+
+def test_confidence_of_a_calibrated_model_equals_python(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    _choose(panel, calibrated_model_folder)
+    assert panel.form.confidence.enabled
+    assert panel.form.confidence.value == "calibrated"
+    assert run(qtbot, panel) == "done"
+    segmenter = Segmenter.load(calibrated_model_folder, "cpu")
+    settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
+    samples = segmenter.sample(ImageInput(blob_image), settings)
+    wanted = segmenter.summarise(samples)
+    assert wanted.calibrated
+    mean_probability = viewer.layers["a · mean probability"]
+    np.testing.assert_array_equal(viewer.layers["a · confidence"].data, wanted.confidence)
+    np.testing.assert_array_equal(mean_probability.data, wanted.mean_probability)
+    np.testing.assert_array_equal(viewer.layers["a · mean mask"].data, wanted.mean_mask)
+    found = mean_probability.metadata[METADATA_KEY]
+    assert found["calibrated"] is True
+    assert found["settings"]["threshold"] == segmenter.resolved().threshold
+    assert "Confidence: calibrated." in panel.form.status.value
+
+
+def test_raw_and_calibrated_change_the_maps_without_new_samples(
+    qtbot: Any,
+    docked_panel: Open,
+    blob_image: np.ndarray,
+    calibrated_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    _choose(panel, calibrated_model_folder)
+    run(qtbot, panel)
+    mine = viewer.layers["a · mean mask"]
+    mine.fill((0, 0), 3)
+    before = _state(viewer)
+    # The samples are there, and a correction of the mask is nobody's business.
+    monkeypatch.setattr(Segmenter, "sample_steps", lambda *_: pytest.fail("sampled again"))
+    panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
+    panel.form.n_samples.value = 7
+    for choice, calibrated in (("raw", False), ("calibrated", True)):
+        endings: list[str] = []
+        panel.finished.connect(endings.append)
+        panel.form.confidence.value = choice
+        qtbot.waitUntil(lambda seen=endings: bool(seen), timeout=PATIENCE)
+        panel.finished.disconnect(endings.append)
+        assert endings == ["done"]
+        for role in ("confidence", "mean probability"):
+            metadata = viewer.layers[f"a · {role}"].metadata[METADATA_KEY]
+            assert metadata["calibrated"] is calibrated
+            assert metadata["n_samples"] == 3
+        changed = {name for name, state in _state(viewer).items() if state != before[name]}
+        wanted = set() if calibrated else {"a · confidence", "a · mean probability"}
+        assert changed == wanted
+        assert f"Confidence: {choice}." in panel.form.status.value
+        assert_idle(panel)
+        assert panel.form.confidence.enabled
+
+
+def test_a_model_without_calibration_offers_no_choice(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    confidence = panel.form.confidence
+    assert (confidence.enabled, confidence.value) == (False, "raw")
+    assert "latentfm-calibrate" in confidence.tooltip
+    assert run(qtbot, panel) == "done"
+    assert not confidence.enabled
+    assert "Confidence: raw." in panel.form.status.value
+    # Another model starts no work on the samples of this one.
+    panel.form.folder.value = calibrated_model_folder
+    assert (confidence.enabled, confidence.value) == (True, "calibrated")
+    assert "latentfm-calibrate" not in confidence.tooltip
+    assert_idle(panel)
+
+
+def test_model_that_is_calibrated_meanwhile(
+    qtbot: Any,
+    docked_panel: Open,
+    blob_image: np.ndarray,
+    tiny_model_folder: Path,
+    calibrated_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    _choose(panel, folder)
+    run(qtbot, panel)
+    write_card(folder, read_card(calibrated_model_folder))
+    assert run(qtbot, panel) == "done"
+    assert panel.form.confidence.enabled
+    assert (panel.form.n_samples.value, panel.form.steps.value) == (3, 2)
+    assert viewer.layers["a · confidence"].metadata[METADATA_KEY]["calibrated"] is True
+
+
+def test_choosing_a_model_takes_its_settings(
+    docked_panel: Open, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    _, panel = docked_panel()
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    card = read_card(folder)
+    own = {"n_samples": 500, "steps": 9, "solver": "heun", "threshold": 0.3, "batch_size": 2}
+    sampling = card.config.sampling.model_copy(update=own)
+    config = card.config.model_copy(update={"sampling": sampling})
+    write_card(folder, card.model_copy(update={"config": config}))
+    panel.form.seed.value = 77
+    panel.form.folder.value = folder
+    settings = panel.form.settings()
+    assert (settings.steps, settings.solver, settings.seed) == (9, "heun", 77)
+    assert (settings.threshold, settings.batch_size) == (0.3, 2)
+    assert settings.n_samples == SAMPLE_SLIDER_MAX, "as many as the slider offers"
+    panel.form.folder.value = tmp_path
+    assert panel.form.settings().solver == "heun", "no model there, nothing to take"

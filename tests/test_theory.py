@@ -60,7 +60,7 @@ def test_samples_reproduce_the_known_distribution_of_masks() -> None:
         names=tuple(f"{i:03d}" for i in range(COUNT)),
         images=np.repeat(pixels[None], COUNT, axis=0),
         masks=np.where(is_a[:, None, None], shape_a, shape_b).astype(np.uint8)[:, None],
-            raters=np.ones(COUNT, dtype=np.intp),
+        raters=np.ones(COUNT, dtype=np.intp),
         skipped={},
     )
     stage = {"batch_size": 20, "learning_rate": 3e-3, "warmup_steps": 10}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,6 +27,15 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 LATENT_DOWNSAMPLE = (4, 8)
 """Latent down-sampling factors f for which the VAEs are defined."""
+
+DEFAULT_MODEL = "isic2018"
+"""Bundled model that is taken, or offered first, where none is named."""
+
+
+def default_first(models: Iterable[str]) -> list[str]:
+    """Return names of models sorted, but `DEFAULT_MODEL` first."""
+    return sorted(models, key=lambda name: (name != DEFAULT_MODEL, name))
+
 
 SAMPLE_SLIDER_MAX = 64
 """Most samples that the plugin's slider offers; the command line and Python take more."""
@@ -252,7 +261,11 @@ class SamplingConfig(Settings):
     seed
         Base seed; sample n uses seed + n.
     threshold
-        Mean probability from which on a pixel belongs to the mean mask.
+        Mean probability from which on a pixel belongs to the mean mask; None takes what was
+        fitted to the model, or 0.5.
+    calibrated
+        Show confidence and mean probability as the model's calibration maps them, if it has
+        one; else raw.
     batch_size
         Samples integrated at once; None lets the segmenter choose. It changes speed and
         memory, not results.
@@ -262,7 +275,8 @@ class SamplingConfig(Settings):
     steps: Annotated[int, Field(ge=1, le=1000)] = 4
     solver: SolverName = "euler"
     seed: Seed = 0
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    calibrated: bool = True
     batch_size: PositiveInt | None = None
     device: str = "auto"
     precision: Precision = "auto"

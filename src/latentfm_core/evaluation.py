@@ -16,10 +16,14 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.calibration import ReliabilityBins, brier, error_auroc
-from latentfm_core.metrics.distribution import ged, hm_iou, sample_diversity
-from latentfm_core.metrics.overlap import dice, iou
-from latentfm_core.types import Bool, ImageInput, Summary
-from latentfm_core.uncertainty.summary import summarise
+from latentfm_core.metrics.classes import (
+    class_dice,
+    class_diversity,
+    class_ged,
+    class_hm_iou,
+    class_iou,
+)
+from latentfm_core.types import Bool, Float32, ImageInput, Mask, Summary
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class Case:
     image
         What is segmented.
     references
-        ``(M, H, W)`` bool, one mask per rater, M at least 1, of the image's size.
+        ``(M, H, W)``, one mask per rater, M at least 1, of the image's size: bool with one
+        class, else uint8 labels.
     """
 
     image: ImageInput
-    references: Bool
+    references: Mask
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class ImageScores:
     """Figures of one image, at the resolution of its masks.
 
     With more than one rater, `dice`, `iou`, `sample_dice`, `brier` and `error_auroc` are
-    means over the raters, and `ece` takes the pixels of all raters together.
+    means over the raters, and `ece` takes the pixels of all raters together. With several
+    classes, overlap figures are means over the classes that occur, and `ece` and `brier`
+    look at each foreground class against the rest.
 
     Attributes
     ----------
@@ -120,11 +127,14 @@ class Evaluation:
     scores
         One entry per image.
     reliability
-        Bins over the pixels of all images and raters.
+        Bins of the mean probability over the pixels of all images and raters.
+    agreement
+        The same of the confidence, against whether the mean mask agrees with the rater.
     """
 
     scores: tuple[ImageScores, ...]
     reliability: ReliabilityBins
+    agreement: ReliabilityBins
 
     def values(self, column: str) -> list[float]:
         """Return a figure of all images that have it (NaN left out)."""
@@ -137,8 +147,14 @@ class Evaluation:
         return float(np.mean(values)) if values else math.nan
 
     def means(self) -> dict[str, float]:
-        """Return the means of `METRICS`, and ``dataset_ece`` over the pixels of all images."""
-        return {name: self.mean(name) for name in METRICS} | {"dataset_ece": self.reliability.ece}
+        """Return the means of `METRICS`, and two figures over the pixels of all images.
+
+        ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence.
+        """
+        return {name: self.mean(name) for name in METRICS} | {
+            "dataset_ece": self.reliability.ece,
+            "confidence_ece": self.agreement.ece,
+        }
 
 
 def evaluate(
@@ -168,22 +184,25 @@ def evaluate(
         If memory runs out.
     """
     scores: list[ImageScores] = []
-    total = ReliabilityBins.empty()
+    total, agreement = ReliabilityBins.empty(), ReliabilityBins.empty()
     for case in cases:
         start = time.perf_counter()
         samples = segmenter.sample(case.image, settings)
-        summary = summarise(samples, settings.threshold)
+        summary = segmenter.summarise(samples, settings)
         seconds = time.perf_counter() - start
         again = [segmenter.reconstruct_mask(mask) for mask in case.references]
-        ceiling = _mean(map(dice, again, case.references))
+        ceiling = _mean(map(class_dice, again, case.references))
         figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
         total = total + bins
+        for rater in case.references:
+            right = np.asarray(summary.mean_mask == rater)
+            agreement = agreement + ReliabilityBins.of(summary.confidence, right)
         scores.append(figures)
         if on_image is not None:
             on_image(figures)
     if not scores:
         raise DatasetError("There is no image to evaluate.")
-    return Evaluation(tuple(scores), total)
+    return Evaluation(tuple(scores), total, agreement)
 
 
 def score(
@@ -206,7 +225,7 @@ def score(
     Raises
     ------
     ValueError
-        If the references are none, not boolean or of another size.
+        If the references are none or of another size.
     """
     raters, masks = case.references, summary.sample_masks
     if raters.ndim != 3 or not len(raters) or raters.shape[1:] != summary.mean_mask.shape:
@@ -214,7 +233,7 @@ def score(
             f"references must be (M, {masks.shape[1]}, {masks.shape[2]}), got {raters.shape}"
         )
     bins = sum(
-        (ReliabilityBins.of(summary.mean_probability, rater) for rater in raters),
+        (ReliabilityBins.of(*_one_vs_rest(summary, rater)) for rater in raters),
         ReliabilityBins.empty(),
     )
     figures = ImageScores(
@@ -222,25 +241,36 @@ def score(
         height=raters.shape[1],
         width=raters.shape[2],
         references=len(raters),
-        dice=_mean(dice(summary.mean_mask, rater) for rater in raters),
-        iou=_mean(iou(summary.mean_mask, rater) for rater in raters),
-        sample_dice=_mean(dice(mask, rater) for mask in masks for rater in raters),
-        ged=ged(masks, raters),
-        hm_iou=hm_iou(masks, raters),
-        diversity=sample_diversity(masks),
+        dice=_mean(class_dice(summary.mean_mask, rater) for rater in raters),
+        iou=_mean(class_iou(summary.mean_mask, rater) for rater in raters),
+        sample_dice=_mean(class_dice(mask, rater) for mask in masks for rater in raters),
+        ged=class_ged(masks, raters),
+        hm_iou=class_hm_iou(masks, raters),
+        diversity=class_diversity(masks),
         mask_vae_dice=ceiling,
         ece=bins.ece,
-        brier=_mean(brier(summary.mean_probability, rater) for rater in raters),
+        brier=_mean(brier(*_one_vs_rest(summary, rater)) for rater in raters),
         error_auroc=_mean(
-            value
-            for rater in raters
-            if (value := error_auroc(summary.confidence, summary.mean_mask, rater)) is not None
+            value for rater in raters if (value := _error_auroc(summary, rater)) is not None
         ),
         confidence=float(summary.confidence.mean(dtype=np.float64)),
         nfe=nfe,
         seconds=seconds,
     )
     return figures, bins
+
+
+def _one_vs_rest(summary: Summary, rater: Mask) -> tuple[Float32, Bool]:
+    """Return the foreground probabilities and where a rater saw each class."""
+    p = summary.mean_probability
+    if p.ndim == 2:
+        return p, rater.astype(np.bool_, copy=False)
+    return p[1:], np.asarray(rater == np.arange(1, len(p))[:, None, None])
+
+
+def _error_auroc(summary: Summary, rater: Mask) -> float | None:
+    wrong = np.asarray(summary.mean_mask != rater)
+    return error_auroc(summary.confidence, wrong, np.zeros_like(wrong))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
+Mask = NDArray[np.bool_] | NDArray[np.uint8]
+"""Boolean with one class, else labels."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class SampleSet:
     Attributes
     ----------
     probabilities
-        ``(N, S, S)`` float32 in [0, 1], S = ``geometry.canvas``; one decoded mask each.
+        ``(N, S, S)`` float32 in [0, 1], S = ``geometry.canvas``; one decoded mask each. With
+        several classes ``(N, K, S, S)``, the background first, summing to 1 over K.
     geometry
         Maps the canvas back onto the image.
     seeds
@@ -73,6 +76,8 @@ class SampleSet:
         Sampling settings as JSON values.
     seconds
         Wall time of the sampling.
+    classes
+        Names of the foreground classes.
     """
 
     probabilities: Float32
@@ -83,6 +88,7 @@ class SampleSet:
     model_hash: str
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    classes: tuple[str, ...] = ("lesion",)
 
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])
@@ -92,22 +98,37 @@ class SampleSet:
 class Summary:
     """What the annotator sees; every array has the original image's ``(H, W)``.
 
+    With one class, masks are boolean. With several, they are labels: 0 is background, k the
+    k-th class.
+
     Attributes
     ----------
     mean_probability
-        float32, mean over samples of the decoded probability.
+        float32, mean over samples of the decoded probability; ``(K, H, W)`` with several
+        classes, the background first. Calibrated: the chance of foreground.
     mean_mask
-        bool, ``mean_probability >= threshold``.
+        bool, raw mean probability at or above the threshold; with several classes uint8,
+        the most probable.
     variance
-        float32 in [0, 0.25], variance over samples of the decoded probability.
+        float32 in [0, 0.25], variance over samples of the decoded probability. With several
+        classes their sum, in [0, 1 - 1/K].
     confidence
-        float32 in [0, 1], ``1 - 4 * variance``; 1 where every sample agrees.
+        float32 in [0, 1]. Raw: ``1 - variance / largest possible variance``, which is
+        ``1 - 4 * variance`` with one class; 1 where every sample agrees. Calibrated: the
+        chance that the mean mask agrees with an expert.
     sample_masks
-        ``(N, H, W)`` bool, each sample at probability 0.5.
+        ``(N, H, W)`` bool, each sample at probability 0.5; with several classes uint8.
+    class_confidence
+        With several classes ``(K - 1, H, W)`` float32, ``1 - 4 * variance`` of each
+        foreground class; else None.
+    calibrated
+        Whether confidence and mean probability are calibrated.
     """
 
     mean_probability: Float32
-    mean_mask: Bool
+    mean_mask: Mask
     variance: Float32
     confidence: Float32
-    sample_masks: Bool
+    sample_masks: Mask
+    class_confidence: Float32 | None = None
+    calibrated: bool = False

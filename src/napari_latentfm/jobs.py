@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from napari.qt.threading import create_worker
 from psygnal import Signal
 
 from latentfm_core.config import Precision, SamplingConfig
-from latentfm_core.errors import LatentFMError, ResourceError
+from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 if TYPE_CHECKING:
@@ -42,11 +42,15 @@ class Request:
         Name of a bundled model, or a model folder.
     settings
         Sampling settings, device and precision included.
+    samples
+        Samples that this model drew before, to be summarised anew; then none are drawn and
+        the image is not read.
     """
 
     read: Callable[[], ImageInput]
     model: str | Path
     settings: SamplingConfig
+    samples: SampleSet | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,9 @@ def _sample(
         warm.keep(None, None)
         segmenter = load(request.model, settings.device, settings.precision)
         warm.keep(key, segmenter)
+    if request.samples is not None:
+        yield Update("Summarising…")
+        return _summarise_again(request.samples, segmenter, settings, stop)
     yield Update("Reading image…")
     image = request.read()
     steps = segmenter.sample_steps(image, settings)
@@ -240,12 +247,19 @@ def _sample(
 def _summarise(
     samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
 ) -> Outcome:
-    from latentfm_core.uncertainty.summary import summarise
-
     if stop.is_set():
         return Outcome()
-    summary = summarise(samples, settings.threshold)
+    summary = segmenter.summarise(samples, settings)
     return Outcome(Result(samples, summary, segmenter.device_label))
+
+
+def _summarise_again(
+    samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
+) -> Outcome:
+    if samples.model_hash != segmenter.card.weights_sha256:
+        raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
+    used = segmenter.resolved(settings).model_dump(mode="json")
+    return _summarise(replace(samples, settings=used), segmenter, settings, stop)
 
 
 def _key(model: str | Path, settings: SamplingConfig) -> object:

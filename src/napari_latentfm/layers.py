@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
     from latentfm_core.types import SampleSet, Summary
 
-Role = Literal["mean_probability", "confidence", "samples", "mean_mask"]
+Role = Literal["mean_probability", "class_confidence", "confidence", "samples", "mean_mask"]
 
 METADATA_KEY = "latentfm"
+CALIBRATED_ROLES: tuple[Role, ...] = ("mean_probability", "confidence")
+"""What a calibration changes; masks and samples stay as they are."""
 SAMPLE_AXIS = "sample"
+CLASS_AXIS = "class"
 TITLES: dict[Role, str] = {
     "mean_probability": "mean probability",
+    "class_confidence": "confidence per class",
     "confidence": "confidence",
     "samples": "samples",
     "mean_mask": "mean mask",
@@ -30,6 +34,7 @@ TITLES: dict[Role, str] = {
 # Okabe-Ito colours, told apart with every kind of colour vision. The colour under None is
 # that of labels which the user adds by hand.
 MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
 CONTOUR_PER_SIDE = 256
 """Image pixels per contour pixel: outlines look equally strong on small and large images."""
 
@@ -45,7 +50,7 @@ class LayerSpec:
     kind
         napari's name of the layer type.
     data
-        Labels: uint8, 1 inside. Images: float32 in [0, 1].
+        Labels: uint8, 1 inside or the number of the class. Images: float32 in [0, 1].
     name
         Name of a new layer.
     space
@@ -68,7 +73,10 @@ class LayerSpec:
 def result_layers(
     source: Image, plane: Plane, samples: SampleSet, summary: Summary
 ) -> list[LayerSpec]:
-    """Return the four result layers of one run, from bottom to top.
+    """Return the result layers of one run, from bottom to top.
+
+    A model of several classes has a fifth one, the confidence of each class, and its mean
+    probability has a plane for the background and one for each class.
 
     Parameters
     ----------
@@ -80,49 +88,55 @@ def result_layers(
         What the model drew; the summary's arrays are ``(H, W)`` of the plane.
     """
     flat = placement(source, plane)
-    stacked = with_leading_axis(flat, SAMPLE_AXIS)
+    several = summary.class_confidence is not None
+    spaces: dict[Role, dict[str, Any]] = {"samples": with_leading_axis(flat, SAMPLE_AXIS)}
+    if several:
+        by_class = with_leading_axis(flat, CLASS_AXIS)
+        spaces |= {"class_confidence": by_class, "mean_probability": by_class}
     shared = provenance(source, plane, samples)
+    mapped = {"calibrated": summary.calibrated}
     contour = max(1, round(max(plane.shape) / CONTOUR_PER_SIDE))
 
     def spec(role: Role, values: NDArray[Any], **look: Any) -> LayerSpec:
         return LayerSpec(
             role=role,
-            kind="labels" if values.dtype == bool else "image",
+            kind="image" if values.dtype == np.float32 else "labels",
             # A bool array is seen as uint8 without a copy; napari's labels are integers.
             data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
-            space=stacked if role == "samples" else flat,
+            space=spaces.get(role, flat),
             look=look,
-            metadata={"role": role, **shared},
+            metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
         )
 
+    image_look = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
+    doubt_look = {**image_look, "colormap": confidence_colormap()}
+    per_class = (
+        [spec("class_confidence", summary.class_confidence, visible=False, **doubt_look)]
+        if summary.class_confidence is not None
+        else []
+    )
     return [
         spec(
             "mean_probability",
             summary.mean_probability,
             colormap="viridis",
-            contrast_limits=(0.0, 1.0),
-            opacity=0.7,
             visible=False,
+            **image_look,
         ),
-        spec(
-            "confidence",
-            summary.confidence,
-            colormap=confidence_colormap(),
-            contrast_limits=(0.0, 1.0),
-            opacity=0.7,
-        ),
+        *per_class,
+        spec("confidence", summary.confidence, **doubt_look),
         spec(
             "samples",
             summary.sample_masks,
-            colormap=_label_colours(SAMPLE_COLOUR),
+            colormap=_class_colours() if several else _label_colours(SAMPLE_COLOUR),
             contour=contour,
             opacity=0.9,
         ),
         spec(
             "mean_mask",
             summary.mean_mask,
-            colormap=_label_colours(MEAN_COLOUR),
+            colormap=_class_colours() if several else _label_colours(MEAN_COLOUR),
             contour=contour + 1,
             opacity=0.9,
         ),
@@ -139,8 +153,10 @@ def provenance(source: Image, plane: Plane, samples: SampleSet) -> dict[str, Any
         "model_sha256": samples.model_hash,
         "seed": samples.seeds[0],
         "n_samples": len(samples),
+        "classes": list(samples.classes),
         "nfe": samples.nfe,
-        "settings": dict(samples.settings),
+        # Which maps are calibrated stands with these, for it can change without a new run.
+        "settings": {key: v for key, v in samples.settings.items() if key != "calibrated"},
         "seconds": samples.seconds,
     }
 
@@ -154,6 +170,17 @@ def confidence_colormap() -> Colormap:
     colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
     colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
     return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+
+
+def _class_colours() -> DirectLabelColormap:
+    """Return one Okabe-Ito colour per class; they repeat after the seventh."""
+    colours: dict[int | None, str] = {
+        label: CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+        for label in range(1, 1 + 4 * len(CLASS_COLOURS) + 4)
+    }
+    return DirectLabelColormap(
+        color_dict={0: "transparent", None: OTHER_COLOUR, **colours}, background_value=0
+    )
 
 
 def _label_colours(colour: str) -> DirectLabelColormap:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -39,6 +39,9 @@ _FLAGS = {
     "device": "--device",
     "precision": "--precision",
 }
+
+_CHOSEN = {"threshold": "the one fitted to the model, else 0.5"}
+"""What decides where the settings leave it open."""
 
 
 def run_cli(
@@ -166,8 +169,10 @@ def progress_bar(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
     return tqdm(total=total, desc=what, unit=unit, mininterval=pause, disable=quiet)
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `sampling_from` and `load_segmenter` read."""
+def add_sampling_arguments(
+    parser: argparse.ArgumentParser, leave_out: Collection[str] = ()
+) -> None:
+    """Add the options that `sampling_from` and `load_segmenter` read, but for `leave_out`."""
     parser.add_argument(
         "--model",
         help="name of a bundled model, or a folder that latentfm-train wrote "
@@ -184,7 +189,16 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "threshold": "mean probability from which on a pixel belongs to the mean mask",
         "batch_size": "samples computed at once; changes memory and speed, not results",
     }.items():
-        _add(group, field, meaning)
+        if field not in leave_out:
+            _add(group, field, meaning)
+    if "confidence" not in leave_out:
+        group.add_argument(
+            "--confidence",
+            choices=("calibrated", "raw"),
+            help="calibrated: the chance that a pixel of the mean mask agrees with an expert, as "
+            "fitted on validation data, if the model has that; raw: 1 - 4 variance of the samples "
+            "(usual: calibrated)",
+        )
     run = parser.add_argument_group("run")
     _add(run, "device", "auto, cpu, cuda, cuda:1, ... or mps")
     _add(run, "precision", f"format of the convolutions: {', '.join(get_args(Precision))}")
@@ -192,7 +206,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:
     default = getattr(SamplingConfig(), field)
-    usual = "chosen by the program" if default is None else default
+    usual = _CHOSEN.get(field, "chosen by the program") if default is None else default
     group.add_argument(
         _FLAGS[field],
         dest=field,
@@ -218,7 +232,12 @@ def _parser_of(field: str) -> Callable[[str], object]:
 
 def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) -> SamplingConfig:
     """Return `base` (or the defaults) changed by the options that were given."""
-    given = {name: value for name in _FLAGS if (value := getattr(args, name)) is not None}
+    given: dict[str, object] = {
+        name: value for name in _FLAGS if (value := getattr(args, name, None)) is not None
+    }
+    confidence = getattr(args, "confidence", None)
+    if confidence is not None:
+        given["calibrated"] = confidence == "calibrated"
     return sampling_settings(base, **given)
 
 
@@ -247,4 +266,9 @@ def load_segmenter(args: argparse.Namespace) -> tuple[Segmenter, SamplingConfig]
     settings = sampling_from(args, base)
     segmenter = Segmenter.load(folder, settings.device, settings.precision)
     logger.info("model %s on %s", segmenter.card.id, segmenter.device_label)
-    return segmenter, settings
+    if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
+        raise ConfigError(
+            f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
+            "or take --confidence raw."
+        )
+    return segmenter, segmenter.resolved(settings)

@@ -20,7 +20,7 @@ from latentfm_core.cli.common import (
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import check_pixels
-from latentfm_core.data.loading import read_pair
+from latentfm_core.data.loading import read_references
 from latentfm_core.data.pairs import Pair, find_pairs, name_some
 from latentfm_core.data.splits import PARTS, read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
@@ -40,13 +40,15 @@ DESCRIPTION = """\
 Segment images that have reference masks, and tell how good the samples are, at the
 resolution of the masks. Written are
   per_image.csv   one line per image
-  summary.json    means over the images, calibration over all pixels, and how it was made
+  summary.json    means over the images, calibration over all pixels (bins of a reliability
+                  diagram included), and how it was made
 and the summary is printed. Its figures:
   Dice, IoU           overlap of the mean mask with the reference
   Dice of samples     the same for single samples, mean
   GED, HM-IoU         do the samples spread as the references do (GED: 0 is best)
   diversity           mean 1 - IoU of pairs of samples
-  ECE, Brier          calibration of the mean probability (0 is best)
+  ECE, Brier          calibration of the mean probability (0 is best); that of the confidence
+                      compares it with how often the mean mask agrees with the reference
   AUROC               chance that a wrong pixel of the mean mask has less confidence than a
                       right one
   seconds             from the pixels in memory to the finished maps"""
@@ -114,7 +116,7 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
     return [pairs[name] for name in names]
 
 
-def read_case(pair: Pair, mask_threshold: float | None) -> Case:
+def read_case(pair: Pair, mask_threshold: float | None, classes: int = 1) -> Case:
     """Read an image and the masks of all its raters.
 
     Raises
@@ -122,13 +124,13 @@ def read_case(pair: Pair, mask_threshold: float | None) -> Case:
     ImageError
         If one cannot be read or used, or their sizes differ.
     """
-    image, masks = read_pair(pair, mask_threshold)
+    image, masks = read_references(pair, mask_threshold, classes)
     check_pixels(image)
     return Case(image, masks)
 
 
 def read_cases(
-    pairs: Sequence[Pair], mask_threshold: float | None, bad: BadFiles | None
+    pairs: Sequence[Pair], mask_threshold: float | None, classes: int, bad: BadFiles | None
 ) -> Iterator[Case]:
     """Yield one case after the other; with `bad`, unusable ones are noted and left out.
 
@@ -141,7 +143,7 @@ def read_cases(
     """
     for pair in pairs:
         try:
-            case = read_case(pair, mask_threshold)
+            case = read_case(pair, mask_threshold, classes)
         except ImageError as error:
             if bad is None:
                 raise
@@ -158,11 +160,12 @@ def run(args: argparse.Namespace, command: str) -> None:
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args)
+    classes = len(segmenter.card.config.model.classes)
     if not args.skip_bad:
-        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold), args.quiet)
+        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold, classes), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(pairs))
-    cases = read_cases(pairs, args.mask_threshold, bad if args.skip_bad else None)
+    cases = read_cases(pairs, args.mask_threshold, classes, bad if args.skip_bad else None)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:

@@ -36,7 +36,6 @@ from latentfm_core.output.result import (
 )
 from latentfm_core.output.sidecar import Sidecar, now, versions
 from latentfm_core.types import ImageInput, SampleSet
-from latentfm_core.uncertainty.summary import summarise
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.predict")
@@ -52,7 +51,9 @@ Draw plausible masks of one or many images with a LatentFM model, and write for 
   NAME_mean_mask    1 where the mean probability reaches the threshold (0 and 255)
   NAME_samples      the sample masks: one stack (TIFF), or a folder of files (PNG)
   NAME_variance     variance of the samples, 0 to 0.25
-  NAME_confidence   1 - 4 variance, 0 to 1; 1 where every sample agrees
+  NAME_confidence   0 to 1: the chance that the mean mask agrees with an expert, if the model
+                    is calibrated; else, or with --confidence raw, 1 - 4 variance, which is 1
+                    where every sample agrees
   NAME.json         model, seeds, settings, versions and files; written last, so that a
                     result with it is complete
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
@@ -198,7 +199,7 @@ def run_jobs(
                 image = read_image(job.image)
                 start = time.perf_counter()
                 samples = segmenter.sample(image, settings, show)
-                summary = summarise(samples, settings.threshold)
+                summary = segmenter.summarise(samples)
                 seconds = time.perf_counter() - start
             except ImageError as error:
                 if not args.skip_bad:
@@ -229,6 +230,7 @@ def describe_result(
         solver=settings.solver,
         nfe=samples.nfe,
         threshold=settings.threshold,
+        confidence="calibrated" if settings.calibrated else "raw",
         precision=str(dtype).removeprefix("torch."),
         device=segmenter.device_label,
         seconds=round(seconds, 4),

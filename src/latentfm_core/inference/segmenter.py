@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentfm_core.config import Precision, SamplingConfig
-from latentfm_core.data.canvas import canvas_geometry, from_canvas, mask_to_canvas, to_canvas
+from latentfm_core.data.canvas import canvas_geometry, from_canvas, labels_to_canvas, to_canvas
 from latentfm_core.data.images import to_rgb
 from latentfm_core.errors import ResourceError
 from latentfm_core.flow.noise import seeded_noise
@@ -25,10 +25,17 @@ from latentfm_core.inference.device import (
     to_device,
 )
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model
-from latentfm_core.types import Bool, Float32, Geometry, ImageInput, SampleSet
+from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary
+from latentfm_core.uncertainty.summary import (
+    DEFAULT_THRESHOLD,
+    SAMPLE_THRESHOLD,
+    harden,
+    summarise,
+)
 
 DEFAULT_BATCH = 16
 
@@ -155,8 +162,32 @@ class Segmenter:
             if on_step is not None:
                 on_step(progress)
 
+    def resolved(self, settings: SamplingConfig | None = None) -> SamplingConfig:
+        """Return `settings` with what they leave to the model filled in.
+
+        Without `settings`, those of the card. The threshold becomes a number, and
+        `calibrated` false if the model has no calibration.
+        """
+        chosen = settings or self.card.config.sampling
+        calibration = self.card.calibration
+        threshold = chosen.threshold
+        if threshold is None:
+            threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
+        calibrated = chosen.calibrated and calibration is not None
+        return chosen.model_copy(update={"threshold": threshold, "calibrated": calibrated})
+
+    def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
+        """Return the maps of samples that this model drew.
+
+        `settings` decide on threshold and calibration; without them, those with which the
+        samples were drawn.
+        """
+        chosen = self.resolved(settings or SamplingConfig.model_validate(samples.settings))
+        calibration = self.card.calibration if chosen.calibrated else None
+        return summarise(samples, chosen.threshold, calibration)
+
     @torch.inference_mode()
-    def reconstruct_mask(self, mask: Bool) -> Bool:
+    def reconstruct_mask(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAE and back.
 
         Its Dice with `mask` bounds what any sample can reach at this latent size.
@@ -164,20 +195,21 @@ class Segmenter:
         Parameters
         ----------
         mask
-            ``(H, W)`` bool.
+            ``(H, W)`` bool, or uint8 labels if the model has several classes.
 
         Returns
         -------
-        Bool
-            ``(H, W)`` bool.
+        Mask
+            The same shape and dtype.
         """
         data = self.card.config.data
-        canvas = torch.from_numpy(mask_to_canvas(mask, data.size, data.fit)).float()
+        labels = torch.from_numpy(labels_to_canvas(mask, data.size, data.fit))
+        canvas = one_hot(labels[None], self.card.config.model.mask_channels)
         with autocast(self.device, self._dtype):
-            z = self.model.encode_mask(canvas[None, None].to(self.device))
+            z = self.model.encode_mask(canvas.to(self.device))
         decoded = self._decode(z)[0]
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
-        return np.asarray(from_canvas(decoded, geometry) >= 0.5)
+        return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
 
     @torch.inference_mode()
     def _condition(self, canvas: Float32) -> list[Tensor]:
@@ -209,7 +241,9 @@ class Segmenter:
     def _decode(self, z: Tensor) -> Float32:
         with autocast(self.device, self._dtype):
             logits = self.model.decode_mask(z)
-        probabilities: Float32 = logits.sigmoid()[:, 0].cpu().numpy()
+        one = logits.shape[1] == 1
+        p = logits.sigmoid()[:, 0] if one else logits.softmax(dim=1)
+        probabilities: Float32 = p.cpu().numpy()
         return probabilities
 
     def _sample_set(
@@ -227,8 +261,9 @@ class Segmenter:
             nfe=nfe(settings.solver, settings.steps),
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
-            settings=settings.model_dump(mode="json"),
+            settings=self.resolved(settings).model_dump(mode="json"),
             seconds=time.perf_counter() - start,
+            classes=self.card.config.model.classes,
         )
 
 

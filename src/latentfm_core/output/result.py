@@ -16,7 +16,7 @@ from latentfm_core.errors import OutputError
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
 from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.store.atomic import atomic_path
-from latentfm_core.types import ImageInput, SampleSet, Summary
+from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
 
 Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]
 Format = Literal["tiff", "png"]
@@ -134,16 +134,25 @@ def _write_kind(
 
 
 def _values(kind: Kind, summary: Summary) -> NDArray[Any]:
-    """Return a map as it is stored: masks as uint8 0 and 255, the others as float32."""
+    """Return a map as it is stored: masks as uint8, the others as float32.
+
+    Masks of one class are 0 and 255; those of several keep their labels.
+    """
     if kind == "mean_mask":
-        return summary.mean_mask.astype(np.uint8) * np.uint8(255)
+        return _stored(summary.mean_mask)
     if kind == "samples":
-        return summary.sample_masks.astype(np.uint8) * np.uint8(255)
+        return _stored(summary.sample_masks)
     if kind == "variance":
         return summary.variance
     if kind == "confidence":
         return summary.confidence
-    return summary.mean_probability
+    p = summary.mean_probability
+    # With several classes: that of the mean mask's class, one map like all others.
+    return p if p.ndim == 2 else p.max(axis=0)
+
+
+def _stored(mask: Mask) -> NDArray[np.uint8]:
+    return mask.astype(np.uint8) * np.uint8(255 if mask.dtype == np.bool_ else 1)
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
@@ -156,6 +165,11 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 def is_finished(plan: ResultPlan, settings: SamplingConfig, model_sha256: str) -> bool:
     """Tell whether the result that `plan` describes is there, complete.
+
+    Parameters
+    ----------
+    settings
+        As `Segmenter.resolved` returns them.
 
     Raises
     ------
@@ -172,6 +186,7 @@ def is_finished(plan: ResultPlan, settings: SamplingConfig, model_sha256: str) -
         and older.seeds[:1] == (settings.seed,)
         and (older.steps, older.solver) == (settings.steps, settings.solver)
         and older.threshold == settings.threshold
+        and older.confidence == ("calibrated" if settings.calibrated else "raw")
         and older.files == plan.by_kind()
     )
     if not same:

@@ -33,6 +33,8 @@ class Sidecar(Settings):
         ODE solver steps, its name, and evaluations of the velocity network per sample.
     threshold
         Mean probability from which on a pixel belongs to the mean mask.
+    confidence
+        Whether the maps of confidence and mean probability are calibrated.
     precision, device
         What was really used, after ``auto`` was resolved.
     seconds
@@ -59,7 +61,8 @@ class Sidecar(Settings):
     steps: int
     solver: SolverName
     nfe: int
-    threshold: float
+    threshold: float | None
+    confidence: Literal["raw", "calibrated"] = "raw"
     precision: str
     device: str
     seconds: float

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
+from latentfm_core.metrics.calibration import ReliabilityBins
 from latentfm_core.output.names import printable
 from latentfm_core.store.atomic import atomic_path
 
@@ -29,6 +30,7 @@ _LABELS = {
     "mask_vae_dice": "Dice of the masks after the mask VAE",
     "ece": "ECE, mean over images",
     "dataset_ece": "ECE, all pixels together",
+    "confidence_ece": "ECE of the confidence, all pixels",
     "brier": "Brier score",
     "error_auroc": "AUROC of pixel errors by 1 - confidence",
     "confidence": "mean confidence",
@@ -85,7 +87,6 @@ def _cell(score: ImageScores, column: str) -> str:
 def summary_values(evaluation: Evaluation) -> dict[str, Any]:
     """Return the figures of the data set as JSON values; a missing one is null."""
     seconds = evaluation.values("seconds")
-    bins = evaluation.reliability
     return {
         "n_images": len(evaluation.scores),
         "n_references": sum(score.references for score in evaluation.scores),
@@ -96,11 +97,16 @@ def summary_values(evaluation: Evaluation) -> dict[str, Any]:
             "mean": float(np.mean(seconds)),
             "median": float(np.median(seconds)),
         },
-        "reliability": {
-            "pixels": [int(count) for count in bins.count],
-            "mean_probability": [_number(value) for value in bins.mean_probability],
-            "foreground": [_number(value) for value in bins.frequency],
-        },
+        "reliability": _bins(evaluation.reliability, "mean_probability", "foreground"),
+        "agreement": _bins(evaluation.agreement, "mean_confidence", "agreeing"),
+    }
+
+
+def _bins(bins: ReliabilityBins, score: str, frequency: str) -> dict[str, Any]:
+    return {
+        "pixels": [int(count) for count in bins.count],
+        score: [_number(value) for value in bins.mean_probability],
+        frequency: [_number(value) for value in bins.frequency],
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from latentfm_core.config import default_first
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.store.folder import CARD
+from latentfm_core.store.card import CARD
 
 
 def _bundled_folder() -> Path:
@@ -16,11 +17,11 @@ def _bundled_folder() -> Path:
 
 
 def bundled_models() -> list[str]:
-    """Return the names of the bundled models, sorted."""
+    """Return the names of the bundled models, `DEFAULT_MODEL` first."""
     folder = _bundled_folder()
     if not folder.is_dir():
         return []
-    return sorted(item.name for item in folder.iterdir() if (item / CARD).is_file())
+    return default_first(item.name for item in folder.iterdir() if (item / CARD).is_file())
 
 
 def resolve_model(source: str | Path) -> Path:

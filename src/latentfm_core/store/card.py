@@ -1,12 +1,24 @@
-"""The model card: everything about a model but its weights, as validated JSON."""
+"""The model card: everything about a model but its weights, as validated JSON.
+
+Reading one needs no PyTorch, so that the panel can show what a model offers at once.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from latentfm_core.config import Config, Settings
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.store.atomic import write_text
+from latentfm_core.uncertainty.calibration import Calibration
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+MAX_CARD_BYTES = 1_000_000
 
 DISCLAIMER = "Research use only; not a medical device."
 
@@ -67,6 +79,8 @@ class ModelCard(Settings):
     config
         The full configuration; ``config.model`` and ``config.data`` decide the
         architecture and the preprocessing.
+    calibration
+        What the confidence is worth, fitted on validation data; None if it was not fitted.
     metrics
         Measured figures by name; ``val_*`` were used for choices, ``test_*`` never.
     metrics_command
@@ -83,6 +97,7 @@ class ModelCard(Settings):
     config: Config
     data: DataInfo = DataInfo()
     training: TrainingInfo = TrainingInfo()
+    calibration: Calibration | None = None
     metrics: dict[str, float] = {}
     metrics_command: Text = ""
     weights: WeightsInfo
@@ -91,3 +106,42 @@ class ModelCard(Settings):
     def weights_sha256(self) -> str:
         """Hex SHA-256 of the weights file."""
         return self.weights.sha256
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write or replace the card of a model folder."""
+    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    write_text(folder / CARD, text + "\n")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and validate the card of a model folder.
+
+    Raises
+    ------
+    ModelFolderError
+        If the folder or the card is missing, too large, or not a card of this version.
+    """
+    path = folder / CARD
+    if not folder.is_dir():
+        raise ModelFolderError(f"There is no model folder {folder}.")
+    missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise ModelFolderError(
+            f"{folder} is no complete model folder: {' and '.join(missing)} missing. "
+            "Choose the folder that latentfm-train wrote, or copy it again."
+        )
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise ModelFolderError(f"{path} is too large for a model card; copy it again.")
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        places = ", ".join(
+            ".".join(map(str, item["loc"])) or item["msg"] for item in error.errors()[:5]
+        )
+        raise ModelFolderError(
+            f"{path} is no valid model card (see: {places}). "
+            "It is damaged or comes from another version of napari-latentfm."
+        ) from None
+    except OSError as error:
+        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.store.atomic import atomic_path, write_text
-from latentfm_core.store.card import ModelCard, WeightsInfo
+from latentfm_core.store.atomic import atomic_path
+from latentfm_core.store.card import (
+    CARD,
+    WEIGHTS,
+    ModelCard,
+    WeightsInfo,
+    read_card,
+    write_card,
+)
 
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
-MAX_CARD_BYTES = 1_000_000
+__all__ = [
+    "CARD",
+    "WEIGHTS",
+    "StoredDtype",
+    "file_sha256",
+    "load_model",
+    "read_card",
+    "save_model",
+    "write_card",
+]
 
 StoredDtype = Literal["float32", "float16", "bfloat16"]
 
@@ -67,45 +79,6 @@ def save_model(
     full = ModelCard.model_validate({**card, "weights": info.model_dump()})
     write_card(folder, full)
     return full
-
-
-def write_card(folder: Path, card: ModelCard) -> None:
-    """Write or replace the card of a model folder."""
-    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_text(folder / CARD, text + "\n")
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read and validate the card of a model folder.
-
-    Raises
-    ------
-    ModelFolderError
-        If the folder or the card is missing, too large, or not a card of this version.
-    """
-    path = folder / CARD
-    if not folder.is_dir():
-        raise ModelFolderError(f"There is no model folder {folder}.")
-    missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise ModelFolderError(
-            f"{folder} is no complete model folder: {' and '.join(missing)} missing. "
-            "Choose the folder that latentfm-train wrote, or copy it again."
-        )
-    try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise ModelFolderError(f"{path} is too large for a model card; copy it again.")
-        return ModelCard.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        places = ", ".join(
-            ".".join(map(str, item["loc"])) or item["msg"] for item in error.errors()[:5]
-        )
-        raise ModelFolderError(
-            f"{path} is no valid model card (see: {places}). "
-            "It is damaged or comes from another version of napari-latentfm."
-        ) from None
-    except OSError as error:
-        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None
 
 
 def _check_weights(path: Path, info: WeightsInfo) -> None:

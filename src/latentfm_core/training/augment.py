@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.training.batches import harden
+from latentfm_core.models.onehot import harden
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

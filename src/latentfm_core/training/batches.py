@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentfm_core.data.loading import CanvasSet
+from latentfm_core.models.onehot import harden, one_hot
 
 
 def seed_for(*key: int) -> int:
@@ -38,23 +39,6 @@ class Batch:
     images: Tensor
     masks: Tensor
     step: int
-
-
-def one_hot(labels: Tensor, channels: int) -> Tensor:
-    """Turn class labels ``(B, S, S)`` into float masks ``(B, channels, S, S)``.
-
-    With one channel every label but 0 is foreground.
-    """
-    if channels == 1:
-        return (labels > 0).float()[:, None]
-    return F.one_hot(labels.long(), channels).permute(0, 3, 1, 2).float()
-
-
-def harden(masks: Tensor) -> Tensor:
-    """Make interpolated masks ``(B, K, S, S)`` hard again, one-hot if K > 1."""
-    if masks.shape[1] == 1:
-        return (masks >= 0.5).float()
-    return one_hot(masks.argmax(dim=1), masks.shape[1])
 
 
 def _resize(images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:

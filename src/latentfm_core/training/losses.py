@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.training.batches import harden
+from latentfm_core.models.onehot import harden
 
 MAX_FOREGROUND_WEIGHT = 10.0
 

@@ -21,13 +21,14 @@ from latentfm_core.data.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.inference.device import describe, resolve_device, resolve_precision, to_device
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import PyramidVAE
 from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model, save_model
-from latentfm_core.training.batches import one_hot, seed_for
+from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
 from latentfm_core.training.runlog import RunLog

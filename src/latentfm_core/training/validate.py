@@ -16,11 +16,10 @@ from latentfm_core.data.loading import CanvasSet
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.store.card import ModelCard, WeightsInfo
-from latentfm_core.training.batches import one_hot
 from latentfm_core.types import ImageInput, SampleSet, Summary
-from latentfm_core.uncertainty.summary import summarise
 
 PICTURES = 6
 
@@ -51,7 +50,7 @@ def validate(
         truth = data.masks[index, : data.raters[index]]
         image = ImageInput(data.images[index], name=data.names[index])
         samples = segmenter.sample(image, settings)
-        summary = summarise(samples, settings.threshold)
+        summary = segmenter.summarise(samples)
         scores.append(_figures(summary, truth))
         if index < PICTURES:
             rows.append(_row(data.images[index], truth[0] > 0, samples, summary))

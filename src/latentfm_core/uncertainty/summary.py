@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from latentfm_core.data.canvas import from_canvas
-from latentfm_core.types import SampleSet, Summary
+from latentfm_core.types import Float32, Mask, SampleSet, Summary
+from latentfm_core.uncertainty.calibration import (
+    Calibration,
+    neighbourhood,
+    neighbourhood_confidence,
+)
 
 SAMPLE_THRESHOLD = 0.5
 """Probability from which on a pixel belongs to a single sample's mask."""
 
 
-def summarise(samples: SampleSet, threshold: float = 0.5) -> Summary:
+DEFAULT_THRESHOLD = 0.5
+"""Mean probability from which on a pixel is foreground, for a model that fitted none."""
+
+
+def summarise(
+    samples: SampleSet,
+    threshold: float | None = None,
+    calibration: Calibration | None = None,
+) -> Summary:
     """Return mean, variance, confidence and masks of the samples at the image's resolution.
+
+    Users call `Segmenter.summarise`, which knows the model's threshold and calibration.
 
     Each sample is mapped to the image first. With p_n the probability of sample n at a
     pixel, over N samples:
@@ -20,6 +37,13 @@ def summarise(samples: SampleSet, threshold: float = 0.5) -> Summary:
     - mean = (1/N) sum_n p_n, mean mask = [mean >= `threshold`];
     - variance = (1/N) sum_n (p_n - mean)^2, in [0, 0.25]; 0 for a single sample;
     - confidence = 1 - 4 variance, in [0, 1].
+
+    With K > 1 channels p_n is a categorical distribution: the mean mask is its argmax over
+    the channels, and the confidence 1 - K / (K - 1) times the sum of the variances, which
+    is the same as above for K = 2.
+
+    With a `calibration`, mean probability and confidence are those that it makes of the raw
+    ones; mean mask, variance and samples stay as they are.
 
     The samples are taken one by one (Welford 1962), so that N masks of one byte a pixel and
     a few float maps are all that is held.
@@ -32,13 +56,15 @@ def summarise(samples: SampleSet, threshold: float = 0.5) -> Summary:
     count = len(samples)
     if count == 0:
         raise ValueError("a summary needs at least one sample")
-    shape = samples.geometry.shape
-    masks = np.empty((count, *shape), dtype=np.bool_)
+    level = DEFAULT_THRESHOLD if threshold is None else threshold
+    channels = samples.probabilities.shape[1:-2]
+    shape = (*channels, *samples.geometry.shape)
+    masks = np.empty((count, *shape[-2:]), dtype=np.uint8 if channels else np.bool_)
     mean = np.zeros(shape, dtype=np.float32)
     squares = np.zeros(shape, dtype=np.float32)
     for index in range(count):
         native = from_canvas(samples.probabilities[index], samples.geometry)
-        np.greater_equal(native, SAMPLE_THRESHOLD, out=masks[index])
+        masks[index] = harden(native, SAMPLE_THRESHOLD)
         step = native - mean
         mean += step / np.float32(index + 1)
         native -= mean
@@ -47,10 +73,40 @@ def summarise(samples: SampleSet, threshold: float = 0.5) -> Summary:
     np.clip(mean, 0.0, 1.0, out=mean)
     squares /= np.float32(count)
     variance = np.clip(squares, 0.0, 0.25, out=squares)
-    return Summary(
+    if channels:
+        total = variance.sum(axis=0)
+        scale = np.float32(len(mean) / (len(mean) - 1))
+        confidence = np.clip(1 - total * scale, 0.0, 1.0)
+    else:
+        total, confidence = variance, 1 - 4 * variance
+    raw = Summary(
         mean_probability=mean,
-        mean_mask=mean >= threshold,
-        variance=variance,
-        confidence=1 - 4 * variance,
+        mean_mask=harden(mean, level),
+        variance=total,
+        confidence=confidence,
         sample_masks=masks,
+        class_confidence=1 - 4 * variance[1:] if channels else None,
     )
+    return raw if calibration is None else _calibrated(raw, samples, calibration)
+
+
+def _calibrated(raw: Summary, samples: SampleSet, calibration: Calibration) -> Summary:
+    # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
+    canvas = samples.probabilities.mean(axis=0, dtype=np.float32)
+    q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
+    mean = raw.mean_probability
+    to_frequency = calibration.probability
+    return replace(
+        raw,
+        mean_probability=mean if to_frequency is None else to_frequency(mean),
+        confidence=calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0))),
+        calibrated=True,
+    )
+
+
+def harden(probabilities: Float32, threshold: float) -> Mask:
+    """Return the mask of ``(H, W)`` probabilities or the labels of ``(K, H, W)`` ones."""
+    if probabilities.ndim == 2:
+        return np.asarray(probabilities >= threshold)
+    labels: Mask = probabilities.argmax(axis=0).astype(np.uint8)
+    return labels

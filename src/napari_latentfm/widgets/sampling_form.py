@@ -25,9 +25,12 @@ from latentfm_core.config import (
     SAMPLE_SLIDER_MAX,
     SamplingConfig,
     SolverName,
+    default_first,
     sampling_settings,
 )
-from latentfm_core.errors import ModelFolderError, ResourceError
+from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
+from latentfm_core.store.bundled import resolve_model
+from latentfm_core.store.card import ModelCard, read_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,16 @@ DISCLAIMER = "Research use only; not a medical device."
 LABEL_WIDTH = 76
 """Pixels."""
 NOT_RESOLVED = "shown after the first run"
+CALIBRATED, RAW = "calibrated", "raw"
+CONFIDENCE_TOOLTIP = (
+    "calibrated: the chance that a pixel of the mean mask agrees with an expert. raw: 1 - 4 "
+    "variance of the samples. Also changes the mean probability; a change applies at once to the "
+    "last result, without new samples."
+)
+NO_CALIBRATION_TOOLTIP = (
+    "This model has no calibration, so that the confidence is raw: 1 - 4 variance of the samples. "
+    "The command latentfm-calibrate fits one to validation images."
+)
 DEFAULTS = SamplingConfig()
 
 
@@ -54,7 +67,7 @@ def bounds(name: str) -> tuple[int, int]:
 def bundled_names() -> list[str]:
     """Return the models that ship with the plugin, without importing PyTorch."""
     folder = Path(str(resources.files("napari_latentfm"))) / "models"
-    return sorted(card.parent.name for card in folder.glob("*/model.json"))
+    return default_first(card.parent.name for card in folder.glob("*/model.json"))
 
 
 class SamplingForm(Container[Any]):
@@ -72,6 +85,7 @@ class SamplingForm(Container[Any]):
             label="Image",
             tooltip="Image layer to segment: grey or RGB. Of a stack, the plane on screen is used.",
         )
+        self._card: ModelCard | None = None
         self._add_model_controls()
         self._add_sampling_controls()
         self._add_run_controls()
@@ -86,6 +100,7 @@ class SamplingForm(Container[Any]):
                 self.steps,
                 self.solver,
                 self.seed,
+                self.confidence,
                 self.device,
                 self.device_label,
                 self.buttons,
@@ -96,6 +111,7 @@ class SamplingForm(Container[Any]):
         )
         self._align_labels()
         self._toggle_folder()
+        self._take_model()
         self._show_device()
 
     def _add_model_controls(self) -> None:
@@ -111,6 +127,8 @@ class SamplingForm(Container[Any]):
         )
         self.folder.choose_btn.text = "Browse…"
         self.model.changed.connect(self._toggle_folder)
+        self.model.changed.connect(self._take_model)
+        self.folder.changed.connect(self._take_model)
 
     def _add_sampling_controls(self) -> None:
         low, high = bounds("n_samples")
@@ -148,6 +166,9 @@ class SamplingForm(Container[Any]):
             label="Seed",
             tooltip="Equal seeds and settings give equal masks; sample n uses seed + n.",
         )
+        self.confidence = ComboBox(
+            choices=(CALIBRATED, RAW), label="Confidence", tooltip=CONFIDENCE_TOOLTIP
+        )
         self.device = ComboBox(
             value=DEFAULTS.device,
             choices=DEVICES,
@@ -174,7 +195,7 @@ class SamplingForm(Container[Any]):
         self.disclaimer = _text_line("", "", DISCLAIMER)
 
     def settings(self) -> SamplingConfig:
-        """Return the validated sampling settings.
+        """Return the validated sampling settings; what has no control is as on the model's card.
 
         Raises
         ------
@@ -182,11 +203,13 @@ class SamplingForm(Container[Any]):
             If a value is out of range.
         """
         return sampling_settings(
+            self._base(),
             n_samples=self.n_samples.value,
             steps=self.steps.value,
             solver=self.solver.value,
             seed=self.seed.value,
             device=self.device.value,
+            calibrated=self.confidence.value == CALIBRATED,
         )
 
     def model_source(self) -> str | Path:
@@ -206,6 +229,13 @@ class SamplingForm(Container[Any]):
             )
         return Path(self.folder.line_edit.value.strip())
 
+    def refresh_card(self) -> None:
+        """Read the model's card again: it may have been calibrated meanwhile."""
+        card = self._read_card()
+        if card != self._card:
+            self._card = card
+            self._offer_confidence()
+
     def set_running(self, running: bool) -> None:
         """Enable what can be used now."""
         for control in (
@@ -220,6 +250,7 @@ class SamplingForm(Container[Any]):
             self.run_button,
         ):
             control.enabled = not running
+        self.confidence.enabled = not running and self._is_calibrated()
         self.cancel_button.enabled = running
         if not running:
             self.show_progress(0, 1)
@@ -241,6 +272,34 @@ class SamplingForm(Container[Any]):
 
     def _toggle_folder(self) -> None:
         self.folder.visible = self.model.value == FOLDER_CHOICE
+
+    def _read_card(self) -> ModelCard | None:
+        try:
+            return read_card(resolve_model(self.model_source()))
+        except LatentFMError:
+            return None  # a run with it will say what is wrong
+
+    def _base(self) -> SamplingConfig:
+        return DEFAULTS if self._card is None else self._card.config.sampling
+
+    def _is_calibrated(self) -> bool:
+        return self._card is not None and self._card.calibration is not None
+
+    def _take_model(self) -> None:
+        """Take over how the chosen model is meant to be sampled."""
+        self._card = self._read_card()
+        if self._card is not None:
+            base = self._base()
+            self.n_samples.value = min(base.n_samples, SAMPLE_SLIDER_MAX)
+            self.steps.value = base.steps
+            self.solver.value = base.solver
+        self._offer_confidence()
+
+    def _offer_confidence(self) -> None:
+        calibrated = self._is_calibrated()
+        self.confidence.enabled = calibrated
+        self.confidence.tooltip = CONFIDENCE_TOOLTIP if calibrated else NO_CALIBRATION_TOOLTIP
+        self.confidence.value = CALIBRATED if calibrated and self._base().calibrated else RAW
 
     def _show_device(self) -> None:
         # Importing PyTorch to say this would make the panel slow to open.

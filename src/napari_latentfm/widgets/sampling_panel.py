@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image
@@ -15,11 +17,11 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
-from napari_latentfm.layers import result_layers
+from napari_latentfm.layers import CALIBRATED_ROLES, result_layers
 from napari_latentfm.placing import AskAboutEdits, is_result, place
 from napari_latentfm.planes import Plane, displayed_plane, level_zero, read_plane
 from napari_latentfm.widgets.questions import ask_about_edits
-from napari_latentfm.widgets.sampling_form import SamplingForm
+from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, SamplingForm
 
 if TYPE_CHECKING:
     import napari
@@ -30,6 +32,15 @@ MIN_WIDTH = 310
 """Pixels; the title of the dock fits in."""
 
 Ending = Literal["done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a run is about: the plane of a layer, and the model."""
+
+    layer: Image
+    plane: Plane
+    model: str | Path
 
 
 class SamplingPanel(QScrollArea):
@@ -60,7 +71,9 @@ class SamplingPanel(QScrollArea):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._target: tuple[Image, Plane] | None = None
+        self._target: _Target | None = None
+        self._last: tuple[_Target, Result] | None = None
+        self._maps_only = False
         self._runs: list[Run] = []
         self.job = job_of(napari_viewer)
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
@@ -68,6 +81,7 @@ class SamplingPanel(QScrollArea):
         self.form = SamplingForm(self._image_choices)
         self.form.run_button.changed.connect(self.run)
         self.form.cancel_button.changed.connect(self.cancel)
+        self.form.confidence.changed.connect(self._summarise_again)
         self._lay_out()
         self._follow_viewer()
         self._suggest()
@@ -82,21 +96,40 @@ class SamplingPanel(QScrollArea):
         if self.running:
             return
         self.last_error = None
+        with self.form.confidence.changed.blocked():
+            self.form.refresh_card()
         try:
             layer, plane = self._choose_plane()
-            request = Request(
-                read=partial(read_plane, layer, plane),
-                model=self.form.model_source(),
-                settings=self.form.settings(),
-            )
-            run = self.job.start(request)
+            target = _Target(layer, plane, self.form.model_source())
+            read = partial(read_plane, layer, plane)
+            self._start(target, Request(read, target.model, self.form.settings()))
         except LatentFMError as error:
             self._fail(error)
+
+    def _summarise_again(self) -> None:
+        """Show the last samples with the confidence that is chosen now, if they are there."""
+        if self._last is None or self.running:
             return
+        target, result = self._last
+        wanted = self.form.confidence.value == CALIBRATED
+        try:
+            if self.form.model_source() != target.model or wanted == result.summary.calibrated:
+                return
+            settings = SamplingConfig(**result.samples.settings).model_copy(
+                update={"calibrated": wanted}
+            )
+            read = partial(read_plane, target.layer, target.plane)
+            self._start(target, Request(read, target.model, settings, result.samples))
+        except LatentFMError as error:
+            self._fail(error)
+
+    def _start(self, target: _Target, request: Request) -> None:
+        run = self.job.start(request)
         run.progressed.connect(self._on_progress)
         run.ended.connect(self._on_end)
         self._runs.append(run)
-        self._target = (layer, plane)
+        self._target = target
+        self._maps_only = request.samples is not None
         self.form.set_running(True)
         self.form.status.value = "Starting…"
 
@@ -159,8 +192,10 @@ class SamplingPanel(QScrollArea):
             self.form.image.value = event.value
 
     def _on_layer_removed(self, event: Any) -> None:
-        if self._target is not None and event.value is self._target[0]:
+        if self._target is not None and event.value is self._target.layer:
             self.cancel()
+        if self._last is not None and event.value is self._last[0].layer:
+            self._last = None
 
     def _choose_plane(self) -> tuple[Image, Plane]:
         layer = self.form.image.value
@@ -177,23 +212,27 @@ class SamplingPanel(QScrollArea):
         self._runs.clear()
         if outcome.error is not None:
             self._fail(outcome.error)
-        elif outcome.result is None or target is None or target[0] not in self._viewer.layers:
+        elif outcome.result is None or target is None or target.layer not in self._viewer.layers:
             self._finish("cancelled", "Cancelled; nothing was changed.")
         else:
-            self._show(*target, outcome.result)
+            self._show(target, outcome.result)
 
-    def _show(self, layer: Image, plane: Plane, result: Result) -> None:
+    def _show(self, target: _Target, result: Result) -> None:
+        layer, plane = target.layer, target.plane
         try:
             if level_zero(layer).shape[: layer.ndim] != plane.layer_shape:
                 raise ImageError(f"{layer.name!r} was changed during the run. Run again.")
             specs = result_layers(layer, plane, result.samples, result.summary)
+            if self._maps_only:
+                specs = [spec for spec in specs if spec.role in CALIBRATED_ROLES]
             placed = place(self._viewer, specs, self.ask_about_edits)
         except Exception as error:
             self._fail(explain(error, SamplingConfig(**result.samples.settings)))
             return
         self.form.device_label.value = result.device
         if placed:
-            self._finish("done", _describe(result, self.form.seed.value))
+            self._last = (target, result)
+            self._finish("done", _describe(result))
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
 
@@ -220,9 +259,11 @@ _READY = "Ready."
 _NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
 
 
-def _describe(result: Result, seed: int) -> str:
+def _describe(result: Result) -> str:
     samples, summary = result.samples, result.summary
+    seed = samples.seeds[0]
     head = f"{len(samples)} samples in {samples.seconds:.2f} s, seed {seed}, {samples.model_id}."
+    tail = f"Confidence: {CALIBRATED if summary.calibrated else RAW}."
     if not summary.mean_mask.any():
-        return f"{head} No pixel reached the threshold: the mean mask is empty."
-    return f"{head} Mean mask: {summary.mean_mask.mean():.1%} of the image."
+        return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"
+    return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"

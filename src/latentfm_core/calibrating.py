@@ -1,0 +1,250 @@
+"""Fits a `Calibration` to images with reference masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.canvas import from_canvas
+from latentfm_core.errors import DatasetError
+from latentfm_core.evaluation import Case
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import Float64
+from latentfm_core.types import Float32, Geometry, Mask
+from latentfm_core.uncertainty.calibration import (
+    MAX_KNOTS,
+    Calibration,
+    MonotoneMap,
+    neighbourhood,
+    neighbourhood_confidence,
+)
+from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, harden
+
+BINS = 1000
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32)
+"""Candidates for sigma, as shares of the canvas side."""
+
+Index = NDArray[np.intp]
+
+
+def fit_calibration(
+    segmenter: Segmenter,
+    cases: Iterable[Case],
+    settings: SamplingConfig,
+    on_image: Callable[[int], object] | None = None,
+    part: str = "",
+) -> Calibration:
+    """Fit confidence map, probability map and threshold on validation images.
+
+    The threshold has the best mean Dice, the neighbourhood the best error-detection AUROC;
+    both maps are isotonic regressions over all pixels and raters. Only counts are kept of an
+    image, so that memory does not grow with the data set.
+
+    Parameters
+    ----------
+    cases
+        Validation images, taken one by one; never those on which figures are reported.
+    settings
+        How samples are drawn; the calibration holds for about this number of samples.
+    on_image
+        Called with the number of images done.
+    part
+        Where the images come from, for the card.
+
+    Raises
+    ------
+    DatasetError
+        If there are no cases.
+    """
+    model = segmenter.card.config
+    sigmas = tuple(share * model.data.size for share in SIGMA_SHARES)
+    binary = model.model.mask_channels == 1
+    evidence = _Evidence(sigmas, binary)
+    for case in cases:
+        samples = segmenter.sample(case.image, settings)
+        mean = samples.probabilities.mean(axis=0, dtype=np.float32)
+        evidence.add(mean, samples.geometry, case.references)
+        if on_image is not None:
+            on_image(evidence.n_images)
+    if not evidence.n_images:
+        raise DatasetError("There is no image to calibrate on.")
+    best = evidence.best_threshold() if binary else 0
+    fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
+    chosen = max(range(len(sigmas)), key=lambda index: fits[index].auroc())
+    return Calibration(
+        sigma=sigmas[chosen],
+        confidence=fits[chosen].fit(),
+        probability=evidence.foreground.fit() if binary else None,
+        threshold=THRESHOLDS[best] if binary else DEFAULT_THRESHOLD,
+        part=part,
+        n_images=evidence.n_images,
+        n_samples=settings.n_samples,
+        steps=settings.steps,
+        solver=settings.solver,
+    )
+
+
+@dataclass
+class Frequency:
+    """How often something is true, in bins of a score in [0, 1].
+
+    Attributes
+    ----------
+    count, hits, score
+        ``(BINS,)``: observations, how many of them are true, and the sum of their scores.
+    """
+
+    count: Float64
+    hits: Float64
+    score: Float64
+
+    @classmethod
+    def empty(cls) -> Frequency:
+        """Return bins without observations."""
+        return cls(np.zeros(BINS), np.zeros(BINS), np.zeros(BINS))
+
+    def add(self, score: Float32, truth: NDArray[np.bool_]) -> None:
+        """Add one observation per pixel."""
+        index = bin_of(score)
+        self.count += np.bincount(index, minlength=BINS)
+        self.hits += np.bincount(index, weights=truth.ravel(), minlength=BINS)
+        self.score += np.bincount(index, weights=score.ravel(), minlength=BINS)
+
+    def auroc(self) -> float:
+        """Return how well a low score finds what is not true, ties within a bin counting half."""
+        wrong, right = self.count - self.hits, self.hits
+        below = np.cumsum(wrong) - wrong
+        pairs = wrong.sum() * right.sum()
+        return float((right * (below + wrong / 2)).sum() / pairs) if pairs else 0.5
+
+    def fit(self) -> MonotoneMap:
+        """Return the isotonic regression of the frequency on the score."""
+        used = self.count > 0
+        count = self.count[used]
+        blocks = isotonic_regression(self.hits[used] / count, weights=count).blocks[:-1]
+        weight = np.add.reduceat(count, blocks)
+        x = np.add.reduceat(self.score[used], blocks) / weight
+        y = np.add.reduceat(self.hits[used], blocks) / weight
+        return _through(*_merged(np.clip(x, 0, 1), np.clip(y, 0, 1), weight))
+
+
+def bin_of(score: Float32) -> Index:
+    """Return the bin of each score in [0, 1], flat.
+
+    Most pixels lie within a thousandth of 0 or of 1, and differ a hundredfold in how often
+    they are wrong. The bins are therefore equal in the fourth root of the distance from the
+    nearer end.
+    """
+    flat = score.ravel()
+    root = np.sqrt(np.sqrt(2 * np.minimum(flat, 1 - flat)))
+    place = np.where(flat < 0.5, root, 2 - root) * (BINS / 2)
+    index: Index = np.minimum(place.astype(np.intp), BINS - 1)
+    return index
+
+
+class _Evidence:
+    """Counts over pixels and raters from which every candidate can be judged.
+
+    The mean probability is only kept as the number of `THRESHOLDS` that it reaches. A pixel
+    of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so that one pass over the
+    images serves all thresholds. Labels of several classes have no threshold: there the
+    truth is "the mean mask is right" and every level is 1.
+    """
+
+    def __init__(self, sigmas: tuple[float, ...], binary: bool) -> None:
+        self.n_images = 0
+        self.foreground = Frequency.empty()
+        self._sigmas = sigmas
+        self._binary = binary
+        self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
+        self._scores = np.zeros((len(sigmas), BINS))
+        self._dice = np.zeros(len(THRESHOLDS))
+
+    def add(self, mean: Float32, geometry: Geometry, references: Mask) -> None:
+        """Count an image: its mean on the canvas, and the masks of its raters."""
+        native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
+        if self._binary:
+            truths = [np.asarray(rater > 0) for rater in references]
+            levels = np.asarray(THRESHOLDS, dtype=np.float32)  # compared as masks are
+            level = np.searchsorted(levels, native.ravel(), side="right")
+            for truth in truths:
+                self.foreground.add(native, truth)
+        else:
+            labels = harden(native, DEFAULT_THRESHOLD)
+            truths = [np.asarray(labels == rater) for rater in references]
+            level = np.ones(labels.size, dtype=np.intp)
+        for index, sigma in enumerate(self._sigmas):
+            q = from_canvas(neighbourhood(mean, sigma), geometry)
+            score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
+            counts = self._count(level, score, truths, index)
+        # The levels of the pixels are the same for every sigma.
+        self._dice += np.mean([_dice_at_thresholds(c.sum(axis=1)) for c in counts], axis=0)
+        self.n_images += 1
+
+    def _count(
+        self, level: Index, score: Float32, truths: list[NDArray[np.bool_]], index: int
+    ) -> list[Float64]:
+        bins = bin_of(score)
+        self._scores[index] += len(truths) * np.bincount(bins, score.ravel(), BINS)
+        shape = self._counts.shape[1:]
+        cell = 2 * (level * BINS + bins)
+        counts = [
+            np.bincount(cell + truth.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+            for truth in truths
+        ]
+        self._counts[index] += sum(counts)
+        return [count.astype(np.float64) for count in counts]
+
+    def best_threshold(self) -> int:
+        """Return the index of the threshold with the best mean Dice."""
+        # Of equally good ones the nearest to 0.5, which is what nobody has to explain.
+        return max(range(len(THRESHOLDS)), key=lambda k: (self._dice[k], -abs(THRESHOLDS[k] - 0.5)))
+
+    def agreement(self, index: int, k: int) -> Frequency:
+        """Return how often the mean mask at ``THRESHOLDS[k]`` agrees, by the index of sigma."""
+        outside, inside = self._counts[index, : k + 1], self._counts[index, k + 1 :]
+        return Frequency(
+            count=self._counts[index].sum(axis=(0, 2)),
+            hits=outside[..., 0].sum(axis=0) + inside[..., 1].sum(axis=0),
+            score=self._scores[index],
+        )
+
+
+def _dice_at_thresholds(levels: Float64) -> Float64:
+    """Return the Dice at each threshold from ``(levels, 2)`` counts of ground and foreground."""
+    reaching = levels[::-1].cumsum(axis=0)[::-1][1:]
+    both, drawn, wanted = reaching[:, 1], reaching.sum(axis=1), levels[:, 1].sum()
+    dice: Float64 = np.ones(len(reaching))
+    np.divide(2 * both, drawn + wanted, out=dice, where=drawn + wanted > 0)
+    return dice
+
+
+def _merged(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, Float64]:
+    """Merge neighbours, those first that cost least squared error, until few are left."""
+    while len(x) > MAX_KNOTS:
+        cost = weight[:-1] * weight[1:] / (weight[:-1] + weight[1:]) * np.diff(y) ** 2
+        at = int(cost.argmin())
+        pair = slice(at, at + 2)
+        total = weight[pair].sum()
+        x[at], y[at] = (
+            (x[pair] * weight[pair]).sum() / total,
+            (y[pair] * weight[pair]).sum() / total,
+        )
+        weight[at] = total
+        x, y, weight = (np.delete(values, at + 1) for values in (x, y, weight))
+    return x, y
+
+
+def _through(x: Float64, y: Float64) -> MonotoneMap:
+    """Return the map through the points; a single one makes it constant."""
+    y = np.maximum.accumulate(y)  # equal but for rounding
+    if len(x) == 1:
+        return MonotoneMap(x=(0.0, 1.0), y=(float(y[0]),) * 2)
+    rising = np.concatenate([[True], np.diff(x) > 0])
+    return MonotoneMap(x=tuple(map(float, x[rising])), y=tuple(map(float, y[rising])))

@@ -1,0 +1,105 @@
+"""``latentfm-calibrate``: fit confidence and threshold of a model to validation data."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentfm_core.calibrating import fit_calibration
+from latentfm_core.cli.common import (
+    add_sampling_arguments,
+    load_segmenter,
+    progress_bar,
+    run_cli,
+    say,
+)
+from latentfm_core.cli.evaluate import choose_pairs, read_case, read_cases
+from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.data.splits import PARTS
+from latentfm_core.errors import ConfigError
+from latentfm_core.output.names import prepare_folder
+from latentfm_core.store.bundled import resolve_model
+from latentfm_core.store.card import ModelCard
+from latentfm_core.store.folder import write_card
+from latentfm_core.uncertainty.calibration import Calibration
+
+logger = logging.getLogger("latentfm_core.cli.calibrate")
+
+DESCRIPTION = """\
+Fit, on validation images, what a model's confidence is worth, and write it into its card
+(model.json): how often pixels of each confidence agree with the expert, how often those of
+each mean probability are foreground, and the threshold of the mean mask with the best Dice.
+Never take test images: figures on them would then say too much."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``latentfm-calibrate``."""
+    parser = argparse.ArgumentParser(
+        prog="latentfm-calibrate",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--masks", type=Path, required=True, help="folder of masks")
+    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
+    parser.add_argument(
+        "--part", choices=PARTS, help="which part of --split to take: never test (default: val)"
+    )
+    parser.add_argument("--mask-threshold", type=float, help="grey level above which is foreground")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="go on without pairs that cannot be used"
+    )
+    # The threshold is what is fitted, and so is what the confidence means.
+    add_sampling_arguments(parser, leave_out=("threshold", "confidence"))
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    if args.model is None:
+        raise ConfigError("Name the model to calibrate: --model FOLDER.")
+    if args.split is not None and args.part is None:
+        args.part = "val"
+    pairs = choose_pairs(args)
+    segmenter, settings = load_segmenter(args)
+    classes = len(segmenter.card.config.model.classes)
+    folder = resolve_model(args.model)
+    if not args.skip_bad:
+        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold, classes), args.quiet)
+    prepare_folder(folder)  # what cannot be written shall be told before the work
+    bad = BadFiles(len(pairs))
+    cases = read_cases(pairs, args.mask_threshold, classes, bad if args.skip_bad else None)
+    with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
+        calibration = fit_calibration(
+            segmenter, cases, settings, lambda done: bar.update(), args.part or ""
+        )
+    write_card(folder, with_calibration(segmenter.card, calibration))
+    say(
+        f"{segmenter.card.id}: threshold {calibration.threshold:g}, neighbourhood "
+        f"{calibration.sigma:g} pixels, from {calibration.n_images} images"
+    )
+    bad.report()
+
+
+def with_calibration(card: ModelCard, calibration: Calibration) -> ModelCard:
+    """Return the card with `calibration`, whose threshold then is the model's."""
+    sampling = card.config.sampling.model_copy(update={"threshold": None})
+    config = card.config.model_copy(update={"sampling": sampling})
+    return card.model_copy(update={"config": config, "calibration": calibration})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``latentfm-calibrate``; return the exit code."""
+    return run_cli(
+        run,
+        build_parser(),
+        argv,
+        memory_hint="Lower --batch-size or --samples",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
