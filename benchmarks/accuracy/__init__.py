@@ -1,0 +1,1 @@
+"""Accuracy of LatentFM beside other networks under one and the same time budget."""

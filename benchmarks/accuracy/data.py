@@ -1,0 +1,80 @@
+"""The only place that knows how images and masks of several raters are held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.settings import RunSettings
+from latentfm_core.config import DataConfig
+from latentfm_core.data.loading import CanvasSet, load_canvases, read_pair
+from latentfm_core.data.pairs import Pair, find_pairs
+from latentfm_core.data.splits import make_split
+from latentfm_core.errors import DatasetError
+from latentfm_core.evaluation import Case
+from latentfm_core.training.batches import Batch, draw_raters, to_batch
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Files of the three parts; validation and test thinned out to their limits."""
+
+    train: tuple[Pair, ...]
+    val: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many images each part has."""
+        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+
+
+def read_parts(settings: RunSettings) -> Parts:
+    """Find the images of each part.
+
+    Raises
+    ------
+    DatasetError
+        If files are missing or the validation or test part is empty.
+    """
+    pairs = {pair.name: pair for pair in find_pairs(settings.images, settings.masks)}
+    split = make_split(pairs, DataConfig(split_file=settings.split))
+    if not split.val or not split.test:
+        raise DatasetError(f"{settings.split} needs a validation and a test part.")
+    val = _spread(split.val, settings.val_limit)
+    test = _spread(split.test, settings.limit)
+    return Parts(*(tuple(pairs[name] for name in part) for part in (split.train, val, test)))
+
+
+def _spread(names: Sequence[str], limit: int | None) -> list[str]:
+    """Return `limit` names at even distances, so that no patient or video fills the sample."""
+    if limit is None or limit >= len(names):
+        return list(names)
+    return [names[index * len(names) // limit] for index in range(limit)]
+
+
+def load_train(parts: Parts, settings: RunSettings) -> CanvasSet:
+    """Decode the training images to the input size."""
+    data = DataConfig(
+        images=Path(settings.images), size=settings.size, mask_threshold=settings.mask_threshold
+    )
+    return load_canvases(parts.train, data)
+
+
+def draw_batch(
+    canvases: CanvasSet, index: NDArray[np.intp], device: torch.device, step: int, seed: int
+) -> Batch:
+    """Return a batch of full-size images, each with the mask of one rater drawn at random."""
+    raters = draw_raters(canvases, index, seed)
+    return to_batch(canvases, index, canvases.images.shape[1], device, step, raters=raters)
+
+
+def read_cases(pairs: Sequence[Pair], mask_threshold: float | None) -> Iterator[Case]:
+    """Yield images with the masks of all raters, one at a time, at native resolution."""
+    for pair in pairs:
+        image, masks = read_pair(pair, mask_threshold)
+        yield Case(image, masks)
