@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FOLDER_CHOICE = "Folder…"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DISCLAIMER = "Research use only; not a medical device."
-LABEL_WIDTH = 76
+LABEL_WIDTH = 84
 """Pixels."""
 NOT_RESOLVED = "shown after the first run"
 CALIBRATED, RAW = "calibrated", "raw"
