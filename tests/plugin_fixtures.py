@@ -98,7 +98,7 @@ class GatedSegmenter:
         return self
 
     def sample_steps(
-        self, image: ImageInput, settings: SamplingConfig
+        self, image: ImageInput, settings: SamplingConfig, strokes: object = None
     ) -> Generator[Progress, None, SampleSet]:
         try:
             for step in range(self.total):

@@ -74,6 +74,9 @@ class DataConfig(Settings):
         Grey level above which a mask pixel is foreground. None accepts binary masks only.
     skip_bad
         Go on without unreadable files instead of stopping.
+    skip_unmasked
+        Leave images without a mask out instead of stopping, as in a folder that is only
+        partly annotated.
     """
 
     images: Path | None = None
@@ -88,6 +91,7 @@ class DataConfig(Settings):
     split_seed: Seed = 0
     mask_threshold: float | None = None
     skip_bad: bool = False
+    skip_unmasked: bool = False
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -282,6 +286,23 @@ class SamplingConfig(Settings):
     precision: Precision = "auto"
 
 
+class CorrectionConfig(Settings):
+    """How samples are made to agree with an annotator's strokes.
+
+    Chosen on validation images; ``docs/benchmarks.md`` tells how.
+
+    Attributes
+    ----------
+    steps
+        Guided ODE steps. They are Euler steps, whatever the solver of the sampling.
+    scale
+        Length of the largest move of a latent in one step, in its standard deviations.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=100)] = 4
+    scale: Annotated[float, Field(gt=0, le=100)] = 3.0
+
+
 class Config(Settings):
     """All settings of a training run and of the model that it makes."""
 
@@ -302,7 +323,7 @@ class Config(Settings):
         return self.model_dump(mode="json")
 
 
-PRESETS = ("default", "paper")
+PRESETS = ("default", "paper", "finetune")
 
 
 def _explain(error: ValidationError) -> str:
@@ -351,7 +372,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def preset(name: str) -> Config:
-    """Return a named preset: ``"default"`` or ``"paper"``."""
+    """Return a named preset: ``"default"``, ``"paper"`` or ``"finetune"``."""
     return config_from_mapping(_preset_values(name))
 
 

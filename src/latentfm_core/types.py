@@ -78,6 +78,10 @@ class SampleSet:
         Wall time of the sampling.
     classes
         Names of the foreground classes.
+    strokes
+        ``(H, W)`` uint8 of the original image, what the samples were made to agree with: 0
+        says nothing, 1 surely background, k + 1 surely the k-th class. None without a
+        correction.
     """
 
     probabilities: Float32
@@ -89,6 +93,7 @@ class SampleSet:
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     classes: tuple[str, ...] = ("lesion",)
+    strokes: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.qt.threading import create_worker
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from latentfm_core.config import Precision, SamplingConfig
@@ -45,12 +47,15 @@ class Request:
     samples
         Samples that this model drew before, to be summarised anew; then none are drawn and
         the image is not read.
+    strokes
+        ``(H, W)``, what the samples have to agree with, as `Segmenter.sample_steps` takes it.
     """
 
     read: Callable[[], ImageInput]
     model: str | Path
     settings: SamplingConfig
     samples: SampleSet | None = None
+    strokes: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def _sample(
         return _summarise_again(request.samples, segmenter, settings, stop)
     yield Update("Reading image…")
     image = request.read()
-    steps = segmenter.sample_steps(image, settings)
+    steps = segmenter.sample_steps(image, settings, request.strokes)
     try:
         while not stop.is_set():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,10 @@ class Plane:
         """Return ``(..., H, W)`` as ``(..., *layer axes)`` with length 1 across the plane."""
         leading = values.ndim - 2
         return np.expand_dims(values, tuple(axis + leading for axis in self.fixed))
+
+    def first(self) -> Plane:
+        """Return the first plane of the layer, whose `placement` is that of the whole layer."""
+        return replace(self, index=tuple(None if at is None else 0 for at in self.index))
 
     def label(self) -> str:
         """Return what tells this plane from others of the layer: ``""`` for 2D images."""

@@ -86,6 +86,26 @@ def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
     return np.pad(chosen, _margins(geometry), mode="edge")
 
 
+def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
+    """Put strokes ``(H, W)``, where 0 says nothing, where `to_canvas` puts the image.
+
+    A canvas pixel takes the label that covers most of it, however little that is: a thin
+    stroke on a large image must not be lost. Free parts say nothing.
+    """
+    geometry = canvas_geometry((strokes.shape[0], strokes.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    values = np.unique(strokes[strokes > 0])
+    if values.size == 0:
+        return np.zeros((size, size), np.uint8)
+    cover = _resize((strokes == values[:, None, None]).astype(np.float32), (rows, columns))
+    # Half the pixel, or half of what the thinnest stroke covers: what bilinear resizing smears
+    # beyond the brush is not said.
+    needed = np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True) / 2)
+    said = (cover >= needed).any(axis=0)
+    chosen = np.where(said, values[(cover / needed).argmax(axis=0)], 0).astype(np.uint8)
+    return np.pad(chosen, _margins(geometry))
+
+
 def from_canvas(values: Float32, geometry: Geometry) -> Float32:
     """Take the image's part of canvas maps and resize it to the image.
 

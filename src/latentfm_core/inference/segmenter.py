@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from latentfm_core.config import Precision, SamplingConfig
-from latentfm_core.data.canvas import canvas_geometry, from_canvas, labels_to_canvas, to_canvas
+from latentfm_core.config import CorrectionConfig, Precision, SamplingConfig
+from latentfm_core.correction.guidance import Mismatch
+from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.data.canvas import (
+    canvas_geometry,
+    from_canvas,
+    labels_to_canvas,
+    strokes_to_canvas,
+    to_canvas,
+)
 from latentfm_core.data.images import to_rgb
 from latentfm_core.errors import ResourceError
-from latentfm_core.flow.noise import seeded_noise
-from latentfm_core.flow.solvers import integrate, nfe
-from latentfm_core.inference.device import (
-    autocast,
-    describe,
-    resolve_device,
-    resolve_precision,
-    to_device,
-)
+from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.bundled import resolve_model
@@ -83,10 +84,10 @@ class Segmenter:
         precision: Precision = "auto",
     ) -> None:
         self.card = card
-        self.device = resolve_device(device)
-        self._dtype = resolve_precision(precision, self.device)
-        self.device_label = describe(self.device, self._dtype)
-        self.model = to_device(model, self.device).eval()
+        self._network = Network(model, device, precision)
+        self.device = self._network.device
+        self.device_label = self._network.label
+        self.model = self._network.model
 
     @classmethod
     def load(
@@ -103,17 +104,34 @@ class Segmenter:
         return cls(model, card, device, precision)
 
     def sample_steps(
-        self, image: ImageInput, settings: SamplingConfig
+        self,
+        image: ImageInput,
+        settings: SamplingConfig,
+        strokes: NDArray[Any] | None = None,
+        correction: CorrectionConfig | None = None,
     ) -> Generator[Progress, None, SampleSet]:
         """Draw samples step by step.
 
         Yields a `Progress` after each ODE step and returns the samples; closing the
         generator cancels the job within one step.
 
+        Parameters
+        ----------
+        image
+            The image.
+        settings
+            Number of samples, seed and solver.
+        strokes
+            ``(H, W)`` integers, what the annotator is sure of: 0 says nothing of a pixel, 1
+            that it is background, k + 1 that it is of the k-th class. The samples of the same
+            seeds are then guided to agree with it. None: no correction.
+        correction
+            How they are guided; None takes the defaults.
+
         Raises
         ------
         ImageError
-            If the image cannot be used.
+            If the image or the strokes cannot be used.
         ResourceError
             If memory runs out.
         """
@@ -123,16 +141,20 @@ class Segmenter:
         seeds = tuple(settings.seed + n for n in range(settings.n_samples))
         batch = settings.batch_size or DEFAULT_BATCH
         batches = [seeds[i : i + batch] for i in range(0, len(seeds), batch)]
-        progress = _Counter(settings.steps * len(batches))
+        said = None
+        if strokes is not None:
+            said = check_strokes(strokes, geometry.shape, len(self.card.config.model.classes))
+        path = self._path(settings, said, correction)
+        progress = _Counter(path.steps * len(batches))
         decoded: list[Float32] = []
         try:
-            condition = self._condition(canvas)
+            condition = self._network.condition(canvas)
             for part in batches:
-                z = self._noise(part)
-                for state in self._integrate(z, condition, settings):
+                z = self._network.noise(part, data.size)
+                for state in self._network.integrate(z, condition, path):
                     z = state
                     yield progress.step()
-                decoded.append(self._decode(z))
+                decoded.append(self._network.decode(z))
         except torch.OutOfMemoryError as error:
             raise out_of_memory(settings) from error
         except RuntimeError as error:
@@ -140,19 +162,23 @@ class Segmenter:
             if "not enough memory" in str(error) or "can't allocate memory" in str(error):
                 raise out_of_memory(settings) from error
             raise
-        return self._sample_set(np.concatenate(decoded), geometry, seeds, settings, start)
+        drawn = self._sample_set(np.concatenate(decoded), geometry, seeds, settings, start)
+        return replace(drawn, nfe=path.nfe, strokes=said)
 
     def sample(
         self,
         image: ImageInput,
         settings: SamplingConfig | None = None,
         on_step: Callable[[Progress], None] | None = None,
+        strokes: NDArray[Any] | None = None,
+        correction: CorrectionConfig | None = None,
     ) -> SampleSet:
         """Draw samples; `on_step` is called after each ODE step and may raise to cancel.
 
-        Without `settings`, those of the model card are used.
+        Without `settings`, those of the model card are used. With `strokes`, the samples are
+        corrected, see `sample_steps`.
         """
-        steps = self.sample_steps(image, settings or self.card.config.sampling)
+        steps = self.sample_steps(image, settings or self.card.config.sampling, strokes, correction)
         while True:
             try:
                 progress = next(steps)
@@ -186,7 +212,6 @@ class Segmenter:
         calibration = self.card.calibration if chosen.calibrated else None
         return summarise(samples, chosen.threshold, calibration)
 
-    @torch.inference_mode()
     def reconstruct_mask(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAE and back.
 
@@ -205,46 +230,22 @@ class Segmenter:
         data = self.card.config.data
         labels = torch.from_numpy(labels_to_canvas(mask, data.size, data.fit))
         canvas = one_hot(labels[None], self.card.config.model.mask_channels)
-        with autocast(self.device, self._dtype):
-            z = self.model.encode_mask(canvas.to(self.device))
-        decoded = self._decode(z)[0]
+        decoded = self._network.decode(self._network.encode(canvas))[0]
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
 
-    @torch.inference_mode()
-    def _condition(self, canvas: Float32) -> list[Tensor]:
-        image = torch.from_numpy(canvas).permute(2, 0, 1)[None].to(self.device)
-        with autocast(self.device, self._dtype):
-            maps = self.model.condition(image.contiguous(memory_format=torch.channels_last))
-        return maps
-
-    def _noise(self, seeds: tuple[int, ...]) -> Tensor:
-        side = self.card.config.data.size // self.model.config.downsample
-        noise = seeded_noise(seeds, (self.model.latent_channels, side, side))
-        return noise.to(self.device).contiguous(memory_format=torch.channels_last)
-
-    def _integrate(
-        self, z: Tensor, condition: list[Tensor], settings: SamplingConfig
-    ) -> Iterator[Tensor]:
-        # Inference mode is entered in each call, never across a yield: it is a state of
-        # the thread, and the caller's code runs between two steps.
-        @torch.inference_mode()
-        def velocity(t: float, state: Tensor) -> Tensor:
-            with autocast(self.device, self._dtype):
-                times = torch.full((len(state),), t, device=self.device)
-                slope: Tensor = self.model.velocity(times, state, condition)
-            return slope
-
-        return integrate(velocity, z, settings.steps, settings.solver)
-
-    @torch.inference_mode()
-    def _decode(self, z: Tensor) -> Float32:
-        with autocast(self.device, self._dtype):
-            logits = self.model.decode_mask(z)
-        one = logits.shape[1] == 1
-        p = logits.sigmoid()[:, 0] if one else logits.softmax(dim=1)
-        probabilities: Float32 = p.cpu().numpy()
-        return probabilities
+    def _path(
+        self,
+        settings: SamplingConfig,
+        strokes: NDArray[np.uint8] | None,
+        correction: CorrectionConfig | None,
+    ) -> PlainPath | GuidedPath:
+        if strokes is None:
+            return PlainPath(settings.steps, settings.solver)
+        data = self.card.config.data
+        chosen = correction or CorrectionConfig()
+        canvas = strokes_to_canvas(strokes, data.size, data.fit)
+        return GuidedPath(chosen.steps, chosen.scale, Mismatch(canvas, self.device))
 
     def _sample_set(
         self,
@@ -258,7 +259,7 @@ class Segmenter:
             probabilities=probabilities,
             geometry=geometry,
             seeds=seeds,
-            nfe=nfe(settings.solver, settings.steps),
+            nfe=0,
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
             settings=self.resolved(settings).model_dump(mode="json"),

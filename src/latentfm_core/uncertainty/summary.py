@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from latentfm_core.correction.strokes import impose
 from latentfm_core.data.canvas import from_canvas
 from latentfm_core.types import Float32, Mask, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import (
@@ -46,7 +47,8 @@ def summarise(
     ones; mean mask, variance and samples stay as they are.
 
     The samples are taken one by one (Welford 1962), so that N masks of one byte a pixel and
-    a few float maps are all that is held.
+    a few float maps are all that is held. Where the samples were corrected by strokes, every
+    sample is what the strokes say.
 
     Raises
     ------
@@ -64,6 +66,8 @@ def summarise(
     squares = np.zeros(shape, dtype=np.float32)
     for index in range(count):
         native = from_canvas(samples.probabilities[index], samples.geometry)
+        if samples.strokes is not None:
+            impose(native, samples.strokes)
         masks[index] = harden(native, SAMPLE_THRESHOLD)
         step = native - mean
         mean += step / np.float32(index + 1)
@@ -96,10 +100,15 @@ def _calibrated(raw: Summary, samples: SampleSet, calibration: Calibration) -> S
     q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
     mean = raw.mean_probability
     to_frequency = calibration.probability
+    probability = mean if to_frequency is None else to_frequency(mean)
+    confidence = calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0)))
+    if samples.strokes is not None:
+        impose(probability, samples.strokes)
+        confidence[samples.strokes > 0] = 1
     return replace(
         raw,
-        mean_probability=mean if to_frequency is None else to_frequency(mean),
-        confidence=calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0))),
+        mean_probability=probability,
+        confidence=confidence,
         calibrated=True,
     )
 

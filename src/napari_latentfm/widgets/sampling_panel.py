@@ -17,9 +17,11 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
-from napari_latentfm.layers import CALIBRATED_ROLES, result_layers
-from napari_latentfm.placing import AskAboutEdits, is_result, place
-from napari_latentfm.planes import Plane, displayed_plane, level_zero, read_plane
+from napari_latentfm.layers import CALIBRATED_ROLES
+from napari_latentfm.placing import AskAboutEdits, is_result
+from napari_latentfm.planes import Plane, displayed_plane, read_plane
+from napari_latentfm.review.session import Reviewed, session_of
+from napari_latentfm.showing import show_result
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, SamplingForm
 
@@ -72,7 +74,7 @@ class SamplingPanel(QScrollArea):
         super().__init__()
         self._viewer = napari_viewer
         self._target: _Target | None = None
-        self._last: tuple[_Target, Result] | None = None
+        self._session = session_of(napari_viewer)
         self._maps_only = False
         self._runs: list[Run] = []
         self.job = job_of(napari_viewer)
@@ -108,9 +110,10 @@ class SamplingPanel(QScrollArea):
 
     def _summarise_again(self) -> None:
         """Show the last samples with the confidence that is chosen now, if they are there."""
-        if self._last is None or self.running:
+        last = self._session.current
+        if last is None or self.running:
             return
-        target, result = self._last
+        target, result = _Target(last.layer, last.plane, last.model), last.result
         wanted = self.form.confidence.value == CALIBRATED
         try:
             if self.form.model_source() != target.model or wanted == result.summary.calibrated:
@@ -194,8 +197,6 @@ class SamplingPanel(QScrollArea):
     def _on_layer_removed(self, event: Any) -> None:
         if self._target is not None and event.value is self._target.layer:
             self.cancel()
-        if self._last is not None and event.value is self._last[0].layer:
-            self._last = None
 
     def _choose_plane(self) -> tuple[Image, Plane]:
         layer = self.form.image.value
@@ -218,20 +219,15 @@ class SamplingPanel(QScrollArea):
             self._show(target, outcome.result)
 
     def _show(self, target: _Target, result: Result) -> None:
-        layer, plane = target.layer, target.plane
+        roles = CALIBRATED_ROLES if self._maps_only else None
+        reviewed = Reviewed(target.layer, target.plane, target.model, result)
         try:
-            if level_zero(layer).shape[: layer.ndim] != plane.layer_shape:
-                raise ImageError(f"{layer.name!r} was changed during the run. Run again.")
-            specs = result_layers(layer, plane, result.samples, result.summary)
-            if self._maps_only:
-                specs = [spec for spec in specs if spec.role in CALIBRATED_ROLES]
-            placed = place(self._viewer, specs, self.ask_about_edits)
+            placed = show_result(self._viewer, reviewed, self.ask_about_edits, roles)
         except Exception as error:
             self._fail(explain(error, SamplingConfig(**result.samples.settings)))
             return
         self.form.device_label.value = result.device
         if placed:
-            self._last = (target, result)
             self._finish("done", _describe(result))
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")

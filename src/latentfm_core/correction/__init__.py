@@ -1,0 +1,1 @@
+"""Samples that agree with what an annotator is sure of."""

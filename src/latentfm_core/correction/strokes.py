@@ -1,0 +1,72 @@
+"""What an annotator is sure of, pixel by pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.errors import ImageError
+from latentfm_core.types import Float32
+
+NOT_SAID = 0
+"""Nothing is known of the pixel."""
+BACKGROUND = 1
+"""The pixel is surely background."""
+FOREGROUND = 2
+"""The pixel is surely of the first class; the k-th class is ``k + 1``."""
+
+Labels = NDArray[np.uint8]
+
+
+def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes: int) -> Labels:
+    """Return strokes as uint8 if they fit an image and a model.
+
+    Parameters
+    ----------
+    strokes
+        ``(H, W)`` integers: `NOT_SAID`, `BACKGROUND`, or ``k + 1`` for the k-th class.
+    shape
+        ``(H, W)`` of the image in pixels.
+    classes
+        Number of foreground classes of the model.
+
+    Raises
+    ------
+    ImageError
+        If the shape is another one, the values are no such labels, or nothing is said.
+    """
+    if strokes.shape != shape:
+        raise ImageError(
+            f"The strokes have {strokes.shape} pixels, the image has {shape}. Paint them on this "
+            "image."
+        )
+    if strokes.dtype.kind not in "biu" or int(strokes.min(initial=0)) < 0:
+        raise ImageError("Strokes must be whole numbers from 0 on: 0 says nothing of a pixel.")
+    highest = int(strokes.max(initial=0))
+    if highest > classes + 1:
+        raise ImageError(
+            f"The strokes hold the label {highest}; this model knows 0 (nothing said), 1 (surely "
+            f"background) and 2 to {classes + 1} (surely a class)."
+        )
+    if highest == 0:
+        raise ImageError("There are no strokes yet. Paint what is surely lesion, or surely not.")
+    return strokes.astype(np.uint8)
+
+
+def impose(probabilities: Float32, strokes: Labels) -> None:
+    """Write what is sure into probabilities, in place.
+
+    Parameters
+    ----------
+    probabilities
+        ``(H, W)`` of foreground, or ``(K, H, W)`` with the background first.
+    strokes
+        ``(H, W)``, as `check_strokes` returns them.
+    """
+    if probabilities.ndim == 2:
+        probabilities[strokes == BACKGROUND] = 0
+        probabilities[strokes > BACKGROUND] = 1
+        return
+    for channel, values in enumerate(probabilities):
+        values[strokes > NOT_SAID] = 0
+        values[strokes == channel + 1] = 1

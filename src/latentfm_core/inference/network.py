@@ -1,0 +1,133 @@
+"""The networks on their device: from canvas and seeds to decoded masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentfm_core.config import Precision, SolverName
+from latentfm_core.correction.guidance import Mismatch, frozen, guided_steps
+from latentfm_core.flow.noise import seeded_noise
+from latentfm_core.flow.solvers import integrate, nfe
+from latentfm_core.inference.device import (
+    autocast,
+    describe,
+    resolve_device,
+    resolve_precision,
+    to_device,
+)
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.types import Float32
+
+
+@dataclass(frozen=True)
+class PlainPath:
+    """From noise to latents by the flow alone."""
+
+    steps: int
+    solver: SolverName
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the velocity network per sample."""
+        return nfe(self.solver, self.steps)
+
+
+@dataclass(frozen=True)
+class GuidedPath:
+    """From noise to latents by the flow, pulled towards strokes."""
+
+    steps: int
+    scale: float
+    mismatch: Mismatch
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the velocity network per sample."""
+        return self.steps
+
+
+class Network:
+    """A model, warm on its device.
+
+    Attributes
+    ----------
+    model, device
+        The model in evaluation mode, and where it runs.
+    label
+        One line about device and precision for people.
+
+    Raises
+    ------
+    ResourceError
+        If the device or precision is not available.
+    """
+
+    def __init__(self, model: LatentFM, device: str, precision: Precision) -> None:
+        self.device = resolve_device(device)
+        self._dtype = resolve_precision(precision, self.device)
+        self.label = describe(self.device, self._dtype)
+        self.model = to_device(model, self.device).eval()
+
+    # No gradients, but no inference mode either: guidance differentiates through the result.
+    @torch.no_grad()
+    def condition(self, canvas: Float32) -> list[Tensor]:
+        """Return the condition maps of one canvas ``(S, S, 3)`` in [0, 1]."""
+        image = torch.from_numpy(canvas).permute(2, 0, 1)[None].to(self.device)
+        with autocast(self.device, self._dtype):
+            return self.model.condition(image.contiguous(memory_format=torch.channels_last))
+
+    def noise(self, seeds: tuple[int, ...], size: int) -> Tensor:
+        """Return the initial noise ``(len(seeds), c, h, w)`` for a canvas of side `size`."""
+        side = size // self.model.config.downsample
+        noise = seeded_noise(seeds, (self.model.latent_channels, side, side))
+        return noise.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def integrate(
+        self, z: Tensor, condition: list[Tensor], path: PlainPath | GuidedPath
+    ) -> Iterator[Tensor]:
+        """Yield the state after each ODE step."""
+
+        def velocity(t: float, state: Tensor) -> Tensor:
+            with autocast(self.device, self._dtype):
+                times = torch.full((len(state),), t, device=self.device)
+                slope: Tensor = self.model.velocity(times, state, condition)
+            return slope
+
+        if isinstance(path, PlainPath):
+            # Inference mode is entered in each call, never across a yield: it is a state of
+            # the thread, and the caller's code runs between two steps.
+            fast = torch.inference_mode()(velocity)
+            return integrate(fast, z, path.steps, path.solver)
+        steps = guided_steps(velocity, self._logits, path.mismatch, z, path.steps, path.scale)
+        return self._without_weight_gradients(steps)
+
+    @torch.inference_mode()
+    def encode(self, masks: Tensor) -> Tensor:
+        """Return the latents of canvas masks ``(B, K, S, S)``."""
+        with autocast(self.device, self._dtype):
+            return self.model.encode_mask(masks.to(self.device))
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor) -> Float32:
+        """Return probabilities ``(B, S, S)``, or ``(B, K, S, S)`` with several classes."""
+        logits = self._logits(z)
+        one = logits.shape[1] == 1
+        p = logits.sigmoid()[:, 0] if one else logits.softmax(dim=1)
+        probabilities: Float32 = p.cpu().numpy()
+        return probabilities
+
+    def _logits(self, z: Tensor) -> Tensor:
+        with autocast(self.device, self._dtype):
+            return self.model.decode_mask(z)
+
+    def _without_weight_gradients(self, steps: Iterator[Tensor]) -> Iterator[Tensor]:
+        while True:
+            with frozen(self.model):
+                state = next(steps, None)
+            if state is None:
+                return
+            yield state

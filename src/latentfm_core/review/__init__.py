@@ -1,0 +1,1 @@
+"""What a reviewer does with samples: compare, walk through doubt, correct. No Qt, no napari."""

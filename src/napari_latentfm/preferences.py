@@ -1,0 +1,61 @@
+"""Choices that outlive the window, and the folder for what the plugin keeps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from latentfm_core.errors import OutputError
+from latentfm_core.store.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+HOME_VARIABLE = "NAPARI_LATENTFM_HOME"
+"""Environment variable that names another folder."""
+MAX_BYTES = 1_000_000
+"""A larger preferences file was not written by this plugin."""
+
+
+def data_folder() -> Path:
+    """Return the user's folder of this plugin; it need not exist yet."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return Path(chosen) if chosen else user_data_path("napari-latentfm", appauthor=False)
+
+
+def get(section: str) -> dict[str, Any]:
+    """Return what was last put into a section; empty if there is nothing readable."""
+    values = _read().get(section)
+    return dict(values) if isinstance(values, dict) else {}
+
+
+def put(section: str, values: Mapping[str, Any]) -> None:
+    """Keep JSON values under a section; failing to do so is logged and bothers nobody."""
+    every = _read()
+    if every.get(section) == dict(values):
+        return
+    every[section] = dict(values)
+    try:
+        write_text(_file(), json.dumps(every, indent=2) + "\n")
+    except (OutputError, TypeError, ValueError) as error:
+        logger.warning("The choices were not kept: %s", error)
+
+
+def _file() -> Path:
+    return data_folder() / "preferences.json"
+
+
+def _read() -> dict[str, Any]:
+    file = _file()
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            return {}
+        values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

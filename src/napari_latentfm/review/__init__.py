@@ -1,0 +1,1 @@
+"""The review panel: sections over one `ReviewSession` per viewer."""

@@ -1,0 +1,301 @@
+"""The hypotheses behind the samples: look at them, and take one into the annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
+
+from napari.qt.threading import create_worker
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.review.contours import AGREEMENT_LEVELS
+from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
+from napari_latentfm.review.annotation import write_labels
+from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
+from napari_latentfm.review.region import drawn_region
+from napari_latentfm.review.session import ReviewSession
+from napari_latentfm.review.thumbnails import (
+    Found,
+    ThumbnailStrip,
+    search,
+    tile,
+)
+
+if TYPE_CHECKING:
+    pass
+
+NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
+ORDER_NAMES: dict[Order, str] = {
+    "weight": "most frequent first",
+    "area": "largest first",
+    "agreement": "nearest to the mean mask",
+    "difference": "farthest from the mean mask",
+}
+
+
+class HypothesesSection(QWidget):
+    """Shows the hypotheses of what is under review, and takes one into the annotation.
+
+    Attributes
+    ----------
+    hypotheses
+        The hypotheses in the order of the pictures.
+    chosen
+        The one that is previewed on the image, or None.
+    """
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._overlays = Overlays(session)
+        self._found: Found | None = None
+        self._workers: list[Any] = []
+        self.hypotheses: tuple[Hypothesis, ...] = ()
+        self.chosen: Hypothesis | None = None
+        self._lay_out()
+        session.changed.connect(self._on_changed)
+        self._overlays.gone.connect(self._on_gone)
+        # Not a method of this widget, which is half gone when the signal comes.
+        slot = WeakMethod(self._on_changed)
+        self.destroyed.connect(partial(_part, session, slot, self._overlays, self._workers))
+        self._on_changed()
+
+    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+        """Return napari key strings and what they do."""
+        return {
+            "H": self.next,
+            "Shift-H": self.previous,
+            "Q": self.end_preview,
+            "W": self.take_whole,
+            "Shift-W": self.take_in_region,
+            "U": self.unite,
+            "Shift-U": self.intersect,
+        }
+
+    def release(self) -> None:
+        """Cancel the work and remove the section's own layers from the viewer."""
+        for worker in self._workers:
+            worker.quit()
+        self._workers.clear()
+        self._overlays.remove("preview", "contours")
+
+    def choose(self, place: int) -> None:
+        """Preview the picture at `place`; -1 ends the preview."""
+        reviewed = self._session.current
+        if reviewed is None or not 0 <= place < len(self.hypotheses):
+            self.chosen = None
+            self._overlays.remove("preview")
+        else:
+            self.chosen = self.hypotheses[place]
+            mask = reviewed.result.summary.sample_masks[self.chosen.medoid]
+            self._overlays.preview(reviewed, mask)
+        self._mark()
+
+    def next(self) -> None:
+        """Preview the next hypothesis, the first one after the last."""
+        if self.hypotheses:
+            self.choose((self._place() + 1) % len(self.hypotheses))
+
+    def previous(self) -> None:
+        """Preview the hypothesis before, the last one before the first."""
+        if self.hypotheses:
+            self.choose((max(self._place(), 0) - 1) % len(self.hypotheses))
+
+    def end_preview(self) -> None:
+        """Remove the preview from the image."""
+        self.choose(-1)
+
+    def take_whole(self) -> None:
+        """Make the hypothesis the annotation."""
+        self._take("replace")
+
+    def take_in_region(self) -> None:
+        """Make the hypothesis the annotation inside the drawn region only."""
+        self._take("replace", inside=True)
+
+    def unite(self) -> None:
+        """Add the hypothesis to the annotation."""
+        self._take("union")
+
+    def intersect(self) -> None:
+        """Keep of the annotation what is in the hypothesis too."""
+        self._take("intersect")
+
+    def _take(self, how: str, inside: bool = False) -> None:
+        reviewed, session = self._session.current, self._session
+        if reviewed is None:
+            return
+        if self.chosen is None:
+            self._say("Choose a hypothesis first: click a picture, or press H.")
+            return
+        summary = reviewed.result.summary
+        mask = summary.sample_masks[self.chosen.medoid]
+        try:
+            region = drawn_region(session) if inside else None
+            if inside and (region is None or not region.any()):
+                self._say("Draw a region around the part that you want to take, then try again.")
+                return
+            changed = write_labels(session, mask, how, region)
+        except LatentFMError as error:
+            self._say(str(error))
+        else:
+            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z takes it back.")
+
+    def _on_changed(self) -> None:
+        reviewed = self._session.current
+        for worker in self._workers:
+            worker.quit()
+        self._workers.clear()
+        # None may mean that the image is just being removed: the list of layers is busy then.
+        self._overlays.remove("preview", "contours", later=reviewed is None)
+        self._found, self.chosen = None, None
+        self._fill()
+        self.setEnabled(reviewed is not None)
+        self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
+        if reviewed is not None:
+            worker = create_worker(search, reviewed, _start_thread=False)
+            worker.yielded.connect(self._on_found)
+            self._workers.append(worker)
+            worker.start()
+
+    def _on_found(self, found: Found) -> None:
+        if found.reviewed is not self._session.current:
+            return
+        if found.error is not None:
+            self._say(f"No hypotheses: {found.error}")
+        elif found.contours is not None:
+            self._found = found
+            self._toggle_contours()
+        elif found.hypotheses:
+            self._found = found
+            self._fill()
+            count = len(found.reviewed.result.summary.sample_masks)
+            several = f"{len(self.hypotheses)} hypotheses among {count} samples."
+            self._say(several if len(self.hypotheses) > 1 else f"All {count} samples look alike.")
+
+    def _fill(self) -> None:
+        found = self._found
+        if found is None:
+            self.hypotheses = ()
+            self.strip.show_tiles([])
+        else:
+            by: Order = self.order.currentData()
+            self.hypotheses = ordered(found.hypotheses, by)
+            pictures = dict(zip(found.hypotheses, found.pictures, strict=True))
+            count = len(found.reviewed.result.summary.sample_masks)
+            self.strip.show_tiles([tile(h, pictures[h], by, count) for h in self.hypotheses])
+        self._mark()
+
+    def _place(self) -> int:
+        return -1 if self.chosen is None else self.hypotheses.index(self.chosen)
+
+    def _mark(self) -> None:
+        self.strip.mark(self._place())
+        for button in self.take_buttons:
+            button.setEnabled(self.chosen is not None)
+
+    def _toggle_contours(self) -> None:
+        found = self._found
+        if not self.contours.isChecked():
+            self._overlays.remove("contours")
+        elif found is not None and found.contours is not None:
+            self._overlays.draw(found.reviewed, found.contours)
+
+    def _on_gone(self, role: str) -> None:
+        if role == "preview":
+            self.chosen = None
+            self._mark()
+        else:
+            self.contours.setChecked(False)
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _lay_out(self) -> None:
+        self.order = QComboBox()
+        for by, name in ORDER_NAMES.items():
+            self.order.addItem(name, by)
+        self.order.setToolTip("Order of the pictures.")
+        self.order.currentIndexChanged.connect(self._fill)
+        self.strip = ThumbnailStrip()
+        self.strip.setToolTip("Groups of samples that look alike. H shows the next on the image.")
+        self.strip.chosen.connect(self.choose)
+        self.contours = QCheckBox("Contours at")
+        self.contours.setToolTip(
+            "Lines around what 10, 50 and 90 % of the samples call foreground."
+        )
+        self.contours.toggled.connect(self._toggle_contours)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        legend = QLabel(
+            "  ".join(
+                f'<span style="color:{colour}">■</span> {level:.0%}'
+                for colour, level in zip(CONTOUR_COLOURS, AGREEMENT_LEVELS, strict=True)
+            )
+        )
+        legend.setToolTip("Colours of the contours, by the share of samples.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for row in ((QLabel("Order"), self.order), (self.contours, legend)):
+            line = QHBoxLayout()
+            for widget in row:
+                line.addWidget(widget)
+            line.addStretch()
+            layout.addLayout(line)
+        layout.insertWidget(1, self.strip)
+        layout.insertLayout(2, self._take_grid())
+        layout.addWidget(self.status)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def _take_grid(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        self.take_buttons = []
+        for place, (text, tooltip, take) in enumerate(
+            [
+                ("Take whole (W)", "Make this hypothesis the annotation.", self.take_whole),
+                (
+                    "In region (Shift+W)",
+                    "Make this hypothesis the annotation inside the drawn region only.",
+                    self.take_in_region,
+                ),
+                ("Union (U)", "Add this hypothesis to the annotation.", self.unite),
+                (
+                    "Intersect (Shift+U)",
+                    "Keep of the annotation only what is in this hypothesis too.",
+                    self.intersect,
+                ),
+            ]
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tooltip)
+            button.clicked.connect(take)
+            self.take_buttons.append(button)
+            grid.addWidget(button, place // 2, place % 2)
+        return grid
+
+
+def _part(
+    session: ReviewSession, slot: WeakMethod[Any], overlays: Overlays, workers: list[Any]
+) -> None:
+    """Take a section that is gone out of everything that would call it."""
+    method = slot()
+    if method is not None:
+        session.changed.disconnect(method, missing_ok=True)
+    for worker in workers:
+        worker.quit()
+    overlays.disconnect()

@@ -1,0 +1,140 @@
+"""Layers that show something on the image for a while and hold no work."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from latentfm_core.review.contours import AgreementContour
+from napari_latentfm.layers import CONTOUR_PER_SIDE, OTHER_COLOUR
+from napari_latentfm.planes import placement
+from napari_latentfm.review.session import Reviewed, ReviewSession
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+
+if TYPE_CHECKING:
+    from latentfm_core.types import Mask
+
+CONTOUR_COLOURS = ("#0072b2", "#009e73", "#d55e00")
+"""Okabe-Ito blue, green and vermilion, for 10, 50 and 90 % of the samples."""
+CONTOUR_WIDTHS = (0.7, 1.0, 1.5)
+"""The more samples agree the wider the line; a second sign beside the colour."""
+OVERLAY_KEY = "latentfm_overlay"
+"""In the metadata of a layer that shows something for a while and holds no work."""
+
+
+class Overlays:
+    """The preview and the contours: layers of this section's own, gone when no longer needed.
+
+    Attributes
+    ----------
+    gone
+        Emitted with ``"preview"`` or ``"contours"`` when the user has removed that layer.
+    """
+
+    gone = Signal(str)
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._viewer = session.viewer
+        self.layers: dict[str, Any] = {}
+        self._viewer.layers.events.removed.connect(self._on_removed)
+
+    def preview(self, reviewed: Reviewed, mask: Mask) -> None:
+        """Show the outline of a mask ``(H, W)`` on the image."""
+        values = reviewed.plane.embed(mask.astype(np.uint8))
+        layer = self.layers.get("preview")
+        if layer is not None:
+            layer.data = values
+            return
+        layer = Labels(
+            values,
+            name=f"{reviewed.layer.name}{reviewed.plane.label()} · preview",
+            colormap=_colours(reviewed),
+            opacity=1.0,
+            metadata={OVERLAY_KEY: "preview"},
+            **placement(reviewed.layer, reviewed.plane),
+        )
+        layer.contour = 1 + round(_line_width(reviewed))
+        self._add("preview", layer)
+
+    def draw(self, reviewed: Reviewed, contours: tuple[AgreementContour, ...]) -> None:
+        """Show contours on the image."""
+        self.remove("contours")
+        every = [(path, place) for place, contour in enumerate(contours) for path in contour.paths]
+        plane, width = reviewed.plane, _line_width(reviewed)
+        look: dict[str, Any] = {}
+        if every:
+            look = {
+                "shape_type": "path",
+                "edge_color": [CONTOUR_COLOURS[place % 3] for _, place in every],
+                "edge_width": [CONTOUR_WIDTHS[place % 3] * width for _, place in every],
+                "features": {"share of samples": [contours[place].level for _, place in every]},
+            }
+        points = [np.zeros((len(path), len(plane.index))) for path, _ in every]
+        for target, (path, _) in zip(points, every, strict=True):
+            target[:, plane.axes] = path
+        layer = Shapes(
+            points or None,
+            ndim=len(plane.index),
+            name=f"{reviewed.layer.name}{plane.label()} · agreement",
+            face_color="transparent",
+            opacity=0.9,
+            metadata={OVERLAY_KEY: "contours"},
+            **look,
+            **placement(reviewed.layer, plane),
+        )
+        self._add("contours", layer)
+
+    def remove(self, *roles: str, later: bool = False) -> None:
+        """Remove layers where they are there; `later` once the event in progress is over."""
+        doomed = [self.layers.pop(role) for role in roles if role in self.layers]
+        if later:
+            QTimer.singleShot(0, partial(self._discard, doomed))
+        else:
+            self._discard(doomed)
+
+    def disconnect(self) -> None:
+        """Stop listening to the viewer; what is shown stays there."""
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self.layers.clear()
+
+    def _discard(self, layers: list[Any]) -> None:
+        for layer in layers:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+
+    def _add(self, role: str, layer: Labels | Shapes) -> None:
+        selection = self._viewer.layers.selection
+        active, others = selection.active, set(selection)
+        self._viewer.add_layer(layer)
+        # Neither is for painting: that would be lost when it is removed. A viewer makes the
+        # layers that it takes in editable.
+        layer.editable = False
+        self.layers[role] = layer
+        # The annotator goes on with the layer that was in hand.
+        selection.clear()
+        selection.update(others)
+        selection.active = active
+
+    def _on_removed(self, event: Any) -> None:
+        for role, layer in list(self.layers.items()):
+            if event.value is layer:
+                del self.layers[role]
+                self.gone.emit(role)
+
+
+def _line_width(reviewed: Reviewed) -> float:
+    return max(1.0, max(reviewed.plane.shape) / CONTOUR_PER_SIDE)
+
+
+def _colours(reviewed: Reviewed) -> DirectLabelColormap:
+    colours: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, 1: PREVIEW_COLOUR}
+    if reviewed.result.summary.class_confidence is not None:
+        count = len(reviewed.result.samples.classes)
+        colours |= {label: class_colour(label) for label in range(1, count + 1)}
+    return DirectLabelColormap(color_dict=colours, background_value=0)

@@ -1,0 +1,86 @@
+"""What is under review in a viewer; every section of the review panel looks at this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_latentfm.jobs import Result
+from napari_latentfm.planes import Plane
+
+if TYPE_CHECKING:
+    import napari
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A result and where it came from.
+
+    Attributes
+    ----------
+    layer
+        The image layer that was segmented.
+    plane
+        The plane of it; all arrays of the result's summary have its ``(H, W)``.
+    model
+        Name of a bundled model, or a model folder.
+    result
+        Samples, summary and device.
+    """
+
+    layer: Image
+    plane: Plane
+    model: str | Path
+    result: Result
+
+
+class ReviewSession:
+    """The result that is under review in one viewer; get it by `session_of`.
+
+    Attributes
+    ----------
+    changed
+        Emitted in the GUI thread when another result, or none, is under review.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        # Weak, since the session lives in a dictionary whose key is the viewer.
+        self._viewer = WeakKeyDictionary({viewer: None})
+        self._current: Reviewed | None = None
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def viewer(self) -> napari.viewer.Viewer:
+        """The viewer."""
+        return next(iter(self._viewer))
+
+    @property
+    def current(self) -> Reviewed | None:
+        """What is under review, or None."""
+        return self._current
+
+    def show(self, reviewed: Reviewed | None) -> None:
+        """Put another result, or None, under review."""
+        self._current = reviewed
+        self.changed.emit()
+
+    def _on_removed(self, event: object) -> None:
+        if self._current is not None and getattr(event, "value", None) is self._current.layer:
+            self.show(None)
+
+
+_SESSIONS: WeakKeyDictionary[napari.viewer.Viewer, ReviewSession] = WeakKeyDictionary()
+
+
+def session_of(viewer: napari.viewer.Viewer) -> ReviewSession:
+    """Return the session of a viewer, made at the first call; two viewers have two."""
+    if viewer not in _SESSIONS:
+        _SESSIONS[viewer] = ReviewSession(viewer)
+    return _SESSIONS[viewer]

@@ -1,0 +1,341 @@
+"""Paint what is sure, and the samples follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakMethod
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.notifications import show_error
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
+from latentfm_core.errors import LatentFMError
+from napari_latentfm import preferences
+from napari_latentfm.jobs import Outcome, Request, Run, Update, explain, job_of
+from napari_latentfm.placing import AskAboutEdits
+from napari_latentfm.planes import read_plane
+from napari_latentfm.review.session import Reviewed, ReviewSession
+from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, stroke_layer
+from napari_latentfm.showing import show_result
+from napari_latentfm.widgets.questions import ask_about_edits
+
+NOTHING = "Nothing is under review. Draw samples of an image to correct them."
+READY = "Paint over what is surely lesion, or surely not; the samples follow."
+PAUSE_MS = 400
+"""After the last stroke, before the samples are drawn anew."""
+SECTION = "strokes"
+
+
+class StrokesSection(QWidget):
+    """Strokes of what is under review, and the samples that agree with them.
+
+    Attributes
+    ----------
+    finished
+        Emitted in the GUI thread after every redraw, with ``"done"``, ``"cancelled"`` or
+        ``"failed"``.
+    ask_about_edits
+        Answers what to do with result layers that were edited by hand.
+    """
+
+    finished = Signal(str)
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._job = job_of(session.viewer)
+        self._runs: list[Run] = []
+        self._layer: Labels | None = None
+        self._again = False
+        self._painted: bytes | None = None
+        self._names: tuple[str, ...] = ()
+        self.class_buttons: list[QPushButton] = []
+        self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._on_pause)
+        self._lay_out()
+        session.changed.connect(self._on_changed)
+        slot, runs = WeakMethod(self._on_changed), self._runs
+        self.destroyed.connect(lambda: _part(session, slot, runs))
+        self._on_changed()
+
+    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+        """Return napari key strings and what they do."""
+        return {
+            "G": self.paint_lesion,
+            "Shift-G": self.paint_background,
+            "K": self.redraw,
+        }
+
+    def release(self) -> None:
+        """Cancel the run and stop listening to the strokes."""
+        self._timer.stop()
+        for run in self._runs:
+            run.abandon()
+        self._runs.clear()
+        self._listen(None)
+
+    @property
+    def running(self) -> bool:
+        """Whether samples are being drawn."""
+        return bool(self._runs)
+
+    def paint_lesion(self, label: int = FOREGROUND) -> None:
+        """Take the brush of "surely lesion", or of another class."""
+        self._paint(label)
+
+    def paint_background(self) -> None:
+        """Take the brush of "surely not"."""
+        self._paint(BACKGROUND)
+
+    def redraw(self) -> None:
+        """Draw the samples anew, so that they agree with the strokes."""
+        reviewed = self._session.current
+        if reviewed is None:
+            return
+        if self.running:
+            # The run is about older strokes.
+            self._again = True
+            self.cancel()
+            return
+        settings = SamplingConfig(**reviewed.result.samples.settings)
+        read = partial(read_plane, reviewed.layer, reviewed.plane)
+        strokes = painted_strokes(self._session)
+        try:
+            # Without strokes the samples are again what the model alone says.
+            run = self._job.start(Request(read, reviewed.model, settings, strokes=strokes))
+        except LatentFMError as error:
+            self._fail(error)
+            return
+        run.progressed.connect(self._on_progress)
+        run.ended.connect(partial(self._on_end, reviewed))
+        self._runs.append(run)
+        self._set_running(True)
+
+    def cancel(self) -> None:
+        """Cancel the run; it ends within one ODE step."""
+        self._timer.stop()
+        for run in self._runs:
+            run.cancel()
+
+    def clear(self) -> None:
+        """Remove all strokes on the plane, as one undo step of their layer."""
+        layer, reviewed = stroke_layer(self._session, create=False), self._session.current
+        if layer is None or reviewed is None:
+            return
+        here = np.zeros(layer.data.shape, bool)
+        here[plane_index(reviewed.plane)] = layer.data[plane_index(reviewed.plane)] > 0
+        if here.any():
+            with layer.block_history():
+                layer.data_setitem(np.nonzero(here), 0)
+
+    def _paint(self, label: int) -> None:
+        layer = stroke_layer(self._session)
+        if layer is None:
+            self._say(NOTHING)
+            return
+        self._listen(layer)
+        viewer = self._session.viewer
+        # On top, or the strokes would be hidden below the results.
+        viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
+        viewer.layers.selection.active = layer
+        layer.visible = True
+        layer.selected_label = label
+        layer.mode = "paint"
+        self._say(READY)
+
+    def _listen(self, layer: Labels | None) -> None:
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            for name in _EVENTS:
+                self._layer.events.emitters[name].disconnect(self._on_painted)
+        self._layer = layer
+        if layer is not None:
+            self._painted = layer.data.tobytes()
+            for name in _EVENTS:
+                layer.events.emitters[name].connect(self._on_painted)
+
+    def _on_painted(self, _event: Any = None) -> None:
+        # Undo and redo emit ``set_data`` only, which also comes with every move of a slider:
+        # whether anything was painted is looked up after the pause.
+        if self.follow.isChecked() and self._layer is not None:
+            self._timer.start()
+
+    def _on_pause(self) -> None:
+        if self._layer is None:
+            return
+        painted = self._layer.data.tobytes()
+        if painted != self._painted:
+            self._painted = painted
+            self.redraw()
+
+    def _on_changed(self) -> None:
+        reviewed = self._session.current
+        self.setEnabled(reviewed is not None)
+        self._offer_classes(reviewed)
+        if reviewed is None:
+            self.cancel()
+            self._listen(None)
+            self._say(NOTHING)
+            return
+        self._listen(stroke_layer(self._session, create=False))
+        if not self.running:
+            self._say(_describe(reviewed))
+
+    def _on_progress(self, update: Update) -> None:
+        self._say(update.text)
+        self.progress.setRange(0, update.total)
+        self.progress.setValue(update.done)
+
+    def _on_end(self, reviewed: Reviewed, outcome: Outcome) -> None:
+        self._runs.clear()
+        self._set_running(False)
+        if self._again:
+            self._again = False
+            self.redraw()
+        elif outcome.error is not None:
+            self._fail(outcome.error)
+        elif outcome.result is None or reviewed is not self._session.current:
+            self._finish("cancelled", "Cancelled; nothing was changed.")
+        else:
+            self._show(Reviewed(reviewed.layer, reviewed.plane, reviewed.model, outcome.result))
+
+    def _show(self, reviewed: Reviewed) -> None:
+        viewer = self._session.viewer
+        active = viewer.layers.selection.active
+        try:
+            placed = show_result(viewer, reviewed, self.ask_about_edits)
+        except Exception as error:
+            self._fail(explain(error, SamplingConfig(**reviewed.result.samples.settings)))
+            return
+        if not placed:
+            self._finish("cancelled", "Your layers were kept; the new samples were dropped.")
+            return
+        # The brush stays in hand.
+        viewer.layers.selection.active = active
+        self._finish("done", _describe(reviewed))
+
+    def _fail(self, error: LatentFMError) -> None:
+        show_error(str(error))
+        self._finish("failed", str(error))
+
+    def _finish(self, ending: str, text: str) -> None:
+        self._set_running(False)
+        self._say(text)
+        self.finished.emit(ending)
+
+    def _set_running(self, running: bool) -> None:
+        self.cancel_button.setEnabled(running)
+        self.redraw_button.setEnabled(not running)
+        self.progress.setRange(0, 1)
+        self.progress.setValue(0)
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _offer_classes(self, reviewed: Reviewed | None) -> None:
+        names = ("lesion",) if reviewed is None else reviewed.result.samples.classes
+        if names == self._names:
+            return
+        self._names = names
+        for button in self.class_buttons:
+            button.deleteLater()
+        self.class_buttons = [self._class_button(place, name) for place, name in enumerate(names)]
+
+    def _class_button(self, place: int, name: str) -> QPushButton:
+        key = " (G)" if place == 0 else ""
+        button = QPushButton(f"Surely {name}{key}")
+        button.setToolTip(f"Take the brush and paint over what is surely {name}.")
+        button.clicked.connect(lambda: self.paint_lesion(FOREGROUND + place))
+        self._brushes.addWidget(button, place // 2, place % 2)
+        return button
+
+    def _lay_out(self) -> None:
+        self._brushes = QGridLayout()
+        self.not_button = _button(
+            "Surely not (Shift+G)",
+            "Take the brush and paint over what is surely not lesion.",
+            self.paint_background,
+        )
+        self.follow = QCheckBox("Draw samples after each stroke")
+        self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
+        self.follow.setToolTip("Otherwise press the button below when you have painted.")
+        self.follow.toggled.connect(lambda on: preferences.put(SECTION, {"follow": bool(on)}))
+        self.redraw_button = _button(
+            "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
+        )
+        self.cancel_button = _button(
+            "Cancel", "Stop within one ODE step; the layers stay as they are.", self.cancel
+        )
+        self.cancel_button.setEnabled(False)
+        self.clear_button = _button(
+            "Clear strokes",
+            "Remove the strokes on this plane. Ctrl+Z brings them back.",
+            self.clear,
+        )
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setMaximumHeight(8)
+        self.progress.setToolTip("ODE steps done.")
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._brushes)
+        layout.addWidget(self.not_button)
+        layout.addWidget(self.follow)
+        row = QHBoxLayout()
+        for button in (self.redraw_button, self.cancel_button):
+            row.addWidget(button)
+        layout.addLayout(row)
+        layout.addWidget(self.clear_button)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.status)
+
+
+_EVENTS = ("paint", "labels_update", "set_data", "data")
+
+
+def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    button.clicked.connect(lambda: slot())
+    return button
+
+
+def _describe(reviewed: Reviewed) -> str:
+    samples = reviewed.result.samples
+    if samples.strokes is None:
+        return READY
+    said = int(np.count_nonzero(samples.strokes))
+    return (
+        f"{len(samples)} samples agree with {said:,} painted pixels, in {samples.seconds:.1f} s. "
+        "Clear the strokes, or undo them, to go back."
+    )
+
+
+def _part(session: ReviewSession, slot: Any, runs: list[Run]) -> None:
+    session.changed.disconnect(slot, missing_ok=True)
+    for run in runs:
+        run.abandon()

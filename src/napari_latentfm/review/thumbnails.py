@@ -1,0 +1,256 @@
+"""Hypotheses as small pictures: made in a worker, shown as a strip of buttons."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QToolButton, QWidget
+from scipy.ndimage import binary_dilation
+from skimage.segmentation import find_boundaries
+from skimage.transform import resize
+
+from latentfm_core.data.pixels import to_rgb
+from latentfm_core.errors import LatentFMError
+from latentfm_core.review.contours import AgreementContour, agreement_contours
+from latentfm_core.review.hypotheses import (
+    Hypothesis,
+    Order,
+    find_hypotheses,
+    foreground_window,
+)
+from latentfm_core.types import Float32, Mask
+from napari_latentfm.layers import CLASS_COLOURS
+from napari_latentfm.planes import read_plane
+from napari_latentfm.review.session import Reviewed
+
+logger = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]
+
+PREVIEW_COLOUR = "#f0e442"
+"""Okabe-Ito yellow; the mean mask is blue and the samples are orange."""
+ICON_SIDE = 92
+"""Pixels of the screen; three pictures fit into the narrowest panel."""
+PICTURE_SIDE = 2 * ICON_SIDE
+"""Pixels of the longer side of a picture; sharp on displays with two dots per pixel."""
+MARGIN = 0.15
+"""Ground shown around the foreground of all samples, as a share of its size."""
+
+
+def thumbnails(
+    image: Float32, sample_masks: Mask, hypotheses: Sequence[Hypothesis], several: bool = False
+) -> list[Picture]:
+    """Return one picture per hypothesis: the image with the outline of the medoid.
+
+    All pictures show the same part of the image, the foreground of all samples with a margin,
+    so that they can be compared.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, 3)`` float32 in [0, 1].
+    sample_masks
+        ``(N, H, W)`` bool, or labels with 0 as background.
+    hypotheses
+        What to show.
+    several
+        Whether labels are classes, each with a colour of its own.
+
+    Returns
+    -------
+    list of Picture
+        ``(h, w, 3)`` uint8 each; the longer side has `PICTURE_SIDE` pixels.
+    """
+    window = _window(sample_masks)
+    part = image[window]
+    factor = PICTURE_SIDE / max(part.shape[:2])
+    size = [max(1, round(side * factor)) for side in part.shape[:2]]
+    ground = resize(part, (*size, 3), order=1, anti_aliasing=factor < 1)  # type: ignore[no-untyped-call]
+    rows, columns = (
+        np.minimum(np.arange(n) * side // n, side - 1)
+        for n, side in zip(size, part.shape[:2], strict=True)
+    )
+    return [
+        _outlined(ground, sample_masks[h.medoid][window][np.ix_(rows, columns)], several)
+        for h in hypotheses
+    ]
+
+
+def class_colour(label: int) -> str:
+    """Return the colour of a class, the one it has in the result layers."""
+    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+
+
+def _window(masks: Mask) -> tuple[slice, slice]:
+    """Return the part of the image to show; all of it if no sample has foreground."""
+    rows, columns = foreground_window(masks)
+    margin = 2 + round(MARGIN * max(rows.stop - rows.start, columns.stop - columns.start))
+    return (
+        slice(max(0, rows.start - margin), min(masks.shape[1], rows.stop + margin)),
+        slice(max(0, columns.start - margin), min(masks.shape[2], columns.stop + margin)),
+    )
+
+
+def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Picture:
+    labels = mask.astype(np.uint8)
+    line = find_boundaries(labels, mode="inner")  # type: ignore[no-untyped-call]
+    line = binary_dilation(line) & (labels > 0)
+    picture = np.asarray(ground).copy()
+    # A dark seam keeps the outline visible on bright ground.
+    picture[binary_dilation(line, iterations=2) & ~line] *= 0.4
+    for label in np.unique(labels[line]):
+        colour = QColor(class_colour(int(label)) if several else PREVIEW_COLOUR)
+        picture[line & (labels == label)] = (colour.redF(), colour.greenF(), colour.blueF())
+    result: Picture = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return result
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the worker makes of a result; `contours` come last."""
+
+    reviewed: Reviewed
+    hypotheses: tuple[Hypothesis, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    contours: tuple[AgreementContour, ...] | None = None
+    error: str | None = None
+
+
+def search(reviewed: Reviewed) -> Generator[Found, None, None]:
+    """Find the hypotheses, their pictures and the contours; never raises."""
+    summary = reviewed.result.summary
+    try:
+        found = find_hypotheses(summary.sample_masks, summary.mean_mask)
+        yield Found(reviewed)
+        image = to_rgb(read_plane(reviewed.layer, reviewed.plane))
+        several = summary.class_confidence is not None
+        pictures = thumbnails(image, summary.sample_masks, found, several)
+        ready = Found(reviewed, found, tuple(pictures))
+        yield ready
+        yield replace(ready, contours=agreement_contours(summary.sample_masks))
+    # The worker would swallow a RuntimeError, and every other one would be a crash report.
+    except Exception as error:
+        if not isinstance(error, LatentFMError):
+            logger.error("The hypotheses could not be found", exc_info=error)
+        yield Found(reviewed, error=str(error) or type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One button of the strip: its picture, the words below it and its tooltip."""
+
+    picture: Picture
+    text: str
+    tooltip: str
+
+
+def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int) -> Tile:
+    """Return the button of a hypothesis.
+
+    Parameters
+    ----------
+    hypothesis, picture
+        What it shows.
+    by
+        The order of the strip; the third line names the figure that it goes by.
+    count
+        Number of samples.
+    """
+    look = "show nothing" if hypothesis.empty else "look like this"
+    figures = {
+        "weight": f"{len(hypothesis.members)} of {count}",
+        "area": f"{hypothesis.area:,} px",
+        "agreement": f"Dice {hypothesis.agreement:.2f}",
+        "difference": f"1 - IoU {hypothesis.distance:.2f}",
+    }
+    return Tile(
+        picture,
+        f"{100 * hypothesis.weight:.0f} % of samples\n{look}\n{figures[by]}",
+        f"Sample {hypothesis.medoid} stands for {len(hypothesis.members)} of {count} samples.\n"
+        f"Area {hypothesis.area:,} pixels. Against the mean mask: Dice "
+        f"{hypothesis.agreement:.2f}, 1 - IoU {hypothesis.distance:.2f}.\n"
+        "Click to see it on the image, and again to hide it (H next, Shift+H previous, Q hide).",
+    )
+
+
+class ThumbnailStrip(QScrollArea):
+    """A row of pictures to choose one from, or none.
+
+    Attributes
+    ----------
+    chosen
+        Emitted with the place of the picture that the user clicked, or -1 if the click took
+        the choice back.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.buttons: list[QToolButton] = []
+        self.setWidgetResizable(True)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        # napari's own style shows no difference between buttons that are checked or not.
+        self.setStyleSheet(
+            "QToolButton { border: 2px solid transparent; }"
+            f"QToolButton:checked {{ border-color: {PREVIEW_COLOUR}; }}"
+            "QToolButton:focus:!checked { border: 2px dotted gray; }"
+        )
+        self._fill(QWidget())
+
+    def show_tiles(self, tiles: Sequence[Tile]) -> None:
+        """Replace all pictures; none is chosen then."""
+        row = QWidget()
+        self.buttons = [self._button(row, place, tile) for place, tile in enumerate(tiles)]
+        self._fill(row)
+
+    def mark(self, place: int) -> None:
+        """Show which picture is chosen, -1 for none, and bring it into sight."""
+        for index, button in enumerate(self.buttons):
+            button.setChecked(index == place)
+        if 0 <= place < len(self.buttons):
+            self.ensureWidgetVisible(self.buttons[place])
+
+    def _fill(self, row: QWidget) -> None:
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for button in self.buttons:
+            layout.addWidget(button)
+        layout.addStretch()
+        # Deletes the row before this one.
+        self.setWidget(row)
+        bar = self.horizontalScrollBar().sizeHint().height()
+        self.setFixedHeight(row.sizeHint().height() + bar if self.buttons else 0)
+
+    def _button(self, row: QWidget, place: int, tile: Tile) -> QToolButton:
+        button = QToolButton(row)
+        button.setCheckable(True)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setIconSize(QSize(ICON_SIDE, ICON_SIDE))
+        button.setIcon(QIcon(_pixmap(tile.picture)))
+        button.setText(tile.text)
+        button.setAccessibleName(tile.text.replace("\n", " "))
+        button.setToolTip(tile.tooltip)
+        font = button.font()
+        font.setPointSizeF(max(6.0, 0.8 * font.pointSizeF()))
+        button.setFont(font)
+        button.clicked.connect(lambda checked: self.chosen.emit(place if checked else -1))
+        return button
+
+
+def _pixmap(picture: Picture) -> QPixmap:
+    height, width, _ = picture.shape
+    data = np.ascontiguousarray(picture)
+    # The image only refers to the array; the pixmap is a copy.
+    return QPixmap.fromImage(
+        QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    )
