@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from latentfm_core.errors import LatentFMError
 from latentfm_core.review.contours import AGREEMENT_LEVELS
 from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
+from napari_latentfm import preferences
 from napari_latentfm.review.annotation import write_labels
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
 from napari_latentfm.review.region import drawn_region
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     pass
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
+SECTION = "hypotheses"
+"""Of the preferences."""
 ORDER_NAMES: dict[Order, str] = {
     "weight": "most frequent first",
     "area": "largest first",
@@ -214,6 +217,10 @@ class HypothesesSection(QWidget):
         elif found is not None and found.contours is not None:
             self._overlays.draw(found.reviewed, found.contours)
 
+    def _remember(self) -> None:
+        order, contours = self.order.currentData(), self.contours.isChecked()
+        preferences.put(SECTION, {"order": order, "contours": contours})
+
     def _on_gone(self, role: str) -> None:
         if role == "preview":
             self.chosen = None
@@ -228,8 +235,11 @@ class HypothesesSection(QWidget):
         self.order = QComboBox()
         for by, name in ORDER_NAMES.items():
             self.order.addItem(name, by)
+        kept = preferences.get(SECTION)
+        self.order.setCurrentIndex(max(0, self.order.findData(kept.get("order"))))
         self.order.setToolTip("Order of the pictures.")
         self.order.currentIndexChanged.connect(self._fill)
+        self.order.currentIndexChanged.connect(self._remember)
         self.strip = ThumbnailStrip()
         self.strip.setToolTip("Groups of samples that look alike. H shows the next on the image.")
         self.strip.chosen.connect(self.choose)
@@ -237,7 +247,9 @@ class HypothesesSection(QWidget):
         self.contours.setToolTip(
             "Lines around what 10, 50 and 90 % of the samples call foreground."
         )
+        self.contours.setChecked(kept.get("contours") is True)
         self.contours.toggled.connect(self._toggle_contours)
+        self.contours.toggled.connect(self._remember)
         self.status = QLabel()
         self.status.setWordWrap(True)
         legend = QLabel(

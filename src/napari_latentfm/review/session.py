@@ -46,9 +46,13 @@ class ReviewSession:
     ----------
     changed
         Emitted in the GUI thread when another result, or none, is under review.
+    recalled
+        Emitted with sampling settings (JSON values) that an annotation was made with, when it
+        was opened again.
     """
 
     changed = Signal()
+    recalled = Signal(dict)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         # Weak, since the session lives in a dictionary whose key is the viewer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import resources
 from pathlib import Path
@@ -33,7 +34,7 @@ from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard, read_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari.layers import Image
 
@@ -54,6 +55,7 @@ NO_CALIBRATION_TOOLTIP = (
     "The command latentfm-calibrate fits one to validation images."
 )
 DEFAULTS = SamplingConfig()
+_RESTORED = ("n_samples", "steps", "solver", "seed", "device", "confidence")
 
 
 def bounds(name: str) -> tuple[int, int]:
@@ -211,6 +213,28 @@ class SamplingForm(Container[Any]):
             device=self.device.value,
             calibrated=self.confidence.value == CALIBRATED,
         )
+
+    def state(self) -> dict[str, Any]:
+        """Return the choices as JSON values, for `restore`."""
+        return {
+            "model": self.model.value,
+            "folder": self.folder.line_edit.value.strip(),
+            "n_samples": self.n_samples.value,
+            "steps": self.steps.value,
+            "solver": self.solver.value,
+            "seed": self.seed.value,
+            "device": self.device.value,
+            "confidence": self.confidence.value,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over choices; what is unknown or out of range here is left as it is."""
+        # The model first: it brings settings of its own.
+        for name in ("folder", "model", *_RESTORED):
+            control = getattr(self, name)
+            if name in state:
+                with contextlib.suppress(ValueError, TypeError):
+                    control.value = state[name]
 
     def model_source(self) -> str | Path:
         """Return the name of the bundled model, or the folder.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakMethod
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
@@ -16,11 +17,12 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
+from napari_latentfm import preferences
 from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
 from napari_latentfm.layers import CALIBRATED_ROLES
 from napari_latentfm.placing import AskAboutEdits, is_result
 from napari_latentfm.planes import Plane, displayed_plane, read_plane
-from napari_latentfm.review.session import Reviewed, session_of
+from napari_latentfm.review.session import Reviewed, ReviewSession, session_of
 from napari_latentfm.showing import show_result
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, SamplingForm
@@ -32,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 MIN_WIDTH = 310
 """Pixels; the title of the dock fits in."""
+
+SECTION = "sampling"
+"""Of the preferences."""
+RECALLED = ("n_samples", "steps", "solver", "seed")
 
 Ending = Literal["done", "cancelled", "failed"]
 
@@ -84,6 +90,7 @@ class SamplingPanel(QScrollArea):
         self.form.run_button.changed.connect(self.run)
         self.form.cancel_button.changed.connect(self.cancel)
         self.form.confidence.changed.connect(self._summarise_again)
+        self.form.restore(preferences.get(SECTION))
         self._lay_out()
         self._follow_viewer()
         self._suggest()
@@ -107,6 +114,13 @@ class SamplingPanel(QScrollArea):
             self._start(target, Request(read, target.model, self.form.settings()))
         except LatentFMError as error:
             self._fail(error)
+        else:
+            preferences.put(SECTION, self.form.state())
+
+    def _recall(self, settings: dict[str, Any]) -> None:
+        """Sample the next time as an annotation that was opened again was made."""
+        if not self.running:
+            self.form.restore({name: settings.get(name) for name in RECALLED if name in settings})
 
     def _summarise_again(self) -> None:
         """Show the last samples with the confidence that is chosen now, if they are there."""
@@ -167,9 +181,10 @@ class SamplingPanel(QScrollArea):
                 layers.events.emitters[name].connect(self._refresh_images)
         layers.events.removed.connect(self._on_layer_removed)
         layers.selection.events.active.connect(self._on_active_layer)
+        self._session.recalled.connect(self._recall)
         # The window's end deletes the panel without a word; nothing may report to it then.
-        runs = self._runs
-        self.destroyed.connect(lambda: [run.abandon() for run in runs])
+        runs, session, recall = self._runs, self._session, WeakMethod(self._recall)
+        self.destroyed.connect(lambda: _part(session, recall, runs))
 
     def _image_choices(self, _widget: Any) -> list[tuple[str, Image]]:
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -263,3 +278,11 @@ def _describe(result: Result) -> str:
     if not summary.mean_mask.any():
         return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"
     return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"
+
+
+def _part(session: ReviewSession, slot: Any, runs: list[Run]) -> None:
+    method = slot()
+    if method is not None:
+        session.recalled.disconnect(method, missing_ok=True)
+    for run in runs:
+        run.abandon()

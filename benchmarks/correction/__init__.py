@@ -1,0 +1,1 @@
+"""Dice against the number of correction strokes, simulated from the expert's mask."""

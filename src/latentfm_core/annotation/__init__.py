@@ -1,0 +1,1 @@
+"""Annotations as files: kept while they are made, exported when done, and read back."""

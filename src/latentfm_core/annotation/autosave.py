@@ -1,0 +1,265 @@
+"""Annotations kept while they are made, so that a crash loses no more than seconds.
+
+Every image has a folder named by its signature, and every writer (a window in which it is
+annotated) keeps its three newest states there. A state is a TIFF of the labels and a JSON file
+that tells size and hash of the TIFF. Each is written under another name and then renamed, the
+JSON last: one without its whole TIFF, or a TIFF without its JSON, is no state. Older states are
+removed only after a newer one is complete, so whenever the process is killed, one is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tifffile
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.annotation.reading import MAX_SIDECAR_BYTES, read_tiff
+from latentfm_core.annotation.signature import compact
+from latentfm_core.config import Settings
+from latentfm_core.errors import ImageError, LatentFMError, OutputError
+from latentfm_core.store.atomic import atomic_path, write_text
+
+logger = logging.getLogger(__name__)
+
+ROTATIONS = 3
+"""States kept of one writer."""
+WRITERS = 4
+"""Writers of one image whose states are kept, the latest."""
+DONE = "done"
+DONE_KEPT = 50
+"""Images whose last states stay in the folder ``done`` after an export."""
+STALE_SECONDS = 600.0
+"""Age from which on a temporary file was left by a killed process."""
+
+_SIGNATURE = re.compile(r"[0-9a-f]{32}")
+_STATE = re.compile(r"(\d{20})-([0-9a-f]{8})\.json")
+
+
+class _Card(Settings):
+    """The JSON file of a state."""
+
+    schema_version: Literal[1] = 1
+    tiff_bytes: Annotated[int, Field(ge=1)]
+    tiff_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    annotation: AnnotationSidecar
+
+
+@dataclass(frozen=True)
+class Autosaved:
+    """One kept state.
+
+    Attributes
+    ----------
+    file
+        Its TIFF.
+    writer
+        Who kept it.
+    info
+        What is known of the annotation; `info.created` is when it was kept.
+    """
+
+    file: Path
+    writer: str
+    info: AnnotationSidecar
+    tiff_bytes: int
+    tiff_digest: str
+
+    def labels(self) -> NDArray[Any]:
+        """Read the labels.
+
+        Raises
+        ------
+        ImageError
+            If the file is not what was written.
+        """
+        try:
+            if self.file.stat().st_size != self.tiff_bytes:
+                raise ImageError(f"{self.file} was cut short.")
+            content = self.file.read_bytes()
+            if _digest(content) != self.tiff_digest:
+                raise ImageError(f"{self.file} is damaged.")
+            labels = compact(read_tiff(io.BytesIO(content), str(self.file)))
+            return labels.reshape(self.info.shape)
+        except LatentFMError:
+            raise
+        except Exception as error:
+            raise ImageError(f"{self.file} cannot be read ({error}).") from error
+
+
+class AutosaveStore:
+    """States of unfinished annotations in one folder, found by the signature of the image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self, signature: str, labels: NDArray[Any], info: AnnotationSidecar, writer: str = "0" * 8
+    ) -> Autosaved:
+        """Keep a state, and remove what is older than the three newest of this writer.
+
+        Parameters
+        ----------
+        signature
+            `image_signature` of the image.
+        labels
+            Integers of the shape of `info`.
+        info
+            Provenance so far.
+        writer
+            Eight hexadecimal digits that tell this window from others.
+
+        Raises
+        ------
+        OutputError
+            If nothing can be written there; older states are then still there.
+        """
+        folder = self._folder(signature)
+        if not re.fullmatch(r"[0-9a-f]{8}", writer):
+            raise OutputError(f"{writer!r} is no name of a writer.")
+        values = compact(labels).reshape(info.shape)
+        content = _to_tiff(values)
+        stem = f"{self._next(folder):020d}-{writer}"
+        tiff, card = folder / f"{stem}.tif", folder / f"{stem}.json"
+        with atomic_path(tiff) as temporary:
+            temporary.write_bytes(content)
+        kept = _Card(tiff_bytes=len(content), tiff_digest=_digest(content), annotation=info)
+        write_text(card, kept.model_dump_json())
+        self._prune(folder)
+        return Autosaved(tiff, writer, info, kept.tiff_bytes, kept.tiff_digest)
+
+    def history(self, signature: str) -> tuple[Autosaved, ...]:
+        """Return the states of an image, newest first, as far as their JSON files tell."""
+        found = [_read_state(file) for file in _cards(self._folder(signature))]
+        return tuple(state for state in found if state is not None)
+
+    def newest(self, signature: str) -> Autosaved | None:
+        """Return the newest state whose labels can be read; a damaged one is passed over."""
+        for state in self.history(signature):
+            try:
+                state.labels()
+            except ImageError as error:
+                logger.warning("%s An older state is taken.", error)
+            else:
+                return state
+        return None
+
+    def discard(self, signature: str, keep: str = "") -> None:
+        """Remove all states of an image, but those of the writer `keep`."""
+        folder = self._folder(signature)
+        for card in _cards(folder):
+            if not keep or not card.stem.endswith(f"-{keep}"):
+                _remove(card, card.with_suffix(".tif"))
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, signature: str) -> None:
+        """Move the states of an image aside after an export; they are offered no more.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be moved.
+        """
+        folder = self._folder(signature)
+        if not folder.is_dir():
+            return
+        done = self.folder / DONE
+        try:
+            done.mkdir(parents=True, exist_ok=True)
+            # One rename: the states are either all there or all moved.
+            folder.rename(done / f"{time.time_ns():020d}-{signature}")
+        except OSError as error:
+            raise OutputError(
+                f"Cannot move the kept states of an exported annotation to {done}: "
+                f"{error.strerror or error}. They will be offered once more."
+            ) from error
+        for old in sorted(done.iterdir())[:-DONE_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _folder(self, signature: str) -> Path:
+        if not _SIGNATURE.fullmatch(signature):
+            raise OutputError(f"{signature!r} is no signature of an image.")
+        return self.folder / signature
+
+    def _next(self, folder: Path) -> int:
+        # Names sort by time even if the clock was set back.
+        newest = max((int(card.name[:20]) for card in _cards(folder)), default=0)
+        return max(time.time_ns(), newest + 1)
+
+    def _prune(self, folder: Path) -> None:
+        by_writer: dict[str, list[Path]] = {}
+        for card in _cards(folder):
+            by_writer.setdefault(card.stem[-8:], []).append(card)
+        for place, cards in enumerate(by_writer.values()):
+            for card in cards[ROTATIONS if place < WRITERS else 0 :]:
+                # Without its JSON file a TIFF is no state: this one goes first.
+                _remove(card, card.with_suffix(".tif"))
+        _remove_leftovers(folder)
+
+
+def _to_tiff(values: NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream,
+        values,
+        photometric="minisblack",
+        compression="zlib",
+        compressionargs={"level": 1},
+        bigtiff=values.nbytes > 2**31,
+        metadata={"axes": "Q" * (values.ndim - 2) + "YX"},
+    )
+    return stream.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _cards(folder: Path) -> list[Path]:
+    """Return the JSON files of all states, newest first."""
+    try:
+        names = [name for name in os.listdir(folder) if _STATE.fullmatch(name)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names, reverse=True)]
+
+
+def _read_state(file: Path) -> Autosaved | None:
+    try:
+        if file.stat().st_size > MAX_SIDECAR_BYTES:
+            raise ValueError("too large")
+        card = _Card.model_validate_json(file.read_bytes())
+    except (OSError, ValueError, ValidationError) as error:
+        logger.warning("%s cannot be read (%s). An older state is taken.", file, error)
+        return None
+    tiff = file.with_suffix(".tif")
+    return Autosaved(tiff, file.stem[-8:], card.annotation, card.tiff_bytes, card.tiff_digest)
+
+
+def _remove(*files: Path) -> None:
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left: temporary files, and a TIFF without JSON file."""
+    limit = time.time() - STALE_SECONDS
+    for file in folder.iterdir():
+        orphan = file.suffix == ".tif" and not file.with_suffix(".json").exists()
+        with contextlib.suppress(OSError):
+            if (orphan or file.name.startswith(".")) and file.stat().st_mtime < limit:
+                file.unlink()

@@ -1,0 +1,120 @@
+"""A finished annotation as one file of labels and one of provenance."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.annotation.formats import Space, suffix_of, writer_for
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.annotation.reading import read_sidecar
+from latentfm_core.annotation.signature import compact, labels_digest
+from latentfm_core.errors import OutputError
+from latentfm_core.store.atomic import atomic_path
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return the JSON file that belongs to a file of labels: ``a.nii.gz`` has ``a.json``."""
+    return path.with_name(path.name[: -len(suffix_of(path))] + ".json")
+
+
+def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
+    """Write labels alone, atomically.
+
+    Parameters
+    ----------
+    path
+        Its ending decides the format: ``.tif``, ``.tiff``, ``.png``, ``.nii`` or ``.nii.gz``.
+    labels
+        Integers from 0 to 2**32 - 1; stored as the smallest unsigned type that holds them.
+    space
+        Axes, steps and units.
+
+    Raises
+    ------
+    OutputError, ImageError
+        If the file cannot be written, or not in this format.
+    """
+    values = compact(labels)
+    write = writer_for(path, values, space)
+    with atomic_path(path) as temporary:
+        write(temporary, values, space)
+
+
+def export_annotation(
+    path: Path, labels: NDArray[Any], sidecar: AnnotationSidecar
+) -> tuple[Path, Path]:
+    """Write an annotation and, beside it, its provenance; both or none.
+
+    Parameters
+    ----------
+    path
+        As in `write_labels_file`. The provenance has the same name and ends in ``.json``.
+    labels
+        As in `write_labels_file`, of the shape of `sidecar`.
+    sidecar
+        Its `files` and `labels_digest` are filled in here. An annotation with the same labels
+        that was exported under this name in another format stays listed.
+
+    Returns
+    -------
+    tuple of Path
+        Both files.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written, or the JSON file is there and belongs to something else.
+        What was there before is then still there.
+    """
+    values = compact(labels)
+    if values.shape != sidecar.shape:
+        raise OutputError(
+            f"Labels of the shape {values.shape} do not fit a provenance of {sidecar.shape}."
+        )
+    space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
+    write = writer_for(path, values, space)
+    beside = sidecar_path(path)
+    older = _sidecar_there(beside)
+    digest = labels_digest(values)
+    files = {path.name}
+    if older is not None and older.labels_digest == digest:
+        files |= {name for name in older.files if (path.parent / name).is_file()}
+    complete = sidecar.model_copy(update={"files": tuple(sorted(files)), "labels_digest": digest})
+    with contextlib.ExitStack() as stack:
+        # Contexts end in reverse order: the provenance gets its name last. Until then an older
+        # one tells by its digest that it is not about the new labels.
+        text = stack.enter_context(atomic_path(beside))
+        text.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write(stack.enter_context(atomic_path(path)), values, space)
+    return path, beside
+
+
+def _sidecar_there(beside: Path) -> AnnotationSidecar | None:
+    if not beside.exists():
+        return None
+    older = read_sidecar(beside)
+    if older is None:
+        raise OutputError(
+            f"{beside} is there already and is no provenance of an annotation. It would be "
+            "overwritten; choose another name."
+        )
+    return older
+
+
+def label_counts(labels: NDArray[Any]) -> dict[int, int]:
+    """Return the number of pixels of every label but 0, in the order of the labels."""
+    values = np.asarray(labels)
+    if values.dtype == np.uint8:
+        counts = np.zeros(256, np.int64)
+        for part in values:
+            # One plane or row at a time: bincount makes 8 bytes of every pixel.
+            counts += np.bincount(part.ravel(), minlength=256)
+        return {value: int(count) for value, count in enumerate(counts) if value and count}
+    found, sizes = np.unique(values, return_counts=True)
+    pairs = zip(found.tolist(), sizes.tolist(), strict=True)
+    return {value: count for value, count in pairs if value}

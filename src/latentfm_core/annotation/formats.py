@@ -1,0 +1,248 @@
+"""Labels to TIFF, PNG and NIfTI, with the size of their pixels.
+
+TIFF is OME-TIFF: of the two kinds that carry axes it is the one with a step and a unit for
+every axis (rows and columns may differ, time has its own), where ImageJ's has one unit for
+all, takes no 32-bit labels and no bytes over 4 GiB.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from latentfm_core.errors import OutputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+MILLIMETERS = {
+    "nanometer": 1e-6,
+    "micrometer": 1e-3,
+    "millimeter": 1.0,
+    "centimeter": 10.0,
+    "meter": 1000.0,
+    "inch": 25.4,
+}
+SECONDS = {
+    "nanosecond": 1e-9,
+    "microsecond": 1e-6,
+    "millisecond": 1e-3,
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+}
+SYMBOLS = {
+    "pixel": "pixel",
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "inch": "in",
+    "nanosecond": "ns",
+    "microsecond": "µs",
+    "millisecond": "ms",
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+}
+"""Units by their full names, and how OME-XML and people write them."""
+
+SUFFIXES = (".tif", ".tiff", ".png", ".nii", ".nii.gz")
+_LARGEST = 2**32 - 1
+_BIGTIFF_BYTES = 2**31
+_ZLIB_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where labels lie.
+
+    Attributes
+    ----------
+    axes
+        One letter per axis, Y and X last; before them any of T, C and Z.
+    spacing
+        Step along every axis in its unit; None when unknown.
+    units
+        Full name of the unit of every axis, such as ``"micrometer"``; may be empty.
+    """
+
+    axes: str
+    spacing: tuple[float, ...] | None = None
+    units: tuple[str, ...] = ()
+
+    def step(self, axis: str) -> tuple[float, str] | None:
+        """Return step and unit along an axis; None if there is no such axis or no step."""
+        if self.spacing is None or axis not in self.axes:
+            return None
+        place = self.axes.index(axis)
+        return self.spacing[place], self.units[place] if self.units else "pixel"
+
+    def millimeters(self, axis: str) -> float | None:
+        """Return the step along an axis in millimetres, if it is a length."""
+        found = self.step(axis)
+        if found is None or found[1] not in MILLIMETERS:
+            return None
+        return found[0] * MILLIMETERS[found[1]]
+
+    def seconds(self) -> float | None:
+        """Return the step in time in seconds, if it is known."""
+        found = self.step("T")
+        return found[0] * SECONDS[found[1]] if found and found[1] in SECONDS else None
+
+
+Write = Callable[[Path, NDArray[Any], Space], None]
+
+
+def suffix_of(path: Path) -> str:
+    """Return which of `SUFFIXES` a file has, in small letters.
+
+    Raises
+    ------
+    OutputError
+        If it has none of them.
+    """
+    name = path.name.lower()
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return suffix
+    raise OutputError(
+        f"{path.name}: annotations are stored as TIFF (.tif), PNG (.png) or NIfTI (.nii.gz). "
+        "Give the file one of these endings."
+    )
+
+
+def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
+    """Return the function that writes labels to a file of this name.
+
+    Raises
+    ------
+    OutputError
+        If the ending is not known, or the format cannot hold such labels.
+    """
+    suffix = suffix_of(path)
+    if len(space.axes) != labels.ndim:
+        raise OutputError(f"Labels of {labels.ndim} axes cannot be stored as {space.axes}.")
+    if suffix == ".png":
+        if labels.ndim != 2 or labels.dtype != np.uint8:
+            raise OutputError(
+                "A PNG holds one plane with labels up to 255. Export as TIFF (.tif) instead."
+            )
+        return write_png
+    if len(set(space.axes)) != labels.ndim or not set(space.axes) <= set("TCZYX"):
+        raise OutputError(
+            f"The axes {space.axes} cannot be stored; TIFF and NIfTI know T, C, Z, Y and X. "
+            "Name the axes of the layer so, or export single planes."
+        )
+    if suffix.startswith(".nii"):
+        nibabel()
+        if "C" in space.axes:
+            raise OutputError("NIfTI has no axis of channels. Export as TIFF (.tif) instead.")
+        return write_nifti
+    return write_tiff
+
+
+def write_tiff(path: Path, labels: NDArray[Any], space: Space) -> None:
+    """Write an OME-TIFF, compressed by zlib without loss.
+
+    Step and unit of every axis stand in the OME metadata; pixels per centimetre also in the
+    plain resolution tags, for programs that know only those.
+    """
+    metadata: dict[str, Any] = {"axes": space.axes}
+    for axis in "XYZ":
+        found = space.step(axis)
+        if found is not None and found[1] in SYMBOLS and found[1] not in SECONDS:
+            metadata[f"PhysicalSize{axis}"] = found[0]
+            metadata[f"PhysicalSize{axis}Unit"] = SYMBOLS[found[1]]
+    time = space.step("T")
+    if time is not None and time[1] in SECONDS:
+        metadata |= {"TimeIncrement": time[0], "TimeIncrementUnit": SYMBOLS[time[1]]}
+    tifffile.imwrite(
+        path,
+        labels,
+        ome=True,
+        bigtiff=labels.nbytes > _BIGTIFF_BYTES,
+        photometric="minisblack",
+        compression="zlib",
+        compressionargs={"level": _ZLIB_LEVEL},
+        software="napari-latentfm",
+        metadata=metadata,
+        **_resolution(space),
+    )
+
+
+def _resolution(space: Space) -> dict[str, Any]:
+    sizes = [space.millimeters(axis) for axis in "XY"]
+    if None in sizes:
+        return {}
+    per_cm = tuple(10 / size for size in sizes if size)
+    if len(per_cm) < 2 or not all(1 / _LARGEST < density < _LARGEST for density in per_cm):
+        return {}
+    return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+
+
+def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
+    """Write ``(H, W)`` uint8 as a grey PNG whose grey levels are the labels.
+
+    The pixel size goes into the chunk pHYs in pixels per metre (PNG specification, 11.3.4.3).
+    """
+    options: dict[str, Any] = {}
+    sizes = [space.millimeters(axis) for axis in "XY"]
+    if None not in sizes:
+        per_metre = [1000 / size for size in sizes if size]
+        if len(per_metre) == 2 and all(1 <= density < _LARGEST for density in per_metre):
+            # Pillow takes pixels per inch and stores pixels per metre.
+            options["dpi"] = tuple(density * 0.0254 for density in per_metre)
+    Image.fromarray(labels).save(path, format="PNG", **options)
+
+
+def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
+    """Write NIfTI-1: axes (column, row, plane, time), steps in millimetres and seconds.
+
+    Columns go from right to left and rows from front to back, as ITK takes pictures without
+    an orientation, so that programs built on it lay the labels onto the same picture.
+    """
+    library = nibabel()
+    order = [space.axes.index(axis) for axis in "XYZT" if axis in space.axes]
+    values = np.transpose(labels, order)
+    if "T" in space.axes and "Z" not in space.axes:
+        values = values[:, :, np.newaxis]
+    sizes = [space.millimeters(axis) for axis in "XYZ"]
+    metric = sizes[0] is not None and sizes[1] is not None
+    steps = [size or (space.step(a) or (1.0,))[0] for a, size in zip("XYZ", sizes, strict=True)]
+    affine = np.diag([-steps[0], -steps[1], steps[2], 1.0])
+    image = library.Nifti1Image(values, affine, dtype=values.dtype)
+    seconds = space.seconds()
+    if values.ndim == 4:
+        image.header["pixdim"][4] = seconds or (space.step("T") or (1.0,))[0]
+    image.header.set_xyzt_units("mm" if metric else 0, "sec" if seconds else 0)
+    content = image.to_bytes()
+    path.write_bytes(gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+
+
+def nibabel() -> ModuleType:
+    """Import and return nibabel, which is optional.
+
+    Raises
+    ------
+    OutputError
+        If it is not installed.
+    """
+    try:
+        import nibabel as library
+    except ImportError:
+        raise OutputError(
+            "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "
+            "and start napari again, or choose TIFF."
+        ) from None
+    found: ModuleType = library
+    return found

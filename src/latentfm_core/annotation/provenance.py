@@ -1,0 +1,197 @@
+"""The JSON file beside an annotation: where it came from and what was done to it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from latentfm_core.config import Settings
+from latentfm_core.output.names import printable
+from latentfm_core.output.sidecar import now, versions
+
+__all__ = [
+    "AnnotationSidecar",
+    "CorrectionInfo",
+    "LabelInfo",
+    "ProposalInfo",
+    "correction",
+    "file_name",
+    "now",
+    "paint_runs",
+    "versions",
+]
+
+MAX_RUNS = 50_000
+"""Corrections with more runs are told by their pixels alone."""
+
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(max_length=500)]
+PlaneIndex = tuple[int | None, ...]
+Json = str | int | float | bool | None | list[Any] | dict[str, Any]
+
+
+class ProposalInfo(Settings):
+    """What the model proposed for one plane and the annotator took.
+
+    Attributes
+    ----------
+    index
+        None for the two axes of the plane, its position in pixels on every other axis.
+    origin
+        ``"mean mask"``, ``"sample 3"``, ``"hypothesis 2"`` or ``"mask"``.
+    how
+        ``"replace"``, ``"union"`` or ``"intersect"``.
+    seed
+        Seed of the sample, or of the first one for the mean mask.
+    model_id, model_sha256
+        Which model drew it.
+    settings
+        Sampling settings.
+    edited_pixels
+        Pixels of the plane that differ from the proposal.
+    """
+
+    index: PlaneIndex
+    origin: Text
+    how: Text
+    seed: int
+    model_id: Text
+    model_sha256: Text
+    settings: dict[str, Json] = {}
+    edited_pixels: Count = 0
+
+
+class CorrectionInfo(Settings):
+    """Strokes that the samples of one plane were made to agree with.
+
+    Attributes
+    ----------
+    index
+        Which plane.
+    pixels
+        Number of painted pixels.
+    runs
+        Runs ``(value, first pixel, length)`` over the plane's pixels in rows; the value is 1
+        for surely background and k + 1 for surely the k-th class. Empty if there are more
+        than 50,000.
+    """
+
+    index: PlaneIndex
+    pixels: Count
+    runs: tuple[tuple[int, int, int], ...] = ()
+
+
+class LabelInfo(Settings):
+    """One label of the annotation: its value, name and number of pixels."""
+
+    value: Annotated[int, Field(ge=1)]
+    name: Text
+    pixels: Count
+
+
+class AnnotationSidecar(Settings):
+    """Provenance of one annotation. No folder and nothing of the file's own metadata is in it.
+
+    Attributes
+    ----------
+    image
+        File name of the image, without its folder.
+    image_signature
+        `latentfm_core.annotation.signature.image_signature` of the image.
+    shape
+        Length of every axis of the annotation.
+    axes
+        One letter per axis: Y and X last, before them C, T or Z.
+    spacing, units
+        Step along every axis and its unit; spacing is None when unknown.
+    model_id, model_sha256
+        Name of the model and SHA-256 of its weights file.
+    seed, sampling
+        Base seed and settings of the last sampling.
+    classes
+        Names of the model's foreground classes.
+    labels, labels_digest
+        What is in the annotation, and `labels_digest` of it.
+    proposals
+        The last proposal that was taken, by plane.
+    strokes
+        Edits by hand.
+    corrections
+        Strokes that samples were made to agree with.
+    edited_pixels
+        Pixels that differ from the proposals; None without proposals.
+    seconds
+        Time spent editing.
+    resolved_regions
+        Regions of doubt that the annotator went through.
+    created
+        Date and time, UTC, ISO 8601.
+    versions
+        Of Python and of the packages that decide the numbers.
+    files
+        Names of the files of this annotation, beside this one.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["annotation"] = "annotation"
+    image: Annotated[str, Field(max_length=255)]
+    image_signature: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2, max_length=8)]
+    axes: Annotated[str, Field(pattern=r"^[A-Z]*YX$")]
+    spacing: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    units: tuple[Annotated[str, Field(max_length=60)], ...] = ()
+    model_id: Text = ""
+    model_sha256: Text = ""
+    seed: int | None = None
+    sampling: dict[str, Json] = {}
+    classes: tuple[Text, ...] = ()
+    labels: tuple[LabelInfo, ...] = ()
+    labels_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    proposals: tuple[ProposalInfo, ...] = ()
+    strokes: Count = 0
+    corrections: tuple[CorrectionInfo, ...] = ()
+    edited_pixels: Count | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    resolved_regions: tuple[dict[str, Json], ...] = ()
+    created: Text = ""
+    versions: dict[str, Text] = {}
+    files: tuple[Annotated[str, Field(max_length=255)], ...] = ()
+
+    @field_validator("image", "files")
+    @classmethod
+    def _no_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for name in (value,) if isinstance(value, str) else value:
+            if "/" in name or "\\" in name:
+                raise ValueError(f"{name} holds a folder")
+        return value
+
+    @model_validator(mode="after")
+    def _one_per_axis(self) -> Self:
+        lengths = {len(self.shape), len(self.axes), len(self.spacing or self.shape)}
+        if len(lengths | {len(self.units or self.shape)}) > 1:
+            raise ValueError("shape, axes, spacing and units need one entry per axis")
+        return self
+
+
+def file_name(path_or_name: str) -> str:
+    """Return the last part of a path of any system, fit for `AnnotationSidecar.image`."""
+    last = path_or_name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return printable(last)[:255]
+
+
+def paint_runs(strokes: NDArray[np.uint8]) -> tuple[tuple[int, int, int], ...]:
+    """Return runs ``(value, first pixel, length)`` of the non-zero pixels of ``(H, W)``."""
+    flat = np.pad(np.asarray(strokes, np.uint8).ravel(), 1)
+    borders = np.flatnonzero(flat[1:] != flat[:-1]).tolist()
+    return tuple((int(flat[a + 1]), a, b - a) for a, b in pairwise(borders) if flat[a + 1])
+
+
+def correction(index: PlaneIndex, strokes: NDArray[np.uint8]) -> CorrectionInfo:
+    """Return what is kept of the strokes ``(H, W)`` on one plane."""
+    runs = paint_runs(strokes)
+    pixels = int(np.count_nonzero(strokes))
+    return CorrectionInfo(index=index, pixels=pixels, runs=runs if len(runs) <= MAX_RUNS else ())

@@ -1,0 +1,62 @@
+"""A small histogram: how the samples spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QRectF, QSize
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+BAR_COLOUR = "#56b4e9"
+MEAN_COLOUR = "#e69f00"
+HEIGHT = 56
+BINS = 12
+
+
+class Histogram(QWidget):
+    """Bars of a few values with a line at their mean; the colours are Okabe-Ito."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._counts = np.zeros(0, np.int64)
+        self._mean = 0.5
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The heights of the bars."""
+        return self._counts
+
+    def show_values(self, values: NDArray[np.float64]) -> None:
+        """Draw other values; none draws nothing."""
+        self._counts = np.zeros(0, np.int64)
+        if values.size:
+            low, high = float(values.min()), float(values.max())
+            # One bar in the middle where all values are equal.
+            margin = 0.0 if high > low else max(abs(low), 1.0)
+            span = (low - margin, high + margin)
+            self._counts = np.histogram(values, BINS, span)[0].astype(np.int64)
+            self._mean = (float(values.mean()) - span[0]) / (span[1] - span[0])
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Return the size that the layout may give."""
+        return QSize(200, HEIGHT)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw the bars."""
+        if not self._counts.size:
+            return
+        painter = QPainter(self)
+        width, height = self.width() / len(self._counts), self.height() - 2
+        for place, count in enumerate(self._counts):
+            tall = height * count / self._counts.max()
+            bar = QRectF(place * width + 1, height - tall, width - 2, tall)
+            painter.fillRect(bar, QColor(BAR_COLOUR))
+        painter.setPen(QPen(QColor(MEAN_COLOUR), 2))
+        line = round(self._mean * self.width())
+        painter.drawLine(line, 0, line, height)
+        painter.setPen(QPen(self.palette().mid().color(), 1))
+        painter.drawLine(0, height, self.width(), height)
+        painter.end()

@@ -1,0 +1,98 @@
+"""Work that happens in a worker thread, one piece after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+
+from latentfm_core.errors import LatentFMError
+
+logger = logging.getLogger(__name__)
+
+
+class _Piece:
+    """One piece of work; whoever comes first does it, and others wait for the end."""
+
+    def __init__(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self._task, self.done = task, done
+        self._lock = threading.Lock()
+        self._ran = False
+        self.result: Any = None
+
+    def run(self) -> None:
+        with self._lock:
+            if self._ran:
+                return
+            self._ran = True
+            try:
+                self.result = self._task()
+            except LatentFMError as error:
+                self.result = error
+            except Exception as error:
+                logger.exception("Work in the background failed")
+                self.result = LatentFMError(
+                    f"Failed through a defect of the program ({type(error).__name__}: {error}). "
+                    "The log holds the details; please report them."
+                )
+
+
+class SerialWork:
+    """A queue of work in worker threads, one at a time and in order.
+
+    A task returns a value, or raises; its listener gets the value, or the error as a
+    `LatentFMError`, in the GUI thread.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Piece] = deque()
+        self._running: _Piece | None = None
+        self._closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is going on."""
+        return self._running is not None
+
+    def submit(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do `task` in a worker thread when what was submitted before has ended."""
+        if self._closed:
+            return
+        self._waiting.append(_Piece(task, done))
+        self._next()
+
+    def drain(self) -> None:
+        """Wait until all work has been done; what has not begun is done here."""
+        if self._running is not None:
+            self._running.run()
+        while self._waiting:
+            piece = self._waiting.popleft()
+            piece.run()
+            self._report(piece)
+
+    def close(self) -> None:
+        """Do what is left, and report nothing any more."""
+        self._closed = True
+        self.drain()
+
+    def _next(self) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        self._running = self._waiting.popleft()
+        worker = create_worker(self._running.run, _start_thread=False)
+        worker.finished.connect(self._on_finished)
+        worker.start()
+
+    def _on_finished(self) -> None:
+        piece, self._running = self._running, None
+        if piece is not None:
+            self._report(piece)
+        self._next()
+
+    def _report(self, piece: _Piece) -> None:
+        if not self._closed:
+            piece.done(piece.result)

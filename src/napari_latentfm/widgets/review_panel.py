@@ -1,0 +1,124 @@
+"""The panel under Plugins > LatentFM > Review: compare, go through doubt, correct, accept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from napari_latentfm.review.annotation import annotation_of
+from napari_latentfm.review.annotation_section import AnnotationSection
+from napari_latentfm.review.doubt_section import DoubtSection
+from napari_latentfm.review.exporting import note_resolved
+from napari_latentfm.review.hypotheses_section import HypothesesSection
+from napari_latentfm.review.keys import KeyBindings
+from napari_latentfm.review.session import ReviewSession, session_of
+from napari_latentfm.review.strokes_section import StrokesSection
+
+if TYPE_CHECKING:
+    import napari
+
+MIN_WIDTH = 310
+"""Pixels, as the sampling panel."""
+
+
+class ReviewPanel(QTabWidget):
+    """Four sections over what the sampling panel drew last in the same viewer.
+
+    Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer.
+
+    Attributes
+    ----------
+    session
+        What is under review.
+    hypotheses, doubt, strokes, annotation
+        The sections.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session: ReviewSession = session_of(napari_viewer)
+        self.hypotheses = HypothesesSection(self.session)
+        self.doubt = DoubtSection(self.session)
+        self.strokes = StrokesSection(self.session)
+        self.annotation = AnnotationSection(self.session)
+        self._keys = KeyBindings(napari_viewer)
+        self._lay_out()
+        self._bind()
+        self.annotation.restored.connect(self._on_restored)
+        self.annotation.autosaver.watched.connect(self._note_resolved)
+        self.doubt.ticked.connect(self._note_resolved)
+        keys = self._keys
+        # The window's end deletes the panel without a close event.
+        self.destroyed.connect(lambda: keys.release())
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Give the keys back while the panel is out of its dock, which sends no close event."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.release()
+            else:
+                self._keys.release()
+                self._bind()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Take the keys; a floating panel that was closed comes back without a new parent."""
+        super().showEvent(event)
+        self._keys.release()
+        self._bind()
+
+    def release(self) -> None:
+        """Cancel what runs, keep the annotation, and give the keys back."""
+        self._keys.release()
+        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
+            section.release()
+
+    def _note_resolved(self) -> None:
+        layer = annotation_of(self.session, create=False)
+        if layer is not None:
+            note_resolved(layer, self.doubt.resolved_regions())
+
+    def _on_restored(self, sidecar: AnnotationSidecar) -> None:
+        """Sample as the annotation's samples were drawn, the next time."""
+        if sidecar.sampling:
+            self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})
+
+    def _bind(self) -> None:
+        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
+            self._keys.bind(section.actions())
+
+    def _lay_out(self) -> None:
+        self.setObjectName("LatentFM review")
+        self.setDocumentMode(True)
+        self.setMinimumWidth(MIN_WIDTH)
+        for title, tip, section in (
+            ("Compare", "the plausible outlines, side by side", self.hypotheses),
+            ("Doubt", "where the samples disagree, place by place", self.doubt),
+            ("Correct", "say what is surely lesion; the samples follow", self.strokes),
+            ("Accept", "write the annotation, keep it, export it", self.annotation),
+        ):
+            index = self.addTab(_scrolling(section), title)
+            self.setTabToolTip(index, tip)
+
+
+def _scrolling(section: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(4, 4, 4, 4)
+    layout.addWidget(section)
+    layout.addStretch(1)
+    area.setWidget(page)
+    return area
