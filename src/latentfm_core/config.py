@@ -300,7 +300,7 @@ class CorrectionConfig(Settings):
     """
 
     steps: Annotated[int, Field(ge=1, le=100)] = 4
-    scale: Annotated[float, Field(gt=0, le=100)] = 3.0
+    scale: Annotated[float, Field(gt=0, le=100)] = 2.0
 
 
 class Config(Settings):

@@ -16,6 +16,10 @@ from typing import Any
 from latentfm_core.cli.common import run_cli
 from latentfm_core.config import PRESETS, Config, load_config, preset, with_overrides
 from latentfm_core.errors import ConfigError
+from latentfm_core.learning.finetune import FineTune, is_learning
+from latentfm_core.learning.recipe import PRESET, finetune_config
+from latentfm_core.store.bundled import resolve_model
+from latentfm_core.store.card import read_card
 from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
@@ -58,7 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", type=Path, help="TOML file with settings")
-    source.add_argument("--preset", choices=PRESETS, help="named settings (default: default)")
+    source.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="named settings (default: default); finetune learns from a few images, with --init",
+    )
     parser.add_argument("--images", type=Path, help="folder of images")
     parser.add_argument("--masks", type=Path, help="folder of masks")
     parser.add_argument("--out", type=Path, required=True, help="model folder to make")
@@ -125,7 +133,15 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})
+    if args.preset == PRESET:
+        config = _finetuned(config, args)
     return with_overrides(config, args.overrides)
+
+
+def _finetuned(config: Config, args: argparse.Namespace) -> Config:
+    if args.init is None:
+        raise ConfigError(f"--preset {PRESET} trains a model on: name it, --init MODEL.")
+    return finetune_config(read_card(resolve_model(args.init)), config.data, config)
 
 
 def _read_card(path: Path | None) -> dict[str, Any]:
@@ -150,11 +166,17 @@ def train(args: argparse.Namespace, command: str) -> int:
         card=_read_card(args.card),
         init=args.init,
     )
-    card = Trainer(make_config(args), options).run()
-    if card is None:
+    config = make_config(args)
+    finished: object
+    if args.preset == PRESET or (args.resume and is_learning(args.out)):
+        finished = FineTune(config, options).run()
+    else:
+        finished = Trainer(config, options).run()
+    if finished is None:
         again = shlex.join(["latentfm-train", "--out", str(args.out), "--resume"])
         logger.warning("Stopped; everything so far is saved. To go on: %s", again)
         return EXIT_INTERRUPTED
+    card = read_card(args.out)
     figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
     logger.info("Model written to %s (%s)", args.out, figures or "no validation part")
     return 0

@@ -47,7 +47,7 @@ def name_some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_NAMES_SHOWN]) + more
 
 
-def find_pairs(images: Path, masks: Path) -> list[Pair]:
+def find_pairs(images: Path, masks: Path, skip_unmasked: bool = False) -> list[Pair]:
     """Pair the files of two folders by name, sorted by name.
 
     Masks of several raters lie in subfolders of `masks`, one for each rater, with the same
@@ -57,6 +57,8 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     `MASK_SUFFIXES` behind it (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
     may lie in one and the same folder if the masks have such a suffix.
 
+    With `skip_unmasked`, images without a mask are left out.
+
     Raises
     ------
     DatasetError
@@ -65,7 +67,7 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
     """
     raters = rater_folders(images, masks)
     if raters:
-        return _pair_raters(images, masks, raters)
+        return _pair_raters(images, masks, raters, skip_unmasked)
     image_files, mask_files = list_images(images), list_images(masks)
     if images.resolve() == masks.resolve():
         names = {path.stem for path in image_files}
@@ -73,6 +75,8 @@ def find_pairs(images: Path, masks: Path) -> list[Pair]:
         image_files = [path for path in image_files if path not in set(mask_files)]
     by_name = _by_key({path: path.stem for path in image_files}, images, "images")
     mask_by_name = _masks_by_name(mask_files, by_name, masks)
+    if skip_unmasked:
+        by_name = _masked(by_name, mask_by_name)
     _check_complete(by_name, mask_by_name, images, masks)
     return [Pair(name, by_name[name], (mask_by_name[name],)) for name in sorted(by_name)]
 
@@ -91,12 +95,21 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
     )
 
 
-def _pair_raters(images: Path, masks: Path, raters: Sequence[Path]) -> list[Pair]:
+def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str, Path]:
+    # Without a single pair nothing is left out: the complaint then names both sides.
+    return {name: path for name, path in images.items() if name in masks} or dict(images)
+
+
+def _pair_raters(
+    images: Path, masks: Path, raters: Sequence[Path], skip_unmasked: bool
+) -> list[Pair]:
     by_name = _by_key({path: path.stem for path in list_images(images)}, images, "images")
     found: dict[str, list[Path]] = {}
     for folder in raters:
         for name, path in _masks_by_name(list_images(folder), by_name, folder).items():
             found.setdefault(name, []).append(path)
+    if skip_unmasked:
+        by_name = _masked(by_name, found)
     _check_complete(by_name, {name: paths[0] for name, paths in found.items()}, images, masks)
     return [Pair(name, by_name[name], tuple(found[name])) for name in sorted(by_name)]
 

@@ -69,6 +69,22 @@ class TrainingInfo(Settings):
     versions: dict[str, ShortText] = {}
 
 
+class ParentInfo(Settings):
+    """The model whose weights a fine-tuned one started from.
+
+    Attributes
+    ----------
+    id, sha256
+        Its name, and the hex digest of its weights.
+    n_images
+        Images that it was fine-tuned on, those held out not counted.
+    """
+
+    id: ShortText
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    n_images: Annotated[int, Field(ge=0)] = 0
+
+
 class ModelCard(Settings):
     """Self-description of a model folder.
 
@@ -79,6 +95,8 @@ class ModelCard(Settings):
     config
         The full configuration; ``config.model`` and ``config.data`` decide the
         architecture and the preprocessing.
+    parent
+        Where the weights started from, if the model was fine-tuned.
     calibration
         What the confidence is worth, fitted on validation data; None if it was not fitted.
     metrics
@@ -97,6 +115,7 @@ class ModelCard(Settings):
     config: Config
     data: DataInfo = DataInfo()
     training: TrainingInfo = TrainingInfo()
+    parent: ParentInfo | None = None
     calibration: Calibration | None = None
     metrics: dict[str, float] = {}
     metrics_command: Text = ""

@@ -56,6 +56,35 @@ class EpochReport:
     validation: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StepReport:
+    """Where a stage stands after a step.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage.
+    step, total
+        Steps finished, and steps of the stage if no time budget ends it before.
+    loss
+        Of the step's batch.
+    seconds, seconds_left
+        Optimisation time of the stage so far, and an estimate of what is left: the work of
+        a step is taken to grow with the pixels of its images.
+    """
+
+    stage: str
+    step: int
+    total: int
+    loss: float
+    seconds: float
+    seconds_left: float
+
+
+def ignore(_: object) -> None:
+    """Do nothing with a report."""
+
+
 @dataclass
 class Hooks:
     """What the loop calls back.
@@ -68,11 +97,14 @@ class Hooks:
         Writes a checkpoint.
     end_of_epoch
         Gets the report and may add validation figures to it.
+    end_of_step
+        Gets where the stage stands.
     """
 
     should_stop: Callable[[], bool]
     save: Callable[[StageLoop], None]
     end_of_epoch: Callable[[StageLoop, EpochReport], None]
+    end_of_step: Callable[[StepReport], None] = ignore
 
 
 class StageLoop:
@@ -111,6 +143,8 @@ class StageLoop:
         self.ema = EMA(parameters, decay) if decay else None
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
         self.total = self.per_epoch * settings.epochs
+        pixels = [stage.size_at(step / self.total) ** 2 for step in range(self.total)]
+        self._work = np.concatenate([[0], np.cumsum(pixels)])
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take optimiser and averages from a checkpoint of this stage."""
@@ -137,6 +171,7 @@ class StageLoop:
                 bar.update()
                 if (step + 1) % 10 == 0:
                     bar.set_postfix(loss=f"{meter.latest():.4f}", rate=f"{meter.rate():.1f} img/s")
+                hooks.end_of_step(self._stands(meter.last_loss()))
                 over = self.share_done() >= 1
                 if over or (step + 1) % self.per_epoch == 0:
                     hooks.end_of_epoch(self, self._report(meter))
@@ -170,6 +205,16 @@ class StageLoop:
         self.position.seconds += seconds
         self.position.stage_seconds += seconds
         meter.add(losses, len(index), seconds)
+
+    def _stands(self, loss: float) -> StepReport:
+        position, budget = self.position, self.stage.settings.max_seconds
+        done, whole = self._work[position.step], self._work[-1]
+        left = position.stage_seconds * float((whole - done) / done)
+        if budget is not None:
+            left = min(left, max(0.0, budget - position.stage_seconds))
+        return StepReport(
+            self.stage.name, position.step, self.total, loss, position.stage_seconds, left
+        )
 
     def _report(self, meter: _Meter) -> EpochReport:
         step = self.position.step
@@ -241,6 +286,9 @@ class _Meter:
 
     def latest(self) -> float:
         return float(np.mean([row["loss"] for row in self._rows[-20:]]))
+
+    def last_loss(self) -> float:
+        return self._rows[-1]["loss"]
 
     def averages(self) -> dict[str, float]:
         return {key: float(np.mean([row[key] for row in self._rows])) for key in self._rows[0]}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,9 @@ from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model, save_model
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
+from latentfm_core.training.ema import EMA
 from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
+from latentfm_core.training.options import RunOptions
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
 from latentfm_core.training.validate import (
@@ -43,38 +43,9 @@ from latentfm_core.training.validate import (
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
+
 BEST = "best.safetensors"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What concerns a run but not its result.
-
-    Attributes
-    ----------
-    out
-        The model folder to make; logs and checkpoints go to its subfolder ``training``.
-    resume
-        Go on from the checkpoint in `out`.
-    tensorboard
-        Also write TensorBoard events.
-    should_stop
-        Asked after every step; True saves and stops.
-    command
-        For the model card.
-    card
-        Fields of the model card that people write (title, data, licence, ...).
-    init
-        Model folder, or name of a bundled model, whose weights a new run starts from.
-    """
-
-    out: Path
-    resume: bool = False
-    tensorboard: bool = False
-    should_stop: Callable[[], bool] = lambda: False
-    command: str = ""
-    card: dict[str, Any] | None = None
-    init: str | None = None
 
 
 class Trainer:
@@ -133,7 +104,8 @@ class Trainer:
                 "No training data named. Give --images and --masks, or data.images and "
                 "data.masks in the configuration."
             )
-        pairs = {pair.name: pair for pair in find_pairs(data.images, data.masks)}
+        found = find_pairs(data.images, data.masks, data.skip_unmasked)
+        pairs = {pair.name: pair for pair in found}
         split = make_split(pairs, data)
         train = _load([pairs[name] for name in split.train], self.config, "training images")
         val = None
@@ -161,6 +133,21 @@ class Trainer:
             log.close()
         return self._write_model()
 
+    def finish(self) -> ModelCard:
+        """Write the model of a run that was stopped, as it is now; the run can still go on.
+
+        The best validated weights are taken, or, before the first validation, the latest
+        averages.
+        """
+        if (self.folder / BEST).is_file():
+            self.model.load_state_dict(load_file(self.folder / BEST))
+        elif self.checkpoint is not None and self.position.stage != "done":
+            stage = make_stage(self.position.stage, self.model, self.config)
+            averages = EMA(stage.parameters(), 0.0)
+            self.checkpoint.restore_ema(averages)
+            averages.copy_to_model()
+        return self._write_model()
+
     def _run_stage(self, name: str, log: RunLog) -> bool:
         stage = make_stage(name, self.model, self.config)
         loop = StageLoop(stage, self.train_set, self.position, self.device, self.dtype)
@@ -172,7 +159,8 @@ class Trainer:
             self._validate(loop, report)
             log.add(report)
 
-        hooks = Hooks(self.options.should_stop, self._save, end_of_epoch)
+        options = self.options
+        hooks = Hooks(options.should_stop, self._save, end_of_epoch, options.on_step)
         if not loop.run(hooks, self.config.training.checkpoint_minutes * 60):
             return False
         if loop.ema is not None:
@@ -232,7 +220,13 @@ class Trainer:
     def _score(self, report: EpochReport, picture: Path) -> None:
         if self.val_set is None:
             return
-        report.validation = validate(self.model, self.config, self.val_set, self.device, picture)
+        stop = self.options.should_stop
+        report.validation = validate(
+            self.model, self.config, self.val_set, self.device, picture, stop
+        )
+        if not report.validation:
+            return
+        self.options.on_validation(report)
         score = selection_score(report.validation)
         if score > self.position.best_score:
             self.position.best_score = score

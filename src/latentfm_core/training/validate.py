@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,19 @@ def draft_card(config: Config) -> ModelCard:
 
 
 def validate(
-    model: LatentFM, config: Config, data: CanvasSet, device: torch.device, picture: Path
+    model: LatentFM,
+    config: Config,
+    data: CanvasSet,
+    device: torch.device,
+    picture: Path,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Return Dice and IoU of the mean mask over the first validation images.
 
     They are means over the raters and, with several classes, over those that occur; with
     several raters the GED is there too. Also writes `picture`, a PNG with a row for each of
     the first images: image with expert outline, mean probability, confidence, samples.
+    Empty if `should_stop`, which is asked before every image, ends it.
     """
     training = config.training
     settings = config.sampling.model_copy(
@@ -47,6 +54,8 @@ def validate(
     scores: list[dict[str, float]] = []
     rows: list[NDArray[Any]] = []
     for index in range(min(training.validation_images, len(data.names))):
+        if should_stop():
+            return {}
         truth = data.masks[index, : data.raters[index]]
         image = ImageInput(data.images[index], name=data.names[index])
         samples = segmenter.sample(image, settings)

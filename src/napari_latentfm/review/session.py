@@ -49,10 +49,13 @@ class ReviewSession:
     recalled
         Emitted with sampling settings (JSON values) that an annotation was made with, when it
         was opened again.
+    model_kept
+        Emitted with the folder of a model that was learned here and is to be used.
     """
 
     changed = Signal()
     recalled = Signal(dict)
+    model_kept = Signal(Path)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         # Weak, since the session lives in a dictionary whose key is the viewer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from napari_latentfm.planes import Plane, displayed_plane, read_plane
 from napari_latentfm.review.session import Reviewed, ReviewSession, session_of
 from napari_latentfm.showing import show_result
 from napari_latentfm.widgets.questions import ask_about_edits
-from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, SamplingForm
+from napari_latentfm.widgets.sampling_form import CALIBRATED, FOLDER_CHOICE, RAW, SamplingForm
 
 if TYPE_CHECKING:
     import napari
@@ -122,6 +123,11 @@ class SamplingPanel(QScrollArea):
         if not self.running:
             self.form.restore({name: settings.get(name) for name in RECALLED if name in settings})
 
+    def _take_model(self, folder: Path) -> None:
+        """Sample the next time with a model that was learned in this window."""
+        if not self.running:
+            self.form.restore({"folder": str(folder), "model": FOLDER_CHOICE})
+
     def _summarise_again(self) -> None:
         """Show the last samples with the confidence that is chosen now, if they are there."""
         last = self._session.current
@@ -182,9 +188,11 @@ class SamplingPanel(QScrollArea):
         layers.events.removed.connect(self._on_layer_removed)
         layers.selection.events.active.connect(self._on_active_layer)
         self._session.recalled.connect(self._recall)
+        self._session.model_kept.connect(self._take_model)
         # The window's end deletes the panel without a word; nothing may report to it then.
-        runs, session, recall = self._runs, self._session, WeakMethod(self._recall)
-        self.destroyed.connect(lambda: _part(session, recall, runs))
+        runs, session = self._runs, self._session
+        slots = (WeakMethod(self._recall), WeakMethod(self._take_model))
+        self.destroyed.connect(lambda: _part(session, slots, runs))
 
     def _image_choices(self, _widget: Any) -> list[tuple[str, Image]]:
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -280,9 +288,11 @@ def _describe(result: Result) -> str:
     return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"
 
 
-def _part(session: ReviewSession, slot: Any, runs: list[Run]) -> None:
-    method = slot()
-    if method is not None:
-        session.recalled.disconnect(method, missing_ok=True)
+def _part(session: ReviewSession, slots: Iterable[Any], runs: list[Run]) -> None:
+    for slot in slots:
+        method = slot()
+        if method is not None:
+            for signal in (session.recalled, session.model_kept):
+                signal.disconnect(method, missing_ok=True)
     for run in runs:
         run.abandon()

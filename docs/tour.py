@@ -1,0 +1,212 @@
+"""Perform the review workflow on a real image and write the pictures of the user guide.
+
+From the project's root, where a screen (or ``xvfb-run -a``) is at hand:
+
+    python docs/tour.py IMAGE MASK
+
+IMAGE is a dermoscopy image, MASK the expert's outline of it, from which the strokes and the
+region are taken that a clinician would draw. Pictures go to ``docs/images``; annotation and
+autosave go to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "images"
+SIZE = (1280, 720)
+PATIENCE = 300.0
+
+logger = logging.getLogger("tour")
+
+
+class Tour:
+    """One window, and what is done in it."""
+
+    def __init__(self, image: Path, mask: Path) -> None:
+        import napari
+        from qtpy.QtWidgets import QApplication
+
+        from latentfm_core.data.images import read_image, read_mask
+        from napari_latentfm.widgets.review_panel import ReviewPanel
+        from napari_latentfm.widgets.sampling_panel import SamplingPanel
+
+        self.expert = read_mask(mask)
+        self.viewer: Any = napari.Viewer(show=True)
+        self.app = QApplication.instance()
+        self.layer = self.viewer.add_image(read_image(image).pixels, rgb=True, name=image.stem)
+        self.sampling = SamplingPanel(self.viewer)
+        self.review = ReviewPanel(self.viewer)
+        self.viewer.window.add_dock_widget(self.sampling, name="Sample segmentation", area="right")
+        dock = self.viewer.window.add_dock_widget(self.review, name="Review samples", area="right")
+        window = dock.window()
+        window.tabifyDockWidget(self.sampling.parent(), dock)
+        self.dock = dock
+        window.resize(*SIZE)
+        self.settle()
+
+    def settle(self, seconds: float = 0.5) -> None:
+        """Let the window do what it has to."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.app.processEvents()
+            time.sleep(0.01)
+
+    def wait(self, done: Callable[[], bool], what: str) -> None:
+        """Wait for something to happen."""
+        end = time.monotonic() + PATIENCE
+        while not done():
+            if time.monotonic() > end:
+                raise SystemExit(f"error: {what} did not happen within {PATIENCE:.0f} s")
+            self.settle(0.05)
+
+    def picture(self, name: str) -> None:
+        """Write what the window shows."""
+        self.settle()
+        self.viewer.screenshot(PICTURES / f"{name}.png", canvas_only=False, flash=False)
+        logger.info("wrote %s.png", name)
+
+    def dice(self, mask: np.ndarray) -> float:
+        """Return the Dice of a mask with the expert's."""
+        from latentfm_core.metrics.overlap import dice
+
+        return dice(np.asarray(mask) > 0, self.expert)
+
+    def sample(self) -> None:
+        """Draw samples and compare the hypotheses."""
+        endings: list[str] = []
+        self.sampling.finished.connect(endings.append)
+        self.sampling.form.n_samples.value = 16
+        self.sampling.run()
+        self.wait(lambda: bool(endings), "sampling")
+        self.dock.raise_()
+        hypotheses, doubt = self.review.hypotheses, self.review.doubt
+        self.wait(lambda: bool(hypotheses.hypotheses), "the search for hypotheses")
+        self.wait(lambda: "Looking" not in doubt.status.text(), "the search for doubt")
+        logger.info("mean mask: Dice %.3f", self.dice(self.result("mean mask")))
+
+    def compare(self) -> None:
+        """Look at the hypotheses with the contours of agreement, and take one."""
+        self.show_only("preview", "agreement")
+        self.review.hypotheses.contours.setChecked(True)
+        self.settle()
+        self.review.hypotheses.next()
+        self.picture("review-compare")
+        self.review.hypotheses.take_whole()
+
+    def doubt(self) -> None:
+        """Go to the weightiest region of doubt."""
+        self.review.setCurrentIndex(1)
+        self.review.hypotheses.contours.setChecked(False)
+        self.show_only("confidence", "preview")
+        self.review.doubt.next()
+        self.picture("review-doubt")
+        self.review.doubt.resolve()
+        self.viewer.reset_view()
+
+    def correct(self) -> None:
+        """Stroke through the largest errors, as in benchmarks/correction."""
+        sys.path.insert(0, str(ROOT))
+        from benchmarks.correction.simulate import next_stroke
+
+        self.review.setCurrentIndex(2)
+        self.show_only("mean mask", "strokes", "samples")
+        section = self.review.strokes
+        endings: list[str] = []
+        section.finished.connect(endings.append)
+        said = np.zeros(self.expert.shape, np.uint8)
+        for count in (1, 2, 3):
+            mean = np.asarray(self.result("mean mask")) > 0
+            more = next_stroke(mean, self.expert, said)
+            if more is None:
+                break
+            section.paint_lesion()
+            layer = self.layer_named("strokes")
+            with layer.block_history():
+                new = more != said
+                layer.data_setitem(np.nonzero(new), more[new])
+            said = more
+            self.wait(lambda: len(endings) >= count, "the correction")  # noqa: B023
+            if endings[-1] != "done":
+                raise SystemExit(f"error: the correction ended as {endings[-1]}")
+            logger.info("%d strokes: Dice %.3f", count, self.dice(self.result("mean mask")))
+        self.picture("review-correct")
+
+    def accept(self, folder: Path) -> None:
+        """Take the mean mask, undo, redo, and export."""
+        self.review.setCurrentIndex(3)
+        section = self.review.annotation
+        section.take_mean_mask()
+        annotation = self.layer_named("annotation")
+        taken = annotation.data.copy()
+        annotation.undo()
+        annotation.redo()
+        if not np.array_equal(annotation.data, taken):
+            raise SystemExit("error: redo did not bring the annotation back")
+        endings: list[str] = []
+        section.finished.connect(endings.append)
+        section.files.ask_save = lambda _: folder / "annotation.tif"
+        section.export()
+        self.wait(lambda: bool(endings), "the export")
+        if endings != ["done"]:
+            raise SystemExit(f"error: the export ended as {endings}")
+        self.wait(lambda: "kept" in section.kept.text(), "the autosave")
+        self.show_only("annotation")
+        self.picture("review-accept")
+        logger.info("annotation: Dice %.3f", self.dice(annotation.data))
+        logger.info("exported %s", ", ".join(sorted(path.name for path in folder.iterdir())))
+
+    def layer_named(self, end: str) -> Any:
+        """Return the layer whose name ends so."""
+        return next(layer for layer in self.viewer.layers if layer.name.endswith(f"· {end}"))
+
+    def result(self, end: str) -> Any:
+        """Return the data of that layer."""
+        return self.layer_named(end).data
+
+    def show_only(self, *ends: str) -> None:
+        """Hide the other layers but the image."""
+        for layer in self.viewer.layers:
+            layer.visible = layer is self.layer or layer.name.endswith(tuple(ends))
+
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+
+
+def main() -> int:
+    """Run the tour."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger().handlers[0].addFilter(lambda record: record.name == "tour")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("image", type=Path)
+    parser.add_argument("mask", type=Path)
+    args = parser.parse_args()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NAPARI_LATENTFM_HOME"] = str(Path(folder) / "home")
+        out = Path(folder) / "out"
+        out.mkdir()
+        tour = Tour(args.image, args.mask)
+        tour.sample()
+        tour.compare()
+        tour.doubt()
+        tour.correct()
+        tour.accept(out)
+        tour.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The old and the new model on images that the training did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentfm_core.config import Config
+from latentfm_core.data.loading import read_references
+from latentfm_core.data.pairs import Pair, find_pairs
+from latentfm_core.errors import Cancelled
+from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.learning.events import Verdict
+
+
+def held_out_pairs(config: Config, names: Sequence[str]) -> list[Pair]:
+    """Return the files of the images called `names`."""
+    data = config.data
+    if not names or data.images is None or data.masks is None:
+        return []
+    wanted = set(names)
+    pairs = find_pairs(data.images, data.masks, data.skip_unmasked)
+    return [pair for pair in pairs if pair.name in wanted]
+
+
+def held_out_dice(
+    model: Path,
+    pairs: Sequence[Pair],
+    config: Config,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, ...]:
+    """Return the Dice of a model's mean mask on each image, at the images' own resolution.
+
+    Parameters
+    ----------
+    model
+        Model folder.
+    pairs
+        The images and their masks.
+    config
+        Gives the sampling settings, and the device of the training.
+    should_stop
+        Asked before every image.
+
+    Raises
+    ------
+    Cancelled
+        If `should_stop` said so.
+    """
+    if not pairs:
+        return ()
+    segmenter = Segmenter.load(model, config.training.device, config.training.precision)
+    classes = len(config.model.classes)
+
+    def cases() -> Iterator[Case]:
+        for pair in pairs:
+            if should_stop():
+                raise Cancelled("Stopped while the held-out images were compared.")
+            yield Case(*read_references(pair, config.data.mask_threshold, classes))
+
+    return tuple(evaluate(segmenter, cases(), config.sampling).values("dice"))
+
+
+def judge(old: Sequence[float], new: Sequence[float]) -> Verdict:
+    """Compare the Dice of both models on the same images."""
+    if not old or not new:
+        return Verdict(None, None, 0, 0)
+    better = sum(b > a for a, b in zip(old, new, strict=True))
+    return Verdict(float(np.mean(old)), float(np.mean(new)), len(old), better)

@@ -1,0 +1,90 @@
+"""In which order a work list is gone through, and how much of it is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from latentfm_core.types import Summary
+from latentfm_core.worklist.state import Item
+
+Order = Literal["name", "doubt"]
+
+
+def doubt_of(summary: Summary) -> float:
+    """Return 1 - the confidence of an image, in [0, 1].
+
+    The confidence of an image is that of `latentfm_core.evaluation.ImageScores`: the mean over
+    its pixels, in double precision.
+    """
+    return min(1.0, max(0.0, 1.0 - float(summary.confidence.mean(dtype=np.float64))))
+
+
+def ordered(items: Mapping[str, Item], by: Order = "name") -> list[str]:
+    """Return the names sorted by name, or the most doubtful first and unknown ones last."""
+    if by == "name":
+        return sorted(items)
+
+    def key(name: str) -> tuple[bool, float, str]:
+        doubt = items[name].doubt
+        return doubt is None, -(doubt or 0.0), name
+
+    return sorted(items, key=key)
+
+
+def step(
+    names: Sequence[str],
+    items: Mapping[str, Item],
+    current: str | None,
+    by: int = 1,
+    skip_completed: bool = False,
+) -> str | None:
+    """Return the next (`by` 1) or previous (-1) name; None at the end of the list.
+
+    Without a current image it is the first or the last one.
+    """
+    place = names.index(current) if current in names else (-1 if by > 0 else len(names))
+    rest = names[place + 1 :] if by > 0 else names[:place][::-1]
+    for name in rest:
+        if not skip_completed or items[name].state != "completed":
+            return name
+    return None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far a list is.
+
+    Attributes
+    ----------
+    total, completed, flagged
+        Numbers of images.
+    seconds_left
+        Mean time of the completed images times those neither completed nor flagged; None if
+        no time is known.
+    """
+
+    total: int
+    completed: int
+    flagged: int
+    seconds_left: float | None
+
+    def __str__(self) -> str:
+        text = f"{self.completed} of {self.total} completed, {self.flagged} flagged"
+        if self.seconds_left is None or self.completed + self.flagged == self.total:
+            return text
+        if self.seconds_left < 60:
+            return f"{text}, less than a minute left"
+        return f"{text}, about {round(self.seconds_left / 60)} min left"
+
+
+def tally(items: Mapping[str, Item]) -> Tally:
+    """Count the images of a list."""
+    states = [item.state for item in items.values()]
+    done, flagged = states.count("completed"), states.count("flagged")
+    times = [i.seconds for i in items.values() if i.state == "completed" and i.seconds > 0]
+    left = len(states) - done - flagged
+    return Tally(len(states), done, flagged, float(np.mean(times)) * left if times else None)

@@ -1,0 +1,268 @@
+"""The state of a work list: one JSON file in the folder of the annotations."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from latentfm_core.config import Fraction, Settings
+from latentfm_core.data.images import list_images
+from latentfm_core.errors import ImageError, OutputError
+from latentfm_core.output.names import output_names, prepare_folder
+from latentfm_core.output.sidecar import now
+from latentfm_core.store.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+State = Literal["not started", "in progress", "completed", "flagged"]
+
+FILE_NAME = "worklist.json"
+FOLDER_NAME = "latentfm_annotations"
+"""The output folder inside the folder of images, where none is chosen."""
+UNFINISHED = "in_progress"
+"""Folder below the output folder for annotations that are not completed."""
+MAX_BYTES = 64_000_000
+MAX_IMAGES = 100_000
+MAX_NOTE = 2000
+
+
+class Item(Settings):
+    """What is known of one image.
+
+    Attributes
+    ----------
+    state
+        Where the work on it stands.
+    seconds
+        Time spent on it.
+    doubt
+        1 - mean confidence, in [0, 1]; None if not measured.
+    doubt_of
+        Which model, settings and file the doubt was measured with.
+    updated
+        Date and time of the last change, UTC, ISO 8601.
+    note
+        For people, such as why it was flagged.
+    file
+        Name of its annotation without folder; empty until there is one.
+    """
+
+    state: State = "not started"
+    seconds: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    doubt: Fraction | None = None
+    doubt_of: Annotated[str, Field(max_length=200)] = ""
+    updated: Annotated[str, Field(max_length=60)] = ""
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+    file: Annotated[str, Field(max_length=255)] = ""
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        return check_name(value) if value else value
+
+
+class _File(Settings):
+    schema_version: Literal[1] = 1
+    kind: Literal["worklist"] = "worklist"
+    images: Annotated[dict[str, Item], Field(max_length=MAX_IMAGES)] = {}
+
+    @field_validator("images")
+    @classmethod
+    def _names(cls, value: dict[str, Item]) -> dict[str, Item]:
+        for name in value:
+            check_name(name)
+        return value
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it names a file right inside a folder.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
+    """
+    bad = not name or name in {".", ".."} or len(name) > 255
+    if bad or any(sign in name for sign in "/\\\0") or name[1:2] == ":":
+        raise ValueError(f"{name!r} is no name of a file inside the folder")
+    return name
+
+
+class WorkList:
+    """The images of a folder and what was done to them.
+
+    Every change is written at once and atomically. What is known of an image that vanished
+    is kept for the case that it comes back.
+
+    Parameters
+    ----------
+    folder
+        Folder of images.
+    output
+        Folder for annotations and state; None is ``latentfm_annotations`` below `folder`.
+
+    Attributes
+    ----------
+    warning
+        What was wrong with the state file, or "".
+
+    Raises
+    ------
+    DatasetError
+        If there are no images.
+    OutputError
+        If the output folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, output: Path | None = None) -> None:
+        self.folder = folder
+        self.output = folder / FOLDER_NAME if output is None else output
+        if self.output.resolve() == folder.resolve():
+            raise OutputError(
+                "The annotations would lie among the images and be taken for images. Choose "
+                "another output folder."
+            )
+        self.warning = ""
+        self._names: list[str] = []
+        self.refresh()
+        prepare_folder(self.output)
+        self._items = self._read()
+
+    @property
+    def file(self) -> Path:
+        """The state file."""
+        return self.output / FILE_NAME
+
+    @property
+    def names(self) -> list[str]:
+        """File names of the images that are there, sorted."""
+        return list(self._names)
+
+    def refresh(self) -> None:
+        """Look again which images are there.
+
+        Raises
+        ------
+        DatasetError
+            If there are none.
+        """
+        self._names = [path.name for path in list_images(self.folder)]
+
+    def path(self, name: str) -> Path:
+        """Return the file of an image."""
+        return self.folder / check_name(name)
+
+    def item(self, name: str) -> Item:
+        """Return what is known of an image."""
+        return self._items.get(name, Item())
+
+    def items(self) -> dict[str, Item]:
+        """Return what is known of all images that are there."""
+        return {name: self.item(name) for name in self._names}
+
+    def update(self, name: str, **changes: object) -> Item:
+        """Change what is known of an image, and write the state.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the state is then as before.
+        ValueError
+            If a value is out of range.
+        """
+        check_name(name)
+        if "note" in changes:
+            changes["note"] = str(changes["note"])[:MAX_NOTE]
+        values = self.item(name).model_dump() | changes | {"updated": now()}
+        item = Item.model_validate(values)
+        items = {**self._items, name: item}
+        write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
+        self._items = items
+        return item
+
+    def annotation(self, name: str) -> Path:
+        """Return where the completed annotation of an image lies, or will."""
+        return self.output / self._file_of(name)
+
+    def unfinished(self, name: str) -> Path:
+        """Return where the annotation of an image lies while it is not completed."""
+        return self.output / UNFINISHED / self._file_of(name)
+
+    def kept(self, name: str) -> Path | None:
+        """Return the file with which work on an image goes on, if there is one."""
+        return next(
+            (p for p in (self.unfinished(name), self.annotation(name)) if p.is_file()), None
+        )
+
+    def _file_of(self, name: str) -> str:
+        known = self.item(name).file
+        if known:
+            return known
+        paths = [self.folder / each for each in sorted({*self._names, name})]
+        stem = dict(zip((p.name for p in paths), output_names(paths), strict=True))[name]
+        taken = {item.file.casefold() for other, item in self._items.items() if other != name}
+        # An image that came later must not take the file of one that was annotated before.
+        return f"{stem}.tif" if f"{stem}.tif".casefold() not in taken else f"{name}.tif"
+
+    def _read(self) -> dict[str, Item]:
+        try:
+            if not self.file.exists():
+                return {}
+            size = self.file.stat().st_size
+            content = self.file.read_bytes() if size <= MAX_BYTES else b""
+        except OSError as error:
+            raise OutputError(
+                f"{self.file} cannot be read: {error.strerror or error}. Check the rights, or "
+                "choose another output folder."
+            ) from None
+        try:
+            return dict(_File.model_validate_json(content).images)
+        except (ValidationError, ValueError) as error:
+            logger.debug("%s is not valid", self.file, exc_info=error)
+            self._set_aside()
+            return {}
+
+    def _set_aside(self) -> None:
+        aside = set_aside(self.file)
+        self.warning = (
+            f"{self.file.name} was damaged and is kept as {aside.name}. The list starts anew; "
+            "annotations that were saved are still there."
+        )
+        logger.warning("%s", self.warning)
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a file that cannot be used so that it ends in ``.broken``; return the new path.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be renamed.
+    """
+    aside = file.with_name(file.name + ".broken")
+    count = 1
+    while aside.exists():
+        count += 1
+        aside = file.with_name(f"{file.name}.{count}.broken")
+    try:
+        os.replace(file, aside)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be renamed: {error.strerror or error}.") from None
+    return aside
+
+
+def check_exists(path: Path) -> Path:
+    """Return the path of an image that is there.
+
+    Raises
+    ------
+    ImageError
+        If it vanished.
+    """
+    if not path.is_file():
+        raise ImageError(f"{path}: the file is gone. Put it back, or go on with another image.")
+    return path

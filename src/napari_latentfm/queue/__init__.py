@@ -1,0 +1,1 @@
+"""The queue panel: a folder of images, one after the other."""

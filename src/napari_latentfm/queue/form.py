@@ -1,0 +1,188 @@
+"""The controls of the queue panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_settings
+from latentfm_core.errors import LatentFMError, ModelFolderError
+from latentfm_core.store.bundled import resolve_model
+from latentfm_core.store.card import read_card
+from napari_latentfm.queue.table import ImageTable
+from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bounds, bundled_names
+
+BY_NAME, BY_DOUBT = "by name", "most doubtful first"
+
+
+class QueueForm(QWidget):
+    """Controls, table and status line; knows nothing of the viewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = _line("Folder of the images to annotate.")
+        self.output = _line("Folder for annotations and progress.", "below the images")
+        self.model = QComboBox()
+        self.model.addItems([*bundled_names(), FOLDER_CHOICE])
+        self.model.setToolTip("A bundled model, or a model folder that latentfm-train wrote.")
+        self.model_folder = _line("Folder that holds model.json and model.safetensors.")
+        self.n_samples = QSpinBox()
+        self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
+        self.n_samples.setToolTip("Number of plausible masks to draw of each image.")
+        self.open_button = _button("Open", "Open the folder as a work list.")
+        self.search = _line("Shows rows that hold this text.", "filter")
+        self.order = QComboBox()
+        self.order.addItems([BY_NAME, BY_DOUBT])
+        self.order.setToolTip("In which order the images come.")
+        self.skip = QCheckBox("Skip completed")
+        self.skip.setToolTip("Previous and Next pass over completed images.")
+        self.table = ImageTable()
+        self.previous = _button("Previous (PageUp)", "Keep the annotation, open the one before.")
+        self.next = _button("Next (PageDown)", "Keep the annotation and open the next image.")
+        self.complete = _button(
+            "Completed (Ctrl+Return)", "Save the annotation, mark the image, open the next."
+        )
+        self.flag = _button("Flag", "Mark the image for somebody to look at, or unmark it.")
+        self.reset = _button("Reset", "Mark the image as not started; files and time stay.")
+        self.measure = _button(
+            "Measure doubt", "Draw samples of all images whose doubt is not known yet."
+        )
+        self.cancel = _button("Cancel", "Stop within one ODE step; what is known is kept.")
+        self.bar = QProgressBar()
+        self.bar.setToolTip("What the background work has done.")
+        self.bar.setMaximumHeight(12)
+        self.bar.setTextVisible(False)
+        self.tally, self.status = _text("How far the list is."), _text("What is going on.")
+        self._lay_out()
+        self.search.textChanged.connect(self.table.filter)
+        self.model.currentTextChanged.connect(self._take_model)
+        self.model_folder.textChanged.connect(self._take_model)
+        self._take_model()
+
+    def source(self) -> str | Path:
+        """Return the name of the bundled model, or the folder.
+
+        Raises
+        ------
+        ModelFolderError
+            If a folder is wanted and none is given.
+        """
+        if self.model.currentText() != FOLDER_CHOICE:
+            return self.model.currentText()
+        if not self.model_folder.text().strip():
+            raise ModelFolderError("No model folder is given. Choose it, or a bundled model.")
+        return Path(self.model_folder.text().strip())
+
+    def settings(self) -> SamplingConfig:
+        """Return the settings that the sampling panel has for this model.
+
+        Raises
+        ------
+        LatentFMError
+            If there is no such model.
+        """
+        base = read_card(resolve_model(self.source())).config.sampling
+        return sampling_settings(
+            base,
+            n_samples=self.n_samples.value(),
+            seed=SamplingConfig().seed,
+            device=SamplingConfig().device,
+        )
+
+    def _take_model(self, _text: str = "") -> None:
+        self.model_row.setVisible(self.model.currentText() == FOLDER_CHOICE)
+        try:
+            base = read_card(resolve_model(self.source())).config.sampling
+        except LatentFMError:
+            return  # opening an image will say what is wrong
+        self.n_samples.setValue(min(base.n_samples, SAMPLE_SLIDER_MAX))
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        self.model_row = self._folder_row(self.model_folder, "Model folder")
+        samples = _row(self.n_samples, self.open_button)
+        for row, (title, widget) in enumerate(
+            (
+                ("Images", self._folder_row(self.folder, "Folder of images")),
+                ("Output", self._folder_row(self.output, "Folder for annotations")),
+                ("Model", self.model),
+            )
+        ):
+            grid.addWidget(QLabel(title), row, 0)
+            grid.addWidget(widget, row, 1)
+        grid.addWidget(self.model_row, 3, 1)
+        grid.addWidget(QLabel("Samples"), 4, 0)
+        grid.addLayout(samples, 4, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addLayout(_row(self.search, self.order))
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.tally)
+        layout.addLayout(_row(self.previous, self.next))
+        layout.addWidget(self.complete)
+        layout.addLayout(_row(self.flag, self.reset, self.skip))
+        layout.addLayout(_row(self.measure, self.cancel))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+
+    def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
+        row = QWidget()
+        button = _button("…", f"Choose the {title[0].lower()}{title[1:]}.")
+        button.setFixedWidth(28)
+        button.clicked.connect(lambda: self._choose(line, title))
+        layout = _row(line, button)
+        layout.setContentsMargins(0, 0, 0, 0)
+        row.setLayout(layout)
+        return row
+
+    def _choose(self, line: QLineEdit, title: str) -> None:
+        found = QFileDialog.getExistingDirectory(self, title, line.text())
+        if found:
+            line.setText(found)
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(3)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+def _line(tooltip: str, hint: str = "") -> QLineEdit:
+    line = QLineEdit()
+    line.setToolTip(tooltip)
+    line.setPlaceholderText(hint)
+    return line
+
+
+def _text(tooltip: str) -> QLabel:
+    label = QLabel()
+    label.setToolTip(tooltip)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
+
+
+def _button(text: str, tooltip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    return button

@@ -1,0 +1,115 @@
+"""The table of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psygnal import Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+
+from latentfm_core.worklist.state import Item
+
+COLUMNS = ("Image", "State", "Time", "Doubt")
+SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
+"""Told by shape, not by colour alone."""
+
+
+class Rows(QAbstractTableModel):
+    """Images in the order of the queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.items: Mapping[str, Item] = {}
+
+    def fill(self, names: list[str], items: Mapping[str, Item]) -> None:
+        """Show other rows."""
+        self.beginResetModel()
+        self.names, self.items = names, items
+        self.endResetModel()
+
+    def rowCount(self, _parent: Any = None) -> int:  # noqa: N802
+        """Return the number of images."""
+        return len(self.names)
+
+    def columnCount(self, _parent: Any = None) -> int:  # noqa: N802
+        """Return the number of columns."""
+        return len(COLUMNS)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802
+        """Return the title of a column."""
+        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
+            return COLUMNS[section]
+        return None
+
+    def data(self, index: Any, role: int = 0) -> Any:
+        """Return the text of a cell, or its tooltip."""
+        name = self.names[index.row()]
+        item = self.items.get(name, Item())
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{name}\n{item.note}".strip()
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        minutes, seconds = divmod(round(item.seconds), 60)
+        return (
+            name,
+            f"{SIGNS[item.state]}{item.state}" + (f": {item.note}" if item.note else ""),
+            f"{minutes}:{seconds:02d}" if item.seconds else "",
+            "" if item.doubt is None else f"{item.doubt:.3f}",
+        )[index.column()]
+
+
+class ImageTable(QTableView):
+    """Images, states, times and doubts, filtered by text.
+
+    Attributes
+    ----------
+    chosen
+        Emitted with the name of a row that was double-clicked or entered.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = Rows()
+        self.filtered = QSortFilterProxyModel(self)
+        self.filtered.setSourceModel(self.rows)
+        self.filtered.setFilterKeyColumn(-1)
+        self.filtered.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.setModel(self.filtered)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setToolTip("Double-click an image to open it.")
+        self.setMinimumHeight(140)
+        self.verticalHeader().hide()
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, width in ((1, 96), (2, 46), (3, 50)):
+            header.resizeSection(column, width)
+        self.activated.connect(self._on_activated)
+
+    def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
+        """Show other rows, and select the open image."""
+        self.rows.fill(names, items)
+        if current in names:
+            index = self.filtered.mapFromSource(self.rows.index(names.index(current), 0))
+            if index.isValid():
+                self.selectRow(index.row())
+                self.scrollTo(index)
+
+    def filter(self, text: str) -> None:
+        """Show rows that hold a text in any column."""
+        self.filtered.setFilterFixedString(text)
+
+    def shown(self) -> list[str]:
+        """Return the names of the rows that the filter lets through."""
+        count = self.filtered.rowCount()
+        places = [self.filtered.mapToSource(self.filtered.index(i, 0)) for i in range(count)]
+        return [self.rows.names[place.row()] for place in places]
+
+    def _on_activated(self, index: QModelIndex) -> None:
+        self.chosen.emit(self.rows.names[self.filtered.mapToSource(index).row()])
