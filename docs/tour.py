@@ -109,7 +109,8 @@ class Tour:
         """Go to the weightiest region of doubt."""
         self.review.setCurrentIndex(1)
         self.review.hypotheses.contours.setChecked(False)
-        self.show_only("confidence", "preview")
+        self.review.hypotheses.end_preview()
+        self.show_only("confidence", "mean mask")
         self.review.doubt.next()
         self.picture("review-doubt")
         self.review.doubt.resolve()
@@ -121,7 +122,6 @@ class Tour:
         from benchmarks.correction.simulate import next_stroke
 
         self.review.setCurrentIndex(2)
-        self.show_only("mean mask", "strokes", "samples")
         section = self.review.strokes
         endings: list[str] = []
         section.finished.connect(endings.append)
@@ -141,6 +141,7 @@ class Tour:
             if endings[-1] != "done":
                 raise SystemExit(f"error: the correction ended as {endings[-1]}")
             logger.info("%d strokes: Dice %.3f", count, self.dice(self.result("mean mask")))
+        self.show_only("mean mask", "strokes")
         self.picture("review-correct")
 
     def accept(self, folder: Path) -> None:

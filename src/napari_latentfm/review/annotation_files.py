@@ -98,7 +98,7 @@ class AnnotationFiles:
         remember_choice(path)
         self._autosaver.exported(layer, digest)
         self._recovery.withdraw()
-        text = f"Exported {path.name} and {beside.name} to {path.parent}."
+        text = f"Exported {path.name} and {beside.name} in the folder {path.parent.name}."
         self.ended.emit("done", text)
 
     def _on_read(self, path: Path, image: Any, result: Any) -> None:

@@ -37,7 +37,10 @@ from napari_latentfm.review.travel import go_to, plane_spacing
 logger = logging.getLogger(__name__)
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
-COLUMNS = ("", "Place", "Size", "At stake", "Confidence")
+COLUMNS = ("", "Place", "Size", "At stake", "Conf.")
+DOUBT_COLOUR = "#d55e00"
+"""Okabe-Ito vermilion, unlike the preview of a hypothesis."""
+SHOWN_ROWS = 8
 SAME = 0.5
 """IoU from which on a region of new samples is one that was resolved before."""
 
@@ -91,7 +94,7 @@ class DoubtSection(QWidget):
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._overlays = Overlays(session)
+        self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
         self._workers: list[Any] = []
         self._doubt: Doubt | None = None
         self._settled: list[tuple[Reviewed, NDArray[np.bool_]]] = []
@@ -219,8 +222,9 @@ class DoubtSection(QWidget):
             self.table.setRowCount(len(self.regions))
             for row, region in enumerate(self.regions):
                 self._fill_row(row, region)
-        rows = min(8, len(self.regions))
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + 6 + 24 * rows)
+        rows = sum(self.table.rowHeight(row) for row in range(min(SHOWN_ROWS, len(self.regions))))
+        head = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(head + rows + 2 * self.table.frameWidth() + 4)
         self._fill_sizes()
 
     def _fill_row(self, row: int, region: DoubtRegion) -> None:
@@ -301,6 +305,7 @@ class DoubtSection(QWidget):
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setToolTip("Click a row to go there. Tick what you have settled.")
         self.table.itemChanged.connect(self._on_item)
         self.table.cellClicked.connect(lambda row, _column: self.visit(row + 1))

@@ -39,7 +39,10 @@ class Overlays:
 
     gone = Signal(str)
 
-    def __init__(self, session: ReviewSession) -> None:
+    def __init__(
+        self, session: ReviewSession, title: str = "preview", colour: str = PREVIEW_COLOUR
+    ) -> None:
+        self._title, self._colour = title, colour
         self._viewer = session.viewer
         self.layers: dict[str, Any] = {}
         self._viewer.layers.events.removed.connect(self._on_removed)
@@ -53,8 +56,8 @@ class Overlays:
             return
         layer = Labels(
             values,
-            name=f"{reviewed.layer.name}{reviewed.plane.label()} · preview",
-            colormap=_colours(reviewed),
+            name=f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}",
+            colormap=_colours(reviewed, self._colour),
             opacity=1.0,
             metadata={OVERLAY_KEY: "preview"},
             **placement(reviewed.layer, reviewed.plane),
@@ -132,8 +135,8 @@ def _line_width(reviewed: Reviewed) -> float:
     return max(1.0, max(reviewed.plane.shape) / CONTOUR_PER_SIDE)
 
 
-def _colours(reviewed: Reviewed) -> DirectLabelColormap:
-    colours: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, 1: PREVIEW_COLOUR}
+def _colours(reviewed: Reviewed, colour: str) -> DirectLabelColormap:
+    colours: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, 1: colour}
     if reviewed.result.summary.class_confidence is not None:
         count = len(reviewed.result.samples.classes)
         colours |= {label: class_colour(label) for label in range(1, count + 1)}
