@@ -187,6 +187,23 @@ def test_ticks_survive_new_samples_of_the_same_place(desk: Desk, skin: Image) ->
     assert desk.ticks() == [False]
 
 
+def test_ticks_do_not_go_to_another_image(desk: Desk, skin: Image) -> None:
+    shown = desk.review(skin)
+    desk.section.visit(2)
+    desk.section.resolve()
+    other = desk.viewer.add_image(disc_image()[:, :70], rgb=True, name="other")
+    # Once more the same, and before it is measured another image.
+    desk.session.show(replace(shown))
+    desk.session.show(reviewed(other, desk.viewer, doubtful()[:, :, :70]))
+    desk.wait()
+    assert not any(desk.ticks())
+    # Back at the first one, what was settled there is still so.
+    desk.session.show(None)
+    desk.session.show(replace(shown))
+    desk.wait()
+    assert desk.ticks() == [False, True]
+
+
 def test_samples_that_agree(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(*LARGE)] * 3))
     assert "agree everywhere" in desk.section.status.text()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.measure import find_contours, label, regionprops
+from skimage.measure import find_contours, label
 
 from latentfm_core.types import Bool, Float32, Summary
 
@@ -20,6 +20,7 @@ AGREEMENT = 0.9
 """Below nine of ten a pixel is in doubt."""
 RAW_LIMIT = 1 - 4 * AGREEMENT * (1 - AGREEMENT)
 """Raw confidence ``1 - 4 q (1 - q)`` where the share q = `AGREEMENT` of the samples agree."""
+ROUNDING = 1e-4
 LEAST_SHARE = 1e-4
 """Smaller parts of the image are specks."""
 LONGEST_SHARE = 0.2
@@ -85,29 +86,36 @@ def doubt_regions(
     labels
         ``(H, W)`` int32; 0 outside, else the rank of the region.
     """
-    doubtful = summary.confidence < (AGREEMENT if summary.calibrated else RAW_LIMIT)
+    limit = AGREEMENT if summary.calibrated else RAW_LIMIT
+    # Nine of ten samples are no doubt, however the variance was rounded.
+    doubtful = summary.confidence < limit - ROUNDING
     stakes = _stakes(summary.mean_probability)
     side = max(doubtful.shape)
     outline = _outline(summary.mean_mask != 0)
     near = _near(doubtful.shape, outline, max(1.5, NEAR_SHARE * side))
     parts = _cut(doubtful, outline, LONGEST_SHARE * side)
-    found = regionprops(parts, intensity_image=stakes)  # type: ignore[no-untyped-call]
-    kept = [part for part in found if part.area >= max(4, LEAST_SHARE * doubtful.size)]
-    kept.sort(key=lambda part: (-float(part.image_intensity.sum()), part.label))
+    # Noise makes thousands of specks: only what is kept is looked at one by one.
+    areas = np.bincount(parts.ravel())
+    weights = np.bincount(parts.ravel(), stakes.ravel())
+    large = np.flatnonzero(areas >= max(4, LEAST_SHARE * doubtful.size))
+    kept = sorted(large[large > 0], key=lambda part: (-weights[part], part))[:max_regions]
+    boxes = ndimage.find_objects(parts)
     labels = np.zeros(doubtful.shape, np.int32)
     regions = []
-    for rank, part in enumerate(kept[:max_regions], start=1):
-        window = part.slice
-        labels[window][part.image] = rank
+    for rank, part in enumerate(kept, start=1):
+        window = boxes[part - 1]
+        inside = parts[window] == part
+        labels[window][inside] = rank
+        rows, columns = window
         regions.append(
             DoubtRegion(
                 rank=rank,
-                centre=_inside(part.coords, part.centroid),
-                box=tuple(map(int, part.bbox)),  # type: ignore[arg-type]
-                area=int(part.area),
-                stake=float(part.image_intensity.sum()),
-                confidence=float(summary.confidence[window][part.image].mean()),
-                place="boundary" if near[window][part.image].any() else "apart",
+                centre=_inside(np.argwhere(inside) + np.array([rows.start, columns.start])),
+                box=(rows.start, columns.start, rows.stop, columns.stop),
+                area=int(areas[part]),
+                stake=float(weights[part]),
+                confidence=float(summary.confidence[window][inside].mean()),
+                place="boundary" if near[window][inside].any() else "apart",
             )
         )
     return tuple(regions), labels
@@ -150,13 +158,11 @@ def _cut(doubtful: Bool, outline: list[NDArray[np.float64]], longest: float) -> 
     piece = _stretches(np.stack([rows, columns], axis=1), outline, longest)
     pieces = np.zeros_like(parts)
     pieces[rows, columns] = piece
-    cut: NDArray[np.int32] = np.zeros_like(parts)
-    for number in np.unique(piece):
-        split = label(pieces == number, connectivity=2)  # type: ignore[no-untyped-call]
-        cut[split > 0] = split[split > 0] + cut.max()
+    # Neighbours are connected where they have the same number; parts that are not cut have one
+    # beyond those of the stretches.
     rest = (parts > 0) & (pieces == 0)
-    cut[rest] = parts[rest] + cut.max()
-    return cut
+    pieces[rest] = parts[rest] + int(piece.max())
+    return np.asarray(label(pieces, connectivity=2), np.int32)  # type: ignore[no-untyped-call]
 
 
 def _stretches(
@@ -174,7 +180,8 @@ def _stretches(
     return np.concatenate(numbers)[nearest].astype(np.int32)
 
 
-def _inside(pixels: NDArray[np.intp], centroid: tuple[float, float]) -> tuple[int, int]:
-    away = np.hypot(*(pixels - np.asarray(centroid)).T)
+def _inside(pixels: NDArray[np.intp]) -> tuple[int, int]:
+    """Return the pixel that is nearest to the centroid of all."""
+    away = np.hypot(*(pixels - pixels.mean(axis=0)).T)
     row, column = pixels[int(away.argmin())]
     return int(row), int(column)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakMethod
+from weakref import WeakKeyDictionary, WeakMethod
 
 import numpy as np
 from napari.qt.threading import create_worker
@@ -29,6 +29,7 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.review.doubt import DoubtRegion, doubt_regions
 from latentfm_core.review.spread import Spread, area_spread, diameter_spread
+from napari_latentfm.planes import Plane
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.session import Reviewed, ReviewSession
@@ -43,6 +44,9 @@ DOUBT_COLOUR = "#d55e00"
 SHOWN_ROWS = 8
 SAME = 0.5
 """IoU from which on a region of new samples is one that was resolved before."""
+
+
+_Settled = dict[Plane, list[NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
     """Find the regions and the spread; never raises."""
     summary = reviewed.result.summary
     try:
+        # A cancelled worker ends at a yield.
+        yield Doubt(reviewed)
         regions, labels = doubt_regions(summary)
-        # A cancelled worker ends here.
         yield Doubt(reviewed)
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         area = area_spread(summary.sample_masks, spacing)
@@ -97,7 +102,7 @@ class DoubtSection(QWidget):
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
         self._workers: list[Any] = []
         self._doubt: Doubt | None = None
-        self._settled: list[tuple[Reviewed, NDArray[np.bool_]]] = []
+        self._settled: WeakKeyDictionary[Any, _Settled] = WeakKeyDictionary()
         self.regions: tuple[DoubtRegion, ...] = ()
         self.resolved: set[int] = set()
         self.here = 0
@@ -164,14 +169,21 @@ class DoubtSection(QWidget):
     def resolved_regions(self) -> list[dict[str, Any]]:
         """Return the ticked regions as JSON values, for the provenance of an annotation."""
         return [
-            {"box": list(region.box), "area": region.area, "stake": round(region.stake, 2)}
+            {
+                "rank": region.rank,
+                "place": region.place,
+                "box": list(region.box),
+                "area": region.area,
+                "stake": round(region.stake, 2),
+                "confidence": round(region.confidence, 4),
+            }
             for region in self.regions
             if region.rank in self.resolved
         ]
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        self._remember(reviewed)
+        self._remember()
         for worker in self._workers:
             worker.quit()
         self._workers.clear()
@@ -187,16 +199,15 @@ class DoubtSection(QWidget):
             self._workers.append(worker)
             worker.start()
 
-    def _remember(self, coming: Reviewed | None) -> None:
-        """Keep what was ticked for new samples of the same plane."""
+    def _remember(self) -> None:
+        """Keep what was ticked, for when samples of this plane are shown again."""
         last = self._doubt
         if last is None:
+            # Nothing was measured: what was kept before still holds.
             return
-        if coming is None or not _same_place(last.reviewed, coming):
-            self._settled.clear()
-            return
-        # The table is now the truth: what was unticked is forgotten.
-        self._settled = [(last.reviewed, self.region_mask(rank)) for rank in self.resolved]
+        planes = self._settled.setdefault(last.reviewed.layer, {})
+        # The table is the truth: what was unticked is forgotten.
+        planes[last.reviewed.plane] = [self.region_mask(rank) for rank in self.resolved]
 
     def _on_measured(self, doubt: Doubt) -> None:
         if doubt.reviewed is not self._session.current:
@@ -210,8 +221,12 @@ class DoubtSection(QWidget):
             self._count()
 
     def _was(self, rank: int) -> bool:
+        """Tell whether a region was ticked in earlier samples of the same plane."""
+        reviewed = self._session.current
+        if reviewed is None:
+            return False
         mask = self.region_mask(rank)
-        for _, settled in self._settled:
+        for settled in self._settled.get(reviewed.layer, {}).get(reviewed.plane, []):
             union = np.count_nonzero(mask | settled)
             if np.count_nonzero(mask & settled) > SAME * union:
                 return True
@@ -282,7 +297,10 @@ class DoubtSection(QWidget):
             self.ticked.emit()
 
     def _tick_box(self, rank: int) -> QTableWidgetItem:
-        return self.table.item(rank - 1, 0)
+        item = self.table.item(rank - 1, 0)
+        if item is None:
+            raise IndexError(f"there is no region {rank}")
+        return item
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
@@ -349,10 +367,6 @@ class _silent:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         self._widget.blockSignals(False)
-
-
-def _same_place(one: Reviewed, other: Reviewed) -> bool:
-    return one.layer is other.layer and one.plane == other.plane
 
 
 def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
