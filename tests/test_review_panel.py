@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from app_model.types import KeyBinding
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableWidget
 
@@ -171,3 +172,16 @@ def test_two_windows_are_independent(
     assert not other.hypotheses.isEnabled()
     window.press("E")
     assert len(viewer.layers) == 0
+
+
+def test_a_panel_that_is_deleted_is_told_nothing_more(window: Window, qtbot: Any) -> None:
+    # What a closing window does to its panels, while Python still holds them.
+    panels = (ReviewPanel(window.viewer), SamplingPanel(window.viewer))
+    for panel in panels:
+        panel.deleteLater()
+    qtbot.waitUntil(lambda: not any(isalive(panel) for panel in panels), timeout=PATIENCE)
+    window.viewer.layers.remove(window.image)
+    assert window.review.session.current is None
+    assert not window.review.strokes.isEnabled()
+    window.review.session.recalled.emit({"n_samples": 5})
+    assert window.sampling.form.n_samples.value == 5

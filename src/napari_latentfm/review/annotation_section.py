@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakMethod
 
 import numpy as np
 from napari.layers import Labels
@@ -17,6 +16,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxL
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import LatentFMError
+from napari_latentfm.listening import listen
 from napari_latentfm.review.annotation import annotation_of, write_labels
 from napari_latentfm.review.annotation_files import AnnotationFiles
 from napari_latentfm.review.annotation_parts import (
@@ -81,10 +81,10 @@ class AnnotationSection(QWidget):
         self.recovery.offered.connect(self.bar.show_offer)
         self.recovery.recovered.connect(self._on_recovered)
         self.bar.chosen.connect(self.recovery.answer)
-        session.changed.connect(self._on_changed)
-        slot, saver = WeakMethod(self._on_changed), self.autosaver
+        listen(self, session.changed, self._on_changed)
+        saver, recovery = self.autosaver, self.recovery
         works = (self.files.work, self._measuring)
-        self.destroyed.connect(lambda: _part(session, slot, saver, works))
+        self.destroyed.connect(lambda: _part(saver, recovery, works))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -302,14 +302,11 @@ class AnnotationSection(QWidget):
         return button
 
 
-def _part(
-    session: ReviewSession, slot: Any, saver: Autosaver, works: tuple[SerialWork, ...]
-) -> None:
+def _part(saver: Autosaver, recovery: Recovery, works: tuple[SerialWork, ...]) -> None:
     """Keep what was edited, finish an export, and stop listening; the window is gone."""
-    method = slot()
-    if method is not None:
-        session.changed.disconnect(method, missing_ok=True)
     for signal in (saver.kept, saver.failed, saver.touched, saver.watched):
+        signal.disconnect()
+    for signal in (recovery.offered, recovery.recovered):
         signal.disconnect()
     saver.close()
     for work in works:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, WeakMethod
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.qt.threading import create_worker
@@ -29,6 +29,7 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.review.doubt import DoubtRegion, doubt_regions
 from latentfm_core.review.spread import Spread, area_spread, diameter_spread
+from napari_latentfm.listening import listen
 from napari_latentfm.planes import Plane
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
@@ -107,9 +108,8 @@ class DoubtSection(QWidget):
         self.resolved: set[int] = set()
         self.here = 0
         self._lay_out()
-        session.changed.connect(self._on_changed)
-        slot = WeakMethod(self._on_changed)
-        self.destroyed.connect(partial(_part, session, slot, self._overlays, self._workers))
+        listen(self, session.changed, self._on_changed)
+        self.destroyed.connect(partial(_part, self._overlays, self._workers))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -388,13 +388,8 @@ def _square(unit: str) -> str:
     return "px" if unit == "px" else f"{unit}²"
 
 
-def _part(
-    session: ReviewSession, slot: WeakMethod[Any], overlays: Overlays, workers: list[Any]
-) -> None:
+def _part(overlays: Overlays, workers: list[Any]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    method = slot()
-    if method is not None:
-        session.changed.disconnect(method, missing_ok=True)
     for worker in workers:
         worker.quit()
     overlays.disconnect()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
 
 from napari.qt.threading import create_worker
 from qtpy.QtWidgets import (
@@ -24,6 +23,7 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.review.contours import AGREEMENT_LEVELS
 from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
+from napari_latentfm.listening import listen
 from napari_latentfm.review.annotation import write_labels
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
 from napari_latentfm.review.region import drawn_region
@@ -69,11 +69,10 @@ class HypothesesSection(QWidget):
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self.chosen: Hypothesis | None = None
         self._lay_out()
-        session.changed.connect(self._on_changed)
+        listen(self, session.changed, self._on_changed)
         self._overlays.gone.connect(self._on_gone)
         # Not a method of this widget, which is half gone when the signal comes.
-        slot = WeakMethod(self._on_changed)
-        self.destroyed.connect(partial(_part, session, slot, self._overlays, self._workers))
+        self.destroyed.connect(partial(_part, self._overlays, self._workers))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -301,13 +300,8 @@ class HypothesesSection(QWidget):
         return grid
 
 
-def _part(
-    session: ReviewSession, slot: WeakMethod[Any], overlays: Overlays, workers: list[Any]
-) -> None:
+def _part(overlays: Overlays, workers: list[Any]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    method = slot()
-    if method is not None:
-        session.changed.disconnect(method, missing_ok=True)
     for worker in workers:
         worker.quit()
     overlays.disconnect()

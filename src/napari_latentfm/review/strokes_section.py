@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakMethod
 
 import numpy as np
 from napari.layers import Labels
@@ -29,6 +28,7 @@ from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
 from napari_latentfm.jobs import Outcome, Request, Run, Update, explain, job_of
+from napari_latentfm.listening import abandon, listen
 from napari_latentfm.placing import AskAboutEdits
 from napari_latentfm.planes import read_plane
 from napari_latentfm.review.session import Reviewed, ReviewSession
@@ -73,9 +73,9 @@ class StrokesSection(QWidget):
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._on_pause)
         self._lay_out()
-        session.changed.connect(self._on_changed)
-        slot, runs = WeakMethod(self._on_changed), self._runs
-        self.destroyed.connect(lambda: _part(session, slot, runs))
+        listen(self, session.changed, self._on_changed)
+        runs = self._runs
+        self.destroyed.connect(lambda: abandon(runs))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -89,9 +89,7 @@ class StrokesSection(QWidget):
     def release(self) -> None:
         """Cancel the run and stop listening to the strokes."""
         self._timer.stop()
-        for run in self._runs:
-            run.abandon()
-        self._runs.clear()
+        abandon(self._runs)
         self._listen(None)
 
     @property
@@ -173,7 +171,7 @@ class StrokesSection(QWidget):
         if layer is not None:
             self._painted = layer.data.tobytes()
             for name in _EVENTS:
-                layer.events.emitters[name].connect(self._on_painted)
+                listen(self, layer.events.emitters[name], self._on_painted)
 
     def _on_painted(self, _event: Any = None) -> None:
         # Undo and redo emit ``set_data`` only, which also comes with every move of a slider:
@@ -333,9 +331,3 @@ def _describe(reviewed: Reviewed) -> str:
         f"{len(samples)} samples agree with {said:,} painted pixels, in {samples.seconds:.1f} s. "
         "Clear the strokes, or undo them, to go back."
     )
-
-
-def _part(session: ReviewSession, slot: Any, runs: list[Run]) -> None:
-    session.changed.disconnect(slot, missing_ok=True)
-    for run in runs:
-        run.abandon()

@@ -18,6 +18,7 @@ from latentfm_core.store.card import CARD
 from napari_latentfm import preferences
 from napari_latentfm.learning.form import LearningForm
 from napari_latentfm.learning.job import LearningRun
+from napari_latentfm.listening import abandon
 from napari_latentfm.review.session import session_of
 from napari_latentfm.widgets.sampling_panel import MIN_WIDTH
 
@@ -81,7 +82,7 @@ class LearningPanel(QScrollArea):
         form.name.textChanged.connect(lambda _: self._enable())
         # The window's end deletes the panel without a word; nothing may report to it then.
         runs = self._runs
-        self.destroyed.connect(lambda: _abandon(runs))
+        self.destroyed.connect(lambda: abandon(runs))
         form.status.setText("Ready.")
         self._enable()
 
@@ -256,9 +257,7 @@ class LearningPanel(QScrollArea):
 
     def _give_up(self) -> None:
         if self.running:
-            for run in self._runs:
-                run.abandon()
-            self._runs.clear()
+            abandon(self._runs)
             self._finish("stopped", _STOPPED)
 
 
@@ -269,11 +268,6 @@ _ADVICE = {
 }
 _STOPPED = "Stopped. Resume goes on; Make model takes what was learned so far."
 _NOTHING = "Stopped before the first step; nothing was made."
-
-
-def _abandon(runs: list[LearningRun]) -> None:
-    for run in runs:
-        run.abandon()
 
 
 def _resumable(ending: Event) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakMethod
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
@@ -21,9 +19,10 @@ from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm import preferences
 from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
 from napari_latentfm.layers import CALIBRATED_ROLES
+from napari_latentfm.listening import abandon, listen
 from napari_latentfm.placing import AskAboutEdits, is_result
 from napari_latentfm.planes import Plane, displayed_plane, read_plane
-from napari_latentfm.review.session import Reviewed, ReviewSession, session_of
+from napari_latentfm.review.session import Reviewed, session_of
 from napari_latentfm.showing import show_result
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import CALIBRATED, FOLDER_CHOICE, RAW, SamplingForm
@@ -184,15 +183,14 @@ class SamplingPanel(QScrollArea):
         for name in ("inserted", "removed", "reordered", "renamed"):
             # `renamed` is younger than the oldest napari that is supported.
             if name in layers.events.emitters:
-                layers.events.emitters[name].connect(self._refresh_images)
-        layers.events.removed.connect(self._on_layer_removed)
-        layers.selection.events.active.connect(self._on_active_layer)
-        self._session.recalled.connect(self._recall)
-        self._session.model_kept.connect(self._take_model)
+                listen(self, layers.events.emitters[name], self._refresh_images)
+        listen(self, layers.events.removed, self._on_layer_removed)
+        listen(self, layers.selection.events.active, self._on_active_layer)
+        listen(self, self._session.recalled, self._recall)
+        listen(self, self._session.model_kept, self._take_model)
         # The window's end deletes the panel without a word; nothing may report to it then.
-        runs, session = self._runs, self._session
-        slots = (WeakMethod(self._recall), WeakMethod(self._take_model))
-        self.destroyed.connect(lambda: _part(session, slots, runs))
+        runs = self._runs
+        self.destroyed.connect(lambda: abandon(runs))
 
     def _image_choices(self, _widget: Any) -> list[tuple[str, Image]]:
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
@@ -267,9 +265,7 @@ class SamplingPanel(QScrollArea):
 
     def _give_up(self) -> None:
         if self.running:
-            for run in self._runs:
-                run.abandon()
-            self._runs.clear()
+            abandon(self._runs)
             self._target = None
             self._finish("cancelled", "Cancelled; nothing was changed.")
 
@@ -286,13 +282,3 @@ def _describe(result: Result) -> str:
     if not summary.mean_mask.any():
         return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"
     return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"
-
-
-def _part(session: ReviewSession, slots: Iterable[Any], runs: list[Run]) -> None:
-    for slot in slots:
-        method = slot()
-        if method is not None:
-            for signal in (session.recalled, session.model_kept):
-                signal.disconnect(method, missing_ok=True)
-    for run in runs:
-        run.abandon()

@@ -1,0 +1,53 @@
+"""Listening to what outlives a widget, for as long as the widget is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+from weakref import WeakMethod
+
+from qtpy.QtCore import QObject
+
+
+class Source(Protocol):
+    """A signal of psygnal, or an event emitter of napari."""
+
+    def connect(self, slot: Any, /) -> Any:
+        """Call `slot` from now on."""
+
+    def disconnect(self, slot: Any, /) -> Any:
+        """Call `slot` no more, if it ever was."""
+
+
+def listen(widget: QObject, source: Source, slot: Callable[..., object]) -> None:
+    """Connect a method to a signal until the C++ side of `widget` is deleted.
+
+    A window that closes deletes its panels while Python may still hold them; a signal that
+    outlives the window would then call into what is gone.
+
+    Parameters
+    ----------
+    widget
+        Whose end ends the connection.
+    source
+        A signal of an object that may outlive the widget.
+    slot
+        A bound method, held weakly.
+    """
+    source.connect(slot)
+    # Not a method of the widget, which is half gone when `destroyed` comes.
+    widget.destroyed.connect(partial(_leave, source, WeakMethod(slot)))
+
+
+def abandon(runs: list[Any]) -> None:
+    """Cancel jobs whose listener is about to vanish, and let them tell nobody any more."""
+    for run in runs:
+        run.abandon()
+    runs.clear()
+
+
+def _leave(source: Source, slot: WeakMethod[Any], *_: object) -> None:
+    method = slot()
+    if method is not None:
+        source.disconnect(method)
