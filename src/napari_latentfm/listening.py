@@ -1,4 +1,4 @@
-"""Listening to what outlives a widget, for as long as the widget is there."""
+"""Who listens to whom, and for how long: widgets, signals and work in the background."""
 
 from __future__ import annotations
 
@@ -44,7 +44,30 @@ def abandon(runs: list[Any]) -> None:
     """Cancel jobs whose listener is about to vanish, and let them tell nobody any more."""
     for run in runs:
         run.abandon()
-    runs.clear()
+
+
+_KEPT: set[object] = set()
+
+
+def keep_until(finished: Source, receiver: object) -> None:
+    """Hold the receiver of a worker's signals until the worker has finished.
+
+    Qt delivers signals of another thread later, and then calls a method whose object it does
+    not own: a window that closed meanwhile would have let go of it.
+
+    Parameters
+    ----------
+    finished
+        The worker's last signal; the receiver's own method is connected to it already.
+    receiver
+        What the worker's signals are connected to; hashable.
+    """
+    _KEPT.add(receiver)
+    finished.connect(partial(_let_go, receiver))
+
+
+def _let_go(receiver: object, *_: object) -> None:
+    _KEPT.discard(receiver)
 
 
 def _leave(source: Source, slot: WeakMethod[Any], *_: object) -> None:

@@ -27,6 +27,7 @@ from latentfm_core.learning.events import (
     from_line,
 )
 from latentfm_core.learning.request import LearningRequest
+from napari_latentfm.listening import keep_until
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class LearningRun:
         worker.yielded.connect(self._receive)
         worker.returned.connect(self._returned)
         worker.finished.connect(self._finished)
+        keep_until(worker.finished, self)
         worker.start()
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 
 from latentfm_core.errors import LatentFMError
+from napari_latentfm.listening import keep_until
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class SerialWork:
         self._running = self._waiting.popleft()
         worker = create_worker(self._running.run, _start_thread=False)
         worker.finished.connect(self._on_finished)
+        keep_until(worker.finished, self)
         worker.start()
 
     def _on_finished(self) -> None:

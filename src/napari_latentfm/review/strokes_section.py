@@ -90,6 +90,7 @@ class StrokesSection(QWidget):
         """Cancel the run and stop listening to the strokes."""
         self._timer.stop()
         abandon(self._runs)
+        self._runs.clear()
         self._listen(None)
 
     @property

@@ -258,6 +258,7 @@ class LearningPanel(QScrollArea):
     def _give_up(self) -> None:
         if self.running:
             abandon(self._runs)
+            self._runs.clear()
             self._finish("stopped", _STOPPED)
 
 

@@ -266,6 +266,7 @@ class SamplingPanel(QScrollArea):
     def _give_up(self) -> None:
         if self.running:
             abandon(self._runs)
+            self._runs.clear()
             self._target = None
             self._finish("cancelled", "Cancelled; nothing was changed.")
 
