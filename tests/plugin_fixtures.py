@@ -14,7 +14,7 @@ from skimage.draw import disk
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.canvas import to_canvas
 from latentfm_core.data.images import to_rgb
-from latentfm_core.inference.segmenter import Progress
+from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE

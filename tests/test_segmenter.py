@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from latentfm_core.config import SamplingConfig, SolverName, sampling_settings
 from latentfm_core.errors import Cancelled, ConfigError, ResourceError
-from latentfm_core.inference.segmenter import Progress, Segmenter
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import ImageInput
 
@@ -121,3 +123,45 @@ def test_the_mask_vae_gives_a_disc_back_at_the_image_resolution(segmenter: Segme
     again = segmenter.reconstruct_mask(mask)
     assert again.shape == mask.shape
     assert dice(again, mask) > 0.9
+
+
+class _SmallMemory:
+    """A decoder for which memory suffices up to a number of masks at once."""
+
+    def __init__(self, segmenter: Segmenter, most: int) -> None:
+        self.most, self.decode = most, segmenter.model.decode_mask
+        self.batches: list[int] = []
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(z))
+        if len(z) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return self.decode(z)
+
+
+def test_where_memory_is_short_batches_are_halved_and_the_samples_are_the_same(
+    segmenter: Segmenter,
+    image: ImageInput,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = SamplingConfig(n_samples=7, steps=2)
+    whole = segmenter.sample(image, settings)
+    memory = _SmallMemory(segmenter, most=2)
+    monkeypatch.setattr(segmenter.model, "decode_mask", memory)
+    seen: list[Progress] = []
+    parts = segmenter.sample(image, settings, seen.append)
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=TOLERANCE)
+    assert parts.seeds == whole.seeds
+    assert memory.batches == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert (seen[-1].done, seen[-1].total) == (14, 14)
+    assert "1 samples at a time" in seen[-1].note
+    assert "Memory is short" in caplog.text
+
+
+def test_without_memory_for_one_sample_the_user_is_told_what_to_do(
+    segmenter: Segmenter, image: ImageInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter.model, "decode_mask", _SmallMemory(segmenter, most=0))
+    with pytest.raises(ResourceError, match="Close other programs"):
+        segmenter.sample(image, SamplingConfig(n_samples=4, steps=1))

@@ -132,6 +132,9 @@ class ModelConfig(Settings):
         Residual blocks per level on the way down.
     dropout
         Dropout rate inside the residual blocks of the trained condition encoder.
+    distilled_steps
+        Runs of at most this many Euler steps are served by a second velocity network, which
+        has learned to take steps of that length at once (stage ``distill``); 0 is without.
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)
@@ -145,6 +148,7 @@ class ModelConfig(Settings):
     velocity_widths: tuple[PositiveInt, ...] = (48, 96, 192)
     velocity_blocks: PositiveInt = 1
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    distilled_steps: Annotated[int, Field(ge=0, le=8)] = 0
 
     @model_validator(mode="after")
     def _check_patch(self) -> Self:
@@ -224,8 +228,26 @@ class FlowConfig(StageConfig):
     validate_every: PositiveInt = 2
 
 
+class DistillConfig(StageConfig):
+    """Optimisation of the network for few steps, which learns from the trained flow.
+
+    Attributes
+    ----------
+    small_epochs, small_size, noise_draws, ema_decay
+        As in `FlowConfig`.
+    teacher_steps
+        Midpoint steps of the flow within each step that is to be learned.
+    """
+
+    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
+    noise_draws: PositiveInt = 2
+    teacher_steps: PositiveInt = 6
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+
 class TrainingConfig(Settings):
-    """The three stages, and what they share.
+    """The stages, and what they share.
 
     Attributes
     ----------
@@ -241,6 +263,7 @@ class TrainingConfig(Settings):
     image_vae: StageConfig = StageConfig(epochs=4, learning_rate=5e-4, size=128)
     mask_vae: StageConfig = StageConfig(epochs=12, learning_rate=1e-3)
     flow: FlowConfig = FlowConfig(epochs=60, learning_rate=5e-4)
+    distill: DistillConfig = DistillConfig(epochs=0, learning_rate=5e-4)
     kl_weight: Annotated[float, Field(ge=0)] = 1e-4
     augmentation: Literal["none", "flips", "strong"] = "strong"
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
@@ -316,6 +339,13 @@ class Config(Settings):
         multiple = 32 if self.model.condition == "multiscale" else self.model.downsample * 4
         if self.data.size % multiple:
             raise ValueError(f"data.size must be a multiple of {multiple} for this model")
+        # Without its stage the network for few steps would answer noise, or, after the flow was
+        # trained on, answer what an older flow said.
+        if bool(self.model.distilled_steps) != bool(self.training.distill.epochs):
+            raise ValueError(
+                "model.distilled_steps and training.distill.epochs belong together: "
+                "set both, or both to 0"
+            )
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -323,7 +353,7 @@ class Config(Settings):
         return self.model_dump(mode="json")
 
 
-PRESETS = ("default", "paper", "finetune")
+PRESETS = ("default", "paper", "finetune", "distill")
 
 
 def _explain(error: ValidationError) -> str:
@@ -372,7 +402,7 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def preset(name: str) -> Config:
-    """Return a named preset: ``"default"``, ``"paper"`` or ``"finetune"``."""
+    """Return a named preset, one of `PRESETS`."""
     return config_from_mapping(_preset_values(name))
 
 

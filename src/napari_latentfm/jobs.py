@@ -23,6 +23,7 @@ from psygnal import Signal
 from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.types import ImageInput, SampleSet, Summary
+from napari_latentfm.listening import keep_until
 
 if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
@@ -187,6 +188,7 @@ class SamplingJob:
         worker.yielded.connect(run._receive)
         worker.returned.connect(run._returned)
         worker.finished.connect(run._finished)
+        keep_until(worker.finished, run)
         worker.start()
         return run
 
@@ -243,7 +245,10 @@ def _sample(
                 step = next(steps)
             except StopIteration as end:
                 return _summarise(end.value, segmenter, settings, stop)
-            yield Update(f"ODE step {step.done} of {step.total}", step.done, step.total)
+            text = f"ODE step {step.done} of {step.total}"
+            if step.note:
+                text = f"{text}. {step.note}"
+            yield Update(text, step.done, step.total)
     finally:
         steps.close()
     return Outcome()

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
-import torch
 from tqdm import tqdm
 
 from latentfm_core.config import Precision, SamplingConfig, SolverName, sampling_settings
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
+from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.store.bundled import bundled_models, resolve_model
 from latentfm_core.store.folder import read_card
@@ -100,15 +100,6 @@ def _report(error: Exception, memory_hint: str) -> int:
         "it prints."
     )
     return EXIT_DEFECT
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether `error` means that memory ran out, on whichever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The allocators of the CPU and of MPS have no exception type of their own.
-    known = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in known)
 
 
 def say(text: str) -> None:

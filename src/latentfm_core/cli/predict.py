@@ -22,8 +22,9 @@ from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ImageError, OutputError
+from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.device import resolve_precision
-from latentfm_core.inference.segmenter import Progress, Segmenter
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,

@@ -20,6 +20,8 @@ from latentfm_core.learning.finetune import FineTune, is_learning
 from latentfm_core.learning.recipe import PRESET, finetune_config
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import read_card
+from latentfm_core.training.distilled import PRESET as DISTILL
+from latentfm_core.training.distilled import distill_config
 from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
@@ -65,7 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--preset",
         choices=PRESETS,
-        help="named settings (default: default); finetune learns from a few images, with --init",
+        help="named settings (default: default); with --init, finetune learns from a few images "
+        "and distill adds a network for one or two ODE steps",
     )
     parser.add_argument("--images", type=Path, help="folder of images")
     parser.add_argument("--masks", type=Path, help="folder of masks")
@@ -133,15 +136,20 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})
-    if args.preset == PRESET:
-        config = _finetuned(config, args)
+    if args.preset in _FROM_PARENT:
+        config = _from_parent(config, args)
     return with_overrides(config, args.overrides)
 
 
-def _finetuned(config: Config, args: argparse.Namespace) -> Config:
+_FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}
+"""Presets that train a finished model on."""
+
+
+def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     if args.init is None:
-        raise ConfigError(f"--preset {PRESET} trains a model on: name it, --init MODEL.")
-    return finetune_config(read_card(resolve_model(args.init)), config.data, config)
+        raise ConfigError(f"--preset {args.preset} trains a model on: name it, --init MODEL.")
+    make = _FROM_PARENT[args.preset]
+    return make(read_card(resolve_model(args.init)), config.data, config)
 
 
 def _read_card(path: Path | None) -> dict[str, Any]:

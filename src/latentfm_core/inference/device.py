@@ -80,6 +80,23 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
     return _DTYPES[precision]
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` means that memory ran out, on whichever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The allocators of the CPU and of MPS have no exception type of their own.
+    known = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in known)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that PyTorch holds on a GPU, but no tensor needs, back to other programs."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 

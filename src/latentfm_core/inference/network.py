@@ -25,10 +25,11 @@ from latentfm_core.types import Float32
 
 @dataclass(frozen=True)
 class PlainPath:
-    """From noise to latents by the flow alone."""
+    """From noise to latents by the flow alone, or by what was distilled from it."""
 
     steps: int
     solver: SolverName
+    distilled: bool = False
 
     @property
     def nfe(self) -> int:
@@ -43,6 +44,7 @@ class GuidedPath:
     steps: int
     scale: float
     mismatch: Mismatch
+    distilled: bool = False
 
     @property
     def nfe(self) -> int:
@@ -74,11 +76,12 @@ class Network:
 
     # No gradients, but no inference mode either: guidance differentiates through the result.
     @torch.no_grad()
-    def condition(self, canvas: Float32) -> list[Tensor]:
+    def condition(self, canvas: Float32, path: PlainPath | GuidedPath) -> list[Tensor]:
         """Return the condition maps of one canvas ``(S, S, 3)`` in [0, 1]."""
         image = torch.from_numpy(canvas).permute(2, 0, 1)[None].to(self.device)
         with autocast(self.device, self._dtype):
-            return self.model.condition(image.contiguous(memory_format=torch.channels_last))
+            layout = image.contiguous(memory_format=torch.channels_last)
+            return self.model.condition(layout, few_steps=path.distilled)
 
     def noise(self, seeds: tuple[int, ...], size: int) -> Tensor:
         """Return the initial noise ``(len(seeds), c, h, w)`` for a canvas of side `size`."""
@@ -90,18 +93,22 @@ class Network:
         self, z: Tensor, condition: list[Tensor], path: PlainPath | GuidedPath
     ) -> Iterator[Tensor]:
         """Yield the state after each ODE step."""
+        fast = self.model.fast if path.distilled else None
 
         def velocity(t: float, state: Tensor) -> Tensor:
+            times = torch.full((len(state),), t, device=self.device)
             with autocast(self.device, self._dtype):
-                times = torch.full((len(state),), t, device=self.device)
-                slope: Tensor = self.model.velocity(times, state, condition)
+                if fast is None:
+                    slope: Tensor = self.model.velocity(times, state, condition)
+                else:
+                    slope = fast(times, state, condition, torch.full_like(times, 1 / path.steps))
             return slope
 
         if isinstance(path, PlainPath):
             # Inference mode is entered in each call, never across a yield: it is a state of
             # the thread, and the caller's code runs between two steps.
-            fast = torch.inference_mode()(velocity)
-            return integrate(fast, z, path.steps, path.solver)
+            quick = torch.inference_mode()(velocity)
+            return integrate(quick, z, path.steps, path.solver)
         steps = guided_steps(velocity, self._logits, path.mismatch, z, path.steps, path.scale)
         return self._without_weight_gradients(steps)
 

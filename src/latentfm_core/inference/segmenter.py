@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from latentfm_core.data.canvas import (
     to_canvas,
 )
 from latentfm_core.data.images import to_rgb
-from latentfm_core.errors import ResourceError
+from latentfm_core.inference.batches import Batches, Progress, out_of_memory
+from latentfm_core.inference.device import is_out_of_memory, release_memory
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
@@ -40,13 +42,7 @@ from latentfm_core.uncertainty.summary import (
 
 DEFAULT_BATCH = 16
 
-
-@dataclass(frozen=True)
-class Progress:
-    """ODE steps done and to do, over all batches of samples."""
-
-    done: int
-    total: int
+logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -133,35 +129,39 @@ class Segmenter:
         ImageError
             If the image or the strokes cannot be used.
         ResourceError
-            If memory runs out.
+            If memory does not even suffice for one sample at a time. Before that, the batches
+            are halved, and the progress says so; the samples are the same.
         """
         start = time.perf_counter()
         data = self.card.config.data
         canvas, geometry = to_canvas(to_rgb(image), data.size, data.fit)
         seeds = tuple(settings.seed + n for n in range(settings.n_samples))
-        batch = settings.batch_size or DEFAULT_BATCH
-        batches = [seeds[i : i + batch] for i in range(0, len(seeds), batch)]
         said = None
         if strokes is not None:
             said = check_strokes(strokes, geometry.shape, len(self.card.config.model.classes))
         path = self._path(settings, said, correction)
-        progress = _Counter(path.steps * len(batches))
+        batches = Batches(seeds, settings.batch_size or DEFAULT_BATCH, path.steps)
         decoded: list[Float32] = []
         try:
-            condition = self._network.condition(canvas)
-            for part in batches:
-                z = self._network.noise(part, data.size)
-                for state in self._network.integrate(z, condition, path):
-                    z = state
-                    yield progress.step()
-                decoded.append(self._network.decode(z))
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(settings) from error
+            condition = self._network.condition(canvas, path)
+            while (part := batches.next()) is not None:
+                try:
+                    z = self._network.noise(part, data.size)
+                    for state in self._network.integrate(z, condition, path):
+                        z = state
+                        yield batches.step()
+                    decoded.append(self._network.decode(z))
+                except RuntimeError as error:
+                    if not is_out_of_memory(error) or not batches.halve(part):
+                        raise
+                    logger.warning("%s", batches.note)
+                    release_memory(self.device)
         except RuntimeError as error:
-            # The CPU allocator reports exhaustion by a plain RuntimeError.
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                raise out_of_memory(settings) from error
+            if is_out_of_memory(error):
+                raise out_of_memory() from error
             raise
+        finally:
+            release_memory(self.device)
         drawn = self._sample_set(np.concatenate(decoded), geometry, seeds, settings, start)
         return replace(drawn, nfe=path.nfe, strokes=said)
 
@@ -241,7 +241,9 @@ class Segmenter:
         correction: CorrectionConfig | None,
     ) -> PlainPath | GuidedPath:
         if strokes is None:
-            return PlainPath(settings.steps, settings.solver)
+            distilled = self.card.config.model.distilled_steps
+            served = settings.solver == "euler" and settings.steps <= distilled
+            return PlainPath(settings.steps, settings.solver, served)
         data = self.card.config.data
         chosen = correction or CorrectionConfig()
         canvas = strokes_to_canvas(strokes, data.size, data.fit)
@@ -266,22 +268,3 @@ class Segmenter:
             seconds=time.perf_counter() - start,
             classes=self.card.config.model.classes,
         )
-
-
-class _Counter:
-    def __init__(self, total: int) -> None:
-        self._done = 0
-        self._total = total
-
-    def step(self) -> Progress:
-        self._done += 1
-        return Progress(self._done, self._total)
-
-
-def out_of_memory(settings: SamplingConfig) -> ResourceError:
-    """Return the error that tells which setting to lower."""
-    batch = settings.batch_size or DEFAULT_BATCH
-    return ResourceError(
-        f"Not enough memory to draw {min(batch, settings.n_samples)} samples at once. "
-        "Lower the batch size (--batch-size) or the number of samples, or use device cpu."
-    )

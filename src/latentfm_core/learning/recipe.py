@@ -77,7 +77,8 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     )
     return Config(
         data=data.model_copy(update=own),
-        model=parent.config.model,
+        # A network for few steps would go on answering as the old flow did.
+        model=parent.config.model.model_copy(update={"distilled_steps": 0}),
         training=training,
         sampling=sampling,
     )

@@ -51,7 +51,7 @@ def carry_out(
 
 def explain(error: Exception) -> str:
     """Return a message for people; what is no fault of theirs is logged with its traceback."""
-    from latentfm_core.cli.common import is_out_of_memory
+    from latentfm_core.inference.device import is_out_of_memory
 
     if isinstance(error, LatentFMError):
         return str(error)

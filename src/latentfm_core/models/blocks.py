@@ -99,6 +99,11 @@ class TimeEmbedding(nn.Module):
             nn.Linear(2 * frequencies, channels), nn.SiLU(), nn.Linear(channels, channels)
         )
 
+    def start_as_nothing(self) -> None:
+        """Let every embedding begin at zero."""
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
+
     def forward(self, t: Tensor) -> Tensor:
         """Map times ``(B,)`` to embeddings ``(B, channels)``."""
         angles = t.float()[:, None] * torch.tensor(self.rates, device=t.device)[None, :]

@@ -46,6 +46,11 @@ class LatentFM(nn.Module):
         self.velocity = VelocityNetwork(
             c, config.velocity_widths, config.velocity_blocks, condition
         )
+        self.fast: VelocityNetwork | None = None
+        if config.distilled_steps:
+            self.fast = VelocityNetwork(
+                c, config.velocity_widths, config.velocity_blocks, condition, step_lengths=True
+            )
         for prefix in ("latent", "image_latent"):
             self.register_buffer(f"{prefix}_mean", torch.zeros(1, c, 1, 1))
             self.register_buffer(f"{prefix}_std", torch.ones(1, c, 1, 1))
@@ -66,9 +71,10 @@ class LatentFM(nn.Module):
             z = self.image_vae.encode(x).mean
         return [(z - self.image_latent_mean) / self.image_latent_std]
 
-    def condition(self, images: Tensor) -> list[Tensor]:
-        """Return the condition maps of ``(B, 3, S, S)`` images for `velocity`."""
-        return self.velocity.condition_maps(self.features(images))
+    def condition(self, images: Tensor, *, few_steps: bool = False) -> list[Tensor]:
+        """Return the condition maps of ``(B, 3, S, S)`` images for `velocity` or `fast`."""
+        network = self.fast if few_steps and self.fast is not None else self.velocity
+        return network.condition_maps(self.features(images))
 
     def auxiliary_latent(self, features: Sequence[Tensor]) -> Tensor | None:
         """Return the latent ``(B, c, h, w)`` read straight off the features, if trained."""

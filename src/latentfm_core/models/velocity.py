@@ -51,14 +51,23 @@ class VelocityNetwork(nn.Module):
     condition_channels
         Channels of the image features offered for the first ``len(condition_channels)``
         levels.
+    step_lengths
+        Whether the network is told how long a step its velocity is for.
     """
 
     def __init__(
-        self, latent: int, widths: Sequence[int], blocks: int, condition_channels: Sequence[int]
+        self,
+        latent: int,
+        widths: Sequence[int],
+        blocks: int,
+        condition_channels: Sequence[int],
+        *,
+        step_lengths: bool = False,
     ) -> None:
         super().__init__()
         embedding = 4 * widths[0]
         self.time = TimeEmbedding(embedding)
+        self.step = TimeEmbedding(embedding) if step_lengths else None
         self.enter = nn.Conv2d(latent, widths[0], 3, padding=1)
         used = min(len(widths), len(condition_channels))
         self.project = nn.ModuleList(
@@ -94,7 +103,9 @@ class VelocityNetwork(nn.Module):
         """
         return [layer(f) for layer, f in zip(self.project, features, strict=False)]
 
-    def forward(self, t: Tensor, z: Tensor, condition: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self, t: Tensor, z: Tensor, condition: Sequence[Tensor], h: Tensor | None = None
+    ) -> Tensor:
         """Return the velocity.
 
         Parameters
@@ -105,13 +116,19 @@ class VelocityNetwork(nn.Module):
             Latents ``(B, c, h, w)``.
         condition
             Maps of `condition_maps` with batch B, or 1 to share one image.
+        h
+            Lengths ``(B,)`` in (0, 1] of the step that follows: the mean velocity over
+            [t, t + h] is returned. Only for a network with `step_lengths`.
 
         Returns
         -------
         Tensor
             ``(B, c, h, w)`` float32.
         """
-        embedding = F.silu(self.time(t))
+        embedding = self.time(t)
+        if self.step is not None and h is not None:
+            embedding = embedding + self.step(h)
+        embedding = F.silu(embedding)
         halves = [maps.chunk(2, dim=1) for maps in condition]
         x = self.enter(z)
         skips: list[Tensor] = []

@@ -97,6 +97,8 @@ class ModelCard(Settings):
         architecture and the preprocessing.
     parent
         Where the weights started from, if the model was fine-tuned.
+    distillation
+        How the network for few steps was made, if that was done by a run of its own.
     calibration
         What the confidence is worth, fitted on validation data; None if it was not fitted.
     metrics
@@ -116,6 +118,7 @@ class ModelCard(Settings):
     data: DataInfo = DataInfo()
     training: TrainingInfo = TrainingInfo()
     parent: ParentInfo | None = None
+    distillation: TrainingInfo | None = None
     calibration: Calibration | None = None
     metrics: dict[str, float] = {}
     metrics_command: Text = ""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from latentfm_core.config import FlowConfig
+from latentfm_core.config import DistillConfig, FlowConfig
 from latentfm_core.data.loading import CanvasSet
 from latentfm_core.errors import LatentFMError
 from latentfm_core.inference.device import autocast
@@ -139,7 +139,7 @@ class StageLoop:
         freeze_except(stage.model, parameters)
         self.optimizer = torch.optim.AdamW(_decay_groups(parameters, stage.settings.weight_decay))
         settings = stage.settings
-        decay = settings.ema_decay if isinstance(settings, FlowConfig) else 0.0
+        decay = settings.ema_decay if isinstance(settings, FlowConfig | DistillConfig) else 0.0
         self.ema = EMA(parameters, decay) if decay else None
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
         self.total = self.per_epoch * settings.epochs

@@ -1,4 +1,4 @@
-"""The three training stages: what each one optimises."""
+"""The training stages of VAEs and flow: what each one optimises."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from latentfm_core.config import Config, FlowConfig, StageConfig
+from latentfm_core.config import Config, DistillConfig, FlowConfig, StageConfig
+from latentfm_core.errors import ConfigError
+from latentfm_core.flow.mean_velocity import draw_steps, mean_velocity
 from latentfm_core.flow.path import endpoint, linear_path, sample_times
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.training.augment import augment, augment_masks
 from latentfm_core.training.batches import Batch, generator_for, seed_for
 from latentfm_core.training.losses import (
@@ -21,7 +24,7 @@ from latentfm_core.training.losses import (
     velocity_loss,
 )
 
-STAGES = ("image_vae", "mask_vae", "flow")
+STAGES = ("image_vae", "mask_vae", "flow", "distill")
 
 Losses = dict[str, Tensor]
 
@@ -40,6 +43,10 @@ class Stage(ABC):
         self.index = STAGES.index(self.name)
         self.settings: StageConfig = getattr(config.training, self.name)
 
+    def begin(self) -> None:
+        """Prepare the network before the first step of the stage."""
+        return
+
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
         """Return what the optimiser may change."""
@@ -50,7 +57,12 @@ class Stage(ABC):
 
     def size_at(self, done: float) -> int:
         """Return the side of the training images when the share `done` of the stage is over."""
-        return self.settings.size or self.config.data.size
+        settings, side = self.settings, self.settings.size or self.config.data.size
+        if not isinstance(settings, FlowConfig | DistillConfig):
+            return side
+        # The same division on both sides: no rounding may move the boundary by a step.
+        small = done < settings.small_epochs / max(1, settings.epochs)
+        return min(settings.small_size, self.config.data.size) if small else side
 
     def draws(self, step: int) -> int:
         """Return the seed by which a step chooses among the raters of its images."""
@@ -116,13 +128,6 @@ class FlowStage(Stage):
         """Return velocity network and trained condition encoder; the VAEs stay frozen."""
         return self.model.flow_parameters()
 
-    def size_at(self, done: float) -> int:
-        """Return the small side in the first epochs, if the settings ask for it."""
-        # The same division on both sides: no rounding may move the boundary by a step.
-        if done < self.settings.small_epochs / max(1, self.settings.epochs):
-            return min(self.settings.small_size, self.config.data.size)
-        return super().size_at(done)
-
     def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Return the velocity loss and the segmentation losses on decoded latents."""
         kind = self.config.training.augmentation
@@ -134,7 +139,7 @@ class FlowStage(Stage):
         maps = self.model.velocity.condition_maps(features)
         draws = self.settings.noise_draws
         z_1 = target.repeat_interleave(draws, dim=0)
-        condition = [level.repeat_interleave(draws, dim=0) for level in maps]
+        condition = _repeat(maps, draws)
         t = self._times(len(z_1), generator).to(z_1.device)
         point = linear_path(_noise(z_1, generator), z_1, t)
         velocity = self.model.velocity(t, point.z_t, condition)
@@ -162,6 +167,62 @@ class FlowStage(Stage):
         return t
 
 
+class DistillStage(Stage):
+    """The network for few steps learns where the trained flow lands after a long step.
+
+    The flow, the features and the VAEs stay as they are. The target is a smooth function of
+    state and image, so that plain regression reaches it; the samples keep their spread, which
+    one Euler step of the flow itself loses.
+    """
+
+    name = "distill"
+    settings: DistillConfig
+
+    def begin(self) -> None:
+        """Start from the flow's own weights: a step of any length then begins as its slope."""
+        self._fast.load_state_dict(self.model.velocity.state_dict(), strict=False)
+        step = self._fast.step
+        if step is not None:
+            step.start_as_nothing()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the network for few steps."""
+        return list(self._fast.parameters())
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Return the error of the mean velocity over long steps."""
+        settings, model = self.settings, self.model
+        kind = self.config.training.augmentation
+        images, masks = augment(batch.images, batch.masks, kind, generator)
+        draws = settings.noise_draws
+        with torch.no_grad():
+            features = model.features(images.contiguous(memory_format=torch.channels_last))
+            taught = _repeat(model.velocity.condition_maps(features), draws)
+            z_1 = model.encode_mask(masks).repeat_interleave(draws, dim=0)
+            t, h = draw_steps(len(z_1), self.config.model.distilled_steps, generator)
+            t, h = t.to(z_1.device), h.to(z_1.device)
+            z_t = linear_path(_noise(z_1, generator), z_1, t).z_t
+            target = mean_velocity(
+                lambda s, z: model.velocity(s, z, taught), z_t, t, h, settings.teacher_steps
+            )
+        # PyTorch 2.13 crashes in the backward pass of GroupNorm (CPU, channels last) where only
+        # the weights want a gradient, hence one for the features too.
+        features = [level.requires_grad_(True) for level in features]
+        maps = _repeat(self._fast.condition_maps(features), draws)
+        loss = velocity_loss(self._fast(t, z_t, maps, h), target)
+        return {"loss": loss}
+
+    @property
+    def _fast(self) -> VelocityNetwork:
+        if self.model.fast is None:
+            raise ConfigError("Set model.distilled_steps to train a network for few steps.")
+        return self.model.fast
+
+
+def _repeat(maps: list[Tensor], draws: int) -> list[Tensor]:
+    return [level.repeat_interleave(draws, dim=0) for level in maps]
+
+
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like.device)
 
@@ -169,7 +230,7 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
 def make_stage(name: str, model: LatentFM, config: Config) -> Stage:
     """Return the stage called `name`."""
     kinds: dict[str, type[Stage]] = {
-        kind.name: kind for kind in (ImageVAEStage, MaskVAEStage, FlowStage)
+        kind.name: kind for kind in (ImageVAEStage, MaskVAEStage, FlowStage, DistillStage)
     }
     return kinds[name](model, config)
 

@@ -1,4 +1,4 @@
-"""A whole training run: data, the three stages in order, and the model folder at the end."""
+"""A whole training run: data, the stages in order, and the model folder at the end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from latentfm_core.models.vae import PyramidVAE
 from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
 from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import ModelCard
+from latentfm_core.store.card import CARD, ModelCard
 from latentfm_core.store.folder import load_model, save_model
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
+from latentfm_core.training.distilled import distilled_card, is_distillation, remember_parent
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
 from latentfm_core.training.options import RunOptions
@@ -49,7 +50,7 @@ BEST = "best.safetensors"
 
 
 class Trainer:
-    """Trains image VAE, mask VAE and flow in order.
+    """Trains image VAE, mask VAE, flow and, if asked for, the network for few steps in order.
 
     Raises
     ------
@@ -89,12 +90,17 @@ class Trainer:
     def _initial_model(self) -> LatentFM:
         if self.options.init is None or self.checkpoint is not None:
             return LatentFM(self.config.model)
-        model, card = load_model(resolve_model(self.options.init))
-        if card.config.model != self.config.model:
+        source, card = load_model(resolve_model(self.options.init))
+        same = {"distilled_steps": self.config.model.distilled_steps}
+        if card.config.model.model_copy(update=same) != self.config.model:
             raise ConfigError(
                 f"The model {card.id} that --init names has other network settings than this "
                 "run. Leave the [model] table as it is on the card of that model."
             )
+        model = LatentFM(self.config.model)
+        # The network for few steps is always made from the flow, by its own stage.
+        weights = {k: v for k, v in source.state_dict().items() if not k.startswith("fast.")}
+        model.load_state_dict(weights, strict=False)
         return model
 
     def _load_data(self) -> tuple[Split, CanvasSet, CanvasSet | None]:
@@ -124,6 +130,8 @@ class Trainer:
         """
         write_text(self.folder / "config.json", json.dumps(self.config.to_json(), indent=2) + "\n")
         write_split(self.folder / "split.json", self.split)
+        if self.options.init is not None and is_distillation(self.config):
+            remember_parent(self.folder, resolve_model(self.options.init))
         log = RunLog(self.folder, self.options.tensorboard)
         try:
             while self.position.stage != "done":
@@ -149,7 +157,12 @@ class Trainer:
         return self._write_model()
 
     def _run_stage(self, name: str, log: RunLog) -> bool:
+        if name == "distill" and not self.config.model.distilled_steps:
+            self._finish_stage(name)
+            return True
         stage = make_stage(name, self.model, self.config)
+        if not self.position.step:
+            stage.begin()
         loop = StageLoop(stage, self.train_set, self.position, self.device, self.dtype)
         if self.checkpoint is not None and self.checkpoint.position.stage == name:
             loop.restore(self.checkpoint)
@@ -196,11 +209,13 @@ class Trainer:
             score = reconstruction_dice(self.model, held_out, self.device)
             logger.info("mask VAE reconstruction Dice: %.4f", score)
             self.position.metrics["val_mask_vae_dice"] = score
+        if name == "flow" and (self.folder / BEST).is_file():
+            self.model.load_state_dict(load_file(self.folder / BEST))
+        if name == "distill" and self.val_set is not None and self.model.fast is not None:
+            self._score_few_steps(self.val_set)
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
         self.position.step, self.position.stage_seconds = 0, 0.0
-        if self.position.stage == "done" and (self.folder / BEST).is_file():
-            self.model.load_state_dict(load_file(self.folder / BEST))
         save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
 
     def _validate(self, loop: StageLoop, report: EpochReport) -> None:
@@ -235,6 +250,15 @@ class Trainer:
             with atomic_path(self.folder / BEST) as temporary:
                 save_file(tensors, temporary)
 
+    def _score_few_steps(self, data: CanvasSet) -> None:
+        for steps in range(1, self.config.model.distilled_steps + 1):
+            picture = self.folder / "samples" / f"steps_{steps}.png"
+            stop = self.options.should_stop
+            figures = validate(self.model, self.config, data, self.device, picture, stop, steps)
+            named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
+            logger.info("with %d ODE steps: %s", steps, named)
+            self.position.metrics |= named
+
     def _save(self, loop: StageLoop) -> None:
         save_checkpoint(
             self.folder,
@@ -268,6 +292,8 @@ class Trainer:
             },
             "metrics": self.position.metrics,
         }
+        if (self.folder / CARD).is_file():
+            card = distilled_card(self.folder, card)
         return save_model(self.options.out, self.model, card)
 
 

@@ -38,17 +38,22 @@ def validate(
     device: torch.device,
     picture: Path,
     should_stop: Callable[[], bool] = lambda: False,
+    steps: int | None = None,
 ) -> dict[str, float]:
     """Return Dice and IoU of the mean mask over the first validation images.
 
     They are means over the raters and, with several classes, over those that occur; with
     several raters the GED is there too. Also writes `picture`, a PNG with a row for each of
     the first images: image with expert outline, mean probability, confidence, samples.
-    Empty if `should_stop`, which is asked before every image, ends it.
+    Empty if `should_stop`, which is asked before every image, ends it. `steps` are ODE steps;
+    None takes those of the settings.
     """
     training = config.training
     settings = config.sampling.model_copy(
-        update={"n_samples": training.validation_samples, "steps": training.validation_steps}
+        update={
+            "n_samples": training.validation_samples,
+            "steps": steps or training.validation_steps,
+        }
     )
     segmenter = Segmenter(model, draft_card(config), str(device), training.precision)
     scores: list[dict[str, float]] = []

@@ -1,0 +1,93 @@
+"""Samples in batches that fit into memory, and how far they are."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from latentfm_core.errors import ResourceError
+
+Seeds = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """ODE steps done and to do, over all batches of samples.
+
+    Attributes
+    ----------
+    note
+        What a user should know of the run, such as that memory is short; mostly empty.
+    """
+
+    done: int
+    total: int
+    note: str = ""
+
+
+class Batches:
+    """Batches of seeds that are halved where memory does not suffice.
+
+    Parameters
+    ----------
+    seeds
+        One for each sample; batches keep their order.
+    size
+        Samples in a batch.
+    steps
+        ODE steps of a batch.
+
+    Attributes
+    ----------
+    note
+        What was done about memory, or nothing.
+    """
+
+    def __init__(self, seeds: Seeds, size: int, steps: int) -> None:
+        self._size, self._steps = size, steps
+        self._waiting = deque(self._split(seeds))
+        self._finished = -1
+        self._step = 0
+        self.note = ""
+
+    def next(self) -> Seeds | None:
+        """Return the seeds of the next batch, None after the last one."""
+        self._finished += 1
+        self._step = 0
+        return self._waiting.popleft() if self._waiting else None
+
+    def step(self) -> Progress:
+        """Count an ODE step of the batch under way."""
+        self._step += 1
+        # The batch under way is no longer among those that wait.
+        whole = self._finished + 1 + len(self._waiting)
+        done = self._finished * self._steps + self._step
+        return Progress(done, whole * self._steps, self.note)
+
+    def halve(self, failed: Seeds) -> bool:
+        """Put a batch that did not fit back in halves, and halve all that follow.
+
+        Returns
+        -------
+        bool
+            False if it had one sample only.
+        """
+        if len(failed) == 1:
+            return False
+        self._size = len(failed) // 2
+        left = [*failed, *(seed for part in self._waiting for seed in part)]
+        self._waiting = deque(self._split(tuple(left)))
+        self._finished -= 1
+        self.note = f"Memory is short: {self._size} samples at a time."
+        return True
+
+    def _split(self, seeds: Seeds) -> list[Seeds]:
+        return [seeds[i : i + self._size] for i in range(0, len(seeds), self._size)]
+
+
+def out_of_memory() -> ResourceError:
+    """Return the error of a run that has no memory for a single sample."""
+    return ResourceError(
+        "Not enough memory to draw even one sample at a time. Close other programs, use device "
+        "cpu, or take a model with a smaller input."
+    )
