@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from latentfm_core.config import SamplingConfig
+from latentfm_core.data.axes import to_axes
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.inference import stack as stack_module
 from latentfm_core.inference.segmenter import Segmenter
@@ -19,7 +20,6 @@ from latentfm_core.inference.stack import (
     segment_stack,
     stack_steps,
     summarise_stack,
-    to_axes,
 )
 from latentfm_core.metrics.overlap import iou
 from latentfm_core.types import ImageInput, Summary
@@ -134,13 +134,14 @@ def test_planes_of_different_size_are_refused(segmenter: Segmenter) -> None:
         segment_stack(segmenter, planes, SETTINGS)
 
 
-def test_a_stack_that_would_fill_the_memory_is_refused_before_it_is_drawn(
+def test_a_stack_that_would_fill_the_memory_is_refused_after_its_first_plane(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_module, "_physical_memory", lambda: 2**19)
-    monkeypatch.setattr(Segmenter, "sample_steps", None)
+    planes: list[int] = []
     with pytest.raises(ResourceError, match=r"4 planes of 48 x 64 pixels take .* GB"):
-        segment_stack(segmenter, growing_disc(), SETTINGS)
+        segment_stack(segmenter, growing_disc(), SETTINGS, lambda step: planes.append(step.plane))
+    assert set(planes) == {1}
 
 
 @pytest.mark.parametrize(

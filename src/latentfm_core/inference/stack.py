@@ -7,7 +7,6 @@ of a stack is exactly what the `Segmenter` makes of that plane alone.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -125,8 +124,6 @@ def stack_steps(
             drawn.append(None)
             yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
             continue
-        if not maps.ready:
-            check_memory(segmenter, count, _plane_shape(image), settings, keep_probabilities)
         steps = segmenter.sample_steps(image, settings)
         while True:
             try:
@@ -137,7 +134,10 @@ def stack_steps(
             per_plane = step.total
             done = index * per_plane + step.done
             yield StackProgress(index + 1, count, done, count * per_plane)
-        maps.write(index, segmenter.summarise(samples, settings), image.name)
+        summary = segmenter.summarise(samples, settings)
+        if not maps.ready:
+            check_memory(count, samples, summary, keep_probabilities)
+        maps.write(index, summary, image.name)
         drawn.append(samples if keep_probabilities else _without_probabilities(samples))
     return _finished(drawn, maps)
 
@@ -183,59 +183,31 @@ def summarise_stack(
     return _finished(drawn, maps)
 
 
-def to_axes(
-    values: NDArray[Any], shape: Sequence[int], along: Sequence[int], plane: Sequence[int]
-) -> NDArray[Any]:
-    """Put the planes of a result back where they lie in the array that was cut into them.
+def check_memory(count: int, samples: SampleSet, summary: Summary, keep: bool = True) -> None:
+    """Refuse a stack whose results would fill the machine's memory.
 
     Parameters
     ----------
-    values
-        ``(..., P, H, W)``, planes in row-major order over `along`.
-    shape
-        Of the array, without channels.
-    along, plane
-        Its axes that the planes were counted along, and its two axes within a plane, both
-        ascending. The result has length 1 along any other axis.
-
-    Returns
-    -------
-    NDArray
-        A view ``(..., *axes)``, or a copy where the strides of `values` allow no view.
-    """
-    leading = values.ndim - 3
-    lengths = [shape[axis] for axis in along]
-    split = values.reshape(*values.shape[:leading], *lengths, *values.shape[-2:])
-    present = [*along, *plane]
-    order = [*range(leading), *(leading + present.index(axis) for axis in sorted(present))]
-    missing = tuple(leading + axis for axis in range(len(shape)) if axis not in present)
-    return np.expand_dims(split.transpose(order), missing)
-
-
-def check_memory(
-    segmenter: Segmenter,
-    count: int,
-    shape: tuple[int, int],
-    settings: SamplingConfig,
-    keep_probabilities: bool = True,
-) -> None:
-    """Refuse a stack whose results would fill the machine's memory.
+    count
+        Number of planes.
+    samples, summary
+        Those of one plane.
+    keep
+        Whether the probabilities of all samples are kept.
 
     Raises
     ------
     ResourceError
         The message says how much they take.
     """
-    classes = len(segmenter.card.config.model.classes)
-    channels = 1 if classes == 1 else classes + 1
-    # Masks of one byte; float32 probability, variance and confidence, each class its own.
-    per_pixel = settings.n_samples + 1 + 4 * (2 + channels) + (4 * classes if classes > 1 else 0)
-    kept = 4 * settings.n_samples * channels * segmenter.card.config.data.size**2
-    needed = count * (math.prod(shape) * per_pixel + (kept if keep_probabilities else 0))
+    maps = [getattr(summary, name) for name in _MAPS]
+    one = sum(values.nbytes for values in maps if values is not None)
+    needed = count * (one + (samples.probabilities.nbytes if keep else 0))
     there = _physical_memory()
     if there is not None and needed > MEMORY_SHARE * there:
+        height, width = samples.geometry.shape
         raise ResourceError(
-            f"The results of {count} planes of {shape[0]} x {shape[1]} pixels take "
+            f"The results of {count} planes of {height} x {width} pixels take "
             f"{needed / 2**30:.1f} GB, more than {MEMORY_SHARE:.0%} of the {there / 2**30:.1f} GB "
             "of this machine. Draw fewer samples, or crop the stack or split it."
         )
@@ -305,10 +277,6 @@ def _finished(drawn: Sequence[SampleSet | None], maps: _Maps) -> StackResult:
         )
     blank = tuple(index for index, samples in enumerate(drawn) if samples is None)
     return StackResult(tuple(drawn), maps.summary(), blank)
-
-
-def _plane_shape(image: ImageInput) -> tuple[int, int]:
-    return image.pixels.shape[0], image.pixels.shape[1]
 
 
 def _without_probabilities(samples: SampleSet) -> SampleSet:

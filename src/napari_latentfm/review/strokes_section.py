@@ -336,6 +336,8 @@ def _describe(reviewed: Reviewed) -> str:
 
 
 def _part(session: ReviewSession, slot: Any, runs: list[Run]) -> None:
-    session.changed.disconnect(slot, missing_ok=True)
+    method = slot()
+    if method is not None:
+        session.changed.disconnect(method, missing_ok=True)
     for run in runs:
         run.abandon()
