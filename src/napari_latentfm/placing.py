@@ -9,6 +9,7 @@ nothing at all. An edit that was undone again is no edit.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -48,6 +49,14 @@ def digest(data: Any) -> str:
     content = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
     content.update(array.data)
     return content.hexdigest()
+
+
+def checksum(data: Any) -> str:
+    """Return a CRC-32 of an array's content, some four times as fast as `digest`.
+
+    The GUI waits for it, and stacks are large. One edit in 2^32 would pass unseen.
+    """
+    return f"{zlib.crc32(np.ascontiguousarray(data)):08x}"
 
 
 def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
@@ -153,7 +162,7 @@ def _part_is_edited(layer: Layer, number: int) -> bool:
     parts = _parts(facts, layer.data)
     if len(parts) != len(facts["digest"]):
         return True
-    return bool(facts["digest"][number] != digest(layer.data[parts[number]]))
+    return bool(facts["digest"][number] != checksum(layer.data[parts[number]]))
 
 
 def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
@@ -161,10 +170,10 @@ def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
 
 
 def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
-    """Return the digest of a result, or of each plane of a stack, which may change alone."""
+    """Return the digest of a result, or a checksum of each plane, which may change alone."""
     if "along" not in facts:
         return digest(data)
-    return [digest(data[part]) for part in _parts(facts, data)]
+    return [checksum(data[part]) for part in _parts(facts, data)]
 
 
 def _release(layer: Layer) -> None:
@@ -212,7 +221,7 @@ def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
         layer.data[part] = spec.data
         layer.refresh()
     digests = [*facts["digest"]]
-    digests[number] = digest(layer.data[part])
+    digests[number] = checksum(layer.data[part])
     layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
 
 
