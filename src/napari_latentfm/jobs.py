@@ -50,6 +50,8 @@ class Request:
         the image is not read.
     strokes
         ``(H, W)``, what the samples have to agree with, as `Segmenter.sample_steps` takes it.
+    work
+        Does something else with the model than to draw one image, see `Work`.
     """
 
     read: Callable[[], ImageInput]
@@ -57,6 +59,7 @@ class Request:
     settings: SamplingConfig
     samples: SampleSet | None = None
     strokes: NDArray[np.uint8] | None = None
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Outcome:
 
     result: Result | None = None
     error: LatentFMError | None = None
+
+
+Work = Callable[["Segmenter", threading.Event], Generator[Update, None, Outcome]]
+"""Called in the worker thread; ends soon, with an empty outcome, after the event is set."""
 
 
 def load_segmenter(source: str | Path, device: str, precision: Precision) -> Segmenter:
@@ -233,6 +240,8 @@ def _sample(
         warm.keep(None, None)
         segmenter = load(request.model, settings.device, settings.precision)
         warm.keep(key, segmenter)
+    if request.work is not None:
+        return (yield from request.work(segmenter, stop))
     if request.samples is not None:
         yield Update("Summarising…")
         return _summarise_again(request.samples, segmenter, settings, stop)

@@ -10,6 +10,7 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelCol
 from numpy.typing import NDArray
 
 from napari_latentfm.planes import Plane, placement, with_leading_axis
+from napari_latentfm.stacks import PlaneStack
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -71,7 +72,7 @@ class LayerSpec:
 
 
 def result_layers(
-    source: Image, plane: Plane, samples: SampleSet, summary: Summary
+    source: Image, plane: Plane | PlaneStack, samples: SampleSet, summary: Summary
 ) -> list[LayerSpec]:
     """Return the result layers of one run, from bottom to top.
 
@@ -83,9 +84,10 @@ def result_layers(
     source
         The layer that was segmented; its transform, units and axis labels go to each result.
     plane
-        The plane of it that was segmented.
+        The plane of it that was segmented, or all planes along some of its axes.
     samples, summary
-        What the model drew; the summary's arrays are ``(H, W)`` of the plane.
+        What the model drew; the summary's arrays are ``(H, W)`` of the plane, and ``(P, H, W)``
+        of P planes.
     """
     flat = placement(source, plane)
     several = summary.class_confidence is not None
@@ -143,12 +145,14 @@ def result_layers(
     ]
 
 
-def provenance(source: Image, plane: Plane, samples: SampleSet) -> dict[str, Any]:
+def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:
     """Return, as JSON values, where a result came from and how to make it again."""
+    along = {"along": list(plane.along)} if isinstance(plane, PlaneStack) else {}
     return {
         "source": source.name,
         "source_id": str(source.unique_id),
         "plane": list(plane.index),
+        **along,
         "model": samples.model_id,
         "model_sha256": samples.model_hash,
         "seed": samples.seeds[0],

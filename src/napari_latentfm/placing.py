@@ -9,7 +9,9 @@ nothing at all. An edit that was undone again is no edit.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_latentfm.layers import METADATA_KEY, LayerSpec
+from napari_latentfm.stacks import PlaneStack, part_indices
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -48,6 +51,14 @@ def digest(data: Any) -> str:
     return content.hexdigest()
 
 
+def checksum(data: Any) -> str:
+    """Return a CRC-32 of an array's content, some four times as fast as `digest`.
+
+    The GUI waits for it, and stacks are large. One edit in 2^32 would pass unseen.
+    """
+    return f"{zlib.crc32(np.ascontiguousarray(data)):08x}"
+
+
 def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
     """Update the layers that an earlier run made for the same plane, and add missing ones.
 
@@ -66,7 +77,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
         False if the user chose to cancel; then nothing was changed.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
-    edited = [layer for layer in targets if layer is not None and _is_edited(layer)]
+    edited = [layer for layer in targets if layer is not None and is_edited(layer)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
         return False
@@ -85,21 +96,84 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
     return True
 
 
+def place_part(
+    viewer: ViewerModel,
+    specs: Sequence[LayerSpec],
+    planes: PlaneStack,
+    number: int,
+    ask: AskAboutEdits,
+) -> bool:
+    """Write the results of one plane into the layers that hold a whole stack.
+
+    Layers that the user has removed stay away.
+
+    Parameters
+    ----------
+    viewer, ask
+        As for `place`; only edits in this plane count.
+    specs
+        The results of the plane.
+    planes, number
+        The stack, and which of its planes this is.
+
+    Returns
+    -------
+    bool
+        False if the user chose to cancel; then nothing was changed.
+    """
+    of_stack = {"plane": list(planes.index), "along": list(planes.along)}
+    found = [(_find(viewer, {**s.metadata, **of_stack}, s.data.ndim), s) for s in specs]
+    targets = [(layer, spec) for layer, spec in found if layer is not None]
+    edited = [layer for layer, _ in targets if _part_is_edited(layer, number)]
+    choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
+    if choice is EditedLayers.CANCEL:
+        return False
+    for layer, spec in targets:
+        if choice is EditedLayers.OVERWRITE or layer not in edited:
+            _overwrite_part(layer, spec, number)
+    return True
+
+
 def _own_layer(viewer: ViewerModel, spec: LayerSpec) -> Layer | None:
-    wanted = ("role", "source_id", "plane")
+    return _find(viewer, spec.metadata, spec.data.ndim)
+
+
+def _find(viewer: ViewerModel, facts: dict[str, Any], ndim: int) -> Layer | None:
+    wanted = ("role", "source_id", "plane", "along")
     for layer in viewer.layers:
         found = layer.metadata.get(METADATA_KEY, {})
         if (
             found.get("layer_id") == str(layer.unique_id)
-            and all(found.get(key) == spec.metadata[key] for key in wanted)
-            and layer.ndim == spec.data.ndim
+            and all(found.get(key) == facts.get(key) for key in wanted)
+            and layer.ndim == ndim
         ):
             return layer
     return None
 
 
-def _is_edited(layer: Layer) -> bool:
-    return bool(layer.metadata[METADATA_KEY]["digest"] != digest(layer.data))
+def is_edited(layer: Layer) -> bool:
+    """Tell whether a result layer was edited since it was written."""
+    facts = layer.metadata[METADATA_KEY]
+    return bool(facts["digest"] != _fingerprint(facts, layer.data))
+
+
+def _part_is_edited(layer: Layer, number: int) -> bool:
+    facts = layer.metadata[METADATA_KEY]
+    parts = _parts(facts, layer.data)
+    if len(parts) != len(facts["digest"]):
+        return True
+    return bool(facts["digest"][number] != checksum(layer.data[parts[number]]))
+
+
+def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
+    return part_indices(facts["along"], len(facts["plane"]), data.shape)
+
+
+def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
+    """Return the digest of a result, or a checksum of each plane, which may change alone."""
+    if "along" not in facts:
+        return digest(data)
+    return [checksum(data[part]) for part in _parts(facts, data)]
 
 
 def _release(layer: Layer) -> None:
@@ -124,22 +198,45 @@ def _make(spec: LayerSpec) -> Layer:
 
 def _stamp(layer: Layer, spec: LayerSpec) -> None:
     # A duplicate of the layer carries the same metadata but has another id: it is the user's.
-    stamp = {"layer_id": str(layer.unique_id), "digest": digest(spec.data)}
+    stamp = {
+        "layer_id": str(layer.unique_id),
+        "digest": _fingerprint(spec.metadata, spec.data),
+    }
     layer.metadata = {**layer.metadata, METADATA_KEY: {**spec.metadata, **stamp}}
 
 
 def _overwrite(layer: Layer, spec: LayerSpec) -> None:
+    with _without_history(layer):
+        layer.data = spec.data
+        for key, value in spec.space.items():
+            if not _equal(getattr(layer, key), value):
+                setattr(layer, key, value)
+    _stamp(layer, spec)
+
+
+def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
+    facts = layer.metadata[METADATA_KEY]
+    part = _parts(facts, layer.data)[number]
+    with _without_history(layer):
+        layer.data[part] = spec.data
+        layer.refresh()
+    digests = [*facts["digest"]]
+    digests[number] = checksum(layer.data[part])
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
+
+
+@contextmanager
+def _without_history(layer: Layer) -> Iterator[None]:
+    """Let data be replaced, and forget the undo history of a Labels layer.
+
+    Ctrl+Z would paint pixels of the old data into the new. Making a layer uneditable empties
+    its history.
+    """
     editable, mode = layer.editable, layer.mode
-    # New data leaves the undo history of a Labels layer as it was, and Ctrl+Z would then
-    # paint old pixels into the new array. Making a layer uneditable empties its history.
     layer.editable = False
-    layer.data = spec.data
-    for key, value in spec.space.items():
-        if not _equal(getattr(layer, key), value):
-            setattr(layer, key, value)
+    yield
     layer.editable = editable
     layer.mode = mode
-    _stamp(layer, spec)
 
 
 def _equal(old: Any, new: Any) -> bool:

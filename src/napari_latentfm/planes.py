@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from latentfm_core.types import ImageInput
 if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Image
+
+    from napari_latentfm.stacks import PlaneStack
 
 MAX_PLANE_PIXELS = 2**26
 """Largest plane that is segmented (8192 x 8192); every sample takes one byte per pixel."""
@@ -72,8 +74,23 @@ def level_zero(layer: Image) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def displayed_plane(layer: Image, dims: Dims) -> Plane:
+def displayed_plane(
+    layer: Image,
+    dims: Dims,
+    axes: tuple[int, int] | None = None,
+    anywhere: Collection[int] = (),
+) -> Plane:
     """Return the plane of `layer` that the viewer shows; all of it for a 2D image.
+
+    Parameters
+    ----------
+    layer, dims
+        The layer, and what the viewer shows.
+    axes
+        Axes of the layer that form the plane, whatever is on screen; it then lies where the
+        sliders are. None takes those on screen.
+    anywhere
+        Axes on which the viewer's position does not matter; it is taken to be 0.
 
     Raises
     ------
@@ -83,7 +100,10 @@ def displayed_plane(layer: Image, dims: Dims) -> Plane:
     shape = tuple(level_zero(layer).shape[: layer.ndim])
     if layer.ndim < 2:
         raise ImageError(f"{layer.name!r} has {layer.ndim} axis; choose an image with 2 or more.")
-    fixed = {} if layer.ndim == 2 else _fixed_axes(layer, dims, shape)
+    fixed: dict[int, int] = {}
+    if layer.ndim > 2:
+        shown = set(axes) if axes is not None else axes_on_screen(layer, dims)
+        fixed = _fixed_axes(layer, dims, shape, shown, anywhere)
     index = tuple(fixed.get(axis) for axis in range(layer.ndim))
     height, width = (shape[axis] for axis in range(layer.ndim) if axis not in fixed)
     if height * width > MAX_PLANE_PIXELS:
@@ -95,7 +115,14 @@ def displayed_plane(layer: Image, dims: Dims) -> Plane:
     return Plane((height, width), index, shape)
 
 
-def _fixed_axes(layer: Image, dims: Dims, shape: Sequence[int]) -> dict[int, int]:
+def axes_on_screen(layer: Image, dims: Dims) -> set[int]:
+    """Return the two axes of `layer` that the viewer shows.
+
+    Raises
+    ------
+    ImageError
+        If it does not show two.
+    """
     if dims.ndisplay != 2:
         raise ImageError(
             "The viewer is in 3D display, which shows no single plane. Switch to 2D display "
@@ -108,20 +135,36 @@ def _fixed_axes(layer: Image, dims: Dims, shape: Sequence[int]) -> dict[int, int
             f"The viewer does not show a plane of {layer.name!r}. Change the order of the axes "
             "(the roll button at the lower left) until it does."
         )
+    return shown
+
+
+def _fixed_axes(
+    layer: Image,
+    dims: Dims,
+    shape: Sequence[int],
+    shown: Collection[int],
+    anywhere: Collection[int],
+) -> dict[int, int]:
     across = [axis for axis in range(layer.ndim) if axis not in shown]
     if _is_tilted(layer, across):
         raise ImageError(
             f"{layer.name!r} is rotated or sheared out of the plane on screen, so that no plane "
             "of its pixels is shown. Reset its rotation, shear and affine, or resample it."
         )
-    position = layer.world_to_data(_point_in_layer_units(layer, dims))
-    fixed = {axis: math.floor(position[axis] + 0.5) for axis in across}
+    position = position_of(layer, dims)
+    fixed = {axis: 0 if axis in anywhere else position[axis] for axis in across}
     if any(not 0 <= place < shape[axis] for axis, place in fixed.items()):
         raise ImageError(
             f"The viewer shows a position outside {layer.name!r}. Move the slider until the "
             "image is on screen."
         )
     return fixed
+
+
+def position_of(layer: Image, dims: Dims) -> tuple[int, ...]:
+    """Return the viewer's position in pixels of the layer, which may lie outside of it."""
+    position = layer.world_to_data(_point_in_layer_units(layer, dims))
+    return tuple(math.floor(place + 0.5) for place in position)
 
 
 def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
@@ -167,7 +210,7 @@ def read_plane(layer: Image, plane: Plane) -> ImageInput:
     return ImageInput(pixels, spacing, str(unit), layer.name)
 
 
-def placement(layer: Image, plane: Plane) -> dict[str, Any]:
+def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
     """Return the transform, units and axis labels that put results onto `plane`.
 
     The keys are keyword arguments and attributes of every napari layer.

@@ -6,8 +6,9 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,7 @@ from latentfm_core.cli.common import (
     say,
 )
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ImageError, OutputError
@@ -36,7 +38,6 @@ from latentfm_core.output.result import (
     write_result,
 )
 from latentfm_core.output.sidecar import Sidecar, now, versions
-from latentfm_core.types import ImageInput, SampleSet
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.predict")
@@ -57,6 +58,9 @@ Draw plausible masks of one or many images with a LatentFM model, and write for 
                     where every sample agrees
   NAME.json         model, seeds, settings, versions and files; written last, so that a
                     result with it is complete
+With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
+from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
+the axes of the stack.
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
 white is 0.25 for the variance and 1 for the confidence and the probability."""
 
@@ -110,6 +114,16 @@ def build_parser() -> argparse.ArgumentParser:
         "(exit code 0 if any image is left); without it they stop the command before it "
         "has written anything",
     )
+    parser.add_argument(
+        "--stack", action="store_true", help="segment all planes of each TIFF stack; TIFF only"
+    )
+    parser.add_argument(
+        "--plane",
+        type=str.upper,
+        default="YX",
+        metavar="AXES",
+        help="with --stack, the two axes of the stack that form a plane (default: YX)",
+    )
     add_sampling_arguments(parser)
     return parser
 
@@ -149,7 +163,7 @@ def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) 
     OutputError
         If two results would have the same name.
     """
-    formats = FORMATS[args.format]
+    formats = ("tiff",) if args.stack else FORMATS[args.format]
     return [
         Job(image, ResultPlan(args.out, name, args.outputs, formats, n_samples))
         for image, name in zip(images, output_names(images), strict=True)
@@ -158,15 +172,19 @@ def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) 
 
 def predict(args: argparse.Namespace) -> None:
     """Run the command."""
+    if args.stack and args.format == "png":
+        raise OutputError("A stack is written as TIFF. Leave --format png out.")
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
     segmenter, settings = load_segmenter(args)
     jobs = plan_jobs(images, args, settings.n_samples)
     if args.skip_done:
-        jobs = _unfinished(jobs, settings, segmenter.card.weights_sha256)
+        plane = args.plane if args.stack else None
+        jobs = _unfinished(jobs, settings, segmenter.card.weights_sha256, plane)
     if not args.overwrite:
         refuse_existing([path for job in jobs for path in job.plan.paths()])
     if not args.skip_bad:
-        check_all([job.image for job in jobs], read_image, args.quiet)
+        read = partial(check_stack, plane=args.plane) if args.stack else read_image
+        check_all([job.image for job in jobs], read, args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     run_jobs(jobs, segmenter, settings, bad, args)
@@ -175,8 +193,10 @@ def predict(args: argparse.Namespace) -> None:
     bad.report()
 
 
-def _unfinished(jobs: Sequence[Job], settings: SamplingConfig, model_sha256: str) -> list[Job]:
-    left = [job for job in jobs if not is_finished(job.plan, settings, model_sha256)]
+def _unfinished(
+    jobs: Sequence[Job], settings: SamplingConfig, model_sha256: str, plane: str | None
+) -> list[Job]:
+    left = [job for job in jobs if not is_finished(job.plan, settings, model_sha256, plane)]
     logger.info("%d of %d images are done already", len(jobs) - len(left), len(jobs))
     return left
 
@@ -197,25 +217,33 @@ def run_jobs(
 
         for job in jobs:
             try:
-                image = read_image(job.image)
-                start = time.perf_counter()
-                samples = segmenter.sample(image, settings, show)
-                summary = segmenter.summarise(samples)
-                seconds = time.perf_counter() - start
+                if args.stack:
+                    done = segment_stack_file(job.image, args.plane, segmenter, settings, bar)
+                else:
+                    done = _segment(job.image, segmenter, settings, show)
             except ImageError as error:
                 if not args.skip_bad:
                     raise
                 bad.skip(str(job.image), error)
             else:
-                sidecar = describe_result(job, image, samples, segmenter, seconds)
-                write_result(job.plan, image, samples, summary, sidecar)
+                sidecar = describe_result(job, done, segmenter)
+                write_result(job.plan, done.image, done.samples, done.summary, sidecar)
             bar.update()
 
 
-def describe_result(
-    job: Job, image: ImageInput, samples: SampleSet, segmenter: Segmenter, seconds: float
-) -> Sidecar:
+def _segment(
+    path: Path, segmenter: Segmenter, settings: SamplingConfig, show: Callable[[Progress], None]
+) -> Segmented:
+    image = read_image(path)
+    start = time.perf_counter()
+    samples = segmenter.sample(image, settings, show)
+    summary = segmenter.summarise(samples)
+    return Segmented(image, samples, summary, time.perf_counter() - start)
+
+
+def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
     """Return the provenance of a result."""
+    image, samples = done.image, done.samples
     settings = SamplingConfig.model_validate(samples.settings)
     dtype = resolve_precision(settings.precision, segmenter.device)
     return Sidecar(
@@ -234,7 +262,8 @@ def describe_result(
         confidence="calibrated" if settings.calibrated else "raw",
         precision=str(dtype).removeprefix("torch."),
         device=segmenter.device_label,
-        seconds=round(seconds, 4),
+        seconds=round(done.seconds, 4),
+        stack=done.stack,
         created=now(),
         versions=versions(),
         files=job.plan.by_kind(),

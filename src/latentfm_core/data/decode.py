@@ -148,10 +148,10 @@ def _decode_tiff(path: Path) -> Decoded | None:
                 raise
             # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
             _one_plane(path, np.empty(series.shape, dtype=bool), series.axes)
-            return replace(_decode_pillow(path), **_spacing(tiff))
+            return replace(_decode_pillow(path), **spacing_of(tiff))
         pixels = _one_plane(path, values, series.axes)
         page = series.keyframe
-        spacing = _spacing(tiff)
+        spacing = spacing_of(tiff)
         turn = int(page.tags.valueof(274, 1) or 1)
         pixels = _orient(pixels, turn)
         if turn > 4 and spacing.get("spacing"):
@@ -169,7 +169,7 @@ def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:
     return (
         f"{path}: a stack of planes or more than {MAX_CHANNELS} channels (shape "
         f"{' x '.join(map(str, shape))}, axes {axes}). Save one 2D plane with 1 to "
-        f"{MAX_CHANNELS} channels."
+        f"{MAX_CHANNELS} channels, or segment all planes with latentfm-predict --stack."
     )
 
 
@@ -209,7 +209,7 @@ def _orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.flip(pixels, flips) if flips else pixels
 
 
-def _spacing(tiff: tifffile.TiffFile) -> dict[str, Any]:
+def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     """Return spacing and unit from OME, ImageJ or plain resolution tags, in that order."""
     try:
         found = _ome_spacing(tiff) if tiff.is_ome else _tag_spacing(tiff)

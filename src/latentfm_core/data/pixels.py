@@ -59,13 +59,20 @@ def check_array(pixels: NDArray[Any], label: str) -> None:
         raise ImageError(
             f"{label}: {count} NaN or infinite values. Replace them, for example by 0."
         )
-    low, high = colours.min(axis=(0, 1)), colours.max(axis=(0, 1))
-    if np.array_equal(low, high):
-        value = ", ".join(str(item) for item in np.atleast_1d(low).tolist())
+    if is_constant(pixels):
+        value = ", ".join(str(item) for item in np.atleast_1d(colours[0, 0]).tolist())
         raise ImageError(
             f"{label}: constant, every pixel has the value {value}. There is nothing to "
             "segment; check how the image was exported."
         )
+
+
+def is_constant(pixels: NDArray[Any]) -> bool:
+    """Tell whether every pixel of ``(H, W)`` or ``(H, W, C)`` has one colour; alpha is ignored."""
+    if pixels.size == 0:
+        return False
+    colours = _without_alpha(pixels)
+    return bool(np.array_equal(colours.min(axis=(0, 1)), colours.max(axis=(0, 1))))
 
 
 def to_rgb(image: ImageInput) -> Float32:

@@ -41,6 +41,8 @@ def write_tiff(
     values: NDArray[Any],
     source: ImageInput,
     channels: Sequence[str] | None = None,
+    axes: str = "YX",
+    depth: float | None = None,
 ) -> None:
     """Write an OME-TIFF with the pixel size of the image that `values` belong to.
 
@@ -52,22 +54,29 @@ def write_tiff(
     path
         Where to write; use `latentfm_core.store.atomic.atomic_path` around it.
     values
-        ``(H, W)``, or ``(N, H, W)`` with `channels`; uint8 or float32.
+        ``(H, W)``, or ``(N, H, W)`` with `channels`, or with the axes of a stack in place of
+        ``(H, W)``; uint8 or float32.
     source
         Gives `spacing` and `unit`; a unit that is no length is left out.
     channels
         Names of the N planes. They form the channel axis, the only one of OME whose
         entries can have names.
+    axes
+        Letters of the axes of each map: T, Z, Y, X.
+    depth
+        Distance of the planes along Z in the unit of `source`, or None.
     """
-    metadata: dict[str, Any] = {"axes": "YX"}
+    metadata: dict[str, Any] = {"axes": axes}
     if channels is not None:
-        metadata = {"axes": "CYX", "Channel": {"Name": list(channels)}}
+        metadata = {"axes": f"C{axes}", "Channel": {"Name": list(channels)}}
     options: dict[str, Any] = {}
     if source.spacing is not None and source.unit in _OME_UNITS:
         row, column = (float(size) for size in source.spacing)
         unit = _OME_UNITS[source.unit]
         metadata |= {"PhysicalSizeX": column, "PhysicalSizeXUnit": unit}
         metadata |= {"PhysicalSizeY": row, "PhysicalSizeYUnit": unit}
+        if depth is not None:
+            metadata |= {"PhysicalSizeZ": depth, "PhysicalSizeZUnit": unit}
         per_cm = [_PER_CENTIMETER[source.unit] / size for size in (column, row)]
         if all(1 / _LARGEST_RATIONAL < density < _LARGEST_RATIONAL for density in per_cm):
             options = {"resolution": tuple(per_cm), "resolutionunit": "CENTIMETER"}

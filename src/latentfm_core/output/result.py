@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
+from latentfm_core.data.axes import to_axes
 from latentfm_core.errors import OutputError
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
-from latentfm_core.output.sidecar import Sidecar
+from latentfm_core.output.sidecar import Sidecar, StackFacts
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
 
@@ -83,7 +84,7 @@ class ResultPlan:
 def write_result(
     plan: ResultPlan, source: ImageInput, samples: SampleSet, summary: Summary, sidecar: Sidecar
 ) -> None:
-    """Write all files of a result, or none.
+    """Write all files of a result, or none; of a stack if the sidecar tells of one.
 
     Every file is first written wholly under another name. Then an older JSON file is taken
     away, the files get their names, and the new JSON file gets its own last. Files of an
@@ -102,7 +103,7 @@ def write_result(
             temporary.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
             for kind in plan.kinds:
                 for form in plan.formats:
-                    _write_kind(stack, plan, kind, form, source, samples, summary)
+                    _write_kind(stack, plan, kind, form, source, samples, summary, sidecar.stack)
             plan.sidecar.unlink(missing_ok=True)
     except BaseException:
         _remove_if_empty(plan)
@@ -120,12 +121,18 @@ def _write_kind(
     source: ImageInput,
     samples: SampleSet,
     summary: Summary,
+    facts: StackFacts | None,
 ) -> None:
     files = [stack.enter_context(atomic_path(path)) for path in plan.files(kind, form)]
     values = _values(kind, summary)
     if form == "tiff":
         names = [f"sample {n}, seed {seed}" for n, seed in enumerate(samples.seeds)]
-        write_tiff(files[0], values, source, names if kind == "samples" else None)
+        channels = names if kind == "samples" else None
+        if facts is None:
+            write_tiff(files[0], values, source, channels)
+        else:
+            values = _in_file_order(values, facts)
+            write_tiff(files[0], values, source, channels, facts.axes, facts.depth)
         return
     white = PNG_WHITE.get(kind)
     planes = values if kind == "samples" else [values]
@@ -148,7 +155,13 @@ def _values(kind: Kind, summary: Summary) -> NDArray[Any]:
         return summary.confidence
     p = summary.mean_probability
     # With several classes: that of the mean mask's class, one map like all others.
-    return p if p.ndim == 2 else p.max(axis=0)
+    return p if p.ndim == summary.mean_mask.ndim else p.max(axis=0)
+
+
+def _in_file_order(values: NDArray[Any], facts: StackFacts) -> NDArray[Any]:
+    plane = sorted(facts.axes.index(letter) for letter in facts.plane)
+    along = [place for place in range(len(facts.axes)) if place not in plane]
+    return np.ascontiguousarray(to_axes(values, facts.shape, along, plane))
 
 
 def _stored(mask: Mask) -> NDArray[np.uint8]:
@@ -163,13 +176,17 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return None
 
 
-def is_finished(plan: ResultPlan, settings: SamplingConfig, model_sha256: str) -> bool:
+def is_finished(
+    plan: ResultPlan, settings: SamplingConfig, model_sha256: str, plane: str | None = None
+) -> bool:
     """Tell whether the result that `plan` describes is there, complete.
 
     Parameters
     ----------
     settings
         As `Segmenter.resolved` returns them.
+    plane
+        Letters of the axes of the planes, if it is a result of a stack.
 
     Raises
     ------
@@ -188,6 +205,7 @@ def is_finished(plan: ResultPlan, settings: SamplingConfig, model_sha256: str) -
         and older.threshold == settings.threshold
         and older.confidence == ("calibrated" if settings.calibrated else "raw")
         and older.files == plan.by_kind()
+        and (None if older.stack is None else older.stack.plane) == plane
     )
     if not same:
         raise OutputError(

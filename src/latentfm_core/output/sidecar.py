@@ -14,6 +14,29 @@ from latentfm_core.config import Settings, SolverName
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
 
+class StackFacts(Settings):
+    """What a result of a stack is made of.
+
+    Attributes
+    ----------
+    axes, shape
+        Letters and lengths of the axes of every map.
+    plane
+        Letters of the two axes of the planes that were segmented one by one.
+    depth
+        Distance of the planes along Z in the unit of the pixel size, None when unknown.
+    blank
+        Planes, counted in row-major order over the other axes, that are of one colour all over
+        and were left empty.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    plane: str
+    depth: float | None = None
+    blank: tuple[int, ...] = ()
+
+
 class Sidecar(Settings):
     """Provenance of one result. No folder of the user's machine stands in it.
 
@@ -22,7 +45,7 @@ class Sidecar(Settings):
     image
         File name of the image, without its folder.
     shape
-        ``(H, W)`` of the image and of every map.
+        ``(H, W)`` of the image and of every map; of a stack, of each plane.
     spacing, unit
         Pixel size ``(row, column)``, None when unknown.
     model_id, model_sha256
@@ -47,6 +70,8 @@ class Sidecar(Settings):
         Paths relative to this file, by kind of map.
     png_white
         Which value a PNG shows as white (255), for maps that are not masks; black is 0.
+    stack
+        Of a stack its axes, else None.
     """
 
     schema_version: Literal[1] = 1
@@ -70,6 +95,7 @@ class Sidecar(Settings):
     versions: dict[str, str]
     files: dict[str, tuple[str, ...]]
     png_white: dict[str, float]
+    stack: StackFacts | None = None
 
 
 def now() -> str:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, QObject
 from latentfm_core.annotation.signature import labels_digest
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.placing import EditedLayers, digest
+from napari_latentfm.placing import EditedLayers, is_edited
 from napari_latentfm.planes import Plane, level_zero
 from napari_latentfm.queue.background import Drawn, Task
 from napari_latentfm.queue.saving import Opened, Snapshot
@@ -220,5 +220,5 @@ def _is_ours(layer: Any, key: str) -> bool:
     if found is not None:
         own = found.get("layer_id") == str(layer.unique_id) and found.get("source_id") == key
         # A result that was edited by hand is the user's.
-        return bool(own and found.get("digest") == digest(layer.data))
+        return bool(own and not is_edited(layer))
     return key in (layer.metadata.get(STROKES_KEY), layer.metadata.get(REGION_KEY))

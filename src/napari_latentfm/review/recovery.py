@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import ref
 
 from napari.utils.notifications import show_error
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_latentfm.review.autosave import Autosaver
     from napari_latentfm.review.session import Reviewed, ReviewSession
+    from napari_latentfm.review.stack import StackReview
 
 Choice = Literal["recover", "compare", "discard", "later"]
 
@@ -71,6 +73,7 @@ class Recovery:
         self._answered: set[Path] = set()
         self.ask: Callable[[str], Choice] | None = None
         self.offer: Offer | None = None
+        self._looked: Callable[[], StackReview | None] = _nothing
         session.changed.connect(self.look)
         self.look()
 
@@ -81,6 +84,10 @@ class Recovery:
             if reviewed is not None and reviewed.layer is self.offer.reviewed.layer:
                 return
             self._put(None)
+        stack = self._session.stack
+        if stack is not None and stack is self._looked():
+            return  # only the slider moved
+        self._looked = _nothing if stack is None else ref(stack)
         if reviewed is not None:
             task = partial(_find, self._autosaver.store, reviewed)
             self._autosaver.work.submit(task, self._on_found)
@@ -160,6 +167,10 @@ def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
 
 def _ignore(_result: Any) -> None:
     pass
+
+
+def _nothing() -> None:
+    return None
 
 
 def _when(created: str) -> str:

@@ -16,6 +16,8 @@ from napari_latentfm.planes import Plane
 if TYPE_CHECKING:
     import napari
 
+    from napari_latentfm.review.stack import StackReview
+
 
 @dataclass(frozen=True)
 class Reviewed:
@@ -61,6 +63,7 @@ class ReviewSession:
         # Weak, since the session lives in a dictionary whose key is the viewer.
         self._viewer = WeakKeyDictionary({viewer: None})
         self._current: Reviewed | None = None
+        self._stack: StackReview | None = None
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -73,13 +76,34 @@ class ReviewSession:
         """What is under review, or None."""
         return self._current
 
+    @property
+    def stack(self) -> StackReview | None:
+        """The stack that `current` is a plane of, or None."""
+        return self._stack
+
     def show(self, reviewed: Reviewed | None) -> None:
         """Put another result, or None, under review."""
+        self.follow(None)
+        self._set(reviewed)
+
+    def follow(self, stack: StackReview | None) -> None:
+        """Put under review whatever plane of a stack the slider shows, from now on."""
+        if self._stack is not None:
+            self._stack.moved.disconnect(self._set)
+            self._stack.release()
+        self._stack = stack
+        if stack is not None:
+            stack.moved.connect(self._set)
+            self._set(stack.current)
+
+    def _set(self, reviewed: Reviewed | None) -> None:
         self._current = reviewed
         self.changed.emit()
 
     def _on_removed(self, event: object) -> None:
-        if self._current is not None and getattr(event, "value", None) is self._current.layer:
+        gone = getattr(event, "value", None)
+        last = self._current if self._stack is None else self._stack
+        if last is not None and gone is last.layer:
             self.show(None)
 
 

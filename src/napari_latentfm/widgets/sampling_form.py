@@ -32,6 +32,7 @@ from latentfm_core.config import (
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard, read_card
+from napari_latentfm.widgets.plane_choice import PlaneChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,8 +86,9 @@ class SamplingForm(Container[Any]):
         self.image = ComboBox(
             choices=images,
             label="Image",
-            tooltip="Image layer to segment: grey or RGB. Of a stack, the plane on screen is used.",
+            tooltip="Image layer to segment: grey or RGB, one image or a stack.",
         )
+        self.plane_choice = PlaneChoice()
         self._card: ModelCard | None = None
         self._add_model_controls()
         self._add_sampling_controls()
@@ -96,6 +98,7 @@ class SamplingForm(Container[Any]):
         self.extend(
             [
                 self.image,
+                *self.plane_choice.rows,
                 self.model,
                 self.folder,
                 self.samples_row,
@@ -264,6 +267,7 @@ class SamplingForm(Container[Any]):
         """Enable what can be used now."""
         for control in (
             self.image,
+            *self.plane_choice.rows,
             self.model,
             self.folder,
             self.n_samples,

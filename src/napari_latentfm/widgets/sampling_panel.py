@@ -21,9 +21,11 @@ from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain,
 from napari_latentfm.layers import CALIBRATED_ROLES
 from napari_latentfm.listening import abandon, listen
 from napari_latentfm.placing import AskAboutEdits, is_result
-from napari_latentfm.planes import Plane, displayed_plane, read_plane
-from napari_latentfm.review.session import Reviewed, session_of
-from napari_latentfm.showing import show_result
+from napari_latentfm.planes import Plane
+from napari_latentfm.review.session import session_of
+from napari_latentfm.showing import Drawn, last_drawn, show_drawn
+from napari_latentfm.stack_job import StackRun, request_for
+from napari_latentfm.stacks import PlaneStack
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import CALIBRATED, FOLDER_CHOICE, RAW, SamplingForm
 
@@ -44,10 +46,10 @@ Ending = Literal["done", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class _Target:
-    """What a run is about: the plane of a layer, and the model."""
+    """What a run is about: the plane of a layer, or planes of it, and the model."""
 
     layer: Image
-    plane: Plane
+    plane: Plane | PlaneStack
     model: str | Path
 
 
@@ -93,6 +95,7 @@ class SamplingPanel(QScrollArea):
         self.form.restore(preferences.get(SECTION))
         self._lay_out()
         self._follow_viewer()
+        self._offer_planes()
         self._suggest()
 
     @property
@@ -110,8 +113,7 @@ class SamplingPanel(QScrollArea):
         try:
             layer, plane = self._choose_plane()
             target = _Target(layer, plane, self.form.model_source())
-            read = partial(read_plane, layer, plane)
-            self._start(target, Request(read, target.model, self.form.settings()))
+            self._start(target, request_for(layer, plane, target.model, self.form.settings()))
         except LatentFMError as error:
             self._fail(error)
         else:
@@ -129,7 +131,7 @@ class SamplingPanel(QScrollArea):
 
     def _summarise_again(self) -> None:
         """Show the last samples with the confidence that is chosen now, if they are there."""
-        last = self._session.current
+        last = last_drawn(self._session)
         if last is None or self.running:
             return
         target, result = _Target(last.layer, last.plane, last.model), last.result
@@ -140,18 +142,18 @@ class SamplingPanel(QScrollArea):
             settings = SamplingConfig(**result.samples.settings).model_copy(
                 update={"calibrated": wanted}
             )
-            read = partial(read_plane, target.layer, target.plane)
-            self._start(target, Request(read, target.model, settings, result.samples))
+            request = request_for(target.layer, target.plane, target.model, settings, result)
+            self._start(target, request, again=True)
         except LatentFMError as error:
             self._fail(error)
 
-    def _start(self, target: _Target, request: Request) -> None:
+    def _start(self, target: _Target, request: Request, again: bool = False) -> None:
         run = self.job.start(request)
         run.progressed.connect(self._on_progress)
         run.ended.connect(self._on_end)
         self._runs.append(run)
         self._target = target
-        self._maps_only = request.samples is not None
+        self._maps_only = again
         self.form.set_running(True)
         self.form.status.value = "Starting…"
 
@@ -186,6 +188,9 @@ class SamplingPanel(QScrollArea):
                 listen(self, layers.events.emitters[name], self._refresh_images)
         listen(self, layers.events.removed, self._on_layer_removed)
         listen(self, layers.selection.events.active, self._on_active_layer)
+        self.form.image.changed.connect(self._offer_planes)
+        for name in ("order", "ndisplay", "ndim", "axis_labels"):
+            listen(self, self._viewer.dims.events.emitters[name], self._offer_planes)
         listen(self, self._session.recalled, self._recall)
         listen(self, self._session.model_kept, self._take_model)
         # The window's end deletes the panel without a word; nothing may report to it then.
@@ -211,6 +216,9 @@ class SamplingPanel(QScrollArea):
         elif self.form.status.value in ("", _NO_IMAGE):
             self.form.status.value = _READY
 
+    def _offer_planes(self, _event: Any = None) -> None:
+        self.form.plane_choice.offer(self.form.image.value, self._viewer.dims)
+
     def _on_active_layer(self, event: Any) -> None:
         if not self.running and event.value in self.form.image.choices:
             self.form.image.value = event.value
@@ -219,11 +227,11 @@ class SamplingPanel(QScrollArea):
         if self._target is not None and event.value is self._target.layer:
             self.cancel()
 
-    def _choose_plane(self) -> tuple[Image, Plane]:
+    def _choose_plane(self) -> tuple[Image, Plane | PlaneStack]:
         layer = self.form.image.value
         if layer is None:
             raise ImageError(_NO_IMAGE)
-        return layer, displayed_plane(layer, self._viewer.dims)
+        return layer, self.form.plane_choice.choose(layer, self._viewer.dims)
 
     def _on_progress(self, update: Update) -> None:
         self.form.status.value = update.text
@@ -241,9 +249,9 @@ class SamplingPanel(QScrollArea):
 
     def _show(self, target: _Target, result: Result) -> None:
         roles = CALIBRATED_ROLES if self._maps_only else None
-        reviewed = Reviewed(target.layer, target.plane, target.model, result)
+        drawn = Drawn(target.layer, target.plane, target.model, result)
         try:
-            placed = show_result(self._viewer, reviewed, self.ask_about_edits, roles)
+            placed = show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
         except Exception as error:
             self._fail(explain(error, SamplingConfig(**result.samples.settings)))
             return
@@ -279,6 +287,9 @@ def _describe(result: Result) -> str:
     samples, summary = result.samples, result.summary
     seed = samples.seeds[0]
     head = f"{len(samples)} samples in {samples.seconds:.2f} s, seed {seed}, {samples.model_id}."
+    if isinstance(result, StackRun):
+        blank = len(result.stack.blank)
+        head = f"{len(result.stack)} planes, {head}" + (f" {blank} are blank." if blank else "")
     tail = f"Confidence: {CALIBRATED if summary.calibrated else RAW}."
     if not summary.mean_mask.any():
         return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"

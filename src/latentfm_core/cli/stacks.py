@@ -1,0 +1,90 @@
+"""``latentfm-predict --stack``: all planes of one TIFF file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.tiff_stack import TiffStack
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.stack import stack_steps
+from latentfm_core.output.sidecar import StackFacts
+from latentfm_core.types import ImageInput, SampleSet, Summary
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What is written of one image or stack.
+
+    Attributes
+    ----------
+    image
+        The image, or one plane of the stack; gives pixel size and unit.
+    samples
+        Its samples, or those of the stack's first plane.
+    summary
+        The maps; of a stack with an axis for the planes.
+    seconds
+        From the pixels in memory to the finished maps.
+    stack
+        Axes of a stack.
+    """
+
+    image: ImageInput
+    samples: SampleSet
+    summary: Summary
+    seconds: float
+    stack: StackFacts | None = None
+
+
+def check_stack(path: Path, plane: str) -> None:
+    """Open a stack and read its first plane.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be used.
+    """
+    with TiffStack(path, plane) as stack:
+        stack.read(0)
+
+
+def segment_stack_file(
+    path: Path, plane: str, segmenter: Segmenter, settings: SamplingConfig, bar: tqdm[Any]
+) -> Segmented:
+    """Segment all planes of a file, one at a time, and show the progress beside `bar`.
+
+    Raises
+    ------
+    ImageError
+        If the file, or one of its planes, cannot be used.
+    ResourceError
+        If the memory does not suffice.
+    """
+    start = time.perf_counter()
+    with TiffStack(path, plane) as stack:
+        steps = stack_steps(segmenter, len(stack), stack.read, settings, keep_probabilities=False)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result = end.value
+                break
+            bar.set_postfix_str(f"plane {step.plane}/{step.planes}", refresh=False)
+            bar.update(0)
+        first = stack.read(0)
+        letters = "".join(stack.axes[axis] for axis in stack.plane)
+        facts = StackFacts(
+            axes=stack.axes,
+            shape=stack.shape,
+            plane=letters,
+            depth=stack.depth,
+            blank=result.blank,
+        )
+    seconds = time.perf_counter() - start
+    return Segmented(first, result.first, result.summary, seconds, facts)

@@ -1,0 +1,212 @@
+"""A 3D or time stack in a TIFF file, read plane by plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from latentfm_core.data.decode import MAX_CHANNELS, spacing_of
+from latentfm_core.errors import ImageError
+from latentfm_core.types import ImageInput
+
+
+class TiffStack:
+    """A TIFF file of several planes; a context manager that holds the file open.
+
+    Channels (the axis S, or C with at most four entries) belong to each plane. All other axes
+    but the two of a plane form the stack.
+
+    Parameters
+    ----------
+    path
+        The file.
+    plane
+        The two axes of a plane, by their letters in the file's own order. Other planes than
+        YX load the whole stack.
+
+    Attributes
+    ----------
+    axes, shape
+        Letters and lengths of the axes without channels, for example ``"TZYX"``. Letters are
+        those of OME; axes that the file does not name become Z, or T beside another Z.
+    plane, along
+        Places in `axes` of the plane's two axes, and of the others.
+    spacing, unit
+        Pixel size ``(row, column)`` of Y and X and its unit; None when unknown.
+    depth
+        Distance of the planes along Z in `unit`; None when unknown.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read or is no stack of such planes.
+    """
+
+    def __init__(self, path: Path, plane: str = "YX") -> None:
+        self.path = path
+        if not path.is_file():
+            raise ImageError(f"{path}: there is no such file. Check the path.")
+        try:
+            self._tiff = tifffile.TiffFile(path)
+        except (tifffile.TiffFileError, OSError) as error:
+            raise ImageError(
+                f"{path}: cannot be read as a TIFF stack ({error}). Stacks have to be TIFF files."
+            ) from None
+        self._whole: NDArray[Any] | None = None
+        try:
+            self._look(plane)
+        except BaseException:
+            self._tiff.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._tiff.close()
+
+    def __len__(self) -> int:
+        return math.prod(self.shape[axis] for axis in self.along)
+
+    def read(self, number: int) -> ImageInput:
+        """Return a plane; they are counted in row-major order over `along`.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be decoded.
+        """
+        lengths = [self.shape[axis] for axis in self.along]
+        places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
+        index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
+        try:
+            pixels = self._cut(index)
+        except (ValueError, OSError, RuntimeError, SyntaxError) as error:
+            raise ImageError(
+                f"{self.path}: plane {number} cannot be read, the file is damaged or compressed "
+                f"in an unknown way ({type(error).__name__}: {error})."
+            ) from None
+        name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
+        return ImageInput(pixels, self.spacing, self.unit, name)
+
+    def _look(self, plane: str) -> None:
+        series = self._tiff.series[0]
+        pages: Sequence[Any] = series.pages
+        labels, lengths = series.axes, series.shape
+        alike = [other for other in self._tiff.series if other.shape == series.shape]
+        if len(alike) > 1:  # pages that were written one by one
+            pages = [page for other in alike for page in other.pages]
+            labels, lengths = f"Q{labels}", (len(alike), *lengths)
+        channel = next((c for c in "SC" if c in labels), None)
+        if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
+            raise ImageError(f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}).")
+        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            raise ImageError(f"{self.path}: has a palette. Save the stack in grey or RGB.")
+        self._pages = pages
+        # Of the array's axes: the place in `axes`, or -1 for the channels.
+        kept = [place for place, label in enumerate(labels) if label != channel]
+        self._order = [kept.index(n) if n in kept else -1 for n in range(len(labels))]
+        self._lengths = lengths
+        self.axes = _named("".join(labels[place] for place in kept))
+        self.shape = tuple(lengths[place] for place in kept)
+        if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
+            raise ImageError(f"{self.path}: no plane {plane}; the axes are {self.axes}.")
+        if len(self.axes) < 3:
+            raise ImageError(f"{self.path}: one plane (axes {labels}), not a stack.")
+        first, second = sorted(self.axes.index(letter) for letter in plane.upper())
+        self.plane = (first, second)
+        self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
+        found = spacing_of(self._tiff)
+        self.spacing: tuple[float, float] | None = found.get("spacing")
+        self.unit: str = found.get("unit", "pixel")
+        self.depth = None if self.spacing is None else _depth(self._tiff)
+
+    def _cut(self, index: tuple[int | None, ...]) -> NDArray[Any]:
+        """Return ``(H, W)`` or ``(H, W, C)``; `index` has an entry for each axis of the array."""
+        inside = self._pages[0].ndim
+        leading = self._lengths[: len(self._lengths) - inside]
+        single = len(self._pages) == math.prod(leading) and all(
+            place is None for place in index[len(leading) :]
+        )
+        if single:
+            chosen = [
+                range(n) if at is None else [at] for n, at in zip(leading, index, strict=False)
+            ]
+            numbers = (
+                np.ravel_multi_index(np.ix_(*chosen), leading) if leading else np.zeros(1, int)
+            )
+            pages = [self._decoded(int(number)) for number in numbers.ravel()]
+            taken = [place for place, at in enumerate(index) if at is None]
+            values = np.stack(pages).reshape([self._lengths[place] for place in taken])
+        else:
+            if self._whole is None:
+                self._whole = self._tiff.series[0].asarray()
+            values = self._whole[tuple(slice(None) if at is None else at for at in index)]
+            taken = [place for place, at in enumerate(index) if at is None]
+        channel = [n for n, place in enumerate(taken) if self._order[place] < 0]
+        moved = np.moveaxis(values, channel[0], -1) if channel else values
+        return moved.astype(moved.dtype.newbyteorder("="), copy=False)
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        page = self._pages[number]
+        try:
+            values: NDArray[Any] = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
+            with Image.open(self.path) as opened:
+                opened.seek(page.index)
+                values = np.array(opened)
+        return values
+
+
+def _named(labels: str) -> str:
+    """Return the letters with those of OME in place of unknown ones.
+
+    Raises
+    ------
+    ImageError
+        If there are more axes than letters.
+    """
+    free = [letter for letter in "ZT" if letter not in labels]
+    named = ""
+    for label in labels:
+        if label in "TZYX":
+            named += label
+        elif free:
+            named += free.pop(0)
+        else:
+            raise ImageError(
+                f"The axes {labels} are too many; a stack has T, Z, Y, X and channels."
+            )
+    return named
+
+
+def _depth(tiff: tifffile.TiffFile) -> float | None:
+    """Return the distance of planes from OME or ImageJ metadata, in the unit of the pixels."""
+    try:
+        if tiff.is_ome:
+            image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
+            pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+            if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
+                return None
+            found = float(pixels["PhysicalSizeZ"])
+        else:
+            found = float((tiff.imagej_metadata or {})["spacing"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return found if math.isfinite(found) and found > 0 else None

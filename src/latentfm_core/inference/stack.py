@@ -1,0 +1,283 @@
+"""Planes of a 3D or time stack, one after the other through the `Segmenter`.
+
+Every plane is drawn from the same seeds: sample n begins from the same noise in each, so that it
+goes on from plane to plane as one coherent outline (``docs/benchmarks.md``, "Stacks"). A plane
+of a stack is exactly what the `Segmenter` makes of that plane alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.pixels import is_constant
+from latentfm_core.errors import ImageError, ResourceError
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.types import ImageInput, SampleSet, Summary
+
+MEMORY_SHARE = 0.5
+"""Part of the machine's memory that the results of a stack may take."""
+
+_MAPS = (
+    "mean_probability",
+    "mean_mask",
+    "variance",
+    "confidence",
+    "sample_masks",
+    "class_confidence",
+)
+
+
+@dataclass(frozen=True)
+class StackProgress:
+    """What is being done: `plane` (from 1) of `planes`; ODE steps count over all planes."""
+
+    plane: int
+    planes: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StackResult:
+    """Samples and maps of P planes.
+
+    Attributes
+    ----------
+    samples
+        Those of each plane; None for a blank one. Their probabilities are empty if they were
+        not to be kept.
+    summary
+        The maps of all planes: as those of one image, with an axis of length P before
+        ``(H, W)``, such as ``(N, P, H, W)`` sample masks.
+    blank
+        Planes of one colour all over, in which there is nothing to segment. Their masks are
+        empty and their confidence is 1.
+    """
+
+    samples: tuple[SampleSet | None, ...]
+    summary: Summary
+    blank: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def first(self) -> SampleSet:
+        """The samples of the first plane that is not blank, with the seconds of all planes."""
+        found = [samples for samples in self.samples if samples is not None]
+        return replace(found[0], seconds=sum(samples.seconds for samples in found))
+
+    def summary_of(self, plane: int) -> Summary:
+        """Return the maps of one plane, as views of those of the stack."""
+        whole = self.summary
+        there = {name: getattr(whole, name) for name in _MAPS}
+        cut: dict[str, Any] = {k: _of_plane(x, plane) for k, x in there.items() if x is not None}
+        return replace(whole, **cut)
+
+
+def stack_steps(
+    segmenter: Segmenter,
+    count: int,
+    read: Callable[[int], ImageInput],
+    settings: SamplingConfig,
+    keep_probabilities: bool = True,
+) -> Generator[StackProgress, None, StackResult]:
+    """Segment plane after plane with the same seeds.
+
+    Yields a `StackProgress` after each ODE step and returns the result; closing the generator
+    cancels the job within one step. One plane is read at a time, and its maps are written into
+    arrays of the whole stack.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    count
+        Number of planes.
+    read
+        Returns plane 0 .. `count` - 1; all have one ``(H, W)``.
+    settings
+        Number of samples, seed and solver, for each plane alike.
+    keep_probabilities
+        Whether to keep what `summarise_stack` needs, ``4 N S^2`` bytes per plane.
+
+    Raises
+    ------
+    ImageError
+        If a plane cannot be used, sizes differ, or every plane is blank.
+    ResourceError
+        If memory runs out, or the results would take more than `MEMORY_SHARE` of it.
+    """
+    drawn: list[SampleSet | None] = []
+    maps = _Maps(count)
+    per_plane = 1
+    for index in range(count):
+        image = read(index)
+        if is_constant(image.pixels):
+            drawn.append(None)
+            yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
+            continue
+        steps = segmenter.sample_steps(image, settings)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                samples: SampleSet = stop.value
+                break
+            per_plane = step.total
+            done = index * per_plane + step.done
+            yield StackProgress(index + 1, count, done, count * per_plane)
+        summary = segmenter.summarise(samples, settings)
+        if not maps.ready:
+            check_memory(count, samples, summary, keep_probabilities)
+        maps.write(index, summary, image.name)
+        drawn.append(samples if keep_probabilities else _without_probabilities(samples))
+    return _finished(drawn, maps)
+
+
+def segment_stack(
+    segmenter: Segmenter,
+    planes: Sequence[ImageInput],
+    settings: SamplingConfig | None = None,
+    on_step: Callable[[StackProgress], None] | None = None,
+) -> StackResult:
+    """Segment all planes; `on_step` is called after each ODE step and may raise to cancel.
+
+    Without `settings`, those of the model card are used. See `stack_steps`.
+    """
+    chosen = settings or segmenter.card.config.sampling
+    steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as stop:
+            result: StackResult = stop.value
+            return result
+        if on_step is not None:
+            on_step(progress)
+
+
+def summarise_stack(
+    segmenter: Segmenter, samples: Sequence[SampleSet | None], settings: SamplingConfig
+) -> Generator[StackProgress, None, StackResult]:
+    """Summarise the samples of a stack anew, such as without calibration; draws nothing.
+
+    Yields after each plane. The result's samples carry the `settings`.
+    """
+    count = len(samples)
+    used = segmenter.resolved(settings).model_dump(mode="json")
+    maps = _Maps(count)
+    drawn: list[SampleSet | None] = []
+    for index, found in enumerate(samples):
+        if found is not None:
+            maps.write(index, segmenter.summarise(found, settings), f"plane {index}")
+        drawn.append(None if found is None else replace(found, settings=used))
+        yield StackProgress(index + 1, count, index + 1, count)
+    return _finished(drawn, maps)
+
+
+def check_memory(count: int, samples: SampleSet, summary: Summary, keep: bool = True) -> None:
+    """Refuse a stack whose results would fill the machine's memory.
+
+    Parameters
+    ----------
+    count
+        Number of planes.
+    samples, summary
+        Those of one plane.
+    keep
+        Whether the probabilities of all samples are kept.
+
+    Raises
+    ------
+    ResourceError
+        The message says how much they take.
+    """
+    maps = [getattr(summary, name) for name in _MAPS]
+    one = sum(values.nbytes for values in maps if values is not None)
+    needed = count * (one + (samples.probabilities.nbytes if keep else 0))
+    there = _physical_memory()
+    if there is not None and needed > MEMORY_SHARE * there:
+        height, width = samples.geometry.shape
+        raise ResourceError(
+            f"The results of {count} planes of {height} x {width} pixels take "
+            f"{needed / 2**30:.1f} GB, more than {MEMORY_SHARE:.0%} of the {there / 2**30:.1f} GB "
+            "of this machine. Draw fewer samples, or crop the stack or split it."
+        )
+
+
+def _physical_memory() -> int | None:
+    """Return the bytes of memory of this machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        # Windows has no sysconf; it refuses the allocation itself, as it hands out no more
+        # memory than there is.
+        return None
+
+
+class _Maps:
+    """The arrays of a whole stack, made at the first plane and filled plane by plane."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._calibrated = False
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._arrays)
+
+    def write(self, plane: int, summary: Summary, name: str) -> None:
+        for key in _MAPS:
+            values: NDArray[Any] | None = getattr(summary, key)
+            if values is None:
+                continue
+            if key not in self._arrays:
+                self._arrays[key] = self._empty(key, values)
+            target = _of_plane(self._arrays[key], plane)
+            if target.shape != values.shape:
+                raise ImageError(
+                    f"{name} has {values.shape[-2]} x {values.shape[-1]} pixels, the planes before "
+                    f"it have {target.shape[-2]} x {target.shape[-1]}. All must have one size."
+                )
+            target[...] = values
+        self._calibrated = summary.calibrated
+
+    def summary(self) -> Summary:
+        return Summary(**self._arrays, calibrated=self._calibrated)
+
+    def _empty(self, key: str, values: NDArray[Any]) -> NDArray[Any]:
+        shape = (*values.shape[:-2], self._count, *values.shape[-2:])
+        # What blank planes keep: nothing is found there, and that is sure.
+        sure = key in ("confidence", "class_confidence")
+        array = np.ones(shape, values.dtype) if sure else np.zeros(shape, values.dtype)
+        if key == "mean_probability" and values.ndim == 3:
+            array[0] = 1
+        return array
+
+
+def _of_plane(values: NDArray[Any], plane: int) -> NDArray[Any]:
+    """Return the view ``(..., H, W)`` of one plane of ``(..., P, H, W)``."""
+    return values[..., plane, :, :]
+
+
+def _finished(drawn: Sequence[SampleSet | None], maps: _Maps) -> StackResult:
+    if not maps.ready:
+        raise ImageError(
+            "Every plane of the stack is of one colour all over. There is nothing to segment; "
+            "check how the stack was exported."
+        )
+    blank = tuple(index for index, samples in enumerate(drawn) if samples is None)
+    return StackResult(tuple(drawn), maps.summary(), blank)
+
+
+def _without_probabilities(samples: SampleSet) -> SampleSet:
+    return replace(samples, probabilities=samples.probabilities[..., :0, :0].copy())
