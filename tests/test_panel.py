@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -649,3 +651,42 @@ def test_choosing_a_model_takes_its_settings(
     assert settings.n_samples == SAMPLE_SLIDER_MAX, "as many as the slider offers"
     panel.form.folder.value = tmp_path
     assert panel.form.settings().solver == "heun", "no model there, nothing to take"
+
+
+def test_unload_gives_the_model_back_and_the_next_run_loads_it_again(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    panel.form.unload_button.native.click()
+    assert panel.form.status.value == "No model was loaded."
+    held: list[weakref.ref[Any]] = []
+    load = panel.job.load
+
+    def watched(*args: Any) -> Any:
+        segmenter = load(*args)
+        held.append(weakref.ref(segmenter))
+        return segmenter
+
+    panel.job.load = watched
+    assert run(qtbot, panel) == "done"
+    panel.form.unload_button.native.click()
+    assert panel.form.status.value == "Model unloaded."
+    gc.collect()
+    assert held[0]() is None
+    assert run(qtbot, panel) == "done"
+    assert len(held) == 2
+
+
+def test_a_model_in_use_is_not_unloaded(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    gate(panel)
+    panel.form.run_button.native.click()
+    assert not panel.form.unload_button.enabled
+    panel.unload()
+    assert "using the model" in panel.form.status.value
+    panel.cancel()
+    qtbot.waitUntil(lambda: not panel.running, timeout=PATIENCE)

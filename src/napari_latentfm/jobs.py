@@ -114,6 +114,19 @@ class WarmModel:
         """Replace the model."""
         self._key, self._segmenter = key, segmenter
 
+    def drop(self) -> bool:
+        """Let go of the model, if there is one, and of what PyTorch keeps on its device."""
+        segmenter = self._segmenter
+        self.keep(None, None)
+        if segmenter is None:
+            return False
+        from latentfm_core.inference.device import release_memory
+
+        device = segmenter.device
+        del segmenter
+        release_memory(device)
+        return True
+
 
 class Run:
     """One run of a job, and the token by which its listeners know it.
@@ -198,6 +211,18 @@ class SamplingJob:
         keep_until(worker.finished, run)
         worker.start()
         return run
+
+    def unload(self) -> bool:
+        """Let go of the warm model and its memory; return whether there was one.
+
+        Raises
+        ------
+        ResourceError
+            If a run is using it.
+        """
+        if self.busy:
+            raise ResourceError("A run is using the model. Cancel it, or wait for its end.")
+        return self._warm.drop()
 
     def cancel(self) -> None:
         """Cancel the run, if there is one."""

@@ -192,7 +192,11 @@ class SamplingForm(Container[Any]):
             enabled=False,
             tooltip="Stop within one ODE step; the layers stay as they are.",
         )
-        self.buttons = _row(self.run_button, self.cancel_button)
+        self.unload_button = PushButton(
+            text="Unload",
+            tooltip="Give the memory of the model back; the next run loads it again.",
+        )
+        self.buttons = _row(self.run_button, self.cancel_button, self.unload_button)
         self.progress = ProgressBar(
             value=0, min=0, max=1, label="Progress", tooltip="ODE steps done."
         )
@@ -276,6 +280,7 @@ class SamplingForm(Container[Any]):
             self.seed,
             self.device,
             self.run_button,
+            self.unload_button,
         ):
             control.enabled = not running
         self.confidence.enabled = not running and self._is_calibrated()

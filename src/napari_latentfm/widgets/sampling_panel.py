@@ -91,6 +91,7 @@ class SamplingPanel(QScrollArea):
         self.form = SamplingForm(self._image_choices)
         self.form.run_button.changed.connect(self.run)
         self.form.cancel_button.changed.connect(self.cancel)
+        self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
         self.form.restore(preferences.get(SECTION))
         self._lay_out()
@@ -163,6 +164,15 @@ class SamplingPanel(QScrollArea):
             run.cancel()
             self.form.cancel_button.enabled = False
             self.form.status.value = "Cancelling…"
+
+    def unload(self) -> None:
+        """Give the memory of the model back; results stay."""
+        try:
+            held = self.job.unload()
+        except LatentFMError as error:
+            self.form.status.value = str(error)
+            return
+        self.form.status.value = "Model unloaded." if held else "No model was loaded."
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Give up a run when the panel is taken out of its dock, which sends no close event."""
