@@ -16,8 +16,8 @@ from latentfm_core.learning.recipe import model_source
 from latentfm_core.store.atomic import write_text
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import CARD, ModelCard, ParentInfo, read_card, write_card
-from latentfm_core.training.loop import EpochReport, StepReport
 from latentfm_core.training.options import RunOptions
+from latentfm_core.training.reports import EpochReport, StepReport
 from latentfm_core.training.trainer import Trainer, resumed_config
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from latentfm_core.config import Config, FlowConfig, StageConfig
 from latentfm_core.flow.path import endpoint, linear_path, sample_times
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.augment import augment, augment_masks
-from latentfm_core.training.batches import Batch, generator_for, seed_for
+from latentfm_core.training.augment import augment, augment_images, augment_masks
+from latentfm_core.training.batches import generator_for, seed_for
+from latentfm_core.training.feeder import Source
+from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.latents import LatentCache
 from latentfm_core.training.losses import (
+    foreground_share,
     mask_loss,
     reconstruction_loss,
     soft_dice_score,
@@ -25,12 +29,12 @@ STAGES = ("image_vae", "mask_vae", "flow")
 
 Losses = dict[str, Tensor]
 
+Batch = dict[str, Tensor]
+"""What the losses of a stage are computed from, by name: rows of a batch on the device."""
+
 
 class Stage(ABC):
-    """One stage: its parameters, and the loss of a batch.
-
-    `losses` returns named scalars; ``"loss"`` is what the optimiser follows.
-    """
+    """One stage: its parameters, what it makes of images and masks, and the loss of that."""
 
     name: str
 
@@ -45,8 +49,15 @@ class Stage(ABC):
         """Return what the optimiser may change."""
 
     @abstractmethod
-    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Return the losses of an augmented batch."""
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Read and augment what `losses` needs."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+        """Return named scalars, means over the rows of `batch`.
+
+        The optimiser follows ``"loss"``.
+        """
 
     def size_at(self, done: float) -> int:
         """Return the side of the training images when the share `done` of the stage is over."""
@@ -70,13 +81,16 @@ class ImageVAEStage(Stage):
         """Return the parameters of the image VAE."""
         return list(self.model.image_vae.parameters())
 
-    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Return loss, reconstruction and KL of images."""
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Return ``images``."""
         kind = self.config.training.augmentation
-        images, _ = augment(batch.images, batch.masks, kind, generator)
-        target = images * 2 - 1
+        return {"images": augment_images(source.images(), kind, whole)}
+
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+        """Return loss, reconstruction and KL of images."""
+        target = batch["images"] * 2 - 1
         q = self.model.image_vae.encode(target)
-        z = q.mean + torch.exp(0.5 * q.log_variance) * _noise(q.mean, generator)
+        z = q.mean + torch.exp(0.5 * q.log_variance) * _noise(q.mean, whole)
         error = (self.model.image_vae.decode(z) - target).square().mean()
         kl = q.kl()
         return {"loss": error + self.config.training.kl_weight * kl, "mse": error, "kl": kl}
@@ -91,14 +105,20 @@ class MaskVAEStage(Stage):
         """Return the parameters of the mask VAE."""
         return list(self.model.mask_vae.parameters())
 
-    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Return ``masks``, and the ``foreground`` share of the whole batch."""
+        masks = augment_masks(source.masks(), self.config.training.augmentation, whole)
+        return {"masks": masks, "foreground": whole.mean(foreground_share(masks))}
+
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
         """Return loss, KL and reconstruction Dice of masks."""
-        masks = augment_masks(batch.masks, self.config.training.augmentation, generator)
+        masks = batch["masks"]
         q = self.model.mask_vae.encode(masks * 2 - 1)
-        z = q.mean + torch.exp(0.5 * q.log_variance) * _noise(q.mean, generator)
+        z = q.mean + torch.exp(0.5 * q.log_variance) * _noise(q.mean, whole)
         logits = self.model.mask_vae.decode(z)
         kl = q.kl()
-        loss = reconstruction_loss(logits, masks) + self.config.training.kl_weight * kl
+        error = reconstruction_loss(logits, masks, batch["foreground"])
+        loss = error + self.config.training.kl_weight * kl
         return {"loss": loss, "kl": kl, "dice": soft_dice_score(logits.detach(), masks)}
 
 
@@ -112,6 +132,10 @@ class FlowStage(Stage):
     name = "flow"
     settings: FlowConfig
 
+    def __init__(self, model: LatentFM, config: Config) -> None:
+        super().__init__(model, config)
+        self._latents = LatentCache(model, config.training.augmentation)
+
     def parameters(self) -> list[nn.Parameter]:
         """Return velocity network and trained condition encoder; the VAEs stay frozen."""
         return self.model.flow_parameters()
@@ -123,47 +147,67 @@ class FlowStage(Stage):
             return min(self.settings.small_size, self.config.data.size)
         return super().size_at(done)
 
-    def losses(self, batch: Batch, generator: torch.Generator) -> Losses:
-        """Return the velocity loss and the segmentation losses on decoded latents."""
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Return ``images`` and ``masks``, or what is cached of them and is enough.
+
+        That is ``target``, the mask latents, and ``condition``, the frozen image latents.
+        """
         kind = self.config.training.augmentation
-        images, masks = augment(batch.images, batch.masks, kind, generator)
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            target = self.model.encode_mask(masks)
-        features = self.model.features(images)
+        if not self._latents.allows(source):
+            images, masks = augment(source.images(), source.masks(), kind, whole)
+            images = images.contiguous(memory_format=torch.channels_last)
+            return {"images": images, "masks": masks}
+        return self._latents.batch(source, whole, with_masks=self._decodes())
+
+    def _decodes(self) -> bool:
+        auxiliary = self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
+        return self.settings.endpoint_weight > 0 or auxiliary
+
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+        """Return the velocity loss and the segmentation losses on decoded latents."""
+        if "target" in batch:
+            target = batch["target"]
+        else:
+            with torch.no_grad():
+                target = self.model.encode_mask(batch["masks"])
+        if "condition" in batch:
+            features = [batch["condition"]]
+        else:
+            features = self.model.features(batch["images"])
         maps = self.model.velocity.condition_maps(features)
         draws = self.settings.noise_draws
         z_1 = target.repeat_interleave(draws, dim=0)
         condition = [level.repeat_interleave(draws, dim=0) for level in maps]
-        t = self._times(len(z_1), generator).to(z_1.device)
-        point = linear_path(_noise(z_1, generator), z_1, t)
+        pairs = whole.repeated(draws)
+        t = self._times(pairs).to(z_1.device)
+        point = linear_path(_noise(z_1, pairs), z_1, t)
         velocity = self.model.velocity(t, point.z_t, condition)
         losses = {"velocity": velocity_loss(velocity, point.velocity)}
         total = losses["velocity"]
         if self.settings.endpoint_weight:
             # One draw per image is enough for a stable estimate, and decoding is dear.
             one_step = endpoint(point.z_t, velocity, t)[::draws]
-            losses["endpoint"] = mask_loss(self.model.decode_mask(one_step), masks)
+            losses["endpoint"] = mask_loss(self.model.decode_mask(one_step), batch["masks"])
             total = total + self.settings.endpoint_weight * losses["endpoint"]
         direct = self.model.auxiliary_latent(features)
         if direct is not None and self.settings.auxiliary_weight:
             logits = self.model.decode_mask(direct)
-            losses["auxiliary"] = mask_loss(logits, masks)
-            losses["dice"] = soft_dice_score(logits.detach(), masks)
+            losses["auxiliary"] = mask_loss(logits, batch["masks"])
+            losses["dice"] = soft_dice_score(logits.detach(), batch["masks"])
             total = total + self.settings.auxiliary_weight * losses["auxiliary"]
         return {"loss": total, **losses}
 
-    def _times(self, count: int, generator: torch.Generator) -> Tensor:
-        kind = self.settings.time_sampling
-        t = sample_times(count, kind, generator, torch.device("cpu"))
+    def _times(self, pairs: GlobalBatch) -> Tensor:
+        kind, count = self.settings.time_sampling, pairs.total
+        t = sample_times(count, kind, pairs.generator, torch.device("cpu"))[pairs.rows]
         if kind == "uniform":
             # One draw in each of `count` equal intervals: same distribution, less variance.
-            t = (t + torch.randperm(count, generator=generator)) / count
+            t = (t + pairs.ranks()) / count
         return t
 
 
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator).to(like.device)
+def _noise(like: Tensor, whole: GlobalBatch) -> Tensor:
+    return whole.normal(*like.shape[1:]).to(like.device)
 
 
 def make_stage(name: str, model: LatentFM, config: Config) -> Stage:

@@ -29,8 +29,9 @@ from latentfm_core.store.folder import load_model, save_model
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
+from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.options import RunOptions
+from latentfm_core.training.reports import EpochReport
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
 from latentfm_core.training.validate import (
