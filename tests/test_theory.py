@@ -14,6 +14,7 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import make_stage
+from latentfm_core.training.team import Team
 from latentfm_core.training.validate import draft_card, latent_statistics
 from latentfm_core.types import ImageInput
 from tests.fixtures import tiny_config
@@ -37,7 +38,7 @@ def _train(config: Config, data: CanvasSet) -> LatentFM:
     hooks = Hooks(lambda: False, lambda loop: None, lambda loop, report: None)
     for name in ("mask_vae", "flow"):
         stage = make_stage(name, model, config)
-        loop = StageLoop(stage, data, Position(name), torch.device("cpu"), torch.float32)
+        loop = StageLoop(stage, data, Position(name), Team(torch.device("cpu")), torch.float32)
         assert loop.run(hooks, save_every=1e9)
         if name == "mask_vae":
             masks = torch.from_numpy(data.masks)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from latentfm_core.config import Config
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
+from latentfm_core.launch import read_launch
 from latentfm_core.learning.check import held_out_dice, held_out_pairs, judge
 from latentfm_core.learning.events import Doing, Event, Step, Validated, Verdict
 from latentfm_core.learning.recipe import model_source
@@ -73,7 +74,7 @@ class FineTune:
     Raises
     ------
     ConfigError
-        If no model is named.
+        If no model is named, or several processes were started.
     OutputError
         If `out` holds a model already; the model that is trained on is never written to.
     CheckpointError
@@ -88,6 +89,8 @@ class FineTune:
         options: RunOptions,
         on_event: Callable[[Event], None] = _ignore,
     ) -> None:
+        if read_launch().size > 1:
+            raise ConfigError("A few images are learnt from in one process: leave torchrun out.")
         self.out = options.out
         self._tell = on_event
         self._stop = options.should_stop

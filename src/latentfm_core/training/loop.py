@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from latentfm_core.config import FlowConfig
 from latentfm_core.data.loading import CanvasSet
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import ConfigError, LatentFMError
 from latentfm_core.inference.device import autocast
 from latentfm_core.training.batches import batch_indices, draw_raters, steps_per_epoch
 from latentfm_core.training.checkpoint import Checkpoint, Position
@@ -26,6 +27,7 @@ from latentfm_core.training.feeder import Feeder, Source
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.reports import EpochReport, Meter, StepReport, ignore
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
+from latentfm_core.training.team import Team
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +69,15 @@ class StageLoop:
         Training images.
     position
         Updated after every step.
-    device, dtype
-        Where and in which format to compute.
+    team
+        The processes that share each batch, and where this one computes.
+    dtype
+        In which format to compute.
+
+    Raises
+    ------
+    ConfigError
+        If a batch has fewer images than there are processes.
     """
 
     def __init__(
@@ -76,22 +85,30 @@ class StageLoop:
         stage: Stage,
         data: CanvasSet,
         position: Position,
-        device: torch.device,
+        team: Team,
         dtype: torch.dtype,
     ) -> None:
         self.stage = stage
         self.data = data
         self.position = position
-        self.device = device
+        self.team = team
+        self.device = team.device
         self.dtype = dtype
+        if min(stage.settings.batch_size, len(data.names)) < team.size:
+            raise ConfigError(
+                f"A batch of stage {stage.name} has fewer images than the {team.size} processes "
+                f"that share it. Raise training.{stage.name}.batch_size or start fewer."
+            )
         parameters = stage.parameters()
         freeze_except(stage.model, parameters)
-        self.optimizer = _adamw(parameters, stage.settings.weight_decay, device)
+        self.optimizer = _adamw(parameters, stage.settings.weight_decay, self.device)
         settings = stage.settings
         decay = settings.ema_decay if isinstance(settings, FlowConfig) else 0.0
         self.ema = EMA(parameters, decay) if decay else None
-        self.clock = PartsClock(device)
-        self._feeder = Feeder(data, stage.config.model.mask_channels, device)
+        self.clock = PartsClock(self.device)
+        self._feeder = Feeder(data, stage.config.model.mask_channels, self.device)
+        self._losses = team.wrap(stage)
+        self._unshared = 0.0
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
         self.total = self.per_epoch * settings.epochs
         pixels = [stage.size_at(step / self.total) ** 2 for step in range(self.total)]
@@ -113,12 +130,12 @@ class StageLoop:
         save_every
             Seconds between checkpoints.
         """
-        name, first = self.stage.name, self.position.step
+        first = self.position.step
         saved = time.monotonic()
-        with tqdm(total=self.total, initial=first, desc=name, unit="step", mininterval=1.0) as bar:
+        with self._bar(first) as bar:
             meter = Meter()
             for step, index in enumerate(self._indices(first), start=first):
-                self._timed_step(step, index, meter)
+                stop = self._timed_step(step, index, meter, hooks.should_stop)
                 bar.update()
                 if (step + 1) % 10 == 0:
                     bar.set_postfix(self._postfix(meter))
@@ -130,7 +147,7 @@ class StageLoop:
                     self.clock.reset()
                 if over:
                     return True
-                if hooks.should_stop():
+                if stop or (self.team.size == 1 and hooks.should_stop()):
                     hooks.save(self)
                     return False
                 if time.monotonic() - saved > save_every:
@@ -156,14 +173,43 @@ class StageLoop:
         count, batch = len(self.data.names), self.stage.settings.batch_size
         return batch_indices(count, batch, config.seed, self.stage.index, first, self.total)
 
-    def _timed_step(self, step: int, index: NDArray[np.intp], meter: Meter) -> None:
-        start = time.monotonic()
-        losses = self._step(step, index)
-        seconds = time.monotonic() - start
+    def _bar(self, first: int) -> tqdm[Any]:
+        return tqdm(
+            total=self.total,
+            initial=first,
+            desc=self.stage.name,
+            unit="step",
+            mininterval=1.0,
+            disable=not self.team.first,
+        )
+
+    def _timed_step(
+        self, step: int, index: NDArray[np.intp], meter: Meter, should_stop: Callable[[], bool]
+    ) -> bool:
+        """Do a step; return whether one of several processes was asked to stop.
+
+        Several processes must agree on the seconds too, by which a time budget ends. They
+        tell them before the update of the weights, whose own seconds follow a step later.
+        """
+        start, alone = time.monotonic(), self.team.size == 1
+        told_at = start
+
+        def own() -> list[float]:
+            nonlocal told_at
+            told_at = time.monotonic()
+            return [told_at - start + self._unshared, 0.0 if alone else float(should_stop())]
+
+        losses, (seconds, stop) = self._step(step, index, own)
+        end = time.monotonic()
+        if alone:
+            seconds = end - start
+        else:
+            self._unshared = end - told_at
         self.position.step = step + 1
         self.position.seconds += seconds
         self.position.stage_seconds += seconds
         meter.add(losses, len(index), seconds)
+        return stop > 0
 
     def _stands(self, loss: float) -> StepReport:
         position, budget = self.position, self.stage.settings.max_seconds
@@ -191,26 +237,34 @@ class StageLoop:
             self.clock.shares(),
         )
 
-    def _step(self, step: int, index: NDArray[np.intp]) -> dict[str, float]:
+    def _step(
+        self, step: int, index: NDArray[np.intp], own: Callable[[], list[float]]
+    ) -> tuple[dict[str, float], list[float]]:
+        """Do a step; return its losses, and the mean over the processes of what is `own`."""
         settings = self.stage.settings
         generator = self.stage.generator(step)
-        # Dropout draws from the global generator.
-        torch.manual_seed(generator.initial_seed())
+        # Dropout draws from the global generator; each process drops out for its own images.
+        torch.manual_seed(generator.initial_seed() + self.team.rank)
         done = self.share_done()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, done, self.total)
-        whole = GlobalBatch.alone(generator, len(index))
+        rows = self.team.rows(len(index))
+        weight = (rows.stop - rows.start) / len(index)
+        whole = GlobalBatch(
+            generator, len(index), rows, lambda value: self.team.sum(value * weight)
+        )
         self.clock.begin_step(step)
         with self.clock.part("augmentation"):
-            batch = self.stage.prepare(self._source(step, index, done), whole)
+            batch = self.stage.prepare(self._source(step, index, rows, done), whole)
         self.stage.model.train()
         with self.clock.part("network"):
             with autocast(self.device, self.dtype):
-                losses = self.stage.losses(batch, whole)
+                losses = self._losses(batch, whole)
             self.optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            self.team.backward(losses["loss"], weight)
             # One wait for the device instead of one for each value, and after the work is queued.
-            found = torch.stack([value.detach() for value in losses.values()]).tolist()
+            figures = torch.stack([value.detach() for value in losses.values()])
+            found, agreed = self.team.agree(figures, weight, own())
         values = dict(zip(losses, found, strict=True))
         if not math.isfinite(values["loss"]):
             # Before the weights take it in: the last checkpoint stays good.
@@ -221,12 +275,12 @@ class StageLoop:
             )
         with self.clock.part("optimiser"):
             self._update(step)
-        return values
+        return values, agreed
 
-    def _source(self, step: int, index: NDArray[np.intp], done: float) -> Source:
-        raters = draw_raters(self.data, index, self.stage.draws(step))
+    def _source(self, step: int, index: NDArray[np.intp], rows: slice, done: float) -> Source:
+        raters = draw_raters(self.data, index, self.stage.draws(step))[rows]
         size = self.stage.size_at(done)
-        return Source(self._feeder, index, raters, size, self.clock, self.dtype)
+        return Source(self._feeder, index[rows], raters, size, self.clock, self.dtype)
 
     def _update(self, step: int) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

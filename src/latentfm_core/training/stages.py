@@ -138,7 +138,15 @@ class FlowStage(Stage):
 
     def parameters(self) -> list[nn.Parameter]:
         """Return velocity network and trained condition encoder; the VAEs stay frozen."""
-        return self.model.flow_parameters()
+        parameters = self.model.flow_parameters()
+        if self.model.auxiliary is None or self._has_auxiliary():
+            return parameters
+        # Without its term it gets no gradient, for which several processes would wait.
+        unused = {id(parameter) for parameter in self.model.auxiliary.parameters()}
+        return [parameter for parameter in parameters if id(parameter) not in unused]
+
+    def _has_auxiliary(self) -> bool:
+        return self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
 
     def size_at(self, done: float) -> int:
         """Return the small side in the first epochs, if the settings ask for it."""
@@ -160,8 +168,7 @@ class FlowStage(Stage):
         return self._latents.batch(source, whole, with_masks=self._decodes())
 
     def _decodes(self) -> bool:
-        auxiliary = self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
-        return self.settings.endpoint_weight > 0 or auxiliary
+        return self.settings.endpoint_weight > 0 or self._has_auxiliary()
 
     def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
         """Return the velocity loss and the segmentation losses on decoded latents."""
