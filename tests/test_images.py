@@ -388,6 +388,12 @@ def test_unusable_arrays_are_refused_by_name(pixels, reason):
             function(image)
 
 
+def test_one_pixel_at_the_end_is_enough_to_be_no_constant_image():
+    pixels = np.full((200, 30, 3), 7, np.uint8)
+    pixels[-1, -1, 2] = 8
+    check_pixels(ImageInput(pixels))
+
+
 # --- to_rgb ---------------------------------------------------------------------------------
 
 

@@ -18,7 +18,8 @@ from latentfm_core.data.loading import load_canvases
 from latentfm_core.data.pairs import find_pairs
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.store.folder import load_model
-from latentfm_core.training.batches import draw_raters, to_batch
+from latentfm_core.training.batches import draw_raters
+from latentfm_core.training.feeder import Feeder
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import SIZE, tiny_settings
 
@@ -79,8 +80,8 @@ def test_training_draws_each_rater_about_as_often(folders: tuple[Path, Path]) ->
     index = np.zeros(400, dtype=np.intp)
     raters = draw_raters(data, index, seed=1)
     assert 150 < int(raters.sum()) < 250
-    batch = to_batch(data, index[:8], 64, torch.device("cpu"), raters=raters[:8])
-    areas = batch.masks.sum(dim=(1, 2, 3)).numpy()
+    masks = Feeder(data, 1, torch.device("cpu")).masks(index[:8], raters[:8], 64)
+    areas = masks.sum(dim=(1, 2, 3)).numpy()
     expected = data.masks[0].sum(axis=(1, 2))[raters[:8]]
     np.testing.assert_array_equal(areas, expected)
 

@@ -66,22 +66,26 @@ class StopAfter:
         return self.left < 0
 
 
-def _short_config(images: Path, masks: Path):  # type: ignore[no-untyped-def]
+def _short_config(images: Path, masks: Path, augmentation: str = "strong"):  # type: ignore[no-untyped-def]
     values = tiny_settings()
     values["data"] = {"size": 64, "images": str(images), "masks": str(masks)}
     values["model"]["dropout"] = 0.1  # type: ignore[index]
     training = values["training"]
-    training["augmentation"] = "strong"  # type: ignore[index]
+    training["augmentation"] = augmentation  # type: ignore[index]
     for stage in ("mask_vae", "flow"):
         training[stage]["epochs"] = 2  # type: ignore[index]
     return config_from_mapping(values)
 
 
-@pytest.mark.parametrize("stop_at", [[3], [5, 2], [9]], ids=["image VAE", "mask VAE", "flow"])
+@pytest.mark.parametrize(
+    ("stop_at", "augmentation"),
+    [([3], "strong"), ([5, 2], "strong"), ([9], "strong"), ([10], "flips")],
+    ids=["image VAE", "mask VAE", "flow", "flow with kept latents"],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    blob_folders: tuple[Path, Path], tmp_path: Path, stop_at: list[int]
+    blob_folders: tuple[Path, Path], tmp_path: Path, stop_at: list[int], augmentation: str
 ) -> None:
-    config = _short_config(*blob_folders)
+    config = _short_config(*blob_folders, augmentation)
     assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
     for index, steps in enumerate(stop_at):
         options = RunOptions(tmp_path / "parts", resume=index > 0, should_stop=StopAfter(steps))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import DataConfig
@@ -17,7 +18,8 @@ from latentfm_core.data.pairs import Pair, find_pairs
 from latentfm_core.data.splits import make_split
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation import Case
-from latentfm_core.training.batches import Batch, draw_raters, to_batch
+from latentfm_core.training.batches import draw_raters
+from latentfm_core.training.feeder import Feeder
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ def load_train(parts: Parts, settings: RunSettings) -> CanvasSet:
 
 
 def draw_batch(
-    canvases: CanvasSet, index: NDArray[np.intp], device: torch.device, step: int, seed: int
-) -> Batch:
-    """Return a batch of full-size images, each with the mask of one rater drawn at random."""
+    canvases: CanvasSet, index: NDArray[np.intp], device: torch.device, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return full-size images and masks, each mask of one rater drawn at random."""
     raters = draw_raters(canvases, index, seed)
-    return to_batch(canvases, index, canvases.images.shape[1], device, step, raters=raters)
+    feeder, size = Feeder(canvases, 1, device), canvases.images.shape[1]
+    return feeder.images(index, size), feeder.masks(index, raters, size)
 
 
 def read_cases(pairs: Sequence[Pair], mask_threshold: float | None) -> Iterator[Case]:

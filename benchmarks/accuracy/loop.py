@@ -23,6 +23,7 @@ from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import batch_indices, generator_for, seed_for
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.loop import Diverged
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def optimise(
     task.module.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(_decay_groups(parameters, settings.weight_decay))
+    groups = _decay_groups(parameters, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
     ema = EMA(parameters, settings.ema_decay) if settings.ema_decay else None
     indices = batch_indices(
         len(train.names), settings.batch_size, settings.seed, STREAM, 0, MAX_STEPS
@@ -104,8 +106,8 @@ def optimise(
             torch.manual_seed(generator.initial_seed())
             index = next(indices)
             draw = seed_for(settings.seed, STREAM, step, 2)
-            batch = draw_batch(train, index, device, step, draw)
-            x, masks = augment(batch.images, batch.masks, AUGMENTATION, generator)
+            x, masks = draw_batch(train, index, device, draw)
+            x, masks = augment(x, masks, AUGMENTATION, GlobalBatch.alone(generator, len(index)))
             with autocast(device, dtype):
                 losses = task.losses(
                     x.contiguous(memory_format=torch.channels_last), masks, generator

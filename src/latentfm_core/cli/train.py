@@ -16,6 +16,7 @@ from typing import Any
 from latentfm_core.cli.common import run_cli
 from latentfm_core.config import PRESETS, Config, load_config, preset, with_overrides
 from latentfm_core.errors import ConfigError
+from latentfm_core.launch import read_launch
 from latentfm_core.learning.finetune import FineTune, is_learning
 from latentfm_core.learning.recipe import PRESET, finetune_config
 from latentfm_core.store.bundled import resolve_model
@@ -31,10 +32,18 @@ EXIT_INTERRUPTED = 130
 
 
 class StopFlag:
-    """Turns the first Ctrl+C into a request to stop after the current step."""
+    """Turns the first Ctrl+C into a request to stop after the current step.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    launched
+        Whether a launcher watches over this process. It passes Ctrl+C on, sometimes more than
+        once, and kills what does not end.
+    """
+
+    def __init__(self, launched: bool = False) -> None:
         self.stopped = False
+        self._launched = launched
 
     def install(self) -> None:
         """Handle SIGINT and SIGTERM."""
@@ -42,10 +51,12 @@ class StopFlag:
         signal.signal(signal.SIGTERM, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped:
+        if self.stopped and not self._launched:
             raise KeyboardInterrupt
+        if not self.stopped:
+            again = "" if self._launched else "; press Ctrl+C again to stop at once"
+            logger.warning("Stopping after this step%s.", again)
         self.stopped = True
-        logger.warning("Stopping after this step; press Ctrl+C again to stop at once.")
 
     def __call__(self) -> bool:
         """Return whether a stop was asked for."""
@@ -163,7 +174,10 @@ def _read_card(path: Path | None) -> dict[str, Any]:
 
 def train(args: argparse.Namespace, command: str) -> int:
     """Run the command; return its exit code."""
-    flag = StopFlag()
+    launch = read_launch()
+    if not launch.first:  # one voice is enough; errors are told by whoever meets them
+        logging.getLogger("latentfm_core").setLevel(logging.ERROR)
+    flag = StopFlag(launched=launch.size > 1)
     flag.install()
     options = RunOptions(
         out=args.out,
@@ -184,6 +198,8 @@ def train(args: argparse.Namespace, command: str) -> int:
         again = shlex.join(["latentfm-train", "--out", str(args.out), "--resume"])
         logger.warning("Stopped; everything so far is saved. To go on: %s", again)
         return EXIT_INTERRUPTED
+    if not launch.first:
+        return 0
     card = read_card(args.out)
     figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
     logger.info("Model written to %s (%s)", args.out, figures or "no validation part")

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from latentfm_core.data.pixels import different_values
 from latentfm_core.types import Bool, Float32, Geometry
 
 Fit = Literal["pad", "stretch"]
@@ -75,7 +76,7 @@ def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
 
     A canvas pixel takes the class that covers most of it.
     """
-    values = np.unique(labels)
+    values = different_values(labels)
     if labels.dtype == np.bool_ or values.size == 1:
         inside = mask_to_canvas(np.asarray(labels > 0), size, fit)
         return np.asarray(inside * values[-1:])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.data.decode import TIFF_SUFFIXES, Decoded, decode
-from latentfm_core.data.pixels import check_array, check_pixels, to_rgb
+from latentfm_core.data.pixels import check_array, check_pixels, different_values, to_rgb
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.types import Bool, ImageInput
 
@@ -120,7 +120,7 @@ def read_mask(path: Path, threshold: float | None = None) -> Bool:
     grey = _mask_values(path)
     if threshold is not None:
         return np.asarray(grey > threshold, dtype=np.bool_)
-    values = np.unique(grey)
+    values = different_values(grey)
     if not _is_binary(values):
         shown = ", ".join(str(value) for value in values[:_VALUES_SHOWN].tolist())
         more = f", ... ({values.size} different ones)" if values.size > _VALUES_SHOWN else ""
@@ -145,7 +145,7 @@ def read_labels(path: Path, classes: int) -> NDArray[np.uint8]:
         the message then lists them.
     """
     values = _mask_values(path)
-    found = np.unique(values)
+    found = different_values(values)
     foreign = found[~np.isin(found, np.arange(classes + 1))]
     if foreign.size:
         shown = ", ".join(str(value) for value in foreign[:_VALUES_SHOWN].tolist())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -35,12 +34,17 @@ def mean_velocity(velocity: Velocity, z: Tensor, t: Tensor, h: Tensor, steps: in
     return (state - z) / (spread * steps)
 
 
-def draw_steps(count: int, longest: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw starts and lengths ``(count,)`` of the steps that runs of few Euler steps take.
+def steps_of_short_runs(first: Tensor, second: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Return starts and lengths ``(B,)`` of steps that runs of few Euler steps take.
 
     A run of n steps, n from 1 to `longest`, has the steps [k / n, (k + 1) / n]; the number of
     steps is drawn first, so that each kind of run is learned from equally many.
+
+    Parameters
+    ----------
+    first, second
+        Uniform random numbers ``(B,)`` in [0, 1) that choose n and k.
     """
-    n = torch.randint(1, longest + 1, (count,), generator=generator)
-    k = (torch.rand(count, generator=generator) * n).floor()
+    n = 1 + (first * longest).floor()
+    k = (second * n).floor()
     return k / n, 1.0 / n

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from latentfm_core.config import Config
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
+from latentfm_core.launch import read_launch
 from latentfm_core.learning.check import held_out_dice, held_out_pairs, judge
 from latentfm_core.learning.events import Doing, Event, Step, Validated, Verdict
 from latentfm_core.learning.recipe import model_source
 from latentfm_core.store.atomic import write_text
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import CARD, ModelCard, ParentInfo, read_card, write_card
-from latentfm_core.training.loop import EpochReport, StepReport
 from latentfm_core.training.options import RunOptions
+from latentfm_core.training.reports import EpochReport, StepReport
 from latentfm_core.training.trainer import Trainer, resumed_config
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class FineTune:
     Raises
     ------
     ConfigError
-        If no model is named.
+        If no model is named, or several processes were started.
     OutputError
         If `out` holds a model already; the model that is trained on is never written to.
     CheckpointError
@@ -88,6 +89,8 @@ class FineTune:
         options: RunOptions,
         on_event: Callable[[Event], None] = _ignore,
     ) -> None:
+        if read_launch().size > 1:
+            raise ConfigError("A few images are learnt from in one process: leave torchrun out.")
         self.out = options.out
         self._tell = on_event
         self._stop = options.should_stop

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: every random number comes from the given generator."""
+"""Augmentation of whole batches: every random number comes from the step's generator."""
 
 from __future__ import annotations
 
@@ -9,74 +9,86 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentfm_core.models.onehot import harden
+from latentfm_core.training.globalbatch import GlobalBatch
+
+TURNS = 8
+"""Flips and quarter turns of a square, the identity among them."""
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
-
-
-def _matrices(count: int, generator: torch.Generator) -> Tensor:
-    """Return ``(count, 2, 3)`` affine maps from output to input coordinates in [-1, 1]."""
-    angle = _uniform(count, -math.pi, math.pi, generator)
-    scale = torch.exp(_uniform(count, math.log(0.75), math.log(1.3), generator))
-    aspect = torch.exp(_uniform(count, -0.15, 0.15, generator))
-    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+def _matrices(whole: GlobalBatch) -> Tensor:
+    """Return ``(rows, 2, 3)`` affine maps from output to input coordinates in [-1, 1]."""
+    angle = whole.uniform(-math.pi, math.pi)
+    scale = torch.exp(whole.uniform(math.log(0.75), math.log(1.3)))
+    aspect = torch.exp(whole.uniform(-0.15, 0.15))
+    mirror = torch.where(whole.uniform(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     rows = [
-        torch.stack([cos * aspect * mirror, -sin, _uniform(count, -0.15, 0.15, generator)], dim=1),
-        torch.stack([sin * mirror, cos / aspect, _uniform(count, -0.15, 0.15, generator)], dim=1),
+        torch.stack([cos * aspect * mirror, -sin, whole.uniform(-0.15, 0.15)], dim=1),
+        torch.stack([sin * mirror, cos / aspect, whole.uniform(-0.15, 0.15)], dim=1),
     ]
     return torch.stack(rows, dim=1)
 
 
-def _warp(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    both = torch.cat([images, masks], dim=1)
-    theta = _matrices(len(images), generator).to(images.device)
-    grid = F.affine_grid(theta, list(both.shape), align_corners=False)
-    warped = F.grid_sample(both, grid, padding_mode="reflection", align_corners=False)
-    return warped[:, :3], harden(warped[:, 3:])
+def _warp(values: Tensor, whole: GlobalBatch) -> Tensor:
+    theta = _matrices(whole).to(values.device)
+    grid = F.affine_grid(theta, list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
 
 
-def _colour(images: Tensor, generator: torch.Generator) -> Tensor:
-    count = len(images)
+def _colour(images: Tensor, whole: GlobalBatch) -> Tensor:
+    """Change colours; `images` are overwritten: at 256 x 256 memory is what costs."""
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        values = _uniform(count * channels, low, high, generator)
-        return values.reshape(count, channels, 1, 1).to(images.device)
+        return whole.uniform(low, high, channels, 1, 1).to(images.device)
 
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = (images - mean) * draw(0.7, 1.3) + mean * draw(0.75, 1.25)
+    images = images.sub_(mean).mul_(draw(0.7, 1.3)).add_(mean * draw(0.75, 1.25))
     grey = images.mean(dim=1, keepdim=True)
-    images = grey + (images - grey) * draw(0.6, 1.4)
-    images = images * draw(0.92, 1.08, 3)
-    return images.clamp(0, 1).pow(torch.exp(draw(-0.25, 0.25)))
+    images = images.sub_(grey).mul_(draw(0.6, 1.4)).add_(grey)
+    images = images.mul_(draw(0.92, 1.08, 3))
+    return images.clamp_(0, 1).pow_(torch.exp(draw(-0.25, 0.25)))
 
 
-def _blur_and_noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    count = len(images)
-    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    share = torch.rand(count, generator=generator) * (torch.rand(count, generator=generator) < 0.3)
-    images = torch.lerp(images, blurred, share.reshape(-1, 1, 1, 1).to(images.device))
-    level = 0.03 * torch.rand(count, generator=generator)
-    level = level * (torch.rand(count, generator=generator) < 0.3)
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
-    return images + noise * level.reshape(-1, 1, 1, 1).to(images.device)
+def _blur_and_noise(images: Tensor, whole: GlobalBatch) -> Tensor:
+    """Blur some images and add noise to some; `images` are overwritten."""
+    share = whole.uniform(0, 1) * (whole.uniform(0, 1) < 0.3)
+    level = 0.03 * whole.uniform(0, 1)
+    level = level * (whole.uniform(0, 1) < 0.3)
+    noise = whole.normal(*images.shape[1:])
+    some = share.nonzero()[:, 0]
+    if len(some):
+        chosen = images[some.to(images.device)]
+        blurred = F.avg_pool2d(F.pad(chosen, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        weight = share[some].reshape(-1, 1, 1, 1).to(images.device)
+        images[some.to(images.device)] = torch.lerp(chosen, blurred, weight)
+    some = level.nonzero()[:, 0]
+    if len(some):
+        added = noise[some].mul_(level[some].reshape(-1, 1, 1, 1)).to(images.device)
+        images.index_add_(0, some.to(images.device), added)
+    return images
 
 
-def _flips(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    both = torch.cat([images, masks], dim=1)
-    choice = torch.randint(8, (len(both),), generator=generator).tolist()
-    moved = [
-        torch.rot90(item.flip(-1) if k >= 4 else item, k % 4, (-2, -1))
-        for item, k in zip(both, choice, strict=True)
-    ]
-    both = torch.stack(moved)
-    return both[:, :3], both[:, 3:]
+def turned(values: Tensor, choice: Tensor) -> Tensor:
+    """Turn each of ``(B, C, S, S)`` values by one of the `TURNS`.
+
+    Choice k in 4..7 mirrors first; then come ``k % 4`` quarter turns.
+    """
+    out = torch.empty_like(values, memory_format=torch.contiguous_format)
+    for k in range(TURNS):
+        rows = (choice == k).nonzero()[:, 0].to(values.device)
+        if len(rows):
+            some = values[rows]
+            out[rows] = torch.rot90(some.flip(-1) if k >= 4 else some, k % 4, (-2, -1))
+    return out
 
 
-def augment(
-    images: Tensor, masks: Tensor, kind: str, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _move(values: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
+    if kind == "flips":
+        return turned(values, whole.integers(TURNS))
+    return _warp(values, whole)
+
+
+def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tuple[Tensor, Tensor]:
     """Augment a batch.
 
     Parameters
@@ -87,8 +99,8 @@ def augment(
         ``(B, K, S, S)`` float in {0, 1}, one-hot if K > 1.
     kind
         ``"none"``, ``"flips"`` or ``"strong"``.
-    generator
-        CPU generator.
+    whole
+        Where the B rows lie in the batch, and its random numbers.
 
     Returns
     -------
@@ -97,17 +109,28 @@ def augment(
     """
     if kind == "none":
         return images, masks
-    if kind == "flips":
-        return _flips(images, masks, generator)
-    images, masks = _warp(images, masks, generator)
-    images = _blur_and_noise(_colour(images, generator), generator)
-    return images.clamp(0, 1), masks
+    both = _move(torch.cat([images, masks], dim=1), kind, whole)
+    images, masks = both[:, :3], both[:, 3:]
+    if kind == "strong":
+        images, masks = _photograph(images.contiguous(), whole), harden(masks)
+    return images, masks
 
 
-def augment_masks(masks: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+def augment_images(images: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
+    """Augment images alone, as `augment` does."""
+    if kind == "none":
+        return images
+    images = _move(images, kind, whole)
+    return _photograph(images, whole) if kind == "strong" else images
+
+
+def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
     """Augment masks alone, for the mask VAE."""
     if kind == "none":
         return masks
-    blank = masks.new_zeros((len(masks), 3, *masks.shape[-2:]))
-    move = _flips if kind == "flips" else _warp
-    return move(blank, masks, generator)[1]
+    masks = _move(masks, kind, whole)
+    return harden(masks) if kind == "strong" else masks
+
+
+def _photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
+    return _blur_and_noise(_colour(images, whole), whole).clamp_(0, 1)

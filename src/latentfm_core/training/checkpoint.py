@@ -105,9 +105,15 @@ class Checkpoint:
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the stored moments into `optimizer`, if the checkpoint has any."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self._part("optimizer.").items():
             index, key = name.split(".", 1)
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # The fused optimiser goes through memory and asks for no strides: moments must
+                # lie as their weights do, which may be channels-last.
+                value = torch.empty_like(parameter).copy_(value)
             state.setdefault(int(index), {})[key] = value
         if state:
             groups = optimizer.state_dict()["param_groups"]

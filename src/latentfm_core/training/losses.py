@@ -46,13 +46,19 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     return _cross_entropy(logits, target, logits.new_ones(1)) + dice_loss(logits, target)
 
 
-def reconstruction_loss(logits: Tensor, target: Tensor) -> Tensor:
+def foreground_share(masks: Tensor) -> Tensor:
+    """Return the share of foreground pixels in a batch of masks, a scalar."""
+    return _foreground(masks).sum(1).mean()
+
+
+def reconstruction_loss(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """Return the mask VAE's loss: foreground-weighted cross-entropy + soft Dice.
 
     The weight of the foreground is the square root of background over foreground in the
-    batch, so that small structures are not given up for the background's sake.
+    whole batch, whose foreground has the share `share` of the pixels, so that small
+    structures are not given up for the background's sake.
     """
-    share = _foreground(target).sum(1).mean().clamp(1e-4, 1.0)
+    share = share.clamp(1e-4, 1.0)
     weight = ((1 - share) / share).sqrt().clamp(1.0, MAX_FOREGROUND_WEIGHT)
     return _cross_entropy(logits, target, weight.reshape(1)) + dice_loss(logits, target)
 

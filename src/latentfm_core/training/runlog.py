@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.errors import ConfigError
-from latentfm_core.training.loop import EpochReport
+from latentfm_core.training.clock import PARTS
+from latentfm_core.training.reports import EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ COLUMNS = (
     "learning_rate",
     "seconds",
     "images_per_second",
+    "outside_network",
+    *(f"{part}_share" for part in PARTS),
     "loss",
     "mse",
     "kl",
@@ -49,20 +52,36 @@ class RunLog:
             "learning_rate": f"{report.learning_rate:.3g}",
             "seconds": f"{report.seconds:.1f}",
             "images_per_second": f"{report.images_per_second:.1f}",
+            "outside_network": f"{report.share_outside():.3f}",
         }
+        row |= {f"{part}_share": f"{share:.3f}" for part, share in report.shares.items()}
         values = {**report.losses, **report.validation}
         row |= {key: f"{value:.5f}" for key, value in values.items()}
-        new = not self._path.exists()
+        columns = self._columns()
         with self._path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
-            if new:
+            writer = csv.DictWriter(stream, columns or COLUMNS, extrasaction="ignore")
+            if not columns:
                 writer.writeheader()
             writer.writerow(row)
         text = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
-        logger.info("%s epoch %d: %s", report.stage, report.epoch, text)
+        logger.info(
+            "%s epoch %d: %s; %.1f images/s, %.0f %% of the time outside the network",
+            report.stage,
+            report.epoch,
+            text,
+            report.images_per_second,
+            100 * report.share_outside(),
+        )
         if self._writer is not None:
             for key, value in values.items():
                 self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
+
+    def _columns(self) -> list[str]:
+        """Return those of the table that is there: an older version had fewer."""
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as stream:
+            return next(csv.reader(stream), [])
 
     def close(self) -> None:
         """Flush TensorBoard."""

@@ -6,7 +6,6 @@ import datetime
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,10 +13,10 @@ from tqdm import tqdm
 
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.data.loading import CanvasSet, load_canvases
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.data.pairs import Pair, find_pairs
 from latentfm_core.data.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError
-from latentfm_core.inference.device import describe, resolve_device, resolve_precision, to_device
+from latentfm_core.inference.device import describe, resolve_precision, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import PyramidVAE
@@ -30,12 +29,15 @@ from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.distilled import distilled_card, is_distillation, remember_parent
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.loop import EpochReport, Hooks, StageLoop
+from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.options import RunOptions
+from latentfm_core.training.reports import EpochReport
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
+from latentfm_core.training.team import join_team
 from latentfm_core.training.validate import (
     all_masks,
+    draft_card,
     latent_statistics,
     reconstruction_dice,
     selection_score,
@@ -73,7 +75,8 @@ class Trainer:
                 "or choose another --out."
             )
         self.checkpoint = read_checkpoint(self.folder) if options.resume else None
-        self.device = resolve_device(config.training.device)
+        self.team = join_team(config.training.device)
+        self.device = self.team.device
         if config.training.precision == "fp16":
             raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")
         self.dtype = resolve_precision(config.training.precision, self.device)
@@ -86,6 +89,8 @@ class Trainer:
         else:
             self.position = Position(STAGES[0])
         to_device(self.model, self.device)
+        # Nobody may write into the folder before all have looked whether there is a run.
+        self.team.wait()
 
     def _initial_model(self) -> LatentFM:
         if self.options.init is None or self.checkpoint is not None:
@@ -113,33 +118,67 @@ class Trainer:
         found = find_pairs(data.images, data.masks, data.skip_unmasked)
         pairs = {pair.name: pair for pair in found}
         split = make_split(pairs, data)
-        train = _load([pairs[name] for name in split.train], self.config, "training images")
+        train = self._load([pairs[name] for name in split.train], "training images")
         val = None
         if split.val:
-            val = _load([pairs[name] for name in split.val], self.config, "validation images")
+            val = self._load([pairs[name] for name in split.val], "validation images")
         used = {*train.names, *(val.names if val is not None else ()), *split.test}
         return split.restricted(used), train, val
 
+    def _load(self, pairs: list[Pair], what: str) -> CanvasSet:
+        with tqdm(
+            total=len(pairs),
+            desc=f"reading {what}",
+            unit="image",
+            mininterval=1.0,
+            disable=not self.team.first,
+        ) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.update()
+
+            classes = len(self.config.model.classes)
+            return load_canvases(pairs, self.config.data, on_progress=advance, classes=classes)
+
     def run(self) -> ModelCard | None:
         """Train to the end and write the model folder.
+
+        Of several processes the first writes; the others return when it has.
 
         Returns
         -------
         ModelCard or None
             The card, or None if the run was stopped; its checkpoint is then saved.
+
+        Raises
+        ------
+        ResourceError
+            If another process of the run has gone.
         """
-        write_text(self.folder / "config.json", json.dumps(self.config.to_json(), indent=2) + "\n")
-        write_split(self.folder / "split.json", self.split)
-        if self.options.init is not None and is_distillation(self.config):
-            remember_parent(self.folder, resolve_model(self.options.init))
-        log = RunLog(self.folder, self.options.tensorboard)
+        with self.team.together():
+            if not self._run_stages():
+                return None
+            card = self._write_model() if self.team.first else draft_card(self.config)
+            self.team.wait()
+        return card
+
+    def _run_stages(self) -> bool:
+        log: RunLog | None = None
+        if self.team.first:
+            text = json.dumps(self.config.to_json(), indent=2)
+            write_text(self.folder / "config.json", text + "\n")
+            write_split(self.folder / "split.json", self.split)
+            if self.options.init is not None and is_distillation(self.config):
+                remember_parent(self.folder, resolve_model(self.options.init))
+            log = RunLog(self.folder, self.options.tensorboard)
         try:
             while self.position.stage != "done":
                 if not self._run_stage(self.position.stage, log):
-                    return None
+                    return False
         finally:
-            log.close()
-        return self._write_model()
+            if log is not None:
+                log.close()
+        return True
 
     def finish(self) -> ModelCard:
         """Write the model of a run that was stopped, as it is now; the run can still go on.
@@ -156,21 +195,22 @@ class Trainer:
             averages.copy_to_model()
         return self._write_model()
 
-    def _run_stage(self, name: str, log: RunLog) -> bool:
+    def _run_stage(self, name: str, log: RunLog | None) -> bool:
         if name == "distill" and not self.config.model.distilled_steps:
             self._finish_stage(name)
             return True
         stage = make_stage(name, self.model, self.config)
         if not self.position.step:
             stage.begin()
-        loop = StageLoop(stage, self.train_set, self.position, self.device, self.dtype)
+        loop = StageLoop(stage, self.train_set, self.position, self.team, self.dtype)
         if self.checkpoint is not None and self.checkpoint.position.stage == name:
             loop.restore(self.checkpoint)
         self.checkpoint = None
 
         def end_of_epoch(loop: StageLoop, report: EpochReport) -> None:
             self._validate(loop, report)
-            log.add(report)
+            if log is not None:
+                log.add(report)
 
         options = self.options
         hooks = Hooks(options.should_stop, self._save, end_of_epoch, options.on_step)
@@ -209,13 +249,15 @@ class Trainer:
             score = reconstruction_dice(self.model, held_out, self.device)
             logger.info("mask VAE reconstruction Dice: %.4f", score)
             self.position.metrics["val_mask_vae_dice"] = score
-        if name == "flow" and (self.folder / BEST).is_file():
+        if name == "flow" and self.team.first and (self.folder / BEST).is_file():
             self.model.load_state_dict(load_file(self.folder / BEST))
         if name == "distill" and self.val_set is not None and self.model.fast is not None:
             self._score_few_steps(self.val_set)
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
         self.position.step, self.position.stage_seconds = 0, 0.0
+        if not self.team.first:
+            return
         save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
 
     def _validate(self, loop: StageLoop, report: EpochReport) -> None:
@@ -237,7 +279,7 @@ class Trainer:
             return
         stop = self.options.should_stop
         report.validation = validate(
-            self.model, self.config, self.val_set, self.device, picture, stop
+            self.model, self.config, self.val_set, self.team, picture, stop
         )
         if not report.validation:
             return
@@ -246,6 +288,8 @@ class Trainer:
         if score > self.position.best_score:
             self.position.best_score = score
             self.position.metrics |= report.validation
+            if not self.team.first:
+                return
             tensors = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
             with atomic_path(self.folder / BEST) as temporary:
                 save_file(tensors, temporary)
@@ -254,12 +298,14 @@ class Trainer:
         for steps in range(1, self.config.model.distilled_steps + 1):
             picture = self.folder / "samples" / f"steps_{steps}.png"
             stop = self.options.should_stop
-            figures = validate(self.model, self.config, data, self.device, picture, stop, steps)
+            figures = validate(self.model, self.config, data, self.team, picture, stop, steps)
             named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
             logger.info("with %d ODE steps: %s", steps, named)
             self.position.metrics |= named
 
     def _save(self, loop: StageLoop) -> None:
+        if not self.team.first:
+            return
         save_checkpoint(
             self.folder,
             self.model,
@@ -308,14 +354,3 @@ def portable(config: Config) -> Config:
 def resumed_config(folder: Path) -> Config:
     """Return the configuration that the run in model folder `folder` was started with."""
     return config_from_mapping(read_checkpoint(folder / "training").config)
-
-
-def _load(pairs: list[Any], config: Config, what: str) -> CanvasSet:
-    with tqdm(total=len(pairs), desc=f"reading {what}", unit="image", mininterval=1.0) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.update()
-
-        return load_canvases(
-            pairs, config.data, on_progress=advance, classes=len(config.model.classes)
-        )

@@ -20,9 +20,11 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.store.card import ModelCard, WeightsInfo
+from latentfm_core.training.team import Team
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 PICTURES = 6
+FIGURES = ("dice", "ged", "iou", "sample_dice")
 
 
 def draft_card(config: Config) -> ModelCard:
@@ -35,7 +37,7 @@ def validate(
     model: LatentFM,
     config: Config,
     data: CanvasSet,
-    device: torch.device,
+    team: Team,
     picture: Path,
     should_stop: Callable[[], bool] = lambda: False,
     steps: int | None = None,
@@ -45,8 +47,9 @@ def validate(
     They are means over the raters and, with several classes, over those that occur; with
     several raters the GED is there too. Also writes `picture`, a PNG with a row for each of
     the first images: image with expert outline, mean probability, confidence, samples.
-    Empty if `should_stop`, which is asked before every image, ends it. `steps` are ODE steps;
-    None takes those of the settings.
+    Several processes of a team take some images each. Empty if `should_stop`, which is
+    asked before every image, ends it.
+    `steps` are ODE steps; None takes those of the settings.
     """
     training = config.training
     settings = config.sampling.model_copy(
@@ -55,25 +58,50 @@ def validate(
             "steps": steps or training.validation_steps,
         }
     )
-    segmenter = Segmenter(model, draft_card(config), str(device), training.precision)
-    scores: list[dict[str, float]] = []
+    segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)
+    count = min(training.validation_images, len(data.names))
+    scores = np.full((count, len(FIGURES)), np.nan)
     rows: list[NDArray[Any]] = []
-    for index in range(min(training.validation_images, len(data.names))):
-        if should_stop():
-            return {}
+    stopped = False
+    for index in range(count):
+        # The first process makes the picture, and therefore takes all images that are on it.
+        if team.rank != (0 if index < PICTURES else index % team.size):
+            continue
+        stopped = should_stop()
+        if stopped:
+            break
         truth = data.masks[index, : data.raters[index]]
         image = ImageInput(data.images[index], name=data.names[index])
         samples = segmenter.sample(image, settings)
         summary = segmenter.summarise(samples)
-        scores.append(_figures(summary, truth))
+        found = _figures(summary, truth)
+        scores[index] = [found.get(name, np.nan) for name in FIGURES]
         if index < PICTURES:
             rows.append(_row(data.images[index], truth[0] > 0, samples, summary))
-    with atomic_path(picture) as temporary:
-        imsave(temporary, np.concatenate(rows), check_contrast=False)
+    scores, stopped = _gathered(scores, stopped, team)
+    if stopped:
+        return {}
+    if team.first:
+        with atomic_path(picture) as temporary:
+            imsave(temporary, np.concatenate(rows), check_contrast=False)
     return {
-        f"val_{name}": float(np.mean([row[name] for row in scores if name in row]))
-        for name in sorted({name for row in scores for name in row})
+        f"val_{name}": float(np.mean(column[~np.isnan(column)]))
+        for name, column in zip(FIGURES, scores.T, strict=True)
+        if not np.isnan(column).all()
     }
+
+
+def _gathered(
+    scores: NDArray[np.float64], stopped: bool, team: Team
+) -> tuple[NDArray[np.float64], bool]:
+    """Put together what each process knows; NaN is what none does."""
+    if team.size == 1:
+        return scores, stopped
+    known = ~np.isnan(scores)
+    parts = [np.array([float(stopped)]), np.where(known, scores, 0).ravel(), known.ravel()]
+    told = team.sum(torch.from_numpy(np.concatenate(parts))).cpu().numpy()
+    values, known = told[1:].reshape(2, *scores.shape)
+    return np.where(known > 0, values, np.nan), bool(told[0] > 0)
 
 
 def _figures(summary: Summary, truth: NDArray[np.uint8]) -> dict[str, float]:

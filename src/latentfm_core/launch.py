@@ -1,0 +1,56 @@
+"""Whether a launcher such as ``torchrun`` started this process together with others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from latentfm_core.errors import ConfigError
+
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Place of this process among those that were started together.
+
+    Attributes
+    ----------
+    rank, size
+        Number of this process, from 0, and how many there are on all machines.
+    local_rank, local_size
+        The same on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.rank == 0
+
+
+def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
+    """Read what the launcher tells in environment variables; alone without them.
+
+    Raises
+    ------
+    ConfigError
+        If the variables cannot be understood.
+    """
+    found = os.environ if environment is None else environment
+    # Some clusters set one or two of them for every process that they start.
+    if any(name not in found for name in _NAMES):
+        return Launch()
+    try:
+        rank, size, local_rank, local_size = (int(found[name]) for name in _NAMES)
+    except ValueError:
+        size = 0
+    if not size or not (0 <= rank < size and 0 <= local_rank < local_size <= size):
+        told = ", ".join(f"{name}={found[name]}" for name in _NAMES)
+        raise ConfigError(f"The launcher's variables make no sense: {told}. Use torchrun.")
+    return Launch(rank, size, local_rank, local_size)

@@ -1,0 +1,75 @@
+"""The stage that makes the network for few steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from latentfm_core.config import DistillConfig
+from latentfm_core.errors import ConfigError
+from latentfm_core.flow.mean_velocity import mean_velocity, steps_of_short_runs
+from latentfm_core.flow.path import linear_path
+from latentfm_core.models.velocity import VelocityNetwork
+from latentfm_core.training.augment import augment
+from latentfm_core.training.feeder import Source
+from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.losses import velocity_loss
+from latentfm_core.training.stage import Batch, Losses, Stage, noise_like, repeat
+
+
+class DistillStage(Stage):
+    """The network for few steps learns where the trained flow lands after a long step.
+
+    The flow, the features and the VAEs stay as they are. The target is a smooth function of
+    state and image, so that plain regression reaches it; the samples keep their spread, which
+    one Euler step of the flow itself loses.
+    """
+
+    name = "distill"
+    settings: DistillConfig
+
+    def begin(self) -> None:
+        """Start from the flow's own weights: a step of any length then begins as its slope."""
+        self._fast.load_state_dict(self.model.velocity.state_dict(), strict=False)
+        step = self._fast.step
+        if step is not None:
+            step.start_as_nothing()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the network for few steps."""
+        return list(self._fast.parameters())
+
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Return ``images`` and ``masks``."""
+        kind = self.config.training.augmentation
+        images, masks = augment(source.images(), source.masks(), kind, whole)
+        return {"images": images.contiguous(memory_format=torch.channels_last), "masks": masks}
+
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+        """Return the error of the mean velocity over long steps."""
+        settings, model = self.settings, self.model
+        draws = settings.noise_draws
+        pairs = whole.repeated(draws)
+        with torch.no_grad():
+            features = model.features(batch["images"])
+            taught = repeat(model.velocity.condition_maps(features), draws)
+            z_1 = model.encode_mask(batch["masks"]).repeat_interleave(draws, dim=0)
+            t, h = steps_of_short_runs(
+                pairs.uniform(0, 1), pairs.uniform(0, 1), self.config.model.distilled_steps
+            )
+            t, h = t.to(z_1.device), h.to(z_1.device)
+            z_t = linear_path(noise_like(z_1, pairs), z_1, t).z_t
+            target = mean_velocity(
+                lambda s, z: model.velocity(s, z, taught), z_t, t, h, settings.teacher_steps
+            )
+        # PyTorch 2.13 crashes in the backward pass of GroupNorm (CPU, channels last) where only
+        # the weights want a gradient, hence one for the features too.
+        features = [level.requires_grad_(True) for level in features]
+        maps = repeat(self._fast.condition_maps(features), draws)
+        return {"loss": velocity_loss(self._fast(t, z_t, maps, h), target)}
+
+    @property
+    def _fast(self) -> VelocityNetwork:
+        if self.model.fast is None:
+            raise ConfigError("Set model.distilled_steps to train a network for few steps.")
+        return self.model.fast

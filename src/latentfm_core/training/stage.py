@@ -1,0 +1,79 @@
+"""What a training stage is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from latentfm_core.config import Config, DistillConfig, FlowConfig, StageConfig
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.training.batches import generator_for, seed_for
+from latentfm_core.training.feeder import Source
+from latentfm_core.training.globalbatch import GlobalBatch
+
+STAGES = ("image_vae", "mask_vae", "flow", "distill")
+
+Losses = dict[str, Tensor]
+
+Batch = dict[str, Tensor]
+"""What the losses of a stage are computed from, by name: rows of a batch on the device."""
+
+
+class Stage(ABC):
+    """One stage: its parameters, what it makes of images and masks, and the loss of that."""
+
+    name: str
+
+    def __init__(self, model: LatentFM, config: Config) -> None:
+        self.model = model
+        self.config = config
+        self.index = STAGES.index(self.name)
+        self.settings: StageConfig = getattr(config.training, self.name)
+
+    def begin(self) -> None:
+        """Prepare the network before the first step of the stage."""
+        return
+
+    @abstractmethod
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what the optimiser may change."""
+
+    @abstractmethod
+    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+        """Read and augment what `losses` needs."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+        """Return named scalars, means over the rows of `batch`.
+
+        The optimiser follows ``"loss"``.
+        """
+
+    def size_at(self, done: float) -> int:
+        """Return the side of the training images when the share `done` of the stage is over."""
+        settings, side = self.settings, self.settings.size or self.config.data.size
+        if not isinstance(settings, FlowConfig | DistillConfig):
+            return side
+        # The same division on both sides: no rounding may move the boundary by a step.
+        small = done < settings.small_epochs / max(1, settings.epochs)
+        return min(settings.small_size, self.config.data.size) if small else side
+
+    def draws(self, step: int) -> int:
+        """Return the seed by which a step chooses among the raters of its images."""
+        return seed_for(self.config.training.seed, self.index, step, 2)
+
+    def generator(self, step: int) -> torch.Generator:
+        """Return the generator of a step."""
+        return generator_for(self.config.training.seed, self.index, step, 0)
+
+
+def noise_like(like: Tensor, whole: GlobalBatch) -> Tensor:
+    """Return standard normal noise of the shape of `like`, which has this process's rows."""
+    return whole.normal(*like.shape[1:]).to(like.device)
+
+
+def repeat(maps: list[Tensor], draws: int) -> list[Tensor]:
+    """Return maps with `draws` rows in place of each, one after the other."""
+    return [level.repeat_interleave(draws, dim=0) for level in maps]
