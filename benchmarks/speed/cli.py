@@ -1,0 +1,62 @@
+"""Command line of the speed benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.speed.contenders import Job, jobs
+from benchmarks.speed.floor import floors
+from benchmarks.speed.measure import measure, measure_here, to_json
+from benchmarks.speed.table import page
+from latentfm_core.cli.common import run_cli
+from latentfm_core.inference.device import describe, resolve_precision
+from latentfm_core.store.atomic import write_text
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="256 px, N = 1 and 16, K = 1 and 4")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], help="pixels")
+    parser.add_argument("--samples", type=int, nargs="+", default=[1, 4, 16, 64], help="N")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 10], help="K")
+    parser.add_argument("--rounds", type=int, default=2, help="times that all cells are measured")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/speed.json"))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and write JSON and a Markdown page beside it."""
+    if args.child:
+        print(json.dumps(measure_here(Job(**json.loads(args.child)))))
+        return 0
+    if args.quick:
+        args.sizes, args.samples, args.steps = [256], [1, 16], [1, 4]
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    torch.set_num_threads(args.threads)
+    wanted = jobs(args.sizes, args.samples, args.steps)
+    cells = measure(wanted, args.rounds, args.threads)
+    parts = floors(min(16, max(args.samples)), min(args.sizes))
+    device = describe(torch.device("cpu"), resolve_precision("auto", torch.device("cpu")))
+    content = {"device": device, "cells": to_json(cells), "floor": [asdict(part) for part in parts]}
+    write_text(args.out, json.dumps(content, indent=1) + "\n")
+    write_text(args.out.with_suffix(".md"), page(cells, parts, device))
+    logger.info("written to %s and %s", args.out, args.out.with_suffix(".md"))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; return the exit code."""
+    return run_cli(run, build_parser(), list(sys.argv[1:] if argv is None else argv))

@@ -1,0 +1,211 @@
+"""What is timed: a call that draws N samples of one image, with all maps.
+
+Other networks have random weights, which cost what trained ones cost. All run in inference
+mode, with channels-last convolutions, in the format that LatentFM takes on the same machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from monai.networks.nets.autoencoderkl import AutoencoderKL
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+from torch import Tensor, nn
+
+from benchmarks.accuracy.deterministic import DROPOUT, basic_unet, dynunet
+from latentfm_core.config import SamplingConfig
+from latentfm_core.inference.device import autocast, resolve_device, resolve_precision, to_device
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.store.bundled import resolve_model
+from latentfm_core.store.folder import load_model
+from latentfm_core.types import ImageInput
+
+Call = Callable[[], object]
+
+CPU = torch.device("cpu")
+PIXEL_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of the table.
+
+    Attributes
+    ----------
+    name
+        Row of the table.
+    size, samples
+        Side of the image in pixels, and N.
+    steps
+        K of LatentFM.
+    times
+        By how much the measured call is multiplied: diffusion in pixel space takes too long
+        to be run whole, and all its steps cost the same.
+    shown
+        N in the table, where it is not `samples`.
+    """
+
+    name: str
+    size: int
+    samples: int
+    steps: int = 0
+    times: float = 1.0
+    shown: int = 0
+
+    @property
+    def samples_shown(self) -> int:
+        """N in the table."""
+        return self.shown or self.samples
+
+    @property
+    def label(self) -> str:
+        """Name with K."""
+        return f"{self.name}, K = {self.steps}" if self.steps else self.name
+
+
+def _photo(size: int) -> ImageInput:
+    pixels = np.random.default_rng(0).integers(60, 200, (size, size, 3), dtype=np.uint8)
+    pixels[size // 4 : size // 2, size // 4 : size // 2] //= 2
+    return ImageInput(pixels)
+
+
+def latentfm(job: Job) -> Call:
+    """Return a call of the `Segmenter` as users make it: samples, then all maps."""
+    model, card = load_model(resolve_model("isic2018"))
+    data = card.config.data.model_copy(update={"size": job.size})
+    card = card.model_copy(update={"config": card.config.model_copy(update={"data": data})})
+    segmenter, image = Segmenter(model, card), _photo(job.size)
+    settings = SamplingConfig(n_samples=job.samples, steps=job.steps)
+    return lambda: segmenter.summarise(segmenter.sample(image, settings))
+
+
+def _passes(network: nn.Module, job: Job, batch: int) -> Call:
+    """Return a call of N passes with dropout on, in batches, and mean and variance of them."""
+    dtype = resolve_precision("auto", CPU)
+    network = to_device(network, resolve_device("cpu")).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+    x = torch.rand(1, 3, job.size, job.size).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def call() -> object:
+        drawn: list[Tensor] = []
+        for start in range(0, job.samples, batch):
+            count = min(batch, job.samples - start)
+            with autocast(CPU, dtype):
+                logits = network(x.expand(count, -1, -1, -1))
+            drawn.append(logits.float().sigmoid())
+        p = torch.cat(drawn)
+        return p.mean(0), p.var(0, correction=0)
+
+    return call
+
+
+def _diffusion(network: nn.Module, x: Tensor, decoder: nn.Module | None) -> Call:
+    dtype = resolve_precision("auto", CPU)
+    network = to_device(network, CPU).eval()
+    decoder = None if decoder is None else to_device(decoder, CPU).eval()
+    x = x.contiguous(memory_format=torch.channels_last)
+    t = torch.zeros(len(x))
+
+    @torch.inference_mode()
+    def call() -> object:
+        with autocast(CPU, dtype):
+            z = network(x, t)
+            return z if decoder is None else decoder(z)
+
+    return call
+
+
+def pixel_diffusion(job: Job) -> Call:
+    """Return one denoising step of one sample, of MedSegDiff's size (Wu et al. 2022).
+
+    128 base channels with multipliers 1, 1, 2, 2, 4, 4, two blocks each, attention at the two
+    coarsest levels; the noisy mask beside the image.
+    """
+    network = DiffusionModelUNet(
+        spatial_dims=2,
+        in_channels=4,
+        out_channels=1,
+        num_res_blocks=2,
+        channels=(128, 128, 256, 256, 512, 512),
+        attention_levels=(False, False, False, False, True, True),
+        num_head_channels=64,
+    )
+    return _diffusion(network, torch.randn(1, 4, job.size, job.size), None)
+
+
+class _Decode(nn.Module):
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode latents."""
+        out: Tensor = self.vae.decode(z)
+        return out
+
+
+def latent_diffusion(job: Job) -> Call:
+    """Return one sample of a one-step model of SDSeg's size (Lin et al. 2024), with its decoder.
+
+    Stable Diffusion v1's widths 320, 640, 1280, 1280 on latents at an eighth of the side, the
+    image's latent beside the noise; KL decoder of 128 base channels.
+    """
+    network = DiffusionModelUNet(
+        spatial_dims=2,
+        in_channels=8,
+        out_channels=4,
+        num_res_blocks=2,
+        channels=(320, 640, 1280, 1280),
+        attention_levels=(True, True, True, False),
+        num_head_channels=(40, 80, 160, 160),
+    )
+    vae = AutoencoderKL(
+        spatial_dims=2,
+        in_channels=3,
+        out_channels=3,
+        num_res_blocks=2,
+        channels=(128, 256, 512, 512),
+        attention_levels=(False, False, False, False),
+        latent_channels=4,
+    )
+    side = job.size // 8
+    return _diffusion(network, torch.randn(1, 8, side, side), _Decode(vae))
+
+
+def make(job: Job, batch: int = 1) -> Call:
+    """Return the call that `job` names."""
+    if job.name == "LatentFM":
+        return latentfm(job)
+    if job.name == "DynUNet, MC-dropout":
+        network = dynunet(job.size, DROPOUT)
+        return _passes(network, job, batch)
+    if job.name == "BasicUNet, MC-dropout":
+        return _passes(basic_unet(DROPOUT), job, batch)
+    if job.name == "pixel diffusion, 50 steps":
+        return pixel_diffusion(job)
+    return latent_diffusion(job)
+
+
+def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
+    """Return all cells of the table."""
+    found = []
+    for size in sizes:
+        for n in samples:
+            found += [Job("LatentFM", size, n, k) for k in steps]
+            # Passes are independent of each other: more than 16 cost in proportion.
+            passes = Job("", size, min(n, 16), times=n / min(n, 16), shown=n)
+            found += [
+                replace(passes, name=name)
+                for name in ("DynUNet, MC-dropout", "BasicUNet, MC-dropout")
+            ]
+            found += [
+                Job("pixel diffusion, 50 steps", size, 1, times=PIXEL_STEPS * n, shown=n),
+                Job("latent diffusion, 1 step", size, 1, times=n, shown=n),
+            ]
+    return found

@@ -1,0 +1,101 @@
+"""Each cell in a fresh process, so that peaks of memory do not mix; cells take turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.speed.contenders import Job, make
+from latentfm_core.errors import LatentFMError
+
+LEAST_SECONDS = 1.5
+"""A cell is called again until this much time was measured."""
+MOST_CALLS = 7
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of a cell.
+
+    Attributes
+    ----------
+    seconds
+        Of a call, median over calls and rounds, times ``job.times``.
+    rounds
+        The same of each round.
+    megabytes
+        Highest resident memory of its process, PyTorch included.
+    """
+
+    job: Job
+    seconds: float
+    rounds: tuple[float, ...]
+    megabytes: float
+
+
+def measure_here(job: Job) -> dict[str, float]:
+    """Time a cell in this process."""
+    # Batches help small networks on some machines and hurt on others: the faster one counts.
+    sizes = (1, job.samples) if job.samples > 1 and "dropout" in job.name else (1,)
+    best = float("inf")
+    for batch in sizes:
+        call = make(job, batch)
+        call()
+        times: list[float] = []
+        while sum(times) < LEAST_SECONDS and len(times) < MOST_CALLS:
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        best = min(best, statistics.median(times))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    megabytes = peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"seconds": best, "megabytes": megabytes}
+
+
+def _child(job: Job, threads: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.speed", "--child", json.dumps(asdict(job))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LatentFMError(f"{job.label} failed: {done.stderr.strip()[-800:]}")
+    values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return values
+
+
+def measure(jobs: Sequence[Job], rounds: int, threads: int) -> list[Measured]:
+    """Measure all cells, one after the other, `rounds` times over."""
+    # Cells that differ only in what they are multiplied by share a measurement.
+    found: dict[Job, list[dict[str, float]]] = {_bare(job): [] for job in jobs}
+    with tqdm(total=rounds * len(found), unit="cell") as bar:
+        for _ in range(rounds):
+            for job in found:
+                bar.set_postfix_str(f"{job.label}, {job.size} px, N = {job.samples}")
+                found[job].append(_child(job, threads))
+                bar.update()
+    return [_summary(job, found[_bare(job)]) for job in jobs]
+
+
+def _bare(job: Job) -> Job:
+    return replace(job, times=1.0, shown=0)
+
+
+def _summary(job: Job, values: list[dict[str, float]]) -> Measured:
+    seconds = tuple(value["seconds"] * job.times for value in values)
+    peak = max(value["megabytes"] for value in values)
+    return Measured(job, statistics.median(seconds), seconds, peak)
+
+
+def to_json(cells: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Return plain JSON values."""
+    return [asdict(cell) for cell in cells]
