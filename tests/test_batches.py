@@ -15,11 +15,14 @@ from latentfm_core.data.loading import CanvasSet
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import generator_for
+from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.clock import PARTS, PartsClock
 from latentfm_core.training.feeder import Feeder, Source
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.latents import LatentCache
+from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage
+from latentfm_core.training.team import LossesOf, Team
 from tests.fixtures import tiny_settings
 
 CPU = torch.device("cpu")
@@ -147,6 +150,29 @@ def test_augmentation_is_the_same_in_one_process_and_in_two(canvases: CanvasSet,
     assert whole[0].max() <= 1
     assert set(whole[1].unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(whole[0], images)
+
+
+def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
+    canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config("multiscale", "strong")
+    hooks = Hooks(lambda: True, lambda loop: None, lambda loop, report: None)
+    seen: list[dict[str, Tensor]] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        stage = make_stage("flow", _model(config), config)
+        losses = stage.losses
+
+        def watched(
+            batch: dict[str, Tensor], whole: GlobalBatch, losses: LossesOf = losses
+        ) -> dict[str, Tensor]:
+            seen.append(batch)
+            return losses(batch, whole)
+
+        monkeypatch.setattr(stage, "losses", watched)
+        StageLoop(stage, canvases, Position("flow"), Team(CPU), dtype).run(hooks, 1e9)
+    first, second = seen
+    assert torch.equal(first["images"], second["images"])
+    assert torch.equal(first["masks"], second["masks"])
 
 
 def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[float, Tensor]:

@@ -77,6 +77,9 @@ class DataConfig(Settings):
     skip_unmasked
         Leave images without a mask out instead of stopping, as in a folder that is only
         partly annotated.
+    cache
+        Folder that keeps decoded images and masks between runs; None keeps none. They are
+        copies: choose a place that is as private as the images are.
     """
 
     images: Path | None = None
@@ -92,6 +95,7 @@ class DataConfig(Settings):
     mask_threshold: float | None = None
     skip_bad: bool = False
     skip_unmasked: bool = False
+    cache: Path | None = None
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -425,7 +429,7 @@ def load_config(path: Path) -> Config:
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
-        for key in ("images", "masks", "split_file", "group_file"):
+        for key in ("images", "masks", "split_file", "group_file", "cache"):
             if isinstance(data.get(key), str):
                 data[key] = str((path.parent / data[key]).resolve())
     return config_from_mapping(_merge(base, values))

@@ -6,11 +6,13 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+from tqdm import tqdm
 
 from latentfm_core.cli.common import (
     add_sampling_arguments,
@@ -23,10 +25,12 @@ from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
-from latentfm_core.errors import ImageError, OutputError
+from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.device import resolve_precision
+from latentfm_core.inference.device import own_device, resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.launch import Launch, read_launch
+from latentfm_core.output.claims import Claims, shared
 from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
@@ -62,7 +66,9 @@ With --stack each image is a TIFF of several planes (3D, or a time series). All 
 from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
 the axes of the stack.
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
-white is 0.25 for the variance and 1 for the confidence and the probability."""
+white is 0.25 for the variance and 1 for the confidence and the probability.
+Under torchrun several processes share the images out among them. Started again, they go on
+with what is missing, as with --skip-done."""
 
 
 @dataclass(frozen=True)
@@ -174,61 +180,111 @@ def predict(args: argparse.Namespace) -> None:
     """Run the command."""
     if args.stack and args.format == "png":
         raise OutputError("A stack is written as TIFF. Leave --format png out.")
+    launch = read_launch()
+    if launch.size > 1:
+        _join(args, launch)
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
     segmenter, settings = load_segmenter(args)
     jobs = plan_jobs(images, args, settings.n_samples)
+    finished = partial(
+        _finished,
+        settings=settings,
+        model_sha256=segmenter.card.weights_sha256,
+        plane=args.plane if args.stack else None,
+    )
     if args.skip_done:
-        plane = args.plane if args.stack else None
-        jobs = _unfinished(jobs, settings, segmenter.card.weights_sha256, plane)
-    if not args.overwrite:
+        jobs = _unfinished(jobs, finished)
+    if not args.overwrite and launch.size == 1:
         refuse_existing([path for job in jobs for path in job.plan.paths()])
     if not args.skip_bad:
         read = partial(check_stack, plane=args.plane) if args.stack else read_image
         check_all([job.image for job in jobs], read, args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
-    run_jobs(jobs, segmenter, settings, bad, args)
+    with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
+        mine = jobs if launch.size == 1 else _shared(jobs, launch, finished, args.out, bar)
+        run_jobs(mine, segmenter, settings, bad, args, bar)
+    if launch.size > 1:
+        Claims(args.out).remove()
     bad.check_any_left()
-    say(f"{len(jobs) - len(bad.reasons)} of {len(images)} images segmented into {args.out}")
-    bad.report()
+    # Of several processes none knows what the others did; together they did all that is there.
+    done = len(jobs) if launch.size == 1 else len(images)
+    if launch.first:
+        say(f"{done - len(bad.reasons)} of {len(images)} images segmented into {args.out}")
+        bad.report()
 
 
-def _unfinished(
-    jobs: Sequence[Job], settings: SamplingConfig, model_sha256: str, plane: str | None
-) -> list[Job]:
-    left = [job for job in jobs if not is_finished(job.plan, settings, model_sha256, plane)]
+def _join(args: argparse.Namespace, launch: Launch) -> None:
+    """Change the arguments to those of one of several processes.
+
+    Raises
+    ------
+    ConfigError
+        If results shall be replaced: none could tell its own from older ones.
+    """
+    if args.overwrite:
+        raise ConfigError(
+            "Several processes do not replace results. Choose another --out, or remove the old "
+            "results."
+        )
+    args.skip_done = True
+    args.device = own_device(args.device or "auto", launch.local_rank)
+    if not launch.first:
+        args.quiet = True
+        logging.getLogger("latentfm_core").setLevel(logging.ERROR)
+
+
+def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str | None) -> bool:
+    return is_finished(job.plan, settings, model_sha256, plane)
+
+
+def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool]) -> list[Job]:
+    left = [job for job in jobs if not finished(job)]
     logger.info("%d of %d images are done already", len(jobs) - len(left), len(jobs))
     return left
 
 
-def run_jobs(
+def _shared(
     jobs: Sequence[Job],
+    launch: Launch,
+    finished: Callable[[Job], bool],
+    out: Path,
+    bar: tqdm[Any],
+) -> Iterable[Job]:
+    # Each begins elsewhere, so that they seldom meet.
+    first = len(jobs) * launch.rank // launch.size
+    order = [*jobs[first:], *jobs[:first]]
+    return shared(order, lambda job: job.plan, finished, Claims(out), bar.update)
+
+
+def run_jobs(
+    jobs: Iterable[Job],
     segmenter: Segmenter,
     settings: SamplingConfig,
     bad: BadFiles,
     args: argparse.Namespace,
+    bar: tqdm[Any],
 ) -> None:
     """Segment image after image; a bad one is skipped or raised as the arguments say."""
-    with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
 
-        def show(step: Progress) -> None:
-            bar.set_postfix_str(f"ODE step {step.done}/{step.total}", refresh=False)
-            bar.update(0)
+    def show(step: Progress) -> None:
+        bar.set_postfix_str(f"ODE step {step.done}/{step.total}", refresh=False)
+        bar.update(0)
 
-        for job in jobs:
-            try:
-                if args.stack:
-                    done = segment_stack_file(job.image, args.plane, segmenter, settings, bar)
-                else:
-                    done = _segment(job.image, segmenter, settings, show)
-            except ImageError as error:
-                if not args.skip_bad:
-                    raise
-                bad.skip(str(job.image), error)
+    for job in jobs:
+        try:
+            if args.stack:
+                done = segment_stack_file(job.image, args.plane, segmenter, settings, bar)
             else:
-                sidecar = describe_result(job, done, segmenter)
-                write_result(job.plan, done.image, done.samples, done.summary, sidecar)
-            bar.update()
+                done = _segment(job.image, segmenter, settings, show)
+        except ImageError as error:
+            if not args.skip_bad:
+                raise
+            bad.skip(str(job.image), error)
+        else:
+            sidecar = describe_result(job, done, segmenter)
+            write_result(job.plan, done.image, done.samples, done.summary, sidecar)
+        bar.update()
 
 
 def _segment(

@@ -98,6 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
     split.add_argument("--group-column", help="column of --group-file that names the group")
     split.add_argument("--mask-threshold", type=float, help="grey level above which is lesion")
     split.add_argument("--skip-bad", action="store_true", help="leave unreadable files out")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep decoded images there, so that the next run starts at once",
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--device", help="auto, cpu, cuda or mps")
     run.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="convolution format")
@@ -121,6 +127,7 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
         "data.split_file": args.split and args.split.resolve(),
         "data.mask_threshold": args.mask_threshold,
         "data.skip_bad": "true" if args.skip_bad else None,
+        "data.cache": args.cache and args.cache.resolve(),
         "training.device": args.device,
         "training.precision": args.precision,
         "training.seed": args.seed,

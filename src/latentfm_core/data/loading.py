@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import DataConfig
+from latentfm_core.data.cache import CanvasCache
 from latentfm_core.data.canvas import labels_to_canvas, to_canvas
 from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
 from latentfm_core.data.pairs import Pair
@@ -118,7 +119,7 @@ def load_canvases(
     pairs
         What to read; the order is kept.
     data
-        Gives `fit`, `mask_threshold` and `skip_bad`.
+        Gives `fit`, `mask_threshold`, `skip_bad` and `cache`.
     size
         Side of the canvas; None takes ``data.size``.
     on_progress
@@ -133,6 +134,8 @@ def load_canvases(
         no pair is left.
     ResourceError
         If the memory does not suffice.
+    OutputError
+        If the folder of the cache cannot be made.
     """
     side = size or data.size
     try:
@@ -140,7 +143,10 @@ def load_canvases(
         raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
         most = int(raters.max(initial=1))
         masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
-        problems = _fill(pairs, data, images, masks, classes, on_progress)
+        cache = _cache(data, side, classes)
+        problems = _fill(pairs, data, images, masks, classes, on_progress, cache)
+        if cache is not None:
+            cache.trim()
     except MemoryError:
         raise ResourceError(
             f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
@@ -163,6 +169,22 @@ def load_canvases(
     return CanvasSet(names, images, masks, raters, problems)
 
 
+def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
+    if data.cache is None:
+        return None
+    cache = CanvasCache(data.cache, data, size, classes)
+    cache.prepare()
+    return cache
+
+
+def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> tuple[UInt8, UInt8]:
+    """Return image ``(S, S, 3)`` and masks ``(M, S, S)`` on canvases."""
+    image, drawn = read_references(pair, data.mask_threshold, classes)
+    canvas, _ = to_canvas(to_rgb(image), side, data.fit)
+    masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in drawn])
+    return np.rint(canvas * 255).astype(np.uint8), masks.astype(np.uint8)
+
+
 def _fill(
     pairs: Sequence[Pair],
     data: DataConfig,
@@ -170,20 +192,21 @@ def _fill(
     masks: UInt8,
     classes: int,
     on_progress: Callable[[int, int], None] | None,
+    cache: CanvasCache | None,
 ) -> dict[str, str]:
     """Write every pair to its row; return the reasons of those that failed, by name."""
 
     def fill(index: int) -> str | None:
+        pair = pairs[index]
+        known = None if cache is None else cache.get(pair)
         try:
-            image, drawn = read_references(pairs[index], data.mask_threshold, classes)
-            rgb = to_rgb(image)
+            image, drawn = known or _decoded(pair, data, images.shape[1], classes)
         except ImageError as error:
             return str(error)
-        side = images.shape[1]
-        canvas, _ = to_canvas(rgb, side, data.fit)
-        images[index] = np.rint(canvas * 255)
-        for rater, mask in enumerate(drawn):
-            masks[index, rater] = labels_to_canvas(mask, side, data.fit)
+        if cache is not None and known is None:
+            cache.put(pair, image, drawn)
+        images[index] = image
+        masks[index, : len(drawn)] = drawn
         return None
 
     problems: dict[str, str] = {}

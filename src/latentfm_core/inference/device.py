@@ -40,6 +40,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def own_device(name: str, local_rank: int) -> str:
+    """Return the device of one of several processes: its own GPU for ``"auto"`` or ``"cuda"``.
+
+    With more processes than GPUs, some share one.
+    """
+    if name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return name
+    return f"cuda:{local_rank % torch.cuda.device_count()}"
+
+
 @functools.cache
 def _bf16_pays_on_cpu() -> bool:
     """Measure one convolution of the network's kind in both formats (about 20 ms).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -57,6 +58,16 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(final: Path) -> None:
+    """Remove the temporary files that killed processes left beside `final`.
+
+    No other process may be writing `final` meanwhile.
+    """
+    # mkstemp adds eight characters; more or fewer belong to another name.
+    for path in final.parent.glob(f".{glob.escape(final.stem)}-{'?' * 8}{final.suffix}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(final: Path, text: str) -> None:

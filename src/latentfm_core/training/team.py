@@ -84,6 +84,11 @@ class Team:
         """Wait until every process is here."""
 
     @contextmanager
+    def one_here_first(self) -> Iterator[None]:
+        """Let one process of each machine go through the block before the others."""
+        yield
+
+    @contextmanager
     def together(self) -> Iterator[None]:
         """Tell in plain words when the block fails because another process has gone."""
         yield
@@ -129,6 +134,15 @@ class Processes(Team):
     def wait(self) -> None:
         """Wait until every process is here."""
         self._fabric.barrier()
+
+    @contextmanager
+    def one_here_first(self) -> Iterator[None]:
+        """Let one process of each machine go through the block before the others."""
+        if self._fabric.local_rank:
+            self.wait()
+        yield
+        if not self._fabric.local_rank:
+            self.wait()
 
     @contextmanager
     def together(self) -> Iterator[None]:

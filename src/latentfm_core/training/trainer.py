@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -50,6 +52,9 @@ __all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
 
 BEST = "best.safetensors"
 
+SLOW_READING = 60.0
+"""Seconds of reading from which on a cache is recommended."""
+
 
 class Trainer:
     """Trains image VAE, mask VAE, flow and, if asked for, the network for few steps in order.
@@ -80,7 +85,10 @@ class Trainer:
         if config.training.precision == "fp16":
             raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")
         self.dtype = resolve_precision(config.training.precision, self.device)
-        self.split, self.train_set, self.val_set = self._load_data()
+        # What one has decoded, the others find in the cache; without one, none need wait.
+        turns = self.team.one_here_first() if config.data.cache else nullcontext()
+        with self.team.together(), turns:
+            self.split, self.train_set, self.val_set = self._load_data()
         torch.manual_seed(seed_for(config.training.seed, 99))
         self.model = self._initial_model()
         if self.checkpoint is not None:
@@ -115,6 +123,7 @@ class Trainer:
                 "No training data named. Give --images and --masks, or data.images and "
                 "data.masks in the configuration."
             )
+        start = time.monotonic()
         found = find_pairs(data.images, data.masks, data.skip_unmasked)
         pairs = {pair.name: pair for pair in found}
         split = make_split(pairs, data)
@@ -122,6 +131,13 @@ class Trainer:
         val = None
         if split.val:
             val = self._load([pairs[name] for name in split.val], "validation images")
+        seconds = time.monotonic() - start
+        if seconds > SLOW_READING and data.cache is None:
+            logger.info(
+                "Reading the images took %.0f s. The next run starts at once if you add "
+                "--cache FOLDER, which keeps copies of them there.",
+                seconds,
+            )
         used = {*train.names, *(val.names if val is not None else ()), *split.test}
         return split.restricted(used), train, val
 
@@ -345,7 +361,7 @@ class Trainer:
 
 def portable(config: Config) -> Config:
     """Return `config` without the paths of this machine, for model cards."""
-    paths = {"images": None, "masks": None, "split_file": None}
+    paths = {"images": None, "masks": None, "split_file": None, "cache": None}
     grouping = {"group_file": None, "group_column": None}
     data = config.data.model_copy(update={**paths, **grouping})
     return config.model_copy(update={"data": data})
