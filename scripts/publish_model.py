@@ -3,8 +3,9 @@
     python scripts/publish_model.py runs/isic2018 runs/isic2018-test/summary.json
 
 The summary is what ``latentfm-evaluate --part test`` wrote; it must have been measured with
-exactly these weights, otherwise nothing is written. The card's page in ``docs/models`` is
-written anew from the card.
+exactly these weights, otherwise nothing is written. It may be left out for a model to which
+only a network for few steps was added: the flow is the one whose figures the card has. The
+card's page in ``docs/models`` is written anew from the card.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ Split: {data.split} ({data.n_train} training, {data.n_val} validation, {data.n_t
 Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 ({", ".join(f"{k} {v}" for k, v in training.versions.items())}).
 
-## Figures
+{distillation(card)}## Figures
 
 `val_` figures were used to choose among epochs; `test_` figures come from images that were
 used for nothing else, by
@@ -84,9 +85,29 @@ SHA-256 `{card.weights.sha256}`.
 """
 
 
-def publish(folder: Path, summary_file: Path) -> Path:
+def distillation(card: ModelCard) -> str:
+    """Return how the network for few steps was made, if there is one."""
+    made = card.distillation
+    if made is None:
+        return ""
+    steps = card.config.model.distilled_steps
+    return f"""Afterwards, a network for runs of at most {steps} Euler steps was added, which
+changes nothing else (`_steps_1` and `_steps_2` below are its figures):
+
+    {made.command}
+
+Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}.
+
+"""
+
+
+def publish(folder: Path, summary_file: Path | None) -> Path:
     """Copy the model folder among the bundled models; return where."""
-    card = with_test_figures(read_card(folder), json.loads(summary_file.read_text("utf-8")))
+    card = read_card(folder)
+    if summary_file is not None:
+        card = with_test_figures(card, json.loads(summary_file.read_text("utf-8")))
+    elif card.distillation is None or "test_dice" not in card.metrics:
+        raise ModelFolderError("Give the summary of the test part.")
     if card.weights.size_bytes > MAX_BYTES:
         raise ModelFolderError(f"{folder / WEIGHTS} is larger than 25 MB.")
     target = BUNDLED / card.id
@@ -102,7 +123,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="model folder that latentfm-train wrote")
-    parser.add_argument("summary", type=Path, help="summary.json of latentfm-evaluate")
+    parser.add_argument("summary", type=Path, nargs="?", help="summary.json of latentfm-evaluate")
     args = parser.parse_args()
     try:
         logger.info("wrote %s", publish(args.folder, args.summary))

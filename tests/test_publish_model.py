@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.store.folder import load_model, read_card
+from latentfm_core.store.folder import load_model, read_card, write_card
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "publish_model.py"
 
@@ -83,3 +83,19 @@ def test_a_model_that_is_too_large_is_refused(
     with pytest.raises(ModelFolderError, match="larger than"):
         script.publish(folder, summary)
     assert not (tmp_path / "bundled").exists()
+
+
+def test_without_a_summary_only_a_distilled_model_with_figures_is_published(
+    script: ModuleType, measured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    folder, _ = measured()
+    with pytest.raises(ModelFolderError, match="summary of the test part"):
+        script.publish(folder, None)
+    card = read_card(folder)
+    made = card.training.model_copy(update={"command": "latentfm-train --preset distill"})
+    update = {"distillation": made, "metrics": {"test_dice": 0.75}}
+    write_card(folder, card.model_copy(update=update))
+    script.publish(folder, None)
+    page = (tmp_path / "pages" / f"{card.id}.md").read_text()
+    assert "| test_dice | 0.7500 |" in page
+    assert "latentfm-train --preset distill" in page
