@@ -93,7 +93,7 @@ def test_every_control_has_a_tooltip_and_fits(window: Window) -> None:
 
 
 def test_take_mean_mask_shows_area_and_edits(window: Window) -> None:
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     mean = disc(*LARGE)
     np.testing.assert_array_equal(window.layer.data == 1, mean)
     window.stroke()
@@ -109,7 +109,7 @@ def test_take_mean_mask_shows_area_and_edits(window: Window) -> None:
 
 
 def test_region_limits_the_mean_mask_and_can_be_cleared(window: Window) -> None:
-    press(window, "(Shift+E)")
+    press(window, "(Shift+R)")
     assert annotation_of(window.session, create=False) is None
     assert "Draw a region" in window.section.status.text()
     press(window, "Draw region")
@@ -118,7 +118,7 @@ def test_region_limits_the_mean_mask_and_can_be_cleared(window: Window) -> None:
     assert window.viewer.layers.selection.active is shapes
     assert shapes.mode == "add_polygon"
     shapes.add_polygons(np.array([[0, 0], [0, 80], [30, 80], [30, 0]], float))
-    window.section.actions()["Shift-E"]()
+    window.section.actions()["Shift-R"]()
     assert window.layer.data[:29].any()
     assert not window.layer.data[31:].any()
     press(window, "Clear region")
@@ -143,7 +143,7 @@ def test_checked_labels_are_never_overwritten(window: Window) -> None:
 
 
 def test_export_writes_both_files_and_ends_recovery(window: Window, tmp_path: Path) -> None:
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     window.stroke()
     window.wait(lambda: bool(window.states))
     assert export(window, tmp_path / "skin_annotation.tif") == "done"
@@ -168,7 +168,7 @@ def test_what_was_exported_opens_in_another_window(
     if name.endswith("gz"):
         pytest.importorskip("nibabel")
     first, second = open_window(), open_window()
-    press(first, "(E)")
+    press(first, "(Shift+M)")
     first.stroke()
     assert export(first, tmp_path / name) == "done"
     restored: list[Any] = []
@@ -186,7 +186,7 @@ def test_annotation_of_other_pixels_is_opened_with_a_caution(
     open_window: Callable[..., Window], tmp_path: Path
 ) -> None:
     first, other = open_window(), open_window(255 - disc_image())
-    press(first, "(E)")
+    press(first, "(Shift+M)")
     export(first, tmp_path / "a.tif")
     assert open_file(other, tmp_path / "a.tif") == "done"
     assert "Caution" in other.section.status.text()
@@ -196,7 +196,7 @@ def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: P
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     window.viewer.dims.set_current_step(0, 2)
     window.review()
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     assert export(window, tmp_path / "stack.tif") == "done"
     labels, side = read_annotation(tmp_path / "stack.tif")
     assert labels.shape == (3, *SHAPE)
@@ -213,7 +213,7 @@ def test_folder_that_cannot_be_written_is_said_and_the_annotation_stays(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("napari_latentfm.review.annotation_section.show_error", said.append)
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     before = window.layer.data.copy()
     (tmp_path / "file").write_text("")
     assert export(window, tmp_path / "file" / "a.tif") == "failed"
@@ -235,7 +235,7 @@ def test_exporting_nothing_says_so(window: Window, monkeypatch: pytest.MonkeyPat
 
 
 def test_folder_and_format_are_remembered(window: Window, tmp_path: Path) -> None:
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     export(window, tmp_path / "first.png")
     suggestions: list[Path] = []
 
@@ -271,7 +271,7 @@ def test_napari_saves_labels_with_scale_and_units(window: Window, tmp_path: Path
     plain = window.viewer.add_labels(
         disc(*SMALL).astype(np.int32), name="mine", scale=(0.5, 0.25), units="um"
     )
-    press(window, "(E)")
+    press(window, "(Shift+M)")
     with DynamicPlugin("latentfm-writer", plugin_manager=PluginManager.instance()) as plugin:
         plugin.contribute.writer(
             write_labels, layer_types=["labels"], filename_extensions=[".tif", ".png", ".nii.gz"]

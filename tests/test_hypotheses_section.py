@@ -44,7 +44,9 @@ def two_looks() -> np.ndarray:
     return np.stack(masks)
 
 
-def reviewed(layer: Image, viewer: Any, masks: np.ndarray) -> Reviewed:
+def reviewed(
+    layer: Image, viewer: Any, masks: np.ndarray, strokes: np.ndarray | None = None
+) -> Reviewed:
     """Put masks (bool, or uint8 labels of two classes) into what a run returns."""
     classes = ("cell",) if masks.dtype == bool else ("cell", "nucleus")
     foreground = masks != 0
@@ -65,6 +67,7 @@ def reviewed(layer: Image, viewer: Any, masks: np.ndarray) -> Reviewed:
         "test",
         "0" * 64,
         classes=classes,
+        strokes=strokes,
     )
     plane = displayed_plane(layer, viewer.dims)
     return Reviewed(layer, plane, "test", Result(samples, summary, "CPU"))

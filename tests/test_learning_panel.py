@@ -148,6 +148,20 @@ def test_crash_of_the_process_is_told(
     assert "boom" in panel.form.status.text()
 
 
+def test_choices_are_kept_between_starts(
+    qtbot: Any, opened: Open, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, panel = opened()
+    monkeypatch.setattr(job_module, "COMMAND", (sys.executable, "-c", ""))
+    panel.form.minutes.setValue(2.5)
+    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    again, before = LearningPanel(viewer).form, panel.form
+    assert again.model_source() == before.model_source() == str(tiny_model_folder)
+    assert again.images.path() == before.images.path()
+    assert again.masks.path() == before.masks.path()
+    assert (again.minutes.value(), again.device.currentText()) == (2.5, "cpu")
+
+
 def test_fits_a_small_window(qtbot: Any, opened: Open) -> None:
     _, panel = opened()
     panel.window().resize(1280, 720)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
@@ -21,6 +23,8 @@ from napari_latentfm.queue.form import BY_DOUBT, BY_NAME
 from napari_latentfm.queue.panel import QueuePanel
 from napari_latentfm.review.annotation import annotation_of, write_mask
 from napari_latentfm.review.session import session_of
+from napari_latentfm.review.stroke_layer import stroke_layer
+from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
 from tests.plugin_fixtures import PATIENCE, GatedSegmenter
 
@@ -255,6 +259,75 @@ def test_flag_keys_tooltips_and_size(qtbot: Any, queue: Open) -> None:
     assert {"PageUp", "PageDown"} <= keys
     viewer.window.remove_dock_widget(panel)
     assert "PageUp" not in {str(key) for key in viewer.keymap}
+
+
+def test_keys_work_in_the_table(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    window = panel.window()
+    with qtbot.waitActive(window, timeout=PATIENCE):
+        viewer.window.show()
+        window.activateWindow()
+    table = panel.form.table
+    table.setFocus()
+    qtbot.waitUntil(table.hasFocus, timeout=PATIENCE)
+    down, ctrl = Qt.Key.Key_PageDown, Qt.KeyboardModifier.ControlModifier
+    wait_for(qtbot, panel, NAMES[1], lambda: qtbot.keyClick(table, down))
+    wait_for(qtbot, panel, NAMES[0], lambda: qtbot.keyClick(table, Qt.Key.Key_PageUp))
+    annotate(viewer)
+    wait_for(qtbot, panel, NAMES[1], lambda: qtbot.keyClick(table, Qt.Key.Key_Return, ctrl))
+    assert panel.work is not None
+    assert panel.work.item(NAMES[0]).state == "completed"
+
+
+def test_choices_are_kept_between_starts(queue: Open, tiny_model_folder: Path) -> None:
+    viewer, panel = queue(wait=False)
+    panel.form.order.setCurrentText(BY_DOUBT)
+    panel.form.skip.setChecked(True)
+    panel.form.model_folder.editingFinished.emit()
+    again = QueuePanel(viewer).form
+    assert again.model.currentText() == FOLDER_CHOICE
+    assert again.model_folder.text() == str(tiny_model_folder)
+    assert again.n_samples.value() == 3
+    assert again.order.currentText() == BY_DOUBT
+    assert again.skip.isChecked()
+
+
+def test_ticks_and_strokes_come_back_with_the_image(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    review = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(review, name="Review")
+    redrawn: list[str] = []
+    review.strokes.finished.connect(redrawn.append)
+    review.strokes.paint_background()
+    strokes = stroke_layer(review.session)
+    assert strokes is not None
+    with strokes.block_history():
+        strokes.data_setitem((np.full(8, 32), np.arange(28, 36)), 1)
+    painted = strokes.data.copy()
+    qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
+    assert redrawn == ["done"]
+    # The small model is sure of itself: the same samples with a place of doubt.
+    current = review.session.current
+    doubt = current.result.summary.confidence.copy()
+    doubt[4:12, 4:12] = 0
+    summary = replace(current.result.summary, confidence=doubt)
+    review.session.show(replace(current, result=replace(current.result, summary=summary)))
+    qtbot.waitUntil(lambda: "Looking" not in review.doubt.status.text(), timeout=PATIENCE)
+    review.doubt.visit(1)
+    review.doubt.resolve()
+    ticked = [region["box"] for region in review.doubt.resolved_regions()]
+    assert len(ticked) == 1
+    annotate(viewer)
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    assert stroke_layer(review.session, create=False) is None
+    assert review.doubt.resolved_regions() == []
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
+    again = stroke_layer(review.session, create=False)
+    assert again is not None
+    np.testing.assert_array_equal(again.data, painted)
+    assert [region["box"] for region in review.doubt.resolved_regions()] == ticked
+    qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
+    assert redrawn[1] == "done"
 
 
 def test_pauses_do_not_count(queue: Open) -> None:

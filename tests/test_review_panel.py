@@ -24,11 +24,22 @@ from tests.test_hypotheses_section import LARGE, disc, reviewed
 class Window:
     """A viewer with the sampling panel, the review panel, and samples under review."""
 
-    def __init__(self, qtbot: Any, viewer: Any, panel: SamplingPanel, image: np.ndarray) -> None:
+    def __init__(
+        self,
+        qtbot: Any,
+        viewer: Any,
+        panel: SamplingPanel,
+        image: np.ndarray,
+        position: tuple[int, ...] = (),
+        seed: int = 0,
+    ) -> None:
         self.qtbot, self.viewer, self.sampling = qtbot, viewer, panel
         self.review = ReviewPanel(viewer)
         viewer.window.add_dock_widget(self.review, name="Review")
-        self.image = viewer.add_image(image, rgb=True, name="a")
+        self.image = viewer.add_image(image, rgb=image.shape[-1] == 3, name="a")
+        for axis, at in enumerate(position):
+            viewer.dims.set_current_step(axis, at)
+        panel.form.seed.value = seed
         assert run(qtbot, panel) == "done"
         self.settle()
 
@@ -60,7 +71,7 @@ def test_from_samples_to_an_annotation_by_keys(window: Window) -> None:
     assert layer is not None
     medoid = window.review.hypotheses.hypotheses[0].medoid
     np.testing.assert_array_equal(layer.data, window.viewer.layers["a · samples"].data[medoid])
-    window.press("E")
+    window.press("Shift-M")
     np.testing.assert_array_equal(layer.data, window.viewer.layers["a · mean mask"].data)
     window.press("G")
     strokes = stroke_layer(window.review.session)
@@ -85,7 +96,7 @@ def test_a_stroke_renews_every_tab(window: Window) -> None:
     assert endings == ["done"]
     window.settle()
     assert window.review.hypotheses._found is not before
-    window.press("E")
+    window.press("Shift-M")
     layer = annotation_of(window.review.session)
     assert layer is not None
     assert layer.data[strokes.data == 2].all()
@@ -137,7 +148,7 @@ def test_ticks_go_into_the_provenance(window: Window) -> None:
     masks[:4] |= disc(10, 70, 5)
     window.review.session.show(reviewed(window.image, window.viewer, masks))
     window.qtbot.waitUntil(lambda: len(doubt.regions) == 1, timeout=PATIENCE)
-    window.press("E")
+    window.press("Shift-M")
     doubt.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
     layer = annotation_of(window.review.session)
     assert layer is not None
@@ -170,7 +181,7 @@ def test_two_windows_are_independent(
     viewer.window.add_dock_widget(other, name="Review")
     assert other.session is not window.review.session
     assert not other.hypotheses.isEnabled()
-    window.press("E")
+    window.press("Shift-M")
     assert len(viewer.layers) == 0
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "file_name",
     "now",
     "paint_runs",
+    "painted",
     "versions",
 ]
 
@@ -195,3 +196,19 @@ def correction(index: PlaneIndex, strokes: NDArray[np.uint8]) -> CorrectionInfo:
     runs = paint_runs(strokes)
     pixels = int(np.count_nonzero(strokes))
     return CorrectionInfo(index=index, pixels=pixels, runs=runs if len(runs) <= MAX_RUNS else ())
+
+
+def painted(info: CorrectionInfo, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Return the strokes ``(H, W)`` that `correction` told.
+
+    Returns
+    -------
+    ndarray of uint8 or None
+        None if they were too many to be told, or are not those of a plane of this shape.
+    """
+    flat = np.zeros(shape[0] * shape[1], np.uint8)
+    for value, first, length in info.runs:
+        if not (0 < value <= 255 and length > 0 and 0 <= first <= flat.size - length):
+            return None
+        flat[first : first + length] = value
+    return flat.reshape(shape) if flat.any() else None

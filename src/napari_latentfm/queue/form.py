@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -55,7 +57,7 @@ class QueueForm(QWidget):
         self.previous = _button("Previous (PageUp)", "Keep the annotation, open the one before.")
         self.next = _button("Next (PageDown)", "Keep the annotation and open the next image.")
         self.complete = _button(
-            "Completed (Ctrl+Return)", "Save the annotation, mark the image, open the next."
+            "Completed (Ctrl+Enter)", "Save the annotation, mark the image, open the next."
         )
         self.flag = _button("Flag", "Mark the image for somebody to look at, or unmark it.")
         self.reset = _button("Reset", "Mark the image as not started; files and time stay.")
@@ -103,6 +105,28 @@ class QueueForm(QWidget):
             seed=SamplingConfig().seed,
             device=SamplingConfig().device,
         )
+
+    def state(self) -> dict[str, Any]:
+        """Return the choices as JSON values, for `restore`; without the folders of a list."""
+        return {
+            "model": self.model.currentText(),
+            "model_folder": self.model_folder.text().strip(),
+            "n_samples": self.n_samples.value(),
+            "order": self.order.currentText(),
+            "skip": self.skip.isChecked(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over choices; what is unknown here is left as it is."""
+        # The model first: it brings a number of samples of its own.
+        self.model_folder.setText(str(state.get("model_folder", "")))
+        for box, name in ((self.model, "model"), (self.order, "order")):
+            place = box.findText(str(state.get(name, "")))
+            if place >= 0:
+                box.setCurrentIndex(place)
+        if isinstance(state.get("n_samples"), int):
+            self.n_samples.setValue(state["n_samples"])
+        self.skip.setChecked(state.get("skip") is True)
 
     def _take_model(self, _text: str = "") -> None:
         self.model_row.setVisible(self.model.currentText() == FOLDER_CHOICE)

@@ -70,7 +70,7 @@ class QueuePanel(QScrollArea):
         self.desk = Desk(napari_viewer)
         self.sampler = Sampler()
         self._worker = SerialWork()
-        self._keys = KeyBindings(napari_viewer)
+        self._keys = KeyBindings(napari_viewer, self)
         self._moving = False
         self._wanted: str | None = None
         self._direction = 1
@@ -201,7 +201,7 @@ class QueuePanel(QScrollArea):
             return
         self.desk.clear()
         self.work = work
-        preferences.put(SECTION, {"folder": str(folder), "output": str(output or "")})
+        self._remember(folder=str(folder), output=str(output or ""))
         self._refresh()
         if work.warning:
             show_error(work.warning)
@@ -210,6 +210,8 @@ class QueuePanel(QScrollArea):
             self._say("All images are completed.")
         else:
             self.open(first)
+            if self.form.order.currentText() == BY_DOUBT:
+                self.measure()
 
     def _step(self, by: int) -> None:
         if self.work is None:
@@ -388,6 +390,9 @@ class QueuePanel(QScrollArea):
         if self.form.order.currentText() == BY_DOUBT:
             self.measure()
 
+    def _remember(self, *_: object, **folders: str) -> None:
+        preferences.put(SECTION, {**preferences.get(SECTION), **self.form.state(), **folders})
+
     def _refresh(self) -> None:
         if self.work is not None:
             items = self.work.items()
@@ -431,6 +436,14 @@ class QueuePanel(QScrollArea):
         ):
             button.clicked.connect(partial(_call, slot))
         form.order.currentTextChanged.connect(self._on_order)
+        for change in (
+            form.model.currentTextChanged,
+            form.model_folder.editingFinished,
+            form.n_samples.valueChanged,
+            form.order.currentTextChanged,
+            form.skip.toggled,
+        ):
+            change.connect(self._remember)
         form.table.chosen.connect(self.open)
         self.sampler.ended.connect(self._on_ended)
         self.sampler.progressed.connect(self._on_progress)
@@ -445,6 +458,7 @@ class QueuePanel(QScrollArea):
         last = preferences.get(SECTION)
         self.form.folder.setText(str(last.get("folder", "")))
         self.form.output.setText(str(last.get("output", "")))
+        self.form.restore(last)
 
 
 def _call(slot: Callable[[], None], _checked: bool = False) -> None:
@@ -459,4 +473,4 @@ def _part(
     sampler.close()
     keep(panel.work, desk)
     desk.close()
-    keys.release()
+    keys.part()

@@ -185,6 +185,8 @@ def write_labels(
     free = inside & ~_protected(layer, record, current, target)
     changed = (target != current) & free
     _note_proposal(record, reviewed, values, how, origin)
+    # Ctrl+Z is for the layer in hand, and has to take this back.
+    session.viewer.layers.selection.active = layer
     return _paint(layer, record, reviewed.plane, changed, target)
 
 

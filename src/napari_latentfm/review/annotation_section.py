@@ -89,7 +89,7 @@ class AnnotationSection(QWidget):
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
         """Return napari key strings and what they do."""
-        return {"E": self.take_mean_mask, "Shift-E": self.take_mean_mask_in_region}
+        return {"Shift-M": self.take_mean_mask, "Shift-R": self.take_mean_mask_in_region}
 
     def release(self) -> None:
         """Keep what was edited; the section can be used on, should it be docked again."""
@@ -171,7 +171,7 @@ class AnnotationSection(QWidget):
         try:
             region = drawn_region(self._session) if inside else None
             if inside and (region is None or not region.any()):
-                self._say("Draw a region first, then press Shift+E.")
+                self._say("Draw a region first, then press Shift+R.")
                 return
             mask = reviewed.result.summary.mean_mask.astype(np.uint8)
             changed = write_labels(self._session, mask, "replace", region, origin=MEAN_MASK)
@@ -264,10 +264,11 @@ class AnnotationSection(QWidget):
         self.labels.protected.connect(self._protect)
         grid = QGridLayout()
         grid.setSpacing(3)
-        buttons = [self._button(*entry) for entry in self._buttons()]
-        for place, button in enumerate(buttons):
-            grid.addWidget(button, place // 2, place % 2)
-        self.export_button, self.open_button = buttons[-2:]
+        *pairs, paint = [self._button(*entry) for entry in self._buttons()]
+        grid.addWidget(paint, 2, 0, 1, 2)
+        for place, button in enumerate(pairs):
+            grid.addWidget(button, place // 2 + (place > 3), place % 2)
+        self.export_button, self.open_button = pairs[-2:]
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -280,19 +281,19 @@ class AnnotationSection(QWidget):
 
     def _buttons(self) -> list[tuple[str, str, Callable[[], None]]]:
         return [
-            ("Take mean mask (E)", "Make the mean mask the annotation.", self.take_mean_mask),
+            ("Mean mask (Shift+M)", "Make the mean mask the annotation.", self.take_mean_mask),
             (
-                "In region (Shift+E)",
+                "In region (Shift+R)",
                 "Make the mean mask the annotation inside the drawn region only.",
                 self.take_mean_mask_in_region,
             ),
             ("Draw region", "Draw a polygon to which proposals are limited.", self.draw_region),
             ("Clear region", "Remove the region of this plane.", self.clear_region),
-            ("Paint", "Take the brush on the annotation.", self.paint),
             ("Undo (Ctrl+Z)", "Take the last change of the annotation back.", self.undo),
             ("Redo (Ctrl+Shift+Z)", "Make the change again.", self.redo),
             ("Export…", "Write the annotation and its provenance to files.", self.export),
             ("Open annotation…", "Go on with an annotation from a file.", self.open),
+            ("Paint", "Take napari's brush on the annotation.", self.paint),
         ]
 
     def _button(self, text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:

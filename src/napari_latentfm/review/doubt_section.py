@@ -2,82 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from latentfm_core.review.doubt import DoubtRegion, doubt_regions
-from latentfm_core.review.spread import Spread, area_spread, diameter_spread
+from latentfm_core.review.doubt import DoubtRegion
 from napari_latentfm.listening import listen
-from napari_latentfm.planes import Plane
+from napari_latentfm.review.doubt_parts import Doubt, RegionTable, interval, measure, number, square
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
-from napari_latentfm.review.session import Reviewed, ReviewSession
+from napari_latentfm.review.session import ReviewSession
+from napari_latentfm.review.ticks import Ticks
 from napari_latentfm.review.travel import go_to, plane_spacing
 
-logger = logging.getLogger(__name__)
-
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
-COLUMNS = ("", "Place", "Size", "At stake", "Conf.")
 DOUBT_COLOUR = "#d55e00"
 """Okabe-Ito vermilion, unlike the preview of a hypothesis."""
-SHOWN_ROWS = 8
-SAME = 0.5
-"""IoU from which on a region of new samples is one that was resolved before."""
-
-
-_Settled = dict[Plane, list[NDArray[np.bool_]]]
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """What the worker makes of a result."""
-
-    reviewed: Reviewed
-    regions: tuple[DoubtRegion, ...] = ()
-    labels: NDArray[np.int32] | None = None
-    area: Spread | None = None
-    diameter: Spread | None = None
-    error: str | None = None
-
-
-def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
-    """Find the regions and the spread; never raises."""
-    summary = reviewed.result.summary
-    try:
-        # A cancelled worker ends at a yield.
-        yield Doubt(reviewed)
-        regions, labels = doubt_regions(summary)
-        yield Doubt(reviewed)
-        spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
-        area = area_spread(summary.sample_masks, spacing)
-        diameter = diameter_spread(summary.sample_masks, spacing)
-        yield Doubt(reviewed, regions, labels, area, diameter)
-    # The worker would swallow a RuntimeError, and every other one would be a crash report.
-    except Exception as error:
-        logger.error("The doubt could not be measured", exc_info=error)
-        yield Doubt(reviewed, error=str(error) or type(error).__name__)
 
 
 class DoubtSection(QWidget):
@@ -103,7 +49,7 @@ class DoubtSection(QWidget):
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
         self._workers: list[Any] = []
         self._doubt: Doubt | None = None
-        self._settled: WeakKeyDictionary[Any, _Settled] = WeakKeyDictionary()
+        self._ticks = Ticks()
         self.regions: tuple[DoubtRegion, ...] = ()
         self.resolved: set[int] = set()
         self.here = 0
@@ -151,9 +97,7 @@ class DoubtSection(QWidget):
             self.next()
             return
         ticked = self.here not in self.resolved
-        self._tick_box(self.here).setCheckState(
-            Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
-        )
+        self.table.tick(self.here, ticked)
         count = len(self.regions)
         following = [(self.here + step - 1) % count + 1 for step in range(1, count)]
         still = [rank for rank in following if rank not in self.resolved]
@@ -167,23 +111,22 @@ class DoubtSection(QWidget):
         return np.asarray(self._doubt.labels == rank)
 
     def resolved_regions(self) -> list[dict[str, Any]]:
-        """Return the ticked regions as JSON values, for the provenance of an annotation."""
-        return [
-            {
-                "rank": region.rank,
-                "place": region.place,
-                "box": list(region.box),
-                "area": region.area,
-                "stake": round(region.stake, 2),
-                "confidence": round(region.confidence, 4),
-            }
-            for region in self.regions
-            if region.rank in self.resolved
-        ]
+        """Return what was ticked on all planes of the image, in earlier samples too.
+
+        JSON values, for the provenance of an annotation.
+        """
+        reviewed = self._session.current
+        return [] if reviewed is None else self._ticks.told(reviewed.layer)
+
+    def recall(self, regions: Sequence[Mapping[str, Any]]) -> None:
+        """Tick what was ticked when an annotation was made; as `resolved_regions` tells it."""
+        reviewed = self._session.current
+        if reviewed is not None and regions:
+            self._ticks.recall(reviewed.layer, regions)
+            self._take_ticks()
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        self._remember()
         for worker in self._workers:
             worker.quit()
         self._workers.clear()
@@ -199,16 +142,6 @@ class DoubtSection(QWidget):
             self._workers.append(worker)
             worker.start()
 
-    def _remember(self) -> None:
-        """Keep what was ticked, for when samples of this plane are shown again."""
-        last = self._doubt
-        if last is None:
-            # Nothing was measured: what was kept before still holds.
-            return
-        planes = self._settled.setdefault(last.reviewed.layer, {})
-        # The table is the truth: what was unticked is forgotten.
-        planes[last.reviewed.plane] = [self.region_mask(rank) for rank in self.resolved]
-
     def _on_measured(self, doubt: Doubt) -> None:
         if doubt.reviewed is not self._session.current:
             return
@@ -216,67 +149,47 @@ class DoubtSection(QWidget):
             self._say(f"No regions: {doubt.error}")
         elif doubt.labels is not None:
             self._doubt, self.regions = doubt, doubt.regions
-            self.resolved = {rank for rank in range(1, len(doubt.regions) + 1) if self._was(rank)}
+            self._take_ticks()
+
+    def _take_ticks(self) -> None:
+        """Tick what was settled before, and show it."""
+        doubt = self._doubt
+        if doubt is not None:
+            layer, index = doubt.reviewed.layer, doubt.reviewed.plane.index
+            self.resolved = {
+                region.rank
+                for region in self.regions
+                if self._ticks.has(layer, index, region, self.region_mask(region.rank))
+            }
             self._fill()
             self._count()
-
-    def _was(self, rank: int) -> bool:
-        """Tell whether a region was ticked in earlier samples of the same plane."""
-        reviewed = self._session.current
-        if reviewed is None:
-            return False
-        mask = self.region_mask(rank)
-        for settled in self._settled.get(reviewed.layer, {}).get(reviewed.plane, []):
-            union = np.count_nonzero(mask | settled)
-            if np.count_nonzero(mask & settled) > SAME * union:
-                return True
-        return False
+        self.ticked.emit()
 
     def _fill(self) -> None:
-        with _silent(self.table):
-            self.table.setRowCount(len(self.regions))
-            for row, region in enumerate(self.regions):
-                self._fill_row(row, region)
-        rows = sum(self.table.rowHeight(row) for row in range(min(SHOWN_ROWS, len(self.regions))))
-        head = self.table.horizontalHeader().sizeHint().height()
-        self.table.setFixedHeight(head + rows + 2 * self.table.frameWidth() + 4)
-        self._fill_sizes()
-
-    def _fill_row(self, row: int, region: DoubtRegion) -> None:
         reviewed = self._session.current
-        if reviewed is None:
-            return
-        spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
-        pixel = spacing[0] * spacing[1]
-        tick = QTableWidgetItem(str(region.rank))
-        tick.setFlags(tick.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-        done = region.rank in self.resolved
-        tick.setCheckState(Qt.CheckState.Checked if done else Qt.CheckState.Unchecked)
-        words = (
-            "outline" if region.place == "boundary" else "apart",
-            f"{_number(region.area * pixel)} {_square(unit)}",
-            f"{_number(region.stake * pixel)} {_square(unit)}",
-            f"{region.confidence:.2f}",
-        )
-        for column, item in enumerate((tick, *map(QTableWidgetItem, words))):
-            item.setToolTip(TOOLTIPS[column])
-            self.table.setItem(row, column, item)
+        spacing, unit = ((1.0, 1.0), "px")
+        if reviewed is not None:
+            spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
+        self.table.fill(self.regions, self.resolved, spacing, unit)
+        self._fill_sizes()
 
     def _fill_sizes(self) -> None:
         doubt = self._doubt
-        values = np.zeros(0) if doubt is None or doubt.area is None else doubt.area.values
-        self.histogram.show_values(values)
         if doubt is None or doubt.area is None or doubt.diameter is None:
+            self.histogram.show_values(np.zeros(0))
             self.sizes.setText("")
             return
         reviewed = doubt.reviewed
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
         summary = reviewed.result.summary
         kind = "calibrated" if summary.calibrated else "raw"
+        self.histogram.show_values(
+            doubt.area.values, lambda value: f"{number(value)} {square(unit)}"
+        )
         self.sizes.setText(
             f"Confidence of the image: {float(summary.confidence.mean()):.3f} ({kind})\n"
-            f"Area: {_interval(doubt.area)} {_square(unit)}\n"
-            f"Diameter: {_interval(doubt.diameter)} {unit}"
+            f"Area: {interval(doubt.area)} {square(unit)}\n"
+            f"Diameter: {interval(doubt.diameter)} {unit}"
         )
 
     def _count(self) -> None:
@@ -286,21 +199,16 @@ class DoubtSection(QWidget):
         seen = f", number {self.here} on screen" if self.here else ""
         self._say(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
 
-    def _on_item(self, item: QTableWidgetItem) -> None:
-        if item.column() == 0:
-            rank = item.row() + 1
-            if item.checkState() == Qt.CheckState.Checked:
-                self.resolved.add(rank)
-            else:
-                self.resolved.discard(rank)
-            self._count()
-            self.ticked.emit()
-
-    def _tick_box(self, rank: int) -> QTableWidgetItem:
-        item = self.table.item(rank - 1, 0)
-        if item is None:
-            raise IndexError(f"there is no region {rank}")
-        return item
+    def _on_tick(self, rank: int, on: bool) -> None:
+        doubt = self._doubt
+        if doubt is None:
+            return
+        (self.resolved.add if on else self.resolved.discard)(rank)
+        where = doubt.reviewed.layer, doubt.reviewed.plane.index
+        change = self._ticks.put if on else self._ticks.drop
+        change(*where, self.regions[rank - 1], self.region_mask(rank))
+        self._count()
+        self.ticked.emit()
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
@@ -313,20 +221,9 @@ class DoubtSection(QWidget):
         self.histogram.setToolTip(
             "Areas of the samples, from the smallest to the largest; the line is their mean."
         )
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(24)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setToolTip("Click a row to go there. Tick what you have settled.")
-        self.table.itemChanged.connect(self._on_item)
-        self.table.cellClicked.connect(lambda row, _column: self.visit(row + 1))
+        self.table = RegionTable()
+        self.table.ticked.connect(self._on_tick)
+        self.table.chosen.connect(self.visit)
         self.previous_button = _button("Previous (Shift+N)", "Go one region back.", self.previous)
         self.next_button = _button("Next (N)", "Go to the next region of doubt.", self.next)
         self.resolve_button = _button(
@@ -347,45 +244,11 @@ class DoubtSection(QWidget):
         layout.addWidget(self.status)
 
 
-TOOLTIPS = (
-    "Tick it when you have settled this region (J).",
-    "Along the outline of the mean mask, or apart from it.",
-    "Size of the region.",
-    "Expected area that is wrong here if the mean mask is taken.",
-    "Mean confidence of the region.",
-)
-
-
-class _silent:  # noqa: N801
-    """Blocks the signals of a widget for a while."""
-
-    def __init__(self, widget: QWidget) -> None:
-        self._widget = widget
-
-    def __enter__(self) -> None:
-        self._widget.blockSignals(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._widget.blockSignals(False)
-
-
 def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tooltip)
     button.clicked.connect(lambda: slot())
     return button
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _interval(spread: Spread) -> str:
-    return f"{_number(spread.mean)} ({_number(spread.low)} to {_number(spread.high)})"
-
-
-def _square(unit: str) -> str:
-    return "px" if unit == "px" else f"{unit}²"
 
 
 def _part(overlays: Overlays, workers: list[Any]) -> None:

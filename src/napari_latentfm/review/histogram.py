@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QRectF, QSize
+from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 BAR_COLOUR = "#56b4e9"
 MEAN_COLOUR = "#e69f00"
-HEIGHT = 56
+HEIGHT = 66
+SCALE_HEIGHT = 14
+"""Pixels below the bars, for the ends of the axis."""
 BINS = 12
 
 
 class Histogram(QWidget):
-    """Bars of a few values with a line at their mean; the colours are Okabe-Ito."""
+    """Bars of a few values with a line at their mean; the colours are Okabe-Ito.
+
+    Attributes
+    ----------
+    ends
+        What stands at the two ends of the axis.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._counts = np.zeros(0, np.int64)
         self._mean = 0.5
+        self.ends = ("", "")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
@@ -28,14 +39,15 @@ class Histogram(QWidget):
         """The heights of the bars."""
         return self._counts
 
-    def show_values(self, values: NDArray[np.float64]) -> None:
-        """Draw other values; none draws nothing."""
+    def show_values(self, values: NDArray[np.float64], write: Callable[[float], str] = str) -> None:
+        """Draw other values; none draws nothing. `write` tells the ends of the axis."""
         self._counts = np.zeros(0, np.int64)
         if values.size:
             low, high = float(values.min()), float(values.max())
             # One bar in the middle where all values are equal.
             margin = 0.0 if high > low else max(abs(low), 1.0)
             span = (low - margin, high + margin)
+            self.ends = (write(span[0]), write(span[1]))
             self._counts = np.histogram(values, BINS, span)[0].astype(np.int64)
             self._mean = (float(values.mean()) - span[0]) / (span[1] - span[0])
         self.update()
@@ -49,7 +61,7 @@ class Histogram(QWidget):
         if not self._counts.size:
             return
         painter = QPainter(self)
-        width, height = self.width() / len(self._counts), self.height() - 2
+        width, height = self.width() / len(self._counts), self.height() - SCALE_HEIGHT
         for place, count in enumerate(self._counts):
             tall = height * count / self._counts.max()
             bar = QRectF(place * width + 1, height - tall, width - 2, tall)
@@ -59,4 +71,11 @@ class Histogram(QWidget):
         painter.drawLine(line, 0, line, height)
         painter.setPen(QPen(self.palette().mid().color(), 1))
         painter.drawLine(0, height, self.width(), height)
+        font = painter.font()
+        font.setPointSizeF(8)
+        painter.setFont(font)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        below = QRectF(0, height + 1, self.width(), SCALE_HEIGHT - 1)
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, self.ends[0])
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, self.ends[1])
         painter.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.qt.threading import create_worker
 from qtpy.QtWidgets import (
@@ -34,9 +34,6 @@ from napari_latentfm.review.thumbnails import (
     search,
     tile,
 )
-
-if TYPE_CHECKING:
-    pass
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
 SECTION = "hypotheses"
@@ -208,6 +205,10 @@ class HypothesesSection(QWidget):
         self.strip.mark(self._place())
         for button in self.take_buttons:
             button.setEnabled(self.chosen is not None)
+        previous, following, hide = self.walk_buttons
+        previous.setEnabled(bool(self.hypotheses))
+        following.setEnabled(bool(self.hypotheses))
+        hide.setEnabled(self.chosen is not None)
 
     def _toggle_contours(self) -> None:
         found = self._found
@@ -268,9 +269,26 @@ class HypothesesSection(QWidget):
             line.addStretch()
             layout.addLayout(line)
         layout.insertWidget(1, self.strip)
-        layout.insertLayout(2, self._take_grid())
+        layout.insertLayout(2, self._walk_row())
+        layout.insertLayout(3, self._take_grid())
         layout.addWidget(self.status)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def _walk_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(3)
+        self.walk_buttons = []
+        for text, tooltip, walk in (
+            ("Previous (Shift+H)", "Show the hypothesis before on the image.", self.previous),
+            ("Next (H)", "Show the next hypothesis on the image.", self.next),
+            ("Hide (Q)", "Take the hypothesis off the image.", self.end_preview),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tooltip)
+            button.clicked.connect(walk)
+            self.walk_buttons.append(button)
+            row.addWidget(button)
+        return row
 
     def _take_grid(self) -> QGridLayout:
         grid = QGridLayout()

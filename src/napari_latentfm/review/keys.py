@@ -1,12 +1,18 @@
-"""Keys of the review sections, bound to one viewer and given back."""
+"""Keys of the panels, bound to one viewer and given back."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+from app_model.backends.qt import QKeyBindingSequence
 from app_model.types import KeyBinding
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut, QWidget
 
 if TYPE_CHECKING:
     import napari
@@ -19,11 +25,22 @@ class KeyBindings:
 
     Keys that something else in the viewer has taken are left to it: an annotator's own
     bindings are worth more than ours, and the buttons remain.
+
+    Parameters
+    ----------
+    viewer
+        Has the keys while the canvas, or anything that leaves keys to it, has the focus.
+    panel
+        Has them too while the focus is in it: its tables and boxes keep letters and arrows
+        to themselves, to search what they list. Lines of text still take what is typed.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, panel: QWidget) -> None:
         self._viewer = viewer
+        # The panel has this object.
+        self._panel = ref(panel)
         self._bound: dict[Any, Callable[[Any], None]] = {}
+        self._shortcuts: dict[Any, list[QShortcut]] = {}
 
     def bind(self, actions: Mapping[str, Callable[[], None]]) -> None:
         """Bind napari key strings to functions without arguments."""
@@ -38,10 +55,32 @@ class KeyBindings:
 
             self._viewer.bind_key(key, press)
             self._bound[code] = press
+            if code not in self._shortcuts:
+                self._shortcuts[code] = self._make(code, action)
+            for shortcut in self._shortcuts[code]:
+                shortcut.setEnabled(True)
 
     def release(self) -> None:
         """Unbind what is still bound to us."""
+        self.part()
+        for shortcut in chain.from_iterable(self._shortcuts.values()):
+            shortcut.setEnabled(False)
+
+    def part(self) -> None:
+        """Give the viewer its keys back when the panel, and what belongs to it, is gone."""
         for code, press in self._bound.items():
             if self._viewer.keymap.get(code) is press:
                 del self._viewer.keymap[code]
         self._bound.clear()
+
+    def _make(self, code: KeyBinding, action: Callable[[], None]) -> list[QShortcut]:
+        sequence = QKeyBindingSequence(code)
+        sequences = [sequence]
+        if sequence.toString().endswith("Enter"):
+            # For Qt that is the one among the digits; napari means both.
+            sequences.append(QKeySequence(sequence.toString().replace("Enter", "Return")))
+        made = [QShortcut(each, self._panel()) for each in sequences]
+        for shortcut in made:
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
+        return made

@@ -63,9 +63,12 @@ def restore(
     else:
         layer = add_labels(session, reviewed, values, layer.name)
         adopt(session, layer)
+    # Ctrl+Z is for the layer in hand, and has to take this back.
+    session.viewer.layers.selection.active = layer
     remember(layer, reviewed)
     if sidecar is not None:
         carry(layer, sidecar)
+        session.restored.emit(sidecar)
     return layer
 
 

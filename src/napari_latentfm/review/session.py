@@ -51,12 +51,16 @@ class ReviewSession:
     recalled
         Emitted with sampling settings (JSON values) that an annotation was made with, when it
         was opened again.
+    restored
+        Emitted with the `AnnotationSidecar` of an annotation that was put back under review,
+        from a file or from what was kept.
     model_kept
         Emitted with the folder of a model that was learned here and is to be used.
     """
 
     changed = Signal()
     recalled = Signal(dict)
+    restored = Signal(object)
     model_kept = Signal(Path)
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:

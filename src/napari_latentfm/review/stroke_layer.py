@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.planes import Plane, placement
 from napari_latentfm.review.session import Reviewed, ReviewSession
@@ -49,6 +51,30 @@ def painted_strokes(session: ReviewSession) -> NDArray[np.uint8] | None:
         return None
     strokes = np.asarray(layer.data[plane_index(reviewed.plane)])
     return strokes.astype(np.uint8) if strokes.any() else None
+
+
+def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -> None:
+    """Paint strokes of an annotation's provenance again, as one undo step of their layer.
+
+    Planes of which nothing is told keep what is painted there. Strokes that do not fit the
+    image, or are of a class that the model does not have, are left out.
+    """
+    wanted = layer.data.copy()
+    highest = FOREGROUND - 1 + len(reviewed.result.samples.classes)
+    axes = reviewed.plane.axes
+    for info in told:
+        fixed = [place for place in info.index if place is not None]
+        if len(info.index) != layer.ndim or any(info.index[axis] is not None for axis in axes):
+            continue
+        inside = all(at is None or at < n for at, n in zip(info.index, wanted.shape, strict=True))
+        strokes = painted(info, reviewed.plane.shape)
+        if strokes is None or not inside or any(at < 0 for at in fixed) or strokes.max() > highest:
+            continue
+        wanted[tuple(slice(None) if at is None else at for at in info.index)] = strokes
+    changed = np.nonzero(wanted != layer.data)
+    if changed[0].size:
+        with layer.block_history():
+            layer.data_setitem(changed, wanted[changed])
 
 
 def plane_index(plane: Plane) -> tuple[Any, ...]:

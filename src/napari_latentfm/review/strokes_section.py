@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from latentfm_core.annotation.provenance import CorrectionInfo
 from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
@@ -32,7 +33,7 @@ from napari_latentfm.listening import abandon, listen
 from napari_latentfm.placing import AskAboutEdits
 from napari_latentfm.planes import read_plane
 from napari_latentfm.review.session import Reviewed, ReviewSession
-from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, stroke_layer
+from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, repaint, stroke_layer
 from napari_latentfm.showing import show_result
 from napari_latentfm.widgets.questions import ask_about_edits
 
@@ -146,6 +147,18 @@ class StrokesSection(QWidget):
         if here.any():
             with layer.block_history():
                 layer.data_setitem(np.nonzero(here), 0)
+
+    def recall(self, told: Sequence[CorrectionInfo]) -> None:
+        """Paint the strokes again that an annotation was made with; the samples follow."""
+        reviewed = self._session.current
+        if reviewed is None or not any(info.runs for info in told):
+            return
+        active = self._session.viewer.layers.selection.active
+        layer = stroke_layer(self._session)
+        if layer is not None:
+            self._listen(layer)
+            repaint(layer, reviewed, told)
+            self._session.viewer.layers.selection.active = active
 
     def _paint(self, label: int) -> None:
         layer = stroke_layer(self._session)

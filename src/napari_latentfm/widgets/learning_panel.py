@@ -151,16 +151,27 @@ class LearningPanel(QScrollArea):
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)
-        for name in ("images", "masks"):
+        for box, chosen in ((self.form.model, "model"), (self.form.device, "device")):
+            place = box.findText(str(kept.get(chosen, "")))
+            if place >= 0:
+                box.setCurrentIndex(place)
+        for name in ("folder", "images", "masks"):
             if isinstance(kept.get(name), str):
                 getattr(self.form, name).set_path(kept[name])
         if isinstance(kept.get("minutes"), int | float):
             self.form.minutes.setValue(float(kept["minutes"]))
 
     def _keep_choices(self, request: LearningRequest) -> None:
-        masks = self.form.masks.path()
-        values = {"images": str(request.images), "masks": str(masks or "")}
-        preferences.put(SECTION, values | {"minutes": self.form.minutes.value()})
+        form = self.form
+        values = {
+            "model": form.model.currentText(),
+            "folder": str(form.folder.path() or ""),
+            "images": str(request.images),
+            "masks": str(form.masks.path() or ""),
+            "minutes": form.minutes.value(),
+            "device": form.device.currentText(),
+        }
+        preferences.put(SECTION, values)
 
     def _go_on(self, action: Literal["resume", "finish"]) -> None:
         if self.running:

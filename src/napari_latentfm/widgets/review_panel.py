@@ -9,6 +9,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
+from napari_latentfm.listening import listen
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.annotation_section import AnnotationSection
 from napari_latentfm.review.doubt_section import DoubtSection
@@ -50,15 +51,16 @@ class ReviewPanel(QTabWidget):
         self.doubt = DoubtSection(self.session)
         self.strokes = StrokesSection(self.session)
         self.annotation = AnnotationSection(self.session)
-        self._keys = KeyBindings(napari_viewer)
+        self._keys = KeyBindings(napari_viewer, self)
         self._lay_out()
         self._bind()
-        self.annotation.restored.connect(self._on_restored)
+        self.annotation.restored.connect(self._recall_settings)
+        listen(self, self.session.restored, self._recall_work)
         self.annotation.autosaver.watched.connect(self._note_resolved)
         self.doubt.ticked.connect(self._note_resolved)
         keys = self._keys
         # The window's end deletes the panel without a close event.
-        self.destroyed.connect(lambda: keys.release())
+        self.destroyed.connect(lambda: keys.part())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Give the keys back while the panel is out of its dock, which sends no close event."""
@@ -87,7 +89,12 @@ class ReviewPanel(QTabWidget):
         if layer is not None:
             note_resolved(layer, self.doubt.resolved_regions())
 
-    def _on_restored(self, sidecar: AnnotationSidecar) -> None:
+    def _recall_work(self, sidecar: AnnotationSidecar) -> None:
+        """Go on with the ticks and strokes of an annotation that was put back."""
+        self.doubt.recall(sidecar.resolved_regions)
+        self.strokes.recall(sidecar.corrections)
+
+    def _recall_settings(self, sidecar: AnnotationSidecar) -> None:
         """Sample as the annotation's samples were drawn, the next time."""
         if sidecar.sampling:
             self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})
