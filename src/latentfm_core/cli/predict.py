@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import get_args
 
 from latentfm_core.cli.common import (
+    add_reading_arguments,
     add_sampling_arguments,
     load_segmenter,
     progress_bar,
+    reading_from,
     run_cli,
     say,
 )
@@ -110,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         "has written anything",
     )
     add_sampling_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 
@@ -137,7 +140,7 @@ def find_inputs(args: argparse.Namespace) -> list[Path]:
             f"The results would lie among the images of {args.out}, and be taken for images by "
             "the next run. Choose another --out."
         )
-    return find_images(args.images)
+    return find_images(args.images, reading_from(args))
 
 
 def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) -> list[Job]:
@@ -165,7 +168,8 @@ def predict(args: argparse.Namespace) -> None:
     if not args.overwrite:
         refuse_existing([path for job in jobs for path in job.plan.paths()])
     if not args.skip_bad:
-        check_all([job.image for job in jobs], read_image, args.quiet)
+        limits = reading_from(args)
+        check_all([job.image for job in jobs], lambda path: read_image(path, limits), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     run_jobs(jobs, segmenter, settings, bad, args)
@@ -188,6 +192,7 @@ def run_jobs(
     args: argparse.Namespace,
 ) -> None:
     """Segment image after image; a bad one is skipped or raised as the arguments say."""
+    limits = reading_from(args)
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
 
         def show(step: Progress) -> None:
@@ -196,7 +201,7 @@ def run_jobs(
 
         for job in jobs:
             try:
-                image = read_image(job.image)
+                image = read_image(job.image, limits)
                 start = time.perf_counter()
                 samples = segmenter.sample(image, settings, show)
                 summary = segmenter.summarise(samples)

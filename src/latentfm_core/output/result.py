@@ -16,12 +16,15 @@ from latentfm_core.errors import OutputError
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
 from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.store.atomic import atomic_path
+from latentfm_core.store.bounded import read_bounded
 from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
 
 Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]
 Format = Literal["tiff", "png"]
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("mean_mask", "samples", "variance", "confidence")
+
+MAX_SIDECAR_BYTES = 4_000_000
 
 PNG_WHITE: dict[str, float] = {"variance": 0.25, "confidence": 1.0, "probability": 1.0}
 """Which value of a map is white in its PNG: the largest that it can take."""
@@ -158,7 +161,7 @@ def _stored(mask: Mask) -> NDArray[np.uint8]:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return a result's JSON file, or None if it is missing or of another kind."""
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate_json(read_bounded(path, MAX_SIDECAR_BYTES))
     except (OSError, ValueError):
         return None
 

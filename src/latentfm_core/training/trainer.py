@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -104,7 +105,7 @@ class Trainer:
                 "No training data named. Give --images and --masks, or data.images and "
                 "data.masks in the configuration."
             )
-        found = find_pairs(data.images, data.masks, data.skip_unmasked)
+        found = find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
         pairs = {pair.name: pair for pair in found}
         split = make_split(pairs, data)
         train = _load([pairs[name] for name in split.train], self.config, "training images")
@@ -140,7 +141,7 @@ class Trainer:
         averages.
         """
         if (self.folder / BEST).is_file():
-            self.model.load_state_dict(load_file(self.folder / BEST))
+            self._take_best()
         elif self.checkpoint is not None and self.position.stage != "done":
             stage = make_stage(self.position.stage, self.model, self.config)
             averages = EMA(stage.parameters(), 0.0)
@@ -200,8 +201,18 @@ class Trainer:
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
         self.position.step, self.position.stage_seconds = 0, 0.0
         if self.position.stage == "done" and (self.folder / BEST).is_file():
-            self.model.load_state_dict(load_file(self.folder / BEST))
+            self._take_best()
         save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
+
+    def _take_best(self) -> None:
+        path = self.folder / BEST
+        try:
+            self.model.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError):
+            raise CheckpointError(
+                f"{path} is damaged or of another network. Remove it to go on with the latest "
+                "weights instead of the best."
+            ) from None
 
     def _validate(self, loop: StageLoop, report: EpochReport) -> None:
         flow = self.config.training.flow
