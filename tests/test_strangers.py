@@ -141,6 +141,31 @@ def test_a_strip_that_inflates_without_end_is_refused(tmp_path: Path, compressio
         read_annotation(path, SMALL)
 
 
+@pytest.mark.parametrize("how", ["circle", "tags", "pages"])
+def test_a_tiff_of_endless_pages_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "pages.tif"
+    tag = struct.pack("<HHII", 256, 4, 1, 4)
+    if how == "circle":
+        content = struct.pack("<H", 1) + tag + struct.pack("<I", 8)
+    else:
+        count, pages = (4000, 101) if how == "tags" else (0, 400_001)
+        body = struct.pack("<H", count) + tag * count
+        places = range(8, 8 + pages * (len(body) + 4), len(body) + 4)
+        content = b"".join(body + struct.pack("<I", place + len(body) + 4) for place in places)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + content)
+    for read in (read_image, read_annotation):
+        with pytest.raises(ImageError, match="no end"):
+            read(path)
+
+
+def test_a_mask_without_pixels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.tif"
+    with pytest.warns(UserWarning, match="zero-size"):
+        tifffile.imwrite(path, np.zeros((0, 4), np.uint8))
+    with pytest.raises(ImageError, match="mask"):
+        read_mask(path)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_the_limit_can_be_raised(tmp_path: Path, suffix: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1100, 1000), np.uint8)

@@ -164,6 +164,8 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
 def _mask_values(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     """Return the grey levels or palette indices of a mask, numbers all of them."""
     grey = _grey_levels(path, decode(path, limits))
+    if not grey.size:
+        raise ImageError(f"{path}: the mask has no pixels. Export it again.")
     if grey.dtype.kind not in "buif":
         raise ImageError(f"{path}: a mask cannot have values of type {grey.dtype}.")
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.data.limits import check_bytes_of, check_pixels_of
 from latentfm_core.errors import ImageError
 
+MAX_TAGS = 400_000
+"""Of all pages together: some 25,000 pages; tifffile takes seconds for them."""
+
+_LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
+"""By version (43 is BigTIFF): number of tags, offset, bytes of a tag, place of the first offset."""
 _SLACK = 2**16
 _PIECE = 2**20
 _GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
@@ -44,11 +50,56 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
         If it is no TIFF.
     """
     if not isinstance(source, Path):
+        check_directories(source)
         with tifffile.TiffFile(source) as tiff:
             yield tiff
         return
-    with _Alone(io.FileIO(source)) as stream, tifffile.TiffFile(stream) as tiff:
-        yield tiff
+    with _Alone(io.FileIO(source)) as stream:
+        check_directories(stream, str(source))
+        with tifffile.TiffFile(stream) as tiff:
+            yield tiff
+
+
+def check_directories(stream: BinaryIO, name: str = "The labels") -> None:
+    """Refuse a chain of pages (TIFF 6.0, section 2) that would take minutes to go through.
+
+    What is no TIFF passes; the stream is at its beginning afterwards.
+
+    Raises
+    ------
+    ImageError
+        If the chain bites its tail, or its pages have more than `MAX_TAGS` tags together.
+    """
+    stream.seek(0)
+    head = stream.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+    version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) == 16 else 0
+    if version in _LAYOUT:
+        count_form, next_form, tag_bytes, first = _LAYOUT[version]
+        offset = struct.unpack_from(order + next_form, head, first)[0]
+        seen: set[int] = set()
+        tags = 0
+        while offset:
+            stream.seek(offset)
+            count = _unpacked(stream, order + count_form)
+            tags += (count or 0) + 1  # a page takes time even without tags
+            if offset in seen or tags > MAX_TAGS:
+                raise ImageError(
+                    f"{name}: its pages have no end, or more than {MAX_TAGS:,} tags. It is "
+                    "damaged or made to do harm; save it anew."
+                )
+            seen.add(offset)
+            if count is None:
+                break
+            stream.seek(count * tag_bytes, io.SEEK_CUR)
+            offset = _unpacked(stream, order + next_form)
+    stream.seek(0)
+
+
+def _unpacked(stream: BinaryIO, form: str) -> int | None:
+    size = struct.calcsize(form)
+    content = stream.read(size)
+    return int(struct.unpack(form, content)[0]) if len(content) == size else None
 
 
 def check_series(
