@@ -204,5 +204,5 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def _tell(error: BaseException) -> str:
-    lines = traceback.format_exception(error)
-    return "".join(lines)[-1500:]
+    error.__suppress_context__ = False  # "from None" hides for the user what matters here
+    return "".join(traceback.format_exception(error))[-2500:]

@@ -127,7 +127,7 @@ def mutate_json(rng: random.Random, content: bytes) -> bytes:
 
 
 def _other_number(rng: random.Random, old: float) -> Any:
-    half = int(min(old, 1e9)) + 0.5
+    half = int(max(-1e9, min(old, 1e9))) + 0.5
     return rng.choice((-old, old + 1, old * 1000, str(old), old / 3, half, [old]))
 
 

@@ -38,9 +38,11 @@ from latentfm_core.errors import (
     OutputError,
 )
 from latentfm_core.output.result import read_sidecar
+from latentfm_core.store.bounded import BoundedReader
 from latentfm_core.store.folder import file_sha256, load_model
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
 from latentfm_core.worklist.state import FOLDER_NAME, WorkList
+from napari_latentfm import preferences
 from tests.fixtures import copy_model, tiny_config
 
 MEGA = 2**20
@@ -251,6 +253,14 @@ def test_nifti_that_begins_gigabytes_later_is_refused(tmp_path: Path) -> None:
         read_annotation(path)
 
 
+def test_reading_more_than_there_is_takes_no_memory(tmp_path: Path) -> None:
+    """Python itself would reserve all that a damaged header makes a decoder ask for."""
+    path = tmp_path / "a"
+    path.write_bytes(b"content")
+    with BoundedReader(path) as stream:
+        assert (stream.read(3), stream.read(2**60), stream.read(2**60)) == (b"con", b"tent", b"")
+
+
 # --- Folders, splits, lists: nothing outside -------------------------------------------------
 
 
@@ -339,12 +349,17 @@ DEEP = "[" * 100_000
     "content",
     [DEEP, '{"train": ' + DEEP, "[" + "9" * 5000 + "]", "NaN", '"\\ud800"', " " * 17_000_000],
 )
-def test_json_of_any_shape_is_an_error_of_the_file(dataset: Path, content: str) -> None:
+def test_json_of_any_shape_is_an_error_of_the_file(
+    dataset: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = dataset / "file.json"
     file.write_text(content)
     with pytest.raises(DatasetError, match=r"file\.json"):
         read_split(file)
     assert read_sidecar(file) is None
+    (dataset / "preferences.json").write_text(content)
+    monkeypatch.setenv("NAPARI_LATENTFM_HOME", str(dataset))
+    assert preferences.get("train") == {}
 
 
 @pytest.mark.parametrize(

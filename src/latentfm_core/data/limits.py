@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.store.bounded import BoundedReader
 
 _MEGA = 2**20
 _PILLOW = threading.Lock()
@@ -65,19 +67,22 @@ def open_pillow(
     ImageError
         If it is too large.
     """
-    # Pillow's own limit is one for the whole process and cannot be raised for one file.
-    with _PILLOW:
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            opened = Image.open(path, formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
-    with opened:
+    with BoundedReader(path) as stream, _open(stream, formats) as opened:
         check_pixels_of(str(path), opened.height, opened.width, limits)
         depth = 4 if opened.mode in {"I", "F"} else 2 if opened.mode.startswith("I;16") else 1
         channels = 4 if opened.mode in {"P", "PA"} else len(opened.getbands())
         check_bytes_of(str(path), math.prod((*opened.size, channels, depth)), limits)
         yield opened
+
+
+def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    # Pillow's own limit is one for the whole process and cannot be raised for one file.
+    with _PILLOW:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(stream, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
 def refuse_links_out(

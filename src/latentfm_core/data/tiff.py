@@ -17,6 +17,7 @@ import tifffile
 from latentfm_core.config import ReadingConfig
 from latentfm_core.data.limits import check_bytes_of, check_pixels_of
 from latentfm_core.errors import ImageError
+from latentfm_core.store.bounded import BoundedReader
 
 MAX_TAGS = 400_000
 """Of all pages together: some 25,000 pages; tifffile takes seconds for them."""
@@ -29,7 +30,7 @@ _GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
 """By how much a codec can inflate at most: DEFLATE (zlib's technical details), LZMA (measured)."""
 
 
-class _Alone(io.BufferedReader):
+class _Alone(BoundedReader):
     """A file that tifffile cannot find the neighbours of.
 
     The metadata of OME and Micro-Manager can name further files, with a path; tifffile opens
@@ -54,7 +55,7 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
         with tifffile.TiffFile(source) as tiff:
             yield tiff
         return
-    with _Alone(io.FileIO(source)) as stream:
+    with _Alone(source) as stream:
         check_directories(stream, str(source))
         with tifffile.TiffFile(stream) as tiff:
             yield tiff

@@ -6,6 +6,7 @@ that are none; here everything that is wrong is a `ValueError`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -48,6 +49,29 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes")
     return content
+
+
+class BoundedReader(io.BufferedReader):
+    """A binary file that never takes more memory for reading than it is large.
+
+    Python reserves what a caller asks for before it looks how much there is, and decoders ask
+    for whatever a damaged header says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(super().fileno()).st_size
+        self._path = path
+
+    def __repr__(self) -> str:
+        # Decoders put it into their messages.
+        return repr(str(self._path))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes; None and negative numbers mean all."""
+        if size is not None and size > 0:
+            size = max(0, min(size, self._size - self.tell()))
+        return super().read(size)
 
 
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
