@@ -322,6 +322,20 @@ def test_a_work_list_writes_through_no_link(dataset: Path) -> None:
     assert sorted(path.name for path in outside.iterdir()) == ["a.png", "b.png"]
 
 
+@links
+def test_results_are_written_through_no_link(
+    dataset: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, outside = dataset / "out", dataset.parent / "outside"
+    out.mkdir()
+    (out / "a_samples").symlink_to(outside)
+    words = [dataset / "images" / "a.png", "--out", out, "--model", tiny_model_folder]
+    words += ["--samples", 2, "--steps", 1, "--format", "png", "--device", "cpu", "--quiet"]
+    assert predict(list(map(str, words))) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert sorted(path.name for path in outside.iterdir()) == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize(
     "name", ["../outside/a", "/etc/passwd", "..", "C:\\a", "x/../../a", "a\0b"]
 )
