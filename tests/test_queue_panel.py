@@ -120,6 +120,23 @@ def test_walk_complete_and_return(
     assert "first image" in panel.form.status.text()
 
 
+def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    large = np.random.default_rng(0).integers(0, 256, (1100, 1000), np.uint8)
+    tifffile.imwrite(images / NAMES[0].replace(".png", ".tif"), large)
+    (images / NAMES[0]).unlink()
+    _, panel = queue(wait=False)
+    panel.form.megapixels.setValue(1)
+    wait_for(qtbot, panel, NAMES[1], panel.open_folder)
+    assert panel.work is not None
+    note = panel.work.item("blob_000.tif").note
+    assert "Largest image" in note, "it was passed over, and its note says what to do"
+    panel.form.megapixels.setValue(2)
+    wait_for(qtbot, panel, "blob_000.tif", panel.previous)
+    assert QueuePanel(panel.desk._viewer).form.megapixels.value() == 2, "the choice is kept"
+
+
 def test_empty_annotation_has_to_be_confirmed(qtbot: Any, queue: Open) -> None:
     _, panel = queue()
     panel.complete()

@@ -67,7 +67,8 @@ def _pickle_weights(folder: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path(folder / "executed").touch, ()  # type: ignore[return-value]
 
-    (folder / "model.safetensors").write_bytes(pickle.dumps(Trap()))
+    path = folder / "model.safetensors"
+    path.write_bytes(pickle.dumps(Trap()).ljust(path.stat().st_size, b"."))
     _rehash(folder)
 
 
@@ -94,7 +95,7 @@ def _wider_network(folder: Path) -> None:
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors missing"),
         (lambda f: (f / "model.json").write_text("{}"), "no valid model card"),
         (lambda f: (f / "model.json").write_text("[1, 2"), "no valid model card"),
-        (lambda f: (f / "model.json").write_bytes(b"\xff" * 2_000_000), "too large"),
+        (lambda f: (f / "model.json").write_bytes(b"\xff" * 2_000_000), "larger than"),
         (lambda f: _edit_card(f, lambda c: c.update(extra=1)), "extra"),
     ],
 )

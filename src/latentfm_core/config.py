@@ -7,8 +7,6 @@ dotted overrides (`with_overrides`), and is stored as JSON in checkpoints and mo
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,10 +15,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from latentfm_core.errors import ConfigError
+from latentfm_core.store.bounded import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Blocks = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -44,7 +45,42 @@ SAMPLE_SLIDER_MAX = 64
 class Settings(BaseModel):
     """Frozen base: unknown keys are errors, so that a misspelt setting is never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ReadingConfig(Settings):
+    """What is accepted of files that may come from strangers.
+
+    Attributes
+    ----------
+    max_megapixels
+        Most pixels of one image or mask, in 2**20; the header tells them before anything is
+        decoded.
+    max_megabytes
+        Largest decoded size of one file (of all channels, or of a whole stack of labels) in
+        2**20 bytes; None allows 8 bytes for each pixel of `max_megapixels`.
+    follow_links
+        Take symbolic links in a folder that lead out of it.
+    """
+
+    max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
+    max_megabytes: Annotated[float, Field(gt=0, le=2**24)] | None = None
+    follow_links: bool = False
+
+    @property
+    def max_pixels(self) -> int:
+        """`max_megapixels` in pixels."""
+        return int(self.max_megapixels * 2**20)
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest decoded size in bytes."""
+        megabytes = self.max_megabytes
+        return self.max_pixels * 8 if megabytes is None else int(megabytes * 2**20)
+
+
+READING = ReadingConfig()
+"""The usual limits."""
 
 
 class DataConfig(Settings):
@@ -80,6 +116,8 @@ class DataConfig(Settings):
     cache
         Folder that keeps decoded images and masks between runs; None keeps none. They are
         copies: choose a place that is as private as the images are.
+    reading
+        Limits for the files.
     """
 
     images: Path | None = None
@@ -96,6 +134,7 @@ class DataConfig(Settings):
     skip_bad: bool = False
     skip_unmasked: bool = False
     cache: Path | None = None
+    reading: ReadingConfig = READING
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -147,10 +186,10 @@ class ModelConfig(Settings):
     vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
     mask_patch: Literal[1, 2, 4] = 4
     condition: Literal["frozen", "multiscale"] = "multiscale"
-    condition_widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (48, 96, 192, 256)
-    condition_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2, 2)
-    velocity_widths: tuple[PositiveInt, ...] = (48, 96, 192)
-    velocity_blocks: PositiveInt = 1
+    condition_widths: tuple[Width, Width, Width, Width] = (48, 96, 192, 256)
+    condition_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 2, 2, 2)
+    velocity_widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (48, 96, 192)
+    velocity_blocks: Blocks = 1
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     distilled_steps: Annotated[int, Field(ge=0, le=8)] = 0
 
@@ -160,9 +199,6 @@ class ModelConfig(Settings):
             raise ValueError("classes must have different names")
         if self.mask_patch > self.downsample:
             raise ValueError("mask_patch must not exceed downsample")
-        for width in (*self.condition_widths, *self.velocity_widths):
-            if width % 8:
-                raise ValueError(f"network widths must be multiples of 8, got {width}")
         return self
 
     @property
@@ -350,6 +386,12 @@ class Config(Settings):
                 "model.distilled_steps and training.distill.epochs belong together: "
                 "set both, or both to 0"
             )
+        halvings = len(self.model.velocity_widths) - 1
+        if self.data.size // self.model.downsample % 2**halvings:
+            raise ValueError(
+                f"data.size / model.downsample must be a multiple of {2**halvings}, so that every "
+                "level of model.velocity_widths halves the latent"
+            )
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -360,11 +402,17 @@ class Config(Settings):
 PRESETS = ("default", "paper", "finetune", "distill")
 
 
+_MOST_SHOWN = 10
+
+
 def _explain(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
     lines = [
-        f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False, include_input=True)
+        f"{'.'.join(str(part) for part in item['loc'])[:200] or 'settings'}: {item['msg'][:400]}"
+        for item in found[:_MOST_SHOWN]
     ]
+    if len(found) > _MOST_SHOWN:
+        lines.append(f"and {len(found) - _MOST_SHOWN} more")
     return "These settings cannot be used:\n  " + "\n  ".join(lines)
 
 
@@ -391,23 +439,34 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_toml(text: str, origin: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin} is not valid TOML: {error}. Mend that line.") from None
-
-
 def _preset_values(name: str) -> dict[str, Any]:
     if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise ConfigError(f"There is no preset {name[:60]!r}; choose one of {', '.join(PRESETS)}.")
     text = resources.files("latentfm_core").joinpath(f"presets/{name}.toml").read_text("utf-8")
-    return _read_toml(text, f"preset {name}")
+    return parse_toml(text)
 
 
 def preset(name: str) -> Config:
     """Return a named preset, one of `PRESETS`."""
     return config_from_mapping(_preset_values(name))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of at most 256 kB.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is not TOML.
+    """
+    try:
+        return parse_toml(read_bounded(path, MAX_TOML_BYTES))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
 
 
 def load_config(path: Path) -> Config:
@@ -421,18 +480,21 @@ def load_config(path: Path) -> Config:
     ConfigError
         If the file cannot be read, is not TOML, or holds unknown or invalid settings.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read the configuration {path}: {error}") from None
-    values = _read_toml(text, str(path))
+    values = read_toml(path)
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
         for key in ("images", "masks", "split_file", "group_file", "cache"):
             if isinstance(data.get(key), str):
-                data[key] = str((path.parent / data[key]).resolve())
+                data[key] = _resolved(path.parent, data[key])
     return config_from_mapping(_merge(base, values))
+
+
+def _resolved(folder: Path, text: str) -> str:
+    try:
+        return str((folder / text).resolve())
+    except (OSError, ValueError, RuntimeError):
+        raise ConfigError(f"{text[:200]!r} is no path of a file.") from None
 
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -446,8 +508,8 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
         if not equals:
             raise ConfigError(f"{item!r} is no setting; write it as section.key=value.")
         try:
-            value: Any = json.loads(raw)
-        except json.JSONDecodeError:
+            value: Any = parse_json(raw)
+        except ValueError:
             value = raw
         for part in reversed(key.strip().split(".")):
             value = {part: value}
@@ -466,5 +528,19 @@ def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> 
     values = (base or SamplingConfig()).model_dump() | changes
     try:
         return SamplingConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def reading_settings(changes: Mapping[str, object]) -> ReadingConfig:
+    """Return validated limits for files: the usual ones with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    try:
+        return ReadingConfig.model_validate(dict(changes))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None

@@ -13,6 +13,7 @@ from platformdirs import user_data_path
 
 from latentfm_core.errors import OutputError
 from latentfm_core.store.atomic import write_text
+from latentfm_core.store.bounded import parse_json, read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,7 @@ def _file() -> Path:
 def _read() -> dict[str, Any]:
     file = _file()
     try:
-        if file.stat().st_size > MAX_BYTES:
-            return {}
-        values = json.loads(file.read_text("utf-8"))
+        values = parse_json(read_bounded(file, MAX_BYTES), finite=False)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

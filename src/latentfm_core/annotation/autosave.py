@@ -23,14 +23,16 @@ from typing import Annotated, Any, Literal
 
 import tifffile
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import MAX_SIDECAR_BYTES, read_tiff
 from latentfm_core.annotation.signature import compact
-from latentfm_core.config import Settings
+from latentfm_core.config import READING, ReadingConfig, Settings
+from latentfm_core.data.limits import check_bytes_of
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
 from latentfm_core.store.atomic import atomic_path, write_text
+from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -77,21 +79,22 @@ class Autosaved:
     tiff_bytes: int
     tiff_digest: str
 
-    def labels(self) -> NDArray[Any]:
+    def labels(self, limits: ReadingConfig = READING) -> NDArray[Any]:
         """Read the labels.
 
         Raises
         ------
         ImageError
-            If the file is not what was written.
+            If the file is not what was written, or larger than `limits` allow.
         """
         try:
             if self.file.stat().st_size != self.tiff_bytes:
                 raise ImageError(f"{self.file} was cut short.")
-            content = self.file.read_bytes()
+            check_bytes_of(self.file.name, self.tiff_bytes, limits)
+            content = read_bounded(self.file, self.tiff_bytes)
             if _digest(content) != self.tiff_digest:
                 raise ImageError(f"{self.file} is damaged.")
-            labels = compact(read_tiff(io.BytesIO(content), str(self.file)))
+            labels = compact(read_tiff(io.BytesIO(content), str(self.file), limits))
             return labels.reshape(self.info.shape)
         except LatentFMError:
             raise
@@ -145,11 +148,11 @@ class AutosaveStore:
         found = [_read_state(file) for file in _cards(self._folder(signature))]
         return tuple(state for state in found if state is not None)
 
-    def newest(self, signature: str) -> Autosaved | None:
+    def newest(self, signature: str, limits: ReadingConfig = READING) -> Autosaved | None:
         """Return the newest state whose labels can be read; a damaged one is passed over."""
         for state in self.history(signature):
             try:
-                state.labels()
+                state.labels(limits)
             except ImageError as error:
                 logger.warning("%s An older state is taken.", error)
             else:
@@ -239,11 +242,10 @@ def _cards(folder: Path) -> list[Path]:
 
 def _read_state(file: Path) -> Autosaved | None:
     try:
-        if file.stat().st_size > MAX_SIDECAR_BYTES:
-            raise ValueError("too large")
-        card = _Card.model_validate_json(file.read_bytes())
-    except (OSError, ValueError, ValidationError) as error:
-        logger.warning("%s cannot be read (%s). An older state is taken.", file, error)
+        card = _Card.model_validate_json(read_bounded(file, MAX_SIDECAR_BYTES))
+    except (OSError, ValueError) as error:
+        reason = str(error)[:500]
+        logger.warning("%s cannot be read (%s). An older state is taken.", file, reason)
         return None
     tiff = file.with_suffix(".tif")
     return Autosaved(tiff, file.stem[-8:], card.annotation, card.tiff_bytes, card.tiff_digest)

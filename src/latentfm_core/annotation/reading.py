@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import ValidationError
 
 from latentfm_core.annotation.formats import nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.signature import compact, labels_digest
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.data.limits import check_bytes_of, open_pillow
+from latentfm_core.data.tiff import check_series, open_tiff
 from latentfm_core.errors import ImageError, LatentFMError, ResourceError
+from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 2**31
-"""Larger labels are refused before memory is taken for them."""
 MAX_SIDECAR_BYTES = 16_000_000
+MAX_NIFTI_START = 16_000_000
 
 
-def read_annotation(path: Path) -> tuple[NDArray[Any], AnnotationSidecar | None]:
+def read_annotation(
+    path: Path, limits: ReadingConfig = READING
+) -> tuple[NDArray[Any], AnnotationSidecar | None]:
     """Read labels, and their provenance if it lies beside them.
 
     Parameters
     ----------
     path
         TIFF, PNG or NIfTI.
+    limits
+        How large it may be once it is decoded; a stack of planes is counted in bytes only.
 
     Returns
     -------
@@ -45,9 +51,10 @@ def read_annotation(path: Path) -> tuple[NDArray[Any], AnnotationSidecar | None]
     Raises
     ------
     ImageError
-        If there is no such file, or it holds no labels.
+        If there is no such file, it holds no labels, or it is larger than `limits` allow,
+        which is told before memory is taken for it.
     ResourceError
-        If it is too large.
+        If the memory does not suffice.
     OutputError
         If the ending is not known, or nibabel is missing.
     """
@@ -55,7 +62,7 @@ def read_annotation(path: Path) -> tuple[NDArray[Any], AnnotationSidecar | None]
         raise ImageError(f"{path}: there is no such file. Check the path.")
     suffix = suffix_of(path)
     try:
-        labels = compact(_read(path, suffix))
+        labels = compact(_read(path, suffix, limits))
     except LatentFMError:
         raise
     except MemoryError:
@@ -81,34 +88,19 @@ def read_annotation(path: Path) -> tuple[NDArray[Any], AnnotationSidecar | None]
 def read_sidecar(path: Path) -> AnnotationSidecar | None:
     """Return the provenance in a JSON file; None if there is none that is readable."""
     try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            return None
-        return AnnotationSidecar.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return AnnotationSidecar.model_validate_json(read_bounded(path, MAX_SIDECAR_BYTES))
+    except (OSError, ValueError):
         return None
 
 
-def check_size(name: str, shape: tuple[int, ...]) -> None:
-    """Raise if labels of this shape are too large.
-
-    Raises
-    ------
-    ResourceError
-        Above `MAX_PIXELS`.
-    """
-    if math.prod(shape) > MAX_PIXELS:
-        raise ResourceError(
-            f"{name}: {' x '.join(map(str, shape))} pixels; the limit is {MAX_PIXELS:,}. "
-            "Open a part of it."
-        )
-
-
-def read_tiff(source: Any, name: str = "") -> NDArray[Any]:
+def read_tiff(
+    source: Path | BinaryIO, name: str = "", limits: ReadingConfig = READING
+) -> NDArray[Any]:
     """Return the first series of a TIFF file or stream; its size is checked before."""
-    with tifffile.TiffFile(source) as tiff:
+    name = name or str(source)
+    with open_tiff(source) as tiff:
         series = tiff.series[0]
-        name = name or str(source)
-        check_size(name, series.shape)
+        check_series(name, series, limits, plane=False)
         if series.dtype is None or series.dtype.kind not in "bui" or "S" in series.axes:
             raise ImageError(f"{name}: a picture, not labels. Choose a file of integer labels.")
         end = tiff.filehandle.size
@@ -120,30 +112,46 @@ def read_tiff(source: Any, name: str = "") -> NDArray[Any]:
         return np.asarray(series.asarray())
 
 
-def _read(path: Path, suffix: str) -> NDArray[Any]:
+def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
     if suffix == ".png":
-        return _read_png(path)
-    return read_tiff(path) if suffix.startswith(".tif") else _read_nifti(path)
+        return _read_png(path, limits)
+    if suffix.startswith(".tif"):
+        return read_tiff(path, limits=limits)
+    return _read_nifti(path, limits)
 
 
-def _read_png(path: Path) -> NDArray[Any]:
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            check_size(path.name, (image.height, image.width))
-            if image.mode not in {"1", "L", "P", "I", "I;16"}:
-                raise ImageError(
-                    f"{path}: a colour picture, not labels. Choose a grey PNG or a TIFF."
-                )
-            values = np.array(image)
-    except Image.DecompressionBombError:
-        raise ResourceError(f"{path}: too many pixels for a PNG. Open it as TIFF.") from None
+def _read_png(path: Path, limits: ReadingConfig) -> NDArray[Any]:
+    with open_pillow(path, limits, formats=("PNG",)) as image:
+        if image.mode not in {"1", "L", "P", "I", "I;16"}:
+            raise ImageError(f"{path}: a colour picture, not labels. Choose a grey PNG or a TIFF.")
+        values = np.array(image)
     return values.astype(np.uint16) if values.dtype.kind == "i" else values
 
 
-def _read_nifti(path: Path) -> NDArray[Any]:
-    image = nibabel().load(path)
+_NIFTI = {348: ("f", 108), 540: ("q", 168)}
+"""Format and place of vox_offset, by the size of the header: NIfTI-1 and NIfTI-2."""
+
+
+def _check_nifti_start(path: Path) -> None:
+    """Refuse a header that makes nibabel read megabytes before the first voxel."""
+    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
+        head = stream.read(540)
+    for order in "<>":
+        if len(head) >= 352:
+            form, place = _NIFTI.get(struct.unpack_from(f"{order}i", head)[0], ("", 0))
+            if form and len(head) >= place + 8:
+                offset = struct.unpack_from(order + form, head, place)[0]
+                if not 0 <= offset <= MAX_NIFTI_START:
+                    raise ImageError(f"{path}: its first voxel lies at {offset:g}. It is damaged.")
+
+
+def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
+    library = nibabel()
+    _check_nifti_start(path)
+    image = library.load(path)
     shape = tuple(int(length) for length in image.shape)
-    check_size(path.name, shape)
+    # Scaled values come as double precision.
+    check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
     if not 2 <= len(shape) <= 4:
         raise ImageError(f"{path}: {len(shape)} axes; labels have 2 to 4.")
     values = np.asarray(image.dataobj)

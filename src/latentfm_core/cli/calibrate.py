@@ -10,9 +10,11 @@ from pathlib import Path
 
 from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.common import (
+    add_reading_arguments,
     add_sampling_arguments,
     load_segmenter,
     progress_bar,
+    reading_from,
     run_cli,
     say,
 )
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     # The threshold is what is fitted, and so is what the confidence means.
     add_sampling_arguments(parser, leave_out=("threshold", "confidence"))
+    add_reading_arguments(parser)
     return parser
 
 
@@ -63,15 +66,19 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
     if args.split is not None and args.part is None:
         args.part = "val"
+    limits = reading_from(args)
     pairs = choose_pairs(args)
     segmenter, settings = load_segmenter(args)
     classes = len(segmenter.card.config.model.classes)
     folder = resolve_model(args.model)
     if not args.skip_bad:
-        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold, classes), args.quiet)
+        check_all(
+            pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
+        )
     prepare_folder(folder)  # what cannot be written shall be told before the work
     bad = BadFiles(len(pairs))
-    cases = read_cases(pairs, args.mask_threshold, classes, bad if args.skip_bad else None)
+    skipped = bad if args.skip_bad else None
+    cases = read_cases(pairs, args.mask_threshold, classes, skipped, limits)
     with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
         calibration = fit_calibration(
             segmenter, cases, settings, lambda done: bar.update(), args.part or ""

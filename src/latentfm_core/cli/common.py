@@ -12,7 +12,15 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from latentfm_core.config import Precision, SamplingConfig, SolverName, sampling_settings
+from latentfm_core.config import (
+    READING,
+    Precision,
+    ReadingConfig,
+    SamplingConfig,
+    SolverName,
+    reading_settings,
+    sampling_settings,
+)
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
@@ -193,6 +201,48 @@ def add_sampling_arguments(
     run = parser.add_argument_group("run")
     _add(run, "device", "auto, cpu, cuda, cuda:1, ... or mps")
     _add(run, "precision", f"format of the convolutions: {', '.join(get_args(Precision))}")
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `reading_from` reads."""
+    group = parser.add_argument_group(
+        "files", "Limits that keep a harmful file from filling the memory."
+    )
+    group.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="MEGAPIXELS",
+        help=f"most pixels of an image or mask, in 2**20 (usual: {READING.max_megapixels:g})",
+    )
+    group.add_argument(
+        "--max-megabytes",
+        type=float,
+        metavar="MEGABYTES",
+        help="largest decoded size of a file, in 2**20 bytes (usual: 8 for each megapixel)",
+    )
+    group.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="take symbolic links that lead out of a folder (usual: they are refused)",
+    )
+
+
+def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
+    """Return the fields of `ReadingConfig` that the options give."""
+    given = {"max_megapixels": args.max_megapixels, "max_megabytes": args.max_megabytes}
+    found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    return found | ({"follow_links": True} if args.follow_links else {})
+
+
+def reading_from(args: argparse.Namespace) -> ReadingConfig:
+    """Return the limits for files that the options give.
+
+    Raises
+    ------
+    ConfigError
+        If one is out of range.
+    """
+    return reading_settings(reading_overrides(args))
 
 
 def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.cli.common import (
+    add_reading_arguments,
     add_sampling_arguments,
     load_segmenter,
     progress_bar,
+    reading_from,
     run_cli,
     say,
 )
 from latentfm_core.cli.inputs import BadFiles, check_all
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.data.images import check_pixels
 from latentfm_core.data.loading import read_references
 from latentfm_core.data.pairs import Pair, find_pairs, name_some
@@ -85,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         "if any is left); without it they stop the command before it has begun",
     )
     add_sampling_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 
@@ -101,12 +104,13 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
     if args.split is None:
         if args.part is not None:
             raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
-        return find_pairs(args.images, args.masks)
+        return find_pairs(args.images, args.masks, limits=reading_from(args))
     part = args.part or "test"
     names: tuple[str, ...] = getattr(read_split(args.split), part)
     if not names:
         raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
-    pairs = {pair.name: pair for pair in find_pairs(args.images, args.masks)}
+    found = find_pairs(args.images, args.masks, limits=reading_from(args))
+    pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
         raise DatasetError(
@@ -116,7 +120,12 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
     return [pairs[name] for name in names]
 
 
-def read_case(pair: Pair, mask_threshold: float | None, classes: int = 1) -> Case:
+def read_case(
+    pair: Pair,
+    mask_threshold: float | None,
+    classes: int = 1,
+    limits: ReadingConfig = READING,
+) -> Case:
     """Read an image and the masks of all its raters.
 
     Raises
@@ -124,13 +133,17 @@ def read_case(pair: Pair, mask_threshold: float | None, classes: int = 1) -> Cas
     ImageError
         If one cannot be read or used, or their sizes differ.
     """
-    image, masks = read_references(pair, mask_threshold, classes)
+    image, masks = read_references(pair, mask_threshold, classes, limits)
     check_pixels(image)
     return Case(image, masks)
 
 
 def read_cases(
-    pairs: Sequence[Pair], mask_threshold: float | None, classes: int, bad: BadFiles | None
+    pairs: Sequence[Pair],
+    mask_threshold: float | None,
+    classes: int,
+    bad: BadFiles | None,
+    limits: ReadingConfig = READING,
 ) -> Iterator[Case]:
     """Yield one case after the other; with `bad`, unusable ones are noted and left out.
 
@@ -143,7 +156,7 @@ def read_cases(
     """
     for pair in pairs:
         try:
-            case = read_case(pair, mask_threshold, classes)
+            case = read_case(pair, mask_threshold, classes, limits)
         except ImageError as error:
             if bad is None:
                 raise
@@ -156,16 +169,20 @@ def read_cases(
 
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
+    limits = reading_from(args)
     pairs = choose_pairs(args)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args)
     classes = len(segmenter.card.config.model.classes)
     if not args.skip_bad:
-        check_all(pairs, lambda pair: read_case(pair, args.mask_threshold, classes), args.quiet)
+        check_all(
+            pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
+        )
     prepare_folder(args.out)
     bad = BadFiles(len(pairs))
-    cases = read_cases(pairs, args.mask_threshold, classes, bad if args.skip_bad else None)
+    skipped = bad if args.skip_bad else None
+    cases = read_cases(pairs, args.mask_threshold, classes, skipped, limits)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from latentfm_core.cli.common import progress_bar
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.images import list_images
 from latentfm_core.errors import DatasetError, ImageError
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
-def find_images(sources: Sequence[Path]) -> list[Path]:
+def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> list[Path]:
     """Return the images that `sources` (files and folders) name, each once.
 
     Raises
@@ -25,13 +26,13 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
     ImageError
         If a source does not exist.
     DatasetError
-        If a folder holds no image.
+        If a folder holds no image, or links out of it that `limits` do not allow.
     """
     found: dict[Path, Path] = {}
     for source in sources:
         if not source.exists():
             raise ImageError(f"{source}: there is no such file or folder. Check the path.")
-        for path in list_images(source) if source.is_dir() else [source]:
+        for path in list_images(source, limits) if source.is_dir() else [source]:
             found.setdefault(path.resolve(), path)
     return list(found.values())
 

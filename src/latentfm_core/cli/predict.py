@@ -15,15 +15,17 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from latentfm_core.cli.common import (
+    add_reading_arguments,
     add_sampling_arguments,
     load_segmenter,
     progress_bar,
+    reading_from,
     run_cli,
     say,
 )
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
@@ -131,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --stack, the two axes of the stack that form a plane (default: YX)",
     )
     add_sampling_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 
@@ -158,7 +161,7 @@ def find_inputs(args: argparse.Namespace) -> list[Path]:
             f"The results would lie among the images of {args.out}, and be taken for images by "
             "the next run. Choose another --out."
         )
-    return find_images(args.images)
+    return find_images(args.images, reading_from(args))
 
 
 def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) -> list[Job]:
@@ -197,8 +200,9 @@ def predict(args: argparse.Namespace) -> None:
     if not args.overwrite and launch.size == 1:
         refuse_existing([path for job in jobs for path in job.plan.paths()])
     if not args.skip_bad:
+        limits = reading_from(args)
         read = partial(check_stack, plane=args.plane) if args.stack else read_image
-        check_all([job.image for job in jobs], read, args.quiet)
+        check_all([job.image for job in jobs], partial(read, limits=limits), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
@@ -266,6 +270,7 @@ def run_jobs(
     bar: tqdm[Any],
 ) -> None:
     """Segment image after image; a bad one is skipped or raised as the arguments say."""
+    limits = reading_from(args)
 
     def show(step: Progress) -> None:
         bar.set_postfix_str(f"ODE step {step.done}/{step.total}", refresh=False)
@@ -274,9 +279,9 @@ def run_jobs(
     for job in jobs:
         try:
             if args.stack:
-                done = segment_stack_file(job.image, args.plane, segmenter, settings, bar)
+                done = segment_stack_file(job.image, args.plane, segmenter, settings, bar, limits)
             else:
-                done = _segment(job.image, segmenter, settings, show)
+                done = _segment(job.image, segmenter, settings, show, limits)
         except ImageError as error:
             if not args.skip_bad:
                 raise
@@ -288,9 +293,13 @@ def run_jobs(
 
 
 def _segment(
-    path: Path, segmenter: Segmenter, settings: SamplingConfig, show: Callable[[Progress], None]
+    path: Path,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    show: Callable[[Progress], None],
+    limits: ReadingConfig,
 ) -> Segmented:
-    image = read_image(path)
+    image = read_image(path, limits)
     start = time.perf_counter()
     samples = segmenter.sample(image, settings, show)
     summary = segmenter.summarise(samples)

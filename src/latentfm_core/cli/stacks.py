@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import stack_steps
@@ -42,7 +42,7 @@ class Segmented:
     stack: StackFacts | None = None
 
 
-def check_stack(path: Path, plane: str) -> None:
+def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:
     """Open a stack and read its first plane.
 
     Raises
@@ -50,12 +50,17 @@ def check_stack(path: Path, plane: str) -> None:
     ImageError
         If it cannot be used.
     """
-    with TiffStack(path, plane) as stack:
+    with TiffStack(path, plane, limits) as stack:
         stack.read(0)
 
 
 def segment_stack_file(
-    path: Path, plane: str, segmenter: Segmenter, settings: SamplingConfig, bar: tqdm[Any]
+    path: Path,
+    plane: str,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    bar: tqdm[Any],
+    limits: ReadingConfig = READING,
 ) -> Segmented:
     """Segment all planes of a file, one at a time, and show the progress beside `bar`.
 
@@ -67,7 +72,7 @@ def segment_stack_file(
         If the memory does not suffice.
     """
     start = time.perf_counter()
-    with TiffStack(path, plane) as stack:
+    with TiffStack(path, plane, limits) as stack:
         steps = stack_steps(segmenter, len(stack), stack.read, settings, keep_probabilities=False)
         while True:
             try:

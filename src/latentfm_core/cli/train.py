@@ -7,14 +7,13 @@ import logging
 import shlex
 import signal
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from latentfm_core.cli.common import run_cli
-from latentfm_core.config import PRESETS, Config, load_config, preset, with_overrides
+from latentfm_core.cli.common import add_reading_arguments, reading_overrides, run_cli
+from latentfm_core.config import PRESETS, Config, load_config, preset, read_toml, with_overrides
 from latentfm_core.errors import ConfigError
 from latentfm_core.launch import read_launch
 from latentfm_core.learning.finetune import FineTune, is_learning
@@ -104,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="keep decoded images there, so that the next run starts at once",
     )
+    add_reading_arguments(parser)
     run = parser.add_argument_group("run")
     run.add_argument("--device", help="auto, cpu, cuda or mps")
     run.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="convolution format")
@@ -132,6 +132,8 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
         "training.precision": args.precision,
         "training.seed": args.seed,
     }
+    limits = {f"data.reading.{name}": value for name, value in reading_overrides(args).items()}
+    flags |= {key: str(value).lower() for key, value in limits.items()}
     return [f"{key}={value}" for key, value in flags.items() if value is not None]
 
 
@@ -173,10 +175,7 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
 def _read_card(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read the card {path}: {error}") from None
+    return read_toml(path)
 
 
 def train(args: argparse.Namespace, command: str) -> int:

@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.data.limits import open_pillow
+from latentfm_core.data.tiff import check_series, open_tiff
 from latentfm_core.errors import ImageError, ResourceError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +70,7 @@ class Decoded:
     unit: str = "pixel"
 
 
-def decode(path: Path) -> Decoded:
+def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
     """Read one plane from a file, turned as its EXIF or TIFF orientation tag says.
 
     Of an animation (GIF, APNG, WebP) the first frame is read.
@@ -75,24 +78,22 @@ def decode(path: Path) -> Decoded:
     Raises
     ------
     ImageError
-        If the file is missing, in no known format, truncated, or a stack of planes.
+        If the file is missing, in no known format, truncated, larger than `limits` allow
+        (told by its header, before anything is decoded), or a stack of planes.
     ResourceError
         If the memory does not suffice.
     """
     if not path.is_file():
         raise ImageError(f"{path}: there is no such file. Check the path.")
     try:
-        decoded = _decode_tiff(path) if path.suffix.lower() in TIFF_SUFFIXES else None
-        decoded = decoded or _decode_pillow(path)
+        named_tiff = path.suffix.lower() in TIFF_SUFFIXES
+        decoded = _decode_tiff(path, limits) if named_tiff else None
+        decoded = decoded or _decode_pillow(path, limits)
     except ImageError:
         raise
     except MemoryError:
         raise ResourceError(
             f"{path}: the memory does not suffice to open it. Close other programs or crop it."
-        ) from None
-    except Image.DecompressionBombError:
-        raise ImageError(
-            f"{path}: too many pixels for this format. Save it as TIFF, or crop it."
         ) from None
     except Exception as error:
         # Decoders raise nearly any type for a damaged file; all mean the same to the user.
@@ -105,8 +106,8 @@ def decode(path: Path) -> Decoded:
     return replace(decoded, pixels=pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
 
 
-def _decode_pillow(path: Path) -> Decoded:
-    with Image.open(path) as opened:
+def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
+    with open_pillow(path, limits) as opened:
         # Pillow halves the depth of 16-bit colour PNGs; their range is still to be found.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
@@ -127,41 +128,45 @@ def _decode_pillow(path: Path) -> Decoded:
     return Decoded(pixels, indices)
 
 
-def _decode_tiff(path: Path) -> Decoded | None:
+def _decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
     """Read with tifffile; None when Pillow has to do it.
 
     Values come as they are stored even if the file says that 0 is white: tifffile writes so
     for every boolean array, and napari shows them so.
     """
     try:
-        tiff = tifffile.TiffFile(path)
+        with open_tiff(path) as tiff:
+            return _decode_series(path, tiff, limits)
     except tifffile.TiffFileError:
         return None  # some other format with this suffix, or no image at all
-    with tiff:
-        series = tiff.series[0]
-        if sum(other.shape == series.shape for other in tiff.series) > 1:
-            raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
-        try:
-            values = series.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
-            _one_plane(path, np.empty(series.shape, dtype=bool), series.axes)
-            return replace(_decode_pillow(path), **spacing_of(tiff))
-        pixels = _one_plane(path, values, series.axes)
-        page = series.keyframe
-        spacing = spacing_of(tiff)
-        turn = int(page.tags.valueof(274, 1) or 1)
-        pixels = _orient(pixels, turn)
-        if turn > 4 and spacing.get("spacing"):
-            spacing["spacing"] = spacing["spacing"][::-1]
-        indices = None
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-            indices = pixels
-            table = np.moveaxis(np.asarray(page.colormap), 0, -1)
-            # TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
-            pixels = (table[indices] >> 8).astype(np.uint8)
+
+
+def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -> Decoded:
+    series = tiff.series[0]
+    if sum(other.shape == series.shape for other in tiff.series) > 1:
+        raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
+    check_series(str(path), series, limits, plane=True)
+    try:
+        values = series.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
+        _one_plane(path, np.broadcast_to(False, series.shape), series.axes)
+        return replace(_decode_pillow(path, limits), **spacing_of(tiff))
+    pixels = _one_plane(path, values, series.axes)
+    page = series.keyframe
+    spacing = spacing_of(tiff)
+    turn = int(page.tags.valueof(274, 1) or 1)
+    pixels = _orient(pixels, turn)
+    if turn > 4 and spacing.get("spacing"):
+        spacing["spacing"] = spacing["spacing"][::-1]
+    indices = None
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        indices = pixels
+        table = np.moveaxis(np.asarray(page.colormap), 0, -1)
+        # TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
+        pixels = (table[indices] >> 8).astype(np.uint8)
     return Decoded(pixels, indices, **spacing)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import TIFF_SUFFIXES, Decoded, decode
+from latentfm_core.data.limits import refuse_links_out
 from latentfm_core.data.pixels import check_array, check_pixels, different_values, to_rgb
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.types import Bool, ImageInput
@@ -53,7 +55,7 @@ def is_image(path: Path) -> bool:
     return named and path.is_file()
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
     """Return the image files right inside `folder` (not below it), sorted by name.
 
     Hidden files (a leading dot) and other endings than `IMAGE_SUFFIXES` are left out.
@@ -61,7 +63,8 @@ def list_images(folder: Path) -> list[Path]:
     Raises
     ------
     DatasetError
-        If there is no such folder, it cannot be read, or it holds no image.
+        If there is no such folder, it cannot be read, it holds no image, or one is a
+        symbolic link out of the folder and `limits` do not allow that.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give the folder that holds the files.")
@@ -74,10 +77,11 @@ def list_images(folder: Path) -> list[Path]:
             f"{folder} holds no images. Files must lie right inside it and end in one of "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
+    refuse_links_out(files, folder, limits, "images")
     return files
 
 
-def read_image(path: Path) -> ImageInput:
+def read_image(path: Path, limits: ReadingConfig = READING) -> ImageInput:
     """Read one 2D image.
 
     The EXIF or TIFF orientation is applied, so that rows and columns are those that a
@@ -95,15 +99,15 @@ def read_image(path: Path) -> ImageInput:
     Raises
     ------
     ImageError
-        If the file cannot be read whole, is a stack, or `check_pixels` refuses it; the
-        message names the file.
+        If the file cannot be read whole, is larger than `limits` allow, is a stack, or
+        `check_pixels` refuses it; the message names the file.
     """
-    decoded = decode(path)
+    decoded = decode(path, limits)
     check_array(decoded.pixels, str(path))
     return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)
 
 
-def read_mask(path: Path, threshold: float | None = None) -> Bool:
+def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
     """Read a mask as ``(H, W)`` bool, turned as `read_image` turns an image.
 
     Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
@@ -117,7 +121,7 @@ def read_mask(path: Path, threshold: float | None = None) -> Bool:
         If the file cannot be read, is coloured, holds NaN, or is not binary; the message
         then lists its values.
     """
-    grey = _mask_values(path)
+    grey = _mask_values(path, limits)
     if threshold is not None:
         return np.asarray(grey > threshold, dtype=np.bool_)
     values = different_values(grey)
@@ -133,7 +137,7 @@ def read_mask(path: Path, threshold: float | None = None) -> Bool:
     return np.asarray(grey != 0, dtype=np.bool_)
 
 
-def read_labels(path: Path, classes: int) -> NDArray[np.uint8]:
+def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> NDArray[np.uint8]:
     """Read a mask of several classes as ``(H, W)`` uint8: 0 background, k the k-th class.
 
     Colour files count as in `read_mask`; a palette is read by its indices.
@@ -144,7 +148,7 @@ def read_labels(path: Path, classes: int) -> NDArray[np.uint8]:
         If the file cannot be read, is coloured, or holds other values than 0 to `classes`;
         the message then lists them.
     """
-    values = _mask_values(path)
+    values = _mask_values(path, limits)
     found = different_values(values)
     foreign = found[~np.isin(found, np.arange(classes + 1))]
     if foreign.size:
@@ -157,9 +161,11 @@ def read_labels(path: Path, classes: int) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _mask_values(path: Path) -> NDArray[Any]:
+def _mask_values(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     """Return the grey levels or palette indices of a mask, numbers all of them."""
-    grey = _grey_levels(path, decode(path))
+    grey = _grey_levels(path, decode(path, limits))
+    if not grey.size:
+        raise ImageError(f"{path}: the mask has no pixels. Export it again.")
     if grey.dtype.kind not in "buif":
         raise ImageError(f"{path}: a mask cannot have values of type {grey.dtype}.")
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():

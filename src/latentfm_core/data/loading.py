@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.config import DataConfig
+from latentfm_core.config import READING, DataConfig, ReadingConfig
 from latentfm_core.data.cache import CanvasCache
 from latentfm_core.data.canvas import labels_to_canvas, to_canvas
 from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
@@ -52,7 +52,9 @@ class CanvasSet:
     skipped: dict[str, str]
 
 
-def read_pair(pair: Pair, mask_threshold: float | None = None) -> tuple[ImageInput, Bool]:
+def read_pair(
+    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
+) -> tuple[ImageInput, Bool]:
     """Read an image and its binary masks ``(M, H, W)``, one for each rater.
 
     Raises
@@ -60,11 +62,13 @@ def read_pair(pair: Pair, mask_threshold: float | None = None) -> tuple[ImageInp
     ImageError
         If one cannot be read, or their sizes differ; the message names the files.
     """
-    image = read_image(pair.image)
-    return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold))
+    image = read_image(pair.image, limits)
+    return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold, limits))
 
 
-def read_labelled_pair(pair: Pair, classes: int) -> tuple[ImageInput, UInt8]:
+def read_labelled_pair(
+    pair: Pair, classes: int, limits: ReadingConfig = READING
+) -> tuple[ImageInput, UInt8]:
     """Read an image and its masks ``(M, H, W)`` of `classes` classes, one for each rater.
 
     Raises
@@ -72,17 +76,17 @@ def read_labelled_pair(pair: Pair, classes: int) -> tuple[ImageInput, UInt8]:
     ImageError
         As `read_pair`, or if a mask holds a label above `classes`.
     """
-    image = read_image(pair.image)
-    return image, _read_masks(pair, image, lambda path: read_labels(path, classes))
+    image = read_image(pair.image, limits)
+    return image, _read_masks(pair, image, lambda path: read_labels(path, classes, limits))
 
 
 def read_references(
-    pair: Pair, mask_threshold: float | None, classes: int
+    pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
 ) -> tuple[ImageInput, NDArray[Any]]:
     """Read an image and its masks ``(M, H, W)``: bool for one class, else uint8 labels."""
     if classes == 1:
-        return read_pair(pair, mask_threshold)
-    return read_labelled_pair(pair, classes)
+        return read_pair(pair, mask_threshold, limits)
+    return read_labelled_pair(pair, classes, limits)
 
 
 _Pixel = TypeVar("_Pixel", np.bool_, np.uint8)
@@ -119,7 +123,7 @@ def load_canvases(
     pairs
         What to read; the order is kept.
     data
-        Gives `fit`, `mask_threshold`, `skip_bad` and `cache`.
+        Gives `fit`, `mask_threshold`, `skip_bad`, `reading` and `cache`.
     size
         Side of the canvas; None takes ``data.size``.
     on_progress
@@ -179,7 +183,7 @@ def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
 
 def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> tuple[UInt8, UInt8]:
     """Return image ``(S, S, 3)`` and masks ``(M, S, S)`` on canvases."""
-    image, drawn = read_references(pair, data.mask_threshold, classes)
+    image, drawn = read_references(pair, data.mask_threshold, classes, data.reading)
     canvas, _ = to_canvas(to_rgb(image), side, data.fit)
     masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in drawn])
     return np.rint(canvas * 255).astype(np.uint8), masks.astype(np.uint8)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.images import is_image, list_images
+from latentfm_core.data.limits import refuse_links_out
 from latentfm_core.errors import DatasetError
 
 MASK_SUFFIXES = (
@@ -22,6 +24,7 @@ MASK_SUFFIXES = (
 """What a mask's name may have after the name of its image."""
 
 _NAMES_SHOWN = 10
+_NAME_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ class Pair:
 
 def name_some(names: Iterable[str]) -> str:
     """Return the first ten names for a message, and how many there are."""
-    listed = sorted(names)
+    listed = sorted(name[:_NAME_SHOWN] for name in names)
     rest = len(listed) - _NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(listed[:_NAMES_SHOWN]) + more
 
 
-def find_pairs(images: Path, masks: Path, skip_unmasked: bool = False) -> list[Pair]:
+def find_pairs(
+    images: Path,
+    masks: Path,
+    skip_unmasked: bool = False,
+    limits: ReadingConfig = READING,
+) -> list[Pair]:
     """Pair the files of two folders by name, sorted by name.
 
     Masks of several raters lie in subfolders of `masks`, one for each rater, with the same
@@ -62,13 +70,14 @@ def find_pairs(images: Path, masks: Path, skip_unmasked: bool = False) -> list[P
     Raises
     ------
     DatasetError
-        If a folder is missing or empty, two files claim the same name, or an image or a
-        mask stays alone; the message names them.
+        If a folder is missing or empty, two files claim the same name, an image or a mask
+        stays alone, or a symbolic link leads out of its folder; the message names them.
     """
     raters = rater_folders(images, masks)
     if raters:
-        return _pair_raters(images, masks, raters, skip_unmasked)
-    image_files, mask_files = list_images(images), list_images(masks)
+        refuse_links_out(raters, masks, limits, "folders")
+        return _pair_raters(images, raters, skip_unmasked, masks, limits)
+    image_files, mask_files = list_images(images, limits), list_images(masks, limits)
     if images.resolve() == masks.resolve():
         names = {path.stem for path in image_files}
         mask_files = [path for path in image_files if _base(path.stem) in names]
@@ -101,12 +110,14 @@ def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str
 
 
 def _pair_raters(
-    images: Path, masks: Path, raters: Sequence[Path], skip_unmasked: bool
+    images: Path, raters: Sequence[Path], skip_unmasked: bool, masks: Path, limits: ReadingConfig
 ) -> list[Pair]:
-    by_name = _by_key({path: path.stem for path in list_images(images)}, images, "images")
+    image_files = list_images(images, limits)
+    by_name = _by_key({path: path.stem for path in image_files}, images, "images")
     found: dict[str, list[Path]] = {}
     for folder in raters:
-        for name, path in _masks_by_name(list_images(folder), by_name, folder).items():
+        files = list_images(folder, limits)
+        for name, path in _masks_by_name(files, by_name, folder).items():
             found.setdefault(name, []).append(path)
     if skip_unmasked:
         by_name = _masked(by_name, found)

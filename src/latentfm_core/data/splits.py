@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,11 @@ from latentfm_core.config import DataConfig
 from latentfm_core.data.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.store.atomic import write_text
+from latentfm_core.store.bounded import parse_json, read_bounded
 
 PARTS = ("train", "val", "test")
+MAX_BYTES = 16_000_000
+"""A larger split or group file is none: that is over 100,000 long names."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +74,42 @@ def read_split(path: Path) -> Split:
     Raises
     ------
     DatasetError
-        If the file is unreadable or of another form, or a name stands in it twice.
+        If the file is unreadable, over 16 MB or of another form, a name stands in it twice,
+        or an entry is a path and no name.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
         raise DatasetError(f"Cannot read the split file {path}: {error}") from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     if not isinstance(content, dict) or not content or set(content) - set(PARTS):
         raise DatasetError(f"The split file {path} has another form. {form}")
-    seen: set[str] = set()
-    twice: set[str] = set()
+    seen: Counter[str] = Counter()
     for part in PARTS:
         listed = content.get(part, [])
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise DatasetError(f"The split file {path}: {part} is no list of names. {form}")
-        twice |= {name for name in listed if name in seen or listed.count(name) > 1}
-        seen |= set(listed)
+        seen.update(listed)
+    paths = {name for name in seen if is_path(name)}
+    if paths:
+        raise DatasetError(
+            f"The split file {path} holds {len(paths)} paths: {name_some(paths)}. Entries are "
+            "names of images, without folder and ending."
+        )
+    twice = {name for name, count in seen.items() if count > 1}
     if twice:
         raise DatasetError(
             f"The split file {path} names {len(twice)} images twice: {name_some(twice)}. "
             "An image may be in one part only."
         )
     return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
+
+
+def is_path(name: str) -> bool:
+    """Tell whether `name` leads somewhere else than to a file right inside a folder."""
+    if not name or name in {".", ".."} or name[1:2] == ":":
+        return True
+    return any(sign in name for sign in "/\\\0")
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -117,17 +135,17 @@ def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]
         If the file or a column is missing, a name has no group, or it has two.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = list(reader.fieldnames or ())
+        rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"Cannot read the group file {path}: {error}") from None
     for needed in ("image", column):
         if needed not in columns:
             raise DatasetError(
                 f"The group file {path} has no column {needed!r}; it has "
-                f"{', '.join(columns) or 'none'}. Set data.group_column, or add the column."
+                f"{', '.join(columns)[:500] or 'none'}. Set data.group_column, or add the column."
             )
     known = set(names)
     groups: dict[str, str] = {}

@@ -13,7 +13,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import MAX_CHANNELS, spacing_of
+from latentfm_core.data.limits import check_pixels_of
+from latentfm_core.data.tiff import check_directories
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
 
@@ -50,11 +53,13 @@ class TiffStack:
         If the file cannot be read or is no stack of such planes.
     """
 
-    def __init__(self, path: Path, plane: str = "YX") -> None:
-        self.path = path
+    def __init__(self, path: Path, plane: str = "YX", limits: ReadingConfig = READING) -> None:
+        self.path, self._limits = path, limits
         if not path.is_file():
             raise ImageError(f"{path}: there is no such file. Check the path.")
         try:
+            with path.open("rb") as stream:
+                check_directories(stream, str(path))
             self._tiff = tifffile.TiffFile(path)
         except (tifffile.TiffFileError, OSError) as error:
             raise ImageError(
@@ -104,6 +109,9 @@ class TiffStack:
 
     def _look(self, plane: str) -> None:
         series = self._tiff.series[0]
+        # Planes are read one at a time: a long stack is no danger, a huge page is.
+        page: Any = series.keyframe
+        check_pixels_of(str(self.path), page.imagelength, page.imagewidth, self._limits)
         pages: Sequence[Any] = series.pages
         labels, lengths = series.axes, series.shape
         alike = [other for other in self._tiff.series if other.shape == series.shape]

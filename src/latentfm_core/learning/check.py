@@ -22,7 +22,7 @@ def held_out_pairs(config: Config, names: Sequence[str]) -> list[Pair]:
     if not names or data.images is None or data.masks is None:
         return []
     wanted = set(names)
-    pairs = find_pairs(data.images, data.masks, data.skip_unmasked)
+    pairs = find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
     return [pair for pair in pairs if pair.name in wanted]
 
 
@@ -59,7 +59,8 @@ def held_out_dice(
         for pair in pairs:
             if should_stop():
                 raise Cancelled("Stopped while the held-out images were compared.")
-            yield Case(*read_references(pair, config.data.mask_threshold, classes))
+            data = config.data
+            yield Case(*read_references(pair, data.mask_threshold, classes, data.reading))
 
     return tuple(evaluate(segmenter, cases(), config.sampling).values("dice"))
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from latentfm_core.config import Config
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.launch import read_launch
@@ -15,6 +17,7 @@ from latentfm_core.learning.check import held_out_dice, held_out_pairs, judge
 from latentfm_core.learning.events import Doing, Event, Step, Validated, Verdict
 from latentfm_core.learning.recipe import model_source
 from latentfm_core.store.atomic import write_text
+from latentfm_core.store.bounded import read_bounded
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import CARD, ModelCard, ParentInfo, read_card, write_card
 from latentfm_core.training.options import RunOptions
@@ -205,9 +208,13 @@ class FineTune:
         self._tell(Validated(report.step, report.validation["val_dice"]))
 
 
+_NOTE = TypeAdapter(Note)
+_MAX_NOTE_BYTES = 4_000_000
+
+
 def _read_note(path: Path) -> Note:
     try:
-        values = json.loads(path.read_text("utf-8"))
-        return Note(**{**values, "dice": tuple(values["dice"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); start a new run.") from None
+        return _NOTE.validate_json(read_bounded(path, _MAX_NOTE_BYTES))
+    except (OSError, ValueError) as error:
+        reason = str(error)[:500]
+        raise CheckpointError(f"{path} is damaged ({reason}); start a new run.") from None

@@ -54,7 +54,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     config = base or preset(PRESET)
     fraction = 0.0
     if data.split_file is None:
-        count = len(find_pairs(data.images, data.masks, skip_unmasked=True))
+        count = len(find_pairs(data.images, data.masks, True, data.reading))
         fraction = held_out_fraction(count, config.data.val_fraction)
         n_train = round(count * (1 - fraction))
     else:

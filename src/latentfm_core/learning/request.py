@@ -57,7 +57,10 @@ class LearningRequest(Settings):
             If model, settings or folders cannot be used.
         """
         parent = read_card(resolve_model(model_source(self.model)))
-        config = finetune_config(parent, DataConfig(images=self.images, masks=self.masks))
+        limits = [item for item in self.overrides if item.startswith("data.reading.")]
+        reading = with_overrides(Config(), limits).data.reading
+        data = DataConfig(images=self.images, masks=self.masks, reading=reading)
+        config = finetune_config(parent, data)
         flags = [f"training.seed={self.seed}", f"training.device={self.device}"]
         if self.minutes is not None:
             flags.append(f"training.flow.max_seconds={self.minutes * 60}")

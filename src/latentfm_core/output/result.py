@@ -17,12 +17,15 @@ from latentfm_core.errors import OutputError
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
 from latentfm_core.output.sidecar import Sidecar, StackFacts
 from latentfm_core.store.atomic import atomic_path
+from latentfm_core.store.bounded import read_bounded
 from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
 
 Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]
 Format = Literal["tiff", "png"]
 
 DEFAULT_KINDS: tuple[Kind, ...] = ("mean_mask", "samples", "variance", "confidence")
+
+MAX_SIDECAR_BYTES = 4_000_000
 
 PNG_WHITE: dict[str, float] = {"variance": 0.25, "confidence": 1.0, "probability": 1.0}
 """Which value of a map is white in its PNG: the largest that it can take."""
@@ -93,8 +96,10 @@ def write_result(
     Raises
     ------
     OutputError
-        If a file cannot be written; what was there before is then still there.
+        If a file cannot be written; what was there before is then still there. Also if the
+        folder of the samples is a symbolic link.
     """
+    _refuse_link(plan)
     older = _older_files(plan)
     try:
         with contextlib.ExitStack() as stack:
@@ -111,6 +116,16 @@ def write_result(
     for path in older - set(plan.paths()):
         path.unlink(missing_ok=True)
     _remove_if_empty(plan)
+
+
+def _refuse_link(plan: ResultPlan) -> None:
+    """Refuse a folder of samples that leads out of the folder that was chosen."""
+    folder = plan.folder / f"{plan.name}_samples"
+    if folder.is_symlink():
+        raise OutputError(
+            f"{folder} is a link, and samples would be written where it leads. Remove it, or "
+            "choose another --out."
+        )
 
 
 def _write_kind(
@@ -171,7 +186,7 @@ def _stored(mask: Mask) -> NDArray[np.uint8]:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return a result's JSON file, or None if it is missing or of another kind."""
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate_json(read_bounded(path, MAX_SIDECAR_BYTES))
     except (OSError, ValueError):
         return None
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from latentfm_core.config import Config, Settings
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.store.atomic import write_text
+from latentfm_core.store.bounded import read_bounded
 from latentfm_core.uncertainty.calibration import Calibration
 
 WEIGHTS = "model.safetensors"
@@ -24,6 +25,8 @@ DISCLAIMER = "Research use only; not a medical device."
 
 Text = Annotated[str, Field(max_length=20_000)]
 ShortText = Annotated[str, Field(max_length=200)]
+Figure = Annotated[float, Field(allow_inf_nan=True)]
+"""A measured number; it may be missing."""
 
 
 class WeightsInfo(Settings):
@@ -63,10 +66,10 @@ class TrainingInfo(Settings):
     """How the weights were made."""
 
     command: Text = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     seconds: float = 0.0
     device: ShortText = ""
-    versions: dict[str, ShortText] = {}
+    versions: dict[ShortText, ShortText] = {}
 
 
 class ParentInfo(Settings):
@@ -120,7 +123,7 @@ class ModelCard(Settings):
     parent: ParentInfo | None = None
     distillation: TrainingInfo | None = None
     calibration: Calibration | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[ShortText, Figure] = {}
     metrics_command: Text = ""
     weights: WeightsInfo
 
@@ -154,16 +157,16 @@ def read_card(folder: Path) -> ModelCard:
             "Choose the folder that latentfm-train wrote, or copy it again."
         )
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise ModelFolderError(f"{path} is too large for a model card; copy it again.")
-        return ModelCard.model_validate_json(path.read_bytes())
+        return ModelCard.model_validate_json(read_bounded(path, MAX_CARD_BYTES))
     except ValidationError as error:
         places = ", ".join(
-            ".".join(map(str, item["loc"])) or item["msg"] for item in error.errors()[:5]
+            ".".join(map(str, item["loc"]))[:100] or item["msg"] for item in error.errors()[:5]
         )
         raise ModelFolderError(
             f"{path} is no valid model card (see: {places}). "
             "It is damaged or comes from another version of napari-latentfm."
         ) from None
+    except ValueError as error:
+        raise ModelFolderError(f"{path} is no model card: {error}. Copy it again.") from None
     except OSError as error:
         raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None

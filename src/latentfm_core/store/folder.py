@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +37,10 @@ __all__ = [
 ]
 
 StoredDtype = Literal["float32", "float16", "bfloat16"]
+STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What the header of a safetensors file calls them."""
+MAX_HEADER_BYTES = 4_000_000
+"""Names and shapes of more tensors than any network here has."""
 
 
 def file_sha256(path: Path) -> str:
@@ -81,35 +87,59 @@ def save_model(
     return full
 
 
-def _check_weights(path: Path, info: WeightsInfo) -> None:
-    if path.stat().st_size != info.size_bytes or file_sha256(path) != info.sha256:
+def _check_size(path: Path, info: WeightsInfo, expected: Mapping[str, Tensor]) -> None:
+    """Refuse a file that cannot be these tensors, before any of it is read."""
+    itemsize = getattr(torch, info.dtype).itemsize
+    tensors = sum(math.prod(tensor.shape) for tensor in expected.values()) * itemsize
+    size = path.stat().st_size
+    if size != info.size_bytes:
+        raise ModelFolderError(_altered(path))
+    if not tensors < size <= tensors + MAX_HEADER_BYTES:
         raise ModelFolderError(
-            f"{path} is not the file that its card describes: it was altered or copied "
-            "incompletely. Copy the model folder again."
+            f"{path} does not fit the network that its card declares: that has {tensors:,} bytes "
+            f"of weights, the file {size:,}. Use the card and weights that were written together."
         )
 
 
-def _read_tensors(path: Path, expected: dict[str, torch.Size]) -> dict[str, Tensor]:
-    """Read tensors after checking names and shapes, which the header alone tells."""
+def _altered(path: Path) -> str:
+    return (
+        f"{path} is not the file that its card describes: it was altered or copied "
+        "incompletely. Copy the model folder again."
+    )
+
+
+def _read_tensors(
+    path: Path, info: WeightsInfo, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Read tensors after checking names, shapes and format, which the header alone tells."""
+    kind = STORED[info.dtype]
     try:
         with safe_open(path, framework="pt") as stream:
             names = set(stream.keys())
             wrong = sorted(names ^ expected.keys())
-            wrong += [
-                name
-                for name in sorted(names & expected.keys())
-                if list(stream.get_slice(name).get_shape()) != list(expected[name])
-            ]
+            for name in sorted(names & expected.keys()):
+                part = stream.get_slice(name)
+                if list(part.get_shape()) != list(expected[name].shape) or (
+                    part.get_dtype() != kind
+                ):
+                    wrong.append(name)
             if wrong:
                 raise ModelFolderError(
                     f"{path} does not fit the network that its card declares (for example "
-                    f"{wrong[0]}). Use the card and weights that were written together."
+                    f"{wrong[0][:100]}). Use the card and weights that were written together."
                 )
-            return {name: stream.get_tensor(name).to(torch.float32) for name in names}
+            tensors = {name: stream.get_tensor(name).to(torch.float32) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFolderError(
             f"{path} is no readable safetensors file ({error}). Copy the model folder again."
         ) from None
+    broken = [name for name in sorted(names) if not bool(torch.isfinite(tensors[name]).all())]
+    if broken:
+        raise ModelFolderError(
+            f"{path} holds NaN or infinite weights (for example in {broken[0]}), with which "
+            "nothing can be segmented. Choose another model, or train it again."
+        )
+    return tensors
 
 
 def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
@@ -122,12 +152,17 @@ def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
     """
     card = read_card(folder)
     path = folder / WEIGHTS
-    _check_weights(path, card.weights)
     # On the meta device the network takes no memory until the file has proved to fit it.
     with torch.device("meta"):
         model = LatentFM(card.config.model)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    tensors = _read_tensors(path, expected)
+    expected = model.state_dict()
+    try:
+        _check_size(path, card.weights, expected)
+        if file_sha256(path) != card.weights.sha256:
+            raise ModelFolderError(_altered(path))
+    except OSError as error:
+        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None
+    tensors = _read_tensors(path, card.weights, expected)
     model = model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval(), card

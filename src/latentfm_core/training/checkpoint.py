@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from latentfm_core.errors import CheckpointError
+from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.errors import CheckpointError, ConfigError
+from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.store.atomic import atomic_path
+from latentfm_core.store.bounded import parse_json
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.stages import STAGES
 
 FILE = "checkpoint.safetensors"
+DONE = "done"
 
 
 @dataclass
@@ -98,10 +105,7 @@ class Checkpoint:
         try:
             model.load_state_dict(self._part("model."))
         except RuntimeError:
-            raise CheckpointError(
-                "The checkpoint holds another network than the configuration describes. "
-                "Resume without changing model settings, or start in a new folder."
-            ) from None
+            raise CheckpointError(_OTHER_NETWORK) from None
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the stored moments into `optimizer`, if the checkpoint has any."""
@@ -115,14 +119,34 @@ class Checkpoint:
                 # lie as their weights do, which may be channels-last.
                 value = torch.empty_like(parameter).copy_(value)
             state.setdefault(int(index), {})[key] = value
-        if state:
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if not state:
+            return
+        described = optimizer.state_dict()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for place, values in state.items():
+            moments = [value for key, value in values.items() if key != "step"]
+            if place >= len(parameters) or any(
+                value.shape != parameters[place].shape for value in moments
+            ):
+                raise CheckpointError(_OTHER_NETWORK)
+        optimizer.load_state_dict({"state": state, "param_groups": described["param_groups"]})
 
     def restore_ema(self, ema: EMA) -> None:
         """Put the stored averages into `ema`, if the checkpoint has any."""
         for name, value in self._part("ema.").items():
-            ema.shadow[int(name)].copy_(value)
+            place = int(name)
+            if place >= len(ema.shadow) or value.shape != ema.shadow[place].shape:
+                raise CheckpointError(_OTHER_NETWORK)
+            ema.shadow[place].copy_(value)
+
+
+_OTHER_NETWORK = (
+    "The checkpoint holds another network than the configuration describes. "
+    "Resume without changing model settings, or start in a new folder."
+)
+_NAME = re.compile(r"model\..+|ema\.\d{1,6}|optimizer\.\d{1,6}\.[a-z_]{1,40}")
+_POSITION = TypeAdapter(Position)
+MAX_HEADER_CHARACTERS = 1_000_000
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -131,7 +155,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is none or it is damaged.
+        If there is none, it is damaged, or its tensors are not those of the network that it
+        describes, which its header tells before they are read.
     """
     path = folder / FILE
     if not path.is_file():
@@ -140,9 +165,36 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     try:
         with safe_open(path, framework="pt") as stream:
-            header = stream.metadata() or {}
+            position, config = _described(stream.metadata() or {})
+            _check_tensors(stream, config)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        position = Position(**json.loads(header["position"]))
-        return Checkpoint(position, json.loads(header["config"]), tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); start without --resume.") from None
+        return Checkpoint(position, config.to_json(), tensors)
+    except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
+        reason = str(error)[:500]
+        raise CheckpointError(f"{path} is damaged ({reason}); start without --resume.") from None
+
+
+def _described(header: dict[str, str]) -> tuple[Position, Config]:
+    if any(len(text) > MAX_HEADER_CHARACTERS for text in header.values()):
+        raise ValueError("its header is too large")
+    position = _POSITION.validate_json(header["position"])
+    if position.stage not in (*STAGES, DONE) or position.step < 0:
+        raise ValueError(f"there is no step {position.step} of {position.stage[:40]!r}")
+    values = parse_json(header["config"])
+    if not isinstance(values, dict):
+        raise ValueError("its settings are no table")
+    return position, config_from_mapping(values)
+
+
+def _check_tensors(stream: Any, config: Config) -> None:
+    with torch.device("meta"):
+        model = LatentFM(config.model)
+    expected = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
+    names = set(stream.keys())
+    wrong = sorted(name for name in names if not _NAME.fullmatch(name))
+    wrong += sorted({name for name in names if name.startswith("model.")} ^ expected.keys())
+    for name in sorted(names & expected.keys()):
+        if list(stream.get_slice(name).get_shape()) != list(expected[name]):
+            wrong.append(name)
+    if wrong:
+        raise ValueError(f"{wrong[0][:100]} is no part of the network that it describes")

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -124,7 +125,7 @@ class Trainer:
                 "data.masks in the configuration."
             )
         start = time.monotonic()
-        found = find_pairs(data.images, data.masks, data.skip_unmasked)
+        found = find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
         pairs = {pair.name: pair for pair in found}
         split = make_split(pairs, data)
         train = self._load([pairs[name] for name in split.train], "training images")
@@ -203,7 +204,7 @@ class Trainer:
         averages.
         """
         if (self.folder / BEST).is_file():
-            self.model.load_state_dict(load_file(self.folder / BEST))
+            self._take_best()
         elif self.checkpoint is not None and self.position.stage != "done":
             stage = make_stage(self.position.stage, self.model, self.config)
             averages = EMA(stage.parameters(), 0.0)
@@ -266,7 +267,7 @@ class Trainer:
             logger.info("mask VAE reconstruction Dice: %.4f", score)
             self.position.metrics["val_mask_vae_dice"] = score
         if name == "flow" and self.team.first and (self.folder / BEST).is_file():
-            self.model.load_state_dict(load_file(self.folder / BEST))
+            self._take_best()
         if name == "distill" and self.val_set is not None and self.model.fast is not None:
             self._score_few_steps(self.val_set)
         following = STAGES.index(name) + 1
@@ -275,6 +276,16 @@ class Trainer:
         if not self.team.first:
             return
         save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
+
+    def _take_best(self) -> None:
+        path = self.folder / BEST
+        try:
+            self.model.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError):
+            raise CheckpointError(
+                f"{path} is damaged or of another network. Remove it to go on with the latest "
+                "weights instead of the best."
+            ) from None
 
     def _validate(self, loop: StageLoop, report: EpochReport) -> None:
         flow = self.config.training.flow

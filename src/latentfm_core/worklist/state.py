@@ -7,14 +7,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from latentfm_core.config import Fraction, Settings
+from latentfm_core.config import READING, Fraction, ReadingConfig, Settings
 from latentfm_core.data.images import list_images
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.output.names import output_names, prepare_folder
 from latentfm_core.output.sidecar import now
 from latentfm_core.store.atomic import write_text
+from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class Item(Settings):
     @field_validator("file")
     @classmethod
     def _inside(cls, value: str) -> str:
-        return check_name(value) if value else value
+        if value and not check_name(value).lower().endswith(".tif"):
+            raise ValueError("annotations are kept as TIFF (.tif)")
+        return value
 
 
 class _File(Settings):
@@ -104,6 +107,8 @@ class WorkList:
         Folder of images.
     output
         Folder for annotations and state; None is ``latentfm_annotations`` below `folder`.
+    limits
+        Whether links out of the folders are followed.
 
     Attributes
     ----------
@@ -115,22 +120,36 @@ class WorkList:
     DatasetError
         If there are no images.
     OutputError
-        If the output folder cannot be used.
+        If the output folder cannot be used, or leads elsewhere by a symbolic link that
+        nobody chose.
     """
 
-    def __init__(self, folder: Path, output: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, output: Path | None = None, limits: ReadingConfig = READING
+    ) -> None:
         self.folder = folder
+        self._limits = limits
         self.output = folder / FOLDER_NAME if output is None else output
         if self.output.resolve() == folder.resolve():
             raise OutputError(
                 "The annotations would lie among the images and be taken for images. Choose "
                 "another output folder."
             )
+        self._refuse_links(self.output / UNFINISHED, *((self.output,) if output is None else ()))
         self.warning = ""
         self._names: list[str] = []
         self.refresh()
         prepare_folder(self.output)
         self._items = self._read()
+
+    def _refuse_links(self, *folders: Path) -> None:
+        """Refuse folders below the chosen ones that a stranger made point elsewhere."""
+        for each in folders:
+            if each.is_symlink() and not self._limits.follow_links:
+                raise OutputError(
+                    f"{each} is a link to another folder, and annotations would be written "
+                    "there. Remove the link, or choose another output folder."
+                )
 
     @property
     def file(self) -> Path:
@@ -150,7 +169,7 @@ class WorkList:
         DatasetError
             If there are none.
         """
-        self._names = [path.name for path in list_images(self.folder)]
+        self._names = [path.name for path in list_images(self.folder, self._limits)]
 
     def path(self, name: str) -> Path:
         """Return the file of an image."""
@@ -194,9 +213,11 @@ class WorkList:
 
     def kept(self, name: str) -> Path | None:
         """Return the file with which work on an image goes on, if there is one."""
-        return next(
-            (p for p in (self.unfinished(name), self.annotation(name)) if p.is_file()), None
-        )
+        files = (self.unfinished(name), self.annotation(name))
+        return next((p for p in files if p.is_file() and self._may_read(p)), None)
+
+    def _may_read(self, path: Path) -> bool:
+        return self._limits.follow_links or not path.is_symlink()
 
     def _file_of(self, name: str) -> str:
         known = self.item(name).file
@@ -212,8 +233,9 @@ class WorkList:
         try:
             if not self.file.exists():
                 return {}
-            size = self.file.stat().st_size
-            content = self.file.read_bytes() if size <= MAX_BYTES else b""
+            content = read_bounded(self.file, MAX_BYTES)
+        except ValueError:
+            content = b""
         except OSError as error:
             raise OutputError(
                 f"{self.file} cannot be read: {error.strerror or error}. Check the rights, or "
@@ -221,7 +243,7 @@ class WorkList:
             ) from None
         try:
             return dict(_File.model_validate_json(content).images)
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:
             logger.debug("%s is not valid", self.file, exc_info=error)
             self._set_aside()
             return {}

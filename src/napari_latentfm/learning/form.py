@@ -24,12 +24,12 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.errors import ConfigError
 from latentfm_core.learning.request import LearningRequest
-from latentfm_core.store.card import CARD
+from latentfm_core.store.card import CARD, DISCLAIMER
 from napari_latentfm.learning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
+from napari_latentfm.reading import learning_overrides
 from napari_latentfm.widgets.sampling_form import (
     DEVICES,
-    DISCLAIMER,
     FOLDER_CHOICE,
     bundled_names,
 )
@@ -237,7 +237,7 @@ class LearningForm(QWidget):
             masks=masks.resolve(),
             minutes=self.minutes.value(),
             device=self.device.currentText(),
-            overrides=overrides,
+            overrides=(*learning_overrides(), *overrides),
         )
 
     def refresh_models(self) -> None:

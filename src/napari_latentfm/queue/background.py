@@ -16,6 +16,7 @@ from latentfm_core.data.images import read_image
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import check_exists
 from napari_latentfm.jobs import Outcome, Request, Result, Run, SamplingJob, Update
+from napari_latentfm.reading import reading_limits
 
 CACHE_BYTES = 512 * 2**20
 CACHE_ENTRIES = 4
@@ -71,7 +72,7 @@ class _Reader:
 
     def __call__(self) -> ImageInput:
         if self.image is None:
-            self.image = read_image(check_exists(self._path))
+            self.image = read_image(check_exists(self._path), reading_limits())
         return self.image
 
 

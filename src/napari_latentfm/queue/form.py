@@ -27,8 +27,10 @@ from latentfm_core.errors import LatentFMError, ModelFolderError
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import read_card
 from napari_latentfm.queue.table import ImageTable
+from napari_latentfm.reading import choose_megapixels, reading_limits
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bounds, bundled_names
 
+MOST_MEGAPIXELS = 16_384
 BY_NAME, BY_DOUBT = "by name", "most doubtful first"
 
 
@@ -46,6 +48,14 @@ class QueueForm(QWidget):
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
         self.n_samples.setToolTip("Number of plausible masks to draw of each image.")
+        self.megapixels = QSpinBox()
+        self.megapixels.setRange(1, MOST_MEGAPIXELS)
+        self.megapixels.setSuffix(" megapixels")
+        self.megapixels.setValue(round(reading_limits().max_megapixels))
+        self.megapixels.setToolTip(
+            "Larger files are refused before they fill the memory. Raise it for large images from "
+            "where you trust."
+        )
         self.open_button = _button("Open", "Open the folder as a work list.")
         self.search = _line("Shows rows that hold this text.", "filter")
         self.order = QComboBox()
@@ -72,6 +82,7 @@ class QueueForm(QWidget):
         self.tally, self.status = _text("How far the list is."), _text("What is going on.")
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
+        self.megapixels.valueChanged.connect(choose_megapixels)
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
@@ -153,6 +164,8 @@ class QueueForm(QWidget):
         grid.addWidget(self.model_row, 3, 1)
         grid.addWidget(QLabel("Samples"), 4, 0)
         grid.addLayout(samples, 4, 1)
+        grid.addWidget(QLabel("Largest image"), 5, 0)
+        grid.addWidget(self.megapixels, 5, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)

@@ -23,6 +23,7 @@ from napari_latentfm.queue.desk import Desk
 from napari_latentfm.queue.form import BY_DOUBT, QueueForm
 from napari_latentfm.queue.keeping import count_time, keep, note_unfinished
 from napari_latentfm.queue.saving import Opened, Snapshot, load, remove, save
+from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.keys import KeyBindings
 from napari_latentfm.review.serial import SerialWork
 
@@ -195,7 +196,7 @@ class QueuePanel(QScrollArea):
         self._moving = False
         self.sampler.stop("open", "ahead", "doubt")
         try:
-            work = WorkList(folder, output)
+            work = WorkList(folder, output, reading_limits())
         except LatentFMError as error:
             self._fail(error)
             return

@@ -18,6 +18,7 @@ from latentfm_core.data.images import read_image
 from latentfm_core.errors import LatentFMError
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import check_exists, set_aside
+from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.exporting import Facts, sidecar_of
 
 
@@ -77,12 +78,13 @@ def load(path: Path, image: ImageInput | None, kept: Path | None) -> Opened:
     ImageError
         If the image cannot be read.
     """
-    found = read_image(check_exists(path)) if image is None else image
+    limits = reading_limits()
+    found = read_image(check_exists(path), limits) if image is None else image
     if kept is None:
         return Opened(found)
     problem = ""
     try:
-        labels, sidecar = read_annotation(kept)
+        labels, sidecar = read_annotation(kept, limits)
         wanted = found.pixels.shape[:2]
         if np.squeeze(labels).shape == np.squeeze(np.empty(wanted, bool)).shape:
             return Opened(found, labels.reshape(wanted).astype(np.uint8), sidecar)

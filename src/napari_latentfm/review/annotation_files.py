@@ -14,6 +14,7 @@ from psygnal import Signal
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.annotation.signature import labels_digest
 from latentfm_core.errors import ImageError, LatentFMError
+from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.annotation_parts import AskFile, remember_choice, suggested
 from napari_latentfm.review.exporting import Facts, export_file, facts_of, signature_of
 from napari_latentfm.review.restoring import restore
@@ -139,6 +140,6 @@ def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, Path], str
 
 def _read(path: Path, sign: Callable[[], str]) -> tuple[Any, Any, bool]:
     """Read an annotation, and tell whether it is about other pixels than those of the image."""
-    labels, sidecar = read_annotation(path)
+    labels, sidecar = read_annotation(path, reading_limits())
     told = "" if sidecar is None else sidecar.image_signature
     return labels, sidecar, bool(told) and told != sign()

@@ -15,6 +15,7 @@ from psygnal import Signal
 
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
 from latentfm_core.errors import LatentFMError
+from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.exporting import signature_of
 from napari_latentfm.review.restoring import add_labels, restore
@@ -157,10 +158,11 @@ def duration(seconds: float) -> str:
 
 def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
     signature = signature_of(reviewed.layer)
-    state = store.newest(signature)
+    limits = reading_limits()
+    state = store.newest(signature, limits)
     if state is None:
         return None
-    labels = state.labels()
+    labels = state.labels(limits)
     # Nothing is worth recovering of an annotation that was emptied.
     return Offer(reviewed, signature, state, labels) if labels.any() else None
 

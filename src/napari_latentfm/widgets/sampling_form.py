@@ -31,7 +31,7 @@ from latentfm_core.config import (
 )
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import ModelCard, read_card
+from latentfm_core.store.card import DISCLAIMER, ModelCard, read_card
 from napari_latentfm.widgets.plane_choice import PlaneChoice
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 FOLDER_CHOICE = "Folder…"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DISCLAIMER = "Research use only; not a medical device."
 LABEL_WIDTH = 84
 """Pixels."""
 NOT_RESOLVED = "shown after the first run"
