@@ -95,8 +95,10 @@ def write_result(
     Raises
     ------
     OutputError
-        If a file cannot be written; what was there before is then still there.
+        If a file cannot be written; what was there before is then still there. Also if the
+        folder of the samples is a symbolic link.
     """
+    _refuse_link(plan)
     older = _older_files(plan)
     try:
         with contextlib.ExitStack() as stack:
@@ -113,6 +115,16 @@ def write_result(
     for path in older - set(plan.paths()):
         path.unlink(missing_ok=True)
     _remove_if_empty(plan)
+
+
+def _refuse_link(plan: ResultPlan) -> None:
+    """Refuse a folder of samples that leads out of the folder that was chosen."""
+    folder = plan.folder / f"{plan.name}_samples"
+    if folder.is_symlink():
+        raise OutputError(
+            f"{folder} is a link, and samples would be written where it leads. Remove it, or "
+            "choose another --out."
+        )
 
 
 def _write_kind(
