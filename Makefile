@@ -5,6 +5,8 @@
 
 SHELL := bash
 VENV ?= .venv
+# Processes that test side by side, each with one thread for PyTorch.
+JOBS ?= 2
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then command -v $$p; break; fi; done)
@@ -42,7 +44,7 @@ lint: setup
 
 unit: setup
 	scripts/system_packages.sh
-	$(DISPLAYED) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache

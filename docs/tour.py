@@ -103,7 +103,22 @@ class Tour:
         self.settle()
         self.review.hypotheses.next()
         self.picture("review-compare")
+        self.take_in_region()
         self.review.hypotheses.take_whole()
+
+    def take_in_region(self) -> None:
+        """Take a hypothesis inside the upper half of the lesion only."""
+        rows = np.flatnonzero(self.expert.any(axis=1))
+        middle, width = float(rows.mean()), self.expert.shape[1]
+        self.review.annotation.draw_region()
+        region = self.layer_named("region")
+        region.add_polygons(np.array([[0, 0], [0, width], [middle, width], [middle, 0]], float))
+        self.review.hypotheses.take_in_region()
+        found = self.result("annotation")
+        if not found.any() or found[round(middle) + 1 :].any():
+            raise SystemExit("error: the region did not hold the hypothesis")
+        self.review.annotation.clear_region()
+        self.viewer.layers.remove(region)
 
     def doubt(self) -> None:
         """Go to the weightiest region of doubt."""
@@ -144,28 +159,54 @@ class Tour:
         self.show_only("mean mask", "strokes")
         self.picture("review-correct")
 
-    def accept(self, folder: Path) -> None:
-        """Take the mean mask, undo, redo, and export."""
+    def accept(self) -> np.ndarray:
+        """Take the mean mask, undo, redo, and wait until it is kept; return the annotation."""
         self.review.setCurrentIndex(3)
-        section = self.review.annotation
-        section.take_mean_mask()
+        self.review.annotation.take_mean_mask()
         annotation = self.layer_named("annotation")
         taken = annotation.data.copy()
         annotation.undo()
         annotation.redo()
         if not np.array_equal(annotation.data, taken):
             raise SystemExit("error: redo did not bring the annotation back")
+        self.wait(lambda: "kept" in self.review.annotation.kept.text(), "the autosave")
+        logger.info("annotation: Dice %.3f", self.dice(taken))
+        return np.asarray(taken)
+
+    def recover(self, wanted: np.ndarray) -> None:
+        """Take up what another window left behind without exporting it; the strokes as well."""
+        self.review.setCurrentIndex(3)
+        endings: list[str] = []
+        self.review.strokes.finished.connect(endings.append)
+        bar = self.review.annotation.bar
+        self.wait(lambda: not bar.isHidden(), "the offer to recover")
+        self.show_only("mean mask")
+        self.picture("review-recover")
+        bar.recover.click()
+        if not np.array_equal(self.result("annotation"), wanted):
+            raise SystemExit("error: what was recovered is not what was kept")
+        self.wait(lambda: bool(endings), "the correction by the recovered strokes")
+        logger.info("recovered; mean mask: Dice %.3f", self.dice(self.result("mean mask")))
+
+    def export(self, folder: Path) -> None:
+        """Export the annotation, spoil it, and open the export again."""
+        section = self.review.annotation
         endings: list[str] = []
         section.finished.connect(endings.append)
         section.files.ask_save = lambda _: folder / "annotation.tif"
+        section.files.ask_open = section.files.ask_save
         section.export()
         self.wait(lambda: bool(endings), "the export")
-        if endings != ["done"]:
-            raise SystemExit(f"error: the export ended as {endings}")
-        self.wait(lambda: "kept" in section.kept.text(), "the autosave")
         self.show_only("annotation")
         self.picture("review-accept")
-        logger.info("annotation: Dice %.3f", self.dice(annotation.data))
+        annotation = self.layer_named("annotation")
+        wanted = annotation.data.copy()
+        with annotation.block_history():
+            annotation.data_setitem(np.nonzero(wanted), 0)
+        section.open()
+        self.wait(lambda: len(endings) == 2, "the opening of the export")
+        if endings != ["done", "done"] or not np.array_equal(annotation.data, wanted):
+            raise SystemExit(f"error: export and opening ended as {endings}")
         logger.info("exported %s", ", ".join(sorted(path.name for path in folder.iterdir())))
 
     def layer_named(self, end: str) -> Any:
@@ -204,7 +245,13 @@ def main() -> int:
         tour.compare()
         tour.doubt()
         tour.correct()
-        tour.accept(out)
+        kept = tour.accept()
+        # It was never exported: for the next window this is as after a crash.
+        tour.close()
+        tour = Tour(args.image, args.mask)
+        tour.sample()
+        tour.recover(kept)
+        tour.export(out)
         tour.close()
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ __all__ = [
     "docked_panel",
     "tiny_model_folder",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over all that was imported.
+
+    napari collects garbage at every start and end of a viewer and at every removal of a layer.
+    Half of the time of a test with a window went into looking through PyTorch's modules.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

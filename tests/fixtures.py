@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +115,14 @@ def calibrated_model_folder(
     words += ["--split", tiny_model_folder / "training" / "split.json", "--samples", "4"]
     assert calibrate_main([*map(str, words), "--device", "cpu", "--quiet"]) == 0
     return folder
+
+
+@contextmanager
+def little_memory(most: int = 32 * 2**20) -> Iterator[None]:
+    """Fail if more than `most` bytes are taken at once inside the block."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()

@@ -84,19 +84,6 @@ def test_large_and_lazy_images_are_never_read_as_a_whole(monkeypatch: pytest.Mon
     assert image_signature(stack) != first
 
 
-def test_signature_of_100_mb_is_fast() -> None:
-    image = np.zeros((10_000, 10_000), np.uint8)
-    best = min(_seconds(image) for _ in range(3))
-    # Measured 0.15 to 0.25 s; the bound leaves room for a machine that is busy.
-    assert best < 1.5
-
-
-def _seconds(image: np.ndarray) -> float:
-    start = time.perf_counter()
-    image_signature(image)
-    return time.perf_counter() - start
-
-
 # --- autosave -----------------------------------------------------------------------------
 
 
@@ -173,46 +160,58 @@ def test_foreign_names_make_no_paths(tmp_path: Path, name: str) -> None:
 
 
 _SAVING = """
-import sys
+import os, sys
 from pathlib import Path
 import numpy as np
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.provenance import AnnotationSidecar
-store = AutosaveStore(Path(sys.argv[1]))
-start = int(sys.argv[2])
-print("ready", flush=True)
-for step in range(start, start + 100000):
-    labels = np.random.default_rng(step).integers(0, 3, (400, 500), np.uint8)
-    info = AnnotationSidecar(image="a.png", shape=(400, 500), axes="YX", strokes=step)
-    store.save("ab" * 16, labels, info)
-    print(step, flush=True)
+def save_for_ever(start):
+    store = AutosaveStore(Path(sys.argv[1]))
+    for step in range(start, start + 100000):
+        labels = np.random.default_rng(step).integers(0, 3, (400, 500), np.uint8)
+        info = AnnotationSidecar(image="a.png", shape=(400, 500), axes="YX", strokes=step)
+        store.save("ab" * 16, labels, info)
+        print(step, flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        save_for_ever(int(line))
+    print("child", child, flush=True)
+    os.waitpid(child, 0)
+    print("dead", flush=True)
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
     chance = random.Random(0)
     store = AutosaveStore(tmp_path)
-    start = 0
-    for _ in range(20):
-        command = [sys.executable, "-c", _SAVING, str(tmp_path), str(start)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            first = process.stdout.readline() if start == 0 else ""
-            time.sleep(chance.uniform(0, 0.1))
-            process.send_signal(signal.SIGKILL)
-            lines = [first, *process.stdout.read().splitlines()]
-        told = [int(line) for line in lines if line.strip()]
-        newest = store.newest(SIGN)
-        assert newest is not None
-        # Whatever the process said was kept is there.
-        start = newest.info.strokes
-        assert not told or start >= told[-1]
-        expected = np.random.default_rng(start).integers(0, 3, (400, 500), np.uint8)
-        np.testing.assert_array_equal(newest.labels(), expected)
-        start += 1
-    assert start > 20
+    command = [sys.executable, "-W", "ignore", "-c", _SAVING, str(tmp_path)]
+    pipe, start = subprocess.PIPE, 0
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(40):
+            process.stdin.write(f"{start}\n")
+            process.stdin.flush()
+            child, told = 0, list[int]()
+            # Killed while it saves once more, at some moment of that.
+            while not child or len(told) < 2:
+                word, _, rest = process.stdout.readline().strip().partition(" ")
+                child, told = (int(rest), told) if word == "child" else (child, [*told, int(word)])
+            time.sleep(chance.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+            told += [int(line) for line in iter(process.stdout.readline, "dead\n")]
+            newest = store.newest(SIGN)
+            assert newest is not None
+            # Whatever the process said was kept is there.
+            assert newest.info.strokes >= told[-1]
+            start = newest.info.strokes
+            expected = np.random.default_rng(start).integers(0, 3, (400, 500), np.uint8)
+            np.testing.assert_array_equal(newest.labels(), expected)
+            start += 1
+        process.stdin.close()
+    assert start >= 80
     for file in (tmp_path / SIGN).iterdir():
         os.utime(file, (0, 0))
     store.save(SIGN, labels_of(1), info())

@@ -129,7 +129,7 @@ def test_nine_of_ten_samples_are_no_doubt_on_either_side() -> None:
 
 def test_noise_of_thousands_of_specks_is_no_hang() -> None:
     rng = np.random.default_rng(0)
-    p = rng.random((1024, 1024), np.float32)
+    p = rng.random((512, 512), np.float32)
     summary = Summary(p, p >= 0.5, p * (1 - p), 1 - 4 * p * (1 - p), (p >= 0.5)[None])
     regions, labels = doubt_regions(summary)
     assert len(regions) <= 20

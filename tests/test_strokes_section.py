@@ -108,10 +108,12 @@ def test_clear_is_one_undo_step(desk: Desk) -> None:
 
 def test_draws_on_demand_when_it_does_not_follow(desk: Desk) -> None:
     before = desk.samples().copy()
+    desk.section._timer.setInterval(10)
     desk.section.follow.setChecked(False)
     desk.section.class_buttons[0].click()
     desk.stroke(range(26, 34), 60)
-    desk.qtbot.wait(800)
+    desk.qtbot.wait(100)
+    assert not desk.panel.job.busy
     np.testing.assert_array_equal(desk.samples(), before)
     desk.section.redraw_button.click()
     assert desk.wait() == "done"
