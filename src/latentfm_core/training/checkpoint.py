@@ -113,22 +113,19 @@ class Checkpoint:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self._part("optimizer.").items():
             index, key = name.split(".", 1)
-            parameter = parameters[int(index)]
-            if value.shape == parameter.shape:
+            place = int(index)
+            if place >= len(parameters):
+                raise CheckpointError(_OTHER_NETWORK)
+            if key != "step":
+                if value.shape != parameters[place].shape:
+                    raise CheckpointError(_OTHER_NETWORK)
                 # The fused optimiser goes through memory and asks for no strides: moments must
                 # lie as their weights do, which may be channels-last.
-                value = torch.empty_like(parameter).copy_(value)
-            state.setdefault(int(index), {})[key] = value
+                value = torch.empty_like(parameters[place]).copy_(value)
+            state.setdefault(place, {})[key] = value
         if not state:
             return
         described = optimizer.state_dict()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for place, values in state.items():
-            moments = [value for key, value in values.items() if key != "step"]
-            if place >= len(parameters) or any(
-                value.shape != parameters[place].shape for value in moments
-            ):
-                raise CheckpointError(_OTHER_NETWORK)
         optimizer.load_state_dict({"state": state, "param_groups": described["param_groups"]})
 
     def restore_ema(self, ema: EMA) -> None:
