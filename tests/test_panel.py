@@ -683,10 +683,11 @@ def test_a_model_in_use_is_not_unloaded(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True)
-    gate(panel)
+    segmenter = gate(panel)
     panel.form.run_button.native.click()
     assert not panel.form.unload_button.enabled
     panel.unload()
     assert "using the model" in panel.form.status.value
     panel.cancel()
+    segmenter.allow(1)
     qtbot.waitUntil(lambda: not panel.running, timeout=PATIENCE)
