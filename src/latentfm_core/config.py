@@ -366,6 +366,29 @@ class CorrectionConfig(Settings):
     scale: Annotated[float, Field(gt=0, le=100)] = 2.0
 
 
+class TilingConfig(Settings):
+    """How an image that is too large for the model's canvas is cut into tiles.
+
+    Attributes
+    ----------
+    overlap
+        Share of a tile's side, at least, that it has in common with the next one.
+    scale
+        Pixels that the network sees per image pixel, along a side: 0.25 makes the image four
+        times smaller first. Objects should be about as large in a tile as they were in the
+        images that the model was trained on.
+    tile
+        Side of a tile in pixels, a multiple of 32; None takes the model's canvas.
+    memory_mb
+        MiB for the samples under way; a wide image is worked through in strips that fit.
+    """
+
+    overlap: Annotated[float, Field(ge=0.0, le=0.75)] = 0.5
+    scale: Annotated[float, Field(ge=1 / 1024, le=1.0)] = 1.0
+    tile: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = None
+    memory_mb: Annotated[int, Field(ge=1)] = 512
+
+
 class Config(Settings):
     """All settings of a training run and of the model that it makes."""
 
@@ -542,5 +565,19 @@ def reading_settings(changes: Mapping[str, object]) -> ReadingConfig:
     """
     try:
         return ReadingConfig.model_validate(dict(changes))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def tiling_settings(**changes: object) -> TilingConfig:
+    """Return validated tiling settings: the defaults with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    try:
+        return TilingConfig.model_validate(changes)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None

@@ -100,6 +100,35 @@ class SampleSet:
 
 
 @dataclass(frozen=True)
+class TiledDraw:
+    """What was drawn of a large image; its maps were handed on piece by piece.
+
+    Attributes
+    ----------
+    shape
+        ``(H, W)`` of the maps: that of the image times `scale`.
+    scale
+        Pixels of the maps per image pixel.
+    tile, tiles
+        Side of a tile in pixels of the maps, and number of tiles that were drawn.
+    seeds, nfe, model_id, model_hash, settings, seconds, classes
+        As of a `SampleSet`.
+    """
+
+    shape: tuple[int, int]
+    scale: float
+    tile: int
+    tiles: int
+    seeds: tuple[int, ...]
+    nfe: int
+    model_id: str
+    model_hash: str
+    settings: dict[str, Any]
+    seconds: float
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """What the annotator sees; every array has the original image's ``(H, W)``.
 

@@ -79,6 +79,7 @@ def displayed_plane(
     dims: Dims,
     axes: tuple[int, int] | None = None,
     anywhere: Collection[int] = (),
+    limit: int | None = MAX_PLANE_PIXELS,
 ) -> Plane:
     """Return the plane of `layer` that the viewer shows; all of it for a 2D image.
 
@@ -91,6 +92,8 @@ def displayed_plane(
         sliders are. None takes those on screen.
     anywhere
         Axes on which the viewer's position does not matter; it is taken to be 0.
+    limit
+        Most pixels of the plane; None for a part of it only.
 
     Raises
     ------
@@ -106,11 +109,11 @@ def displayed_plane(
         fixed = _fixed_axes(layer, dims, shape, shown, anywhere)
     index = tuple(fixed.get(axis) for axis in range(layer.ndim))
     height, width = (shape[axis] for axis in range(layer.ndim) if axis not in fixed)
-    if height * width > MAX_PLANE_PIXELS:
+    if limit is not None and height * width > limit:
         raise ImageError(
-            f"{layer.name!r} has {height} x {width} pixels; the limit is "
-            f"{MAX_PLANE_PIXELS // 2**20} megapixels. Crop the region of interest, or make the "
-            "image smaller, and choose that layer."
+            f"{layer.name!r} has {height} x {width} pixels; the limit is {limit // 2**20} "
+            "megapixels. Choose the visible field, or crop it; latentfm-predict --tiled segments "
+            "all of it."
         )
     return Plane((height, width), index, shape)
 
@@ -201,13 +204,18 @@ def read_plane(layer: Image, plane: Plane) -> ImageInput:
     """
     index = tuple(slice(None) if place is None else place for place in plane.index)
     pixels = np.asarray(level_zero(layer)[index])
+    spacing, unit = known_spacing(layer, plane)
+    return ImageInput(pixels, spacing, unit, layer.name)
+
+
+def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:
+    """Return the pixel size ``(row, column)``, None where the layer says nothing, and the unit."""
     row, column = plane.axes
     unit = layer.units[row]
     per_row = float(layer.scale[row])
     per_column = float(layer.scale[column]) * unit_factor(layer.units[column], unit)
     known = str(unit) != "pixel" or (per_row, per_column) != (1.0, 1.0)
-    spacing = (per_row, per_column) if known else None
-    return ImageInput(pixels, spacing, str(unit), layer.name)
+    return (per_row, per_column) if known else None, str(unit)
 
 
 def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from latentfm_core.cli.common import (
 )
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
+from latentfm_core.cli.tiled import add_tiling_arguments, check_arguments, predict_tiled
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
@@ -67,6 +68,8 @@ Draw plausible masks of one or many images with a LatentFM model, and write for 
 With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
 from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
 the axes of the stack.
+With --tiled images of any size (also Zarr folders) are segmented in overlapping tiles, in memory
+that does not grow with them, and all maps go into NAME.zarr (OME-NGFF).
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
 white is 0.25 for the variance and 1 for the confidence and the probability.
 Under torchrun several processes share the images out among them. Started again, they go on
@@ -132,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="AXES",
         help="with --stack, the two axes of the stack that form a plane (default: YX)",
     )
+    add_tiling_arguments(parser)
     add_sampling_arguments(parser)
     add_reading_arguments(parser)
     return parser
@@ -181,6 +185,10 @@ def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) 
 
 def predict(args: argparse.Namespace) -> None:
     """Run the command."""
+    check_arguments(args)
+    if args.tiled:
+        predict_tiled(args)
+        return
     if args.stack and args.format == "png":
         raise OutputError("A stack is written as TIFF. Leave --format png out.")
     launch = read_launch()

@@ -53,7 +53,7 @@ def check_array(pixels: NDArray[Any], label: str) -> None:
             f"{label}: {pixels.shape[0]} x {pixels.shape[1]} pixels are too few. "
             f"Both sides must have at least {MIN_SIDE} pixels."
         )
-    colours = _without_alpha(pixels)
+    colours = without_alpha(pixels)
     if colours.dtype.kind == "f" and not np.isfinite(colours).all():
         count = int(np.count_nonzero(~np.isfinite(colours)))
         raise ImageError(
@@ -71,7 +71,7 @@ def is_constant(pixels: NDArray[Any]) -> bool:
     """Tell whether every pixel of ``(H, W)`` or ``(H, W, C)`` has one colour; alpha is ignored."""
     if pixels.size == 0:
         return False
-    colours = _without_alpha(pixels)
+    colours = without_alpha(pixels)
     # Most images differ within their first rows.
     first = colours[0, 0]
     blocks = (colours[row : row + 64] for row in range(0, len(colours), 64))
@@ -97,7 +97,7 @@ def to_rgb(image: ImageInput) -> Float32:
         As `check_pixels`.
     """
     check_pixels(image)
-    colours = _without_alpha(image.pixels)
+    colours = without_alpha(image.pixels)
     if colours.dtype == np.bool_:
         scaled = colours.astype(np.float32)
     elif colours.dtype == np.uint8:
@@ -112,7 +112,28 @@ def to_rgb(image: ImageInput) -> Float32:
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
 
 
-def _without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
+def grey_range(pixels: NDArray[Any]) -> tuple[float, float]:
+    """Return the values that become 0 and 1 in an image of which `pixels` is a fair part.
+
+    The rules are those of `to_rgb`. Equal values, of a constant part, are kept apart by 1.
+    """
+    colours = without_alpha(pixels)
+    if colours.dtype == np.bool_:
+        return 0.0, 1.0
+    if colours.dtype == np.uint8:
+        return 0.0, 255.0
+    if colours.dtype.kind == "f" and colours.min() >= 0 and colours.max() <= 1:
+        return 0.0, 1.0
+    flat = colours.reshape(-1)
+    step = -(-flat.size // _PERCENTILE_PIXELS)
+    low, high = (float(level) for level in np.percentile(flat[:: step or 1], PERCENTILES))
+    if not high > low:
+        low, high = float(flat.min()), float(flat.max())
+    return low, high if high > low else low + 1.0
+
+
+def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels without the second of two, or the fourth of four, channels."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         return pixels[..., : pixels.shape[2] - 1]
     return pixels

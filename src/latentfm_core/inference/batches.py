@@ -39,12 +39,14 @@ class Batches:
 
     Attributes
     ----------
+    size
+        Samples in a batch as of now.
     note
         What was done about memory, or nothing.
     """
 
     def __init__(self, seeds: Seeds, size: int, steps: int) -> None:
-        self._size, self._steps = size, steps
+        self.size, self._steps = size, steps
         self._waiting = deque(self._split(seeds))
         self._finished = -1
         self._step = 0
@@ -74,15 +76,15 @@ class Batches:
         """
         if len(failed) == 1:
             return False
-        self._size = len(failed) // 2
+        self.size = len(failed) // 2
         left = [*failed, *(seed for part in self._waiting for seed in part)]
         self._waiting = deque(self._split(tuple(left)))
         self._finished -= 1
-        self.note = f"Memory is short: {self._size} samples at a time."
+        self.note = f"Memory is short: {self.size} samples at a time."
         return True
 
     def _split(self, seeds: Seeds) -> list[Seeds]:
-        return [seeds[i : i + self._size] for i in range(0, len(seeds), self._size)]
+        return [seeds[i : i + self.size] for i in range(0, len(seeds), self.size)]
 
 
 def out_of_memory() -> ResourceError:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentfm_core.config import Precision, SolverName
 from latentfm_core.correction.guidance import Mismatch, frozen, guided_steps
-from latentfm_core.flow.noise import seeded_noise
+from latentfm_core.flow.noise import field_noise, seeded_noise
 from latentfm_core.flow.solvers import integrate, nfe
 from latentfm_core.inference.device import (
     autocast,
@@ -87,6 +87,16 @@ class Network:
         """Return the initial noise ``(len(seeds), c, h, w)`` for a canvas of side `size`."""
         side = size // self.model.config.downsample
         noise = seeded_noise(seeds, (self.model.latent_channels, side, side))
+        return noise.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def noise_at(self, seeds: tuple[int, ...], top: int, left: int, size: int) -> Tensor:
+        """Return the initial noise of a tile of side `size`: a crop of each sample's one field.
+
+        `top` and `left` are its place in pixels, multiples of the latent's down-sampling.
+        """
+        f = self.model.config.downsample
+        side = size // f
+        noise = field_noise(seeds, self.model.latent_channels, top // f, left // f, (side, side))
         return noise.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def integrate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentfm_core.config import CorrectionConfig, Precision, SamplingConfig
+from latentfm_core.config import CorrectionConfig, Precision, SamplingConfig, TilingConfig
 from latentfm_core.correction.guidance import Mismatch
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.data.canvas import (
@@ -23,16 +22,20 @@ from latentfm_core.data.canvas import (
     strokes_to_canvas,
     to_canvas,
 )
+from latentfm_core.data.field import LargeImage, PixelField
 from latentfm_core.data.images import to_rgb
-from latentfm_core.inference.batches import Batches, Progress, out_of_memory
-from latentfm_core.inference.device import is_out_of_memory, release_memory
+from latentfm_core.inference.batches import Batches, Progress
+from latentfm_core.inference.device import release_memory
+from latentfm_core.inference.drawing import draw
+from latentfm_core.inference.large import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
+from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model
-from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary
+from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary, TiledDraw
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
@@ -41,8 +44,6 @@ from latentfm_core.uncertainty.summary import (
 )
 
 DEFAULT_BATCH = 16
-
-logger = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -141,28 +142,17 @@ class Segmenter:
             said = check_strokes(strokes, geometry.shape, len(self.card.config.model.classes))
         path = self._path(settings, said, correction)
         batches = Batches(seeds, settings.batch_size or DEFAULT_BATCH, path.steps)
-        decoded: list[Float32] = []
         try:
-            condition = self._network.condition(canvas, path)
-            while (part := batches.next()) is not None:
-                try:
-                    z = self._network.noise(part, data.size)
-                    for state in self._network.integrate(z, condition, path):
-                        z = state
-                        yield batches.step()
-                    decoded.append(self._network.decode(z))
-                except RuntimeError as error:
-                    if not is_out_of_memory(error) or not batches.halve(part):
-                        raise
-                    logger.warning("%s", batches.note)
-                    release_memory(self.device)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise out_of_memory() from error
-            raise
+            decoded = yield from draw(
+                self._network,
+                canvas,
+                path,
+                batches,
+                lambda part: self._network.noise(part, data.size),
+            )
         finally:
             release_memory(self.device)
-        drawn = self._sample_set(np.concatenate(decoded), geometry, seeds, settings, start)
+        drawn = self._sample_set(decoded, geometry, seeds, settings, start)
         return replace(drawn, nfe=path.nfe, strokes=said)
 
     def sample(
@@ -187,6 +177,70 @@ class Segmenter:
                 return samples
             if on_step is not None:
                 on_step(progress)
+
+    def sample_tiles(
+        self,
+        image: LargeImage,
+        settings: SamplingConfig,
+        tiling: TilingConfig,
+        sink: Sink,
+    ) -> Generator[Progress, None, TiledDraw]:
+        """Draw samples of an image of any size, tile by tile.
+
+        Yields a `Progress` after each ODE step; closing the generator cancels the job within
+        one step. Neighbouring tiles overlap, start from the same noise where they do, and their
+        probabilities are blended; the memory that is needed does not grow with the image.
+
+        Parameters
+        ----------
+        image
+            The image; only the pixels of a tile are read at a time.
+        settings
+            Number of samples, seed and solver.
+        tiling
+            Overlap and scale.
+        sink
+            Called with the row and column of a finished part and its maps. The parts do not
+            overlap and together cover the image, times the scale.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read or used.
+        ResourceError
+            If memory does not even suffice for one sample of one tile at a time.
+        """
+        start = time.perf_counter()
+        field = PixelField(image, tiling.scale)
+        used = self.resolved(settings)
+        side = tiling.tile or self.card.config.data.size
+        rows, columns = (TileAxis(length, side, tiling.overlap) for length in field.shape)
+        mask_channels = self.card.config.model.mask_channels
+        job = TiledJob(
+            rows=rows,
+            columns=columns,
+            seeds=tuple(settings.seed + n for n in range(settings.n_samples)),
+            path=self._plain_path(settings),
+            batch=settings.batch_size or DEFAULT_BATCH,
+            channels=() if mask_channels == 1 else (mask_channels,),
+            threshold=DEFAULT_THRESHOLD if used.threshold is None else used.threshold,
+            calibration=self.card.calibration if used.calibrated else None,
+            memory=tiling.memory_mb * 2**20,
+        )
+        tiles = yield from sample_tiled(self._network, field, job, sink)
+        return TiledDraw(
+            shape=field.shape,
+            scale=tiling.scale,
+            tile=side,
+            tiles=tiles,
+            seeds=job.seeds,
+            nfe=job.path.nfe,
+            model_id=self.card.id,
+            model_hash=self.card.weights_sha256,
+            settings=used.model_dump(mode="json"),
+            seconds=time.perf_counter() - start,
+            classes=self.card.config.model.classes,
+        )
 
     def resolved(self, settings: SamplingConfig | None = None) -> SamplingConfig:
         """Return `settings` with what they leave to the model filled in.
@@ -234,6 +288,11 @@ class Segmenter:
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
 
+    def _plain_path(self, settings: SamplingConfig) -> PlainPath:
+        distilled = self.card.config.model.distilled_steps
+        served = settings.solver == "euler" and settings.steps <= distilled
+        return PlainPath(settings.steps, settings.solver, served)
+
     def _path(
         self,
         settings: SamplingConfig,
@@ -241,9 +300,7 @@ class Segmenter:
         correction: CorrectionConfig | None,
     ) -> PlainPath | GuidedPath:
         if strokes is None:
-            distilled = self.card.config.model.distilled_steps
-            served = settings.solver == "euler" and settings.steps <= distilled
-            return PlainPath(settings.steps, settings.solver, served)
+            return self._plain_path(settings)
         data = self.card.config.data
         chosen = correction or CorrectionConfig()
         canvas = strokes_to_canvas(strokes, data.size, data.fit)

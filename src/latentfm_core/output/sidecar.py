@@ -37,6 +37,26 @@ class StackFacts(Settings):
     blank: tuple[int, ...] = ()
 
 
+class TilingFacts(Settings):
+    """How a large image was cut.
+
+    Attributes
+    ----------
+    image_shape
+        ``(H, W)`` of the image; the maps have `scale` times as many pixels along a side.
+    scale, overlap
+        As in `latentfm_core.config.TilingConfig`.
+    tile, tiles
+        Side of a tile in pixels of the maps, and how many were drawn.
+    """
+
+    image_shape: tuple[int, int]
+    scale: float
+    overlap: float
+    tile: int
+    tiles: int
+
+
 class Sidecar(Settings):
     """Provenance of one result. No folder of the user's machine stands in it.
 
@@ -45,7 +65,8 @@ class Sidecar(Settings):
     image
         File name of the image, without its folder.
     shape
-        ``(H, W)`` of the image and of every map; of a stack, of each plane.
+        ``(H, W)`` of the image and of every map; of a stack, of each plane; of an image that was
+        segmented in tiles, of the maps.
     spacing, unit
         Pixel size ``(row, column)``, None when unknown.
     model_id, model_sha256
@@ -72,6 +93,8 @@ class Sidecar(Settings):
         Which value a PNG shows as white (255), for maps that are not masks; black is 0.
     stack
         Of a stack its axes, else None.
+    tiling
+        Of an image that was segmented in tiles how it was cut, else None.
     """
 
     schema_version: Literal[1] = 1
@@ -96,6 +119,7 @@ class Sidecar(Settings):
     files: dict[str, tuple[str, ...]]
     png_white: dict[str, float]
     stack: StackFacts | None = None
+    tiling: TilingFacts | None = None
 
 
 def now() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,55 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `final` to write into; it takes that name on success.
+
+    After a failure, or when the work is given up, `final` is as it was and the temporary folder
+    is gone.
+
+    Raises
+    ------
+    OutputError
+        If it exists already and is not to be replaced, or cannot be written.
+    """
+    if final.exists() and not overwrite:
+        raise OutputError(f"{final} exists already. Choose another name, or have it replaced.")
+    temporary: Path | None = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{final.stem}-"
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=final.suffix, dir=final.parent))
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if final.exists():
+            # A folder with content cannot be renamed onto another.
+            old = temporary.with_name(f"{temporary.name}-old")
+            final.rename(old)
+            temporary.rename(final)
+            _remove(old)
+        else:
+            temporary.rename(final)
+        temporary = None
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {final}: {error.strerror or error}. "
+            "Check free space and rights, or choose another folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(final: Path) -> None:

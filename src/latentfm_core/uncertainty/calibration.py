@@ -19,6 +19,9 @@ from latentfm_core.types import Float32
 
 MAX_KNOTS = 64
 
+TRUNCATE = 3.0
+"""Standard deviations after which the Gaussian neighbourhood ends."""
+
 Knots = Annotated[tuple[Fraction, ...], Field(min_length=2, max_length=MAX_KNOTS)]
 
 
@@ -93,8 +96,13 @@ def neighbourhood(mean: Float32, sigma: float) -> Float32:
         ``(S, S)`` or ``(K, S, S)`` float32, mean over the samples on the canvas.
     """
     widths = (0.0,) * (mean.ndim - 2) + (sigma, sigma)
-    smoothed: Float32 = gaussian_filter(mean, widths, mode="nearest", truncate=3.0)
+    smoothed: Float32 = gaussian_filter(mean, widths, mode="nearest", truncate=TRUNCATE)
     return np.clip(smoothed, 0.0, 1.0)
+
+
+def reach(sigma: float) -> int:
+    """Return how many pixels away `neighbourhood` looks."""
+    return int(TRUNCATE * sigma + 0.5)
 
 
 def neighbourhood_confidence(q: Float32) -> Float32:

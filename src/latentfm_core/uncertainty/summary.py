@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -59,15 +60,47 @@ def summarise(
     if count == 0:
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
-    channels = samples.probabilities.shape[1:-2]
-    shape = (*channels, *samples.geometry.shape)
-    masks = np.empty((count, *shape[-2:]), dtype=np.uint8 if channels else np.bool_)
-    mean = np.zeros(shape, dtype=np.float32)
-    squares = np.zeros(shape, dtype=np.float32)
-    for index in range(count):
-        native = from_canvas(samples.probabilities[index], samples.geometry)
+    raw = summarise_maps(_native(samples), count, level)
+    if calibration is None:
+        return raw
+    # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
+    canvas = samples.probabilities.mean(axis=0, dtype=np.float32)
+    q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
+    summary = calibrated(raw, q, calibration)
+    if samples.strokes is not None:
+        impose(summary.mean_probability, samples.strokes)
+        summary.confidence[samples.strokes > 0] = 1
+    return summary
+
+
+def _native(samples: SampleSet) -> Iterator[Float32]:
+    for probabilities in samples.probabilities:
+        native = from_canvas(probabilities, samples.geometry)
         if samples.strokes is not None:
             impose(native, samples.strokes)
+        yield native
+
+
+def summarise_maps(maps: Iterable[Float32], count: int, threshold: float) -> Summary:
+    """Return the raw summary, as `summarise` defines it, of probabilities as they are.
+
+    Parameters
+    ----------
+    maps
+        For each sample ``(H, W)``, or ``(K, H, W)`` with several classes; they are overwritten.
+    count
+        Their number N, at least 1.
+    threshold
+        Of the mean mask.
+    """
+    for index, native in enumerate(maps):
+        if index == 0:
+            channels = native.ndim == 3
+            masks: Mask = np.empty(
+                (count, *native.shape[-2:]), dtype=np.uint8 if channels else np.bool_
+            )
+            mean = np.zeros(native.shape, dtype=np.float32)
+            squares = np.zeros(native.shape, dtype=np.float32)
         masks[index] = harden(native, SAMPLE_THRESHOLD)
         step = native - mean
         mean += step / np.float32(index + 1)
@@ -83,32 +116,32 @@ def summarise(
         confidence = np.clip(1 - total * scale, 0.0, 1.0)
     else:
         total, confidence = variance, 1 - 4 * variance
-    raw = Summary(
+    return Summary(
         mean_probability=mean,
-        mean_mask=harden(mean, level),
+        mean_mask=harden(mean, threshold),
         variance=total,
         confidence=confidence,
         sample_masks=masks,
         class_confidence=1 - 4 * variance[1:] if channels else None,
     )
-    return raw if calibration is None else _calibrated(raw, samples, calibration)
 
 
-def _calibrated(raw: Summary, samples: SampleSet, calibration: Calibration) -> Summary:
-    # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
-    canvas = samples.probabilities.mean(axis=0, dtype=np.float32)
-    q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
+def calibrated(raw: Summary, q: Float32, calibration: Calibration) -> Summary:
+    """Return the summary with the mean probability and the confidence that a calibration makes.
+
+    Parameters
+    ----------
+    raw
+        From `summarise_maps`.
+    q
+        Mean probability in the `neighbourhood` of each pixel, of the shape of the mean.
+    """
     mean = raw.mean_probability
     to_frequency = calibration.probability
-    probability = mean if to_frequency is None else to_frequency(mean)
-    confidence = calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0)))
-    if samples.strokes is not None:
-        impose(probability, samples.strokes)
-        confidence[samples.strokes > 0] = 1
     return replace(
         raw,
-        mean_probability=probability,
-        confidence=confidence,
+        mean_probability=mean if to_frequency is None else to_frequency(mean),
+        confidence=calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0))),
         calibrated=True,
     )
 

@@ -45,6 +45,7 @@ LABEL_WIDTH = 84
 """Pixels."""
 NOT_RESOLVED = "shown after the first run"
 CALIBRATED, RAW = "calibrated", "raw"
+WHOLE, VISIBLE = "whole image", "visible field"
 CONFIDENCE_TOOLTIP = (
     "calibrated: the chance that a pixel of the mean mask agrees with an expert. raw: 1 - 4 "
     "variance of the samples. Also changes the mean probability; a change applies at once to the "
@@ -88,6 +89,12 @@ class SamplingForm(Container[Any]):
             tooltip="Image layer to segment: grey or RGB, one image or a stack.",
         )
         self.plane_choice = PlaneChoice()
+        self.field = ComboBox(
+            choices=(WHOLE, VISIBLE),
+            label="Field",
+            tooltip="The whole image, or only what the window shows of it: zoom to a part of a "
+            "large image, and it becomes a layer of its own, with its samples.",
+        )
         self._card: ModelCard | None = None
         self._add_model_controls()
         self._add_sampling_controls()
@@ -98,6 +105,7 @@ class SamplingForm(Container[Any]):
             [
                 self.image,
                 *self.plane_choice.rows,
+                self.field,
                 self.model,
                 self.folder,
                 self.samples_row,
@@ -271,6 +279,7 @@ class SamplingForm(Container[Any]):
         for control in (
             self.image,
             *self.plane_choice.rows,
+            self.field,
             self.model,
             self.folder,
             self.n_samples,

@@ -17,6 +17,14 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm import preferences
+from napari_latentfm.field import (
+    FieldRun,
+    VisibleField,
+    field_layer,
+    field_request,
+    keeping_view,
+    visible_field,
+)
 from napari_latentfm.jobs import Outcome, Request, Result, Run, Update, explain, job_of
 from napari_latentfm.layers import CALIBRATED_ROLES
 from napari_latentfm.listening import abandon, listen
@@ -27,7 +35,13 @@ from napari_latentfm.showing import Drawn, last_drawn, show_drawn
 from napari_latentfm.stack_job import StackRun, request_for
 from napari_latentfm.stacks import PlaneStack
 from napari_latentfm.widgets.questions import ask_about_edits
-from napari_latentfm.widgets.sampling_form import CALIBRATED, FOLDER_CHOICE, RAW, SamplingForm
+from napari_latentfm.widgets.sampling_form import (
+    CALIBRATED,
+    FOLDER_CHOICE,
+    RAW,
+    VISIBLE,
+    SamplingForm,
+)
 
 if TYPE_CHECKING:
     import napari
@@ -46,10 +60,10 @@ Ending = Literal["done", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class _Target:
-    """What a run is about: the plane of a layer, or planes of it, and the model."""
+    """What a run is about: the plane of a layer, a part or more of them, and the model."""
 
     layer: Image
-    plane: Plane | PlaneStack
+    plane: Plane | PlaneStack | VisibleField
     model: str | Path
 
 
@@ -113,8 +127,12 @@ class SamplingPanel(QScrollArea):
             self.form.refresh_card()
         try:
             layer, plane = self._choose_plane()
-            target = _Target(layer, plane, self.form.model_source())
-            self._start(target, request_for(layer, plane, target.model, self.form.settings()))
+            model, settings = self.form.model_source(), self.form.settings()
+            if isinstance(plane, VisibleField):
+                request = field_request(layer, plane, model, settings)
+            else:
+                request = request_for(layer, plane, model, settings)
+            self._start(_Target(layer, plane, model), request)
         except LatentFMError as error:
             self._fail(error)
         else:
@@ -237,10 +255,12 @@ class SamplingPanel(QScrollArea):
         if self._target is not None and event.value is self._target.layer:
             self.cancel()
 
-    def _choose_plane(self) -> tuple[Image, Plane | PlaneStack]:
+    def _choose_plane(self) -> tuple[Image, Plane | PlaneStack | VisibleField]:
         layer = self.form.image.value
         if layer is None:
             raise ImageError(_NO_IMAGE)
+        if self.form.field.value == VISIBLE:
+            return layer, visible_field(self._viewer, layer)
         return layer, self.form.plane_choice.choose(layer, self._viewer.dims)
 
     def _on_progress(self, update: Update) -> None:
@@ -259,9 +279,12 @@ class SamplingPanel(QScrollArea):
 
     def _show(self, target: _Target, result: Result) -> None:
         roles = CALIBRATED_ROLES if self._maps_only else None
-        drawn = Drawn(target.layer, target.plane, target.model, result)
         try:
-            placed = show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
+            if isinstance(target.plane, VisibleField):
+                placed = self._show_field(target, target.plane, result)
+            else:
+                drawn = Drawn(target.layer, target.plane, target.model, result)
+                placed = show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
         except Exception as error:
             self._fail(explain(error, SamplingConfig(**result.samples.settings)))
             return
@@ -270,6 +293,16 @@ class SamplingPanel(QScrollArea):
             self._finish("done", _describe(result))
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
+
+    def _show_field(self, target: _Target, field: VisibleField, result: Result) -> bool:
+        if not isinstance(result, FieldRun):
+            raise TypeError("the result of a visible field is a FieldRun")
+        with keeping_view(self._viewer):
+            crop = field_layer(self._viewer, target.layer, field, result.pixels)
+            # The viewer selects a new layer, but the next field is one of the same image.
+            self.form.image.value = target.layer
+            drawn = Drawn(crop, field.own_plane, target.model, result)
+            return show_drawn(self._viewer, drawn, self.ask_about_edits)
 
     def _fail(self, error: LatentFMError) -> None:
         self.last_error = str(error)

@@ -1,0 +1,225 @@
+"""``latentfm-predict --tiled``: images of any size, tile by tile, as Zarr folders."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from latentfm_core.cli.common import load_segmenter, progress_bar, reading_from, say
+from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
+from latentfm_core.data.field import LargeImage
+from latentfm_core.data.opening import is_zarr, open_large
+from latentfm_core.errors import ConfigError, ImageError, OutputError
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.device import resolve_precision
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.large import segment_large
+from latentfm_core.launch import read_launch
+from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
+from latentfm_core.output.result import DEFAULT_KINDS, read_sidecar
+from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
+from latentfm_core.store.atomic import write_text
+from latentfm_core.types import TiledDraw
+
+BAR = 1000
+"""Units of the progress bar for each image."""
+
+
+@dataclass(frozen=True)
+class TiledJob:
+    """One image and where its result goes."""
+
+    image: Path
+    maps: Path
+    sidecar: Path
+
+
+def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this way of prediction."""
+    usual = TilingConfig()
+    group = parser.add_argument_group("large images")
+    group.add_argument(
+        "--tiled",
+        action="store_true",
+        help="segment images of any size in overlapping tiles; each result is a Zarr folder",
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        help="with --tiled, pixels that the network sees per image pixel, along a side; the maps "
+        f"have that many (usual: {usual.scale:g})",
+    )
+    group.add_argument(
+        "--overlap",
+        type=float,
+        help="with --tiled, share of a tile's side in common with the next one "
+        f"(usual: {usual.overlap:g})",
+    )
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises
+    ------
+    ConfigError
+        The message says which.
+    """
+    if not args.tiled:
+        if args.scale is not None or args.overlap is not None:
+            raise ConfigError("--scale and --overlap belong to --tiled. Add it, or leave them out.")
+        return
+    if args.stack:
+        raise ConfigError("--tiled takes 2D images, --stack takes stacks. Choose one of them.")
+    if args.format != "both" or args.outputs != DEFAULT_KINDS:
+        raise ConfigError("--tiled writes all maps as Zarr. Leave --format and --outputs out.")
+    if read_launch().size > 1:
+        raise ConfigError("--tiled runs as one process. Start it without torchrun.")
+
+
+def predict_tiled(args: argparse.Namespace) -> None:
+    """Run the command."""
+    tiling, limits = _tiling(args), reading_from(args)
+    jobs = _plan(_find(args.images, limits), args.out)
+    segmenter, settings = load_segmenter(args)
+    left = jobs
+    if args.skip_done:
+        sha256 = segmenter.card.weights_sha256
+        left = [job for job in jobs if not _is_finished(job, settings, tiling, sha256)]
+    if not args.overwrite:
+        refuse_existing([path for job in left for path in (job.maps, job.sidecar)])
+    if not args.skip_bad:
+        check_all([job.image for job in left], partial(_check, limits=limits), args.quiet)
+    prepare_folder(args.out)
+    bad = BadFiles(len(left))
+    with progress_bar(BAR * len(left), "segmenting", "part", args.quiet) as bar:
+        for number, job in enumerate(left):
+
+            def show(step: Progress, begin: int = BAR * number) -> None:
+                bar.set_postfix_str(step.note, refresh=False)
+                bar.update(begin + BAR * step.done // step.total - bar.n)
+
+            try:
+                _segment(job, segmenter, settings, tiling, limits, show)
+            except ImageError as error:
+                if not args.skip_bad:
+                    raise
+                bad.skip(str(job.image), error)
+    bad.check_any_left()
+    say(f"{len(left) - len(bad.reasons)} of {len(jobs)} images segmented into {args.out}")
+    bad.report()
+
+
+def _tiling(args: argparse.Namespace) -> TilingConfig:
+    given = {"scale": args.scale, "overlap": args.overlap}
+    return tiling_settings(**{key: value for key, value in given.items() if value is not None})
+
+
+def _find(sources: Sequence[Path], limits: ReadingConfig) -> list[Path]:
+    found = [source for source in sources if is_zarr(source)]
+    others = [source for source in sources if not is_zarr(source)]
+    return [*found, *(find_images(others, limits) if others else [])]
+
+
+def _plan(images: Sequence[Path], out: Path) -> list[TiledJob]:
+    jobs = []
+    for image, name in zip(images, output_names(images), strict=True):
+        job = TiledJob(image, out / f"{name}.zarr", out / f"{name}.json")
+        if job.maps.resolve() == image.resolve():
+            raise OutputError(f"The result would replace the image {image}. Choose another --out.")
+        jobs.append(job)
+    return jobs
+
+
+def _check(path: Path, limits: ReadingConfig) -> None:
+    with open_large(path, limits):
+        pass
+
+
+def _segment(
+    job: TiledJob,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    tiling: TilingConfig,
+    limits: ReadingConfig,
+    show: Callable[[Progress], None],
+) -> None:
+    start = time.perf_counter()
+    with open_large(job.image, limits) as image:
+        # What is there already was refused before, unless it is to be replaced.
+        result = segment_large(
+            segmenter, image, job.maps, settings, tiling, overwrite=True, on_step=show
+        )
+        seconds = time.perf_counter() - start
+        sidecar = _describe(job, image, result.drawn, segmenter, tiling, seconds)
+    write_text(job.sidecar, sidecar.model_dump_json(indent=2) + "\n")
+
+
+def _is_finished(
+    job: TiledJob, settings: SamplingConfig, tiling: TilingConfig, model_sha256: str
+) -> bool:
+    older = read_sidecar(job.sidecar)
+    if older is None:
+        return False
+    same = (
+        older.model_sha256 == model_sha256
+        and older.n_samples == settings.n_samples
+        and older.seeds[:1] == (settings.seed,)
+        and (older.steps, older.solver) == (settings.steps, settings.solver)
+        and older.threshold == settings.threshold
+        and older.confidence == ("calibrated" if settings.calibrated else "raw")
+        and older.tiling is not None
+        and (older.tiling.scale, older.tiling.overlap) == (tiling.scale, tiling.overlap)
+    )
+    if not same:
+        raise OutputError(
+            f"{job.sidecar} tells of a result from another model or other settings. Choose "
+            "another --out, or replace it with --overwrite."
+        )
+    return is_zarr(job.maps)
+
+
+def _describe(
+    job: TiledJob,
+    image: LargeImage,
+    drawn: TiledDraw,
+    segmenter: Segmenter,
+    tiling: TilingConfig,
+    seconds: float,
+) -> Sidecar:
+    settings = SamplingConfig.model_validate(drawn.settings)
+    dtype = resolve_precision(settings.precision, segmenter.device)
+    return Sidecar(
+        image=printable(job.image.name),
+        shape=drawn.shape,
+        spacing=image.spacing,
+        unit=image.unit,
+        model_id=drawn.model_id,
+        model_sha256=drawn.model_hash,
+        n_samples=len(drawn.seeds),
+        seeds=drawn.seeds,
+        steps=settings.steps,
+        solver=settings.solver,
+        nfe=drawn.nfe,
+        threshold=settings.threshold,
+        confidence="calibrated" if settings.calibrated else "raw",
+        precision=str(dtype).removeprefix("torch."),
+        device=segmenter.device_label,
+        seconds=round(seconds, 4),
+        created=now(),
+        versions=versions(),
+        files={"maps": (job.maps.name,)},
+        png_white={},
+        tiling=TilingFacts(
+            image_shape=image.shape,
+            scale=drawn.scale,
+            overlap=tiling.overlap,
+            tile=drawn.tile,
+            tiles=drawn.tiles,
+        ),
+    )

@@ -1,0 +1,97 @@
+"""Where the tiles of a large image lie, and how much each counts at each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from latentfm_core.types import Float32
+
+ALIGNMENT = 32
+"""Tiles begin at multiples of it: the coarsest stride of the networks, hence also a multiple of
+the latent's, so that two tiles sample the image, and the noise, on one grid."""
+
+
+@dataclass(frozen=True)
+class TileAxis:
+    """The tiles along one axis.
+
+    Attributes
+    ----------
+    length
+        Pixels of the image.
+    tile
+        Side of a tile, a multiple of `ALIGNMENT`.
+    overlap
+        Least share of a tile that it has in common with the next one.
+    """
+
+    length: int
+    tile: int
+    overlap: float
+
+    @cached_property
+    def step(self) -> int:
+        """Pixels from one tile to the next; the last step may be shorter."""
+        return max(ALIGNMENT, int(self.tile * (1 - self.overlap)) // ALIGNMENT * ALIGNMENT)
+
+    @cached_property
+    def origins(self) -> tuple[int, ...]:
+        """Where each tile begins; the last may reach beyond the image, by less than `ALIGNMENT`.
+
+        A single tile reaches beyond a shorter image by whatever it is shorter.
+        """
+        last = -(-max(0, self.length - self.tile) // ALIGNMENT) * ALIGNMENT
+        return (*range(0, last, self.step), last)
+
+    def within(self, start: int, stop: int) -> list[int]:
+        """Return the numbers of the tiles that have pixels from `start` to before `stop`."""
+        return [
+            index
+            for index, origin in enumerate(self.origins)
+            if origin < stop and origin + self.tile > start
+        ]
+
+    def weights(self, index: int) -> Float32:
+        """Return how much the tile counts at each of its pixels; all tiles' weights sum to 1.
+
+        Being along each axis apart, their products sum to 1 over the tiles of the plane.
+        """
+        ramp = min(self.tile - self.step, self.tile // 2)
+        shape = window(self.tile, ramp)
+        origin = self.origins[index]
+        total = np.zeros(self.tile)
+        for other in self.within(origin, origin + self.tile):
+            shift = self.origins[other] - origin
+            here = slice(max(0, shift), self.tile + min(0, shift))
+            there = slice(max(0, -shift), self.tile - max(0, shift))
+            total[here] += shape[there]
+        return (shape / total).astype(np.float32)
+
+
+def window(tile: int, ramp: int) -> Float32:
+    """Return ``(tile,)`` weights: 1 in the middle, falling to almost 0 along `ramp` pixels.
+
+    The fall is sin^2 (a Tukey window), so that the weight of two tiles that overlap by `ramp`
+    sums to 1 and passes from one to the other without a kink.
+    """
+    place = np.arange(tile) + 0.5
+    inwards = np.minimum(place, tile - place)
+    share = np.minimum(1.0, inwards / max(ramp, 1))
+    shape: Float32 = np.square(np.sin(0.5 * np.pi * share)).astype(np.float64)
+    return shape
+
+
+def strips(width: int, wished: int, multiple: int) -> Sequence[tuple[int, int]]:
+    """Cut `width` columns into strips ``(start, stop)`` of about equal width.
+
+    No strip is wider than `wished`, if that is at least `multiple`; each starts at a multiple
+    of it.
+    """
+    units = -(-width // multiple)
+    count = -(-units // max(1, wished // multiple))
+    edges = [multiple * (units * i // count) for i in range(count)]
+    return list(zip(edges, [*edges[1:], width], strict=True))

@@ -1,0 +1,137 @@
+"""An image of any size to a Zarr folder: what the command line, the panel and Python call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.config import SamplingConfig, TilingConfig
+from latentfm_core.data.field import LargeImage, PixelField
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.maps import MapGrid, MapStore
+from latentfm_core.store.atomic import atomic_folder
+from latentfm_core.types import TiledDraw
+
+SHRINKING = "Making smaller copies."
+
+
+@dataclass(frozen=True)
+class LargeResult:
+    """A finished result.
+
+    Attributes
+    ----------
+    folder
+        The Zarr folder; its groups are ``mean_probability``, ``mean_mask``, ``variance``,
+        ``confidence`` and ``sample_masks``, with several classes ``class_confidence`` too.
+    drawn
+        What was drawn.
+    """
+
+    folder: Path
+    drawn: TiledDraw
+
+
+def large_steps(
+    segmenter: Segmenter,
+    image: LargeImage,
+    folder: Path,
+    settings: SamplingConfig | None = None,
+    tiling: TilingConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> Generator[Progress, None, LargeResult]:
+    """Segment an image of any size tile by tile and write the maps as they are finished.
+
+    Yields after each ODE step and each piece of writing. Closing the generator cancels the job:
+    then, as after an error, nothing is left of the result.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    image
+        The image.
+    folder
+        Where the maps go; a new folder, or one to be replaced with `overwrite`. It appears when
+        it is complete.
+    settings, tiling
+        None takes the settings of the model's card, and the usual tiling.
+
+    Raises
+    ------
+    ImageError, ResourceError
+        As `Segmenter.sample_tiles`.
+    OutputError
+        If the folder exists or cannot be written.
+    """
+    settings = settings or segmenter.card.config.sampling
+    tiling = tiling or TilingConfig()
+    grid = _grid(segmenter, image, settings, tiling)
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
+        store = MapStore(temporary, grid)
+        drawn = yield from segmenter.sample_tiles(image, settings, tiling, store.put)
+        for _ in store.shrink():
+            yield Progress(1, 1, SHRINKING)
+        store.describe(facts(drawn, tiling))
+    return LargeResult(folder, drawn)
+
+
+def segment_large(
+    segmenter: Segmenter,
+    image: LargeImage,
+    folder: Path,
+    settings: SamplingConfig | None = None,
+    tiling: TilingConfig | None = None,
+    *,
+    overwrite: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+) -> LargeResult:
+    """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel."""
+    steps = large_steps(segmenter, image, folder, settings, tiling, overwrite=overwrite)
+    try:
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                result: LargeResult = stop.value
+                return result
+            if on_step is not None:
+                on_step(progress)
+    finally:
+        steps.close()
+
+
+def facts(drawn: TiledDraw, tiling: TilingConfig) -> dict[str, Any]:
+    """Return, as JSON values, how a result was made."""
+    return {
+        "model": drawn.model_id,
+        "model_sha256": drawn.model_hash,
+        "seeds": list(drawn.seeds),
+        "nfe": drawn.nfe,
+        "classes": list(drawn.classes),
+        "settings": drawn.settings,
+        "tiling": tiling.model_dump(mode="json"),
+        "tile": drawn.tile,
+        "tiles": drawn.tiles,
+        "seconds": round(drawn.seconds, 3),
+    }
+
+
+def _grid(
+    segmenter: Segmenter, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig
+) -> MapGrid:
+    shape = PixelField(image, tiling.scale).shape
+    size = image.spacing or (1.0, 1.0)
+    ratios = [whole / part for whole, part in zip(image.shape, shape, strict=True)]
+    return MapGrid(
+        shape=shape,
+        samples=settings.n_samples,
+        channels=segmenter.card.config.model.mask_channels,
+        pixel=(size[0] * ratios[0], size[1] * ratios[1]),
+        unit=image.unit,
+        origin=(size[0] * (ratios[0] - 1) / 2, size[1] * (ratios[1] - 1) / 2),
+    )
