@@ -17,13 +17,15 @@ def test_a_run_writes_figures_and_a_table(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("benchmarks.speed.measure.LEAST_SECONDS", 0.01)
     out = tmp_path / "speed.json"
     words = ["--sizes", "64", "--samples", "1", "2", "--steps", "1", "--rounds", "1"]
-    assert main([*words, "--threads", "1", "--out", str(out)]) == 0
+    words += ["--threads", "1", "--clock", "processor"]
+    assert main([*words, "--out", str(out)]) == 0
     cells = json.loads(out.read_text())["cells"]
     assert all(cell["seconds"] > 0 and cell["megabytes"] > 100 for cell in cells)
     pixel = {c["job"]["shown"]: c["seconds"] for c in cells if "pixel" in c["job"]["name"]}
     assert pixel[2] == pytest.approx(2 * pixel[1])
     page = out.with_suffix(".md").read_text()
     assert "LatentFM, K = 1" in page
+    assert "processor clock" in page
     assert "time ~ N^" in page
     assert "velocity network" in page
 

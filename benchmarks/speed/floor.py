@@ -45,19 +45,21 @@ class Floor:
         return self.floor_seconds / self.seconds
 
 
-def _time(call: Callable[[], object]) -> float:
+def _time(call: Callable[[], object], now: Callable[[], float]) -> float:
     call()
     times = []
     for _ in range(7):
-        start = time.perf_counter()
+        start = now()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return statistics.median(times)
 
 
 @torch.inference_mode()
-def floor_of(part: str, module: nn.Module, call: Callable[[], object]) -> Floor:
-    """Measure a part of the network and each of its convolutions."""
+def floor_of(
+    part: str, module: nn.Module, call: Callable[[], object], now: Callable[[], float]
+) -> Floor:
+    """Measure a part of the network and each of its convolutions by the clock `now`."""
     dtype = resolve_precision("auto", CPU)
     seen: list[tuple[nn.Conv2d, Tensor]] = []
     work = 0.0
@@ -76,17 +78,21 @@ def floor_of(part: str, module: nn.Module, call: Callable[[], object]) -> Floor:
         call()
         for handle in handles:
             handle.remove()
-        whole = _time(call)
+        whole = _time(call, now)
     alone = 0.0
     for layer, x in seen:
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = layer.weight.to(dtype)
         options = (None, layer.stride, layer.padding)
-        alone += _time(lambda x=x, weight=weight, options=options: F.conv2d(x, weight, *options))
+        alone += _time(
+            lambda x=x, weight=weight, options=options: F.conv2d(x, weight, *options), now
+        )
     return Floor(part, work / 1e9, whole, alone)
 
 
-def floors(samples: int = 16, size: int = 256) -> list[Floor]:
+def floors(
+    samples: int = 16, size: int = 256, now: Callable[[], float] = time.perf_counter
+) -> list[Floor]:
     """Return the floors of velocity network and decoder of the bundled `isic2018`."""
     model, _ = load_model(resolve_model("isic2018"))
     model = to_device(model, CPU).eval()
@@ -99,6 +105,6 @@ def floors(samples: int = 16, size: int = 256) -> list[Floor]:
         condition = model.condition(image)
     decoder = model.mask_vae.decoder
     return [
-        floor_of("velocity network", model.velocity, lambda: model.velocity(t, z, condition)),
-        floor_of("decoder", decoder, lambda: decoder(z)),
+        floor_of("velocity network", model.velocity, lambda: model.velocity(t, z, condition), now),
+        floor_of("decoder", decoder, lambda: decoder(z), now),
     ]

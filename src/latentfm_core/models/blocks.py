@@ -26,6 +26,18 @@ def zero(module: nn.Conv2d) -> nn.Conv2d:
     return module
 
 
+class SiLU(nn.Module):
+    """x * sigmoid(x), for an `x` that nothing else reads.
+
+    Where no gradient is wanted it overwrites `x`: the large maps of many samples are bound by
+    memory, not by arithmetic.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any shape to the same shape."""
+        return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class ResidualBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), optionally modulated by an embedding.
 
@@ -50,6 +62,7 @@ class ResidualBlock(nn.Module):
         if self.modulation is not None:
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
+        self.act = SiLU()
         self.dropout = nn.Dropout2d(dropout)
         self.conv2 = zero(nn.Conv2d(channels, channels, 3, padding=1))
         self.skip: nn.Module = (
@@ -58,12 +71,14 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Map ``(B, channels_in, H, W)`` to ``(B, channels, H, W)``."""
-        y = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        y = self.norm2(self.conv1(self.act(self.norm1(x))))
         if self.modulation is not None and embedding is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
             y = torch.addcmul(shift, y, 1 + scale)
-        y = self.conv2(self.dropout(F.silu(y)))
-        out: Tensor = self.skip(x) + y
+        y = self.conv2(self.dropout(self.act(y)))
+        # Onto y, which is this block's own: one large map less, and where x is the skip, safe.
+        y += self.skip(x)
+        out: Tensor = y
         return out
 
 
@@ -96,7 +111,7 @@ class TimeEmbedding(nn.Module):
         # Plain floats, not a buffer: a constant has no place among the weights.
         self.rates = [1000.0 ** (i / (frequencies - 1)) for i in range(frequencies)]
         self.layers = nn.Sequential(
-            nn.Linear(2 * frequencies, channels), nn.SiLU(), nn.Linear(channels, channels)
+            nn.Linear(2 * frequencies, channels), SiLU(), nn.Linear(channels, channels)
         )
 
     def start_as_nothing(self) -> None:

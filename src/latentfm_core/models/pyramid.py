@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentfm_core.models.blocks import ResidualBlock, group_norm
+from latentfm_core.models.blocks import ResidualBlock, SiLU, group_norm
 
 STRIDES = (4, 8, 16, 32)
 
@@ -39,14 +39,14 @@ class Pyramid(nn.Module):
         # full resolution, where a convolution costs most.
         self.stem = nn.Sequential(
             nn.Conv2d(3, first, 3, stride=2, padding=1),
-            nn.SiLU(),
+            SiLU(),
             nn.Conv2d(first, widths[0], 3, stride=2, padding=1),
         )
         self.stages = nn.ModuleList()
         for i, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             layers: list[nn.Module] = []
             if i:
-                layers += [group_norm(widths[i - 1]), nn.SiLU()]
+                layers += [group_norm(widths[i - 1]), SiLU()]
                 layers.append(nn.Conv2d(widths[i - 1], width, 3, stride=2, padding=1))
             rate = dropout if i >= 2 else 0.0
             layers += [ResidualBlock(width, width, dropout=rate) for _ in range(count)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentfm_core.models.blocks import ResidualBlock, group_norm
+from latentfm_core.models.blocks import ResidualBlock, SiLU, group_norm
 from latentfm_core.models.pyramid import Pyramid
 
 
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
             if i:
                 layers.append(nn.Conv2d(widths[i - 1], stage, 3, stride=2, padding=1))
             layers.append(ResidualBlock(stage, stage))
-        layers += [group_norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 2 * latent, 1)]
+        layers += [group_norm(widths[-1]), SiLU(), nn.Conv2d(widths[-1], 2 * latent, 1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
                 # 1x1 at the coarse grid, then nearest neighbours: the cheap order.
                 layers += [nn.Conv2d(widths[i - 1], stage, 1), nn.Upsample(scale_factor=2)]
             layers.append(ResidualBlock(stage, stage))
-        layers += [group_norm(widths[-1]), nn.SiLU()]
+        layers += [group_norm(widths[-1]), SiLU()]
         layers.append(nn.Conv2d(widths[-1], channels * patch**2, 3, padding=1))
         if patch > 1:
             layers.append(nn.PixelShuffle(patch))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from latentfm_core.models.blocks import (
     ResidualBlock,
     SelfAttention,
+    SiLU,
     TimeEmbedding,
     group_norm,
     zero,
@@ -71,7 +72,7 @@ class VelocityNetwork(nn.Module):
         self.enter = nn.Conv2d(latent, widths[0], 3, padding=1)
         used = min(len(widths), len(condition_channels))
         self.project = nn.ModuleList(
-            nn.Sequential(group_norm(c), nn.SiLU(), nn.Conv2d(c, 2 * widths[i], 1))
+            nn.Sequential(group_norm(c), SiLU(), nn.Conv2d(c, 2 * widths[i], 1))
             if c >= 8
             else nn.Conv2d(c, 2 * widths[i], 3, padding=1)
             for i, c in enumerate(condition_channels[:used])
@@ -89,7 +90,7 @@ class VelocityNetwork(nn.Module):
         )
         self.up = nn.ModuleList(Level(width, 1, embedding) for width in widths[:-1])
         self.leave = nn.Sequential(
-            group_norm(widths[0]), nn.SiLU(), zero(nn.Conv2d(widths[0], latent, 3, padding=1))
+            group_norm(widths[0]), SiLU(), zero(nn.Conv2d(widths[0], latent, 3, padding=1))
         )
 
     def condition_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
