@@ -10,9 +10,12 @@ from typing import Any
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.data.field import LargeImage, PixelField
 from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.maps import MapGrid, MapStore
-from latentfm_core.store.atomic import atomic_folder
+from latentfm_core.output.names import printable
+from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
+from latentfm_core.store.atomic import atomic_folder, write_text
 from latentfm_core.types import TiledDraw
 
 SHRINKING = "Making smaller copies."
@@ -103,6 +106,56 @@ def segment_large(
                 on_step(progress)
     finally:
         steps.close()
+
+
+def write_sidecar(
+    path: Path,
+    image: LargeImage,
+    result: LargeResult,
+    segmenter: Segmenter,
+    tiling: TilingConfig,
+    seconds: float,
+) -> None:
+    """Write the JSON file beside a result.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    drawn = result.drawn
+    settings = SamplingConfig.model_validate(drawn.settings)
+    dtype = resolve_precision(settings.precision, segmenter.device)
+    sidecar = Sidecar(
+        image=printable(image.name),
+        shape=drawn.shape,
+        spacing=image.spacing,
+        unit=image.unit,
+        model_id=drawn.model_id,
+        model_sha256=drawn.model_hash,
+        n_samples=len(drawn.seeds),
+        seeds=drawn.seeds,
+        steps=settings.steps,
+        solver=settings.solver,
+        nfe=drawn.nfe,
+        threshold=settings.threshold,
+        confidence="calibrated" if settings.calibrated else "raw",
+        precision=str(dtype).removeprefix("torch."),
+        device=segmenter.device_label,
+        seconds=round(seconds, 4),
+        created=now(),
+        versions=versions(),
+        files={"maps": (result.folder.name,)},
+        png_white={},
+        tiling=TilingFacts(
+            image_shape=image.shape,
+            scale=drawn.scale,
+            overlap=tiling.overlap,
+            tile=drawn.tile,
+            tiles=drawn.tiles,
+        ),
+    )
+    write_text(path, sidecar.model_dump_json(indent=2) + "\n")
 
 
 def facts(drawn: TiledDraw, tiling: TilingConfig) -> dict[str, Any]:

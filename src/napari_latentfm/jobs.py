@@ -27,6 +27,7 @@ from napari_latentfm.listening import keep_until
 
 if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
+    from latentfm_core.large import LargeResult
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: with a result, with an error for the user, or (neither) cancelled."""
+    """How a run ended: with a result, with an error for the user, or (neither) cancelled.
+
+    The result of an image in tiles does not fit into memory: it was `written` to disk.
+    """
 
     result: Result | None = None
     error: LatentFMError | None = None
+    written: LargeResult | None = None
 
 
 Work = Callable[["Segmenter", threading.Event], Generator[Update, None, Outcome]]

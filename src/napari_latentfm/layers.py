@@ -97,9 +97,8 @@ def result_layers(
         spaces |= {"class_confidence": by_class, "mean_probability": by_class}
     shared = provenance(source, plane, samples)
     mapped = {"calibrated": summary.calibrated}
-    contour = max(1, round(max(plane.shape) / CONTOUR_PER_SIDE))
 
-    def spec(role: Role, values: NDArray[Any], **look: Any) -> LayerSpec:
+    def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
         return LayerSpec(
             role=role,
             kind="image" if values.dtype == np.float32 else "labels",
@@ -107,42 +106,50 @@ def result_layers(
             data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
-            look=look,
+            look=look(role, max(plane.shape), several),
             metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
         )
 
-    image_look = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
-    doubt_look = {**image_look, "colormap": confidence_colormap()}
-    per_class = (
-        [spec("class_confidence", summary.class_confidence, visible=False, **doubt_look)]
-        if summary.class_confidence is not None
-        else []
-    )
+    specs = [spec("mean_probability", summary.mean_probability)]
+    if summary.class_confidence is not None:
+        specs.append(spec("class_confidence", summary.class_confidence))
     return [
-        spec(
-            "mean_probability",
-            summary.mean_probability,
-            colormap="viridis",
-            visible=False,
-            **image_look,
-        ),
-        *per_class,
-        spec("confidence", summary.confidence, **doubt_look),
-        spec(
-            "samples",
-            summary.sample_masks,
-            colormap=_class_colours() if several else _label_colours(SAMPLE_COLOUR),
-            contour=contour,
-            opacity=0.9,
-        ),
-        spec(
-            "mean_mask",
-            summary.mean_mask,
-            colormap=_class_colours() if several else _label_colours(MEAN_COLOUR),
-            contour=contour + 1,
-            opacity=0.9,
-        ),
+        *specs,
+        spec("confidence", summary.confidence),
+        spec("samples", summary.sample_masks),
+        spec("mean_mask", summary.mean_mask),
     ]
+
+
+def look(role: Role, pixels: int, several: bool) -> dict[str, Any]:
+    """Return colours, opacity and visibility of a new result layer.
+
+    Parameters
+    ----------
+    pixels
+        Longer side of the image; it decides how strong outlines are.
+    several
+        Whether the model has several classes.
+    """
+    contour = max(1, round(pixels / CONTOUR_PER_SIDE))
+    image: dict[str, Any] = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
+    doubt = {**image, "colormap": confidence_colormap()}
+    looks: dict[Role, dict[str, Any]] = {
+        "mean_probability": {**image, "colormap": "viridis", "visible": False},
+        "class_confidence": {**doubt, "visible": False},
+        "confidence": doubt,
+        "samples": {
+            "colormap": _class_colours() if several else _label_colours(SAMPLE_COLOUR),
+            "contour": contour,
+            "opacity": 0.9,
+        },
+        "mean_mask": {
+            "colormap": _class_colours() if several else _label_colours(MEAN_COLOUR),
+            "contour": contour + 1,
+            "opacity": 0.9,
+        },
+    }
+    return looks[role]
 
 
 def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:

@@ -5,26 +5,21 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from latentfm_core.cli.common import load_segmenter, progress_bar, reading_from, say
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
-from latentfm_core.data.field import LargeImage
 from latentfm_core.data.opening import is_zarr, open_large
 from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import segment_large
+from latentfm_core.large import segment_large, write_sidecar
 from latentfm_core.launch import read_launch
-from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
+from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import DEFAULT_KINDS, read_sidecar
-from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
-from latentfm_core.store.atomic import write_text
-from latentfm_core.types import TiledDraw
 
 BAR = 1000
 """Units of the progress bar for each image."""
@@ -156,8 +151,8 @@ def _segment(
             segmenter, image, job.maps, settings, tiling, overwrite=True, on_step=show
         )
         seconds = time.perf_counter() - start
-        sidecar = _describe(job, image, result.drawn, segmenter, tiling, seconds)
-    write_text(job.sidecar, sidecar.model_dump_json(indent=2) + "\n")
+        named = replace(image, name=job.image.name)
+        write_sidecar(job.sidecar, named, result, segmenter, tiling, seconds)
 
 
 def _is_finished(
@@ -182,44 +177,3 @@ def _is_finished(
             "another --out, or replace it with --overwrite."
         )
     return is_zarr(job.maps)
-
-
-def _describe(
-    job: TiledJob,
-    image: LargeImage,
-    drawn: TiledDraw,
-    segmenter: Segmenter,
-    tiling: TilingConfig,
-    seconds: float,
-) -> Sidecar:
-    settings = SamplingConfig.model_validate(drawn.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
-    return Sidecar(
-        image=printable(job.image.name),
-        shape=drawn.shape,
-        spacing=image.spacing,
-        unit=image.unit,
-        model_id=drawn.model_id,
-        model_sha256=drawn.model_hash,
-        n_samples=len(drawn.seeds),
-        seeds=drawn.seeds,
-        steps=settings.steps,
-        solver=settings.solver,
-        nfe=drawn.nfe,
-        threshold=settings.threshold,
-        confidence="calibrated" if settings.calibrated else "raw",
-        precision=str(dtype).removeprefix("torch."),
-        device=segmenter.device_label,
-        seconds=round(seconds, 4),
-        created=now(),
-        versions=versions(),
-        files={"maps": (job.maps.name,)},
-        png_white={},
-        tiling=TilingFacts(
-            image_shape=image.shape,
-            scale=drawn.scale,
-            overlap=tiling.overlap,
-            tile=drawn.tile,
-            tiles=drawn.tiles,
-        ),
-    )

@@ -19,6 +19,7 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import MAX_CHANNELS, TIFF_SUFFIXES, spacing_of
 from latentfm_core.data.field import LargeImage, large_image
 from latentfm_core.data.images import read_image
+from latentfm_core.data.limits import check_bytes_of
 from latentfm_core.data.tiff import open_tiff
 from latentfm_core.errors import ImageError
 
@@ -49,7 +50,7 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
         raise ImageError(f"{path}: there is no such file or folder. Check the path.")
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
-            yield large_image(_zarr_levels(path), name=path.stem)
+            yield large_image(_zarr_levels(path, limits), name=path.stem)
             return
         found = None
         if path.suffix.lower() in TIFF_SUFFIXES:
@@ -60,18 +61,19 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
         yield found
 
 
-def _zarr_levels(path: Path) -> list[Any]:
+def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
     try:
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
-            return [_as_image(node, path)]
+            return [_as_image(_bounded(node, path, limits), path)]
         attributes: dict[str, Any] = dict(node.attrs)
         scales = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales")
         if not scales:
             raise ImageError(
                 f"{path}: a Zarr group without an image pyramid. Give the folder of one image."
             )
-        return [_as_image(node[level["path"]], path) for level in scales[0]["datasets"]]
+        levels = [_bounded(node[level["path"]], path, limits) for level in scales[0]["datasets"]]
+        return [_as_image(level, path) for level in levels]
     except ImageError:
         raise
     except Exception as error:
@@ -81,6 +83,12 @@ def _zarr_levels(path: Path) -> list[Any]:
             f"{path}: cannot be read as a Zarr image ({type(error).__name__}: {error}). Copy it "
             "again."
         ) from None
+
+
+def _bounded(array: Any, path: Path, limits: ReadingConfig) -> Any:
+    """Return `array`, if one chunk, which is decoded as a whole, is within the limits."""
+    check_bytes_of(f"{path}: one chunk", math.prod(array.chunks) * array.dtype.itemsize, limits)
+    return array
 
 
 def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -> LargeImage | None:

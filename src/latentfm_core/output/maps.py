@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.types import Summary
 
+ATTRIBUTES = "latentfm"
+"""Name of the attribute that tells how the maps were made."""
 CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024
@@ -120,7 +122,7 @@ class MapStore:
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Write how the maps were made, as JSON values, into the attributes."""
-        self._root.attrs["latentfm"] = facts
+        self._root.attrs[ATTRIBUTES] = facts
 
 
 def _halved(values: NDArray[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     FileEdit,
+    FloatSpinBox,
     Label,
     ProgressBar,
     PushButton,
@@ -26,8 +27,10 @@ from latentfm_core.config import (
     SAMPLE_SLIDER_MAX,
     SamplingConfig,
     SolverName,
+    TilingConfig,
     default_first,
     sampling_settings,
+    tiling_settings,
 )
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.store.bundled import resolve_model
@@ -45,7 +48,7 @@ LABEL_WIDTH = 84
 """Pixels."""
 NOT_RESOLVED = "shown after the first run"
 CALIBRATED, RAW = "calibrated", "raw"
-WHOLE, VISIBLE = "whole image", "visible field"
+WHOLE, VISIBLE, TILES = "whole image", "visible field", "all, in tiles"
 CONFIDENCE_TOOLTIP = (
     "calibrated: the chance that a pixel of the mean mask agrees with an expert. raw: 1 - 4 "
     "variance of the samples. Also changes the mean probability; a change applies at once to the "
@@ -56,7 +59,7 @@ NO_CALIBRATION_TOOLTIP = (
     "The command latentfm-calibrate fits one to validation images."
 )
 DEFAULTS = SamplingConfig()
-_RESTORED = ("n_samples", "steps", "solver", "seed", "device", "confidence")
+_RESTORED = ("n_samples", "steps", "solver", "seed", "device", "confidence", "scale", "results")
 
 
 def bounds(name: str) -> tuple[int, int]:
@@ -90,11 +93,13 @@ class SamplingForm(Container[Any]):
         )
         self.plane_choice = PlaneChoice()
         self.field = ComboBox(
-            choices=(WHOLE, VISIBLE),
+            choices=(WHOLE, VISIBLE, TILES),
             label="Field",
-            tooltip="The whole image, or only what the window shows of it: zoom to a part of a "
-            "large image, and it becomes a layer of its own, with its samples.",
+            tooltip="The whole image as the model's one picture; or only what the window shows of "
+            "it, which becomes a layer of its own; or all of a large image in overlapping tiles, "
+            "written to disk.",
         )
+        self._add_tiling_controls()
         self._card: ModelCard | None = None
         self._add_model_controls()
         self._add_sampling_controls()
@@ -106,6 +111,8 @@ class SamplingForm(Container[Any]):
                 self.image,
                 *self.plane_choice.rows,
                 self.field,
+                self.scale,
+                self.results,
                 self.model,
                 self.folder,
                 self.samples_row,
@@ -123,8 +130,29 @@ class SamplingForm(Container[Any]):
         )
         self._align_labels()
         self._toggle_folder()
+        self._toggle_tiling()
         self._take_model()
-        self._show_device()
+        self.show_device()
+
+    def _add_tiling_controls(self) -> None:
+        self.scale = FloatSpinBox(
+            value=TilingConfig().scale,
+            min=0.01,
+            max=1.0,
+            step=0.01,
+            label="Scale",
+            tooltip="Pixels that the network sees per image pixel, along a side. Choose it so that "
+            "an object is about as large in a tile (the model's canvas) as in the images that the "
+            "model was trained on.",
+        )
+        self.results = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            label="Results",
+            tooltip="Folder in which the maps are written, under the name of the image. Nothing "
+            "is overwritten.",
+        )
+        self.results.choose_btn.text = "Browse…"
+        self.field.changed.connect(self._toggle_tiling)
 
     def _add_model_controls(self) -> None:
         self.model = ComboBox(
@@ -188,7 +216,7 @@ class SamplingForm(Container[Any]):
             tooltip="Where the network runs; auto takes a GPU if there is one.",
         )
         self.device_label = _text_line("Runs on", "The device that was chosen, and its precision.")
-        self.device.changed.connect(self._show_device)
+        self.device.changed.connect(self.show_device)
 
     def _add_run_controls(self) -> None:
         self.run_button = PushButton(
@@ -228,6 +256,16 @@ class SamplingForm(Container[Any]):
             calibrated=self.confidence.value == CALIBRATED,
         )
 
+    def tiling(self) -> TilingConfig:
+        """Return the validated settings of tiles.
+
+        Raises
+        ------
+        ConfigError
+            If a value is out of range.
+        """
+        return tiling_settings(scale=self.scale.value)
+
     def state(self) -> dict[str, Any]:
         """Return the choices as JSON values, for `restore`."""
         return {
@@ -239,6 +277,8 @@ class SamplingForm(Container[Any]):
             "seed": self.seed.value,
             "device": self.device.value,
             "confidence": self.confidence.value,
+            "scale": self.scale.value,
+            "results": self.results.line_edit.value.strip(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -246,7 +286,8 @@ class SamplingForm(Container[Any]):
         # The model first: it brings settings of its own.
         for name in ("folder", "model", *_RESTORED):
             control = getattr(self, name)
-            if name in state:
+            # A box for folders would take an empty text for the folder that napari started in.
+            if state.get(name, "") != "":
                 with contextlib.suppress(ValueError, TypeError):
                     control.value = state[name]
 
@@ -280,6 +321,8 @@ class SamplingForm(Container[Any]):
             self.image,
             *self.plane_choice.rows,
             self.field,
+            self.scale,
+            self.results,
             self.model,
             self.folder,
             self.n_samples,
@@ -310,6 +353,9 @@ class SamplingForm(Container[Any]):
 
     def _show_sample_count(self, count: int) -> None:
         self.sample_count.value = str(count)
+
+    def _toggle_tiling(self) -> None:
+        self.scale.visible = self.results.visible = self.field.value == TILES
 
     def _toggle_folder(self) -> None:
         self.folder.visible = self.model.value == FOLDER_CHOICE
@@ -342,7 +388,8 @@ class SamplingForm(Container[Any]):
         self.confidence.tooltip = CONFIDENCE_TOOLTIP if calibrated else NO_CALIBRATION_TOOLTIP
         self.confidence.value = CALIBRATED if calibrated and self._base().calibrated else RAW
 
-    def _show_device(self) -> None:
+    def show_device(self) -> None:
+        """Say where the network runs, as far as it is known."""
         # Importing PyTorch to say this would make the panel slow to open.
         self.device_label.value = NOT_RESOLVED
         if "torch" in sys.modules:

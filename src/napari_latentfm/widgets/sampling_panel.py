@@ -34,17 +34,21 @@ from napari_latentfm.review.session import session_of
 from napari_latentfm.showing import Drawn, last_drawn, show_drawn
 from napari_latentfm.stack_job import StackRun, request_for
 from napari_latentfm.stacks import PlaneStack
+from napari_latentfm.tiles import TiledPlane, show_tiles, tiled_plane, tiled_request
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import (
     CALIBRATED,
     FOLDER_CHOICE,
     RAW,
+    TILES,
     VISIBLE,
     SamplingForm,
 )
 
 if TYPE_CHECKING:
     import napari
+
+    from latentfm_core.large import LargeResult
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +62,16 @@ RECALLED = ("n_samples", "steps", "solver", "seed")
 Ending = Literal["done", "cancelled", "failed"]
 
 
+Part = Plane | PlaneStack | VisibleField | TiledPlane
+"""What of a layer is segmented."""
+
+
 @dataclass(frozen=True)
 class _Target:
     """What a run is about: the plane of a layer, a part or more of them, and the model."""
 
     layer: Image
-    plane: Plane | PlaneStack | VisibleField
+    plane: Part
     model: str | Path
 
 
@@ -128,11 +136,7 @@ class SamplingPanel(QScrollArea):
         try:
             layer, plane = self._choose_plane()
             model, settings = self.form.model_source(), self.form.settings()
-            if isinstance(plane, VisibleField):
-                request = field_request(layer, plane, model, settings)
-            else:
-                request = request_for(layer, plane, model, settings)
-            self._start(_Target(layer, plane, model), request)
+            self._start(_Target(layer, plane, model), _request(layer, plane, model, settings))
         except LatentFMError as error:
             self._fail(error)
         else:
@@ -255,12 +259,15 @@ class SamplingPanel(QScrollArea):
         if self._target is not None and event.value is self._target.layer:
             self.cancel()
 
-    def _choose_plane(self) -> tuple[Image, Plane | PlaneStack | VisibleField]:
+    def _choose_plane(self) -> tuple[Image, Part]:
         layer = self.form.image.value
         if layer is None:
             raise ImageError(_NO_IMAGE)
         if self.form.field.value == VISIBLE:
             return layer, visible_field(self._viewer, layer)
+        if self.form.field.value == TILES:
+            folder = self.form.results.line_edit.value
+            return layer, tiled_plane(self._viewer, layer, self.form.tiling(), folder)
         return layer, self.form.plane_choice.choose(layer, self._viewer.dims)
 
     def _on_progress(self, update: Update) -> None:
@@ -272,10 +279,14 @@ class SamplingPanel(QScrollArea):
         self._runs.clear()
         if outcome.error is not None:
             self._fail(outcome.error)
-        elif outcome.result is None or target is None or target.layer not in self._viewer.layers:
-            self._finish("cancelled", "Cancelled; nothing was changed.")
-        else:
+        elif target is None or target.layer not in self._viewer.layers:
+            self._finish("cancelled", _CANCELLED)
+        elif outcome.written is not None:
+            self._show_tiles(target, outcome.written)
+        elif outcome.result is not None:
             self._show(target, outcome.result)
+        else:
+            self._finish("cancelled", _CANCELLED)
 
     def _show(self, target: _Target, result: Result) -> None:
         roles = CALIBRATED_ROLES if self._maps_only else None
@@ -304,6 +315,24 @@ class SamplingPanel(QScrollArea):
             drawn = Drawn(crop, field.own_plane, target.model, result)
             return show_drawn(self._viewer, drawn, self.ask_about_edits)
 
+    def _show_tiles(self, target: _Target, written: LargeResult) -> None:
+        if not isinstance(target.plane, TiledPlane):
+            raise TypeError("what was written belongs to tiles")
+        chosen = self.form.image.value
+        try:
+            show_tiles(self._viewer, target.layer, target.plane, written)
+        except LatentFMError as error:
+            self._fail(error)
+            return
+        self.form.image.value = chosen
+        self.form.show_device()
+        drawn = written.drawn
+        self._finish(
+            "done",
+            f"{drawn.tiles} tiles, {len(drawn.seeds)} samples in {drawn.seconds:.0f} s, "
+            f"seed {drawn.seeds[0]}, {drawn.model_id}. Written to {written.folder}.",
+        )
+
     def _fail(self, error: LatentFMError) -> None:
         self.last_error = str(error)
         show_error(self.last_error)
@@ -319,11 +348,20 @@ class SamplingPanel(QScrollArea):
             abandon(self._runs)
             self._runs.clear()
             self._target = None
-            self._finish("cancelled", "Cancelled; nothing was changed.")
+            self._finish("cancelled", _CANCELLED)
 
 
 _READY = "Ready."
+_CANCELLED = "Cancelled; nothing was changed."
 _NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
+
+
+def _request(layer: Image, plane: Part, model: str | Path, settings: SamplingConfig) -> Request:
+    if isinstance(plane, VisibleField):
+        return field_request(layer, plane, model, settings)
+    if isinstance(plane, TiledPlane):
+        return tiled_request(layer, plane, model, settings)
+    return request_for(layer, plane, model, settings)
 
 
 def _describe(result: Result) -> str:
