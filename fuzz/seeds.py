@@ -107,6 +107,29 @@ def images() -> tuple[tuple[str, bytes], ...]:
 
 
 @cache
+def stacks() -> tuple[tuple[str, bytes], ...]:
+    """Return TIFF stacks of every kind, with the ending of their names."""
+    planes, ome = _pixels(3, 24, 20), {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    pages = io.BytesIO()
+    with tifffile.TiffWriter(pages) as writer:
+        for plane in planes:
+            writer.write(plane, metadata=None, contiguous=False)
+    lzw = io.BytesIO()
+    first, *others = [Image.fromarray(plane) for plane in planes]
+    first.save(lzw, "TIFF", compression="tiff_lzw", save_all=True, append_images=others)
+    contents = (
+        _tiff(planes, ome=True, metadata={"axes": "ZYX", "PhysicalSizeZ": 2.0, **ome}),
+        _tiff(planes, imagej=True, resolution=(2, 2), metadata={"axes": "TYX", "spacing": 2}),
+        _tiff(_pixels(2, 3, 24, 20), ome=True, metadata={"axes": "TZYX"}, compression="zlib"),
+        _tiff(_pixels(3, 24, 20, 3), photometric="rgb", metadata={"axes": "ZYXS"}),
+        _tiff(_pixels(4, 48, 32), photometric="minisblack", tile=(16, 16), compression="lzma"),
+        pages.getvalue(),
+        lzw.getvalue(),
+    )
+    return tuple((".tif", content) for content in contents)
+
+
+@cache
 def masks() -> tuple[tuple[str, bytes], ...]:
     """Return masks."""
     binary = (_pixels(24, 20) > 128).astype(np.uint8)
@@ -178,6 +201,28 @@ def worklist() -> Files:
         export_annotation(work.annotation("a.png"), _pixels(8, 8, high=2), _facts((8, 8), "YX"))
 
     return _made(make)
+
+
+@cache
+def pyramids() -> tuple[Files, ...]:
+    """Return Zarr images of several kinds, each in the folder ``a.zarr``."""
+    import zarr
+
+    def make(folder: Path, version: Any, shape: tuple[int, ...]) -> None:
+        group = zarr.open_group(str(folder / "a.zarr"), mode="w", zarr_format=version)
+        scales = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
+        group.attrs["multiscales"] = scales
+        for number in range(2):
+            pixels = _pixels(*shape[:-2], shape[-2] >> number, shape[-1] >> number)
+            chunks = (*(1 for _ in shape[:-2]), 16, 16)
+            group.create_array(str(number), data=pixels, chunks=chunks)
+
+    kinds: tuple[tuple[Any, tuple[int, ...]], ...] = (
+        (2, (40, 32)),
+        (2, (3, 40, 32)),
+        (3, (40, 32)),
+    )
+    return tuple(_made(lambda f, v=v, s=s: make(f, v, s)) for v, s in kinds)
 
 
 @cache

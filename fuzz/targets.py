@@ -19,8 +19,11 @@ from fuzz.seeds import Files
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import DataConfig, ReadingConfig, SamplingConfig, load_config
+from latentfm_core.data.field import PixelField
 from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
+from latentfm_core.data.opening import open_large
 from latentfm_core.data.splits import make_split, read_groups, read_split
+from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.learning.finetune import _read_note
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
 from latentfm_core.store.folder import load_model
@@ -60,8 +63,28 @@ def _read_mask(folder: Path) -> object:
     return read_mask(path, 100 if path.stat().st_size % 3 else None, LIMITS)
 
 
+def _read_stack(folder: Path) -> object:
+    """Read some planes."""
+    with TiffStack(_only(folder), limits=LIMITS) as stack:
+        return [to_rgb(stack.read(number)) for number in range(min(4, len(stack)))]
+
+
+def _make_pyramid(rng: random.Random) -> Files:
+    files = rng.choice(seeds.pyramids())
+    tells = [name for name in files if "/." in name or name.endswith(".json")]
+    names = tells if rng.random() < 0.7 else list(files)
+    return _damage_some(rng, files, names)
+
+
+def _read_pyramid(folder: Path) -> object:
+    """Read a part as a tile does."""
+    with open_large(folder / "a.zarr", LIMITS) as image:
+        return [PixelField(image, scale).read(0, 0, 32, 32) for scale in (1.0, 0.5)]
+
+
 def _damage(rng: random.Random, name: str, content: bytes) -> bytes:
-    if name.endswith(".json") and rng.random() < 0.8:
+    text = name.endswith((".json", ".zarray", ".zattrs", ".zgroup"))
+    if text and rng.random() < 0.8:
         return mutate_json(rng, content)
     return mutate_bytes(rng, content, [])
 
@@ -226,6 +249,8 @@ _PREFERENCES = json.dumps({"reading": {"max_megapixels": 8}, "queue": {"folder":
 
 TARGETS: dict[str, Target] = {
     "image": Target(_pick_pictures(seeds.images), _read_image, 30),
+    "stack": Target(_pick_pictures(seeds.stacks), _read_stack, 10),
+    "zarr": Target(_make_pyramid, _read_pyramid, 6),
     "mask": Target(_pick_pictures(seeds.masks), _read_mask, 10),
     "annotation": Target(_make_annotation, _read_annotation, 10),
     "autosave": Target(_make_autosave, _read_autosave, 8),

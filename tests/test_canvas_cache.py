@@ -73,7 +73,7 @@ def test_a_changed_file_and_other_settings_are_decoded(pairs: list[Pair], data: 
     assert len(kept(data)) == 4 + 1 + 4 + 4
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", None])
+@pytest.mark.parametrize("damage", [b"", b"short", bytes(2**20), None])
 def test_a_damaged_file_is_no_answer(
     pairs: list[Pair], data: DataConfig, damage: bytes | None
 ) -> None:

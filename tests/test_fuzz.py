@@ -74,7 +74,9 @@ def test_undamaged_files_are_read(tmp_path: Path) -> None:
             (folder / path).write_bytes(content)
         TARGETS[name].read(folder)
     pictures = [("image", each) for each in seeds.images()]
-    for name, (suffix, content) in [*pictures, *(("mask", each) for each in seeds.masks())]:
+    pictures += [("mask", each) for each in seeds.masks()]
+    pictures += [("stack", each) for each in seeds.stacks()]
+    for name, (suffix, content) in pictures:
         folder = tmp_path / f"{name}{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         (folder / f"a{suffix}").write_bytes(content)

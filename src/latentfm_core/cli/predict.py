@@ -208,9 +208,7 @@ def predict(args: argparse.Namespace) -> None:
     if not args.overwrite and launch.size == 1:
         refuse_existing([path for job in jobs for path in job.plan.paths()])
     if not args.skip_bad:
-        limits = reading_from(args)
-        read = partial(check_stack, plane=args.plane) if args.stack else read_image
-        check_all([job.image for job in jobs], partial(read, limits=limits), args.quiet)
+        check_all([job.image for job in jobs], _check(args), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
@@ -244,6 +242,14 @@ def _join(args: argparse.Namespace, launch: Launch) -> None:
     if not launch.first:
         args.quiet = True
         logging.getLogger("latentfm_core").setLevel(logging.ERROR)
+
+
+def _check(args: argparse.Namespace) -> Callable[[Path], object]:
+    """Return what reads an input as far as it takes to know that it can be used."""
+    limits = reading_from(args)
+    if args.stack:
+        return partial(check_stack, plane=args.plane, limits=limits)
+    return partial(read_image, limits=limits)
 
 
 def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str | None) -> bool:

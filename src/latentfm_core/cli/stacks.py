@@ -67,7 +67,7 @@ def segment_stack_file(
     Raises
     ------
     ImageError
-        If the file, or one of its planes, cannot be used.
+        If the file, or one of its planes, cannot be used or is larger than `limits` allow.
     ResourceError
         If the memory does not suffice.
     """

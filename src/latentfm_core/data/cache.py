@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import DataConfig
 from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import OutputError
+from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,13 @@ class CanvasCache:
     def get(self, pair: Pair) -> tuple[UInt8, UInt8] | None:
         """Return image ``(S, S, 3)`` and masks ``(M, S, S)``, or None if they are not kept."""
         side, count = self.size, len(pair.masks)
-        with contextlib.suppress(OSError):
+        size = side * side * (3 + count)
+        with contextlib.suppress(OSError, ValueError):
             path = self._path(pair)
-            stored = np.fromfile(path, np.uint8)
+            stored = np.frombuffer(read_bounded(path, size + _CHECK), np.uint8)
             os.utime(path)  # what is used is not what is removed
             values, check = stored[:-_CHECK], stored[-_CHECK:]
-            if values.size == side * side * (3 + count) and check.tobytes() == _check(values):
+            if values.size == size and check.tobytes() == _check(values):
                 image = values[: side * side * 3].reshape(side, side, 3)
                 return image, values[side * side * 3 :].reshape(count, side, side)
         return None

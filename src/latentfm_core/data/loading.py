@@ -123,7 +123,7 @@ def load_canvases(
     pairs
         What to read; the order is kept.
     data
-        Gives `fit`, `mask_threshold`, `skip_bad`, `reading` and `cache`.
+        Gives `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
     size
         Side of the canvas; None takes ``data.size``.
     on_progress

@@ -7,7 +7,7 @@ import lzma
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -128,14 +128,33 @@ def check_series(
         columns = max(1, series.shape[series.axes.index("X")] if "X" in series.axes else 1)
         check_pixels_of(name, pixels // columns, columns, limits)
     check_bytes_of(name, math.prod(series.shape) * itemsize, limits)
+    pages = [each for each in series.pages if each is not None]
+    _check_tiles(name, series.parent, page, pages, itemsize, limits)
+
+
+def check_page(name: str, tiff: tifffile.TiffFile, page: Any, limits: ReadingConfig) -> None:
+    """Refuse a page of a stack, read on its own, that would take too much memory.
+
+    Raises
+    ------
+    ImageError
+        If it would, or its compressed parts are larger than they say.
+    """
+    itemsize = 1 if page.dtype is None else page.dtype.itemsize
+    check_bytes_of(name, math.prod(page.shape) * itemsize, limits)
+    _check_tiles(name, tiff, page, [page], itemsize, limits)
+
+
+def _check_tiles(
+    name: str, tiff: Any, page: Any, pages: Sequence[Any], itemsize: int, limits: ReadingConfig
+) -> None:
     part = math.prod(page.chunks) * itemsize
     check_bytes_of(f"{name} (one tile)", part, limits)
     growth = _GROWTH.get(int(page.compression), 1)
-    pages = [each for each in series.pages if each is not None]
     compressed = sum(sum(each.databytecounts) for each in pages)
     if growth > 1 and compressed * growth > limits.max_bytes:
         for each in pages:
-            _check_parts(name, series.parent, each, 2 * part + _SLACK)
+            _check_parts(name, tiff, each, 2 * part + _SLACK)
 
 
 def _check_parts(name: str, tiff: Any, page: Any, most: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,13 +12,12 @@ from typing import Any, Self
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import MAX_CHANNELS, spacing_of
-from latentfm_core.data.limits import check_pixels_of
-from latentfm_core.data.tiff import check_directories
-from latentfm_core.errors import ImageError
+from latentfm_core.data.limits import check_pixels_of, open_pillow
+from latentfm_core.data.tiff import check_page, check_series, open_tiff
+from latentfm_core.errors import ImageError, LatentFMError, ResourceError
 from latentfm_core.types import ImageInput
 
 
@@ -34,6 +34,8 @@ class TiffStack:
     plane
         The two axes of a plane, by their letters in the file's own order. Other planes than
         YX load the whole stack.
+    limits
+        For a plane, and for the whole stack where it has to be loaded.
 
     Attributes
     ----------
@@ -50,27 +52,30 @@ class TiffStack:
     Raises
     ------
     ImageError
-        If the file cannot be read or is no stack of such planes.
+        If the file cannot be read, is no stack of such planes, or its planes are larger than
+        `limits` allow.
+    ResourceError
+        If the memory does not suffice.
     """
 
     def __init__(self, path: Path, plane: str = "YX", limits: ReadingConfig = READING) -> None:
-        self.path, self._limits = path, limits
+        self.path = path
+        self.limits = limits
+        self._whole: NDArray[Any] | None = None
         if not path.is_file():
             raise ImageError(f"{path}: there is no such file. Check the path.")
-        try:
-            with path.open("rb") as stream:
-                check_directories(stream, str(path))
-            self._tiff = tifffile.TiffFile(path)
-        except (tifffile.TiffFileError, OSError) as error:
-            raise ImageError(
-                f"{path}: cannot be read as a TIFF stack ({error}). Stacks have to be TIFF files."
-            ) from None
-        self._whole: NDArray[Any] | None = None
-        try:
-            self._look(plane)
-        except BaseException:
-            self._tiff.close()
-            raise
+        with ExitStack() as opened:
+            try:
+                self._tiff = opened.enter_context(open_tiff(path))
+                self._look(plane)
+            except (LatentFMError, MemoryError) as error:
+                raise _told(error, path) from None
+            except Exception as error:  # as in `decode`: parsers raise nearly any type
+                raise ImageError(
+                    f"{path}: cannot be read as a TIFF stack ({error}). Stacks have to be TIFF "
+                    "files."
+                ) from None
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +86,7 @@ class TiffStack:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._tiff.close()
+        self._opened.close()
 
     def __len__(self) -> int:
         return math.prod(self.shape[axis] for axis in self.along)
@@ -92,14 +97,18 @@ class TiffStack:
         Raises
         ------
         ImageError
-            If it cannot be decoded.
+            If it cannot be decoded, or would take more memory than the limits allow.
+        ResourceError
+            If the memory does not suffice.
         """
         lengths = [self.shape[axis] for axis in self.along]
         places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
         index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
         try:
             pixels = self._cut(index)
-        except (ValueError, OSError, RuntimeError, SyntaxError) as error:
+        except (LatentFMError, MemoryError) as error:
+            raise _told(error, self.path) from None
+        except Exception as error:  # as in `decode`
             raise ImageError(
                 f"{self.path}: plane {number} cannot be read, the file is damaged or compressed "
                 f"in an unknown way ({type(error).__name__}: {error})."
@@ -109,9 +118,6 @@ class TiffStack:
 
     def _look(self, plane: str) -> None:
         series = self._tiff.series[0]
-        # Planes are read one at a time: a long stack is no danger, a huge page is.
-        page: Any = series.keyframe
-        check_pixels_of(str(self.path), page.imagelength, page.imagewidth, self._limits)
         pages: Sequence[Any] = series.pages
         labels, lengths = series.axes, series.shape
         alike = [other for other in self._tiff.series if other.shape == series.shape]
@@ -136,6 +142,7 @@ class TiffStack:
             raise ImageError(f"{self.path}: one plane (axes {labels}), not a stack.")
         first, second = sorted(self.axes.index(letter) for letter in plane.upper())
         self.plane = (first, second)
+        check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
         self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
         found = spacing_of(self._tiff)
         self.spacing: tuple[float, float] | None = found.get("spacing")
@@ -161,6 +168,7 @@ class TiffStack:
             values = np.stack(pages).reshape([self._lengths[place] for place in taken])
         else:
             if self._whole is None:
+                check_series(str(self.path), self._tiff.series[0], self.limits, plane=False)
                 self._whole = self._tiff.series[0].asarray()
             values = self._whole[tuple(slice(None) if at is None else at for at in index)]
             taken = [place for place, at in enumerate(index) if at is None]
@@ -170,16 +178,23 @@ class TiffStack:
 
     def _decoded(self, number: int) -> NDArray[Any]:
         page = self._pages[number]
+        check_page(str(self.path), self._tiff, page, self.limits)
         try:
             values: NDArray[Any] = page.asarray()
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
             # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
-            with Image.open(self.path) as opened:
+            with open_pillow(self.path, self.limits, ("TIFF",)) as opened:
                 opened.seek(page.index)
                 values = np.array(opened)
         return values
+
+
+def _told(error: Exception, path: Path) -> Exception:
+    if isinstance(error, MemoryError):
+        return ResourceError(f"{path}: the memory does not suffice for it. Close other programs.")
+    return error
 
 
 def _named(labels: str) -> str:

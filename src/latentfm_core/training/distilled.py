@@ -8,7 +8,8 @@ from typing import Any
 from latentfm_core.config import Config, DataConfig, preset
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.store.atomic import write_text
-from latentfm_core.store.card import CARD, ModelCard, read_card
+from latentfm_core.store.bounded import read_bounded
+from latentfm_core.store.card import CARD, MAX_CARD_BYTES, ModelCard, read_card
 
 PRESET = "distill"
 
@@ -68,7 +69,7 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
         If the kept card is damaged.
     """
     try:
-        parent = ModelCard.model_validate_json((folder / CARD).read_bytes())
+        parent = ModelCard.model_validate_json(read_bounded(folder / CARD, MAX_CARD_BYTES))
     except (OSError, ValueError):
         raise ModelFolderError(
             f"{folder / CARD} is damaged. Start again in a new folder, without --resume."
