@@ -175,6 +175,9 @@ class Run:
         # The run outlives its end as a token; its result must not.
         outcome, self._outcome = self._outcome, Outcome()
         self.ended.emit(Outcome() if self.cancelled else outcome)
+        # Qt's worker outlives its work, and with it what is connected here: layers, results.
+        self.progressed.disconnect()
+        self.ended.disconnect()
 
 
 class SamplingJob:

@@ -20,26 +20,34 @@ class _Piece:
     """One piece of work; whoever comes first does it, and others wait for the end."""
 
     def __init__(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        self._task, self.done = task, done
+        self._task: Callable[[], Any] | None = task
+        self._done: Callable[[Any], None] | None = done
         self._lock = threading.Lock()
-        self._ran = False
-        self.result: Any = None
+        self._result: Any = None
 
     def run(self) -> None:
         with self._lock:
-            if self._ran:
+            task, self._task = self._task, None
+            if task is None:
                 return
-            self._ran = True
             try:
-                self.result = self._task()
+                self._result = task()
             except LatentFMError as error:
-                self.result = error
+                self._result = error
             except Exception as error:
                 logger.exception("Work in the background failed")
-                self.result = LatentFMError(
+                self._result = LatentFMError(
                     f"Failed through a defect of the program ({type(error).__name__}: {error}). "
                     "The log holds the details; please report them."
                 )
+
+
+    def report(self) -> None:
+        """Tell the listener, and let go of everything: Qt's worker outlives its work."""
+        done, result = self._done, self._result
+        self._done = self._result = None
+        if done is not None:
+            done(result)
 
 
 class SerialWork:
@@ -97,4 +105,4 @@ class SerialWork:
 
     def _report(self, piece: _Piece) -> None:
         if not self._closed:
-            piece.done(piece.result)
+            piece.report()

@@ -1,0 +1,304 @@
+"""A long day in one napari window: whether anything grows, leaks or stays behind.
+
+    scripts/with_display.sh .venv/bin/python -m benchmarks.long_use work \
+        --images ../shared/data/isic2018/images --count 200
+    scripts/with_display.sh .venv/bin/python -m benchmarks.long_use cancel \
+        --images ../shared/data/isic2018/images --count 1000
+
+``work`` goes through a folder: each image is sampled, accepted, corrected by hand (every fourth
+by strokes that the samples follow) and saved. ``cancel`` cancels runs at random moments and looks
+after each whether the viewer is as it was. Both print one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_latentfm.queue.panel import QueuePanel
+    from napari_latentfm.widgets.review_panel import ReviewPanel
+    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+
+PATIENCE = 120.0
+"""Seconds after which something that is waited for will not come any more."""
+CENSUS_EVERY = 20
+STROKES_EVERY = 4
+
+Wait = Callable[[Callable[[], bool]], None]
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is at a moment between two images.
+
+    Attributes
+    ----------
+    images
+        How many were worked through.
+    megabytes
+        Resident memory.
+    threads, layers, callbacks, widgets
+        Python's threads; layers of the viewer; functions connected to its events; Qt widgets.
+    kept_layers
+        Layer objects that are alive anywhere.
+    """
+
+    images: int
+    megabytes: float
+    threads: int
+    layers: int
+    callbacks: int
+    widgets: int
+    kept_layers: int
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Let Qt work until the condition holds."""
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        QApplication.processEvents()
+        time.sleep(0.001)
+        if time.monotonic() > end:
+            raise SystemExit("something that was waited for did not come")
+
+
+def settle() -> None:
+    """Let everything end that was put off, and free what nobody holds."""
+    from qtpy.QtCore import QEvent
+    from qtpy.QtWidgets import QApplication
+
+    for _ in range(5):
+        QApplication.processEvents()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        gc.collect()
+
+
+def census(viewer: Any, images: int) -> Census:
+    """Count."""
+    from napari.layers import Layer
+    from qtpy.QtWidgets import QApplication
+
+    settle()
+    models = (viewer.layers, viewer.layers.selection, viewer.dims, viewer.cursor)
+    emitters = [e for model in models for e in model.events.emitters.values()]
+    return Census(
+        images=images,
+        megabytes=round(_resident(), 1),
+        threads=threading.active_count(),
+        layers=len(viewer.layers),
+        callbacks=sum(len(emitter.callbacks) for emitter in emitters),
+        widgets=len(QApplication.allWidgets()),
+        kept_layers=sum(isinstance(each, Layer) for each in gc.get_objects()),
+    )
+
+
+def _resident() -> float:
+    """Return the resident memory now; where that is not told, its peak."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def work_through(
+    viewer: Any,
+    queue: QueuePanel,
+    review: ReviewPanel,
+    count: int,
+    wait: Wait = wait_for,
+    every: int = CENSUS_EVERY,
+) -> list[Census]:
+    """Sample, accept, correct and save `count` images, and count now and then."""
+    found = []
+    queue.open_folder()
+    for number in range(1, count + 1):
+        wait(lambda: _is_reviewed(queue, review))
+        if number % STROKES_EVERY == 0:
+            _correct_by_strokes(review, wait)
+        review.annotation.take_mean_mask()
+        _paint_by_hand(review)
+        if number % every == 0 or number == count:
+            found.append(census(viewer, number))
+        _complete(queue, wait)
+    return found
+
+
+def _complete(queue: QueuePanel, wait: Wait) -> None:
+    name, work = queue.current, queue.work
+    if name is None or work is None:
+        raise SystemExit("there is no open image")
+    queue.complete()
+    wait(lambda: work.item(name).state == "completed")
+
+
+def _is_reviewed(queue: QueuePanel, review: ReviewPanel) -> bool:
+    current = review.session.current
+    return (
+        current is not None
+        and queue.current is not None
+        and current.layer.name == Path(queue.current).stem
+        and bool(review.hypotheses.hypotheses)
+        and "Looking" not in review.doubt.status.text()
+    )
+
+
+def _correct_by_strokes(review: ReviewPanel, wait: Wait) -> None:
+    from napari_latentfm.review.stroke_layer import stroke_layer
+
+    before = review.session.current
+    review.strokes.paint_lesion()
+    layer = stroke_layer(review.session)
+    if layer is None:
+        raise SystemExit("there is no layer for strokes")
+    height, width = layer.data.shape[-2:]
+    layer.paint((height // 2, width // 2), layer.selected_label)
+    review.strokes.redraw()
+    wait(lambda: not review.strokes.running and review.session.current is not before)
+
+
+def _paint_by_hand(review: ReviewPanel) -> None:
+    from napari_latentfm.review.annotation import annotation_of
+
+    layer = annotation_of(review.session)
+    if layer is None:
+        raise SystemExit("there is no annotation")
+    height, width = layer.data.shape[-2:]
+    for step in range(3):
+        layer.paint((height // 2 + 5 * step, width // 3), 1)
+
+
+def state_of(viewer: Any) -> object:
+    """Return everything of a viewer that a cancelled run must leave alone."""
+    from napari_latentfm.placing import digest
+
+    layers = [
+        (layer.name, layer.unique_id, layer.visible, layer.mode, digest(layer.data))
+        for layer in viewer.layers
+    ]
+    selected = sorted(layer.name for layer in viewer.layers.selection)
+    return layers, selected, viewer.dims.point, viewer.dims.order
+
+
+def cancel_runs(
+    viewer: Any, panel: SamplingPanel, count: int, seconds: float, wait: Wait = wait_for
+) -> dict[str, int]:
+    """Cancel `count` runs within `seconds` of their start; count the ways they ended.
+
+    Returns
+    -------
+    dict
+        ``cancelled``, ``done`` (they were faster), and ``changed``: cancelled runs after which
+        the viewer was another one.
+    """
+    draw, ends = random.Random(0), {"cancelled": 0, "done": 0, "failed": 0, "changed": 0}
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    before = state_of(viewer)
+    for number in range(count):
+        endings.clear()
+        panel.form.seed.value = number
+        panel.run()
+        moment = time.monotonic() + draw.uniform(0, seconds)
+        wait(lambda end=moment: time.monotonic() > end or bool(endings))  # type: ignore[misc]
+        panel.cancel()
+        wait(lambda: bool(endings) and not panel.job.busy)
+        ends[endings[0]] += 1
+        after = state_of(viewer)
+        ends["changed"] += endings[0] == "cancelled" and after != before
+        before = after
+    panel.finished.disconnect(endings.append)
+    return ends
+
+
+def _work(args: argparse.Namespace) -> dict[str, Any]:
+    import napari
+
+    from latentfm_core.data.images import list_images
+    from napari_latentfm.queue.panel import QueuePanel
+    from napari_latentfm.widgets.review_panel import ReviewPanel
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "images"
+        folder.mkdir()
+        for file in list_images(args.images)[: args.count]:
+            shutil.copy(file, folder)
+        viewer = napari.Viewer(show=True)
+        review, queue = ReviewPanel(viewer), QueuePanel(viewer)
+        viewer.window.add_dock_widget(review, name="Review samples")
+        viewer.window.add_dock_widget(queue, name="Work through a folder")
+        queue.form.folder.setText(str(folder))
+        queue.form.n_samples.setValue(args.samples)
+        start = time.perf_counter()
+        found = work_through(viewer, queue, review, args.count)
+        seconds = time.perf_counter() - start
+        saved = len(list((folder / "latentfm_annotations").glob("*.tif")))
+    growth = found[-1].megabytes / found[0].megabytes - 1
+    return {
+        "saved": saved,
+        "seconds": round(seconds),
+        "memory_growth": round(growth, 4),
+        "census": [asdict(each) for each in found],
+    }
+
+
+def _cancel(args: argparse.Namespace) -> dict[str, Any]:
+    import napari
+
+    from latentfm_core.data.images import list_images, read_image
+    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+
+    viewer = napari.Viewer(show=True)
+    viewer.add_image(read_image(list_images(args.images)[0]).pixels, rgb=True, name="photo")
+    panel = SamplingPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Sample segmentation")
+    panel.form.n_samples.value = args.samples
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    panel.run()
+    wait_for(lambda: bool(endings))
+    endings.clear()
+    start = time.perf_counter()
+    panel.run()
+    wait_for(lambda: bool(endings))
+    seconds = time.perf_counter() - start
+    panel.finished.disconnect(endings.append)
+    first = census(viewer, 0)
+    ends = cancel_runs(viewer, panel, args.count, 1.1 * seconds)
+    last = census(viewer, args.count)
+    return {
+        **ends,
+        "run_seconds": round(seconds, 2),
+        "before": asdict(first),
+        "after": asdict(last),
+    }
+
+
+def main() -> None:
+    """Work or cancel, and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=("work", "cancel"))
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--count", type=int, default=200, help="images, or runs")
+    parser.add_argument("--samples", type=int, default=4, help="N")
+    args = parser.parse_args()
+    print(json.dumps((_work if args.what == "work" else _cancel)(args), indent=2))
+
+
+if __name__ == "__main__":
+    main()
