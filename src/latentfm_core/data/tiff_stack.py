@@ -16,7 +16,7 @@ from PIL import Image
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import MAX_CHANNELS, spacing_of
 from latentfm_core.data.limits import check_pixels_of
-from latentfm_core.data.tiff import check_directories
+from latentfm_core.data.tiff import as_stored, check_directories, lacks_codec, other_colours
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
 
@@ -121,8 +121,11 @@ class TiffStack:
         channel = next((c for c in "SC" if c in labels), None)
         if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
             raise ImageError(f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}).")
-        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            raise ImageError(f"{self.path}: has a palette. Save the stack in grey or RGB.")
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(page):
+            raise ImageError(
+                f"{self.path}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the stack "
+                "in grey or RGB."
+            )
         self._pages = pages
         # Of the array's axes: the place in `axes`, or -1 for the channels.
         kept = [place for place, label in enumerate(labels) if label != channel]
@@ -172,13 +175,13 @@ class TiffStack:
         page = self._pages[number]
         try:
             values: NDArray[Any] = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
+        except (ValueError, ImportError) as error:
+            if not lacks_codec(error):
                 raise
             # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
             with Image.open(self.path) as opened:
                 opened.seek(page.index)
-                values = np.array(opened)
+                values = as_stored(page, np.array(opened))
         return values
 
 

@@ -60,11 +60,15 @@ Ending = Literal["done", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class _Target:
-    """What a run is about: the plane of a layer, a part or more of them, and the model."""
+    """What a run is about: the plane of a layer, a part or more of them, and the model.
+
+    The data are those at the start: what another array looks like, the run cannot tell.
+    """
 
     layer: Image
     plane: Plane | PlaneStack | VisibleField
     model: str | Path
+    data: Any
 
 
 class SamplingPanel(QScrollArea):
@@ -132,7 +136,7 @@ class SamplingPanel(QScrollArea):
                 request = field_request(layer, plane, model, settings)
             else:
                 request = request_for(layer, plane, model, settings)
-            self._start(_Target(layer, plane, model), request)
+            self._start(_Target(layer, plane, model, layer.data), request)
         except LatentFMError as error:
             self._fail(error)
         else:
@@ -153,7 +157,8 @@ class SamplingPanel(QScrollArea):
         last = last_drawn(self._session)
         if last is None or self.running:
             return
-        target, result = _Target(last.layer, last.plane, last.model), last.result
+        target = _Target(last.layer, last.plane, last.model, last.layer.data)
+        result = last.result
         wanted = self.form.confidence.value == CALIBRATED
         try:
             if self.form.model_source() != target.model or wanted == result.summary.calibrated:
@@ -274,6 +279,8 @@ class SamplingPanel(QScrollArea):
             self._fail(outcome.error)
         elif outcome.result is None or target is None or target.layer not in self._viewer.layers:
             self._finish("cancelled", "Cancelled; nothing was changed.")
+        elif target.layer.data is not target.data:
+            self._fail(ImageError(f"{target.layer.name!r} was changed during the run. Run again."))
         else:
             self._show(target, outcome.result)
 
