@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from skimage.draw import disk
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image, to_rgb
+from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.errors import ImageError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -157,3 +159,19 @@ def test_a_name_that_looks_like_an_option(
     words = ["--out", str(tmp_path), "--model", str(tiny_model_folder), *OPTIONS]
     assert main([*words, "--", "-dash.png"]) == 0
     assert (tmp_path / "-dash.json").is_file()
+
+
+def test_a_codec_that_only_pillow_has(tmp_path: Path) -> None:
+    path = tmp_path / "zstd.tif"
+    try:
+        Image.fromarray(COLOUR).save(path, compression="zstd")
+    except OSError:
+        pytest.skip("this Pillow has no zstd")
+    np.testing.assert_array_equal(read_image(path).pixels, COLOUR)
+
+
+def test_a_stack_of_other_colours_is_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(COLOUR).convert("CMYK")] * 3
+    frames[0].save(tmp_path / "cmyk.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match=r"CMYK.*Save the stack in grey or RGB"):
+        TiffStack(tmp_path / "cmyk.tif")
