@@ -92,6 +92,34 @@ def test_neighbouring_blocks_and_samples_have_unrelated_noise() -> None:
     assert np.abs(correlation).max() < 0.15
 
 
+def test_the_noise_of_one_block_is_that_of_a_run_without_tiles() -> None:
+    seeds, side = (4, 5), (32, 32)
+    np.testing.assert_array_equal(
+        field_noise(seeds, 3, 0, 0, side), seeded_noise(seeds, (3, *side))
+    )
+    assert not np.array_equal(field_noise(seeds, 3, 0, 32, side), field_noise(seeds, 3, 0, 0, side))
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_an_image_of_the_canvas_size_is_the_same_with_tiles_as_without(
+    segmenter: Segmenter, channels: int
+) -> None:
+    """The trained network, on a canvas on which its latents are 32 x 32, as the bundled ones."""
+    side = 32 * segmenter.card.config.model.downsample
+    data = segmenter.card.config.data.model_copy(update={"size": side})
+    config = segmenter.card.config.model_copy(update={"data": data})
+    card = segmenter.card.model_copy(update={"config": config})
+    larger = Segmenter(segmenter.model, card, "cpu", "fp32")
+    shape = (side, side, channels)[: 2 if channels == 1 else 3]
+    pixels = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
+    pixels[60:180, 50:200] //= 3
+    plain = larger.summarise(larger.sample(ImageInput(pixels), SETTINGS), SETTINGS)
+    parts = tiled(larger, pixels)
+    np.testing.assert_array_equal(parts.masks, plain.sample_masks)
+    np.testing.assert_array_equal(parts.mean, plain.mean_probability)
+    np.testing.assert_array_equal(parts.confidence, plain.confidence)
+
+
 @pytest.mark.parametrize(
     ("length", "overlap"),
     [(64, 0.5), (50, 0.5), (100, 0.5), (333, 0.25), (200, 0.0), (500, 0.75)],

@@ -31,6 +31,7 @@ from napari_latentfm.planes import (
     displayed_plane,
     known_spacing,
     placement,
+    read_pixels,
     shear_matrix,
 )
 
@@ -200,7 +201,7 @@ def read_field(layer: Image, field: VisibleField) -> ImageInput:
             index[axis] = at * shape[axis] // field.plane.layer_shape[axis]
     for axis, start, side in zip(field.plane.axes, field.start, field.shape, strict=True):
         index[axis] = slice(start, start + side)
-    pixels = np.asarray(_levels(layer)[field.level][tuple(index)])
+    pixels = read_pixels(layer, _levels(layer)[field.level], tuple(index))
     spacing, unit = known_spacing(layer, field.plane)
     if spacing is not None:
         spacing = spacing[0] * field.factor[0], spacing[1] * field.factor[1]

@@ -200,11 +200,36 @@ def read_plane(layer: Image, plane: Plane) -> ImageInput:
     """Read the pixels of a plane with their spacing; loads lazy arrays.
 
     The spacing is None where the layer says nothing about it (pixel units and scale 1).
+
+    Raises
+    ------
+    ImageError
+        If the array behind the layer fails.
     """
     index = tuple(slice(None) if place is None else place for place in plane.index)
-    pixels = np.asarray(level_zero(layer)[index])
+    pixels = read_pixels(layer, level_zero(layer), index)
     spacing, unit = known_spacing(layer, plane)
     return ImageInput(pixels, spacing, unit, layer.name)
+
+
+def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any]:
+    """Return a part of one of the layer's arrays in memory.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
+    try:
+        return np.asarray(array[index])
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Whatever stands behind the array (a file, a network drive, a graph) may fail.
+        raise ImageError(
+            f"{layer.name!r} cannot be read ({type(error).__name__}: {error}). Check the file "
+            "behind it, and open it again."
+        ) from error
 
 
 def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:

@@ -20,7 +20,13 @@ from PIL import ImageOps
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.limits import open_pillow
-from latentfm_core.data.tiff import check_series, open_tiff
+from latentfm_core.data.tiff import (
+    as_stored,
+    check_series,
+    lacks_codec,
+    open_tiff,
+    other_colours,
+)
 from latentfm_core.errors import ImageError, ResourceError
 
 logger = logging.getLogger(__name__)
@@ -114,6 +120,8 @@ def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         opened.load()
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
+        if image.mode == "LAB":
+            raise ImageError(f"{path}: its colours are L*a*b*. Save it as RGB or grey.")
         if image.mode in {"P", "PA"}:
             transparent = image.mode == "PA" or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
@@ -146,21 +154,17 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     if sum(other.shape == series.shape for other in tiff.series) > 1:
         raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
     check_series(str(path), series, limits, plane=True)
-    try:
-        values = series.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
-        _one_plane(path, np.broadcast_to(False, series.shape), series.axes)
-        return replace(_decode_pillow(path, limits), **spacing_of(tiff))
-    pixels = _one_plane(path, values, series.axes)
     page = series.keyframe
-    spacing = spacing_of(tiff)
     turn = int(page.tags.valueof(274, 1) or 1)
-    pixels = _orient(pixels, turn)
+    spacing = spacing_of(tiff)
     if turn > 4 and spacing.get("spacing"):
         spacing["spacing"] = spacing["spacing"][::-1]
+    values = _stored_values(series)
+    if values is None:
+        _one_plane(path, np.broadcast_to(False, series.shape), series.axes)
+        found = _decode_pillow(path, limits)
+        return replace(found, pixels=as_stored(page, found.pixels), **spacing)
+    pixels = _orient(_one_plane(path, values, series.axes), turn)
     indices = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices = pixels
@@ -168,6 +172,19 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
         # TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
         pixels = (table[indices] >> 8).astype(np.uint8)
     return Decoded(pixels, indices, **spacing)
+
+
+def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
+    """Return what tifffile reads; None where only Pillow has the codec, or knows the colours."""
+    if other_colours(series.keyframe):
+        return None
+    try:
+        values: NDArray[Any] = series.asarray()
+    except (ValueError, ImportError) as error:
+        if not lacks_codec(error):
+            raise
+        return None  # LZW, JPEG, ...
+    return values
 
 
 def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:

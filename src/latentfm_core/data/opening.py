@@ -20,7 +20,7 @@ from latentfm_core.data.decode import MAX_CHANNELS, TIFF_SUFFIXES, spacing_of
 from latentfm_core.data.field import LargeImage, large_image
 from latentfm_core.data.images import read_image
 from latentfm_core.data.limits import check_bytes_of
-from latentfm_core.data.tiff import open_tiff
+from latentfm_core.data.tiff import open_tiff, other_colours
 from latentfm_core.errors import ImageError
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,8 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
         levels: list[Any]
         page = series.keyframe
         turned = int(page.tags.valueof(274, 1) or 1) != 1
-        if turned or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        if turned or palette or other_colours(page):
             return None
         if len(series.levels) == 1 and series.dataoffset is not None:
             dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)

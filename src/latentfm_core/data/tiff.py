@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from latentfm_core.config import ReadingConfig
 from latentfm_core.data.limits import check_bytes_of, check_pixels_of
@@ -24,6 +26,10 @@ MAX_TAGS = 400_000
 
 _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
 """By version (43 is BigTIFF): number of tags, offset, bytes of a tag, place of the first offset."""
+_OTHER_COLOURS = (5, 8, 9, 10)
+"""Values of the tag PhotometricInterpretation: separated, and three kinds of L*a*b*."""
+_JPEG = (6, 7, 33003, 33005, 34712)
+_FAX = (2, 3, 4)
 _SLACK = 2**16
 _PIECE = 2**20
 _GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
@@ -59,6 +65,35 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
         check_directories(stream, str(source))
         with tifffile.TiffFile(stream) as tiff:
             yield tiff
+
+
+def other_colours(page: Any) -> bool:
+    """Tell whether the stored numbers are neither grey levels nor RGB nor palette indices.
+
+    That is CMYK, L*a*b* and YCbCr; but tifffile turns YCbCr of JPEG into RGB.
+    """
+    photometric = int(page.photometric)
+    if photometric == tifffile.PHOTOMETRIC.YCBCR:
+        return int(page.compression) not in _JPEG
+    return photometric in _OTHER_COLOURS
+
+
+def lacks_codec(error: Exception) -> bool:
+    """Tell whether tifffile failed for want of an optional package, and not for the file."""
+    return isinstance(error, ImportError) or "imagecodecs" in str(error)
+
+
+def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Undo that Pillow turns grey levels over where the file says that 0 is white.
+
+    A fax is left as Pillow gives it: there, 1 is black by the nature of the format.
+    """
+    turned = int(page.photometric) == tifffile.PHOTOMETRIC.MINISWHITE
+    by_pillow = pixels.ndim == 2 and pixels.dtype in (np.bool_, np.uint8)
+    if turned and by_pillow and int(page.compression) not in _FAX:
+        stored: NDArray[Any] = np.invert(pixels)
+        return stored
+    return pixels
 
 
 def check_directories(stream: BinaryIO, name: str = "The labels") -> None:

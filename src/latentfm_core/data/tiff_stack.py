@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.decode import MAX_CHANNELS, spacing_of
 from latentfm_core.data.limits import check_pixels_of, open_pillow
-from latentfm_core.data.tiff import check_page, check_series, open_tiff
+from latentfm_core.data.tiff import (
+    as_stored,
+    check_page,
+    check_series,
+    lacks_codec,
+    open_tiff,
+    other_colours,
+)
 from latentfm_core.errors import ImageError, LatentFMError, ResourceError
 from latentfm_core.types import ImageInput
 
@@ -127,8 +134,12 @@ class TiffStack:
         channel = next((c for c in "SC" if c in labels), None)
         if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
             raise ImageError(f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}).")
-        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            raise ImageError(f"{self.path}: has a palette. Save the stack in grey or RGB.")
+        keyframe: Any = series.keyframe
+        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
+            raise ImageError(
+                f"{self.path}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the stack "
+                "in grey or RGB."
+            )
         self._pages = pages
         # Of the array's axes: the place in `axes`, or -1 for the channels.
         kept = [place for place, label in enumerate(labels) if label != channel]
@@ -181,13 +192,13 @@ class TiffStack:
         check_page(str(self.path), self._tiff, page, self.limits)
         try:
             values: NDArray[Any] = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
+        except (ValueError, ImportError) as error:
+            if not lacks_codec(error):
                 raise
             # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
             with open_pillow(self.path, self.limits, ("TIFF",)) as opened:
                 opened.seek(page.index)
-                values = np.array(opened)
+                values = as_stored(page, np.array(opened))
         return values
 
 

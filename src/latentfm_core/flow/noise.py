@@ -33,6 +33,8 @@ def field_noise(
 
     Any two crops agree where they overlap, in whatever order they are taken: the field consists
     of blocks that are drawn from (seed, block row, block column) alone, and none of it is kept.
+    The first block is `seeded_noise`: a picture that one block covers starts from the same noise
+    as it would without a field.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def field_noise(
 
 
 def _block(seed: int, channels: int, row: int, column: int) -> Tensor:
+    if row == column == 0:
+        return seeded_noise([seed], (channels, FIELD_BLOCK, FIELD_BLOCK))[0]
     mixed = np.random.SeedSequence((seed, row, column)).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
     return torch.randn((channels, FIELD_BLOCK, FIELD_BLOCK), generator=generator)

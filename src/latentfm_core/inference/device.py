@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from latentfm_core.config import Precision
 from latentfm_core.errors import ResourceError
@@ -50,26 +48,22 @@ def own_device(name: str, local_rank: int) -> str:
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
-@functools.cache
-def _bf16_pays_on_cpu() -> bool:
-    """Measure one convolution of the network's kind in both formats (about 20 ms).
+_BF16_FEATURES = ("avx512_bf16", "amx_bf16")
 
-    Without hardware support PyTorch emulates bf16 on the CPU, and slowly so; no public
-    query tells, hence the measurement.
+
+def _has_bf16(device: torch.device) -> bool:
+    """Tell whether the hardware computes in bf16; PyTorch emulates it elsewhere, and slowly so.
+
+    The processor is asked, not a clock: what is chosen must be the same at every start, for
+    the samples of a seed depend on it. Older PyTorch does not tell; then it is false.
     """
-    with torch.inference_mode():
-        x = torch.randn(4, 64, 32, 32).to(memory_format=torch.channels_last)
-        weight = torch.randn(64, 64, 3, 3).to(memory_format=torch.channels_last)
-        best: dict[torch.dtype, float] = {}
-        for dtype in (torch.float32, torch.bfloat16):
-            a, b = x.to(dtype), weight.to(dtype)
-            times = []
-            for _ in range(4):
-                start = time.perf_counter()
-                F.conv2d(a, b, padding=1)
-                times.append(time.perf_counter() - start)
-            best[dtype] = min(times)
-    return best[torch.bfloat16] < 0.8 * best[torch.float32]
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device.type != "cpu":
+        return False
+    ask: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
+    features = ask()
+    return any(features.get(name) for name in _BF16_FEATURES)
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
@@ -81,10 +75,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         If the format cannot be used on the device.
     """
     if precision == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        fast = device.type == "cpu" and _bf16_pays_on_cpu()
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
     if precision == "fp16" and device.type == "cpu":
         raise ResourceError("fp16 needs a GPU; use precision bf16, fp32 or auto on the CPU.")
     return _DTYPES[precision]

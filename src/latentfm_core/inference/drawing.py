@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 from torch import Tensor
 
+from latentfm_core.errors import ConfigError
 from latentfm_core.inference.batches import Batches, Progress, Seeds, out_of_memory
 from latentfm_core.inference.device import is_out_of_memory, release_memory
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
@@ -40,6 +41,8 @@ def draw(
 
     Raises
     ------
+    ConfigError
+        If the network overflows.
     ResourceError
         If memory does not even suffice for one sample at a time.
     """
@@ -52,7 +55,7 @@ def draw(
                 for state in network.integrate(z, condition, path):
                     z = state
                     yield batches.step()
-                decoded.append(network.decode(z))
+                decoded.append(_checked(network.decode(z), network))
             except RuntimeError as error:
                 if not is_out_of_memory(error) or not batches.halve(part):
                     raise
@@ -63,3 +66,13 @@ def draw(
             raise out_of_memory() from error
         raise
     return np.concatenate(decoded)
+
+
+def _checked(probabilities: Float32, network: Network) -> Float32:
+    """Refuse NaN, which every map and mask made of them would hide."""
+    if not np.isfinite(probabilities).all():
+        raise ConfigError(
+            f"The samples are no numbers: the model overflows ({network.label}). Choose precision "
+            "fp32, or another model."
+        )
+    return probabilities

@@ -106,7 +106,9 @@ class Network:
         fast = self.model.fast if path.distilled else None
 
         def velocity(t: float, state: Tensor) -> Tensor:
-            times = torch.full((len(state),), t, device=self.device)
+            # One time for all samples: what the network makes of it must not depend on how many
+            # there are, and small matrix products do, in the last bits.
+            times = torch.full((1,), t, device=self.device)
             with autocast(self.device, self._dtype):
                 if fast is None:
                     slope: Tensor = self.model.velocity(times, state, condition)

@@ -129,6 +129,8 @@ class Segmenter:
         ------
         ImageError
             If the image or the strokes cannot be used.
+        ConfigError
+            If the network overflows in this precision.
         ResourceError
             If memory does not even suffice for one sample at a time. Before that, the batches
             are halved, and the progress says so; the samples are the same.

@@ -41,7 +41,6 @@ class _Piece:
                     "The log holds the details; please report them."
                 )
 
-
     def report(self) -> None:
         """Tell the listener, and let go of everything: Qt's worker outlives its work."""
         done, result = self._done, self._result

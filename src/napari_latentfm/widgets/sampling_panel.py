@@ -68,11 +68,15 @@ Part = Plane | PlaneStack | VisibleField | TiledPlane
 
 @dataclass(frozen=True)
 class _Target:
-    """What a run is about: the plane of a layer, a part or more of them, and the model."""
+    """What a run is about: the plane of a layer, a part or more of them, and the model.
+
+    The data are those at the start: what another array looks like, the run cannot tell.
+    """
 
     layer: Image
     plane: Part
     model: str | Path
+    data: Any
 
 
 class SamplingPanel(QScrollArea):
@@ -136,7 +140,8 @@ class SamplingPanel(QScrollArea):
         try:
             layer, plane = self._choose_plane()
             model, settings = self.form.model_source(), self.form.settings()
-            self._start(_Target(layer, plane, model), _request(layer, plane, model, settings))
+            target = _Target(layer, plane, model, layer.data)
+            self._start(target, _request(layer, plane, model, settings))
         except LatentFMError as error:
             self._fail(error)
         else:
@@ -157,7 +162,8 @@ class SamplingPanel(QScrollArea):
         last = last_drawn(self._session)
         if last is None or self.running:
             return
-        target, result = _Target(last.layer, last.plane, last.model), last.result
+        target = _Target(last.layer, last.plane, last.model, last.layer.data)
+        result = last.result
         wanted = self.form.confidence.value == CALIBRATED
         try:
             if self.form.model_source() != target.model or wanted == result.summary.calibrated:
@@ -279,14 +285,14 @@ class SamplingPanel(QScrollArea):
         self._runs.clear()
         if outcome.error is not None:
             self._fail(outcome.error)
-        elif target is None or target.layer not in self._viewer.layers:
+        elif target is None or target.layer not in self._viewer.layers or _is_empty(outcome):
             self._finish("cancelled", _CANCELLED)
+        elif target.layer.data is not target.data:
+            self._fail(ImageError(f"{target.layer.name!r} was changed during the run. Run again."))
         elif outcome.written is not None:
             self._show_tiles(target, outcome.written)
         elif outcome.result is not None:
             self._show(target, outcome.result)
-        else:
-            self._finish("cancelled", _CANCELLED)
 
     def _show(self, target: _Target, result: Result) -> None:
         roles = CALIBRATED_ROLES if self._maps_only else None
@@ -354,6 +360,10 @@ class SamplingPanel(QScrollArea):
 _READY = "Ready."
 _CANCELLED = "Cancelled; nothing was changed."
 _NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
+
+
+def _is_empty(outcome: Outcome) -> bool:
+    return outcome.result is None and outcome.written is None
 
 
 def _request(layer: Image, plane: Part, model: str | Path, settings: SamplingConfig) -> Request:
