@@ -206,7 +206,7 @@ def predict(args: argparse.Namespace) -> None:
         plane=args.plane if args.stack else None,
     )
     if args.skip_done:
-        jobs = _unfinished(jobs, finished)
+        jobs = _unfinished(jobs, finished, Claims(args.out))
     claims = Claims(args.out)
     if not args.overwrite and launch.size == 1:
         whole = jobs
@@ -260,8 +260,9 @@ def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str 
     return is_finished(job.plan, settings, model_sha256, plane)
 
 
-def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool]) -> list[Job]:
+def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool], claims: Claims) -> list[Job]:
     left = [job for job in jobs if not finished(job)]
+    claims.forget([job.plan for job in jobs if job not in left])
     logger.info("%d of %d images are done already", len(jobs) - len(left), len(jobs))
     return left
 

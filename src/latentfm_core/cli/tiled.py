@@ -99,11 +99,11 @@ def predict_tiled(args: argparse.Namespace) -> None:
     tiling, limits = _tiling(args), reading_from(args)
     jobs = _plan(_find(args.images, limits), args.out)
     segmenter, settings = load_segmenter(args)
-    left = jobs
+    left, claims = jobs, Claims(args.out)
     if args.skip_done:
         sha256 = segmenter.card.weights_sha256
         left = [job for job in jobs if not _is_finished(job, settings, tiling, sha256)]
-    claims = Claims(args.out)
+        claims.forget([job for job in jobs if job not in left])
     if not args.overwrite:
         whole = left
         if args.skip_done:  # what a killed run left half done is no user's own

@@ -107,6 +107,12 @@ class Claims:
         with contextlib.suppress(OSError):
             self._mark(plan).unlink(missing_ok=True)
 
+    def forget(self, finished: Sequence[Plan]) -> None:
+        """Remove the marks of results whose process was killed before it could itself."""
+        for plan in finished:
+            self.end(plan)
+        self.remove_if_empty()
+
     def remove_if_empty(self) -> None:
         """Take the folder of claims away, unless there are some."""
         with contextlib.suppress(OSError):
