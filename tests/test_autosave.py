@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_latentfm.review.annotation_section.show_error", said.append)
+    monkeypatch.setattr("napari_latentfm.review.annotation_section.show_warning", said.append)
     window = open_window()
     autosave_folder().write_text("in the way")
     for row in (2, 4):

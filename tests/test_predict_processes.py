@@ -105,7 +105,7 @@ def test_what_a_killed_process_left_half_done_is_made_anew(
     (out / FOLDER / "image_04.begun").touch()
     (out / FOLDER / "image_04.lock").touch()
     (out / "image_04_mean_mask.tif").write_bytes(b"half")
-    (out / ".image_04_variance-abc_1234.tif").write_bytes(b"a quarter")
+    (out / ".latentfm-abc_1234-image_04_variance.tif").write_bytes(b"a quarter")
     (out / ".image_04_variance-mine.tif").write_bytes(b"another's")
     assert main(words) == 0
     assert names(out) == expected(IMAGES) | {".image_04_variance-mine.tif"}

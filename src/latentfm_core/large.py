@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from latentfm_core.output.maps import MapGrid, MapStore
 from latentfm_core.output.names import printable
 from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
 from latentfm_core.store.atomic import atomic_folder, write_text
-from latentfm_core.types import TiledDraw
+from latentfm_core.store.trouble import check_still_there
+from latentfm_core.types import Summary, TiledDraw
 
 SHRINKING = "Making smaller copies."
 
@@ -46,6 +47,7 @@ def large_steps(
     tiling: TilingConfig | None = None,
     *,
     overwrite: bool = False,
+    outdated: Sequence[Path] = (),
 ) -> Generator[Progress, None, LargeResult]:
     """Segment an image of any size tile by tile and write the maps as they are finished.
 
@@ -61,6 +63,8 @@ def large_steps(
     folder
         Where the maps go; a new folder, or one to be replaced with `overwrite`. It appears when
         it is complete.
+    outdated
+        Files that tell of an older result there; removed when this one takes its place.
     settings, tiling
         None takes the settings of the model's card, and the usual tiling.
 
@@ -74,9 +78,14 @@ def large_steps(
     settings = settings or segmenter.card.config.sampling
     tiling = tiling or TilingConfig()
     grid = _grid(segmenter, image, settings, tiling)
-    with atomic_folder(folder, overwrite=overwrite) as temporary:
+    with atomic_folder(folder, overwrite=overwrite, outdated=outdated) as temporary:
         store = MapStore(temporary, grid)
-        drawn = yield from segmenter.sample_tiles(image, settings, tiling, store.put)
+
+        def put(top: int, left: int, summary: Summary) -> None:
+            check_still_there(temporary)  # zarr would make it anew, without what was written
+            store.put(top, left, summary)
+
+        drawn = yield from segmenter.sample_tiles(image, settings, tiling, put)
         for _ in store.shrink():
             yield Progress(1, 1, SHRINKING)
         store.describe(facts(drawn, tiling))
@@ -91,10 +100,13 @@ def segment_large(
     tiling: TilingConfig | None = None,
     *,
     overwrite: bool = False,
+    outdated: Sequence[Path] = (),
     on_step: Callable[[Progress], None] | None = None,
 ) -> LargeResult:
     """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel."""
-    steps = large_steps(segmenter, image, folder, settings, tiling, overwrite=overwrite)
+    steps = large_steps(
+        segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
+    )
     try:
         while True:
             try:
@@ -155,6 +167,7 @@ def write_sidecar(
             tiles=drawn.tiles,
         ),
     )
+    check_still_there(path.parent)
     write_text(path, sidecar.model_dump_json(indent=2) + "\n")
 
 

@@ -26,6 +26,7 @@ from latentfm_core.output.names import prepare_folder
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import write_card
+from latentfm_core.store.trouble import check_still_there
 from latentfm_core.uncertainty.calibration import Calibration
 
 logger = logging.getLogger("latentfm_core.cli.calibrate")
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
         calibration = fit_calibration(
             segmenter, cases, settings, lambda done: bar.update(), args.part or ""
         )
+    check_still_there(folder)
     write_card(folder, with_calibration(segmenter.card, calibration))
     say(
         f"{segmenter.card.id}: threshold {calibration.threshold:g}, neighbourhood "

@@ -191,8 +191,11 @@ def run(args: argparse.Namespace, command: str) -> None:
 
         evaluation = evaluate(segmenter, cases, settings, show)
     facts = describe(args, segmenter, settings, bad, command)
-    write_evaluation(args.out, evaluation, facts)
-    say(report(evaluation, segmenter, settings, args))
+    try:
+        write_evaluation(args.out, evaluation, facts)
+    finally:
+        # Hours of work may be in the figures; they are told even if they cannot be written.
+        say(report(evaluation, segmenter, settings, args))
     bad.report()
     logger.info("written to %s", args.out)
 

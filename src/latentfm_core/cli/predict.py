@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.device import own_device, resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.launch import Launch, read_launch
-from latentfm_core.output.claims import Claims, shared
+from latentfm_core.output.claims import Claims, alone, shared
 from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
@@ -45,6 +46,7 @@ from latentfm_core.output.result import (
     write_result,
 )
 from latentfm_core.output.sidecar import Sidecar, now, versions
+from latentfm_core.store.trouble import check_still_there
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.predict")
@@ -204,18 +206,26 @@ def predict(args: argparse.Namespace) -> None:
         plane=args.plane if args.stack else None,
     )
     if args.skip_done:
-        jobs = _unfinished(jobs, finished)
+        jobs = _unfinished(jobs, finished, Claims(args.out))
+    claims = Claims(args.out)
     if not args.overwrite and launch.size == 1:
-        refuse_existing([path for job in jobs for path in job.plan.paths()])
+        whole = jobs
+        if args.skip_done:  # what a killed run left half done is no user's own
+            whole = [job for job in jobs if not claims.begun(job.plan)]
+        refuse_existing([path for job in whole for path in job.plan.paths()], "--skip-done")
     if not args.skip_bad:
         check_all([job.image for job in jobs], _check(args), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
-        mine = jobs if launch.size == 1 else _shared(jobs, launch, finished, args.out, bar)
-        run_jobs(mine, segmenter, settings, bad, args, bar)
+        if launch.size == 1:
+            with closing(alone(jobs, lambda job: job.plan, claims, args.overwrite)) as mine:
+                run_jobs(mine, segmenter, settings, bad, args, bar)
+        else:
+            shares = _shared(jobs, launch, finished, claims, bar)
+            run_jobs(shares, segmenter, settings, bad, args, bar)
     if launch.size > 1:
-        Claims(args.out).remove()
+        claims.remove()
     bad.check_any_left()
     # Of several processes none knows what the others did; together they did all that is there.
     done = len(jobs) if launch.size == 1 else len(images)
@@ -256,8 +266,9 @@ def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str 
     return is_finished(job.plan, settings, model_sha256, plane)
 
 
-def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool]) -> list[Job]:
+def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool], claims: Claims) -> list[Job]:
     left = [job for job in jobs if not finished(job)]
+    claims.forget([job.plan for job in jobs if job not in left])
     logger.info("%d of %d images are done already", len(jobs) - len(left), len(jobs))
     return left
 
@@ -266,13 +277,13 @@ def _shared(
     jobs: Sequence[Job],
     launch: Launch,
     finished: Callable[[Job], bool],
-    out: Path,
+    claims: Claims,
     bar: tqdm[Any],
 ) -> Iterable[Job]:
     # Each begins elsewhere, so that they seldom meet.
     first = len(jobs) * launch.rank // launch.size
     order = [*jobs[first:], *jobs[:first]]
-    return shared(order, lambda job: job.plan, finished, Claims(out), bar.update)
+    return shared(order, lambda job: job.plan, finished, claims, bar.update)
 
 
 def run_jobs(
@@ -302,6 +313,7 @@ def run_jobs(
             bad.skip(str(job.image), error)
         else:
             sidecar = describe_result(job, done, segmenter)
+            check_still_there(job.plan.folder)
             write_result(job.plan, done.image, done.samples, done.summary, sidecar)
         bar.update()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.large import segment_large, write_sidecar
 from latentfm_core.launch import read_launch
+from latentfm_core.output.claims import Claims, alone
 from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import DEFAULT_KINDS, read_sidecar
 
@@ -32,6 +34,15 @@ class TiledJob:
     image: Path
     maps: Path
     sidecar: Path
+
+    @property
+    def name(self) -> str:
+        """How the names of its files begin."""
+        return self.sidecar.stem
+
+    def paths(self) -> list[Path]:
+        """Return its folder and its file; the file is written last."""
+        return [self.maps, self.sidecar]
 
 
 def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,18 +93,25 @@ def predict_tiled(args: argparse.Namespace) -> None:
     tiling, limits = _tiling(args), reading_from(args)
     jobs = _plan(_find(args.images, limits), args.out)
     segmenter, settings = load_segmenter(args)
-    left = jobs
+    left, claims = jobs, Claims(args.out)
     if args.skip_done:
         sha256 = segmenter.card.weights_sha256
         left = [job for job in jobs if not _is_finished(job, settings, tiling, sha256)]
+        claims.forget([job for job in jobs if job not in left])
     if not args.overwrite:
-        refuse_existing([path for job in left for path in (job.maps, job.sidecar)])
+        whole = left
+        if args.skip_done:  # what a killed run left half done is no user's own
+            whole = [job for job in left if not claims.begun(job)]
+        refuse_existing([path for job in whole for path in job.paths()], "--skip-done")
     if not args.skip_bad:
         check_all([job.image for job in left], partial(_check, limits=limits), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(left))
-    with progress_bar(BAR * len(left), "segmenting", "part", args.quiet) as bar:
-        for number, job in enumerate(left):
+    with (
+        progress_bar(BAR * len(left), "segmenting", "part", args.quiet) as bar,
+        closing(alone(left, lambda job: job, claims, args.overwrite)) as mine,
+    ):
+        for number, job in enumerate(mine):
 
             def show(step: Progress, begin: int = BAR * number) -> None:
                 bar.set_postfix_str(step.note, refresh=False)
@@ -148,7 +166,14 @@ def _segment(
     with open_large(job.image, limits) as image:
         # What is there already was refused before, unless it is to be replaced.
         result = segment_large(
-            segmenter, image, job.maps, settings, tiling, overwrite=True, on_step=show
+            segmenter,
+            image,
+            job.maps,
+            settings,
+            tiling,
+            overwrite=True,
+            outdated=(job.sidecar,),
+            on_step=show,
         )
         seconds = time.perf_counter() - start
         named = replace(image, name=job.image.name)

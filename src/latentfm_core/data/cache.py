@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentfm_core.config import DataConfig
 from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import OutputError
 from latentfm_core.store.bounded import read_bounded
+from latentfm_core.store.parts import new_file, remove_dead_once
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class CanvasCache:
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_dead_once(self.folder)
         except OSError as error:
             raise OutputError(
                 f"Cannot keep decoded images in {self.folder}: {error.strerror or error}. Choose "
@@ -92,17 +93,19 @@ class CanvasCache:
     def put(self, pair: Pair, image: UInt8, masks: UInt8) -> None:
         """Keep an image and its masks; a full disk is no reason to stop."""
         values = np.concatenate([image.ravel(), masks.ravel()])
-        temporary: str | None = None
+        temporary: Path | None = None
         try:
-            handle, temporary = tempfile.mkstemp(prefix=".", suffix=SUFFIX, dir=self.folder)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(values.tobytes() + _check(values))
-            # Not synced, which for thousands of files takes minutes: `get` checks what it reads.
-            os.replace(temporary, self._path(pair))
+            path = self._path(pair)
+            with new_file(path) as temporary:
+                temporary.write_bytes(values.tobytes() + _check(values))
+                # Not synced, which for thousands of files takes minutes: `get` checks what it
+                # reads.
+                os.replace(temporary, path)
         except OSError as error:
             logger.debug("%s is not kept: %s", pair.name, error)
             if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
 
     def trim(self, limit: int = LIMIT_BYTES) -> None:
         """Remove what was not used for longest until at most `limit` bytes are left."""

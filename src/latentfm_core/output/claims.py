@@ -1,25 +1,27 @@
 """Several processes on one folder of results: each result is made by one of them, wholly.
 
 A process claims a result by a lock that the operating system drops when the process ends,
-however it ends; no claim can go stale.
+however it ends; no claim can go stale. A mark tells that a result was begun: where one lies, files
+without the last one are what a killed process left, and no user's own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from latentfm_core.errors import OutputError
 from latentfm_core.output.names import refuse_existing
-from latentfm_core.output.result import ResultPlan
-from latentfm_core.store.atomic import remove_leftovers
+from latentfm_core.store.parts import remove_dead
+from latentfm_core.store.trouble import write_error
 
 FOLDER = ".latentfm-claims"
 PAUSE = 0.2
@@ -28,6 +30,19 @@ PAUSE = 0.2
 _TRIES = 20
 
 Job = TypeVar("Job")
+
+
+class Plan(Protocol):
+    """A result."""
+
+    @property
+    def name(self) -> str:
+        """How the names of its files begin."""
+        ...
+
+    def paths(self) -> list[Path]:
+        """Return its files; the last one is written last."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,7 @@ class Claims:
     folder: Path
 
     @contextmanager
-    def claimed(self, plan: ResultPlan) -> Iterator[bool]:
+    def claimed(self, plan: Plan) -> Iterator[bool]:
         """Tell whether the block may make a result: no other process is at it.
 
         Raises
@@ -58,26 +73,50 @@ class Claims:
             if lock is not None:
                 lock.release()
 
-    def begin(self, plan: ResultPlan) -> None:
+    def begun(self, plan: Plan) -> bool:
+        """Tell whether a process has begun a result and has not finished it."""
+        return self._mark(plan).exists()
+
+    def begin(self, plan: Plan, overwrite: bool = False) -> None:
         """Note that a claimed result is being made; take away what a killed process left of it.
+
+        Parameters
+        ----------
+        overwrite
+            Whether files that no process of this kind has left may be replaced.
 
         Raises
         ------
         OutputError
-            If files of the result are there, but no process of this kind has left them.
+            If such files are there and may not be replaced, or nothing can be written.
         """
         mark = self._mark(plan)
         if mark.exists():
-            for path in plan.paths():
-                remove_leftovers(path)
-        else:
+            for folder in {path.parent for path in plan.paths()}:
+                remove_dead(folder)
+        elif not overwrite:
             refuse_existing(plan.paths())
-        with self._errors():
+        try:
+            mark.parent.mkdir(exist_ok=True)
             mark.touch()
+        except OSError as error:
+            raise write_error(mark, error) from None
 
-    def end(self, plan: ResultPlan) -> None:
-        """Note that a result is finished."""
-        self._mark(plan).unlink(missing_ok=True)
+    def end(self, plan: Plan) -> None:
+        """Note that a result is finished, or will not be made."""
+        with contextlib.suppress(OSError):
+            self._mark(plan).unlink(missing_ok=True)
+
+    def forget(self, finished: Sequence[Plan]) -> None:
+        """Remove the marks of results whose process was killed before it could itself."""
+        for plan in finished:
+            self.end(plan)
+        self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """Take the folder of claims away, unless there are some."""
+        with contextlib.suppress(OSError):
+            (self.folder / FOLDER).rmdir()
 
     def remove(self) -> None:
         """Take the claims away, when every result is there.
@@ -86,10 +125,10 @@ class Claims:
         """
         shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
 
-    def _mark(self, plan: ResultPlan) -> Path:
+    def _mark(self, plan: Plan) -> Path:
         return self.folder / FOLDER / f"{plan.name}.begun"
 
-    def _acquired(self, plan: ResultPlan) -> FileLock | None:
+    def _acquired(self, plan: Plan) -> FileLock | None:
         lock = FileLock(self.folder / FOLDER / f"{plan.name}.lock", timeout=0)
         with self._errors():
             for _ in range(_TRIES):
@@ -116,7 +155,7 @@ class Claims:
 
 def shared(
     jobs: Sequence[Job],
-    plan_of: Callable[[Job], ResultPlan],
+    plan_of: Callable[[Job], Plan],
     is_finished: Callable[[Job], bool],
     claims: Claims,
     on_passed: Callable[[], object],
@@ -153,3 +192,29 @@ def shared(
         left = busy
         if left:
             time.sleep(PAUSE)
+
+
+def alone(
+    jobs: Sequence[Job], plan_of: Callable[[Job], Plan], claims: Claims, overwrite: bool
+) -> Generator[Job, None, None]:
+    """Yield all jobs; marks tell the next run which of them was under way, should this one die.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be written, also because the folder of the results vanished.
+    """
+    try:
+        for job in jobs:
+            plan = plan_of(job)
+            claims.begin(plan, overwrite)
+            try:
+                yield job
+            except GeneratorExit:
+                # Closed after an error. The mark stays only where there is something to tell of.
+                if not any(path.exists() for path in plan.paths()):
+                    claims.end(plan)
+                raise
+            claims.end(plan)
+    finally:
+        claims.remove_if_empty()

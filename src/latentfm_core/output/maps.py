@@ -84,7 +84,8 @@ class MapStore:
 
     def __init__(self, folder: Path, grid: MapGrid) -> None:
         self._grid = grid
-        self._root = zarr.open_group(str(folder), mode="w", zarr_format=2)
+        # Mode "w" would remove the folder and make another, on which its lock is not.
+        self._root = zarr.open_group(str(folder), mode="a", zarr_format=2)
         self._levels: dict[str, list[Any]] = {}
         for name, (axis, length, dtype) in grid.maps().items():
             group = self._root.create_group(name)

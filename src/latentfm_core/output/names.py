@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.errors import OutputError
+from latentfm_core.store.trouble import write_error
 
 _NAMES_SHOWN = 10
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -61,13 +62,34 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(
-            f"Cannot write to the folder {folder}: {error.strerror or error}. Choose another --out."
-        ) from None
+        raise write_error(folder, error) from None
 
 
-def refuse_existing(files: Sequence[Path]) -> None:
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written to `folder`, without making it if it is missing.
+
+    Raises
+    ------
+    OutputError
+        If that is not so.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise write_error(folder, error) from None
+
+
+def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
     """Raise if one of `files` exists.
+
+    Parameters
+    ----------
+    files
+        Files that shall not exist.
+    go_on
+        The option with which the command goes on after an interruption, if it has one.
 
     Raises
     ------
@@ -80,5 +102,5 @@ def refuse_existing(files: Sequence[Path]) -> None:
         listed = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         raise OutputError(
             f"These results exist already: {listed}. Choose another --out, or replace them "
-            "with --overwrite."
+            f"with --overwrite{f', or keep them and go on with {go_on}' if go_on else ''}."
         )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
+import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from latentfm_core.errors import OutputError
+from latentfm_core.store.parts import held, new_file, new_folder, old_name, remove_dead_once
+from latentfm_core.store.trouble import write_error
+
+__all__ = ["atomic_folder", "atomic_path", "write_text"]
 
 
 def _sync(path: Path) -> None:
@@ -22,102 +28,114 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
+def _told_to_users(final: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors has an exception of its own, also for a full disk.
+        raise write_error(final, error) from error
+
+
+@contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Give a temporary path beside `final` to write to; it takes that name on success.
 
     The temporary file keeps the suffix of `final`, because image writers choose the
-    format by it. After a failure, `final` is as it was and the temporary file is gone.
+    format by it. After a failure, `final` is as it was and the temporary file is gone. What a
+    killed process leaves is removed by the next one that writes into the folder.
 
     Raises
     ------
     OutputError
         If the folder cannot be made or written (missing rights, full disk).
     """
-    temporary: Path | None = None
-    try:
+    with _told_to_users(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{final.stem}-", suffix=final.suffix, dir=final.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        # mkstemp, and some writers, make private files; results are ordinary ones.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        _sync(temporary)
-        os.replace(temporary, final)
-        temporary = None
+        remove_dead_once(final.parent)
+        with new_file(final) as temporary:
+            try:
+                yield temporary
+                # Parts, and what some writers make, are private; results are ordinary files.
+                temporary.chmod(0o666 & ~_umask())
+                _sync(temporary)
+                os.replace(temporary, final)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+                raise
         if os.name == "posix":
             _sync(final.parent)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {final}: {error.strerror or error}. "
-            "Check free space and rights, or choose another folder."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    final: Path, *, overwrite: bool = False, outdated: Sequence[Path] = ()
+) -> Iterator[Path]:
     """Give a temporary folder beside `final` to write into; it takes that name on success.
 
     After a failure, or when the work is given up, `final` is as it was and the temporary folder
-    is gone.
+    is gone. What a killed process leaves is removed by the next one that writes beside `final`.
+
+    Parameters
+    ----------
+    final
+        The folder.
+    overwrite
+        Whether an older one may be replaced.
+    outdated
+        Files that tell of the older one; removed when it is replaced, just before.
 
     Raises
     ------
     OutputError
-        If it exists already and is not to be replaced, or cannot be written.
+        If it exists already and is not to be replaced, cannot be written, or the temporary
+        folder vanished meanwhile.
     """
     if final.exists() and not overwrite:
         raise OutputError(f"{final} exists already. Choose another name, or have it replaced.")
-    temporary: Path | None = None
-    try:
+    with _told_to_users(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{final.stem}-"
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=final.suffix, dir=final.parent))
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if final.exists():
-            # A folder with content cannot be renamed onto another.
-            old = temporary.with_name(f"{temporary.name}-old")
-            final.rename(old)
-            temporary.rename(final)
-            _remove(old)
-        else:
-            temporary.rename(final)
-        temporary = None
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {final}: {error.strerror or error}. "
-            "Check free space and rights, or choose another folder."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        remove_dead_once(final.parent)
+        with new_folder(final) as temporary:
+            made = temporary.stat().st_ino
+            try:
+                yield temporary
+                if temporary.stat().st_ino != made:
+                    # Removed from outside, and made again by a writer: parts would be missing.
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                temporary.chmod(0o777 & ~_umask())
+                for path in outdated:
+                    path.unlink(missing_ok=True)
+                _take_place(temporary, final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+def _take_place(temporary: Path, final: Path) -> None:
+    if not final.exists():
+        temporary.rename(final)
+        return
+    # A folder with content cannot be renamed onto another. Killed in between, the older one
+    # gets its name back by `remove_dead`.
+    old = old_name(temporary, final)
+    with held(final):
+        final.rename(old)
+        try:
+            temporary.rename(final)
+        except OSError:
+            old.rename(final)
+            raise
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
 
 
-def remove_leftovers(final: Path) -> None:
-    """Remove the temporary files that killed processes left beside `final`.
-
-    No other process may be writing `final` meanwhile.
-    """
-    # mkstemp adds eight characters; more or fewer belong to another name.
-    for path in final.parent.glob(f".{glob.escape(final.stem)}-{'?' * 8}{final.suffix}"):
-        path.unlink(missing_ok=True)
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def write_text(final: Path, text: str) -> None:

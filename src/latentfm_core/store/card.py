@@ -135,8 +135,12 @@ class ModelCard(Settings):
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write or replace the card of a model folder."""
-    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_text(folder / CARD, text + "\n")
+    write_text(folder / CARD, card_text(card))
+
+
+def card_text(card: ModelCard) -> str:
+    """Return what stands in the file of a card."""
+    return json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_card(folder: Path) -> ModelCard:

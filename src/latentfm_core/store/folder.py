@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from latentfm_core.store.card import (
     WEIGHTS,
     ModelCard,
     WeightsInfo,
+    card_text,
     read_card,
     write_card,
 )
@@ -78,12 +80,16 @@ def save_model(
         name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    weights = folder / WEIGHTS
-    with atomic_path(weights) as temporary:
-        save_file(stored, temporary)
-    info = WeightsInfo(sha256=file_sha256(weights), size_bytes=weights.stat().st_size, dtype=dtype)
-    full = ModelCard.model_validate({**card, "weights": info.model_dump()})
-    write_card(folder, full)
+    with contextlib.ExitStack() as stack:
+        # Both are written before one gets its name. Contexts end in reverse order: the card,
+        # without which there is no model, gets its name last.
+        text = stack.enter_context(atomic_path(folder / CARD))
+        weights = stack.enter_context(atomic_path(folder / WEIGHTS))
+        save_file(stored, weights)
+        size = weights.stat().st_size
+        info = WeightsInfo(sha256=file_sha256(weights), size_bytes=size, dtype=dtype)
+        full = ModelCard.model_validate({**card, "weights": info.model_dump()})
+        text.write_text(card_text(full), encoding="utf-8")
     return full
 
 

@@ -24,6 +24,7 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.store.bounded import parse_json
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.reports import EpochSums
 from latentfm_core.training.stages import STAGES
 
 FILE = "checkpoint.safetensors"
@@ -46,6 +47,9 @@ class Position:
         Best validation figure of the flow stage so far: Dice, or -GED with several raters.
     metrics
         Validation figures for the model card.
+    epoch
+        What the epoch under way has added up, so that its line in the log is that of an
+        uninterrupted run.
     """
 
     stage: str
@@ -54,6 +58,7 @@ class Position:
     stage_seconds: float = 0.0
     best_score: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
+    epoch: EpochSums = field(default_factory=EpochSums)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

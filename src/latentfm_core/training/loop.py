@@ -25,7 +25,7 @@ from latentfm_core.training.clock import PartsClock
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.feeder import Feeder, Source
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.reports import EpochReport, Meter, StepReport, ignore
+from latentfm_core.training.reports import EpochReport, EpochSums, Meter, StepReport, ignore
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
 from latentfm_core.training.team import Team
 
@@ -133,7 +133,7 @@ class StageLoop:
         first = self.position.step
         saved = time.monotonic()
         with self._bar(first) as bar:
-            meter = Meter()
+            meter = Meter(self.position.epoch)
             for step, index in enumerate(self._indices(first), start=first):
                 stop = self._timed_step(step, index, meter, hooks.should_stop)
                 bar.update()
@@ -143,7 +143,8 @@ class StageLoop:
                 over = self.share_done() >= 1
                 if over or (step + 1) % self.per_epoch == 0:
                     hooks.end_of_epoch(self, self._report(meter))
-                    meter = Meter()
+                    self.position.epoch = EpochSums()
+                    meter = Meter(self.position.epoch)
                     self.clock.reset()
                 if over:
                     return True

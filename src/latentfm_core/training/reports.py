@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,32 +75,64 @@ def ignore(_: object) -> None:
     """Do nothing with a report."""
 
 
-class Meter:
-    """Averages of the losses, and images per second of optimisation."""
+@dataclass
+class EpochSums:
+    """What an epoch has added up so far; a checkpoint holds it.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._rows: list[dict[str, float]] = []
-        self._images = 0
+    Attributes
+    ----------
+    steps, images, seconds
+        Of the optimisation.
+    losses
+        Sum of each named loss over the steps.
+    """
+
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+
+
+class Meter:
+    """Averages of the losses, and images per second of optimisation.
+
+    Parameters
+    ----------
+    sums
+        What an interrupted epoch has added up so far; goes on with it.
+    """
+
+    def __init__(self, sums: EpochSums) -> None:
+        self._sums = sums
+        self._latest: deque[float] = deque(maxlen=20)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the optimisation."""
+        return self._sums.seconds
 
     def add(self, losses: dict[str, float], images: int, seconds: float) -> None:
         """Take a step in."""
-        self._rows.append(losses)
-        self._images += images
-        self.seconds += seconds
+        sums = self._sums
+        sums.steps += 1
+        sums.images += images
+        sums.seconds += seconds
+        for key, value in losses.items():
+            sums.losses[key] = sums.losses.get(key, 0.0) + value
+        self._latest.append(losses["loss"])
 
     def latest(self) -> float:
         """Return the mean loss of the last steps."""
-        return float(np.mean([row["loss"] for row in self._rows[-20:]]))
+        return float(np.mean(self._latest))
 
     def last_loss(self) -> float:
         """Return the loss of the last step."""
-        return self._rows[-1]["loss"]
+        return self._latest[-1]
 
     def averages(self) -> dict[str, float]:
         """Return the mean of each named loss."""
-        return {key: float(np.mean([row[key] for row in self._rows])) for key in self._rows[0]}
+        return {key: value / self._sums.steps for key, value in self._sums.losses.items()}
 
     def rate(self) -> float:
         """Return images per second."""
-        return self._images / max(self.seconds, 1e-9)
+        return self._sums.images / max(self.seconds, 1e-9)

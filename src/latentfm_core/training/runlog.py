@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from latentfm_core.errors import ConfigError
+from latentfm_core.store.atomic import atomic_path
+from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.clock import PARTS
 from latentfm_core.training.reports import EpochReport
+from latentfm_core.training.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +42,23 @@ COLUMNS = (
 
 
 class RunLog:
-    """Appends one row per epoch to ``log.csv``."""
+    """Keeps one row per epoch in ``log.csv``, which is replaced as a whole each time.
 
-    def __init__(self, folder: Path, tensorboard: bool) -> None:
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    tensorboard
+        Whether to write events too.
+    position
+        Where the run stands. Rows of later epochs, which a killed process wrote after its last
+        checkpoint, are left out, since those epochs come again.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool, position: Position) -> None:
         self._path = folder / "log.csv"
+        self._columns, rows = _read(self._path)
+        self._rows = [row for row in rows if _is_before(row, position)]
         self._writer: Any = _tensorboard_writer(folder) if tensorboard else None
 
     def add(self, report: EpochReport) -> None:
@@ -57,12 +75,8 @@ class RunLog:
         row |= {f"{part}_share": f"{share:.3f}" for part, share in report.shares.items()}
         values = {**report.losses, **report.validation}
         row |= {key: f"{value:.5f}" for key, value in values.items()}
-        columns = self._columns()
-        with self._path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns or COLUMNS, extrasaction="ignore")
-            if not columns:
-                writer.writeheader()
-            writer.writerow(row)
+        self._rows.append(row)
+        self._write()
         text = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
         logger.info(
             "%s epoch %d: %s; %.1f images/s, %.0f %% of the time outside the network",
@@ -76,17 +90,37 @@ class RunLog:
             for key, value in values.items():
                 self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
 
-    def _columns(self) -> list[str]:
-        """Return those of the table that is there: an older version had fewer."""
-        if not self._path.exists():
-            return []
-        with self._path.open(newline="", encoding="utf-8") as stream:
-            return next(csv.reader(stream), [])
+    def _write(self) -> None:
+        stream = io.StringIO(newline="")
+        writer = csv.DictWriter(stream, self._columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with atomic_path(self._path) as temporary:
+            temporary.write_bytes(stream.getvalue().encode())
 
     def close(self) -> None:
         """Flush TensorBoard."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """Return columns and rows of the table that is there; an older version had fewer columns."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        return reader.fieldnames or COLUMNS, list(reader)
+    except (OSError, csv.Error):
+        return COLUMNS, []
+
+
+def _is_before(row: dict[str, Any], position: Position) -> bool:
+    try:
+        stage, step = STAGES.index(str(row["stage"])), int(row["step"])
+    except (KeyError, ValueError, TypeError):
+        return False
+    here = STAGES.index(position.stage) if position.stage in STAGES else len(STAGES)
+    return stage < here or (stage == here and step <= position.step)
 
 
 def _tensorboard_writer(folder: Path) -> Any:

@@ -18,11 +18,12 @@ from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.data.loading import CanvasSet, load_canvases
 from latentfm_core.data.pairs import Pair, find_pairs
 from latentfm_core.data.splits import Split, make_split, write_split
-from latentfm_core.errors import CheckpointError, ConfigError
+from latentfm_core.errors import CheckpointError, ConfigError, OutputError
 from latentfm_core.inference.device import describe, resolve_precision, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import PyramidVAE
+from latentfm_core.output.names import check_writable
 from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
 from latentfm_core.store.bundled import resolve_model
@@ -81,6 +82,7 @@ class Trainer:
                 "or choose another --out."
             )
         self.checkpoint = read_checkpoint(self.folder) if options.resume else None
+        check_writable(options.out)  # before minutes go into reading the images
         self.team = join_team(config.training.device)
         self.device = self.team.device
         if config.training.precision == "fp16":
@@ -171,23 +173,37 @@ class Trainer:
         ------
         ResourceError
             If another process of the run has gone.
+        OutputError
+            If nothing can be written; the last checkpoint is still there.
         """
-        with self.team.together():
-            if not self._run_stages():
-                return None
-            card = self._write_model() if self.team.first else draft_card(self.config)
-            self.team.wait()
+        try:
+            with self.team.together():
+                if not self._run_stages():
+                    return None
+                card = self._write_model() if self.team.first else draft_card(self.config)
+                self.team.wait()
+        except OutputError as error:
+            raise OutputError(f"{error} {self._how_to_go_on()}") from error
         return card
+
+    def _how_to_go_on(self) -> str:
+        if not (self.folder / FILE).is_file():
+            return "No checkpoint had been written; start again then."
+        return "The last checkpoint is kept: then resume the run (latentfm-train: --resume)."
+
+    def _write_facts(self) -> None:
+        """Write what is true of the whole run."""
+        text = json.dumps(self.config.to_json(), indent=2)
+        write_text(self.folder / "config.json", text + "\n")
+        write_split(self.folder / "split.json", self.split)
+        if self.options.init is not None and is_distillation(self.config):
+            remember_parent(self.folder, resolve_model(self.options.init))
 
     def _run_stages(self) -> bool:
         log: RunLog | None = None
         if self.team.first:
-            text = json.dumps(self.config.to_json(), indent=2)
-            write_text(self.folder / "config.json", text + "\n")
-            write_split(self.folder / "split.json", self.split)
-            if self.options.init is not None and is_distillation(self.config):
-                remember_parent(self.folder, resolve_model(self.options.init))
-            log = RunLog(self.folder, self.options.tensorboard)
+            self._write_facts()
+            log = RunLog(self.folder, self.options.tensorboard, self.position)
         try:
             while self.position.stage != "done":
                 if not self._run_stage(self.position.stage, log):
@@ -273,9 +289,7 @@ class Trainer:
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
         self.position.step, self.position.stage_seconds = 0, 0.0
-        if not self.team.first:
-            return
-        save_checkpoint(self.folder, self.model, self.position, self.config.to_json())
+        self._save()
 
     def _take_best(self) -> None:
         path = self.folder / BEST
@@ -330,17 +344,15 @@ class Trainer:
             logger.info("with %d ODE steps: %s", steps, named)
             self.position.metrics |= named
 
-    def _save(self, loop: StageLoop) -> None:
+    def _save(self, loop: StageLoop | None = None) -> None:
         if not self.team.first:
             return
-        save_checkpoint(
-            self.folder,
-            self.model,
-            self.position,
-            self.config.to_json(),
-            loop.optimizer,
-            loop.ema,
-        )
+        if not self.folder.is_dir():
+            # Nothing but this process has the weights now: keep them rather than give up.
+            logger.warning("%s is gone. It is made again, and the training goes on.", self.folder)
+            self._write_facts()
+        parts = (None, None) if loop is None else (loop.optimizer, loop.ema)
+        save_checkpoint(self.folder, self.model, self.position, self.config.to_json(), *parts)
 
     def _write_model(self) -> ModelCard:
         written = self.options.card or {}

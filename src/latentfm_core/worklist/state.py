@@ -16,6 +16,7 @@ from latentfm_core.output.names import output_names, prepare_folder
 from latentfm_core.output.sidecar import now
 from latentfm_core.store.atomic import write_text
 from latentfm_core.store.bounded import read_bounded
+from latentfm_core.store.trouble import check_still_there
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +184,16 @@ class WorkList:
         """Return what is known of all images that are there."""
         return {name: self.item(name) for name in self._names}
 
+    def check_there(self) -> None:
+        """Make sure that the output folder has not vanished.
+
+        Raises
+        ------
+        OutputError
+            If it has; it is not made again, perhaps on another disk below the place of a drive.
+        """
+        check_still_there(self.output)
+
     def update(self, name: str, **changes: object) -> Item:
         """Change what is known of an image, and write the state.
 
@@ -198,6 +209,7 @@ class WorkList:
             changes["note"] = str(changes["note"])[:MAX_NOTE]
         values = self.item(name).model_dump() | changes | {"updated": now()}
         item = Item.model_validate(values)
+        self.check_there()
         items = {**self._items, name: item}
         write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
         self._items = items

@@ -150,6 +150,10 @@ class Desk:
         if snapshot.name == self.name:
             self._digest = snapshot.digest
 
+    def let_go(self) -> None:
+        """Make the annotation a layer of the user's, which stays when the image is left."""
+        self._annotation = None
+
     def clear(self) -> None:
         """Remove the layers of the image; those of the user stay."""
         layer, self.layer, self.name = self.layer, None, None

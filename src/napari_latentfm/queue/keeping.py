@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.queue.desk import Desk
-from napari_latentfm.queue.saving import save
+from napari_latentfm.queue.saving import save_in
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,26 @@ def count_time(work: WorkList | None, desk: Desk) -> None:
         work.update(desk.name, seconds=work.item(desk.name).seconds + seconds)
 
 
+def gone(work: WorkList | None) -> ImageError | None:
+    """Return the error to show if the images' whole folder vanished; no image is to blame."""
+    if work is None or work.folder.is_dir():
+        return None
+    return ImageError(
+        f"The folder {work.folder} is gone: it was removed or renamed, or its drive or network is "
+        "no longer connected. Bring it back and open it again."
+    )
+
+
+def going_on(error: object, unsaved: bool) -> str:
+    """Return what to do when an annotation could not be saved; `unsaved` at the second try."""
+    if unsaved:
+        return "The annotation that could not be saved is left in the viewer, as a layer of yours."
+    return (
+        f"{error} The annotation is unchanged and not saved. Choose another output folder and "
+        "press Open; or press Open once more to leave it in the viewer as a layer."
+    )
+
+
 def keep(work: WorkList | None, desk: Desk) -> None:
     """Keep what was done; there may be no window any more to say that it failed."""
     try:
@@ -33,8 +53,8 @@ def keep(work: WorkList | None, desk: Desk) -> None:
         snapshot = desk.snapshot()
         if snapshot is not None and work is not None:
             path = work.unfinished(snapshot.name)
-            save(snapshot, path)
-            desk.is_kept(snapshot)
+            save_in(work, snapshot, path)
             note_unfinished(work, snapshot.name, path)
+            desk.is_kept(snapshot)
     except (LatentFMError, OSError) as error:
         logger.error("The annotation of %s was not kept: %s", desk.name, error)

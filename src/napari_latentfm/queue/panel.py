@@ -21,8 +21,8 @@ from napari_latentfm.jobs import Update
 from napari_latentfm.queue.background import Drawn, Sampler, Task
 from napari_latentfm.queue.desk import Desk
 from napari_latentfm.queue.form import BY_DOUBT, QueueForm
-from napari_latentfm.queue.keeping import count_time, keep, note_unfinished
-from napari_latentfm.queue.saving import Opened, Snapshot, load, remove, save
+from napari_latentfm.queue.keeping import count_time, going_on, gone, keep, note_unfinished
+from napari_latentfm.queue.saving import Opened, Snapshot, load, remove, save_in
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.keys import KeyBindings
 from napari_latentfm.review.serial import SerialWork
@@ -76,6 +76,7 @@ class QueuePanel(QScrollArea):
         self._wanted: str | None = None
         self._direction = 1
         self._confirm: str | None = None
+        self._unsaved: tuple[str, Path] | None = None
         self._to_measure = 0
         self._closed = False
         self._lay_out()
@@ -98,7 +99,12 @@ class QueuePanel(QScrollArea):
             return
         if self._moving:
             return
-        self._leave(partial(self._start, Path(folder), Path(output) if output else None))
+        into, chosen = Path(folder), Path(output) if output else None
+        try:
+            self._leave(partial(self._start, into, chosen), self._moved(into, chosen))
+        except LatentFMError as error:
+            self._moving = False
+            self._fail(error)
 
     def next(self) -> None:
         """Keep the annotation and open the next image."""
@@ -138,7 +144,7 @@ class QueuePanel(QScrollArea):
         self._moving = True
         path = work.annotation(name)
         self._worker.submit(
-            partial(save, snapshot, path), partial(self._completed, work, snapshot, path)
+            partial(save_in, work, snapshot, path), partial(self._completed, work, snapshot, path)
         )
 
     def flag(self) -> None:
@@ -192,6 +198,12 @@ class QueuePanel(QScrollArea):
         """Write the annotation and the time of the open image at once."""
         keep(self.work, self.desk)
 
+    def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
+        """Return the work list as it goes on, if no more than its output folder is another."""
+        if self.work is None or folder != self.work.folder:
+            return self.work
+        return WorkList(folder, output, reading_limits())
+
     def _start(self, folder: Path, output: Path | None) -> None:
         self._moving = False
         self.sampler.stop("open", "ahead", "doubt")
@@ -200,6 +212,7 @@ class QueuePanel(QScrollArea):
         except LatentFMError as error:
             self._fail(error)
             return
+        older, again = self.work, self.current
         self.desk.clear()
         self.work = work
         self._remember(folder=str(folder), output=str(output or ""))
@@ -207,6 +220,8 @@ class QueuePanel(QScrollArea):
         if work.warning:
             show_error(work.warning)
         first = step(self._names(), work.items(), None, 1, self.form.skip.isChecked())
+        if older is not None and older.folder == folder and older.output != work.output:
+            first = again if again in work.names else first  # only the output is another
         if first is None:
             self._say("All images are completed.")
         else:
@@ -225,26 +240,40 @@ class QueuePanel(QScrollArea):
         else:
             self.open(found)
 
-    def _leave(self, then: Callable[[], None]) -> None:
-        """Keep the annotation of the open image, then go on; stay if it cannot be kept."""
+    def _leave(self, then: Callable[[], None], into: WorkList | None = None) -> None:
+        """Keep the annotation of the open image, then go on; stay if it cannot be kept.
+
+        `into` is where it is kept; None at all steps from image to image of the same list.
+        """
         self._moving = True
-        self._count_time()
-        snapshot, work = self.desk.snapshot(), self.work
+        snapshot, work = self.desk.snapshot(), into or self.work
         if snapshot is None or work is None:
+            self._count_time()
             then()
             return
         path = work.unfinished(snapshot.name)
-        done = partial(self._left, snapshot, path, then)
-        self._worker.submit(partial(save, snapshot, path), done)
+        if into is not None and self._unsaved == (snapshot.digest, path):
+            self.desk.let_go()
+            show_error(going_on("", unsaved=True))
+            then()
+            return
+        done = partial(self._left, work, snapshot, path, then)
+        self._worker.submit(partial(save_in, work, snapshot, path), done)
 
-    def _left(self, snapshot: Snapshot, path: Path, then: Callable[[], None], error: Any) -> None:
-        if isinstance(error, LatentFMError):
-            self._moving = False
-            self._fail(error)
+    def _left(
+        self, work: WorkList, snapshot: Snapshot, path: Path, then: Callable[[], None], error: Any
+    ) -> None:
+        try:
+            if isinstance(error, LatentFMError):
+                raise error
+            note_unfinished(work, snapshot.name, path)
+            count_time(work, self.desk)
+        except LatentFMError as problem:
+            self._moving, self._unsaved = False, (snapshot.digest, path)
+            self._fail(LatentFMError(going_on(problem, unsaved=False)))
             return
         self.desk.is_kept(snapshot)
-        if self.work is not None:
-            note_unfinished(self.work, snapshot.name, path)
+        self._unsaved = None
         then()
 
     def _load(self) -> None:
@@ -272,7 +301,7 @@ class QueuePanel(QScrollArea):
         self._moving = False
         if isinstance(opened, Opened):
             self._show_image(name, opened)
-        else:
+        elif not self._is_gone():
             self._mark_bad(name, opened)
             self._step(self._direction)
 
@@ -317,7 +346,10 @@ class QueuePanel(QScrollArea):
             return
         if drawn is not None:
             doubt = doubt_of(drawn.result.summary)
-            self._update(task.name, doubt=doubt, doubt_of=task.key())
+            if not self._update(task.name, doubt=doubt, doubt_of=task.key()):
+                self.sampler.stop("ahead", "doubt")  # the next could not be noted either
+        elif isinstance(error, ImageError) and self._is_gone():
+            pass
         elif isinstance(error, ImageError):
             self._mark_bad(task.name, error)
         elif error is not None:
@@ -366,6 +398,14 @@ class QueuePanel(QScrollArea):
         self._update(name, state="flagged", note=str(error))
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
+
+    def _is_gone(self) -> bool:
+        """Tell whether the whole folder vanished, and say so."""
+        problem = gone(self.work)
+        if problem is not None:
+            self.sampler.stop("ahead", "doubt")
+            self._fail(problem)
+        return problem is not None
 
     def _is_bad(self, name: str) -> bool:
         item = None if self.work is None else self.work.item(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from latentfm_core.annotation.signature import image_signature
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import LatentFMError
 from latentfm_core.types import ImageInput
-from latentfm_core.worklist.state import check_exists, set_aside
+from latentfm_core.worklist.state import WorkList, check_exists, set_aside
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.exporting import Facts, sidecar_of
 
@@ -62,10 +63,23 @@ def save(snapshot: Snapshot, path: Path) -> None:
     export_annotation(path, snapshot.labels, sidecar)
 
 
+def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
+    """Do what `save` does, in the output folder of a work list.
+
+    Raises
+    ------
+    LatentFMError
+        As `save`, also if that folder has vanished.
+    """
+    work.check_there()
+    save(snapshot, path)
+
+
 def remove(path: Path) -> None:
-    """Remove an annotation that is kept elsewhere by now."""
+    """Remove an annotation that is kept elsewhere by now; one that cannot be does no harm."""
     for file in (path, path.with_suffix(".json")):
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def load(path: Path, image: ImageInput | None, kept: Path | None) -> Opened:

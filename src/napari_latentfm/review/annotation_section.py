@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QHideEvent
@@ -195,7 +195,11 @@ class AnnotationSection(QWidget):
 
     def _on_not_kept(self, message: str) -> None:
         if self.kept.text() != "not kept":
-            show_error(f"The annotation is not kept: {message}")
+            # Said once and without a sound: work goes on, and so do the attempts.
+            show_warning(
+                f"The annotation is not kept by itself: {message} It stays in this window; "
+                "Export… saves it elsewhere."
+            )
         self.kept.setText("not kept")
         self.kept.setToolTip(message)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAUSE_MS = 2_000
 """After the last edit, before the annotation is kept."""
 LONGEST_MS = 20_000
-"""The annotation is kept so often even while painting goes on."""
+"""The annotation is kept so often even while painting goes on, and tried again after a failure."""
 
 
 def autosave_folder() -> Path:
@@ -187,6 +187,10 @@ class Autosaver:
 
     def _on_kept(self, result: Any) -> None:
         if isinstance(result, LatentFMError):
+            if self._layer is not None and self._dirty_since is None:
+                # Tried again without another edit: space may be made, a drive come back.
+                self._dirty_since = time.monotonic()
+                self._timer.start(LONGEST_MS)
             self.failed.emit(str(result))
         elif result:
             self.kept.emit(result)

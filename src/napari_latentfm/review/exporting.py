@@ -27,6 +27,7 @@ from latentfm_core.annotation.provenance import (
 )
 from latentfm_core.annotation.signature import image_signature
 from latentfm_core.errors import ImageError
+from latentfm_core.store.trouble import check_still_there
 from napari_latentfm.planes import level_zero
 from napari_latentfm.review.record import PlaneIndex, Proposal, record_of
 
@@ -254,6 +255,7 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     layer = facts.origin.layer()
     if layer is None:
         raise ImageError("The image of this annotation is closed. Open it and try again.")
+    check_still_there(path.parent)
     return export_annotation(path, labels, sidecar_of(facts, labels, signature_of(layer)))
 
 

@@ -1,0 +1,100 @@
+"""When a process is killed: after some time, or at some touch of its folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAMING = {"os.rename", "os.remove", "os.rmdir", "fsync"}
+"""Touches around which files get or lose their final names."""
+
+_TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill.
+
+    Attributes
+    ----------
+    touch
+        The process kills itself before its touch of this number, or, with `delay`, says that it
+        is there and is killed from outside `delay` seconds later, in what it does next. None
+        kills by time alone, `delay` after the start.
+    delay
+        Seconds.
+    """
+
+    touch: int | None
+    delay: float | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """How work went that nobody disturbed: its seconds and its touches, in their order."""
+
+    seconds: float
+    touches: tuple[str, ...]
+
+    def draw(self, rng: random.Random, steered: float) -> Moment:
+        """Return a moment; the share `steered` of them is chosen by touches, not by time."""
+        if not self.touches or rng.random() >= steered:
+            return Moment(None, rng.uniform(0, self.seconds))
+        naming = [place for place, kind in enumerate(self.touches) if kind in NAMING]
+        chosen = naming if naming and rng.random() < 0.5 else range(len(self.touches))
+        # A share of some milliseconds: as long as the files here take to be written.
+        delay = None if rng.random() < 0.5 else rng.expovariate(300)
+        return Moment(rng.choice(chosen), delay)
+
+
+class Touches:
+    """Counts what this process does to files below a folder, and acts at one of them.
+
+    An audit hook sees what Python opens, renames and removes; ``fsync`` has none and is wrapped.
+    What compiled code writes is met by the delay after a touch.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    moment
+        When to be killed; None only counts.
+    tell
+        Descriptor to which a byte is written when the moment has come.
+    """
+
+    def __init__(self, root: Path, moment: Moment | None, tell: int) -> None:
+        self.seen: list[str] = []
+        self._root = os.path.realpath(root)
+        self._moment, self._tell = moment, tell
+        real = os.fsync
+
+        def fsync(descriptor: Any) -> None:
+            self._touched("fsync")
+            real(descriptor)
+
+        os.fsync = fsync
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if event not in _TOUCHES or not isinstance(args[0], str | bytes | os.PathLike):
+            return
+        if event == "open" and not args[2] & _WRITING:
+            return
+        if os.path.abspath(os.fsdecode(args[0])).startswith(self._root):
+            self._touched(event)
+
+    def _touched(self, kind: str) -> None:
+        moment, number = self._moment, len(self.seen)
+        self.seen.append(kind)
+        if moment is None or moment.touch != number:
+            return
+        if moment.delay is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.write(self._tell, b"!")

@@ -1,0 +1,19 @@
+"""What is killed: training, predictions, and what keeps annotations."""
+
+from __future__ import annotations
+
+from kill.annotations import AUTOSAVE, EXPORT, WORKLIST
+from kill.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
+from kill.rounds import Victim
+from kill.training import TRAIN
+
+VICTIMS: dict[str, Victim] = {
+    "training": TRAIN,
+    "prediction": PREDICT,
+    "prediction over an older one": PREDICT_AGAIN,
+    "tiled prediction": TILED,
+    "tiled over an older one": TILED_AGAIN,
+    "autosave": AUTOSAVE,
+    "export": EXPORT,
+    "work list": WORKLIST,
+}
