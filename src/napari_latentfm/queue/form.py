@@ -28,8 +28,10 @@ from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm import settings
+from napari_latentfm.listening import listen
 from napari_latentfm.queue.table import ImageTable
-from napari_latentfm.reading import choose_megapixels, reading_limits
+from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bounds, bundled_names
 
 MOST_MEGAPIXELS = 16_384
@@ -88,6 +90,9 @@ class QueueForm(QWidget):
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
+        page = settings.page(SECTION)
+        if page is not None:
+            listen(self, page.events.max_megapixels, self._take_limit)
 
     @property
     def by_doubt(self) -> bool:
@@ -202,6 +207,9 @@ class QueueForm(QWidget):
         layout.addLayout(_row(self.measure, self.cancel))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+
+    def _take_limit(self, _event: Any = None) -> None:
+        self.megapixels.setValue(round(reading_limits().max_megapixels))
 
     def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
         row = QWidget()
