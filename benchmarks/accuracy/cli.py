@@ -150,7 +150,7 @@ def _one_row(args: argparse.Namespace, command: str) -> int:
 def _passed_on(args: argparse.Namespace) -> list[str]:
     """Return the flags of ``run-all`` that every row gets."""
     extra: list[str] = []
-    for name in (*_PASSED_ON, "solver", "device", "precision"):
+    for name in (*_PASSED_ON, "clock", "solver", "device", "precision"):
         value = getattr(args, name)
         if value is not None:
             extra += [f"--{name.replace('_', '-')}", str(value)]
