@@ -1,5 +1,5 @@
 # make demo   set everything up and run the main job on the bundled model and image
-# make test   set everything up and run all checks and tests
+# make test   set everything up and run all checks and tests (make oldest: with the oldest napari)
 # make docs   build the documentation into docs/_build/html
 #
 # The same as plain pip and pytest commands, for Windows and macOS: see README.md.
@@ -17,7 +17,16 @@ SCREENSHOT := $(CURDIR)/demo/latentfm-demo.png
 # On a Linux machine without a display napari runs under a virtual screen.
 DISPLAYED := scripts/with_display.sh
 
-.PHONY: setup demo test lint docs unit clean
+# The oldest napari that pyproject.toml admits, and the other Qt binding.
+OLDEST_VENV ?= .venv-oldest
+OLDEST_NAPARI := $(shell sed -n 's/.*"napari>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+OLDEST_BIN := $(OLDEST_VENV)/bin
+OLDEST_STAMP := $(OLDEST_VENV)/.set-up
+# What shows in a window; the core knows nothing of napari.
+WINDOW_TESTS := $(addprefix tests/test_,manifest.py settings.py layers.py panel.py field.py \
+	tiles_panel.py hypotheses_section.py annotation_section.py)
+
+.PHONY: setup demo test lint docs unit oldest clean
 
 setup: $(STAMP)
 
@@ -36,7 +45,7 @@ demo: setup
 	scripts/system_packages.sh
 	$(DISPLAYED) $(BIN)/python -m napari_latentfm.demo --screenshot-without-display $(SCREENSHOT)
 
-test: setup lint docs unit
+test: setup lint docs unit oldest
 
 lint: setup
 	$(BIN)/ruff check .
@@ -51,5 +60,19 @@ unit: setup
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
+$(OLDEST_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(OLDEST_VENV)
+	$(OLDEST_BIN)/python -m pip install --quiet --upgrade pip
+	$(OLDEST_BIN)/python -m pip install --quiet --constraint constraints.txt \
+		'napari==$(OLDEST_NAPARI)' --editable '.[pyqt6,nifti]' \
+		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.5' 'pytest-xvfb>=3'
+	touch $@
+
+# Old releases of napari warn about younger ones of what they need.
+oldest: $(OLDEST_STAMP)
+	scripts/system_packages.sh
+	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
+		--dist loadfile --override-ini filterwarnings=default --disable-warnings $(WINDOW_TESTS)
+
 clean:
-	rm -rf $(VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 
+BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
 PATIENCE = 120_000
 """Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
 

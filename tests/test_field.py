@@ -18,7 +18,7 @@ from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.placing import is_result
 from napari_latentfm.widgets.sampling_form import VISIBLE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
-from tests.plugin_fixtures import disc_image, gate, run
+from tests.plugin_fixtures import BEFORE_0_7, disc_image, gate, run
 
 OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
 
@@ -63,7 +63,8 @@ def test_the_field_becomes_a_layer_with_its_results(
     mask = next(r for r in results if r.metadata[METADATA_KEY]["role"] == "mean_mask")
     np.testing.assert_array_equal(mask.data, wanted)
     camera = getattr(viewer, "scene", viewer).camera
-    assert camera.zoom == pytest.approx(5)
+    if not BEFORE_0_7:  # its zoom changes with the window, in which a slider appeared
+        assert camera.zoom == pytest.approx(5)
     # The slider of the samples took a part of the window, so that the next field is another one.
     counts = []
     for seed in (8, 9):

@@ -57,8 +57,7 @@ def test_menu_opens_the_panel(plugin: Any, make_napari_viewer: Any, menu: str) -
     action = _find_action(getattr(viewer.window, menu), "Sample segmentation (LatentFM)")
     assert action is not None
     action.trigger()
-    (panel,) = viewer.window.dock_widgets.values()
-    assert isinstance(panel, SamplingPanel)
+    assert len(viewer.window._qt_window.findChildren(SamplingPanel)) == 1
 
 
 def test_sample_image_opens(plugin: Any, make_napari_viewer: Any) -> None:

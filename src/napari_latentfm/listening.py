@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, Protocol
 from weakref import WeakMethod
 
@@ -35,9 +36,26 @@ def listen(widget: QObject, source: Source, slot: Callable[..., object]) -> None
     slot
         A bound method, held weakly.
     """
-    source.connect(slot)
-    # Not a method of the widget, which is half gone when `destroyed` comes.
-    widget.destroyed.connect(partial(_leave, source, WeakMethod(slot)))
+    relay = _relay(slot)
+    source.connect(relay)
+    widget.destroyed.connect(partial(_leave, source, relay))
+
+
+def _relay(slot: Callable[..., object]) -> Callable[..., object]:
+    """Return a function that calls a method as long as its object lives.
+
+    napari before 0.7 compares whom it lets go with all its listeners, and a method whose widget is
+    gone with its C++ side can no longer be compared with anything.
+    """
+    method = WeakMethod(slot)
+
+    def call(*args: object) -> object:
+        bound = method()
+        return None if bound is None else bound(*args)
+
+    # Signals ask how many arguments their slots take.
+    call.__signature__ = signature(slot)  # type: ignore[attr-defined]
+    return call
 
 
 def abandon(runs: list[Any]) -> None:
@@ -70,7 +88,5 @@ def _let_go(receiver: object, *_: object) -> None:
     _KEPT.discard(receiver)
 
 
-def _leave(source: Source, slot: WeakMethod[Any], *_: object) -> None:
-    method = slot()
-    if method is not None:
-        source.disconnect(method)
+def _leave(source: Source, relay: Callable[..., object], *_: object) -> None:
+    source.disconnect(relay)

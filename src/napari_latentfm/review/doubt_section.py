@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.review.doubt import DoubtRegion
+from napari_latentfm.errand import Errand
 from napari_latentfm.listening import listen
 from napari_latentfm.review.doubt_parts import Doubt, RegionTable, interval, measure, number, square
 from napari_latentfm.review.histogram import Histogram
@@ -47,7 +47,7 @@ class DoubtSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
-        self._workers: list[Any] = []
+        self._errands: list[Errand] = []
         self._doubt: Doubt | None = None
         self._ticks = Ticks()
         self.regions: tuple[DoubtRegion, ...] = ()
@@ -55,7 +55,7 @@ class DoubtSection(QWidget):
         self.here = 0
         self._lay_out()
         listen(self, session.changed, self._on_changed)
-        self.destroyed.connect(partial(_part, self._overlays, self._workers))
+        self.destroyed.connect(partial(_part, self._overlays, self._errands))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -64,9 +64,9 @@ class DoubtSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the outline from the viewer."""
-        for worker in self._workers:
-            worker.quit()
-        self._workers.clear()
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
         self._overlays.remove("preview")
 
     def next(self) -> None:
@@ -127,9 +127,9 @@ class DoubtSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for worker in self._workers:
-            worker.quit()
-        self._workers.clear()
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
         self._overlays.remove("preview", later=reviewed is None)
         self._doubt, self.regions, self.here = None, (), 0
         self.resolved.clear()
@@ -137,10 +137,10 @@ class DoubtSection(QWidget):
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for doubt…")
         if reviewed is not None:
-            worker = create_worker(measure, reviewed, _start_thread=False)
-            worker.yielded.connect(self._on_measured)
-            self._workers.append(worker)
-            worker.start()
+            errand = Errand(partial(measure, reviewed))
+            errand.told.connect(self._on_measured)
+            self._errands.append(errand)
+            errand.start()
 
     def _on_measured(self, doubt: Doubt) -> None:
         if doubt.reviewed is not self._session.current:
@@ -251,8 +251,8 @@ def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
     return button
 
 
-def _part(overlays: Overlays, workers: list[Any]) -> None:
+def _part(overlays: Overlays, errands: list[Errand]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    for worker in workers:
-        worker.quit()
+    for errand in errands:
+        errand.quit()
     overlays.disconnect()

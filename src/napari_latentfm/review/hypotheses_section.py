@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -23,6 +21,7 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.review.contours import AGREEMENT_LEVELS
 from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
+from napari_latentfm.errand import Errand
 from napari_latentfm.listening import listen
 from napari_latentfm.review.annotation import write_labels
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
@@ -62,14 +61,14 @@ class HypothesesSection(QWidget):
         self._session = session
         self._overlays = Overlays(session)
         self._found: Found | None = None
-        self._workers: list[Any] = []
+        self._errands: list[Errand] = []
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self.chosen: Hypothesis | None = None
         self._lay_out()
         listen(self, session.changed, self._on_changed)
         self._overlays.gone.connect(self._on_gone)
         # Not a method of this widget, which is half gone when the signal comes.
-        self.destroyed.connect(partial(_part, self._overlays, self._workers))
+        self.destroyed.connect(partial(_part, self._overlays, self._errands))
         self._on_changed()
 
     def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
@@ -86,9 +85,9 @@ class HypothesesSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the section's own layers from the viewer."""
-        for worker in self._workers:
-            worker.quit()
-        self._workers.clear()
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
         self._overlays.remove("preview", "contours")
 
     def choose(self, place: int) -> None:
@@ -155,9 +154,9 @@ class HypothesesSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for worker in self._workers:
-            worker.quit()
-        self._workers.clear()
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
         # None may mean that the image is just being removed: the list of layers is busy then.
         self._overlays.remove("preview", "contours", later=reviewed is None)
         self._found, self.chosen = None, None
@@ -165,10 +164,10 @@ class HypothesesSection(QWidget):
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
         if reviewed is not None:
-            worker = create_worker(search, reviewed, _start_thread=False)
-            worker.yielded.connect(self._on_found)
-            self._workers.append(worker)
-            worker.start()
+            errand = Errand(partial(search, reviewed))
+            errand.told.connect(self._on_found)
+            self._errands.append(errand)
+            errand.start()
 
     def _on_found(self, found: Found) -> None:
         if found.reviewed is not self._session.current:
@@ -318,8 +317,8 @@ class HypothesesSection(QWidget):
         return grid
 
 
-def _part(overlays: Overlays, workers: list[Any]) -> None:
+def _part(overlays: Overlays, errands: list[Errand]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    for worker in workers:
-        worker.quit()
+    for errand in errands:
+        errand.quit()
     overlays.disconnect()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from napari.qt.threading import create_worker
-
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.listening import keep_until
+from napari_latentfm.errand import Errand
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,11 @@ class _Piece:
                     f"Failed through a defect of the program ({type(error).__name__}: {error}). "
                     "The log holds the details; please report them."
                 )
+
+    def steps(self) -> Iterator[None]:
+        """Do it; there is nothing to tell before the end."""
+        self.run()
+        return iter(())
 
     def report(self) -> None:
         """Tell the listener, and let go of everything: Qt's worker outlives its work."""
@@ -75,8 +79,10 @@ class SerialWork:
 
     def drain(self) -> None:
         """Wait until all work has been done; what has not begun is done here."""
-        if self._running is not None:
-            self._running.run()
+        piece, self._running = self._running, None
+        if piece is not None:
+            piece.run()
+            self._report(piece)
         while self._waiting:
             piece = self._waiting.popleft()
             piece.run()
@@ -90,15 +96,14 @@ class SerialWork:
     def _next(self) -> None:
         if self._running is not None or not self._waiting:
             return
-        self._running = self._waiting.popleft()
-        worker = create_worker(self._running.run, _start_thread=False)
-        worker.finished.connect(self._on_finished)
-        keep_until(worker.finished, self)
-        worker.start()
+        piece = self._running = self._waiting.popleft()
+        errand = Errand(piece.steps)
+        errand.ended.connect(partial(self._on_ended, piece))
+        errand.start()
 
-    def _on_finished(self) -> None:
-        piece, self._running = self._running, None
-        if piece is not None:
+    def _on_ended(self, piece: _Piece) -> None:
+        if piece is self._running:
+            self._running = None
             self._report(piece)
         self._next()
 

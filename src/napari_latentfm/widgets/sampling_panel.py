@@ -212,10 +212,12 @@ class SamplingPanel(QScrollArea):
 
     def _follow_viewer(self) -> None:
         layers = self._viewer.layers
-        for name in ("inserted", "removed", "reordered", "renamed"):
-            # `renamed` is younger than the oldest napari that is supported.
-            if name in layers.events.emitters:
-                listen(self, layers.events.emitters[name], self._refresh_images)
+        for name in ("inserted", "removed", "reordered"):
+            listen(self, layers.events.emitters[name], self._refresh_images)
+        if "renamed" in layers.events.emitters:
+            listen(self, layers.events.renamed, self._refresh_images)
+        else:  # napari before 0.7 passes the events of its layers on
+            listen(self, layers.events, self._on_any_event)
         listen(self, layers.events.removed, self._on_layer_removed)
         listen(self, layers.selection.events.active, self._on_active_layer)
         self.form.image.changed.connect(self._offer_planes)
@@ -239,6 +241,10 @@ class SamplingPanel(QScrollArea):
             self.form.image.value = chosen
         if not self.running:
             self._suggest()
+
+    def _on_any_event(self, event: Any) -> None:
+        if event.type == "name":
+            self._refresh_images()
 
     def _suggest(self) -> None:
         if self.form.image.value is None:
