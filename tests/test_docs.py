@@ -83,3 +83,15 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if not target.startswith(("http", "mailto")):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("block", list(fenced("diff")))
+def test_worked_examples_change_lines_that_are_there(block: str) -> None:
+    before, after, *lines = block.splitlines()
+    path = ROOT / before.removeprefix("--- a/")
+    assert after == f"+++ b/{path.relative_to(ROOT)}"
+    there = path.read_text().splitlines()
+    wanted = [line[1:] for line in lines if line[0] in " -"]
+    assert wanted
+    missing = [line for line in wanted if line not in there]
+    assert not missing, f"{path} no longer has {missing}"
