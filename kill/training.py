@@ -46,6 +46,7 @@ def _look(folder: Path, told: int) -> list[str]:
         training / FILE: lambda path: _check_checkpoint(training),
         training / "best.safetensors": _check_best,
         training / "log.csv": _rows,
+        training / "report.html": _check_report,
         training / "config.json": lambda path: json.loads(path.read_text()),
         training / "split.json": read_split,
         out / "model.json": lambda path: load_model(out),
@@ -67,6 +68,11 @@ def _check_checkpoint(folder: Path) -> None:
 
 def _check_best(path: Path) -> None:
     LatentFM(resumed_config(path.parent.parent).model).load_state_dict(load_file(path))
+
+
+def _check_report(path: Path) -> None:
+    if not path.read_text(encoding="utf-8").endswith("</html>\n"):
+        raise ValueError("it does not end as a page does")
 
 
 def _check_picture(path: Path) -> None:

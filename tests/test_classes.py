@@ -25,6 +25,7 @@ from latentfm_core.training.trainer import RunOptions, Trainer
 from latentfm_core.types import ImageInput
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.fixtures import SIZE, tiny_settings
+from tests.pages import Page
 from tests.plugin_fixtures import run
 
 COUNT = 40
@@ -104,11 +105,17 @@ def test_evaluate_averages_over_the_classes(
 ) -> None:
     words = ["--images", folders[0], "--masks", folders[1], "--model", model_folder]
     options = ["--samples", "3", "--steps", "2", "--out", tmp_path / "out", "--device", "cpu"]
+    options += ["--report", "--report-cases", "2"]
     assert evaluate_main([str(word) for word in (*words, *options)]) == 0
     metrics = json.loads((tmp_path / "out/summary.json").read_text())["metrics"]
     assert metrics["dice"] > 0.6
     assert metrics["mask_vae_dice"] > 0.75
     assert metrics["error_auroc"] > 0.5
+    worst = Page.read(tmp_path / "out/report.html").section("Worst cases")
+    assert {"disc", "square"} <= {item.text.strip() for item in worst.all("li")}
+    for case in worst.all("figure"):
+        expert = case.all("path", stroke="#009e73")
+        assert len({path.attributes["stroke-dasharray"] for path in expert}) == 2, "one per class"
 
 
 def test_a_label_without_a_class_is_named(

@@ -22,6 +22,7 @@ from latentfm_core.training.batches import draw_raters
 from latentfm_core.training.feeder import Feeder
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import SIZE, tiny_settings
+from tests.pages import Page
 
 
 def write_raters(folder: Path, count: int = 24) -> tuple[Path, Path]:
@@ -95,11 +96,13 @@ def test_a_model_of_two_raters_is_trained_and_compared_with_both(
     # The best weights were chosen by how the samples spread.
     assert 0 <= card.metrics["val_ged"] < 1
     words = ["--images", folders[0], "--masks", folders[1], "--model", tmp_path / "model"]
-    options = ["--samples", "8", "--steps", "4", "--out", tmp_path / "out"]
+    options = ["--samples", "8", "--steps", "4", "--out", tmp_path / "out", "--report"]
     assert evaluate_main([str(word) for word in (*words, *options)]) == 0
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     table = (tmp_path / "out/per_image.csv").read_text().splitlines()
     assert table[1].split(",")[table[0].split(",").index("references")] == "2"
+    for case in Page.read(tmp_path / "out/report.html").section("Best cases").all("figure"):
+        assert len(case.all("path", stroke="#009e73")) == 2, "the outlines of both"
     # One answer repeated eight times could get no nearer to both than 0.37: the two masks lie
     # 0.75 apart, so that 2 E[d] - 0 - E[d(Y, Y')] is at least 0.75 - 0.375.
     assert summary["metrics"]["ged"] < 0.37

@@ -23,7 +23,7 @@ from latentfm_core.metrics.classes import (
     class_hm_iou,
     class_iou,
 )
-from latentfm_core.types import Bool, Float32, ImageInput, Mask, Summary
+from latentfm_core.types import Bool, Float32, ImageInput, Mask, SampleSet, Summary
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,22 @@ class ImageScores:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of one image while it is at hand.
+
+    Attributes
+    ----------
+    case, samples, summary, scores
+        The image and its references, what was drawn, its maps, and its figures.
+    """
+
+    case: Case
+    samples: SampleSet
+    summary: Summary
+    scores: ImageScores
+
+
 METRICS = (
     "dice",
     "iou",
@@ -162,6 +178,7 @@ def evaluate(
     cases: Iterable[Case],
     settings: SamplingConfig,
     on_image: Callable[[ImageScores], None] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
 ) -> Evaluation:
     """Sample every image, compare with its references, and return the figures.
 
@@ -171,6 +188,8 @@ def evaluate(
         Taken one by one; give a generator to keep one image in memory at a time.
     on_image
         Called with the figures of each image.
+    on_outcome
+        Called before that with the maps as well; what it keeps of them stays in memory.
 
     Raises
     ------
@@ -194,10 +213,10 @@ def evaluate(
         ceiling = _mean(map(class_dice, again, case.references))
         figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
         total = total + bins
-        for rater in case.references:
-            right = np.asarray(summary.mean_mask == rater)
-            agreement = agreement + ReliabilityBins.of(summary.confidence, right)
+        agreement = agreement + agreement_bins(summary, case.references)
         scores.append(figures)
+        if on_outcome is not None:
+            on_outcome(Outcome(case, samples, summary, figures))
         if on_image is not None:
             on_image(figures)
     if not scores:
@@ -232,10 +251,7 @@ def score(
         raise ValueError(
             f"references must be (M, {masks.shape[1]}, {masks.shape[2]}), got {raters.shape}"
         )
-    bins = sum(
-        (ReliabilityBins.of(*_one_vs_rest(summary, rater)) for rater in raters),
-        ReliabilityBins.empty(),
-    )
+    bins = probability_bins(summary, raters)
     figures = ImageScores(
         name=case.image.name,
         height=raters.shape[1],
@@ -258,6 +274,19 @@ def score(
         seconds=seconds,
     )
     return figures, bins
+
+
+def probability_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
+    """Return the bins of the mean probability against the masks ``(M, H, W)`` of M raters."""
+    each = (ReliabilityBins.of(*_one_vs_rest(summary, rater)) for rater in raters)
+    return sum(each, ReliabilityBins.empty())
+
+
+def agreement_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
+    """Return the bins of the confidence against whether the mean mask agrees with a rater."""
+    right = (np.asarray(summary.mean_mask == rater) for rater in raters)
+    each = (ReliabilityBins.of(summary.confidence, agrees) for agrees in right)
+    return sum(each, ReliabilityBins.empty())
 
 
 def _one_vs_rest(summary: Summary, rater: Mask) -> tuple[Float32, Bool]:

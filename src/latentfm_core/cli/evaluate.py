@@ -20,7 +20,13 @@ from latentfm_core.cli.common import (
     say,
 )
 from latentfm_core.cli.inputs import BadFiles, check_all
-from latentfm_core.config import READING, ReadingConfig, SamplingConfig
+from latentfm_core.config import (
+    READING,
+    REPORT,
+    ReadingConfig,
+    SamplingConfig,
+    report_settings,
+)
 from latentfm_core.data.images import check_pixels
 from latentfm_core.data.loading import read_references
 from latentfm_core.data.pairs import Pair, find_pairs, name_some
@@ -32,6 +38,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.names import prepare_folder, printable, refuse_existing
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
+from latentfm_core.report.evaluated import write_report
+from latentfm_core.report.gallery import Gallery
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.evaluate")
@@ -44,6 +52,7 @@ resolution of the masks. Written are
   per_image.csv   one line per image
   summary.json    means over the images, calibration over all pixels (bins of a reliability
                   diagram included), and how it was made
+  report.html     with --report: the same to look at, with pictures of the best and worst cases
 and the summary is printed. Its figures:
   Dice, IoU           overlap of the mean mask with the reference
   Dice of samples     the same for single samples, mean
@@ -67,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--masks", type=Path, required=True, help="folder of masks, named as the images"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
     parser.add_argument(
         "--part", choices=PARTS, help="which part of --split to take (default: test)"
@@ -85,6 +94,19 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go on without pairs that cannot be used and list them at the end (exit code 0 "
         "if any is left); without it they stop the command before it has begun",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write report.html: one file for any browser, without network. It shows the "
+        "images and their names",
+    )
+    parser.add_argument(
+        "--report-cases",
+        type=int,
+        metavar="COUNT",
+        help="how many of the best and of the worst images it shows with their outlines "
+        f"(usual: {REPORT.cases})",
     )
     add_sampling_arguments(parser)
     add_reading_arguments(parser)
@@ -118,6 +140,24 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
             f"{name_some(missing)}. Names are file names without extension."
         )
     return [pairs[name] for name in names]
+
+
+def gallery_for(
+    args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig
+) -> Gallery | None:
+    """Return what gathers the pictures of a report, or None without ``--report``.
+
+    Raises
+    ------
+    ConfigError
+        If ``--report-cases`` is out of range or stands without ``--report``.
+    """
+    given = {} if args.report_cases is None else {"cases": args.report_cases}
+    if args.report:
+        return Gallery(segmenter, settings, report_settings(**given))
+    if given:
+        raise ConfigError("--report-cases needs a report; add --report or leave it out.")
+    return None
 
 
 def read_case(
@@ -174,6 +214,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args)
+    gallery = gallery_for(args, segmenter, settings)
     classes = len(segmenter.card.config.model.classes)
     if not args.skip_bad:
         check_all(
@@ -189,13 +230,16 @@ def run(args: argparse.Namespace, command: str) -> None:
             bar.set_postfix_str(f"Dice {scores.dice:.3f}", refresh=False)
             bar.update()
 
-        evaluation = evaluate(segmenter, cases, settings, show)
+        look = None if gallery is None else gallery.add
+        evaluation = evaluate(segmenter, cases, settings, show, look)
     facts = describe(args, segmenter, settings, bad, command)
     try:
         write_evaluation(args.out, evaluation, facts)
     finally:
         # Hours of work may be in the figures; they are told even if they cannot be written.
         say(report(evaluation, segmenter, settings, args))
+    if gallery is not None:
+        write_report(args.out, evaluation, gallery, facts)
     bad.report()
     logger.info("written to %s", args.out)
 

@@ -19,8 +19,9 @@ from latentfm_core.store.atomic import atomic_path
 
 TABLE = "per_image.csv"
 SUMMARY = "summary.json"
+REPORT = "report.html"
 
-_LABELS = {
+LABELS = {
     "dice": "Dice of the mean mask",
     "iou": "IoU of the mean mask",
     "sample_dice": "Dice of single samples",
@@ -38,12 +39,14 @@ _LABELS = {
 
 
 def evaluation_files(folder: Path) -> list[Path]:
-    """Return the files that `write_evaluation` writes, the summary last."""
-    return [folder / TABLE, folder / SUMMARY]
+    """Return the files of an evaluation: table, summary, and the report if there is one."""
+    return [folder / TABLE, folder / SUMMARY, folder / REPORT]
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]) -> None:
     """Write the table and the summary; the summary gets its name last.
+
+    The report of an older evaluation is removed.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
     OutputError
         If a file cannot be written.
     """
-    table, summary = evaluation_files(folder)
+    table, summary, report = evaluation_files(folder)
     with contextlib.ExitStack() as stack:
         # Contexts end in reverse order: what is entered first gets its name last.
         summary_file = stack.enter_context(atomic_path(summary))
@@ -64,7 +67,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
         table_file.write_text(csv_text(evaluation), encoding="utf-8", newline="")
         content = json.dumps(facts | summary_values(evaluation), indent=2, allow_nan=False)
         summary_file.write_text(content + "\n", encoding="utf-8")
-        summary.unlink(missing_ok=True)
+        for outdated in (report, summary):
+            outdated.unlink(missing_ok=True)
 
 
 def csv_text(evaluation: Evaluation) -> str:
@@ -73,11 +77,12 @@ def csv_text(evaluation: Evaluation) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for score in evaluation.scores:
-        writer.writerow([_cell(score, column) for column in COLUMNS])
+        writer.writerow([cell(score, column) for column in COLUMNS])
     return stream.getvalue()
 
 
-def _cell(score: ImageScores, column: str) -> str:
+def cell(score: ImageScores, column: str) -> str:
+    """Return a field of `ImageScores` as it stands in the table."""
     value = getattr(score, column)
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
@@ -118,7 +123,7 @@ def readable(evaluation: Evaluation, facts: dict[str, str]) -> str:
     """Return a table of two columns for people; `facts` stand above the figures."""
     values = summary_values(evaluation)
     rows = dict(facts) | {"images": str(values["n_images"])}
-    for name, label in _LABELS.items():
+    for name, label in LABELS.items():
         figure = values["metrics"][name]
         rows[label] = "-" if figure is None else f"{figure:.4f}"
     seconds = values["seconds_per_image"]

@@ -1,15 +1,18 @@
-"""What a run writes for people: a CSV table, and TensorBoard events on request."""
+"""What a run writes for people: a CSV table, a report, and TensorBoard events on request."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from latentfm_core.errors import ConfigError
+from latentfm_core.report.trained import TrainingReport
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.clock import PARTS
@@ -17,6 +20,9 @@ from latentfm_core.training.reports import EpochReport
 from latentfm_core.training.stages import STAGES
 
 logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 60.0
+"""Between two reports while there is no validation."""
 
 COLUMNS = (
     "stage",
@@ -44,6 +50,9 @@ COLUMNS = (
 class RunLog:
     """Keeps one row per epoch in ``log.csv``, which is replaced as a whole each time.
 
+    ``report.html`` shows the same with the pictures of the validation; it is made anew after each
+    validation, every minute, and at the end.
+
     Parameters
     ----------
     folder
@@ -59,6 +68,8 @@ class RunLog:
         self._path = folder / "log.csv"
         self._columns, rows = _read(self._path)
         self._rows = [row for row in rows if _is_before(row, position)]
+        self._report = TrainingReport(folder)
+        self._reported = -math.inf
         self._writer: Any = _tensorboard_writer(folder) if tensorboard else None
 
     def add(self, report: EpochReport) -> None:
@@ -89,6 +100,12 @@ class RunLog:
         if self._writer is not None:
             for key, value in values.items():
                 self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
+        if report.validation or time.monotonic() - self._reported > REPORT_SECONDS:
+            self._show()
+
+    def _show(self) -> None:
+        self._report.write(self._rows)
+        self._reported = time.monotonic()
 
     def _write(self) -> None:
         stream = io.StringIO(newline="")
@@ -99,7 +116,9 @@ class RunLog:
             temporary.write_bytes(stream.getvalue().encode())
 
     def close(self) -> None:
-        """Flush TensorBoard."""
+        """Show the last epochs too, and flush TensorBoard."""
+        if self._rows:
+            self._show()
         if self._writer is not None:
             self._writer.close()
 

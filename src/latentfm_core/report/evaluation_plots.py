@@ -1,0 +1,119 @@
+"""Charts in the report of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from latentfm_core.evaluation import Evaluation
+from latentfm_core.metrics.calibration import ReliabilityBins
+from latentfm_core.report.gallery import Gallery
+from latentfm_core.report.page import figure, section, text
+from latentfm_core.report.svg import BLUE, ORANGE, Axis, Chart, fitted, legend
+from latentfm_core.report.table import anchor
+
+DICE_BINS = 20
+
+
+def histogram_section(evaluation: Evaluation) -> str:
+    """Return how many images have which Dice."""
+    values = evaluation.values("dice")
+    heights, edges = np.histogram(values, DICE_BINS, (0.0, 1.0))
+    highest = Axis("images", 0, max(1, int(heights.max())) * 1.05)
+    chart = Chart("Histogram of the Dice of all images", Axis("Dice of the mean mask"), highest)
+    chart.bars(edges.tolist(), heights.tolist())
+    bad, middle = sum(value < 0.7 for value in values), float(np.median(values))
+    told = f"Median {middle:.3f}; {bad} of {len(values)} images below 0.7."
+    return section("How good are the images?", figure(chart.svg(), told))
+
+
+def spearman(evaluation: Evaluation) -> float:
+    """Return the rank correlation of Dice and image confidence, NaN where it means nothing."""
+    dice = [score.dice for score in evaluation.scores]
+    confidence = [score.confidence for score in evaluation.scores]
+    if len(dice) < 3 or len(set(dice)) == 1 or len(set(confidence)) == 1:
+        return math.nan
+    return float(spearmanr(dice, confidence).statistic)
+
+
+def confidence_section(evaluation: Evaluation, gallery: Gallery) -> str:
+    """Return whether the images of which the model is sure are the good ones."""
+    scores = evaluation.scores
+    confidence = [score.confidence for score in scores]
+    dice = [score.dice for score in scores]
+    chart = Chart(
+        "Dice of each image against its confidence",
+        fitted("confidence of the image (mean over its pixels)", confidence),
+        fitted("Dice of the mean mask", dice),
+    )
+    rows, step = set(gallery.rows()), -(-len(scores) // gallery.report.points)
+    for index in range(0, len(scores), step):
+        link = anchor(index) if index in rows else ""
+        chart.point(confidence[index], dice[index], BLUE, scores[index].name, link)
+    rho = spearman(evaluation)
+    told = "Too few different images for a rank correlation."
+    if not math.isnan(rho):
+        told = (
+            f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the more "
+            "confident image is always the better one, 0 if confidence says nothing of it."
+        )
+    if step > 1:
+        told += f" Shown is every {step}th image."
+    return section("Does it know which images are bad?", figure(chart.svg(), told))
+
+
+def reliability_section(evaluation: Evaluation, gallery: Gallery) -> str:
+    """Return whether probabilities and confidence come true, before and after calibration."""
+    raw = (gallery.raw_reliability, gallery.raw_agreement) if gallery.calibrated else (None, None)
+    probability = _reliability(
+        "Mean probability", "share that is foreground", evaluation.reliability, raw[0]
+    )
+    confidence = _reliability(
+        "Confidence", "share where mean mask and expert agree", evaluation.agreement, raw[1]
+    )
+    told = (
+        "On the dashed diagonal a number means what it says: of the pixels at 0.8, eight in ten "
+        "come true. Below it the model is too sure, above it not sure enough."
+    )
+    entries = [("as the model says it now", BLUE, "")]
+    if gallery.calibrated:
+        entries = [("calibrated", BLUE, ""), ("raw", ORANGE, "6 3")]
+    both = f'<div class="grid">{probability}{confidence}</div>'
+    return section("Can the numbers be trusted?", f"<p>{told}</p>{legend(entries)}{both}")
+
+
+def _reliability(what: str, truth: str, bins: ReliabilityBins, raw: ReliabilityBins | None) -> str:
+    chart = Chart(f"Reliability of the {what.lower()}", Axis(what.lower()), Axis(truth))
+    chart.line([0, 1], [0, 1], "currentColor", "4 4")
+    told = f"{what}: expected calibration error {bins.ece:.4f}"
+    if raw is not None:
+        _curve(chart, raw, ORANGE, "6 3")
+        told += f", raw {raw.ece:.4f}"
+    _curve(chart, bins, BLUE, "")
+    return figure(chart.svg(), f"{text(told)}.{_as_table(truth, bins)}")
+
+
+def _curve(chart: Chart, bins: ReliabilityBins, colour: str, dash: str) -> None:
+    xs, ys = bins.mean_probability.tolist(), bins.frequency.tolist()
+    chart.line(xs, ys, colour, dash)
+    for x, y in zip(xs, ys, strict=True):
+        chart.point(x, y, colour)
+
+
+def _as_table(truth: str, bins: ReliabilityBins) -> str:
+    """Return the points as text, also for those who cannot see the chart."""
+    heads: Sequence[str] = ("pixels", "mean value", truth)
+    head = "".join(f'<th scope="col" class="number">{text(word)}</th>' for word in heads)
+    rows = "".join(
+        f'<tr><td class="number">{int(count)}</td><td class="number">{mean:.4f}</td>'
+        f'<td class="number">{share:.4f}</td></tr>'
+        for count, mean, share in zip(
+            bins.count, bins.mean_probability, bins.frequency, strict=True
+        )
+        if count
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<details><summary>the numbers</summary>{table}</details>"

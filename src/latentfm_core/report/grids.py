@@ -1,0 +1,109 @@
+"""The pictures of the validation in the report of a training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentfm_core.config import ReportConfig
+from latentfm_core.data.images import read_image
+from latentfm_core.data.pixels import to_rgb
+from latentfm_core.errors import ImageError
+from latentfm_core.report.epochs import Row, number
+from latentfm_core.report.page import figure, section, text
+from latentfm_core.report.pictures import data_uri, eight_bit, fitted_size, shrunk
+
+EXPLANATION = (
+    "From left to right: image with the expert outline in green, mean probability, confidence "
+    "(white: sure), single samples."
+)
+
+
+class Grids:
+    """Embeds few of many pictures, and encodes each of them once.
+
+    Parameters
+    ----------
+    folder
+        Holds ``epoch_*.png`` and, of a network for few steps, ``steps_*.png``.
+    report
+        How many, and how wide.
+    """
+
+    def __init__(self, folder: Path, report: ReportConfig) -> None:
+        self._folder, self._report = folder, report
+        self._encoded: dict[str, tuple[int, str]] = {}
+
+    def section(self, epochs: Sequence[Row]) -> str:
+        """Return the pictures of the validated `epochs`, rows of the log; empty if there are none.
+
+        A picture of an epoch that is not among them is left out: a killed run, which will come
+        to it again, has left it.
+        """
+        validated = [row for row in epochs if math.isfinite(number(row, "val_dice"))]
+        best = max(range(len(validated)), key=lambda place: _goodness(validated[place]), default=0)
+        shown = chosen(len(validated), best, self._report.grids)
+        captions = {
+            _name(validated[place]): _caption(validated[place], place == best) for place in shown
+        }
+        few = sorted(self._folder.glob("steps_*.png"))[: self._report.grids]
+        captions |= {path.name: f"With {path.stem.partition('_')[2]} ODE steps" for path in few}
+        self._encoded = {name: uri for name, uri in self._encoded.items() if name in captions}
+        pictures = "".join(self._picture(name, caption) for name, caption in captions.items())
+        if not pictures:
+            return ""
+        return section("Samples by epoch", f"<p>{text(EXPLANATION)}</p>\n{pictures}")
+
+    def _picture(self, name: str, caption: str) -> str:
+        """Return a picture with its caption; empty if it cannot be read."""
+        uri = self._uri(self._folder / name)
+        if not uri:
+            return ""
+        return figure(f'<img class="strip" src="{uri}" alt="{text(caption)}">', text(caption))
+
+    def _uri(self, path: Path) -> str:
+        try:
+            changed = path.stat().st_mtime_ns
+            before = self._encoded.get(path.name)
+            if before is None or before[0] != changed:
+                rgb = eight_bit(to_rgb(read_image(path)))
+                height, width = rgb.shape[:2]
+                # Rows are images: what must fit is the width.
+                side = max(self._report.grid_width, self._report.grid_width * height // width)
+                before = changed, data_uri(shrunk(rgb, fitted_size(rgb.shape, side)))
+                self._encoded[path.name] = before
+        except (OSError, ImageError):
+            return ""
+        return before[1]
+
+
+def chosen(count: int, best: int, most: int) -> list[int]:
+    """Return which of `count` pictures are shown: the first, the best, the last, some in between.
+
+    What lies in between is every 2nd, 4th, 8th ..., so that few change from time to time.
+    """
+    step = 1
+    while -(-count // step) > max(1, most - 2):
+        step *= 2
+    every = set(range(0, count, step)) | {best, count - 1} if count else set()
+    return sorted(every)
+
+
+def _goodness(row: Row) -> float:
+    """Return by what the weights are kept: the GED where there are several raters, else Dice."""
+    column, sign = ("val_ged", -1.0) if row.get("val_ged") else ("val_dice", 1.0)
+    value = number(row, column)
+    return sign * value if math.isfinite(value) else -math.inf
+
+
+def _name(row: Row) -> str:
+    return f"epoch_{number(row, 'epoch'):04.0f}.png"
+
+
+def _caption(row: Row, best: bool) -> str:
+    figures = {"Dice": "val_dice", "of samples": "val_sample_dice", "GED": "val_ged"}
+    values = {word: number(row, name) for word, name in figures.items()}
+    told = [f"{word} {value:.3f}" for word, value in values.items() if math.isfinite(value)]
+    kept = "; these weights are the best so far" if best else ""
+    return f"Epoch {number(row, 'epoch'):.0f}: {', '.join(told)}{kept}"

@@ -1,0 +1,59 @@
+"""The table of all images in the report of an evaluation."""
+
+from __future__ import annotations
+
+from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
+from latentfm_core.output.tables import TABLE, cell
+from latentfm_core.report.gallery import Gallery
+from latentfm_core.report.page import section, text
+from latentfm_core.report.words import HEADS, MEANING, MORE_MEANING
+
+
+def anchor(index: int) -> str:
+    """Return the place of an image's row in the page."""
+    return f"image-{index}"
+
+
+def table_section(evaluation: Evaluation, gallery: Gallery) -> str:
+    """Return one row per image with all its figures; `gallery` tells which fit in."""
+    heads = '<th scope="col">picture</th>' + "".join(_head(column) for column in COLUMNS)
+    shown, count = gallery.rows(), len(evaluation.scores)
+    rows = "".join(_row(index, evaluation.scores[index], gallery) for index in shown)
+    note = "Click on a head to sort, once more to turn the order. A dash: there is no such figure."
+    if len(shown) < count:
+        note += (
+            f" These are the {len(shown)} images with the lowest Dice of {count}; {TABLE}, which "
+            "lies beside this page, has them all."
+        )
+    title = "All images" if len(shown) == count else "Images with the lowest Dice"
+    # What scrolls can be reached by the keyboard.
+    area = f'class="wide tall" tabindex="0" role="region" aria-label="{title}"'
+    return section(
+        title,
+        f'<div {area}><table class="sortable" id="images">\n<caption>{text(note)}'
+        "<noscript> Without JavaScript it cannot be sorted.</noscript></caption>\n"
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
+    )
+
+
+def _head(column: str) -> str:
+    meaning = MEANING.get(column) or MORE_MEANING[column]
+    kind = "text" if column == "name" else "number"
+    told = f'<abbr title="{text(meaning)}">{text(HEADS[column])}</abbr>'
+    return f'<th scope="col" class="{kind}" data-kind="{kind}">{told}</th>'
+
+
+def _row(index: int, score: ImageScores, gallery: Gallery) -> str:
+    cells = "".join(_cell(score, column) for column in COLUMNS)
+    # The name stands beside it, and need not be read out twice.
+    picture = f'<img class="thumb" src="{gallery.thumbnail(index)}" alt="">'
+    return f'<tr id="{anchor(index)}"><td>{picture}</td>{cells}</tr>\n'
+
+
+def _cell(score: ImageScores, column: str) -> str:
+    value = getattr(score, column)
+    exact = text(cell(score, column))
+    if column == "name":
+        return f'<th scope="row" data-value="{exact}">{exact}</th>'
+    shown = exact if isinstance(value, int) else f"{value:.3f}" if exact else "-"
+    return f'<td class="number" data-value="{exact}">{shown}</td>'

@@ -1,0 +1,53 @@
+"""What the figures of an evaluation mean, in plain words."""
+
+from __future__ import annotations
+
+from latentfm_core.evaluation import COLUMNS
+
+MEANING = {
+    "dice": "Overlap of the mean mask with the expert's outline: 1 is the same, 0 is nothing in "
+    "common.",
+    "iou": "The same overlap, counted more strictly: what both share, over what either has.",
+    "sample_dice": "Overlap of one sample with the expert; near the line above, single samples "
+    "are as good as their mean.",
+    "ged": "Distance between the spread of the samples and that of the experts; 0 is best. With "
+    "one expert, samples that differ can only lose.",
+    "hm_iou": "Overlap when every sample is matched with an expert of its own; 1 is best.",
+    "diversity": "How far two samples differ: 0 when all are alike.",
+    "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the most "
+    "that any sample can reach.",
+    "ece": "How far the probabilities are from how often they come true, image by image; 0 is "
+    "best.",
+    "dataset_ece": "The same with the pixels of all images together.",
+    "confidence_ece": "How far the confidence is from how often the mean mask is right; 0 is best.",
+    "brier": "Mean squared error of the probability of a pixel; 0 is best.",
+    "error_auroc": "Chance that a wrong pixel has less confidence than a right one: 1 finds every "
+    "error, 0.5 is guessing.",
+    "confidence": "How sure the model is, over all pixels of an image.",
+}
+"""By the names of `latentfm_core.output.tables.LABELS`."""
+
+HEADS = dict(zip(COLUMNS, COLUMNS, strict=True)) | {
+    "name": "image",
+    "references": "experts",
+    "dice": "Dice",
+    "iou": "IoU",
+    "sample_dice": "Dice of samples",
+    "ged": "GED",
+    "hm_iou": "HM-IoU",
+    "mask_vae_dice": "Dice after mask VAE",
+    "ece": "ECE",
+    "brier": "Brier",
+    "error_auroc": "AUROC of errors",
+    "nfe": "NFE",
+}
+"""Heads of the table of images."""
+
+MORE_MEANING = {
+    "name": "File name without its ending.",
+    "height": "Pixels.",
+    "width": "Pixels.",
+    "references": "How many experts outlined it.",
+    "nfe": "Evaluations of the velocity network for each sample.",
+    "seconds": "From the pixels in memory to the finished maps.",
+}
