@@ -198,7 +198,7 @@ def state_of(viewer: Any) -> object:
 def cancel_runs(
     viewer: Any, panel: SamplingPanel, count: int, seconds: float, wait: Wait = wait_for
 ) -> dict[str, int]:
-    """Cancel `count` runs within `seconds` of their start; count the ways they ended.
+    """Start runs and cancel each within `seconds`, until `count` were; count how they ended.
 
     Returns
     -------
@@ -210,9 +210,9 @@ def cancel_runs(
     endings: list[str] = []
     panel.finished.connect(endings.append)
     before = state_of(viewer)
-    for number in range(count):
+    while ends["cancelled"] < count:
         endings.clear()
-        panel.form.seed.value = number
+        panel.form.seed.value = sum(ends.values())
         panel.run()
         moment = time.monotonic() + draw.uniform(0, seconds)
         wait(lambda end=moment: time.monotonic() > end or bool(endings))  # type: ignore[misc]
@@ -279,7 +279,7 @@ def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     panel.finished.disconnect(endings.append)
     first = census(viewer, 0)
-    ends = cancel_runs(viewer, panel, args.count, 1.1 * seconds)
+    ends = cancel_runs(viewer, panel, args.count, 0.7 * seconds)
     last = census(viewer, args.count)
     return {
         **ends,

@@ -123,6 +123,9 @@ def reliability(folders: list[str]) -> None:
             edges = np.linspace(0, 1, len(x) + 1)
             counts.bar(edges[:-1], bins["pixels"], 1 / len(x), align="edge", color=ORANGE)
             counts.set_yscale("log")
+            counts.set_ylim(10, 1e8)  # one scale for all, and marks that do not overlap
+            counts.set_yticks([1e2, 1e4, 1e6, 1e8])
+            counts.minorticks_off()
             counts.set_xlabel(label, fontsize=8)
             counts.set_ylabel("pixels", fontsize=8)
             for axis in (curve, counts):

@@ -1,0 +1,82 @@
+"""Settings: one frozen, validated object shared by the command line, the API and the plugin.
+
+Every default of the project stands in this folder and nowhere else. A configuration is read
+from TOML (`load_config`), from a preset (`preset`) or built in Python, may be changed with
+dotted overrides (`with_overrides`), and is stored as JSON in checkpoints and model cards.
+"""
+
+from __future__ import annotations
+
+from latentfm_core.config.base import (
+    DEFAULT_MODEL,
+    LATENT_DOWNSAMPLE,
+    SAMPLE_SLIDER_MAX,
+    Blocks,
+    ClassName,
+    Fraction,
+    PositiveInt,
+    Precision,
+    Seed,
+    Settings,
+    SolverName,
+    Width,
+    default_first,
+)
+from latentfm_core.config.data import READING, DataConfig, ReadingConfig
+from latentfm_core.config.loading import (
+    PRESETS,
+    config_from_mapping,
+    load_config,
+    preset,
+    read_toml,
+    reading_settings,
+    report_settings,
+    sampling_settings,
+    tiling_settings,
+    with_overrides,
+)
+from latentfm_core.config.model import ModelConfig
+from latentfm_core.config.report import REPORT, ReportConfig
+from latentfm_core.config.sampling import CorrectionConfig, SamplingConfig, TilingConfig
+from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig, TrainingConfig
+from latentfm_core.config.whole import Config
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "LATENT_DOWNSAMPLE",
+    "PRESETS",
+    "READING",
+    "REPORT",
+    "SAMPLE_SLIDER_MAX",
+    "Blocks",
+    "ClassName",
+    "Config",
+    "CorrectionConfig",
+    "DataConfig",
+    "DistillConfig",
+    "FlowConfig",
+    "Fraction",
+    "ModelConfig",
+    "PositiveInt",
+    "Precision",
+    "ReadingConfig",
+    "ReportConfig",
+    "SamplingConfig",
+    "Seed",
+    "Settings",
+    "SolverName",
+    "StageConfig",
+    "TilingConfig",
+    "TrainingConfig",
+    "Width",
+    "config_from_mapping",
+    "default_first",
+    "load_config",
+    "preset",
+    "read_toml",
+    "reading_settings",
+    "report_settings",
+    "sampling_settings",
+    "tiling_settings",
+    "with_overrides",
+]

@@ -1,0 +1,38 @@
+"""What all settings have in common, and the names and bounds that several share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SolverName = Literal["euler", "midpoint", "heun", "rk4"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Blocks = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+ClassName = Annotated[str, Field(min_length=1, max_length=60)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+LATENT_DOWNSAMPLE = (4, 8)
+"""Latent down-sampling factors f for which the VAEs are defined."""
+
+DEFAULT_MODEL = "isic2018"
+"""Bundled model that is taken, or offered first, where none is named."""
+
+
+def default_first(models: Iterable[str]) -> list[str]:
+    """Return names of models sorted, but `DEFAULT_MODEL` first."""
+    return sorted(models, key=lambda name: (name != DEFAULT_MODEL, name))
+
+
+SAMPLE_SLIDER_MAX = 64
+"""Most samples that the plugin's slider offers; the command line and Python take more."""
+
+
+class Settings(BaseModel):
+    """Frozen base: unknown keys are errors, so that a misspelt setting is never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,0 +1,111 @@
+"""What is read: limits for files, and the training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from latentfm_core.config.base import (
+    Fraction,
+    Seed,
+    Settings,
+)
+
+
+class ReadingConfig(Settings):
+    """What is accepted of files that may come from strangers.
+
+    Attributes
+    ----------
+    max_megapixels
+        Most pixels of one image or mask, in 2**20; the header tells them before anything is
+        decoded.
+    max_megabytes
+        Largest decoded size of one file (of all channels, or of a whole stack of labels) in
+        2**20 bytes; None allows 8 bytes for each pixel of `max_megapixels`.
+    follow_links
+        Take symbolic links in a folder that lead out of it.
+    """
+
+    max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
+    max_megabytes: Annotated[float, Field(gt=0, le=2**24)] | None = None
+    follow_links: bool = False
+
+    @property
+    def max_pixels(self) -> int:
+        """`max_megapixels` in pixels."""
+        return int(self.max_megapixels * 2**20)
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest decoded size in bytes."""
+        megabytes = self.max_megabytes
+        return self.max_pixels * 8 if megabytes is None else int(megabytes * 2**20)
+
+
+READING = ReadingConfig()
+"""The usual limits."""
+
+
+class DataConfig(Settings):
+    """Where the training data lies, how it is split and how pixels reach the network.
+
+    Attributes
+    ----------
+    images, masks
+        Folders; an image and its mask share the file name without its extension. Masks of
+        several raters lie in subfolders of `masks`, one for each rater.
+    size
+        Side in pixels of the square model input; a multiple of 32.
+    fit
+        ``"pad"`` keeps the aspect (long side = `size`, edge pixels fill the rest),
+        ``"stretch"`` ignores it, as the paper does.
+    split_file
+        JSON file with the lists ``train``, ``val`` and ``test`` of image names. Wins over
+        the fractions below.
+    val_fraction, test_fraction
+        Shares held out when there is no split file.
+    group_file, group_column
+        CSV file with a column ``image`` and a column that names the group (video sequence,
+        patient); all images of one group go to the same part.
+    split_seed
+        Seed of the random split.
+    mask_threshold
+        Grey level above which a mask pixel is foreground. None accepts binary masks only.
+    skip_bad
+        Go on without unreadable files instead of stopping.
+    skip_unmasked
+        Leave images without a mask out instead of stopping, as in a folder that is only
+        partly annotated.
+    cache
+        Folder that keeps decoded images and masks between runs; None keeps none. They are
+        copies: choose a place that is as private as the images are.
+    reading
+        Limits for the files.
+    """
+
+    images: Path | None = None
+    masks: Path | None = None
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
+    fit: Literal["pad", "stretch"] = "pad"
+    split_file: Path | None = None
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    group_file: Path | None = None
+    group_column: str | None = None
+    split_seed: Seed = 0
+    mask_threshold: float | None = None
+    skip_bad: bool = False
+    skip_unmasked: bool = False
+    cache: Path | None = None
+    reading: ReadingConfig = READING
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError("val_fraction + test_fraction must be below 1")
+        if (self.group_file is None) != (self.group_column is None):
+            raise ValueError("group_file and group_column belong together: give both or none")
+        return self

@@ -1,0 +1,187 @@
+"""Settings from presets, TOML files, overrides and keyword arguments, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from latentfm_core.config.base import Settings
+from latentfm_core.config.data import ReadingConfig
+from latentfm_core.config.report import ReportConfig
+from latentfm_core.config.sampling import SamplingConfig, TilingConfig
+from latentfm_core.config.whole import Config
+from latentfm_core.errors import ConfigError
+from latentfm_core.store.bounded import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
+
+PRESETS = ("default", "paper", "finetune", "distill")
+
+
+_MOST_SHOWN = 10
+
+
+def _explain(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [
+        f"{'.'.join(str(part) for part in item['loc'])[:200] or 'settings'}: {item['msg'][:400]}"
+        for item in found[:_MOST_SHOWN]
+    ]
+    if len(found) > _MOST_SHOWN:
+        lines.append(f"and {len(found) - _MOST_SHOWN} more")
+    return "These settings cannot be used:\n  " + "\n  ".join(lines)
+
+
+def config_from_mapping(values: Mapping[str, Any]) -> Config:
+    """Validate nested plain values.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value is out of range; the message names each one.
+    """
+    return _validated(Config, dict(values))
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _preset_values(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name[:60]!r}; choose one of {', '.join(PRESETS)}.")
+    text = resources.files("latentfm_core").joinpath(f"presets/{name}.toml").read_text("utf-8")
+    return parse_toml(text)
+
+
+def preset(name: str) -> Config:
+    """Return a named preset, one of `PRESETS`."""
+    return config_from_mapping(_preset_values(name))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of at most 256 kB.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is not TOML.
+    """
+    try:
+        return parse_toml(read_bounded(path, MAX_TOML_BYTES))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
+
+
+def load_config(path: Path) -> Config:
+    """Read a TOML file; its optional top-level key ``preset`` names what it starts from.
+
+    Relative paths of the ``data`` table are taken from the folder of the file, so that a
+    configuration means the same wherever the command is started.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or holds unknown or invalid settings.
+    """
+    values = read_toml(path)
+    base = _preset_values(str(values.pop("preset", "default")))
+    data = values.get("data")
+    if isinstance(data, dict):
+        for key in ("images", "masks", "split_file", "group_file", "cache"):
+            if isinstance(data.get(key), str):
+                data[key] = _resolved(path.parent, data[key])
+    return config_from_mapping(_merge(base, values))
+
+
+def _resolved(folder: Path, text: str) -> str:
+    try:
+        return str((folder / text).resolve())
+    except (OSError, ValueError, RuntimeError):
+        raise ConfigError(f"{text[:200]!r} is no path of a file.") from None
+
+
+def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """Apply ``section.key=value`` strings, the form of the command line.
+
+    Values are read as JSON where they can be, else taken as text.
+    """
+    values: dict[str, Any] = config.to_json()
+    for item in overrides:
+        key, equals, raw = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{item!r} is no setting; write it as section.key=value.")
+        try:
+            value: Any = parse_json(raw)
+        except ValueError:
+            value = raw
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        values = _merge(values, value)
+    return config_from_mapping(values)
+
+
+def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> SamplingConfig:
+    """Return validated sampling settings: `base` (or the defaults) with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    values = (base or SamplingConfig()).model_dump() | changes
+    return _validated(SamplingConfig, values)
+
+
+def reading_settings(changes: Mapping[str, object]) -> ReadingConfig:
+    """Return validated limits for files: the usual ones with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    return _validated(ReadingConfig, changes)
+
+
+def report_settings(**changes: object) -> ReportConfig:
+    """Return validated settings of a report: the defaults with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    return _validated(ReportConfig, changes)
+
+
+def tiling_settings(**changes: object) -> TilingConfig:
+    """Return validated tiling settings: the defaults with `changes`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown or a value is out of range.
+    """
+    return _validated(TilingConfig, changes)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def _validated(kind: type[SettingsT], values: Mapping[str, object]) -> SettingsT:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None

@@ -1,0 +1,76 @@
+"""What a network looks like."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from latentfm_core.config.base import (
+    Blocks,
+    ClassName,
+    Settings,
+    Width,
+)
+
+
+class ModelConfig(Settings):
+    """Sizes of the networks.
+
+    Attributes
+    ----------
+    classes
+        Names of the foreground classes: the value k of a mask is ``classes[k - 1]``, 0 is
+        background. With one class, masks are binary.
+    latent_channels
+        c of the mask (and image) latent.
+    downsample
+        f: the latent is `size / f` on a side.
+    vae_width
+        Channels of the VAEs at their finest stage.
+    mask_patch
+        Side of the pixel-unshuffle patch at the mask VAE's ends (1 = plain convolutions).
+    condition
+        ``"frozen"`` feeds the velocity network with the frozen image-VAE latent, as the
+        paper does; ``"multiscale"`` trains an encoder with features at several scales
+        together with the flow.
+    condition_widths
+        Channels of that encoder at strides 4, 8, 16 and 32.
+    condition_blocks
+        Residual blocks of that encoder at the same strides.
+    velocity_widths
+        Channels of the velocity U-Net, one level each; level 0 has the latent's resolution.
+    velocity_blocks
+        Residual blocks per level on the way down.
+    dropout
+        Dropout rate inside the residual blocks of the trained condition encoder.
+    distilled_steps
+        Runs of at most this many Euler steps are served by a second velocity network, which
+        has learned to take steps of that length at once (stage ``distill``); 0 is without.
+    """
+
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)
+    latent_channels: Annotated[int, Field(ge=1, le=32)] = 4
+    downsample: Literal[4, 8] = 8
+    vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
+    mask_patch: Literal[1, 2, 4] = 4
+    condition: Literal["frozen", "multiscale"] = "multiscale"
+    condition_widths: tuple[Width, Width, Width, Width] = (48, 96, 192, 256)
+    condition_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 2, 2, 2)
+    velocity_widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (48, 96, 192)
+    velocity_blocks: Blocks = 1
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    distilled_steps: Annotated[int, Field(ge=0, le=8)] = 0
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must have different names")
+        if self.mask_patch > self.downsample:
+            raise ValueError("mask_patch must not exceed downsample")
+        return self
+
+    @property
+    def mask_channels(self) -> int:
+        """Channels of the mask VAE: 1 for binary masks, else one-hot with background first."""
+        return 1 if len(self.classes) == 1 else len(self.classes) + 1

@@ -1,0 +1,88 @@
+"""How samples are drawn, corrected and tiled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from latentfm_core.config.base import (
+    PositiveInt,
+    Precision,
+    Seed,
+    Settings,
+    SolverName,
+)
+
+
+class SamplingConfig(Settings):
+    """How samples are drawn from a trained model.
+
+    Attributes
+    ----------
+    n_samples
+        N, the number of plausible masks.
+    steps
+        K, ODE solver steps from t = 0 to t = 1.
+    seed
+        Base seed; sample n uses seed + n.
+    threshold
+        Mean probability from which on a pixel belongs to the mean mask; None takes what was
+        fitted to the model, or 0.5.
+    calibrated
+        Show confidence and mean probability as the model's calibration maps them, if it has
+        one; else raw.
+    batch_size
+        Samples integrated at once; None lets the segmenter choose. It changes speed and
+        memory, not results.
+    """
+
+    n_samples: Annotated[int, Field(ge=1, le=1024)] = 8
+    steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    solver: SolverName = "euler"
+    seed: Seed = 0
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    calibrated: bool = True
+    batch_size: PositiveInt | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+
+
+class CorrectionConfig(Settings):
+    """How samples are made to agree with an annotator's strokes.
+
+    Chosen on validation images; ``docs/benchmarks.md`` tells how.
+
+    Attributes
+    ----------
+    steps
+        Guided ODE steps. They are Euler steps, whatever the solver of the sampling.
+    scale
+        Length of the largest move of a latent in one step, in its standard deviations.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=100)] = 4
+    scale: Annotated[float, Field(gt=0, le=100)] = 2.0
+
+
+class TilingConfig(Settings):
+    """How an image that is too large for the model's canvas is cut into tiles.
+
+    Attributes
+    ----------
+    overlap
+        Share of a tile's side, at least, that it has in common with the next one.
+    scale
+        Pixels that the network sees per image pixel, along a side: 0.25 makes the image four
+        times smaller first. Objects should be about as large in a tile as they were in the
+        images that the model was trained on.
+    tile
+        Side of a tile in pixels, a multiple of 32; None takes the model's canvas.
+    memory_mb
+        MiB for the samples under way; a wide image is worked through in strips that fit.
+    """
+
+    overlap: Annotated[float, Field(ge=0.0, le=0.75)] = 0.5
+    scale: Annotated[float, Field(ge=1 / 1024, le=1.0)] = 1.0
+    tile: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = None
+    memory_mb: Annotated[int, Field(ge=1)] = 512

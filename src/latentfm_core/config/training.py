@@ -1,0 +1,123 @@
+"""How a network is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from latentfm_core.config.base import (
+    PositiveInt,
+    Precision,
+    Seed,
+    Settings,
+)
+
+
+class StageConfig(Settings):
+    """Optimisation of one training stage.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training images; 0 leaves the stage at its initial weights.
+    learning_rate
+        Peak rate of AdamW; warmed up linearly, then annealed by a cosine if `cosine`.
+    size
+        Side of the training images in this stage; None takes ``data.size``.
+    max_seconds
+        Time budget of the stage: it ends, with its learning rate annealed, when either
+        the epochs or the time are used up. A run with a budget depends on the machine's
+        speed and therefore cannot be repeated exactly.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 10
+    batch_size: PositiveInt = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    cosine: bool = True
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+class FlowConfig(StageConfig):
+    """Optimisation of the flow, and what it adds to the velocity objective.
+
+    Attributes
+    ----------
+    small_epochs, small_size
+        The first `small_epochs` epochs (under a time budget: the share
+        ``small_epochs / epochs`` of it) run on images of side `small_size`: a quarter of
+        the work per image at half the side, and the networks are convolutional.
+    noise_draws
+        Pairs (t, z_0) per image and step; the image features are shared, so that a further
+        draw is cheap.
+    time_sampling
+        ``"uniform"`` as in the paper, or ``"logit_normal"``.
+    endpoint_weight
+        Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v.
+    auxiliary_weight
+        Weight of BCE + Dice on a mask read straight off the trained condition features.
+    ema_decay
+        Decay of the exponential moving average of the weights; 0 turns it off.
+    validate_every
+        Epochs between validations.
+    """
+
+    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
+    noise_draws: PositiveInt = 4
+    time_sampling: Literal["uniform", "logit_normal"] = "uniform"
+    endpoint_weight: Annotated[float, Field(ge=0)] = 0.2
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.5
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    validate_every: PositiveInt = 2
+
+
+class DistillConfig(StageConfig):
+    """Optimisation of the network for few steps, which learns from the trained flow.
+
+    Attributes
+    ----------
+    small_epochs, small_size, noise_draws, ema_decay
+        As in `FlowConfig`.
+    teacher_steps
+        Midpoint steps of the flow within each step that is to be learned.
+    """
+
+    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
+    noise_draws: PositiveInt = 2
+    teacher_steps: PositiveInt = 6
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+
+class TrainingConfig(Settings):
+    """The stages, and what they share.
+
+    Attributes
+    ----------
+    kl_weight
+        beta of both VAEs, per latent element.
+    augmentation
+        ``"none"``, ``"flips"`` (flips and quarter turns) or ``"strong"`` (rotation, scale,
+        aspect, shift, colour, blur, noise).
+    validation_samples, validation_steps, validation_images
+        Samples, ODE steps and number of images used by each validation in the flow stage.
+    """
+
+    image_vae: StageConfig = StageConfig(epochs=4, learning_rate=5e-4, size=128)
+    mask_vae: StageConfig = StageConfig(epochs=12, learning_rate=1e-3)
+    flow: FlowConfig = FlowConfig(epochs=60, learning_rate=5e-4)
+    distill: DistillConfig = DistillConfig(epochs=0, learning_rate=5e-4)
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-4
+    augmentation: Literal["none", "flips", "strong"] = "strong"
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    seed: Seed = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    validation_samples: PositiveInt = 4
+    validation_steps: PositiveInt = 4
+    validation_images: PositiveInt = 64
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0

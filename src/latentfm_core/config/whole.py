@@ -1,0 +1,48 @@
+"""All settings of a training run and its model."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from latentfm_core.config.base import (
+    Settings,
+)
+from latentfm_core.config.data import DataConfig
+from latentfm_core.config.model import ModelConfig
+from latentfm_core.config.sampling import SamplingConfig
+from latentfm_core.config.training import TrainingConfig
+
+
+class Config(Settings):
+    """All settings of a training run and of the model that it makes."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        multiple = 32 if self.model.condition == "multiscale" else self.model.downsample * 4
+        if self.data.size % multiple:
+            raise ValueError(f"data.size must be a multiple of {multiple} for this model")
+        # Without its stage the network for few steps would answer noise, or, after the flow was
+        # trained on, answer what an older flow said.
+        if bool(self.model.distilled_steps) != bool(self.training.distill.epochs):
+            raise ValueError(
+                "model.distilled_steps and training.distill.epochs belong together: "
+                "set both, or both to 0"
+            )
+        halvings = len(self.model.velocity_widths) - 1
+        if self.data.size // self.model.downsample % 2**halvings:
+            raise ValueError(
+                f"data.size / model.downsample must be a multiple of {2**halvings}, so that every "
+                "level of model.velocity_widths halves the latent"
+            )
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return self.model_dump(mode="json")
