@@ -1,5 +1,6 @@
 # make demo   set everything up and run the main job on the bundled model and image
 # make test   set everything up and run all checks and tests
+# make docs   build the documentation into docs/_build/html
 #
 # The same as plain pip and pytest commands, for Windows and macOS: see README.md.
 
@@ -16,7 +17,7 @@ SCREENSHOT := $(CURDIR)/demo/latentfm-demo.png
 # On a Linux machine without a display napari runs under a virtual screen.
 DISPLAYED := scripts/with_display.sh
 
-.PHONY: setup demo test lint unit clean
+.PHONY: setup demo test lint docs unit clean
 
 setup: $(STAMP)
 
@@ -35,16 +36,20 @@ demo: setup
 	scripts/system_packages.sh
 	$(DISPLAYED) $(BIN)/python -m napari_latentfm.demo --screenshot-without-display $(SCREENSHOT)
 
-test: setup lint unit
+test: setup lint docs unit
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A warning is an error: a link that leads nowhere, a docstring that cannot be read.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 unit: setup
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache
