@@ -28,3 +28,5 @@ html_title = "napari-latentfm"
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 html_show_sourcelink = False
 html_show_copyright = False
+html_logo = "images/icon.svg"
+html_favicon = "images/icon.svg"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from napari import settings
 
 from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
 from tests.plugin_fixtures import blob_image, docked_panel
@@ -35,3 +37,13 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("NAPARI_LATENTFM_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(_own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep napari's settings of plugins, too; it has them for the whole process (from 0.9)."""
+    monkeypatch.setattr(settings, "_CFG_PATH", str(_own_home / "settings.yaml"), raising=False)
+    forget = getattr(settings, "_clear_plugin_settings_cache", lambda: None)
+    forget()
+    yield
+    forget()

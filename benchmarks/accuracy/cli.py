@@ -17,7 +17,7 @@ from benchmarks.accuracy.datasets import DATASETS
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.run_all import run_all
 from benchmarks.accuracy.runner import RESULT, TRAINING, run_row
-from benchmarks.accuracy.settings import RunSettings
+from benchmarks.accuracy.settings import Clock, RunSettings
 from benchmarks.accuracy.table import write_table
 from latentfm_core.cli.common import run_cli
 from latentfm_core.config import SolverName
@@ -44,7 +44,7 @@ _PASSED_ON = {
 
 _HELP = {
     "size": "side of the square input in pixels",
-    "budget": "wall seconds of optimisation",
+    "budget": "seconds of optimisation",
     "samples": "N, samples per image",
     "steps": "K, sampler steps (default: that of the row)",
     "limit": "most test images",
@@ -91,6 +91,12 @@ def _add_common(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     if seed:
         parser.add_argument("--seed", type=int)
         parser.add_argument("--label", help="name in the table (default: the row)")
+    parser.add_argument(
+        "--clock",
+        choices=get_args(Clock),
+        help="what the budget counts: wall seconds (usual), or those of the processor (with one "
+        "thread, on a machine that does other work too)",
+    )
     parser.add_argument("--solver", choices=get_args(SolverName))
     parser.add_argument("--device", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"))
@@ -115,7 +121,7 @@ def make_settings(args: argparse.Namespace) -> RunSettings:
     ConfigError
         If a value is out of range.
     """
-    names = [*_PASSED_ON, "seed", "solver", "device", "precision", "overrides", "shares"]
+    names = [*_PASSED_ON, "seed", "clock", "solver", "device", "precision", "overrides", "shares"]
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if values.get("val_limit") == 0:
         values["val_limit"] = None
@@ -144,7 +150,7 @@ def _one_row(args: argparse.Namespace, command: str) -> int:
 def _passed_on(args: argparse.Namespace) -> list[str]:
     """Return the flags of ``run-all`` that every row gets."""
     extra: list[str] = []
-    for name in (*_PASSED_ON, "solver", "device", "precision"):
+    for name in (*_PASSED_ON, "clock", "solver", "device", "precision"):
         value = getattr(args, name)
         if value is not None:
             extra += [f"--{name.replace('_', '-')}", str(value)]

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from benchmarks.accuracy.baseline import BaselinePredictor, Predictor
+from benchmarks.accuracy.clock import counting
 from benchmarks.accuracy.data import Parts, read_cases, read_parts
 from benchmarks.accuracy.evaluate import evaluate, fit_threshold
 from benchmarks.accuracy.figures import Row, aggregate
@@ -45,12 +46,13 @@ def run_row(settings: RunSettings, command: str) -> dict[str, Any]:
     parts = read_parts(settings)
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
-    if settings.model is not None:
-        predictor, log = _given_model(settings.model, settings)
-    elif settings.row in PRESET_ROWS:
-        predictor, log = _preset(settings, command)
-    else:
-        predictor, log = _baseline(settings, parts, device, dtype)
+    with counting(settings.clock):
+        if settings.model is not None:
+            predictor, log = _given_model(settings.model, settings)
+        elif settings.row in PRESET_ROWS:
+            predictor, log = _preset(settings, command)
+        else:
+            predictor, log = _baseline(settings, parts, device, dtype)
     result = _evaluate(predictor, parts, settings)
     result |= {
         "training": log,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from latentfm_core.config import PositiveInt, Precision, Seed, Settings, SolverName
+
+Clock = Literal["wall", "processor"]
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -41,7 +43,9 @@ class RunSettings(Settings):
     size
         Side of the square input in pixels.
     budget
-        Wall seconds of optimisation.
+        Seconds of optimisation.
+    clock
+        Whose seconds they are.
     samples
         N, samples per image of the rows that sample.
     steps
@@ -65,6 +69,7 @@ class RunSettings(Settings):
     model: Path | None = None
     size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     budget: PositiveFloat = 60.0
+    clock: Clock = "wall"
     seed: Seed = 0
     samples: PositiveInt = 8
     steps: PositiveInt | None = None

@@ -33,7 +33,17 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 """Key, heading and format of each figure."""
 
-COMMON = ("dataset", "split", "size", "budget", "batch_size", "samples", "limit", "val_limit")
+COMMON = (
+    "dataset",
+    "split",
+    "size",
+    "budget",
+    "clock",
+    "batch_size",
+    "samples",
+    "limit",
+    "val_limit",
+)
 """Settings that rows must share to be compared; named under the table."""
 
 

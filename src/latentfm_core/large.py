@@ -15,6 +15,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.maps import MapGrid, MapStore
 from latentfm_core.output.names import printable
 from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
+from latentfm_core.stepping import finish
 from latentfm_core.store.atomic import atomic_folder, write_text
 from latentfm_core.store.trouble import check_still_there
 from latentfm_core.types import Summary, TiledDraw
@@ -107,17 +108,7 @@ def segment_large(
     steps = large_steps(
         segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
     )
-    try:
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as stop:
-                result: LargeResult = stop.value
-                return result
-            if on_step is not None:
-                on_step(progress)
-    finally:
-        steps.close()
+    return finish(steps, on_step)
 
 
 def write_sidecar(

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.pixels import MIN_SIDE
 from latentfm_core.errors import ImageError
+from latentfm_core.stepping import follow_until
 from latentfm_core.types import ImageInput
-from napari_latentfm.jobs import Outcome, Request, Result, Update
+from napari_latentfm.jobs import Outcome, Request, Result, Update, step_update
 from napari_latentfm.planes import (
     MAX_PLANE_PIXELS,
     Plane,
@@ -226,21 +227,11 @@ def _draw(
     yield Update("Reading the visible field…")
     image = read_field(layer, field)
     steps = segmenter.sample_steps(image, settings)
-    try:
-        while not stop.is_set():
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                if stop.is_set():
-                    break
-                summary = segmenter.summarise(end.value, settings)
-                label = segmenter.device_label
-                return Outcome(FieldRun(end.value, summary, label, image.pixels))
-            text = f"ODE step {step.done} of {step.total}. {step.note}".strip()
-            yield Update(text, step.done, step.total)
-    finally:
-        steps.close()
-    return Outcome()
+    samples = yield from follow_until(stop, steps, step_update)
+    if samples is None:
+        return Outcome()
+    summary = segmenter.summarise(samples, settings)
+    return Outcome(FieldRun(samples, summary, segmenter.device_label, image.pixels))
 
 
 def field_layer(

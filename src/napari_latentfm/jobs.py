@@ -22,10 +22,12 @@ from psygnal import Signal
 
 from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
+from latentfm_core.stepping import follow_until
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from napari_latentfm.listening import keep_until
 
 if TYPE_CHECKING:
+    from latentfm_core.inference.batches import Progress
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.large import LargeResult
 
@@ -281,19 +283,14 @@ def _sample(
     yield Update("Reading image…")
     image = request.read()
     steps = segmenter.sample_steps(image, settings, request.strokes)
-    try:
-        while not stop.is_set():
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return _summarise(end.value, segmenter, settings, stop)
-            text = f"ODE step {step.done} of {step.total}"
-            if step.note:
-                text = f"{text}. {step.note}"
-            yield Update(text, step.done, step.total)
-    finally:
-        steps.close()
-    return Outcome()
+    samples = yield from follow_until(stop, steps, step_update)
+    return Outcome() if samples is None else _summarise(samples, segmenter, settings, stop)
+
+
+def step_update(step: Progress) -> Update:
+    """Return what the panel says after an ODE step."""
+    text = f"ODE step {step.done} of {step.total}"
+    return Update(f"{text}. {step.note}" if step.note else text, step.done, step.total)
 
 
 def _summarise(

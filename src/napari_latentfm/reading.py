@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from latentfm_core.config import READING, ReadingConfig, reading_settings
 from latentfm_core.errors import ConfigError
-from napari_latentfm import preferences
+from napari_latentfm import preferences, settings
 
 logger = logging.getLogger(__name__)
 
@@ -15,18 +16,26 @@ SECTION = "reading"
 
 
 def reading_limits() -> ReadingConfig:
-    """Return the limits that the user chose, or the usual ones."""
+    """Return the limits that the user chose, or the usual ones.
+
+    What napari's preferences hold counts, where they have a page for the plugin; else what the
+    panel kept.
+    """
     try:
-        return reading_settings(preferences.get(SECTION))
+        return reading_settings(_chosen())
     except ConfigError as error:
         logger.warning("The usual limits for files are taken: %s", error)
         return READING
 
 
-def choose_megapixels(megapixels: float) -> None:
+def choose_megapixels(megapixels: int) -> None:
     """Keep another limit for the pixels of an image."""
-    kept = {**preferences.get(SECTION), "max_megapixels": megapixels}
-    preferences.put(SECTION, kept)
+    page = settings.page(SECTION)
+    if page is not None:
+        page.max_megapixels = megapixels
+    else:
+        kept = {**preferences.get(SECTION), "max_megapixels": megapixels}
+        preferences.put(SECTION, kept)
 
 
 def learning_overrides() -> tuple[str, ...]:
@@ -38,3 +47,10 @@ def learning_overrides() -> tuple[str, ...]:
         for name, value in chosen.items()
         if value != usual[name]
     )
+
+
+def _chosen() -> dict[str, Any]:
+    page = settings.page(SECTION)
+    if page is None:
+        return preferences.get(SECTION)
+    return {"max_megapixels": page.max_megapixels, "follow_links": page.follow_links}

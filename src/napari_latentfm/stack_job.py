@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ModelFolderError
+from latentfm_core.stepping import follow_until
 from napari_latentfm.jobs import Outcome, Request, Result, Update
 from napari_latentfm.planes import Plane, read_plane
 from napari_latentfm.stacks import PlaneStack, read_part
@@ -96,20 +97,12 @@ def _follow(
     segmenter: Segmenter,
     stop: threading.Event,
 ) -> Generator[Update, None, Outcome]:
-    try:
-        while not stop.is_set():
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                if stop.is_set():
-                    break
-                stack: StackResult = end.value
-                run = StackRun(stack.first, stack.summary, segmenter.device_label, stack)
-                return Outcome(run)
-            yield Update(text(step), step.done, step.total)
-    finally:
-        steps.close()
-    return Outcome()
+    stack = yield from follow_until(
+        stop, steps, lambda step: Update(text(step), step.done, step.total)
+    )
+    if stack is None:
+        return Outcome()
+    return Outcome(StackRun(stack.first, stack.summary, segmenter.device_label, stack))
 
 
 def _step_text(step: StackProgress) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.errors import OutputError
+from latentfm_core.stepping import follow_until
 from napari_latentfm.field import VisibleField, field_placement, keeping_view
 from napari_latentfm.jobs import Outcome, Request, Update
 from napari_latentfm.layers import METADATA_KEY, TITLES
@@ -153,20 +154,14 @@ def _draw(
     image = large_plane(layer, tiled.plane)
     place = free_place(tiled.folder, f"{layer.name}{tiled.plane.label()}")
     steps = large_steps(segmenter, image, place, settings, tiled.tiling)
-    try:
-        while not stop.is_set():
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: LargeResult = end.value
-                seconds = time.perf_counter() - start
-                beside = place.with_suffix(".json")
-                write_sidecar(beside, image, result, segmenter, tiled.tiling, seconds)
-                return Outcome(written=result)
-            yield _update(step, time.perf_counter() - start)
-    finally:
-        steps.close()
-    return Outcome()
+    result = yield from follow_until(
+        stop, steps, lambda step: _update(step, time.perf_counter() - start)
+    )
+    if result is None:
+        return Outcome()
+    seconds = time.perf_counter() - start
+    write_sidecar(place.with_suffix(".json"), image, result, segmenter, tiled.tiling, seconds)
+    return Outcome(written=result)
 
 
 def _update(step: Progress, seconds: float) -> Update:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from tqdm import tqdm
 from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.inference.stack import stack_steps
+from latentfm_core.inference.stack import StackProgress, stack_steps
 from latentfm_core.output.sidecar import StackFacts
+from latentfm_core.stepping import finish
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 
@@ -40,6 +42,11 @@ class Segmented:
     summary: Summary
     seconds: float
     stack: StackFacts | None = None
+
+
+def _show(bar: tqdm[Any], step: StackProgress) -> None:
+    bar.set_postfix_str(f"plane {step.plane}/{step.planes}", refresh=False)
+    bar.update(0)
 
 
 def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:
@@ -74,14 +81,7 @@ def segment_stack_file(
     start = time.perf_counter()
     with TiffStack(path, plane, limits) as stack:
         steps = stack_steps(segmenter, len(stack), stack.read, settings, keep_probabilities=False)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result = end.value
-                break
-            bar.set_postfix_str(f"plane {step.plane}/{step.planes}", refresh=False)
-            bar.update(0)
+        result = finish(steps, partial(_show, bar))
         first = stack.read(0)
         letters = "".join(stack.axes[axis] for axis in stack.plane)
         facts = StackFacts(

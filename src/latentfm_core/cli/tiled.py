@@ -187,12 +187,7 @@ def _is_finished(
     if older is None:
         return False
     same = (
-        older.model_sha256 == model_sha256
-        and older.n_samples == settings.n_samples
-        and older.seeds[:1] == (settings.seed,)
-        and (older.steps, older.solver) == (settings.steps, settings.solver)
-        and older.threshold == settings.threshold
-        and older.confidence == ("calibrated" if settings.calibrated else "raw")
+        older.was_drawn_with(settings, model_sha256)
         and older.tiling is not None
         and (older.tiling.scale, older.tiling.overlap) == (tiling.scale, tiling.overlap)
     )

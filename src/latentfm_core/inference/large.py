@@ -14,6 +14,7 @@ from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
 from latentfm_core.inference.network import Network, PlainPath
 from latentfm_core.inference.tiling import TileAxis, strips
+from latentfm_core.stepping import follow
 from latentfm_core.types import Float32, Summary
 from latentfm_core.uncertainty.calibration import Calibration, neighbourhood, reach
 from latentfm_core.uncertainty.summary import calibrated, summarise_maps
@@ -152,21 +153,14 @@ class _TileCounter:
         size = job.batch if self._fitting is None else self._fitting
         return Batches(job.seeds, size, job.path.steps)
 
+    def _show(self, step: Progress) -> Progress:
+        self._note = step.note or self._note
+        return Progress(self._done * step.total + step.done, self._total * step.total, self._note)
+
     def follow(
         self, steps: Generator[Progress, None, Float32], batches: Batches
     ) -> Generator[Progress, None, Float32]:
-        try:
-            while True:
-                try:
-                    step = next(steps)
-                except StopIteration as stop:
-                    tile: Float32 = stop.value
-                    break
-                self._note = step.note or self._note
-                done = self._done * step.total + step.done
-                yield Progress(done, self._total * step.total, self._note)
-        finally:
-            steps.close()
+        tile = yield from follow(steps, self._show)
         self._done += 1
         self._fitting = batches.size
         return tile

@@ -32,6 +32,7 @@ from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
+from latentfm_core.stepping import finish
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model
@@ -171,14 +172,7 @@ class Segmenter:
         corrected, see `sample_steps`.
         """
         steps = self.sample_steps(image, settings or self.card.config.sampling, strokes, correction)
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as stop:
-                samples: SampleSet = stop.value
-                return samples
-            if on_step is not None:
-                on_step(progress)
+        return finish(steps, on_step)
 
     def sample_tiles(
         self,
@@ -215,25 +209,12 @@ class Segmenter:
         start = time.perf_counter()
         field = PixelField(image, tiling.scale)
         used = self.resolved(settings)
-        side = tiling.tile or self.card.config.data.size
-        rows, columns = (TileAxis(length, side, tiling.overlap) for length in field.shape)
-        mask_channels = self.card.config.model.mask_channels
-        job = TiledJob(
-            rows=rows,
-            columns=columns,
-            seeds=tuple(settings.seed + n for n in range(settings.n_samples)),
-            path=self._plain_path(settings),
-            batch=settings.batch_size or DEFAULT_BATCH,
-            channels=() if mask_channels == 1 else (mask_channels,),
-            threshold=DEFAULT_THRESHOLD if used.threshold is None else used.threshold,
-            calibration=self.card.calibration if used.calibrated else None,
-            memory=tiling.memory_mb * 2**20,
-        )
+        job = self._tiled_job(field, used, tiling)
         tiles = yield from sample_tiled(self._network, field, job, sink)
         return TiledDraw(
             shape=field.shape,
             scale=tiling.scale,
-            tile=side,
+            tile=job.rows.tile,
             tiles=tiles,
             seeds=job.seeds,
             nfe=job.path.nfe,
@@ -294,6 +275,22 @@ class Segmenter:
         distilled = self.card.config.model.distilled_steps
         served = settings.solver == "euler" and settings.steps <= distilled
         return PlainPath(settings.steps, settings.solver, served)
+
+    def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:
+        side = tiling.tile or self.card.config.data.size
+        rows, columns = (TileAxis(length, side, tiling.overlap) for length in field.shape)
+        mask_channels = self.card.config.model.mask_channels
+        return TiledJob(
+            rows=rows,
+            columns=columns,
+            seeds=tuple(used.seed + n for n in range(used.n_samples)),
+            path=self._plain_path(used),
+            batch=used.batch_size or DEFAULT_BATCH,
+            channels=() if mask_channels == 1 else (mask_channels,),
+            threshold=DEFAULT_THRESHOLD if used.threshold is None else used.threshold,
+            calibration=self.card.calibration if used.calibrated else None,
+            memory=tiling.memory_mb * 2**20,
+        )
 
     def _path(
         self,

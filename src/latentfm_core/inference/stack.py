@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.pixels import is_constant
 from latentfm_core.errors import ImageError, ResourceError
+from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.stepping import finish, follow
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 MEMORY_SHARE = 0.5
@@ -124,16 +126,13 @@ def stack_steps(
             drawn.append(None)
             yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
             continue
-        steps = segmenter.sample_steps(image, settings)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                samples: SampleSet = stop.value
-                break
+
+        def show(step: Progress, index: int = index) -> StackProgress:
+            nonlocal per_plane
             per_plane = step.total
-            done = index * per_plane + step.done
-            yield StackProgress(index + 1, count, done, count * per_plane)
+            return StackProgress(index + 1, count, index * per_plane + step.done, count * per_plane)
+
+        samples = yield from follow(segmenter.sample_steps(image, settings), show)
         summary = segmenter.summarise(samples, settings)
         if not maps.ready:
             check_memory(count, samples, summary, keep_probabilities)
@@ -154,14 +153,7 @@ def segment_stack(
     """
     chosen = settings or segmenter.card.config.sampling
     steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as stop:
-            result: StackResult = stop.value
-            return result
-        if on_step is not None:
-            on_step(progress)
+    return finish(steps, on_step)
 
 
 def summarise_stack(

@@ -213,12 +213,7 @@ def is_finished(
     if older is None:
         return False
     same = (
-        older.model_sha256 == model_sha256
-        and older.n_samples == settings.n_samples
-        and older.seeds[:1] == (settings.seed,)
-        and (older.steps, older.solver) == (settings.steps, settings.solver)
-        and older.threshold == settings.threshold
-        and older.confidence == ("calibrated" if settings.calibrated else "raw")
+        older.was_drawn_with(settings, model_sha256)
         and older.files == plan.by_kind()
         and (None if older.stack is None else older.stack.plane) == plane
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latentfm_core.config import Settings, SolverName
+from latentfm_core.config import SamplingConfig, Settings, SolverName
 
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
@@ -120,6 +120,17 @@ class Sidecar(Settings):
     png_white: dict[str, float]
     stack: StackFacts | None = None
     tiling: TilingFacts | None = None
+
+    def was_drawn_with(self, settings: SamplingConfig, model_sha256: str) -> bool:
+        """Tell whether these settings and this model gave the result; `settings` are resolved."""
+        return (
+            self.model_sha256 == model_sha256
+            and self.n_samples == settings.n_samples
+            and self.seeds[:1] == (settings.seed,)
+            and (self.steps, self.solver) == (settings.steps, settings.solver)
+            and self.threshold == settings.threshold
+            and self.confidence == ("calibrated" if settings.calibrated else "raw")
+        )
 
 
 def now() -> str:

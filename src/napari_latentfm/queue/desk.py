@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.signature import labels_digest
 from latentfm_core.types import ImageInput
@@ -46,8 +47,12 @@ class Clock(QObject):
         self._last: float | None = None
         self._seconds = 0.0
 
-    def watch(self, window: Any) -> None:
-        """Take mouse and keys of a window (a QWindow) as a sign of work."""
+    def watch_around(self, widget: QWidget) -> None:
+        """Take mouse and keys of the main window around a widget as a sign of work."""
+        top = widget
+        while (parent := top.parentWidget()) is not None:
+            top = parent
+        window = top.windowHandle()
         if window is not None and window is not self._window:
             self._window = window
             window.installEventFilter(self)

@@ -26,8 +26,12 @@ from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_set
 from latentfm_core.errors import LatentFMError, ModelFolderError
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import read_card
+from latentfm_core.worklist.order import ordered, step, tally
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm import settings
+from napari_latentfm.listening import listen
 from napari_latentfm.queue.table import ImageTable
-from napari_latentfm.reading import choose_megapixels, reading_limits
+from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
 from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bounds, bundled_names
 
 MOST_MEGAPIXELS = 16_384
@@ -86,6 +90,30 @@ class QueueForm(QWidget):
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
+        page = settings.page(SECTION)
+        if page is not None:
+            listen(self, page.events.max_megapixels, self._take_limit)
+
+    @property
+    def by_doubt(self) -> bool:
+        """Whether the most doubtful image comes first."""
+        return self.order.currentText() == BY_DOUBT
+
+    def names(self, work: WorkList | None) -> list[str]:
+        """Return the names of the images in the chosen order."""
+        if work is None:
+            return []
+        return ordered(work.items(), "doubt" if self.by_doubt else "name")
+
+    def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
+        """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""
+        return step(self.names(work), work.items(), current, by, self.skip.isChecked())
+
+    def show_list(self, work: WorkList, current: str | None) -> None:
+        """Show how far the list is."""
+        items = work.items()
+        self.table.fill(self.names(work), items, current)
+        self.tally.setText(str(tally(items)))
 
     def source(self) -> str | Path:
         """Return the name of the bundled model, or the folder.
@@ -179,6 +207,9 @@ class QueueForm(QWidget):
         layout.addLayout(_row(self.measure, self.cancel))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+
+    def _take_limit(self, _event: Any = None) -> None:
+        self.megapixels.setValue(round(reading_limits().max_megapixels))
 
     def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
         row = QWidget()

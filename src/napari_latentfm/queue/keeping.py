@@ -8,9 +8,31 @@ from pathlib import Path
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.queue.desk import Desk
-from napari_latentfm.queue.saving import save_in
+from napari_latentfm.queue.saving import Snapshot, save_in
 
 logger = logging.getLogger(__name__)
+
+
+NOTHING_DRAWN = (
+    "Nothing is annotated. Take a mask or paint; if there is nothing to mark in this image, "
+    "press Completed once more."
+)
+
+
+def ready_to_complete(work: WorkList, desk: Desk, name: str, sure: bool) -> Snapshot | str:
+    """Return the annotation of the open image, or what there is to do before it is complete.
+
+    `sure` says that an image without any mark is meant to have none.
+    """
+    snapshot = desk.snapshot(force=True)
+    if snapshot is None and work.kept(name) is not None:
+        return "Wait until the annotation that was kept is shown."
+    if (snapshot is None or not snapshot.labels.any()) and not sure:
+        return NOTHING_DRAWN
+    if snapshot is None:
+        desk.ensure_annotation()
+        snapshot = desk.snapshot(force=True)
+    return snapshot or "Wait for the samples: an annotation begins with them."
 
 
 def note_unfinished(work: WorkList, name: str, path: Path) -> None:

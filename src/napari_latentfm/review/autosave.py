@@ -20,6 +20,7 @@ from qtpy.QtCore import QCoreApplication, QTimer
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.signature import labels_digest
 from latentfm_core.errors import LatentFMError
+from napari_latentfm import settings
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.review.annotation import STROKE_EVENTS, annotation_of
 from napari_latentfm.review.exporting import Facts, facts_of, remember, sidecar_of, signature_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_latentfm.review.session import Reviewed, ReviewSession
 
 PAUSE_MS = 2_000
-"""After the last edit, before the annotation is kept."""
+"""After the last edit, before the annotation is kept; unless napari's preferences say otherwise."""
 LONGEST_MS = 20_000
 """The annotation is kept so often even while painting goes on, and tried again after a failure."""
 
@@ -49,7 +50,7 @@ class _Watched:
 
 
 class Autosaver:
-    """Keeps the annotation of what is under review, two seconds after the last edit.
+    """Keeps the annotation of what is under review, a pause after the last edit.
 
     Copying, hashing and writing happen in a worker thread.
 
@@ -181,8 +182,9 @@ class Autosaver:
         current = time.monotonic()
         if self._dirty_since is None:
             self._dirty_since = current
-        left = LONGEST_MS - (current - self._dirty_since) * 1000
-        self._timer.start(round(max(0.0, min(PAUSE_MS, left))))
+        pause = _pause_ms()
+        left = max(LONGEST_MS, pause) - (current - self._dirty_since) * 1000
+        self._timer.start(round(max(0.0, min(pause, left))))
         self.touched.emit()
 
     def _on_kept(self, result: Any) -> None:
@@ -194,6 +196,11 @@ class Autosaver:
             self.failed.emit(str(result))
         elif result:
             self.kept.emit(result)
+
+
+def _pause_ms() -> int:
+    page = settings.page("autosave")
+    return PAUSE_MS if page is None else int(page.pause_seconds * 1000)
 
 
 def _keep(store: AutosaveStore, known: _Watched, facts: Facts, data: Any) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from napari.utils.notifications import show_error
 from psygnal import Signal
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QScrollArea, QSizePolicy
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import LatentFMError
 from latentfm_core.learning.events import Doing, Event, Failed, Step, Stopped, Validated, Verdict
@@ -20,7 +20,7 @@ from napari_latentfm.learning.form import LearningForm
 from napari_latentfm.learning.job import LearningRun
 from napari_latentfm.listening import abandon
 from napari_latentfm.review.session import session_of
-from napari_latentfm.widgets.sampling_panel import MIN_WIDTH
+from napari_latentfm.widgets.area import fill_dock
 
 if TYPE_CHECKING:
     import napari
@@ -71,7 +71,7 @@ class LearningPanel(QScrollArea):
         self.last_error: str | None = None
         self.form = LearningForm()
         self._restore_choices()
-        self._lay_out()
+        fill_dock(self, "LatentFM learning", self.form)
         form = self.form
         form.start.clicked.connect(lambda: self.start())
         form.stop.clicked.connect(lambda: self.stop())
@@ -139,15 +139,6 @@ class LearningPanel(QScrollArea):
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self._give_up()
-
-    def _lay_out(self) -> None:
-        self.setObjectName("LatentFM learning")
-        self.setWidgetResizable(True)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setWidget(self.form)
-        self.setMinimumWidth(MIN_WIDTH)
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from napari_latentfm.listening import listen
@@ -18,12 +18,10 @@ from napari_latentfm.review.hypotheses_section import HypothesesSection
 from napari_latentfm.review.keys import KeyBindings
 from napari_latentfm.review.session import ReviewSession, session_of
 from napari_latentfm.review.strokes_section import StrokesSection
+from napari_latentfm.widgets.area import MIN_WIDTH, scroll_down
 
 if TYPE_CHECKING:
     import napari
-
-MIN_WIDTH = 310
-"""Pixels, as the sampling panel."""
 
 
 class ReviewPanel(QTabWidget):
@@ -118,14 +116,10 @@ class ReviewPanel(QTabWidget):
 
 
 def _scrolling(section: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    page = QWidget()
+    area, page = QScrollArea(), QWidget()
     layout = QVBoxLayout(page)
     layout.setContentsMargins(4, 4, 4, 4)
     layout.addWidget(section)
     layout.addStretch(1)
-    area.setWidget(page)
+    scroll_down(area, page)
     return area

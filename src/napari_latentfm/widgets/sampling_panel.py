@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari.layers import Image
 from napari.utils.notifications import show_error
 from psygnal import Signal
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QScrollArea, QSizePolicy
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
@@ -35,6 +35,7 @@ from napari_latentfm.showing import Drawn, last_drawn, show_drawn
 from napari_latentfm.stack_job import StackRun, request_for
 from napari_latentfm.stacks import PlaneStack
 from napari_latentfm.tiles import TiledPlane, show_tiles, tiled_plane, tiled_request
+from napari_latentfm.widgets.area import fill_dock
 from napari_latentfm.widgets.questions import ask_about_edits
 from napari_latentfm.widgets.sampling_form import (
     CALIBRATED,
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     from latentfm_core.large import LargeResult
 
 logger = logging.getLogger(__name__)
-
-MIN_WIDTH = 310
-"""Pixels; the title of the dock fits in."""
 
 SECTION = "sampling"
 """Of the preferences."""
@@ -209,14 +207,8 @@ class SamplingPanel(QScrollArea):
             self._give_up()
 
     def _lay_out(self) -> None:
-        self.setObjectName("LatentFM sampling")
-        self.setWidgetResizable(True)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setWidget(self.form.native)
+        fill_dock(self, "LatentFM sampling", self.form.native)
         self.form.native.layout().addStretch(1)
-        self.setMinimumWidth(MIN_WIDTH)
 
     def _follow_viewer(self) -> None:
         layers = self._viewer.layers
