@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.common import (

@@ -69,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="latentfm-train",
         description=(
             "Train image VAE, mask VAE and flow in order on a folder of images and a folder "
-            "of masks of the same names, or on a folder in a layout of others (--data). The result is a model folder that latentfm-predict, "
-            "latentfm-evaluate and the napari plugin load."
+            "of masks of the same names, or on a folder in a layout of others (--data). The result "
+            "is a model folder that latentfm-predict, latentfm-evaluate and the napari plugin load."
         ),
     )
     source = parser.add_mutually_exclusive_group()

@@ -112,10 +112,10 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
     elif isic := _isic_parts(folder):
         return Layout("ISIC", folder, isic)
     raise DatasetError(
-        f"{folder} has no layout that is known here. nnU-Net's raw layout has {nnunet.DESCRIPTION}, "
-        "imagesTr and labelsTr; that of the ISIC challenge has folders such as "
-        "ISIC2018_Task1-2_Training_Input and ISIC2018_Task1_Training_GroundTruth. Name folders "
-        "of images and masks with --images and --masks (data.images, data.masks)."
+        f"{folder} has no layout that is known here. nnU-Net's raw layout has "
+        f"{nnunet.DESCRIPTION}, imagesTr and labelsTr; that of the ISIC challenge has folders "
+        "such as ISIC2018_Task1-2_Training_Input and ISIC2018_Task1_Training_GroundTruth. Name "
+        "folders of images and masks with --images and --masks (data.images, data.masks)."
     )
 
 

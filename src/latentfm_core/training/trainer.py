@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from latentfm_core.config import Config, config_from_mapping
-from latentfm_core.data.loading import CanvasSet, load_canvases
 from latentfm_core.data.layouts import training_pairs
+from latentfm_core.data.loading import CanvasSet, load_canvases
 from latentfm_core.data.pairs import Pair
 from latentfm_core.data.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError, OutputError
@@ -379,7 +379,7 @@ class Trainer:
 
 def portable(config: Config) -> Config:
     """Return `config` without the paths of this machine, for model cards."""
-    paths = {"images": None, "masks": None, "split_file": None, "cache": None}
+    paths = dict.fromkeys(("images", "masks", "folder", "split_file", "cache"))
     grouping = {"group_file": None, "group_column": None}
     data = config.data.model_copy(update={**paths, **grouping})
     return config.model_copy(update={"data": data})
