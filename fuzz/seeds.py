@@ -288,6 +288,10 @@ learning_rate = 3e-3
 n_samples = 4
 """
 SPLIT = json.dumps({"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "f"]}).encode()
+NNUNET = json.dumps({
+    "channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png", "numTraining": 2,
+    "labels": {"background": 0, "lesion": 1, "core": 2},
+}).encode()  # fmt: skip
 GROUPS = b"image,patient,other\na.png,1,x\nb,1,\nc,2,\nd,3,\ne,4,\nf,5,\n"
 
 

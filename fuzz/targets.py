@@ -18,9 +18,10 @@ from fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
 from fuzz.seeds import Files
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.config import DataConfig, ReadingConfig, SamplingConfig, load_config
+from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
 from latentfm_core.data.field import PixelField
 from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
+from latentfm_core.data.layouts import read_layout, with_classes_of_folder
 from latentfm_core.data.opening import open_large
 from latentfm_core.data.splits import make_split, read_groups, read_split
 from latentfm_core.data.tiff_stack import TiffStack
@@ -229,6 +230,28 @@ def _read_split(folder: Path) -> object:
     return make_split(list("abcdef"), DataConfig(split_file=file))
 
 
+def _make_nnunet(rng: random.Random) -> Files:
+    """Damage the description; the names of the files are odd, now and then."""
+    files = {"dataset.json": _damage(rng, "dataset.json", seeds.NNUNET)}
+    for part in ("Tr", "Ts"):
+        for case in rng.sample(("a", "b", "a_0000", "..", "c."), 3):
+            channels = rng.choice((1, 1, 1, 3))
+            for channel in range(channels):
+                files[f"images{part}/{case}_{channel:04d}.png"] = b"x"
+            files[f"labels{part}/{case}.png"] = b"x"
+    return files
+
+
+def _read_nnunet(folder: Path) -> object:
+    layout = read_layout(folder, LIMITS)
+    pairs = [pair for part in layout.parts for pair in layout.pairs(part, limits=LIMITS)]
+    for pair in pairs:
+        for path in (pair.image, *pair.masks, *pair.channels):
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise AssertionError(f"{path} lies outside")
+    return with_classes_of_folder(Config(data=DataConfig(folder=folder)))
+
+
 def _read_result(folder: Path) -> object:
     plan = ResultPlan(folder, "a", ("mean_mask", "samples"), ("tiff",), 2)
     settings = SamplingConfig(n_samples=2, steps=4, threshold=0.5, calibrated=False)
@@ -261,6 +284,7 @@ TARGETS: dict[str, Target] = {
         _text("config.toml", seeds.CONFIG), lambda folder: load_config(folder / "config.toml"), 8
     ),
     "split": Target(_text("split.json", seeds.SPLIT), _read_split, 4),
+    "nnunet": Target(_make_nnunet, _read_nnunet, 4),
     "groups": Target(
         _text("groups.csv", seeds.GROUPS),
         lambda folder: read_groups(folder / "groups.csv", "patient", list("abcdef")),

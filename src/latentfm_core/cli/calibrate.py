@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.common import (
@@ -18,7 +17,13 @@ from latentfm_core.cli.common import (
     run_cli,
     say,
 )
-from latentfm_core.cli.evaluate import choose_pairs, read_case, read_cases
+from latentfm_core.cli.evaluate import (
+    add_data_arguments,
+    check_classes,
+    choose_pairs,
+    read_case,
+    read_cases,
+)
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.data.splits import PARTS
 from latentfm_core.errors import ConfigError
@@ -45,11 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--masks", type=Path, required=True, help="folder of masks")
-    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
+    add_data_arguments(parser)
     parser.add_argument(
-        "--part", choices=PARTS, help="which part of --split to take: never test (default: val)"
+        "--part",
+        choices=PARTS,
+        help="which part of --split or --data to take: never test (default: val)",
     )
     parser.add_argument("--mask-threshold", type=float, help="grey level above which is foreground")
     parser.add_argument(
@@ -65,12 +70,13 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     if args.model is None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
-    if args.split is not None and args.part is None:
+    if (args.split or args.data) is not None and args.part is None:
         args.part = "val"
     limits = reading_from(args)
     pairs = choose_pairs(args)
     segmenter, settings = load_segmenter(args)
     classes = len(segmenter.card.config.model.classes)
+    check_classes(args, classes)
     folder = resolve_model(args.model)
     if not args.skip_bad:
         check_all(

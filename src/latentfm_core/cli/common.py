@@ -199,8 +199,12 @@ def add_sampling_arguments(
             "(usual: calibrated)",
         )
     run = parser.add_argument_group("run")
-    _add(run, "device", "auto, cpu, cuda, cuda:1, ... or mps")
-    _add(run, "precision", f"format of the convolutions: {', '.join(get_args(Precision))}")
+    for field, meaning in {
+        "device": "auto, cpu, cuda, cuda:1, ... or mps",
+        "precision": f"format of the convolutions: {', '.join(get_args(Precision))}",
+    }.items():
+        if field not in leave_out:
+            _add(run, field, meaning)
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ from latentfm_core.config import (
     report_settings,
 )
 from latentfm_core.data.images import check_pixels
+from latentfm_core.data.layouts import read_layout
 from latentfm_core.data.loading import read_references
 from latentfm_core.data.pairs import Pair, find_pairs, name_some
 from latentfm_core.data.splits import PARTS, read_split
@@ -72,14 +73,10 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument(
-        "--masks", type=Path, required=True, help="folder of masks, named as the images"
-    )
+    add_data_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
     parser.add_argument(
-        "--part", choices=PARTS, help="which part of --split to take (default: test)"
+        "--part", choices=PARTS, help="which part of --split or --data to take (default: test)"
     )
     parser.add_argument(
         "--mask-threshold",
@@ -113,30 +110,60 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name images and masks, but for ``--part``."""
+    parser.add_argument("--images", type=Path, help="folder of images")
+    parser.add_argument("--masks", type=Path, help="folder of masks, named as the images")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="instead of these, a folder in nnU-Net's raw layout (2D) or in that of the ISIC "
+        "challenge; with --split, its training part",
+    )
+    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
+
+
+def _check_data_arguments(args: argparse.Namespace) -> None:
+    if args.data is None and (args.images is None or args.masks is None):
+        raise ConfigError("Name the data: --images FOLDER and --masks FOLDER, or --data FOLDER.")
+    if args.data is not None and (args.images is not None or args.masks is not None):
+        raise ConfigError("--data takes the place of --images and --masks: give either.")
+    if args.data is None and args.split is None and args.part is not None:
+        raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
+
+
 def choose_pairs(args: argparse.Namespace) -> list[Pair]:
-    """Return the pairs to evaluate, sorted by name.
+    """Return the pairs to evaluate, sorted by name; ``args.part`` becomes the part they are of.
 
     Raises
     ------
     DatasetError
         If images and masks do not match, or the part is empty or names others.
     ConfigError
-        If ``--part`` stands without ``--split``.
+        If ``--part`` stands alone, or the data is named twice or not at all.
     """
+    _check_data_arguments(args)
+    limits = reading_from(args)
     if args.split is None:
-        if args.part is not None:
-            raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
-        return find_pairs(args.images, args.masks, limits=reading_from(args))
-    part = args.part or "test"
-    names: tuple[str, ...] = getattr(read_split(args.split), part)
+        if args.data is None:
+            return find_pairs(args.images, args.masks, limits=limits)
+        args.part = args.part or "test"
+        return read_layout(args.data, limits).pairs(args.part, limits=limits)
+    args.part = args.part or "test"
+    names: tuple[str, ...] = getattr(read_split(args.split), args.part)
     if not names:
-        raise DatasetError(f"The part {part} of {args.split} is empty; choose another --part.")
-    found = find_pairs(args.images, args.masks, limits=reading_from(args))
+        raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")
+    if args.data is None:
+        found = find_pairs(args.images, args.masks, limits=limits)
+    else:
+        found = read_layout(args.data, limits).pairs("train", limits=limits)
     pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
         raise DatasetError(
-            f"{args.split} names {len(missing)} images that {args.images} does not hold: "
+            f"{args.split} names {len(missing)} images that {args.images or args.data} does not "
+            "hold: "
             f"{name_some(missing)}. Names are file names without extension."
         )
     return [pairs[name] for name in names]
@@ -158,6 +185,12 @@ def gallery_for(
     if given:
         raise ConfigError("--report-cases needs a report; add --report or leave it out.")
     return None
+
+
+def check_classes(args: argparse.Namespace, count: int) -> None:
+    """Refuse a model of `count` classes if ``--data`` names another number of them."""
+    if args.data is not None:
+        read_layout(args.data, reading_from(args)).check_classes(count)
 
 
 def read_case(
@@ -216,6 +249,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     segmenter, settings = load_segmenter(args)
     gallery = gallery_for(args, segmenter, settings)
     classes = len(segmenter.card.config.model.classes)
+    check_classes(args, classes)
     if not args.skip_bad:
         check_all(
             pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
@@ -260,7 +294,7 @@ def describe(
         "command": printable(command),
         "model": {"id": segmenter.card.id, "sha256": segmenter.card.weights_sha256},
         "data": {
-            "part": (args.part or "test") if args.split else None,
+            "part": args.part,
             "mask_threshold": args.mask_threshold,
             "left_out": [printable(name) for name in bad.reasons],
         },
@@ -280,8 +314,8 @@ def report(
         "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
         "device": segmenter.device_label,
     }
-    if args.split:
-        facts["part"] = args.part or "test"
+    if args.part:
+        facts["part"] = args.part
     return readable(evaluation, facts)
 
 

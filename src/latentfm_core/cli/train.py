@@ -14,6 +14,7 @@ from typing import Any
 
 from latentfm_core.cli.common import add_reading_arguments, reading_overrides, run_cli
 from latentfm_core.config import PRESETS, Config, load_config, preset, read_toml, with_overrides
+from latentfm_core.data.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.launch import read_launch
 from latentfm_core.learning.finetune import FineTune, is_learning
@@ -68,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="latentfm-train",
         description=(
             "Train image VAE, mask VAE and flow in order on a folder of images and a folder "
-            "of masks of the same names. The result is a model folder that latentfm-predict, "
-            "latentfm-evaluate and the napari plugin load."
+            "of masks of the same names, or on a folder in a layout of others (--data). The result "
+            "is a model folder that latentfm-predict, latentfm-evaluate and the napari plugin load."
         ),
     )
     source = parser.add_mutually_exclusive_group()
@@ -82,6 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", type=Path, help="folder of images")
     parser.add_argument("--masks", type=Path, help="folder of masks")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="instead of these, a folder in nnU-Net's raw layout (2D; the classes are taken from "
+        "its dataset.json) or in that of the ISIC challenge",
+    )
     parser.add_argument("--out", type=Path, required=True, help="model folder to make")
     parser.add_argument("--card", type=Path, help="TOML file with title, data, licence, ...")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -124,6 +132,7 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
     flags: dict[str, Any] = {
         "data.images": args.images and args.images.resolve(),
         "data.masks": args.masks and args.masks.resolve(),
+        "data.folder": args.data and args.data.resolve(),
         "data.split_file": args.split and args.split.resolve(),
         "data.mask_threshold": args.mask_threshold,
         "data.skip_bad": "true" if args.skip_bad else None,
@@ -132,6 +141,11 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
         "training.precision": args.precision,
         "training.seed": args.seed,
     }
+    # What the command names takes the place of what the configuration names otherwise.
+    if args.data:
+        flags |= {"data.images": "null", "data.masks": "null"}
+    elif args.images or args.masks:
+        flags["data.folder"] = "null"
     limits = {f"data.reading.{name}": value for name, value in reading_overrides(args).items()}
     flags |= {key: str(value).lower() for key, value in limits.items()}
     return [f"{key}={value}" for key, value in flags.items() if value is not None]
@@ -150,15 +164,23 @@ def make_config(args: argparse.Namespace) -> Config:
         config = load_config(args.config)
     else:
         config = preset(args.preset or "default")
+    if args.data and (args.images or args.masks):
+        raise ConfigError("--data takes the place of --images and --masks: give either.")
     config = with_overrides(config, _flag_overrides(args))
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together.")
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})
+    if not args.resume:
+        config = with_classes_of_folder(config)
     if args.preset in _FROM_PARENT:
         config = _from_parent(config, args)
-    return with_overrides(config, args.overrides)
+    config = with_overrides(config, args.overrides)
+    if config.data.folder is not None:
+        layout = read_layout(config.data.folder, config.data.reading)
+        layout.check_classes(len(config.model.classes))
+    return config
 
 
 _FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}

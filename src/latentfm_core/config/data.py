@@ -57,6 +57,8 @@ class DataConfig(Settings):
     images, masks
         Folders; an image and its mask share the file name without its extension. Masks of
         several raters lie in subfolders of `masks`, one for each rater.
+    folder
+        Instead of these, a folder in nnU-Net's raw layout or that of the ISIC challenge.
     size
         Side in pixels of the square model input; a multiple of 32.
     fit
@@ -88,6 +90,7 @@ class DataConfig(Settings):
 
     images: Path | None = None
     masks: Path | None = None
+    folder: Path | None = None
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
     fit: Literal["pad", "stretch"] = "pad"
     split_file: Path | None = None
@@ -106,6 +109,8 @@ class DataConfig(Settings):
     def _check_split(self) -> Self:
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError("val_fraction + test_fraction must be below 1")
+        if self.folder is not None and (self.images is not None or self.masks is not None):
+            raise ValueError("folder takes the place of images and masks: give either")
         if (self.group_file is None) != (self.group_column is None):
             raise ValueError("group_file and group_column belong together: give both or none")
         return self

@@ -99,7 +99,7 @@ def load_config(path: Path) -> Config:
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
-        for key in ("images", "masks", "split_file", "group_file", "cache"):
+        for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
             if isinstance(data.get(key), str):
                 data[key] = _resolved(path.parent, data[key])
     return config_from_mapping(_merge(base, values))

@@ -119,7 +119,9 @@ class CanvasCache:
                 total -= state.st_size
 
     def _path(self, pair: Pair) -> Path:
-        files = [(str(path.resolve()), path.stat()) for path in (pair.image, *pair.masks)]
+        files = [
+            (str(path.resolve()), path.stat()) for path in (pair.image, *pair.channels, *pair.masks)
+        ]
         facts = {
             "format": FORMAT,
             "size": self.size,

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ def read_pair(
     ImageError
         If one cannot be read, or their sizes differ; the message names the files.
     """
-    image = read_image(pair.image, limits)
+    image = _read_image(pair, limits)
     return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold, limits))
 
 
@@ -76,7 +76,7 @@ def read_labelled_pair(
     ImageError
         As `read_pair`, or if a mask holds a label above `classes`.
     """
-    image = read_image(pair.image, limits)
+    image = _read_image(pair, limits)
     return image, _read_masks(pair, image, lambda path: read_labels(path, classes, limits))
 
 
@@ -87,6 +87,29 @@ def read_references(
     if classes == 1:
         return read_pair(pair, mask_threshold, limits)
     return read_labelled_pair(pair, classes, limits)
+
+
+def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
+    """Read the image of a pair, of which each channel may have a file of its own."""
+    # Under the pair's name: that of the file may have the number of the channel behind it.
+    first = replace(read_image(pair.image, limits), name=pair.name)
+    if not pair.channels:
+        return first
+    planes = [first.pixels]
+    for path in pair.channels:
+        plane = read_image(path, limits).pixels
+        if plane.shape != first.pixels.shape or plane.dtype != first.pixels.dtype:
+            raise ImageError(
+                f"{path} is {plane.dtype} of shape {plane.shape}, the first channel {pair.image} "
+                f"{first.pixels.dtype} of shape {first.pixels.shape}. Export all channels alike."
+            )
+        planes.append(plane)
+    if first.pixels.ndim != 2:
+        raise ImageError(
+            f"{pair.image} has several channels itself, and {len(pair.channels)} more files stand "
+            "beside it. Give one grey file for each channel, or one colour file."
+        )
+    return replace(first, pixels=np.stack(planes, axis=-1))
 
 
 _Pixel = TypeVar("_Pixel", np.bool_, np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,14 @@ class Pair:
     ----------
     masks
         One file per rater who outlined this image, at least one.
+    channels
+        The second and third channel of the image, where each has a grey file of its own.
     """
 
     name: str
     image: Path
     masks: tuple[Path, ...]
+    channels: tuple[Path, ...] = ()
 
 
 def name_some(names: Iterable[str]) -> str:
@@ -82,7 +85,30 @@ def find_pairs(
         names = {path.stem for path in image_files}
         mask_files = [path for path in image_files if _base(path.stem) in names]
         image_files = [path for path in image_files if path not in set(mask_files)]
-    by_name = _by_key({path: path.stem for path in image_files}, images, "images")
+    return pair_files(image_files, mask_files, images, masks, skip_unmasked)
+
+
+def pair_files(
+    image_files: Iterable[Path],
+    mask_files: Iterable[Path],
+    images: Path,
+    masks: Path,
+    skip_unmasked: bool = False,
+    name: Callable[[Path], str] = lambda path: path.stem,
+) -> list[Pair]:
+    """Pair listed files of two folders as `find_pairs` does.
+
+    Parameters
+    ----------
+    name
+        Gives the name of an image.
+
+    Raises
+    ------
+    DatasetError
+        If two files claim the same name, or an image or a mask stays alone.
+    """
+    by_name = _by_key({path: name(path) for path in image_files}, images, "images")
     mask_by_name = _masks_by_name(mask_files, by_name, masks)
     if skip_unmasked:
         by_name = _masked(by_name, mask_by_name)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from latentfm_core.config import Config
+from latentfm_core.data.layouts import training_pairs
 from latentfm_core.data.loading import read_references
-from latentfm_core.data.pairs import Pair, find_pairs
+from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import Cancelled
 from latentfm_core.evaluation import Case, evaluate
 from latentfm_core.inference.segmenter import Segmenter
@@ -19,11 +20,10 @@ from latentfm_core.learning.events import Verdict
 def held_out_pairs(config: Config, names: Sequence[str]) -> list[Pair]:
     """Return the files of the images called `names`."""
     data = config.data
-    if not names or data.images is None or data.masks is None:
+    if not names:
         return []
     wanted = set(names)
-    pairs = find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
-    return [pair for pair in pairs if pair.name in wanted]
+    return [pair for pair in training_pairs(data) if pair.name in wanted]
 
 
 def held_out_dice(

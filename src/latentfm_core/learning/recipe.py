@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from latentfm_core.config import Config, DataConfig, FlowConfig, SamplingConfig, preset
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.data.layouts import training_pairs
 from latentfm_core.data.splits import read_split
-from latentfm_core.errors import ConfigError
 from latentfm_core.store.card import ModelCard
 
 PRESET = "finetune"
@@ -49,12 +48,11 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     DatasetError
         If the folders hold no images with masks, or the split file cannot be used.
     """
-    if data.images is None or data.masks is None:
-        raise ConfigError("No images to learn from. Give a folder of images and one of masks.")
+    pairs = training_pairs(data.model_copy(update={"skip_unmasked": True}))
     config = base or preset(PRESET)
     fraction = 0.0
     if data.split_file is None:
-        count = len(find_pairs(data.images, data.masks, True, data.reading))
+        count = len(pairs)
         fraction = held_out_fraction(count, config.data.val_fraction)
         n_train = round(count * (1 - fraction))
     else:

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.data.layouts import training_pairs
 from latentfm_core.data.loading import CanvasSet, load_canvases
-from latentfm_core.data.pairs import Pair, find_pairs
+from latentfm_core.data.pairs import Pair
 from latentfm_core.data.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError, OutputError
 from latentfm_core.inference.device import describe, resolve_precision, to_device
@@ -121,14 +122,8 @@ class Trainer:
 
     def _load_data(self) -> tuple[Split, CanvasSet, CanvasSet | None]:
         data = self.config.data
-        if data.images is None or data.masks is None:
-            raise ConfigError(
-                "No training data named. Give --images and --masks, or data.images and "
-                "data.masks in the configuration."
-            )
         start = time.monotonic()
-        found = find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
-        pairs = {pair.name: pair for pair in found}
+        pairs = {pair.name: pair for pair in training_pairs(data)}
         split = make_split(pairs, data)
         train = self._load([pairs[name] for name in split.train], "training images")
         val = None
@@ -384,7 +379,7 @@ class Trainer:
 
 def portable(config: Config) -> Config:
     """Return `config` without the paths of this machine, for model cards."""
-    paths = {"images": None, "masks": None, "split_file": None, "cache": None}
+    paths = dict.fromkeys(("images", "masks", "folder", "split_file", "cache"))
     grouping = {"group_file": None, "group_column": None}
     data = config.data.model_copy(update={**paths, **grouping})
     return config.model_copy(update={"data": data})

@@ -1,0 +1,271 @@
+"""A whole run as a package in the model format of the BioImage Model Zoo (bioimage.io)."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.canvas import to_canvas
+from latentfm_core.data.images import to_rgb
+from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.export.graphs import Run, WholeRun, starts
+from latentfm_core.export.onnx_file import OPSET, Graph, build_in, needed, write_graph
+from latentfm_core.export.parts import facts_of
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.sidecar import now
+from latentfm_core.store.atomic import atomic_path
+from latentfm_core.store.card import ModelCard
+from latentfm_core.store.folder import file_sha256
+from latentfm_core.types import ImageInput
+
+WEIGHTS = "weights.onnx"
+DOCUMENTATION = "README.md"
+DESCRIPTION = "rdf.yaml"
+OUTPUTS = ("mean_mask", "mean_probability", "confidence", "samples")
+PAPER = ("LatentFM: latent flow matching segmentation", "10.48550/arXiv.2512.04821")
+
+ABSOLUTE, MISMATCHED = 2e-3, 1000
+"""Difference from PyTorch that is allowed, and pixels per million that may differ by more: where a
+probability is a threshold but for rounding, a mask may be either."""
+
+ABSOLUTE_CALIBRATED, MISMATCHED_CALIBRATED = 5e-3, 5000
+"""The same for a calibrated mean probability: where all samples are sure, the calibration tells
+apart what float32 hardly does (0.9999998 and 1). It is the most that the format takes."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a person adds to the package.
+
+    Attributes
+    ----------
+    authors
+        Names.
+    licence
+        An identifier of SPDX, or None.
+    picture
+        8-bit image for the test that comes with the package; None draws one.
+    """
+
+    authors: tuple[str, ...] = ()
+    licence: str | None = None
+    picture: ImageInput | None = None
+
+
+def write_package(
+    path: Path, segmenter: Segmenter, settings: SamplingConfig, told: Described | None = None
+) -> None:
+    """Write a ``.zip`` of description, ONNX file, documentation and test tensors.
+
+    The test outputs are what PyTorch computes, so that a test of the package is one of the
+    translation too.
+
+    Parameters
+    ----------
+    path
+        Where; an older file is replaced.
+    segmenter
+        On the CPU.
+    settings
+        Resolved; samples, seed, steps, solver, threshold and calibration are built in.
+
+    Raises
+    ------
+    ConfigError
+        If a package is missing, or the description is refused.
+    ImageError
+        If the test picture has not 8 bits, or nothing is found on it.
+    OutputError
+        If the file cannot be written.
+    """
+    told = told or Described()
+    # Before the work, what may be missing.
+    for name in ("onnx", "bioimageio.spec"):
+        needed(name)
+    card, data = segmenter.card, segmenter.card.config.data
+    calibration = card.calibration if settings.calibrated else None
+    distilled = settings.solver == "euler" and settings.steps <= card.config.model.distilled_steps
+    module = WholeRun(segmenter.model, Run(settings, distilled, calibration)).eval()
+    pixels = _test_pixels(told.picture, segmenter)
+    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255))
+    noise = starts(segmenter.model, data.size, settings)
+    with torch.no_grad():
+        maps = dict(zip(OUTPUTS, module(image, noise), strict=True))
+    empty = [name for name, values in maps.items() if not values.any()]
+    if empty:
+        raise ImageError(
+            f"The model finds nothing on the test image ({', '.join(empty)}), and the format takes "
+            "no test whose result is 0 everywhere. Give an image with something to find: "
+            "--test-image FILE."
+        )
+    graph = Graph(module, {"image": image, "noise": noise}, OUTPUTS)
+    with atomic_path(path) as temporary, TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_graph(work / WEIGHTS, graph, facts_of(segmenter))
+        build_in(work / WEIGHTS, "noise", noise)
+        np.save(work / "image.npy", image_tensor(pixels), allow_pickle=False)
+        for name, values in maps.items():
+            np.save(work / f"{name}.npy", values.numpy(), allow_pickle=False)
+        (work / DOCUMENTATION).write_text(_documentation(card, settings), "utf-8")
+        _describe(work, card, settings, told)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(work.iterdir()):
+                archive.write(file, file.name)
+
+
+def image_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return ``(S, S, 3)`` as the package takes it, ``(1, 3, S, S)``."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def _test_pixels(picture: ImageInput | None, segmenter: Segmenter) -> NDArray[np.uint8]:
+    """Return ``(S, S, 3)`` uint8: `picture` on the canvas, or a dark disc on a bright ground."""
+    data = segmenter.card.config.data
+    if picture is None:
+        rows, columns = np.mgrid[: data.size, : data.size] / data.size - 0.5
+        inside = (rows**2 + columns**2 < 0.05)[..., None]
+        drawn = np.where(inside, (110, 70, 50), (220, 180, 160)).astype(float)
+        drawn += np.random.default_rng(0).normal(0, 8, drawn.shape)
+        return drawn.clip(0, 255).astype(np.uint8)
+    if picture.pixels.dtype != np.uint8:
+        raise ImageError(
+            f"{picture.name}: the test image of a package must have 8 bits, this one is "
+            f"{picture.pixels.dtype}. Convert it, or leave --test-image out."
+        )
+    canvas, _ = to_canvas(to_rgb(picture), data.size, data.fit)
+    return (canvas * 255).round().astype(np.uint8)
+
+
+def _describe(work: Path, card: ModelCard, settings: SamplingConfig, told: Described) -> None:
+    spec = needed("bioimageio.spec")
+    version = spec.ModelDescr.implemented_format_version
+    content = _content(work, card, settings, told, version)
+    context = spec.ValidationContext(root=work, perform_io_checks=False)
+    described = spec.build_description(content, context=context)
+    if isinstance(described, spec.InvalidDescr):
+        problems = "; ".join(
+            f"{'.'.join(map(str, error.loc))}: {error.msg[:200]}"
+            for error in described.validation_summary.errors
+        )
+        raise ConfigError(f"bioimageio.spec refuses the description of the model: {problems}.")
+    with context:
+        spec.save_bioimageio_yaml_only(described, work / DESCRIPTION)
+
+
+def _content(
+    work: Path, card: ModelCard, settings: SamplingConfig, told: Described, version: str
+) -> dict[str, Any]:
+    def file(name: str) -> dict[str, str]:
+        return {"source": name, "sha256": file_sha256(work / name)}
+
+    size, classes = card.config.data.size, list(card.config.model.classes)
+    channels = classes if len(classes) == 1 else ["background", *classes]
+    sides = [{"type": "space", "id": side, "size": size} for side in "yx"]
+
+    def tensor(
+        name: str, channels: list[str], data: dict[str, Any], about: str, **more: Any
+    ) -> dict[str, Any]:
+        axes = [{"type": "batch", "size": 1}, {"type": "channel", "channel_names": channels}]
+        return {
+            "id": name,
+            "description": about,
+            "axes": [*axes, *sides],
+            "data": data,
+            "test_tensor": file(f"{name}.npy"),
+            **more,
+        }
+
+    calibrated = settings.calibrated and card.calibration is not None
+    usual = {"absolute_tolerance": ABSOLUTE, "mismatched_elements_per_million": MISMATCHED}
+    looser = {
+        "output_ids": ["mean_probability"],
+        "absolute_tolerance": ABSOLUTE_CALIBRATED,
+        "mismatched_elements_per_million": MISMATCHED_CALIBRATED,
+    }
+    labels = {"type": "uint8", "values": list(range(len(classes) + 1))}
+    share = {"type": "float32", "range": [0.0, 1.0]}
+    samples = [f"sample_{n}" for n in range(settings.n_samples)]
+    scale = {"id": "scale_linear", "kwargs": {"gain": 1 / 255, "offset": 0.0}}
+    as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
+    return {
+        "type": "model",
+        "format_version": version,
+        "name": re.sub(r"[^\w+\- ().]", " ", card.title or f"LatentFM model {card.id}")[:100],
+        "description": (card.description or f"Plausible outlines of {', '.join(classes)}.")[:1000],
+        "authors": [{"name": name} for name in told.authors],
+        "cite": [{"text": PAPER[0], "doi": PAPER[1]}],
+        "license": told.licence,
+        "documentation": file(DOCUMENTATION),
+        "tags": ["segmentation", "uncertainty", "flow-matching", "2d", "medical"],
+        "timestamp": now(),
+        "inputs": [
+            tensor(
+                "image",
+                ["red", "green", "blue"],
+                {"type": "uint8", "range": [0, 255]},
+                "8-bit colours; a grey image three times",
+                # The second, because else bioimageio.spec adds one back to 8 bits.
+                preprocessing=[as_float, scale, as_float],
+            )
+        ],
+        "outputs": [
+            tensor("mean_mask", ["mask"], labels, "0 background, k the k-th class"),
+            tensor("mean_probability", channels, share, "mean over the samples"),
+            tensor("confidence", ["confidence"], share, "how far the mean mask can be trusted"),
+            tensor("samples", samples, labels, "masks that an expert might have drawn"),
+        ],
+        "weights": {"onnx": {**file(WEIGHTS), "opset_version": OPSET}},
+        "config": {
+            "bioimageio": {
+                # The first that fits an output counts.
+                "reproducibility_tolerance": [*([looser] if calibrated else []), usual]
+            },
+            "latentfm": {
+                "model": card.id,
+                "model_sha256": card.weights_sha256,
+                "samples": settings.n_samples,
+                "seed": settings.seed,
+                "steps": settings.steps,
+                "solver": settings.solver,
+                "threshold": settings.threshold,
+                "calibrated": calibrated,
+            },
+        },
+    }
+
+
+def _documentation(card: ModelCard, settings: SamplingConfig) -> str:
+    size, fit = card.config.data.size, card.config.data.fit
+    how = "longer side to it, the rest filled with edge pixels" if fit == "pad" else "both sides"
+    last = settings.seed + settings.n_samples - 1
+    figures = "\n".join(f"- {name}: {value:.4g}" for name, value in sorted(card.metrics.items()))
+    return f"""# {card.title or card.id}
+
+{card.description}
+
+{card.intended_use}
+
+The model draws {settings.n_samples} plausible masks of one image (seeds {settings.seed} to {last},
+{settings.steps} {settings.solver} steps) and sums them up. It is deterministic: the noise that
+the samples start from is built in.
+
+Images are resized to {size} x {size} ({how}) before they go in; the maps have that size too.
+
+Licence of the weights: {card.licence or "not stated"}
+
+## Validation
+
+Compare the mean mask with masks of experts on images that were not trained on (Dice, IoU), and
+the samples with the masks of several experts (GED). Figures of this model, where measured:
+
+{figures or "- none"}
+"""
