@@ -12,7 +12,9 @@ import math
 import time
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -101,17 +103,8 @@ def optimise(
             start = time.monotonic()
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(seconds / budget, settings.learning_rate)
-            generator = generator_for(settings.seed, STREAM, step, 0)
-            # Dropout draws from the global generator.
-            torch.manual_seed(generator.initial_seed())
             index = next(indices)
-            draw = seed_for(settings.seed, STREAM, step, 2)
-            x, masks = draw_batch(train, index, device, draw)
-            x, masks = augment(x, masks, AUGMENTATION, GlobalBatch.alone(generator, len(index)))
-            with autocast(device, dtype):
-                losses = task.losses(
-                    x.contiguous(memory_format=torch.channels_last), masks, generator
-                )
+            losses = _losses(task, train, settings, step, index, device, dtype)
             values = {key: value.item() for key, value in losses.items()}
             if not math.isfinite(values["loss"]):
                 raise Diverged(f"The loss of {settings.label} is not finite at step {step}.")
@@ -140,6 +133,25 @@ def optimise(
         "images_per_second": images / seconds,
         "last_losses": means,
     }
+
+
+def _losses(
+    task: Task,
+    train: CanvasSet,
+    settings: RunSettings,
+    step: int,
+    index: NDArray[np.intp],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Return the losses of one batch, whose random numbers belong to the step."""
+    generator = generator_for(settings.seed, STREAM, step, 0)
+    # Dropout draws from the global generator.
+    torch.manual_seed(generator.initial_seed())
+    x, masks = draw_batch(train, index, device, seed_for(settings.seed, STREAM, step, 2))
+    x, masks = augment(x, masks, AUGMENTATION, GlobalBatch.alone(generator, len(index)))
+    with autocast(device, dtype):
+        return task.losses(x.contiguous(memory_format=torch.channels_last), masks, generator)
 
 
 def rate_at(done: float, peak: float) -> float:

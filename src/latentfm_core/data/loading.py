@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,14 +179,7 @@ def load_canvases(
             f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
             "Lower data.size or use fewer images."
         ) from None
-    if problems and not data.skip_bad:
-        listed = "\n  ".join(problems.values())
-        raise DatasetError(
-            f"{len(problems)} of {len(pairs)} pairs cannot be used:\n  {listed}\n"
-            "Mend or remove them, or go on without them: --skip-bad (data.skip_bad = true)."
-        )
-    for problem in problems.values():
-        logger.warning("left out: %s", problem)
+    _tell(problems, len(pairs), data.skip_bad)
     keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
     if not keep:
         raise DatasetError("No image and mask is left that could be used. See the log above.")
@@ -194,6 +187,18 @@ def load_canvases(
     if problems:
         images, masks, raters = images[keep], masks[keep], raters[keep]
     return CanvasSet(names, images, masks, raters, problems)
+
+
+def _tell(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
+    """Refuse bad pairs, or say which are left out."""
+    if problems and not skip_bad:
+        listed = "\n  ".join(problems.values())
+        raise DatasetError(
+            f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
+            "Mend or remove them, or go on without them: --skip-bad (data.skip_bad = true)."
+        )
+    for problem in problems.values():
+        logger.warning("left out: %s", problem)
 
 
 def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
