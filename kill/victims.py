@@ -1,8 +1,9 @@
-"""What is killed: training, predictions, and what keeps annotations."""
+"""What is killed: training, predictions, exports, and what keeps annotations."""
 
 from __future__ import annotations
 
 from kill.annotations import AUTOSAVE, EXPORT, WORKLIST
+from kill.exports import MODEL_EXPORT
 from kill.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
 from kill.rounds import Victim
 from kill.training import TRAIN
@@ -15,5 +16,6 @@ VICTIMS: dict[str, Victim] = {
     "tiled over an older one": TILED_AGAIN,
     "autosave": AUTOSAVE,
     "export": EXPORT,
+    "model export": MODEL_EXPORT,
     "work list": WORKLIST,
 }

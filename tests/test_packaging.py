@@ -40,7 +40,7 @@ def test_the_core_imports_neither_qt_nor_napari() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["train", "predict", "evaluate", "calibrate"])
+@pytest.mark.parametrize("name", ["train", "predict", "evaluate", "calibrate", "export"])
 def test_commands_explain_themselves(name: str) -> None:
     result = _run("-m", f"latentfm_core.cli.{name}", "--help")
     assert result.returncode == 0, result.stderr

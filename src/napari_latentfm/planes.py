@@ -236,8 +236,9 @@ def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | Non
     """Return the pixel size ``(row, column)``, None where the layer says nothing, and the unit."""
     row, column = plane.axes
     unit = layer.units[row]
-    per_row = float(layer.scale[row])
-    per_column = float(layer.scale[column]) * unit_factor(layer.units[column], unit)
+    # Readers of NIfTI files mirror axes by negative steps; a size is positive.
+    per_row = abs(float(layer.scale[row]))
+    per_column = abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit)
     known = str(unit) != "pixel" or (per_row, per_column) != (1.0, 1.0)
     return (per_row, per_column) if known else None, str(unit)
 
