@@ -18,7 +18,7 @@ from latentfm_core.data.images import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)

@@ -26,9 +26,9 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm.queue.panel import QueuePanel
 from napari_latentfm.review.region import region_layer
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.learning_panel import LearningPanel
 from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, disc_image
 from tests.test_doubt_section import doubtful

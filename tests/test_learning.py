@@ -210,7 +210,7 @@ def test_errors_say_what_to_do(
     tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
 ) -> None:
     card = read_card(tiny_model_folder)
-    with pytest.raises(ConfigError, match="folder of images"):
+    with pytest.raises(ConfigError, match="No training data named"):
         finetune_config(card, DataConfig())
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -22,7 +22,7 @@ from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.placing import EditedLayers, digest
-from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bundled_names
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bundled_names
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.fixtures import copy_model
 from tests.plugin_fixtures import BEFORE_0_7, DOCK, PATIENCE, assert_idle, gate, run

@@ -125,7 +125,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     from napari_latentfm.queue.panel import QueuePanel
     from napari_latentfm.review.annotation import write_mask
     from napari_latentfm.review.session import session_of
-    from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
+    from napari_latentfm.widgets.choices import FOLDER_CHOICE
     from tests.plugin_fixtures import PATIENCE
 
     images = tmp_path / SECRETS[0]

@@ -24,8 +24,8 @@ from napari_latentfm.queue.panel import QueuePanel
 from napari_latentfm.review.annotation import annotation_of, write_mask
 from napari_latentfm.review.session import session_of
 from napari_latentfm.review.stroke_layer import stroke_layer
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE
 from tests.plugin_fixtures import PATIENCE, GatedSegmenter
 
 Open = Callable[..., tuple[Any, QueuePanel]]

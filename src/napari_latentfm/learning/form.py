@@ -28,11 +28,8 @@ from latentfm_core.store.card import CARD, DISCLAIMER
 from napari_latentfm.learning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
-from napari_latentfm.widgets.sampling_form import (
-    DEVICES,
-    FOLDER_CHOICE,
-    bundled_names,
-)
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bundled_names
+from napari_latentfm.widgets.sampling_form import DEVICES
 
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images in which accepted masks lie."""

@@ -32,7 +32,7 @@ from napari_latentfm import settings
 from napari_latentfm.listening import listen
 from napari_latentfm.queue.table import ImageTable
 from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
-from napari_latentfm.widgets.sampling_form import FOLDER_CHOICE, bounds, bundled_names
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds, bundled_names
 
 MOST_MEGAPIXELS = 16_384
 BY_NAME, BY_DOUBT = "by name", "most doubtful first"
@@ -157,6 +157,8 @@ class QueueForm(QWidget):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over choices; what is unknown here is left as it is."""
+        self.folder.setText(str(state.get("folder", "")))
+        self.output.setText(str(state.get("output", "")))
         # The model first: it brings a number of samples of its own.
         self.model_folder.setText(str(state.get("model_folder", "")))
         for box, name in ((self.model, "model"), (self.order, "order")):

@@ -69,7 +69,8 @@ class QueuePanel(QScrollArea):
         self._keys = KeyBindings(napari_viewer, self)
         self._direction = 1
         self._confirm: str | None = None
-        self._lay_out()
+        fill_dock(self, "LatentFM queue", self.form)
+        self.form.restore(preferences.get(SECTION))
         self._connect()
         self.destroyed.connect(partial(_part, self._walk, self.sampler, self.desk, self._keys))
 
@@ -380,13 +381,6 @@ class QueuePanel(QScrollArea):
         self._walk.failed.connect(self._fail)
         self.sampler.ended.connect(self._on_ended)
         self.sampler.progressed.connect(self._on_progress)
-
-    def _lay_out(self) -> None:
-        fill_dock(self, "LatentFM queue", self.form)
-        last = preferences.get(SECTION)
-        self.form.folder.setText(str(last.get("folder", "")))
-        self.form.output.setText(str(last.get("output", "")))
-        self.form.restore(last)
 
 
 def _warn(text: str) -> None:

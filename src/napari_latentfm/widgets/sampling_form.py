@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -28,13 +27,13 @@ from latentfm_core.config import (
     SamplingConfig,
     SolverName,
     TilingConfig,
-    default_first,
     sampling_settings,
     tiling_settings,
 )
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import DISCLAIMER, ModelCard, read_card
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds, bundled_names
 from napari_latentfm.widgets.plane_choice import PlaneChoice
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-FOLDER_CHOICE = "Folder…"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LABEL_WIDTH = 84
 """Pixels."""
@@ -60,20 +58,6 @@ NO_CALIBRATION_TOOLTIP = (
 )
 DEFAULTS = SamplingConfig()
 _RESTORED = ("n_samples", "steps", "solver", "seed", "device", "confidence", "scale", "results")
-
-
-def bounds(name: str) -> tuple[int, int]:
-    """Return the lowest and highest value that `SamplingConfig` takes for an integer."""
-    limits = SamplingConfig.model_fields[name].metadata
-    low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
-    high = next(limit.le for limit in limits if hasattr(limit, "le"))
-    return low, high
-
-
-def bundled_names() -> list[str]:
-    """Return the models that ship with the plugin, without importing PyTorch."""
-    folder = Path(str(resources.files("napari_latentfm"))) / "models"
-    return default_first(card.parent.name for card in folder.glob("*/model.json"))
 
 
 class SamplingForm(Container[Any]):

@@ -36,15 +36,9 @@ from napari_latentfm.stack_job import StackRun, request_for
 from napari_latentfm.stacks import PlaneStack
 from napari_latentfm.tiles import TiledPlane, show_tiles, tiled_plane, tiled_request
 from napari_latentfm.widgets.area import fill_dock
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.questions import ask_about_edits
-from napari_latentfm.widgets.sampling_form import (
-    CALIBRATED,
-    FOLDER_CHOICE,
-    RAW,
-    TILES,
-    VISIBLE,
-    SamplingForm,
-)
+from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, TILES, VISIBLE, SamplingForm
 
 if TYPE_CHECKING:
     import napari
