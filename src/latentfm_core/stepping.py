@@ -7,60 +7,60 @@ closing it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import Generic, TypeVar
 
 Step = TypeVar("Step")
 Shown = TypeVar("Shown")
 Result = TypeVar("Result")
 
 
+class _Steps(Generic[Step, Result]):
+    """Iterates over the steps; has their `result` when they are over."""
+
+    result: Result
+
+    def __init__(self, steps: Generator[Step, None, Result]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[Step]:
+        self.result = yield from self._steps
+
+
 def finish(
     steps: Generator[Step, None, Result], on_step: Callable[[Step], object] | None = None
 ) -> Result:
     """Do all steps and return the result; `on_step` is called after each, may raise to cancel."""
-    try:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
+    every = _Steps(steps)
+    with closing(steps):
+        for step in every:
             if on_step is not None:
                 on_step(step)
-    finally:
-        steps.close()
+    return every.result
 
 
 def follow(
     steps: Generator[Step, None, Result], show: Callable[[Step], Shown]
 ) -> Generator[Shown, None, Result]:
     """Yield what `show` makes of each step, and return the result."""
-    try:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
+    every = _Steps(steps)
+    with closing(steps):
+        for step in every:
             yield show(step)
-    finally:
-        steps.close()
+    return every.result
 
 
 def follow_until(
     stop: threading.Event, steps: Generator[Step, None, Result], show: Callable[[Step], Shown]
 ) -> Generator[Shown, None, Result | None]:
     """Do what `follow` does until `stop` is set; the result is None then."""
-    followed = follow(steps, show)
-    try:
-        while not stop.is_set():
-            try:
-                shown = next(followed)
-            except StopIteration as end:
-                result: Result = end.value
-                return None if stop.is_set() else result
-            yield shown
-    finally:
-        followed.close()
-    return None
+    every = _Steps(steps)
+    with closing(steps):
+        if stop.is_set():
+            return None
+        for step in every:
+            yield show(step)
+            if stop.is_set():
+                return None
+    return None if stop.is_set() else every.result

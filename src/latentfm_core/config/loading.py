@@ -42,7 +42,7 @@ def config_from_mapping(values: Mapping[str, Any]) -> Config:
     ConfigError
         If a key is unknown or a value is out of range; the message names each one.
     """
-    return _validated(Config, dict(values))
+    return _validated(Config, values)
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
