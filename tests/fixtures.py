@@ -18,6 +18,13 @@ from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.training.trainer import RunOptions, Trainer
 
 SIZE = 64
+SMALL_NETWORK = """[model]
+vae_width = 16
+condition_widths = [16, 24, 32, 32]
+condition_blocks = [1, 1, 1, 1]
+velocity_widths = [24, 32]
+"""
+"""Of a TOML file: a network that is trained in seconds."""
 
 
 def tiny_settings(**training: object) -> dict[str, object]:

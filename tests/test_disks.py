@@ -23,23 +23,21 @@ from latentfm_core.training import trainer as trainer_module
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.runlog import _read
 from tests.disks import PretendedDisk, RealDisk, disk, parts_in, pretended_disk, real_disk
-from tests.fixtures import copy_model, write_blobs
+from tests.fixtures import SMALL_NETWORK, copy_model, write_blobs
 
 __all__ = ["disk", "pretended_disk", "real_disk"]
 
 Disk = RealDisk | PretendedDisk
 FEW = ["--samples", "2", "--steps", "2", "--device", "cpu"]
-TRAINING = """
+TRAINING = (
+    """
 [data]
 size = 64
 val_fraction = 0.25
 test_fraction = 0.0
-[model]
-vae_width = 16
-condition_widths = [16, 24, 32, 32]
-condition_blocks = [1, 1, 1, 1]
-velocity_widths = [24, 32]
-[training]
+"""
+    + SMALL_NETWORK
+    + """[training]
 device = "cpu"
 precision = "fp32"
 augmentation = "none"
@@ -51,6 +49,7 @@ image_vae = {epochs = 1, batch_size = 4}
 mask_vae = {epochs = 1, batch_size = 4}
 flow = {epochs = 2, batch_size = 4}
 """
+)
 
 
 @pytest.fixture

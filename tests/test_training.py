@@ -23,19 +23,17 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.stages import learning_rate
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.fixtures import tiny_settings, write_blobs
+from tests.fixtures import SMALL_NETWORK, tiny_settings, write_blobs
 
-TOML = """
+TOML = (
+    """
 [data]
 size = 64
 val_fraction = 0.2
 test_fraction = 0.2
-[model]
-vae_width = 16
-condition_widths = [16, 24, 32, 32]
-condition_blocks = [1, 1, 1, 1]
-velocity_widths = [24, 32]
-[training]
+"""
+    + SMALL_NETWORK
+    + """[training]
 precision = "fp32"
 augmentation = "strong"
 validation_images = 2
@@ -53,6 +51,7 @@ small_size = 32
 batch_size = 8
 validate_every = 1
 """
+)
 
 
 class StopAfter:
