@@ -225,7 +225,7 @@ def test_histogram_and_scatter_have_all_images(page: Page, out: Path) -> None:
     dots = page.section("Does it know which images are bad?").all("circle")
     told = {dot.text for dot in dots}
     assert told == {
-        f"{row['name']}: {float(row['confidence']):.4g}, {float(row['dice']):.4g}"
+        f"{row['name']}: {float(row['expected_dice']):.4g}, {float(row['dice']):.4g}"
         for row in read_table(out)
     }
 

@@ -137,4 +137,4 @@ def test_doubt_is_that_of_the_evaluation(
     settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
     summary = segmenter.summarise(segmenter.sample(image, settings), settings)
     found = evaluate(segmenter, [Case(image, summary.mean_mask[None])], settings)
-    assert doubt_of(summary) == pytest.approx(1 - found.scores[0].confidence, abs=1e-12)
+    assert doubt_of(summary) == pytest.approx(1 - found.scores[0].expected_dice, abs=1e-12)

@@ -14,8 +14,9 @@ from latentfm_core.data.canvas import from_canvas
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation import Case
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.classes import class_dice
 from latentfm_core.metrics.overlap import Float64
-from latentfm_core.types import Float32, Geometry, Mask
+from latentfm_core.types import Float32, Mask, SampleSet
 from latentfm_core.uncertainty.calibration import (
     MAX_KNOTS,
     Calibration,
@@ -23,7 +24,8 @@ from latentfm_core.uncertainty.calibration import (
     neighbourhood,
     neighbourhood_confidence,
 )
-from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, harden
+from latentfm_core.uncertainty.quality import QualityMap, fit_quality
+from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, SAMPLE_THRESHOLD, harden
 
 BINS = 1000
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -45,7 +47,8 @@ def fit_calibration(
     """Fit confidence map, probability map and threshold on validation images.
 
     The threshold has the best mean Dice, if that is better than at 0.5 by more than chance
-    (see `choose_threshold`); the neighbourhood has the best error-detection AUROC; both maps
+    (see `choose_threshold`); expected Dice follows the agreement of the samples at that
+    threshold (`fit_quality`); the neighbourhood has the best error-detection AUROC; both maps
     are isotonic regressions over all pixels and raters. Only counts are kept of an image, so
     that memory hardly grows with the data set.
 
@@ -71,8 +74,7 @@ def fit_calibration(
     evidence = _Evidence(sigmas, binary)
     for case in cases:
         samples = segmenter.sample(case.image, settings)
-        mean = samples.probabilities.mean(axis=0, dtype=np.float32)
-        evidence.add(mean, samples.geometry, case.references)
+        evidence.add(samples, case.references)
         if on_image is not None:
             on_image(evidence.n_images)
     if not evidence.n_images:
@@ -85,6 +87,7 @@ def fit_calibration(
         confidence=fits[chosen].fit(),
         probability=evidence.foreground.fit() if binary else None,
         threshold=THRESHOLDS[best] if binary else DEFAULT_THRESHOLD,
+        quality=evidence.quality(best) if settings.n_samples > 1 else None,
         part=part,
         n_images=evidence.n_images,
         n_samples=settings.n_samples,
@@ -167,10 +170,13 @@ class _Evidence:
         self._binary = binary
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
         self._scores = np.zeros((len(sigmas), BINS))
+        # Of each image at each threshold; with several classes there is one entry.
         self._dice: list[Float64] = []
+        self._agreement: list[Float64] = []
 
-    def add(self, mean: Float32, geometry: Geometry, references: Mask) -> None:
-        """Count an image: its mean on the canvas, and the masks of its raters."""
+    def add(self, samples: SampleSet, references: Mask) -> None:
+        """Count an image: its samples, and the masks of its raters."""
+        mean, geometry = samples.probabilities.mean(axis=0, dtype=np.float32), samples.geometry
         native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
         if self._binary:
             truths = [np.asarray(rater > 0) for rater in references]
@@ -186,9 +192,16 @@ class _Evidence:
             q = from_canvas(neighbourhood(mean, sigma), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
             counts = self._count(level, score, truths, index)
-        # The levels of the pixels are the same for every sigma.
-        dice = [_dice_at_thresholds(c.sum(axis=1)) for c in counts]
+        masks = (harden(from_canvas(p, geometry), SAMPLE_THRESHOLD) for p in samples.probabilities)
+        if self._binary:
+            # The levels of the pixels are the same for every sigma.
+            dice = [_dice_at_thresholds(c.sum(axis=1)) for c in counts]
+            agree = [_dice_at_thresholds(_by_level(level, mask)) for mask in masks]
+        else:
+            dice = [np.array([class_dice(labels, rater)]) for rater in references]
+            agree = [np.array([class_dice(labels, mask)]) for mask in masks]
         self._dice.append(np.mean(dice, axis=0))
+        self._agreement.append(np.mean(agree, axis=0))
         self.n_images += 1
 
     def _count(
@@ -208,6 +221,11 @@ class _Evidence:
     def best_threshold(self) -> int:
         """Return the index of the threshold that `choose_threshold` takes."""
         return choose_threshold(np.stack(self._dice))
+
+    def quality(self, k: int) -> QualityMap | None:
+        """Return what agreement of the samples with the mean mask at ``THRESHOLDS[k]`` tells."""
+        agreement, found = (np.stack(each)[:, k] for each in (self._agreement, self._dice))
+        return fit_quality(agreement, found)
 
     def agreement(self, index: int, k: int) -> Frequency:
         """Return how often the mean mask at ``THRESHOLDS[k]`` agrees, by the index of sigma."""
@@ -241,6 +259,13 @@ def choose_threshold(dice: Float64) -> int:
         return middle
     standard_error = gain.std(ddof=1) / np.sqrt(len(gain))
     return best if gain.mean() > SIGNIFICANT * standard_error else middle
+
+
+def _by_level(level: Index, mask: Mask) -> Float64:
+    """Return the ``(levels, 2)`` counts of pixels outside and inside a sample's mask."""
+    inside = mask.ravel().astype(np.intp)
+    counts = np.bincount(2 * level + inside, minlength=2 * (len(THRESHOLDS) + 1))
+    return counts.reshape(-1, 2).astype(np.float64)
 
 
 def _dice_at_thresholds(levels: Float64) -> Float64:

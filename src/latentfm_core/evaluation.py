@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
@@ -75,6 +76,8 @@ class ImageScores:
         or every pixel is wrong.
     confidence
         Mean over the pixels.
+    expected_dice
+        What the model itself says of the Dice of the mean mask; NaN of a single sample.
     nfe
         Evaluations of the velocity network per sample.
     seconds
@@ -96,6 +99,7 @@ class ImageScores:
     brier: float
     error_auroc: float
     confidence: float
+    expected_dice: float
     nfe: int
     seconds: float
 
@@ -128,6 +132,7 @@ METRICS = (
     "brier",
     "error_auroc",
     "confidence",
+    "expected_dice",
 )
 """The figures of `ImageScores` whose mean over images says something of a model."""
 
@@ -163,14 +168,35 @@ class Evaluation:
         return float(np.mean(values)) if values else math.nan
 
     def means(self) -> dict[str, float]:
-        """Return the means of `METRICS`, and two figures over the pixels of all images.
+        """Return the means of `METRICS`, and figures that need all images at once.
 
-        ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence.
+        ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence, over
+        the pixels of all images; ``quality_error``, the mean difference of expected and real
+        Dice, and ``quality_rank``, their rank correlation.
         """
         return {name: self.mean(name) for name in METRICS} | {
             "dataset_ece": self.reliability.ece,
             "confidence_ece": self.agreement.ece,
+            "quality_error": self.quality_error(),
+            "quality_rank": self.quality_rank(),
         }
+
+    def quality_error(self) -> float:
+        """Return the mean difference of expected and real Dice, NaN if no image expects one."""
+        found = [abs(score.expected_dice - score.dice) for score in self.scores]
+        return _mean(value for value in found if not math.isnan(value))
+
+    def quality_rank(self) -> float:
+        """Return Spearman's correlation of expected and real Dice over the images.
+
+        1: the image with the higher expectation always is the better one. NaN with fewer than
+        three images, or where one of the two is the same for all.
+        """
+        known = [score for score in self.scores if not math.isnan(score.expected_dice)]
+        expected, found = [s.expected_dice for s in known], [s.dice for s in known]
+        if len(known) < 3 or len(set(expected)) == 1 or len(set(found)) == 1:
+            return math.nan
+        return float(spearmanr(expected, found).statistic)
 
 
 def evaluate(
@@ -270,6 +296,7 @@ def score(
             value for rater in raters if (value := _error_auroc(summary, rater)) is not None
         ),
         confidence=float(summary.confidence.mean(dtype=np.float64)),
+        expected_dice=math.nan if summary.expected_dice is None else summary.expected_dice,
         nfe=nfe,
         seconds=seconds,
     )

@@ -157,6 +157,10 @@ class Summary:
         foreground class; else None.
     calibrated
         Whether confidence and mean probability are calibrated.
+    expected_dice
+        How good the mean mask probably is, in [0, 1]: the mean Dice of the samples with it, and
+        if calibrated the Dice that images of such agreement had with an expert. None of a
+        single sample, of a stack and of a large image in tiles.
     """
 
     mean_probability: Float32
@@ -166,3 +170,4 @@ class Summary:
     sample_masks: Mask
     class_confidence: Float32 | None = None
     calibrated: bool = False
+    expected_dice: float | None = None

@@ -97,6 +97,8 @@ def result_layers(
         spaces |= {"class_confidence": by_class, "mean_probability": by_class}
     shared = provenance(source, plane, samples)
     mapped = {"calibrated": summary.calibrated}
+    if summary.expected_dice is not None:
+        mapped["expected_dice"] = summary.expected_dice
 
     def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
         return LayerSpec(

@@ -351,6 +351,7 @@ def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
         nfe=samples.nfe,
         threshold=settings.threshold,
         confidence="calibrated" if settings.calibrated else "raw",
+        expected_dice=done.summary.expected_dice,
         precision=str(dtype).removeprefix("torch."),
         device=segmenter.device_label,
         seconds=round(done.seconds, 4),

@@ -90,6 +90,7 @@ def segment_stack_file(
             plane=letters,
             depth=stack.depth,
             blank=result.blank,
+            expected_dice=result.expected_dice,
         )
     seconds = time.perf_counter() - start
     return Segmented(first, result.first, result.summary, seconds, facts)

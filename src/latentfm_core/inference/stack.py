@@ -61,11 +61,14 @@ class StackResult:
     blank
         Planes of one colour all over, in which there is nothing to segment. Their masks are
         empty and their confidence is 1.
+    expected_dice
+        Of the mean mask of each plane, as in `Summary`; None for a blank one.
     """
 
     samples: tuple[SampleSet | None, ...]
     summary: Summary
     blank: tuple[int, ...] = ()
+    expected_dice: tuple[float | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,7 +84,8 @@ class StackResult:
         whole = self.summary
         there = {name: getattr(whole, name) for name in _MAPS}
         cut: dict[str, Any] = {k: _of_plane(x, plane) for k, x in there.items() if x is not None}
-        return replace(whole, **cut)
+        expected = self.expected_dice[plane] if self.expected_dice else None
+        return replace(whole, expected_dice=expected, **cut)
 
 
 def stack_steps(
@@ -222,6 +226,7 @@ class _Maps:
         self._count = count
         self._arrays: dict[str, NDArray[Any]] = {}
         self._calibrated = False
+        self.expected_dice: list[float | None] = [None] * count
 
     @property
     def ready(self) -> bool:
@@ -242,9 +247,11 @@ class _Maps:
                 )
             target[...] = values
         self._calibrated = summary.calibrated
+        self.expected_dice[plane] = summary.expected_dice
 
     def summary(self) -> Summary:
-        return Summary(**self._arrays, calibrated=self._calibrated)
+        # What is one number for an image is none for a stack.
+        return Summary(calibrated=self._calibrated, expected_dice=None, **self._arrays)
 
     def _empty(self, key: str, values: NDArray[Any]) -> NDArray[Any]:
         shape = (*values.shape[:-2], self._count, *values.shape[-2:])
@@ -268,7 +275,7 @@ def _finished(drawn: Sequence[SampleSet | None], maps: _Maps) -> StackResult:
             "check how the stack was exported."
         )
     blank = tuple(index for index, samples in enumerate(drawn) if samples is None)
-    return StackResult(tuple(drawn), maps.summary(), blank)
+    return StackResult(tuple(drawn), maps.summary(), blank, tuple(maps.expected_dice))
 
 
 def _without_probabilities(samples: SampleSet) -> SampleSet:

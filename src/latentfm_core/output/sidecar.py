@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latentfm_core.config import SamplingConfig, Settings, SolverName
+from latentfm_core.config import Fraction, SamplingConfig, Settings, SolverName
 
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
@@ -28,6 +28,8 @@ class StackFacts(Settings):
     blank
         Planes, counted in row-major order over the other axes, that are of one colour all over
         and were left empty.
+    expected_dice
+        Of each plane in that order, as in `Sidecar`.
     """
 
     axes: str
@@ -35,6 +37,7 @@ class StackFacts(Settings):
     plane: str
     depth: float | None = None
     blank: tuple[int, ...] = ()
+    expected_dice: tuple[Fraction | None, ...] = ()
 
 
 class TilingFacts(Settings):
@@ -78,7 +81,9 @@ class Sidecar(Settings):
     threshold
         Mean probability from which on a pixel belongs to the mean mask.
     confidence
-        Whether the maps of confidence and mean probability are calibrated.
+        Whether expected Dice and the maps of confidence and mean probability are calibrated.
+    expected_dice
+        How good the mean mask probably is (`latentfm_core.types.Summary`), None if not known.
     precision, device
         What was really used, after ``auto`` was resolved.
     seconds
@@ -111,6 +116,7 @@ class Sidecar(Settings):
     nfe: int
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
+    expected_dice: Fraction | None = None
     precision: str
     device: str
     seconds: float

@@ -35,6 +35,9 @@ LABELS = {
     "brier": "Brier score",
     "error_auroc": "AUROC of pixel errors by 1 - confidence",
     "confidence": "mean confidence",
+    "expected_dice": "expected Dice",
+    "quality_error": "expected Dice, mean error",
+    "quality_rank": "expected Dice and Dice, rank correlation",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentfm_core.evaluation import Evaluation
+from latentfm_core.output.tables import cell
 from latentfm_core.report.gallery import CasePictures, Gallery
 from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import confidence_scale
@@ -52,7 +53,7 @@ def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> str:
         name = f'<a href="#{anchor(index)}">{name}</a>'
     caption = (
         f"{name}: Dice {score.dice:.3f}, of samples "
-        f"{score.sample_dice:.3f}, confidence {score.confidence:.3f}"
+        f"{score.sample_dice:.3f}, expected {cell(score, 'expected_dice')[:5] or '-'}"
     )
     return figure(f'<div class="pair">{left}{right}</div>', caption)
 

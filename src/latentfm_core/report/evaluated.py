@@ -11,8 +11,8 @@ from latentfm_core.evaluation import COLUMNS, Evaluation
 from latentfm_core.output.tables import LABELS, REPORT
 from latentfm_core.report.cases import cases_section
 from latentfm_core.report.evaluation_plots import (
-    confidence_section,
     histogram_section,
+    quality_section,
     reliability_section,
 )
 from latentfm_core.report.gallery import Gallery
@@ -55,7 +55,7 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, told: dict[str, An
         cases_section("Worst cases", gallery.worst(), evaluation, gallery),
         cases_section("Best cases", gallery.best(), evaluation, gallery),
         histogram_section(evaluation),
-        confidence_section(evaluation, gallery),
+        quality_section(evaluation, gallery),
         reliability_section(evaluation, gallery),
         table_section(evaluation, gallery),
         section("How it was made", facts(_made(evaluation, told))),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from latentfm_core.evaluation import Evaluation
 from latentfm_core.metrics.calibration import ReliabilityBins
@@ -30,39 +29,35 @@ def histogram_section(evaluation: Evaluation) -> str:
     return section("How good are the images?", figure(chart.svg(), told))
 
 
-def spearman(evaluation: Evaluation) -> float:
-    """Return the rank correlation of Dice and image confidence, NaN where it means nothing."""
-    dice = [score.dice for score in evaluation.scores]
-    confidence = [score.confidence for score in evaluation.scores]
-    if len(dice) < 3 or len(set(dice)) == 1 or len(set(confidence)) == 1:
-        return math.nan
-    return float(spearmanr(dice, confidence).statistic)
-
-
-def confidence_section(evaluation: Evaluation, gallery: Gallery) -> str:
-    """Return whether the images of which the model is sure are the good ones."""
-    scores = evaluation.scores
-    confidence = [score.confidence for score in scores]
+def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
+    """Return whether the images of which the model expects much are the good ones."""
+    scores, title = evaluation.scores, "Does it know which images are bad?"
+    expected = [score.expected_dice for score in scores]
+    if any(math.isnan(value) for value in expected):
+        told = "Not asked: a single sample for each image has no expected Dice."
+        return section(title, f"<p>{told}</p>")
     dice = [score.dice for score in scores]
     chart = Chart(
-        "Dice of each image against its confidence",
-        fitted("confidence of the image (mean over its pixels)", confidence),
+        "Dice of each image against what the model expects",
+        fitted("expected Dice", expected),
         fitted("Dice of the mean mask", dice),
     )
     rows, step = set(gallery.rows()), -(-len(scores) // gallery.report.points)
     for index in range(0, len(scores), step):
         link = anchor(index) if index in rows else ""
-        chart.point(confidence[index], dice[index], BLUE, scores[index].name, link)
-    rho = spearman(evaluation)
-    told = "Too few different images for a rank correlation."
-    if not math.isnan(rho):
-        told = (
-            f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the more "
-            "confident image is always the better one, 0 if confidence says nothing of it."
+        chart.point(expected[index], dice[index], BLUE, scores[index].name, link)
+    rho = evaluation.quality_rank()
+    told = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
+    if math.isnan(rho):
+        told += "Too few different images for a rank correlation."
+    else:
+        told += (
+            f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the image of "
+            "which more is expected is always the better one, 0 if the expectation says nothing."
         )
     if step > 1:
         told += f" Shown is every {step}th image."
-    return section("Does it know which images are bad?", figure(chart.svg(), told))
+    return section(title, figure(chart.svg(), told))
 
 
 def reliability_section(evaluation: Evaluation, gallery: Gallery) -> str:

@@ -24,6 +24,11 @@ MEANING = {
     "error_auroc": "Chance that a wrong pixel has less confidence than a right one: 1 finds every "
     "error, 0.5 is guessing.",
     "confidence": "How sure the model is, over all pixels of an image.",
+    "expected_dice": "The Dice that the model itself expects of its mean mask, from how far the "
+    "samples agree.",
+    "quality_error": "How far the expected Dice is from the real one, on average; 0 is best.",
+    "quality_rank": "1 if the image with the higher expected Dice always is the better one, 0 if "
+    "the expectation says nothing of it.",
 }
 """By the names of `latentfm_core.output.tables.LABELS`."""
 
@@ -39,6 +44,7 @@ HEADS = dict(zip(COLUMNS, COLUMNS, strict=True)) | {
     "ece": "ECE",
     "brier": "Brier",
     "error_auroc": "AUROC of errors",
+    "expected_dice": "expected Dice",
     "nfe": "NFE",
 }
 """Heads of the table of images."""

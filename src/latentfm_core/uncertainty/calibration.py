@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from latentfm_core.config import Fraction, PositiveInt, Settings, SolverName
 from latentfm_core.types import Float32
+from latentfm_core.uncertainty.quality import QualityMap
 
 MAX_KNOTS = 64
 
@@ -70,6 +71,9 @@ class Calibration(Settings):
         From mean probability to the chance of foreground; None with several classes.
     threshold
         Mean probability from which on a pixel belongs to the mean mask.
+    quality
+        From the agreement of the samples to the expected Dice of the mean mask; None if too
+        few images were there to fit it.
     part
         Which images it was fitted on, for people.
     n_images, n_samples, steps, solver
@@ -80,6 +84,7 @@ class Calibration(Settings):
     confidence: MonotoneMap
     probability: MonotoneMap | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    quality: QualityMap | None = None
     part: Annotated[str, Field(max_length=200)] = ""
     n_images: PositiveInt
     n_samples: PositiveInt

@@ -15,6 +15,7 @@ from latentfm_core.uncertainty.calibration import (
     neighbourhood,
     neighbourhood_confidence,
 )
+from latentfm_core.uncertainty.quality import sample_agreement
 
 SAMPLE_THRESHOLD = 0.5
 """Probability from which on a pixel belongs to a single sample's mask."""
@@ -38,14 +39,15 @@ def summarise(
 
     - mean = (1/N) sum_n p_n, mean mask = [mean >= `threshold`];
     - variance = (1/N) sum_n (p_n - mean)^2, in [0, 0.25]; 0 for a single sample;
-    - confidence = 1 - 4 variance, in [0, 1].
+    - confidence = 1 - 4 variance, in [0, 1];
+    - expected Dice = (1/N) sum_n Dice(mean mask, [p_n >= 0.5]), from two samples on.
 
     With K > 1 channels p_n is a categorical distribution: the mean mask is its argmax over
     the channels, and the confidence 1 - K / (K - 1) times the sum of the variances, which
     is the same as above for K = 2.
 
-    With a `calibration`, mean probability and confidence are those that it makes of the raw
-    ones; mean mask, variance and samples stay as they are.
+    With a `calibration`, mean probability, confidence and expected Dice are those that it makes
+    of the raw ones; mean mask, variance and samples stay as they are.
 
     The samples are taken one by one (Welford 1962), so that N masks of one byte a pixel and
     a few float maps are all that is held. Where the samples were corrected by strokes, every
@@ -61,6 +63,7 @@ def summarise(
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
     raw = summarise_maps(_native(samples), count, level)
+    raw = replace(raw, expected_dice=sample_agreement(raw.sample_masks, raw.mean_mask))
     if calibration is None:
         return raw
     # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
@@ -137,12 +140,14 @@ def calibrated(raw: Summary, q: Float32, calibration: Calibration) -> Summary:
         Mean probability in the `neighbourhood` of each pixel, of the shape of the mean.
     """
     mean = raw.mean_probability
-    to_frequency = calibration.probability
+    to_frequency, quality = calibration.probability, calibration.quality
+    expected = raw.expected_dice
     return replace(
         raw,
         mean_probability=mean if to_frequency is None else to_frequency(mean),
         confidence=calibration.confidence(neighbourhood_confidence(np.clip(q, 0.0, 1.0))),
         calibrated=True,
+        expected_dice=expected if expected is None or quality is None else quality(expected),
     )
 
 

@@ -15,12 +15,16 @@ Order = Literal["name", "doubt"]
 
 
 def doubt_of(summary: Summary) -> float:
-    """Return 1 - the confidence of an image, in [0, 1].
+    """Return 1 - the expected Dice of an image, in [0, 1].
 
-    The confidence of an image is that of `latentfm_core.evaluation.ImageScores`: the mean over
-    its pixels, in double precision.
+    That tells images that need work from those that do not; the mean confidence hardly does,
+    since it tells mostly how long the contour is. Of a single sample, which has no
+    expected Dice, it is 1 - the mean confidence nevertheless.
     """
-    return min(1.0, max(0.0, 1.0 - float(summary.confidence.mean(dtype=np.float64))))
+    sure = summary.expected_dice
+    if sure is None:
+        sure = float(summary.confidence.mean(dtype=np.float64))
+    return min(1.0, max(0.0, 1.0 - sure))
 
 
 def ordered(items: Mapping[str, Item], by: Order = "name") -> list[str]:

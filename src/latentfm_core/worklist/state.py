@@ -42,7 +42,7 @@ class Item(Settings):
     seconds
         Time spent on it.
     doubt
-        1 - mean confidence, in [0, 1]; None if not measured.
+        1 - expected Dice (`latentfm_core.worklist.order.doubt_of`); None if not measured.
     doubt_of
         Which model, settings and file the doubt was measured with.
     updated

@@ -32,13 +32,14 @@ from napari_latentfm.placing import AskAboutEdits, is_result
 from napari_latentfm.planes import Plane
 from napari_latentfm.review.session import session_of
 from napari_latentfm.showing import Drawn, last_drawn, show_drawn
-from napari_latentfm.stack_job import StackRun, request_for
+from napari_latentfm.stack_job import request_for
 from napari_latentfm.stacks import PlaneStack
 from napari_latentfm.tiles import TiledPlane, show_tiles, tiled_plane, tiled_request
 from napari_latentfm.widgets.area import fill_dock
 from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.questions import ask_about_edits
-from napari_latentfm.widgets.sampling_form import CALIBRATED, RAW, TILES, VISIBLE, SamplingForm
+from napari_latentfm.widgets.sampling_form import CALIBRATED, TILES, VISIBLE, SamplingForm
+from napari_latentfm.widgets.told import describe
 
 if TYPE_CHECKING:
     import napari
@@ -299,7 +300,7 @@ class SamplingPanel(QScrollArea):
             return
         self.form.device_label.value = result.device
         if placed:
-            self._finish("done", _describe(result))
+            self._finish("done", describe(result))
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
 
@@ -364,16 +365,3 @@ def _request(layer: Image, plane: Part, model: str | Path, settings: SamplingCon
     if isinstance(plane, TiledPlane):
         return tiled_request(layer, plane, model, settings)
     return request_for(layer, plane, model, settings)
-
-
-def _describe(result: Result) -> str:
-    samples, summary = result.samples, result.summary
-    seed = samples.seeds[0]
-    head = f"{len(samples)} samples in {samples.seconds:.2f} s, seed {seed}, {samples.model_id}."
-    if isinstance(result, StackRun):
-        blank = len(result.stack.blank)
-        head = f"{len(result.stack)} planes, {head}" + (f" {blank} are blank." if blank else "")
-    tail = f"Confidence: {CALIBRATED if summary.calibrated else RAW}."
-    if not summary.mean_mask.any():
-        return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"
-    return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"
