@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,

@@ -87,7 +87,7 @@ class AnnotationSection(QWidget):
         self.destroyed.connect(lambda: _part(saver, recovery, works))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {"Shift-M": self.take_mean_mask, "Shift-R": self.take_mean_mask_in_region}
 

@@ -79,7 +79,7 @@ class StrokesSection(QWidget):
         self.destroyed.connect(lambda: abandon(runs))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {
             "G": self.paint_lesion,
