@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from latentfm_core.cli.inputs import BadFiles
+from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.options import reading_from, refuse_two_sources
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.data.images import check_pixels
@@ -61,10 +62,41 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
     return [pairs[name] for name in names]
 
 
-def check_classes(args: argparse.Namespace, count: int) -> None:
+def _check_classes(args: argparse.Namespace, count: int) -> None:
     """Refuse a model of `count` classes if ``--data`` names another number of them."""
     if args.data is not None:
         read_layout(args.data, reading_from(args)).check_classes(count)
+
+
+def open_cases(
+    args: argparse.Namespace, pairs: Sequence[Pair], classes: int
+) -> tuple[Iterator[Case], BadFiles]:
+    """Return the pairs, to be read one by one, and what becomes a list of those left out.
+
+    Without ``--skip-bad`` every pair is read once before, so that a bad one stops the command
+    before it has begun.
+
+    Parameters
+    ----------
+    args
+        The options.
+    pairs
+        As `choose_pairs` returns them.
+    classes
+        Foreground classes of the model.
+
+    Raises
+    ------
+    DatasetError
+        If ``--data`` names another number of classes, or a pair cannot be used.
+    """
+    limits = reading_from(args)
+    _check_classes(args, classes)
+    read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
+    if not args.skip_bad:
+        check_all(pairs, read, args.quiet)
+    bad = BadFiles(len(pairs))
+    return _read_all(pairs, read, bad if args.skip_bad else None), bad
 
 
 def read_case(
@@ -85,12 +117,8 @@ def read_case(
     return Case(image, masks)
 
 
-def read_cases(
-    pairs: Sequence[Pair],
-    mask_threshold: float | None,
-    classes: int,
-    bad: BadFiles | None,
-    limits: ReadingConfig = READING,
+def _read_all(
+    pairs: Sequence[Pair], read: Callable[[Pair], Case], bad: BadFiles | None
 ) -> Iterator[Case]:
     """Yield one case after the other; with `bad`, unusable ones are noted and left out.
 
@@ -103,7 +131,7 @@ def read_cases(
     """
     for pair in pairs:
         try:
-            case = read_case(pair, mask_threshold, classes, limits)
+            case = read(pair)
         except ImageError as error:
             if bad is None:
                 raise

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.cli.cases import check_classes, choose_pairs, read_case, read_cases
+from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
-from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.cli.inputs import BadFiles
 from latentfm_core.cli.options import (
     FOLDER,
     add_data_arguments,
     add_part,
     add_reading_arguments,
     add_sampling_arguments,
-    reading_from,
 )
 from latentfm_core.config import (
     REPORT,
@@ -115,22 +114,13 @@ def gallery_for(
 
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
-    limits = reading_from(args)
     pairs = choose_pairs(args)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args)
     gallery = gallery_for(args, segmenter, settings)
-    classes = len(segmenter.card.config.model.classes)
-    check_classes(args, classes)
-    if not args.skip_bad:
-        check_all(
-            pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
-        )
+    cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
     prepare_folder(args.out)
-    bad = BadFiles(len(pairs))
-    skipped = bad if args.skip_bad else None
-    cases = read_cases(pairs, args.mask_threshold, classes, skipped, limits)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:

@@ -30,11 +30,12 @@ from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.device import own_device, resolve_precision
+from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.launch import Launch, read_launch
 from latentfm_core.output.claims import Claims, alone, shared
-from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
+from latentfm_core.output.drawn import sidecar_of
+from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
     PNG_WHITE,
@@ -44,7 +45,7 @@ from latentfm_core.output.result import (
     is_finished,
     write_result,
 )
-from latentfm_core.output.sidecar import Sidecar, now, versions
+from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.store.trouble import check_still_there
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
@@ -333,35 +334,21 @@ def _segment(
 
 def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
     """Return the provenance of a result."""
-    image, samples = done.image, done.samples
-    settings = SamplingConfig.model_validate(samples.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
-    return Sidecar(
-        image=printable(job.image.name),
-        shape=samples.geometry.shape,
-        spacing=image.spacing,
-        unit=image.unit,
-        model_id=samples.model_id,
-        model_sha256=samples.model_hash,
-        n_samples=len(samples),
-        seeds=samples.seeds,
-        steps=settings.steps,
-        solver=settings.solver,
-        nfe=samples.nfe,
-        threshold=settings.threshold,
-        confidence="calibrated" if settings.calibrated else "raw",
-        precision=str(dtype).removeprefix("torch."),
-        device=segmenter.device_label,
-        seconds=round(done.seconds, 4),
+    white: dict[str, float] = {
+        kind: PNG_WHITE[kind]
+        for kind in job.plan.kinds
+        if kind in PNG_WHITE and "png" in job.plan.formats
+    }
+    return sidecar_of(
+        job.image.name,
+        done.image,
+        done.samples.geometry.shape,
+        done.samples,
+        segmenter,
+        done.seconds,
+        job.plan.by_kind(),
+        png_white=white,
         stack=done.stack,
-        created=now(),
-        versions=versions(),
-        files=job.plan.by_kind(),
-        png_white={
-            kind: PNG_WHITE[kind]
-            for kind in job.plan.kinds
-            if kind in PNG_WHITE and "png" in job.plan.formats
-        },
     )
 
 
