@@ -216,7 +216,7 @@ def make_config(args: argparse.Namespace) -> Config:
     refuse_two_sources(args)
     config = with_overrides(config, _flag_overrides(args))
     if (args.group_file is None) != (args.group_column is None):
-        raise ConfigError("--group-file and --group-column belong together.")
+        raise ConfigError("--group-file and --group-column belong together: give both or none.")
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})
