@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,10 @@ def state_of(viewer: Any) -> object:
     return layers, selected, viewer.dims.point, viewer.dims.order
 
 
+def _is_over(moment: float, endings: list[str]) -> bool:
+    return time.monotonic() > moment or bool(endings)
+
+
 def cancel_runs(
     viewer: Any, panel: SamplingPanel, count: int, seconds: float, wait: Wait = wait_for
 ) -> dict[str, int]:
@@ -215,7 +220,7 @@ def cancel_runs(
         panel.form.seed.value = sum(ends.values())
         panel.run()
         moment = time.monotonic() + draw.uniform(0, seconds)
-        wait(lambda end=moment: time.monotonic() > end or bool(endings))  # type: ignore[misc]
+        wait(partial(_is_over, moment, endings))
         panel.cancel()
         wait(lambda: bool(endings) and not panel.job.busy)
         ends[endings[0]] += 1

@@ -22,7 +22,7 @@ from latentfm_core.metrics.overlap import Float64
 from latentfm_core.output.tables import TABLE
 from latentfm_core.uncertainty.quality import fit_quality
 
-FIGURES = {
+FIGURES: dict[str, Callable[[dict[str, str]], float]] = {
     "mean confidence (raw)": lambda row: float(row["confidence"]),
     "1 - diversity (mean IoU of two samples)": lambda row: 1 - float(row["diversity"]),
     "agreement (mean Dice with the mean mask)": lambda row: float(row["expected_dice"]),

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.binary import binary
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
@@ -91,15 +92,17 @@ def measure(
     apart = []
     for place, image in enumerate(images):
         own = settings.model_copy(update={"seed": INDEPENDENT * (place + 1)})
-        apart.append(segmenter.summarise(segmenter.sample(image, own)).sample_masks)
+        apart.append(binary(segmenter.summarise(segmenter.sample(image, own)).sample_masks))
+    means = [binary(each.mean_mask) for each in shared]
+    together = [binary(each.sample_masks) for each in shared]
     return [
         [
             iou(expert[a], expert[b]),
-            iou(shared[a].mean_mask, shared[b].mean_mask),
-            overlap(shared[a].sample_masks, shared[b].sample_masks),
+            iou(means[a], means[b]),
+            overlap(together[a], together[b]),
             overlap(apart[a], apart[b]),
             matched(apart[a], apart[b]),
-            size_correlation(shared[a].sample_masks, shared[b].sample_masks),
+            size_correlation(together[a], together[b]),
             size_correlation(apart[a], apart[b]),
         ]
         for a, b in pairwise(range(len(frames)))

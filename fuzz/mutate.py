@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from typing import Any
+from typing import Any, Literal
 
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
 PATHS = ("../outside/secret", "/etc/passwd", "..", "C:\\x", "a\0b", "a/../../b", "", ".")
@@ -69,7 +69,8 @@ def _length(rng: random.Random, data: bytearray, _others: list[bytes]) -> None:
     if len(data) < size:
         return
     at = min(_place(rng, data), len(data) - size) // size * size
-    order = rng.choice(("little", "big"))
+    orders: tuple[Literal["little", "big"], ...] = ("little", "big")
+    order = rng.choice(orders)
     old = int.from_bytes(data[at : at + size], order)
     new = rng.choice((*INTERESTING, old + 1, old - 1, old * 2, old << 8, len(data)))
     data[at : at + size] = (new % 256**size).to_bytes(size, order)

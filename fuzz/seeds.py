@@ -6,13 +6,14 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from latentfm_core.annotation.autosave import AutosaveStore
@@ -163,15 +164,19 @@ def _made(make: Callable[[Path], object]) -> Files:
 
 
 @cache
-def annotations() -> tuple[Files, ...]:
+def annotated() -> tuple[Files, ...]:
     """Return annotations with their provenance."""
+
+    def export(name: str, labels: NDArray[Any], facts: AnnotationSidecar, folder: Path) -> None:
+        export_annotation(folder / name, labels, facts)
+
     found = []
     for name, shape, axes in (
         ("a.tif", (24, 20), "YX"), ("a.tif", (3, 24, 20), "ZYX"), ("a.png", (24, 20), "YX"),
         ("a.nii", (3, 24, 20), "ZYX"), ("a.nii.gz", (24, 20), "YX"),
     ):  # fmt: skip
         labels, facts = _pixels(*shape, high=4), _facts(shape, axes)
-        made = _made(lambda f, n=name, v=labels, i=facts: export_annotation(f / n, v, i))
+        made = _made(partial(export, name, labels, facts))
         found.append({name: made[name], "a.json": made["a.json"]})
     return tuple(found)
 
@@ -208,7 +213,7 @@ def pyramids() -> tuple[Files, ...]:
     """Return Zarr images of several kinds, each in the folder ``a.zarr``."""
     import zarr
 
-    def make(folder: Path, version: Any, shape: tuple[int, ...]) -> None:
+    def make(version: Literal[2, 3], shape: tuple[int, ...], folder: Path) -> None:
         group = zarr.open_group(str(folder / "a.zarr"), mode="w", zarr_format=version)
         scales = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
         group.attrs["multiscales"] = scales
@@ -217,12 +222,12 @@ def pyramids() -> tuple[Files, ...]:
             chunks = (*(1 for _ in shape[:-2]), 16, 16)
             group.create_array(str(number), data=pixels, chunks=chunks)
 
-    kinds: tuple[tuple[Any, tuple[int, ...]], ...] = (
+    kinds: tuple[tuple[Literal[2, 3], tuple[int, ...]], ...] = (
         (2, (40, 32)),
         (2, (3, 40, 32)),
         (3, (40, 32)),
     )
-    return tuple(_made(lambda f, v=v, s=s: make(f, v, s)) for v, s in kinds)
+    return tuple(_made(partial(make, *kind)) for kind in kinds)
 
 
 @cache
@@ -253,7 +258,7 @@ def checkpoint() -> Files:
     network = LatentFM(config.model)
     weights = network.flow_parameters()
     optimizer = torch.optim.AdamW(weights)
-    sum(p.sum() for p in weights).backward()  # type: ignore[union-attr]
+    torch.stack([p.sum() for p in weights]).sum().backward()
     optimizer.step()
     position = Position("flow", step=3, metrics={"val_dice": 0.5})
     ema = EMA(weights, 0.9)
@@ -297,7 +302,10 @@ GROUPS = b"image,patient,other\na.png,1,x\nb,1,\nc,2,\nd,3,\ne,4,\nf,5,\n"
 
 def result_sidecar() -> bytes:
     """Return the JSON file of a result."""
-    files = {"mean_mask": ("a_mean_mask.tif",), "samples": ("a_samples.tif",)}
+    files: dict[str, tuple[str, ...]] = {
+        "mean_mask": ("a_mean_mask.tif",),
+        "samples": ("a_samples.tif",),
+    }
     found = Sidecar(
         image="a.png", shape=(24, 20), spacing=(0.5, 0.5), unit="micrometer", model_id="tiny",
         model_sha256="0" * 64, n_samples=2, seeds=(0, 1), steps=4, solver="euler", nfe=4,

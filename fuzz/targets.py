@@ -99,7 +99,7 @@ def _damage_some(rng: random.Random, files: Files, names: list[str]) -> Files:
 
 
 def _make_annotation(rng: random.Random) -> Files:
-    files = rng.choice(seeds.annotations())
+    files = rng.choice(seeds.annotated())
     return _damage_some(rng, files, list(files))
 
 

@@ -66,13 +66,13 @@ def main() -> int:
     for name, tally in tallies.items():
         counts = (tally.kills, tally.steered, tally.rounds, len(tally.findings))
         print(f"| {name} | {' | '.join(map(str, counts))} |")
-    found = [each for tally in tallies.values() for each in tally.findings]
+    findings = [each for tally in tallies.values() for each in tally.findings]
     kills = sum(tally.kills for tally in tallies.values())
-    print(f"{kills} kills, {len(found)} findings, {time.monotonic() - begin:.0f} s in all")
+    print(f"{kills} kills, {len(findings)} findings, {time.monotonic() - begin:.0f} s in all")
     if args.report is not None:
         content = {name: asdict(tally) for name, tally in tallies.items()}
         args.report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 NAMING = {"os.rename", "os.remove", "os.rmdir", "fsync"}
 """Touches around which files get or lose their final names."""
@@ -75,9 +78,9 @@ class Touches:
         self._moment, self._tell = moment, tell
         real = os.fsync
 
-        def fsync(descriptor: Any) -> None:
+        def fsync(fd: FileDescriptorLike) -> None:
             self._touched("fsync")
-            real(descriptor)
+            real(fd)
 
         os.fsync = fsync
         sys.addaudithook(self._hook)

@@ -85,12 +85,14 @@ def _check_result(path: Path) -> list[str]:
         return [f"{path.name} tells of {missing}, which are not there"]
     for each in files:
         if each.suffix == ".zarr":
-            seeds = zarr.open_group(str(each), mode="r").attrs["latentfm"]["seeds"]
-            if tuple(seeds) != sidecar.seeds:
+            facts: Any = zarr.open_group(str(each), mode="r").attrs["latentfm"]
+            if tuple(facts["seeds"]) != sidecar.seeds:
                 return [f"{path.name} tells of other seeds than its maps have"]
         elif each.name.endswith("_samples.tif"):
             with tifffile.TiffFile(each) as tiff:
-                if f"seed {sidecar.seeds[0]}" not in (tiff.ome_metadata or str(tiff.pages[0].tags)):
+                if f"seed {sidecar.seeds[0]}" not in (
+                    tiff.ome_metadata or str(tiff.pages.first.tags)
+                ):
                     return [f"{path.name} tells of other seeds than its samples have"]
     return []
 

@@ -102,9 +102,9 @@ def _compare(folder: Path, whole: Path) -> list[str]:
         differ = [key for key in ours if not torch.equal(ours[key], theirs[key])]
         if differ:
             found.append(f"{name}: {len(differ)} of {len(ours)} tensors differ ({differ[0]})")
-    ours, theirs = (_rows(each / "out" / "training" / "log.csv") for each in (folder, whole))
-    if ours != theirs:
-        found.append(f"the logs differ: {ours} {theirs}")
+    logs = [_rows(each / "out" / "training" / "log.csv") for each in (folder, whole)]
+    if logs[0] != logs[1]:
+        found.append(f"the logs differ: {logs[0]} {logs[1]}")
     cards = [read_card(each / "out") for each in (folder, whole)]
     if cards[0].metrics != cards[1].metrics:
         found.append(f"the cards differ: {cards[0].metrics} {cards[1].metrics}")

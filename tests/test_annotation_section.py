@@ -118,7 +118,7 @@ def test_region_limits_the_mean_mask_and_can_be_cleared(window: Window) -> None:
     assert window.viewer.layers.selection.active is shapes
     assert shapes.mode == "add_polygon"
     shapes.add_polygons(np.array([[0, 0], [0, 80], [30, 80], [30, 0]], float))
-    window.section.actions()["Shift-R"]()
+    window.section.key_actions()["Shift-R"]()
     assert window.layer.data[:29].any()
     assert not window.layer.data[31:].any()
     press(window, "Clear region")

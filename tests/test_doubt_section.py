@@ -111,7 +111,7 @@ def test_keys_walk_and_the_camera_follows(desk: Desk) -> None:
         disc_image(), rgb=True, scale=(0.5, 0.25), translate=(100, -20), name="skin"
     )
     desk.review(layer)
-    keys = desk.section.actions()
+    keys = desk.section.key_actions()
     keys["N"]()
     assert desk.section.here == 1
     np.testing.assert_array_equal(desk.outline().data == 1, disc(30, 48, 6) & ~disc(*LARGE))
@@ -207,7 +207,7 @@ def test_ticks_do_not_go_to_another_image(desk: Desk, skin: Image) -> None:
 def test_samples_that_agree(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(*LARGE)] * 3))
     assert "agree everywhere" in desk.section.status.text()
-    for press in desk.section.actions().values():
+    for press in desk.section.key_actions().values():
         press()
     assert [x.name for x in desk.viewer.layers] == ["skin"]
 
@@ -243,4 +243,4 @@ def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
 
 def test_keys_are_not_those_of_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.actions())
+    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())

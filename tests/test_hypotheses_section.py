@@ -385,7 +385,7 @@ def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
 
 def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
     desk.review(skin)
-    keys = desk.section.actions()
+    keys = desk.section.key_actions()
     walk = []
     for key in ("H", "H", "H", "H", "Shift-H", "Shift-H", "Q", "Shift-H"):
         keys[key]()
@@ -396,12 +396,12 @@ def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
 
 def test_keys_are_not_those_of_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    ours = [KeyBinding.from_str(key) for key in desk.section.actions()]
+    ours = [KeyBinding.from_str(key) for key in desk.section.key_actions()]
     assert not taken.intersection(ours)
 
 
 def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
-    for press in desk.section.actions().values():
+    for press in desk.section.key_actions().values():
         press()
     assert desk.names == []
 
@@ -423,25 +423,25 @@ def test_take_whole(desk: Desk, skin: Image) -> None:
 def test_union_and_intersection(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
-    desk.section.actions()["W"]()
+    desk.section.key_actions()["W"]()
     desk.click(1)
-    desk.section.actions()["U"]()
+    desk.section.key_actions()["U"]()
     layer = annotation_of(desk.session)
     np.testing.assert_array_equal(layer.data == 1, disc(*LARGE) | disc(*SMALL))
-    desk.section.actions()["Shift-U"]()
+    desk.section.key_actions()["Shift-U"]()
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
 
 
 def test_take_inside_the_region_only(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
-    desk.section.actions()["Shift-W"]()
+    desk.section.key_actions()["Shift-W"]()
     assert "Draw a region" in desk.section.status.text()
     assert annotation_of(desk.session, create=False) is None
     shapes = region_layer(desk.session)
     assert shapes is not None
     shapes.add_polygons(np.array([[-5, -5], [-5, 90], [29.4, 90], [29.4, -5]]))
-    desk.section.actions()["Shift-W"]()
+    desk.section.key_actions()["Shift-W"]()
     layer = annotation_of(desk.session)
     assert layer is not None
     np.testing.assert_array_equal(layer.data[:30] == 1, disc(*LARGE)[:30])
@@ -451,7 +451,7 @@ def test_take_inside_the_region_only(desk: Desk, skin: Image) -> None:
 def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     assert not any(button.isEnabled() for button in desk.section.take_buttons)
-    desk.section.actions()["W"]()
+    desk.section.key_actions()["W"]()
     assert "Choose a hypothesis first" in desk.section.status.text()
     desk.click(0)
     assert all(button.isEnabled() for button in desk.section.take_buttons)

@@ -105,7 +105,7 @@ def test_a_stroke_renews_every_tab(window: Window) -> None:
 def test_keys_differ_between_tabs(window: Window) -> None:
     review = window.review
     tabs = (review.hypotheses, review.doubt, review.strokes, review.annotation)
-    keys = [KeyBinding.from_str(key) for tab in tabs for key in tab.actions()]
+    keys = [KeyBinding.from_str(key) for tab in tabs for key in tab.key_actions()]
     assert len(set(keys)) == len(keys)
     assert all(key in window.viewer.keymap for key in keys)
 

@@ -189,7 +189,7 @@ def test_closing_the_section_during_a_run_ends_it(desk: Desk) -> None:
 
 def test_keys_are_not_those_of_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.actions())
+    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())
 
 
 def test_removed_image_ends_the_correction(desk: Desk) -> None:

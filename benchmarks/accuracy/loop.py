@@ -109,7 +109,7 @@ def optimise(
             if not math.isfinite(values["loss"]):
                 raise Diverged(f"The loss of {settings.label} is not finite at step {step}.")
             optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            losses["loss"].backward()
             nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
             optimizer.step()
             if ema is not None:

@@ -115,7 +115,8 @@ def _baseline(
         log = baseline.train(parts, device, dtype)
         # DynUNet registers its blocks twice: this pair of functions knows of shared tensors,
         # but only of contiguous ones.
-        baseline.module.to(memory_format=torch.contiguous_format)
+        # PyTorch's annotations leave memory_format out.
+        baseline.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         with atomic_path(settings.out / WEIGHTS) as temporary:
             save_model(baseline.module, str(temporary))
         _finish(settings, log)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.binary import binary
 from benchmarks.correction.simulate import next_stroke, painted
 from latentfm_core.config import CorrectionConfig, sampling_settings
 from latentfm_core.data.images import read_image, read_mask
@@ -51,7 +52,7 @@ def course(
     """Correct one image stroke by stroke; after the last error nothing changes any more."""
     image, expert = read_image(pair.image), read_mask(pair.masks[0])
     settings = sampling_settings(segmenter.card.config.sampling, n_samples=samples)
-    first = segmenter.summarise(segmenter.sample(image, settings)).mean_mask
+    first = binary(segmenter.summarise(segmenter.sample(image, settings)).mean_mask)
     mean = first
     said = np.zeros(expert.shape, np.uint8)
     found = Course([dice(first, expert)], [dice(first, expert)], [])
@@ -61,7 +62,7 @@ def course(
             said = more
             start = time.perf_counter()
             drawn = segmenter.sample(image, settings, strokes=said, correction=correction)
-            mean = segmenter.summarise(drawn).mean_mask
+            mean = binary(segmenter.summarise(drawn).mean_mask)
             found.seconds.append(time.perf_counter() - start)
         found.corrected.append(dice(mean, expert))
         found.by_hand.append(dice(painted(first, said), expert))

@@ -39,7 +39,7 @@ def next_stroke(mean_mask: Bool, expert: Bool, strokes: Strokes) -> Strokes | No
     ndarray of uint8 or None
         None if no error is left that is worth a stroke.
     """
-    errors = label((mean_mask != expert) & (strokes == 0))  # type: ignore[no-untyped-call]
+    errors = label((mean_mask != expert) & (strokes == 0))
     sizes = np.bincount(errors.ravel())[1:]
     if not sizes.size or sizes.max() < LEAST * errors.size:
         return None
@@ -51,7 +51,7 @@ def next_stroke(mean_mask: Bool, expert: Bool, strokes: Strokes) -> Strokes | No
     middle[deepest] = True
     rows, columns = np.indices(region.shape)
     far = np.hypot(rows - deepest[0], columns - deepest[1]) > max(1.0, REACH * side)
-    pieces = label(middle & ~far, connectivity=2)  # type: ignore[no-untyped-call]
+    pieces = label(middle & ~far, connectivity=2)
     line = ndimage.binary_dilation(
         pieces == pieces[deepest], iterations=max(1, round(RADIUS * side))
     )

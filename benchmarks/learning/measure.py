@@ -16,7 +16,7 @@ from latentfm_core.config import DataConfig, with_overrides
 from latentfm_core.data.loading import read_pair
 from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import Cancelled
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation import Case, ImageScores, evaluate
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.learning.finetune import FineTune
 from latentfm_core.learning.recipe import finetune_config
@@ -34,9 +34,11 @@ def measure(model: str | Path, pairs: Sequence[Pair], what: str) -> dict[str, fl
     segmenter = Segmenter.load(model)
     cases = (Case(*read_pair(pair)) for pair in pairs)
     with tqdm(total=len(pairs), desc=what, unit="image", mininterval=5.0) as bar:
-        found = evaluate(
-            segmenter, cases, segmenter.card.config.sampling, lambda _: bar.update() and None
-        )
+
+        def count(_: ImageScores) -> None:
+            bar.update()
+
+        found = evaluate(segmenter, cases, segmenter.card.config.sampling, count)
     means = found.means()
     spread = float(_standard_error(found.values("dice")))
     return {name: means[name] for name in FIGURES} | {"dice_standard_error": spread}

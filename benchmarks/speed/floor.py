@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -83,10 +84,9 @@ def floor_of(
     for layer, x in seen:
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = layer.weight.to(dtype)
-        options = (None, layer.stride, layer.padding)
-        alone += _time(
-            lambda x=x, weight=weight, options=options: F.conv2d(x, weight, *options), now
-        )
+        # What a convolution with this layer's stride and padding takes.
+        convolve = partial(F.conv2d, x, weight, None, layer.stride, layer.padding)
+        alone += _time(convolve, now)
     return Floor(part, work / 1e9, whole, alone)
 
 

@@ -78,7 +78,7 @@ def fit_calibration(
         if on_image is not None:
             on_image(evidence.n_images)
     if not evidence.n_images:
-        raise DatasetError("There is no image to calibrate on.")
+        raise DatasetError("There is no image to calibrate on. Name images and their masks.")
     best = evidence.best_threshold() if binary else 0
     fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
     chosen = max(range(len(sigmas)), key=lambda index: fits[index].auroc())

@@ -10,11 +10,10 @@ from typing import Any
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.data.field import LargeImage, PixelField
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.drawn import sidecar_of
 from latentfm_core.output.maps import MapGrid, MapStore
-from latentfm_core.output.names import printable
-from latentfm_core.output.sidecar import Sidecar, TilingFacts, now, versions
+from latentfm_core.output.sidecar import TilingFacts
 from latentfm_core.stepping import finish
 from latentfm_core.store.atomic import atomic_folder, write_text
 from latentfm_core.store.trouble import check_still_there
@@ -104,7 +103,25 @@ def segment_large(
     outdated: Sequence[Path] = (),
     on_step: Callable[[Progress], None] | None = None,
 ) -> LargeResult:
-    """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel."""
+    """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel.
+
+    Parameters
+    ----------
+    segmenter, image, folder, settings, tiling, overwrite, outdated
+        As `large_steps` takes them.
+    on_step
+        Told of the progress.
+
+    Returns
+    -------
+    LargeResult
+        The folder, and what was drawn; the maps are on disk.
+
+    Raises
+    ------
+    ImageError, ResourceError, OutputError
+        As `large_steps` does.
+    """
     steps = large_steps(
         segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
     )
@@ -121,42 +138,31 @@ def write_sidecar(
 ) -> None:
     """Write the JSON file beside a result.
 
+    Parameters
+    ----------
+    path
+        The JSON file.
+    image, result, segmenter, tiling
+        What was segmented, what came of it, by which model, and how the image was cut.
+    seconds
+        From the open file to the finished maps.
+
     Raises
     ------
     OutputError
         If it cannot be written.
     """
     drawn = result.drawn
-    settings = SamplingConfig.model_validate(drawn.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
-    sidecar = Sidecar(
-        image=printable(image.name),
-        shape=drawn.shape,
-        spacing=image.spacing,
-        unit=image.unit,
-        model_id=drawn.model_id,
-        model_sha256=drawn.model_hash,
-        n_samples=len(drawn.seeds),
-        seeds=drawn.seeds,
-        steps=settings.steps,
-        solver=settings.solver,
-        nfe=drawn.nfe,
-        threshold=settings.threshold,
-        confidence="calibrated" if settings.calibrated else "raw",
-        precision=str(dtype).removeprefix("torch."),
-        device=segmenter.device_label,
-        seconds=round(seconds, 4),
-        created=now(),
-        versions=versions(),
-        files={"maps": (result.folder.name,)},
-        png_white={},
-        tiling=TilingFacts(
-            image_shape=image.shape,
-            scale=drawn.scale,
-            overlap=tiling.overlap,
-            tile=drawn.tile,
-            tiles=drawn.tiles,
-        ),
+    cut = TilingFacts(
+        image_shape=image.shape,
+        scale=drawn.scale,
+        overlap=tiling.overlap,
+        tile=drawn.tile,
+        tiles=drawn.tiles,
+    )
+    files = {"maps": (result.folder.name,)}
+    sidecar = sidecar_of(
+        image.name, image, drawn.shape, drawn, segmenter, seconds, files, tiling=cut
     )
     check_still_there(path.parent)
     write_text(path, sidecar.model_dump_json(indent=2) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
 """Boolean with one class, else labels."""
+
+
+def is_binary(mask: Mask) -> TypeGuard[Bool]:
+    """Tell whether a mask is boolean, that of one class."""
+    return mask.dtype == np.bool_
 
 
 @dataclass(frozen=True)

@@ -240,9 +240,9 @@ def field_layer(
     """Return the layer of the crop: the one that is there already, or a new one above `source`."""
     origin = field.origin(source)
     for layer in viewer.layers:
-        if layer.metadata.get(KEY) == origin and layer.data.shape[: layer.ndim] == (
-            field.own_plane.layer_shape
-        ):
+        if not isinstance(layer, Image) or layer.metadata.get(KEY) != origin:
+            continue
+        if layer.data.shape[: layer.ndim] == field.own_plane.layer_shape:
             return layer
     axes = tuple(axis for axis, at in enumerate(field.plane.index) if at is not None)
     layer = Image(

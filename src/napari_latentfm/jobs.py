@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -24,7 +23,7 @@ from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.stepping import follow_until
 from latentfm_core.types import ImageInput, SampleSet, Summary
-from napari_latentfm.listening import keep_until
+from napari_latentfm.listening import start_worker
 
 if TYPE_CHECKING:
     from latentfm_core.inference.batches import Progress
@@ -212,14 +211,15 @@ class SamplingJob:
         if self.busy:
             raise ResourceError("Another run has not ended yet. Wait for it, or cancel it first.")
         run = self._run = Run()
-        worker = create_worker(
-            _work, request, self.load, self._warm, run._stop, _start_thread=False
+        arguments = (request, self.load, self._warm, run._stop)
+        start_worker(
+            run,
+            _work,
+            *arguments,
+            told=run._receive,
+            returned=run._returned,
+            finished=run._finished,
         )
-        worker.yielded.connect(run._receive)
-        worker.returned.connect(run._returned)
-        worker.finished.connect(run._finished)
-        keep_until(worker.finished, run)
-        worker.start()
         return run
 
     def unload(self) -> bool:

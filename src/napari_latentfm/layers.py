@@ -96,7 +96,7 @@ def result_layers(
         by_class = with_leading_axis(flat, CLASS_AXIS)
         spaces |= {"class_confidence": by_class, "mean_probability": by_class}
     shared = provenance(source, plane, samples)
-    mapped = {"calibrated": summary.calibrated}
+    mapped: dict[str, Any] = {"calibrated": summary.calibrated}
     if summary.expected_dice is not None:
         mapped["expected_dice"] = summary.expected_dice
 

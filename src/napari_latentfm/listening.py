@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakMethod
 
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject
+
+Told = TypeVar("Told")
+Returned = TypeVar("Returned")
 
 
 class Source(Protocol):
@@ -53,7 +57,8 @@ def _relay(slot: Callable[..., object]) -> Callable[..., object]:
         bound = method()
         return None if bound is None else bound(*args)
 
-    # Signals ask how many arguments their slots take.
+    # Signals ask how many arguments their slots take; `inspect` finds it here, which the types of
+    # functions do not tell.
     call.__signature__ = signature(slot)  # type: ignore[attr-defined]
     return call
 
@@ -67,21 +72,42 @@ def abandon(runs: list[Any]) -> None:
 _KEPT: set[object] = set()
 
 
-def keep_until(finished: Source, receiver: object) -> None:
-    """Hold the receiver of a worker's signals until the worker has finished.
+def start_worker(
+    receiver: object,
+    work: Callable[..., Generator[Told, None, Returned]],
+    *arguments: object,
+    told: Callable[[Told], None],
+    returned: Callable[[Returned], None],
+    finished: Callable[[], None],
+) -> None:
+    """Start one of napari's workers, whose signals are methods of `receiver`.
 
-    Qt delivers signals of another thread later, and then calls a method whose object it does
-    not own: a window that closed meanwhile would have let go of it.
+    The receiver is held until the worker has finished. Qt delivers signals of another thread
+    later, and then calls a method whose object it does not own: a window that closed meanwhile
+    would have let go of it.
 
     Parameters
     ----------
-    finished
-        The worker's last signal; the receiver's own method is connected to it already.
     receiver
-        What the worker's signals are connected to; hashable.
+        Whose methods are called in the GUI thread; hashable.
+    work, arguments
+        A generator function, and what it is called with in the worker thread.
+    told
+        Called with each value that the work yields.
+    returned
+        Called with what it returns; not after a worker that was told to quit.
+    finished
+        Called at last, in any case.
     """
+    # napari's annotations know neither functions nor slots that take no value.
+    create: Callable[..., Any] = create_worker
+    worker = create(work, *arguments, _start_thread=False)
+    worker.yielded.connect(told)
+    worker.returned.connect(returned)
+    worker.finished.connect(finished)
     _KEPT.add(receiver)
-    finished.connect(partial(_let_go, receiver))
+    worker.finished.connect(partial(_let_go, receiver))
+    worker.start()
 
 
 def _let_go(receiver: object, *_: object) -> None:

@@ -56,7 +56,7 @@ def checksum(data: Any) -> str:
 
     The GUI waits for it, and stacks are large. One edit in 2^32 would pass unseen.
     """
-    return f"{zlib.crc32(np.ascontiguousarray(data)):08x}"
+    return f"{zlib.crc32(np.ascontiguousarray(data).data):08x}"
 
 
 def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
@@ -88,11 +88,11 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
     ]
     for layer in kept:
         _release(layer)
-    for spec, layer, fresh in zip(specs, targets, new, strict=True):
+    for spec, target, fresh in zip(specs, targets, new, strict=True):
         if fresh is not None:
             viewer.add_layer(fresh)
-        elif layer is not None:
-            _overwrite(layer, spec)
+        elif target is not None:
+            _overwrite(target, spec)
     return True
 
 

@@ -279,11 +279,11 @@ def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:
 
 def shear_matrix(shear: Any, ndim: int) -> Matrix:
     """Return a shear, which napari gives as a matrix or as its upper triangle, as a matrix."""
-    shear = np.asarray(shear, float)
-    if shear.ndim == 2:
-        return shear
+    given = np.asarray(shear, np.float64)
+    if given.ndim == 2:
+        return given
     matrix = np.eye(ndim)
-    matrix[np.triu_indices(ndim, k=1)] = shear
+    matrix[np.triu_indices(ndim, k=1)] = given
     return matrix
 
 

@@ -97,7 +97,7 @@ def read_stored(path: str | list[str]) -> Any:
 
 
 def _read(path: str) -> list[tuple[Any, dict[str, Any], str]]:
-    layers = []
+    layers: list[tuple[Any, dict[str, Any], str]] = []
     for stored in stored_maps(Path(path)):
         lead = len(stored.leading)
         options = {

@@ -36,6 +36,8 @@ from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
 
+_ELSE = "Take another kept state, or begin anew."
+
 ROTATIONS = 3
 """States kept of one writer."""
 WRITERS = 4
@@ -89,17 +91,17 @@ class Autosaved:
         """
         try:
             if self.file.stat().st_size != self.tiff_bytes:
-                raise ImageError(f"{self.file} was cut short.")
+                raise ImageError(f"{self.file} was cut short. {_ELSE}")
             check_bytes_of(self.file.name, self.tiff_bytes, limits)
             content = read_bounded(self.file, self.tiff_bytes)
             if _digest(content) != self.tiff_digest:
-                raise ImageError(f"{self.file} is damaged.")
+                raise ImageError(f"{self.file} is damaged. {_ELSE}")
             labels = compact(read_tiff(io.BytesIO(content), str(self.file), limits))
             return labels.reshape(self.info.shape)
         except LatentFMError:
             raise
         except Exception as error:
-            raise ImageError(f"{self.file} cannot be read ({error}).") from error
+            raise ImageError(f"{self.file} cannot be read ({error}). {_ELSE}") from error
 
 
 class AutosaveStore:

@@ -131,7 +131,10 @@ def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
     """
     suffix = suffix_of(path)
     if len(space.axes) != labels.ndim:
-        raise OutputError(f"Labels of {labels.ndim} axes cannot be stored as {space.axes}.")
+        raise OutputError(
+            f"Labels of {labels.ndim} axes cannot be stored as {space.axes}. "
+            "Name as many axes as the labels have."
+        )
     if suffix == ".png":
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise OutputError(

@@ -16,9 +16,10 @@ from latentfm_core.annotation.formats import nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.signature import compact, labels_digest
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.data.damage import decoding
 from latentfm_core.data.limits import check_bytes_of, open_pillow
 from latentfm_core.data.tiff import check_series, open_tiff
-from latentfm_core.errors import ImageError, LatentFMError, ResourceError
+from latentfm_core.errors import ImageError
 from latentfm_core.store.bounded import read_bounded
 
 logger = logging.getLogger(__name__)
@@ -61,19 +62,8 @@ def read_annotation(
     if not path.is_file():
         raise ImageError(f"{path}: there is no such file. Check the path.")
     suffix = suffix_of(path)
-    try:
+    with decoding(str(path), "labels", "Choose another file"):
         labels = compact(_read(path, suffix, limits))
-    except LatentFMError:
-        raise
-    except MemoryError:
-        raise ResourceError(f"{path}: the memory does not suffice to open it.") from None
-    except Exception as error:
-        # Decoders raise nearly any type for a damaged file; all mean the same to the user.
-        logger.debug("%s cannot be decoded", path, exc_info=True)
-        raise ImageError(
-            f"{path}: cannot be read as labels, it is damaged, truncated or of an unknown "
-            f"format ({type(error).__name__}: {error}). Choose another file."
-        ) from None
     sidecar = read_sidecar(path.with_name(path.name[: -len(suffix)] + ".json"))
     if sidecar is None or path.name not in sidecar.files:
         return labels, None
@@ -142,7 +132,9 @@ def _check_nifti_start(path: Path) -> None:
             if form and len(head) >= place + 8:
                 offset = struct.unpack_from(order + form, head, place)[0]
                 if not 0 <= offset <= MAX_NIFTI_START:
-                    raise ImageError(f"{path}: its first voxel lies at {offset:g}. It is damaged.")
+                    raise ImageError(
+                        f"{path}: its first voxel lies at {offset:g}. It is damaged: copy it again."
+                    )
 
 
 def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
@@ -153,12 +145,14 @@ def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     # Scaled values come as double precision.
     check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
     if not 2 <= len(shape) <= 4:
-        raise ImageError(f"{path}: {len(shape)} axes; labels have 2 to 4.")
+        raise ImageError(f"{path}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
     values = np.asarray(image.dataobj)
     if values.dtype.kind == "f":
         whole = np.rint(values).astype(np.int64)
         if not np.array_equal(whole, values):
-            raise ImageError(f"{path}: not labels, its values are no integers.")
+            raise ImageError(
+                f"{path}: not labels, its values are no integers. Choose a file of whole numbers."
+            )
         values = whole
     # (column, row, plane, time) to (time, plane, row, column).
     values = values.transpose()

@@ -8,24 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from latentfm_core.calibrating import fit_calibration
-from latentfm_core.cli.common import (
+from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
+from latentfm_core.cli.options import (
+    add_data_arguments,
+    add_part,
     add_reading_arguments,
     add_sampling_arguments,
-    load_segmenter,
-    progress_bar,
-    reading_from,
-    run_cli,
-    say,
 )
-from latentfm_core.cli.evaluate import (
-    add_data_arguments,
-    check_classes,
-    choose_pairs,
-    read_case,
-    read_cases,
-)
-from latentfm_core.cli.inputs import BadFiles, check_all
-from latentfm_core.data.splits import PARTS
 from latentfm_core.errors import ConfigError
 from latentfm_core.output.names import prepare_folder
 from latentfm_core.store.bundled import resolve_model
@@ -50,18 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_arguments(parser)
-    parser.add_argument(
-        "--part",
-        choices=PARTS,
-        help="which part of --split or --data to take: never test (default: val)",
-    )
-    parser.add_argument("--mask-threshold", type=float, help="grey level above which is foreground")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="go on without pairs that cannot be used"
-    )
+    add_data_arguments(parser, "with --split, its training part is taken")
+    add_part(parser, "val; never take test")
     # The threshold is what is fitted, and so is what the confidence means.
-    add_sampling_arguments(parser, leave_out=("threshold", "confidence"))
+    add_sampling_arguments(parser, leave_out=("threshold", "confidence"), own_model=True)
     add_reading_arguments(parser)
     return parser
 
@@ -72,20 +54,11 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
     if (args.split or args.data) is not None and args.part is None:
         args.part = "val"
-    limits = reading_from(args)
     pairs = choose_pairs(args)
     segmenter, settings = load_segmenter(args)
-    classes = len(segmenter.card.config.model.classes)
-    check_classes(args, classes)
+    cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
     folder = resolve_model(args.model)
-    if not args.skip_bad:
-        check_all(
-            pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
-        )
     prepare_folder(folder)  # what cannot be written shall be told before the work
-    bad = BadFiles(len(pairs))
-    skipped = bad if args.skip_bad else None
-    cases = read_cases(pairs, args.mask_threshold, classes, skipped, limits)
     with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
         calibration = fit_calibration(
             segmenter, cases, settings, lambda done: bar.update(), args.part or ""

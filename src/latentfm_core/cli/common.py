@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, messages, logging and the sampling options."""
+"""What the commands share: exit codes, messages, logging and the model that they load."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 from tqdm import tqdm
 
-from latentfm_core.config import (
-    READING,
-    Precision,
-    ReadingConfig,
-    SamplingConfig,
-    SolverName,
-    reading_settings,
-    sampling_settings,
-)
+from latentfm_core.cli.options import sampling_from
+from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
@@ -36,20 +29,6 @@ EXIT_INTERRUPTED = 130
 
 PACKAGES = ("latentfm_core", "napari_latentfm")
 MEMORY_HINT = "Lower the batch size, the number of samples or the image size"
-
-_FLAGS = {
-    "n_samples": "--samples",
-    "steps": "--steps",
-    "solver": "--solver",
-    "seed": "--seed",
-    "threshold": "--threshold",
-    "batch_size": "--batch-size",
-    "device": "--device",
-    "precision": "--precision",
-}
-
-_CHOSEN = {"threshold": "the one fitted to the model, else 0.5"}
-"""What decides where the settings leave it open."""
 
 
 def run_cli(
@@ -166,124 +145,6 @@ def progress_bar(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
     """Return a progress bar on stderr, which rarely writes where nobody watches."""
     pause = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, desc=what, unit=unit, mininterval=pause, disable=quiet)
-
-
-def add_sampling_arguments(
-    parser: argparse.ArgumentParser, leave_out: Collection[str] = ()
-) -> None:
-    """Add the options that `sampling_from` and `load_segmenter` read, but for `leave_out`."""
-    parser.add_argument(
-        "--model",
-        help="name of a bundled model, or a folder that latentfm-train wrote "
-        f"(bundled: {', '.join(bundled_models()) or 'none'}; default: the first of them)",
-    )
-    group = parser.add_argument_group(
-        "sampling", "What is not given is taken from the model's card."
-    )
-    for field, meaning in {
-        "n_samples": "number of plausible masks N",
-        "steps": "ODE solver steps K",
-        "solver": f"ODE solver: {', '.join(get_args(SolverName))}",
-        "seed": "seed of the first sample; sample n uses seed + n",
-        "threshold": "mean probability from which on a pixel belongs to the mean mask",
-        "batch_size": "samples computed at once; changes memory and speed, not results",
-    }.items():
-        if field not in leave_out:
-            _add(group, field, meaning)
-    if "confidence" not in leave_out:
-        group.add_argument(
-            "--confidence",
-            choices=("calibrated", "raw"),
-            help="calibrated: the chance that a pixel of the mean mask agrees with an expert, as "
-            "fitted on validation data, if the model has that; raw: 1 - 4 variance of the samples "
-            "(usual: calibrated)",
-        )
-    run = parser.add_argument_group("run")
-    for field, meaning in {
-        "device": "auto, cpu, cuda, cuda:1, ... or mps",
-        "precision": f"format of the convolutions: {', '.join(get_args(Precision))}",
-    }.items():
-        if field not in leave_out:
-            _add(run, field, meaning)
-
-
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `reading_from` reads."""
-    group = parser.add_argument_group(
-        "files", "Limits that keep a harmful file from filling the memory."
-    )
-    group.add_argument(
-        "--max-megapixels",
-        type=float,
-        metavar="MEGAPIXELS",
-        help=f"most pixels of an image or mask, in 2**20 (usual: {READING.max_megapixels:g})",
-    )
-    group.add_argument(
-        "--max-megabytes",
-        type=float,
-        metavar="MEGABYTES",
-        help="largest decoded size of a file, in 2**20 bytes (usual: 8 for each megapixel)",
-    )
-    group.add_argument(
-        "--follow-links",
-        action="store_true",
-        help="take symbolic links that lead out of a folder (usual: they are refused)",
-    )
-
-
-def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
-    """Return the fields of `ReadingConfig` that the options give."""
-    given = {"max_megapixels": args.max_megapixels, "max_megabytes": args.max_megabytes}
-    found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    return found | ({"follow_links": True} if args.follow_links else {})
-
-
-def reading_from(args: argparse.Namespace) -> ReadingConfig:
-    """Return the limits for files that the options give.
-
-    Raises
-    ------
-    ConfigError
-        If one is out of range.
-    """
-    return reading_settings(reading_overrides(args))
-
-
-def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:
-    default = getattr(SamplingConfig(), field)
-    usual = _CHOSEN.get(field, "chosen by the program") if default is None else default
-    group.add_argument(
-        _FLAGS[field],
-        dest=field,
-        metavar=_FLAGS[field].strip("-").upper().replace("-", "_"),
-        type=_parser_of(field),
-        help=f"{meaning} (usual: {usual})",
-    )
-
-
-def _parser_of(field: str) -> Callable[[str], object]:
-    """Return an argparse type that accepts just what the settings accept."""
-
-    def parse(text: str) -> object:
-        try:
-            value: object = getattr(sampling_settings(None, **{field: text}), field)
-        except ConfigError as error:
-            reason = str(error).partition(f"{field}: ")[2]
-            raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
-        return value
-
-    return parse
-
-
-def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) -> SamplingConfig:
-    """Return `base` (or the defaults) changed by the options that were given."""
-    given: dict[str, object] = {
-        name: value for name in _FLAGS if (value := getattr(args, name, None)) is not None
-    }
-    confidence = getattr(args, "confidence", None)
-    if confidence is not None:
-        given["calibrated"] = confidence == "calibrated"
-    return sampling_settings(base, **given)
 
 
 def load_segmenter(args: argparse.Namespace) -> tuple[Segmenter, SamplingConfig]:

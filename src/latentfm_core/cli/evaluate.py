@@ -6,34 +6,27 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.cli.common import (
+from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
+from latentfm_core.cli.inputs import BadFiles
+from latentfm_core.cli.options import (
+    FOLDER,
+    add_data_arguments,
+    add_part,
     add_reading_arguments,
     add_sampling_arguments,
-    load_segmenter,
-    progress_bar,
-    reading_from,
-    run_cli,
-    say,
 )
-from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.config import (
-    READING,
     REPORT,
-    ReadingConfig,
     SamplingConfig,
     report_settings,
 )
-from latentfm_core.data.images import check_pixels
-from latentfm_core.data.layouts import read_layout
-from latentfm_core.data.loading import read_references
-from latentfm_core.data.pairs import Pair, find_pairs, name_some
-from latentfm_core.data.splits import PARTS, read_split
-from latentfm_core.errors import ConfigError, DatasetError, ImageError
-from latentfm_core.evaluation import Case, Evaluation, ImageScores, evaluate
+from latentfm_core.errors import ConfigError
+from latentfm_core.evaluation import Evaluation, ImageScores, evaluate
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.names import prepare_folder, printable, refuse_existing
@@ -55,10 +48,10 @@ resolution of the masks. Written are
                   diagram included), and how it was made
   report.html     with --report: the same to look at, with pictures of the best and worst cases
 and the summary is printed. Its figures:
-  Dice, IoU           overlap of the mean mask with the reference
+  Dice, IoU           overlap of the mean mask with the reference (0 none, 1 all)
   Dice of samples     the same for single samples, mean
-  GED, HM-IoU         do the samples spread as the references do (GED: 0 is best)
-  diversity           mean 1 - IoU of pairs of samples
+  GED, HM-IoU         do the samples spread as the references do (GED: 0 is best, HM-IoU: 1)
+  diversity           how much samples of one image differ: mean 1 - IoU of pairs of them
   ECE, Brier          calibration of the mean probability (0 is best); that of the confidence
                       compares it with how often the mean mask agrees with the reference
   AUROC               chance that a wrong pixel of the mean mask has less confidence than a
@@ -73,24 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    add_data_arguments(parser, "with --split, its training part is taken")
+    add_part(parser, "test")
     parser.add_argument(
-        "--part", choices=PARTS, help="which part of --split or --data to take (default: test)"
+        "--out", type=Path, required=True, metavar=FOLDER, help="folder for the files"
     )
     parser.add_argument(
-        "--mask-threshold",
-        type=float,
-        help="grey level above which a mask pixel is foreground (default: masks are binary)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace an evaluation (default: stop)"
-    )
-    parser.add_argument(
-        "--skip-bad",
+        "--overwrite",
         action="store_true",
-        help="go on without pairs that cannot be used and list them at the end (exit code 0 "
-        "if any is left); without it they stop the command before it has begun",
+        help="replace an evaluation in --out (default: stop if there is one)",
     )
     parser.add_argument(
         "--report",
@@ -103,70 +87,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="COUNT",
         help="how many of the best and of the worst images it shows with their outlines "
-        f"(usual: {REPORT.cases})",
+        f"(default: {REPORT.cases})",
     )
     add_sampling_arguments(parser)
     add_reading_arguments(parser)
     return parser
-
-
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name images and masks, but for ``--part``."""
-    parser.add_argument("--images", type=Path, help="folder of images")
-    parser.add_argument("--masks", type=Path, help="folder of masks, named as the images")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        help="instead of these, a folder in nnU-Net's raw layout (2D) or in that of the ISIC "
-        "challenge; with --split, its training part",
-    )
-    parser.add_argument("--split", type=Path, help="JSON file with train, val and test names")
-
-
-def _check_data_arguments(args: argparse.Namespace) -> None:
-    if args.data is None and (args.images is None or args.masks is None):
-        raise ConfigError("Name the data: --images FOLDER and --masks FOLDER, or --data FOLDER.")
-    if args.data is not None and (args.images is not None or args.masks is not None):
-        raise ConfigError("--data takes the place of --images and --masks: give either.")
-    if args.data is None and args.split is None and args.part is not None:
-        raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
-
-
-def choose_pairs(args: argparse.Namespace) -> list[Pair]:
-    """Return the pairs to evaluate, sorted by name; ``args.part`` becomes the part they are of.
-
-    Raises
-    ------
-    DatasetError
-        If images and masks do not match, or the part is empty or names others.
-    ConfigError
-        If ``--part`` stands alone, or the data is named twice or not at all.
-    """
-    _check_data_arguments(args)
-    limits = reading_from(args)
-    if args.split is None:
-        if args.data is None:
-            return find_pairs(args.images, args.masks, limits=limits)
-        args.part = args.part or "test"
-        return read_layout(args.data, limits).pairs(args.part, limits=limits)
-    args.part = args.part or "test"
-    names: tuple[str, ...] = getattr(read_split(args.split), args.part)
-    if not names:
-        raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")
-    if args.data is None:
-        found = find_pairs(args.images, args.masks, limits=limits)
-    else:
-        found = read_layout(args.data, limits).pairs("train", limits=limits)
-    pairs = {pair.name: pair for pair in found}
-    missing = set(names) - pairs.keys()
-    if missing:
-        raise DatasetError(
-            f"{args.split} names {len(missing)} images that {args.images or args.data} does not "
-            "hold: "
-            f"{name_some(missing)}. Names are file names without extension."
-        )
-    return [pairs[name] for name in names]
 
 
 def gallery_for(
@@ -187,77 +112,15 @@ def gallery_for(
     return None
 
 
-def check_classes(args: argparse.Namespace, count: int) -> None:
-    """Refuse a model of `count` classes if ``--data`` names another number of them."""
-    if args.data is not None:
-        read_layout(args.data, reading_from(args)).check_classes(count)
-
-
-def read_case(
-    pair: Pair,
-    mask_threshold: float | None,
-    classes: int = 1,
-    limits: ReadingConfig = READING,
-) -> Case:
-    """Read an image and the masks of all its raters.
-
-    Raises
-    ------
-    ImageError
-        If one cannot be read or used, or their sizes differ.
-    """
-    image, masks = read_references(pair, mask_threshold, classes, limits)
-    check_pixels(image)
-    return Case(image, masks)
-
-
-def read_cases(
-    pairs: Sequence[Pair],
-    mask_threshold: float | None,
-    classes: int,
-    bad: BadFiles | None,
-    limits: ReadingConfig = READING,
-) -> Iterator[Case]:
-    """Yield one case after the other; with `bad`, unusable ones are noted and left out.
-
-    Raises
-    ------
-    ImageError
-        If a pair cannot be used and there is no `bad`.
-    DatasetError
-        If none can be used.
-    """
-    for pair in pairs:
-        try:
-            case = read_case(pair, mask_threshold, classes, limits)
-        except ImageError as error:
-            if bad is None:
-                raise
-            bad.skip(pair.name, error)
-        else:
-            yield case
-    if bad is not None:
-        bad.check_any_left()
-
-
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
-    limits = reading_from(args)
     pairs = choose_pairs(args)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args)
     gallery = gallery_for(args, segmenter, settings)
-    classes = len(segmenter.card.config.model.classes)
-    check_classes(args, classes)
-    if not args.skip_bad:
-        check_all(
-            pairs, lambda pair: read_case(pair, args.mask_threshold, classes, limits), args.quiet
-        )
+    cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
     prepare_folder(args.out)
-    bad = BadFiles(len(pairs))
-    skipped = bad if args.skip_bad else None
-    cases = read_cases(pairs, args.mask_threshold, classes, skipped, limits)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:

@@ -7,14 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentfm_core.cli.common import (
-    add_reading_arguments,
-    add_sampling_arguments,
-    load_segmenter,
-    reading_from,
-    run_cli,
-    say,
-)
+from latentfm_core.cli.common import load_segmenter, run_cli, say
+from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments, reading_from
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, OutputError
@@ -40,23 +34,37 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--format", choices=("onnx", "bioimageio"), required=True)
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder (onnx) or .zip file (bioimageio) to make"
+        "--format", choices=("onnx", "bioimageio"), required=True, help="what to write, see above"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace it (default: stop if it exists)"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder (onnx) or .zip file (bioimageio) to make",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace --out (default: stop if it exists)"
     )
     zoo = parser.add_argument_group("BioImage.IO", "For --format bioimageio only.")
     zoo.add_argument(
-        "--author", action="append", default=[], metavar="NAME", help="may be repeated"
+        "--author",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="who made the model; may be repeated",
     )
-    zoo.add_argument("--licence", metavar="SPDX", help="for example CC0-1.0 or CC-BY-4.0")
+    zoo.add_argument(
+        "--licence",
+        metavar="SPDX",
+        help="licence of the weights by its SPDX name, for example CC0-1.0 or CC-BY-4.0",
+    )
     zoo.add_argument(
         "--test-image",
         type=Path,
         metavar="IMAGE",
-        help="8-bit image that goes into the package as its test (usual: one that is drawn)",
+        help="8-bit image that goes into the package as its test (default: one that is drawn)",
     )
     add_sampling_arguments(parser, leave_out=("batch_size", "device", "precision"))
     add_reading_arguments(parser)

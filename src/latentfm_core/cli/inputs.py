@@ -66,7 +66,10 @@ class BadFiles:
             The message lists them all.
         """
         if self.total and len(self.reasons) == self.total:
-            raise DatasetError(f"None of the {self.total} inputs can be used:\n  {self._listed()}")
+            raise DatasetError(
+                f"None of the {self.total} inputs can be used:\n  {self._listed()}\n"
+                "Mend them, or name others."
+            )
 
     def report(self) -> None:
         """List them all in the log."""

@@ -15,27 +15,27 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from latentfm_core.cli.common import (
+from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
+from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.cli.options import (
+    FOLDER,
     add_reading_arguments,
     add_sampling_arguments,
-    load_segmenter,
-    progress_bar,
+    add_skip_bad,
     reading_from,
-    run_cli,
-    say,
 )
-from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
 from latentfm_core.cli.tiled import add_tiling_arguments, check_arguments, predict_tiled
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.device import own_device, resolve_precision
+from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.launch import Launch, read_launch
 from latentfm_core.output.claims import Claims, alone, shared
-from latentfm_core.output.names import output_names, prepare_folder, printable, refuse_existing
+from latentfm_core.output.drawn import sidecar_of
+from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
     PNG_WHITE,
@@ -45,7 +45,7 @@ from latentfm_core.output.result import (
     is_finished,
     write_result,
 )
-from latentfm_core.output.sidecar import Sidecar, now, versions
+from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.store.trouble import check_still_there
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
@@ -59,12 +59,14 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 
 DESCRIPTION = """\
 Draw plausible masks of one or many images with a LatentFM model, and write for each image:
-  NAME_mean_mask    1 where the mean probability reaches the threshold (0 and 255)
+  NAME_mean_mask    255 where the mean probability reaches the threshold, else 0; with several
+                    classes the number of the most probable one
   NAME_samples      the sample masks: one stack (TIFF), or a folder of files (PNG)
   NAME_variance     variance of the samples, 0 to 0.25
   NAME_confidence   0 to 1: the chance that the mean mask agrees with an expert, if the model
                     is calibrated; else, or with --confidence raw, 1 - 4 variance, which is 1
                     where every sample agrees
+  NAME_probability  mean probability of the samples, if --outputs asks for it
   NAME.json         model, seeds, settings, versions and files; written last, so that a
                     result with it is complete
 With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
@@ -100,7 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="IMAGE_OR_FOLDER",
         help="images, or folders whose images are all taken (not those of subfolders)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar=FOLDER, help="folder for the results"
+    )
     parser.add_argument(
         "--format", choices=tuple(FORMATS), default="both", help="file formats (default: both)"
     )
@@ -113,20 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
-        "--overwrite", action="store_true", help="replace results (default: stop if one exists)"
+        "--overwrite",
+        action="store_true",
+        help="replace results in --out (default: stop if one exists)",
     )
     existing.add_argument(
         "--skip-done",
         action="store_true",
         help="leave images alone whose results are complete, to go on after an interruption",
     )
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="go on without images that cannot be read or used and list them at the end "
-        "(exit code 0 if any image is left); without it they stop the command before it "
-        "has written anything",
-    )
+    add_skip_bad(parser)
     parser.add_argument(
         "--stack", action="store_true", help="segment all planes of each TIFF stack; TIFF only"
     )
@@ -334,36 +334,22 @@ def _segment(
 
 def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
     """Return the provenance of a result."""
-    image, samples = done.image, done.samples
-    settings = SamplingConfig.model_validate(samples.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
-    return Sidecar(
-        image=printable(job.image.name),
-        shape=samples.geometry.shape,
-        spacing=image.spacing,
-        unit=image.unit,
-        model_id=samples.model_id,
-        model_sha256=samples.model_hash,
-        n_samples=len(samples),
-        seeds=samples.seeds,
-        steps=settings.steps,
-        solver=settings.solver,
-        nfe=samples.nfe,
-        threshold=settings.threshold,
-        confidence="calibrated" if settings.calibrated else "raw",
+    white: dict[str, float] = {
+        kind: PNG_WHITE[kind]
+        for kind in job.plan.kinds
+        if kind in PNG_WHITE and "png" in job.plan.formats
+    }
+    return sidecar_of(
+        job.image.name,
+        done.image,
+        done.samples.geometry.shape,
+        done.samples,
+        segmenter,
+        done.seconds,
+        job.plan.by_kind(),
+        png_white=white,
         expected_dice=done.summary.expected_dice,
-        precision=str(dtype).removeprefix("torch."),
-        device=segmenter.device_label,
-        seconds=round(done.seconds, 4),
         stack=done.stack,
-        created=now(),
-        versions=versions(),
-        files=job.plan.by_kind(),
-        png_white={
-            kind: PNG_WHITE[kind]
-            for kind in job.plan.kinds
-            if kind in PNG_WHITE and "png" in job.plan.formats
-        },
     )
 
 

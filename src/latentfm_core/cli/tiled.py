@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from latentfm_core.cli.common import load_segmenter, progress_bar, reading_from, say
+from latentfm_core.cli.common import load_segmenter, progress_bar, say
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
 from latentfm_core.data.opening import is_zarr, open_large
 from latentfm_core.errors import ConfigError, ImageError, OutputError
@@ -58,13 +59,13 @@ def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale",
         type=float,
         help="with --tiled, pixels that the network sees per image pixel, along a side; the maps "
-        f"have that many (usual: {usual.scale:g})",
+        f"have that many (default: {usual.scale:g})",
     )
     group.add_argument(
         "--overlap",
         type=float,
         help="with --tiled, share of a tile's side in common with the next one "
-        f"(usual: {usual.overlap:g})",
+        f"(default: {usual.overlap:g})",
     )
 
 

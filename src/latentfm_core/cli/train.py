@@ -12,8 +12,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from latentfm_core.cli.common import add_reading_arguments, reading_overrides, run_cli
-from latentfm_core.config import PRESETS, Config, load_config, preset, read_toml, with_overrides
+from latentfm_core.cli.common import run_cli
+from latentfm_core.cli.options import (
+    DEVICES,
+    FOLDER,
+    PRECISION,
+    add_data_arguments,
+    add_reading_arguments,
+    reading_overrides,
+    refuse_two_sources,
+)
+from latentfm_core.config import (
+    PRESETS,
+    Config,
+    DataConfig,
+    TrainingConfig,
+    load_config,
+    preset,
+    read_toml,
+    with_overrides,
+)
 from latentfm_core.data.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.launch import read_launch
@@ -68,55 +86,87 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentfm-train",
         description=(
-            "Train image VAE, mask VAE and flow in order on a folder of images and a folder "
+            "Train a model (image VAE, mask VAE, then flow) on a folder of images and a folder "
             "of masks of the same names, or on a folder in a layout of others (--data). The result "
             "is a model folder that latentfm-predict, latentfm-evaluate and the napari plugin load."
         ),
     )
+    data = DataConfig()
+    _add_kind_of_run(parser)
+    add_data_arguments(
+        parser,
+        "the classes are those of nnU-Net's dataset.json",
+        f" (default: drawn at random, {data.val_fraction:g} of the images for val and "
+        f"{data.test_fraction:g} for test)",
+    )
+    split = parser.add_argument_group("without --split", "What belongs together stays together.")
+    split.add_argument(
+        "--group-file",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with a column image and one that tells what belongs together, such as the "
+        "patient; a group is never divided among train, val and test",
+    )
+    split.add_argument("--group-column", metavar="NAME", help="name of that column")
+    _add_run(parser)
+    add_reading_arguments(parser)
+    return parser
+
+
+def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--config", type=Path, help="TOML file with settings")
+    source.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     source.add_argument(
         "--preset",
         choices=PRESETS,
-        help="named settings (default: default); with --init, finetune learns from a few images "
-        "and distill adds a network for one or two ODE steps",
+        help="named settings (default: default); paper: as the paper has them; with --init, "
+        "finetune learns from a few images and distill adds a network for one or two ODE steps",
     )
-    parser.add_argument("--images", type=Path, help="folder of images")
-    parser.add_argument("--masks", type=Path, help="folder of masks")
     parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        help="instead of these, a folder in nnU-Net's raw layout (2D; the classes are taken from "
-        "its dataset.json) or in that of the ISIC challenge",
+        "--out", type=Path, required=True, metavar=FOLDER, help="model folder to make"
     )
-    parser.add_argument("--out", type=Path, required=True, help="model folder to make")
-    parser.add_argument("--card", type=Path, help="TOML file with title, data, licence, ...")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with what the model shall say of itself: title, data, licence, ...",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, with the settings that it was started with",
+    )
     parser.add_argument(
         "--init",
         metavar="MODEL",
         help="start from the weights of a model folder or bundled model; set the epochs of "
         "training.image_vae and training.mask_vae to 0 to keep its VAEs as they are",
     )
-    split = parser.add_argument_group("split (fractions unless a file is given)")
-    split.add_argument("--split", type=Path, help="JSON file with train, val and test names")
-    split.add_argument("--group-file", type=Path, help="CSV with image and group columns")
-    split.add_argument("--group-column", help="column of --group-file that names the group")
-    split.add_argument("--mask-threshold", type=float, help="grey level above which is lesion")
-    split.add_argument("--skip-bad", action="store_true", help="leave unreadable files out")
-    parser.add_argument(
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    usual = TrainingConfig()
+    run = parser.add_argument_group("run")
+    run.add_argument("--device", metavar="DEVICE", help=f"{DEVICES} (default: {usual.device})")
+    run.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        help=f"{PRECISION} (default: {usual.precision})",
+    )
+    run.add_argument(
+        "--seed",
+        type=int,
+        help="seed of all that is random: first weights, order of the images, noise (default: "
+        f"{usual.seed})",
+    )
+    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    run.add_argument(
         "--cache",
         type=Path,
-        metavar="FOLDER",
-        help="keep decoded images there, so that the next run starts at once",
+        metavar=FOLDER,
+        help="keep decoded images there, so that the next run starts at once; they are copies: "
+        "choose a place as private as the images",
     )
-    add_reading_arguments(parser)
-    run = parser.add_argument_group("run")
-    run.add_argument("--device", help="auto, cpu, cuda or mps")
-    run.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="convolution format")
-    run.add_argument("--seed", type=int, help="seed of weights, order, noise")
-    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
     run.add_argument(
         "--set",
         dest="overrides",
@@ -125,7 +175,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="change one setting, for example training.flow.epochs=100; may be repeated",
     )
-    return parser
 
 
 def _flag_overrides(args: argparse.Namespace) -> list[str]:
@@ -164,11 +213,10 @@ def make_config(args: argparse.Namespace) -> Config:
         config = load_config(args.config)
     else:
         config = preset(args.preset or "default")
-    if args.data and (args.images or args.masks):
-        raise ConfigError("--data takes the place of --images and --masks: give either.")
+    refuse_two_sources(args)
     config = with_overrides(config, _flag_overrides(args))
     if (args.group_file is None) != (args.group_column is None):
-        raise ConfigError("--group-file and --group-column belong together.")
+        raise ConfigError("--group-file and --group-column belong together: give both or none.")
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})

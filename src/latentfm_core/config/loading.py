@@ -49,8 +49,10 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -62,7 +64,13 @@ def _preset_values(name: str) -> dict[str, Any]:
 
 
 def preset(name: str) -> Config:
-    """Return a named preset, one of `PRESETS`."""
+    """Return a named preset, one of `PRESETS`.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
     return config_from_mapping(_preset_values(name))
 
 
@@ -77,11 +85,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return parse_toml(read_bounded(path, MAX_TOML_BYTES))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
+        raise ConfigError(
+            f"Cannot read the settings {path}: {error}. Save the file as UTF-8."
+        ) from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line.") from None
     except OSError as error:
-        raise ConfigError(f"Cannot read the settings {path}: {error}") from None
+        raise ConfigError(
+            f"Cannot read the settings {path}: {error.strerror or error}. Check the path."
+        ) from None
 
 
 def load_config(path: Path) -> Config:
@@ -109,13 +121,20 @@ def _resolved(folder: Path, text: str) -> str:
     try:
         return str((folder / text).resolve())
     except (OSError, ValueError, RuntimeError):
-        raise ConfigError(f"{text[:200]!r} is no path of a file.") from None
+        raise ConfigError(
+            f"{text[:200]!r} is no path of a file. Mend it in the settings."
+        ) from None
 
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Apply ``section.key=value`` strings, the form of the command line.
 
     Values are read as JSON where they can be, else taken as text.
+
+    Raises
+    ------
+    ConfigError
+        If one is not of that form, names an unknown key, or its value is out of range.
     """
     values: dict[str, Any] = config.to_json()
     for item in overrides:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.data.damage import decoding
 from latentfm_core.data.limits import open_pillow
 from latentfm_core.data.tiff import (
     as_stored,
@@ -27,7 +28,7 @@ from latentfm_core.data.tiff import (
     open_tiff,
     other_colours,
 )
-from latentfm_core.errors import ImageError, ResourceError
+from latentfm_core.errors import ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -91,23 +92,10 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
     """
     if not path.is_file():
         raise ImageError(f"{path}: there is no such file. Check the path.")
-    try:
+    with decoding(str(path), "an image", "Replace the file or take it away"):
         named_tiff = path.suffix.lower() in TIFF_SUFFIXES
         decoded = _decode_tiff(path, limits) if named_tiff else None
         decoded = decoded or _decode_pillow(path, limits)
-    except ImageError:
-        raise
-    except MemoryError:
-        raise ResourceError(
-            f"{path}: the memory does not suffice to open it. Close other programs or crop it."
-        ) from None
-    except Exception as error:
-        # Decoders raise nearly any type for a damaged file; all mean the same to the user.
-        logger.debug("%s cannot be decoded", path, exc_info=True)
-        raise ImageError(
-            f"{path}: cannot be read as an image, it is damaged, truncated or of an unknown "
-            f"format ({type(error).__name__}: {error}). Replace the file or take it away."
-        ) from None
     pixels = decoded.pixels
     return replace(decoded, pixels=pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
 

@@ -71,7 +71,9 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
     try:
         files = sorted(path for path in folder.iterdir() if is_image(path))
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}.") from None
+        raise DatasetError(
+            f"{folder} cannot be read: {error.strerror or error}. Check the rights to it."
+        ) from None
     if not files:
         raise DatasetError(
             f"{folder} holds no images. Files must lie right inside it and end in one of "
@@ -115,6 +117,11 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     with equal channels count as grey; a palette that is not grey is read by its indices; an
     alpha channel is ignored when it is the same everywhere.
 
+    Returns
+    -------
+    Bool
+        ``(H, W)``; True is foreground.
+
     Raises
     ------
     ImageError
@@ -142,6 +149,15 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
 
     Colour files count as in `read_mask`; a palette is read by its indices.
 
+    Parameters
+    ----------
+    path
+        The file.
+    classes
+        Number of foreground classes.
+    limits
+        Of the file's size and links.
+
     Raises
     ------
     ImageError
@@ -167,7 +183,9 @@ def _mask_values(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     if not grey.size:
         raise ImageError(f"{path}: the mask has no pixels. Export it again.")
     if grey.dtype.kind not in "buif":
-        raise ImageError(f"{path}: a mask cannot have values of type {grey.dtype}.")
+        raise ImageError(
+            f"{path}: a mask cannot have values of type {grey.dtype}. Save whole numbers."
+        )
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
         raise ImageError(f"{path}: the mask has NaN or infinite values. Replace them by 0.")
     return grey
@@ -186,7 +204,9 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     if pixels.ndim == 2:
         return pixels
     if pixels.ndim != 3:
-        raise ImageError(f"{path}: a mask must be 2D, this one has shape {pixels.shape}.")
+        raise ImageError(
+            f"{path}: a mask must be 2D, this one has shape {pixels.shape}. Save one plane."
+        )
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1]
         if alpha.size and alpha.min() != alpha.max() and decoded.indices is None:

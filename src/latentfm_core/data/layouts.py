@@ -62,7 +62,7 @@ class Layout:
         if part not in self.parts:
             raise DatasetError(
                 f"{self.folder} has no part {part} with images and masks; it has "
-                f"{', '.join(self.parts)}."
+                f"{', '.join(self.parts)}. Choose one of these."
             )
         images, masks = self.parts[part]
         refuse_links_out((images, masks), self.folder, limits, "folders")
@@ -124,7 +124,9 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
     try:
         folders = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}.") from None
+        raise DatasetError(
+            f"{folder} cannot be read: {error.strerror or error}. Check the rights to it."
+        ) from None
     for path in folders:
         if _ISIC_OTHER_TASKS.search(path.name):
             continue

@@ -182,7 +182,9 @@ def load_canvases(
     _tell(problems, len(pairs), data.skip_bad)
     keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
     if not keep:
-        raise DatasetError("No image and mask is left that could be used. See the log above.")
+        raise DatasetError(
+            "No image and mask is left that could be used. The log above says why; mend them."
+        )
     names = tuple(pairs[index].name for index in keep)
     if problems:
         images, masks, raters = images[keep], masks[keep], raters[keep]

@@ -54,12 +54,17 @@ def read_description(path: Path) -> Description:
     try:
         values = parse_json(read_bounded(path, MAX_BYTES))
     except OSError as error:
-        raise DatasetError(f"Cannot read {path}: {error.strerror or error}.") from None
+        raise DatasetError(
+            f"Cannot read {path}: {error.strerror or error}. Check the path and the rights to it."
+        ) from None
     except ValueError as error:
-        raise DatasetError(f"{path} is no JSON that can be read: {error}.") from None
+        raise DatasetError(
+            f"{path} is no JSON that can be read: {error}. Mend it, or copy it again."
+        ) from None
     if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
         raise DatasetError(
-            f"{path} is no description of an nnU-Net data set: it has no table of labels."
+            f"{path} is no description of an nnU-Net data set: it has no table of labels. Add it, "
+            "with the background as 0."
         )
     ending = values.get("file_ending")
     if not isinstance(ending, str):
@@ -85,7 +90,8 @@ def _check_ending(path: Path, ending: str) -> None:
         )
     if ending not in IMAGE_SUFFIXES:
         raise DatasetError(
-            f"{path}: file_ending {ending[:40]!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}."
+            f"{path}: file_ending {ending[:40]!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}. "
+            "Convert the files to one of these."
         )
 
 
@@ -107,15 +113,17 @@ def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     if not all(type(value) is int for value in labels.values()):
         raise DatasetError(
             f"{path}: every label needs one whole number. Regions of several labels are not "
-            "supported, nor are data sets of nnU-Net 1, in which the numbers come first."
+            "supported, nor are data sets of nnU-Net 1, in which the numbers come first. "
+            "Give each label its number."
         )
     by_value = {value: name for name, value in labels.items()}
     if sorted(labels.values()) != list(range(len(labels))) or by_value.get(0) != BACKGROUND:
         raise DatasetError(
-            f"{path}: labels must be 0 for {BACKGROUND}, then 1, 2, ... without a gap."
+            f"{path}: labels must be 0 for {BACKGROUND}, then 1, 2, ... without a gap. "
+            "Number them so, in the masks too."
         )
     if len(labels) == 1:
-        raise DatasetError(f"{path} has no label but the {BACKGROUND}.")
+        raise DatasetError(f"{path} has no label but the {BACKGROUND}. Add those to find.")
     return tuple(by_value[value] for value in range(1, len(labels)))
 
 
@@ -140,7 +148,7 @@ def find_cases(
     if foreign:
         raise DatasetError(
             f"{images}: {len(foreign)} files lack the number of the channel: {name_some(foreign)}. "
-            f"nnU-Net's images are called NAME_0000{ending}."
+            f"nnU-Net's images are called NAME_0000{ending}: rename them."
         )
     odd = [case for case, found in cases.items() if sorted(found) not in ([0], [0, 1, 2])]
     if odd:
@@ -149,7 +157,9 @@ def find_cases(
             f"_0001 and _0002: {name_some(odd)}. Add what is missing, or leave other channels out."
         )
     if len({len(found) for found in cases.values()}) > 1:
-        raise DatasetError(f"{images}: some images have one file and some have three.")
+        raise DatasetError(
+            f"{images}: some images have one file and some have three. Keep one kind."
+        )
     first = {found[0]: case for case, found in cases.items()}
     labels = _of_ending(masks, ending, limits)
     pairs = pair_files(first, labels, images, masks, skip_unmasked, first.__getitem__)
@@ -164,5 +174,8 @@ def find_cases(
 def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
     files = [path for path in list_images(folder, limits) if path.suffix.lower() == ending]
     if not files:
-        raise DatasetError(f"{folder} holds no {ending} files, which {DESCRIPTION} promises.")
+        raise DatasetError(
+            f"{folder} holds no {ending} files, which {DESCRIPTION} promises. Put them there, or "
+            "mend its file_ending."
+        )
     return files

@@ -41,6 +41,11 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
     compressed, or are in tiles or strips with a codec that tifffile has here. Other files are
     read whole, and only if `limits` allow it.
 
+    Yields
+    ------
+    LargeImage
+        Open until the block ends.
+
     Raises
     ------
     ImageError

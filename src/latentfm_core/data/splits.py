@@ -80,7 +80,9 @@ def read_split(path: Path) -> Split:
     try:
         content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
-        raise DatasetError(f"Cannot read the split file {path}: {error}") from None
+        raise DatasetError(
+            f"Cannot read the split file {path}: {error}. Check the path, and that it is JSON."
+        ) from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     if not isinstance(content, dict) or not content or set(content) - set(PARTS):
         raise DatasetError(f"The split file {path} has another form. {form}")
@@ -140,7 +142,9 @@ def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]
         columns = list(reader.fieldnames or ())
         rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
     except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"Cannot read the group file {path}: {error}") from None
+        raise DatasetError(
+            f"Cannot read the group file {path}: {error}. Check the path, and that it is CSV."
+        ) from None
     for needed in ("image", column):
         if needed not in columns:
             raise DatasetError(
@@ -154,7 +158,7 @@ def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]
         if name not in known or not group:
             continue
         if groups.setdefault(name, group) != group:
-            raise DatasetError(f"The group file {path} puts {name} into two groups.")
+            raise DatasetError(f"The group file {path} puts {name} into two groups. Keep one row.")
     missing = known - groups.keys()
     if missing:
         raise DatasetError(
@@ -169,7 +173,8 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
     if missing:
         raise DatasetError(
             f"The split file {path} names {len(missing)} images that do not exist: "
-            f"{name_some(missing)}. Names are file names without extension."
+            f"{name_some(missing)}. Names are file names without extension: mend the file, or add "
+            "the images."
         )
 
 

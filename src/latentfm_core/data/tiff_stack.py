@@ -118,7 +118,7 @@ class TiffStack:
         except Exception as error:  # as in `decode`
             raise ImageError(
                 f"{self.path}: plane {number} cannot be read, the file is damaged or compressed "
-                f"in an unknown way ({type(error).__name__}: {error})."
+                f"in an unknown way ({type(error).__name__}: {error}). Copy the file again."
             ) from None
         name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
         return ImageInput(pixels, self.spacing, self.unit, name)
@@ -133,7 +133,9 @@ class TiffStack:
             labels, lengths = f"Q{labels}", (len(alike), *lengths)
         channel = next((c for c in "SC" if c in labels), None)
         if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
-            raise ImageError(f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}).")
+            raise ImageError(
+                f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}). Save fewer."
+            )
         keyframe: Any = series.keyframe
         if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
             raise ImageError(
@@ -148,9 +150,13 @@ class TiffStack:
         self.axes = _named("".join(labels[place] for place in kept))
         self.shape = tuple(lengths[place] for place in kept)
         if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
-            raise ImageError(f"{self.path}: no plane {plane}; the axes are {self.axes}.")
+            raise ImageError(
+                f"{self.path}: no plane {plane}; the axes are {self.axes}. Choose two of these."
+            )
         if len(self.axes) < 3:
-            raise ImageError(f"{self.path}: one plane (axes {labels}), not a stack.")
+            raise ImageError(
+                f"{self.path}: one plane (axes {labels}), not a stack. Leave --stack out."
+            )
         first, second = sorted(self.axes.index(letter) for letter in plane.upper())
         self.plane = (first, second)
         check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
@@ -225,7 +231,7 @@ def _named(labels: str) -> str:
             named += free.pop(0)
         else:
             raise ImageError(
-                f"The axes {labels} are too many; a stack has T, Z, Y, X and channels."
+                f"The axes {labels} are too many; a stack has T, Z, Y, X and channels. Save a part."
             )
     return named
 

@@ -156,7 +156,10 @@ def _describe(work: Path, card: ModelCard, settings: SamplingConfig, told: Descr
             f"{'.'.join(map(str, error.loc))}: {error.msg[:200]}"
             for error in described.validation_summary.errors
         )
-        raise ConfigError(f"bioimageio.spec refuses the description of the model: {problems}.")
+        raise ConfigError(
+            f"bioimageio.spec refuses the description of the model: {problems}. Mend --author, "
+            "--licence, or what the model's card says."
+        )
     with context:
         spec.save_bioimageio_yaml_only(described, work / DESCRIPTION)
 
@@ -164,9 +167,29 @@ def _describe(work: Path, card: ModelCard, settings: SamplingConfig, told: Descr
 def _content(
     work: Path, card: ModelCard, settings: SamplingConfig, told: Described, version: str
 ) -> dict[str, Any]:
-    def file(name: str) -> dict[str, str]:
-        return {"source": name, "sha256": file_sha256(work / name)}
+    classes = ", ".join(card.config.model.classes)
+    return {
+        "type": "model",
+        "format_version": version,
+        "name": re.sub(r"[^\w+\- ().]", " ", card.title or f"LatentFM model {card.id}")[:100],
+        "description": (card.description or f"Plausible outlines of {classes}.")[:1000],
+        "authors": [{"name": name} for name in told.authors],
+        "cite": [{"text": PAPER[0], "doi": PAPER[1]}],
+        "license": told.licence,
+        "documentation": _file(work, DOCUMENTATION),
+        "tags": ["segmentation", "uncertainty", "flow-matching", "2d", "medical"],
+        "timestamp": now(),
+        **_tensors(work, card, settings),
+        "weights": {"onnx": {**_file(work, WEIGHTS), "opset_version": OPSET}},
+        "config": _how(card, settings),
+    }
 
+
+def _file(work: Path, name: str) -> dict[str, str]:
+    return {"source": name, "sha256": file_sha256(work / name)}
+
+
+def _tensors(work: Path, card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
     size, classes = card.config.data.size, list(card.config.model.classes)
     channels = classes if len(classes) == 1 else ["background", *classes]
     sides = [{"type": "space", "id": side, "size": size} for side in "yx"]
@@ -180,33 +203,16 @@ def _content(
             "description": about,
             "axes": [*axes, *sides],
             "data": data,
-            "test_tensor": file(f"{name}.npy"),
+            "test_tensor": _file(work, f"{name}.npy"),
             **more,
         }
 
-    calibrated = settings.calibrated and card.calibration is not None
-    usual = {"absolute_tolerance": ABSOLUTE, "mismatched_elements_per_million": MISMATCHED}
-    looser = {
-        "output_ids": ["mean_probability"],
-        "absolute_tolerance": ABSOLUTE_CALIBRATED,
-        "mismatched_elements_per_million": MISMATCHED_CALIBRATED,
-    }
     labels = {"type": "uint8", "values": list(range(len(classes) + 1))}
     share = {"type": "float32", "range": [0.0, 1.0]}
     samples = [f"sample_{n}" for n in range(settings.n_samples)]
     scale = {"id": "scale_linear", "kwargs": {"gain": 1 / 255, "offset": 0.0}}
     as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
     return {
-        "type": "model",
-        "format_version": version,
-        "name": re.sub(r"[^\w+\- ().]", " ", card.title or f"LatentFM model {card.id}")[:100],
-        "description": (card.description or f"Plausible outlines of {', '.join(classes)}.")[:1000],
-        "authors": [{"name": name} for name in told.authors],
-        "cite": [{"text": PAPER[0], "doi": PAPER[1]}],
-        "license": told.licence,
-        "documentation": file(DOCUMENTATION),
-        "tags": ["segmentation", "uncertainty", "flow-matching", "2d", "medical"],
-        "timestamp": now(),
         "inputs": [
             tensor(
                 "image",
@@ -223,22 +229,31 @@ def _content(
             tensor("confidence", ["confidence"], share, "how far the mean mask can be trusted"),
             tensor("samples", samples, labels, "masks that an expert might have drawn"),
         ],
-        "weights": {"onnx": {**file(WEIGHTS), "opset_version": OPSET}},
-        "config": {
-            "bioimageio": {
-                # The first that fits an output counts.
-                "reproducibility_tolerance": [*([looser] if calibrated else []), usual]
-            },
-            "latentfm": {
-                "model": card.id,
-                "model_sha256": card.weights_sha256,
-                "samples": settings.n_samples,
-                "seed": settings.seed,
-                "steps": settings.steps,
-                "solver": settings.solver,
-                "threshold": settings.threshold,
-                "calibrated": calibrated,
-            },
+    }
+
+
+def _how(card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
+    calibrated = settings.calibrated and card.calibration is not None
+    usual = {"absolute_tolerance": ABSOLUTE, "mismatched_elements_per_million": MISMATCHED}
+    looser = {
+        "output_ids": ["mean_probability"],
+        "absolute_tolerance": ABSOLUTE_CALIBRATED,
+        "mismatched_elements_per_million": MISMATCHED_CALIBRATED,
+    }
+    return {
+        "bioimageio": {
+            # The first that fits an output counts.
+            "reproducibility_tolerance": [*([looser] if calibrated else []), usual]
+        },
+        "latentfm": {
+            "model": card.id,
+            "model_sha256": card.weights_sha256,
+            "samples": settings.n_samples,
+            "seed": settings.seed,
+            "steps": settings.steps,
+            "solver": settings.solver,
+            "threshold": settings.threshold,
+            "calibrated": calibrated,
         },
     }
 

@@ -32,12 +32,14 @@ class ConditionPart(nn.Module):
         return self.model.condition(image, few_steps=self.few_steps)
 
 
-class VelocityPart(nn.Module):
-    """Latents ``(N, c, h, w)``, a time ``(1,)`` and the condition maps to the velocity."""
-
+class _NetworkPart(nn.Module):
     def __init__(self, network: VelocityNetwork) -> None:
         super().__init__()
         self.network = network
+
+
+class VelocityPart(_NetworkPart):
+    """Latents ``(N, c, h, w)``, a time ``(1,)`` and the condition maps to the velocity."""
 
     def forward(self, z: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
         """Return v(t, z)."""
@@ -45,10 +47,10 @@ class VelocityPart(nn.Module):
         return velocity
 
 
-class MeanVelocityPart(VelocityPart):
+class MeanVelocityPart(_NetworkPart):
     """As `VelocityPart`, and told the length ``(1,)`` of the step."""
 
-    def forward(self, z: Tensor, t: Tensor, h: Tensor, *condition: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, z: Tensor, t: Tensor, h: Tensor, *condition: Tensor) -> Tensor:
         """Return the mean velocity over the step."""
         velocity: Tensor = self.network(t, z, condition, h)
         return velocity

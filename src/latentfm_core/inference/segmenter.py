@@ -93,10 +93,26 @@ class Segmenter:
     ) -> Segmenter:
         """Load a bundled model by name, or a model folder.
 
+        Parameters
+        ----------
+        source
+            Name of a bundled model, or the folder.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
+        precision
+            Number format of the convolutions.
+
+        Returns
+        -------
+        Segmenter
+            Warm on its device.
+
         Raises
         ------
         ModelFolderError
             If it is missing, incomplete, foreign or altered.
+        ResourceError
+            If the device or precision is not available.
         """
         model, card = load_model(resolve_model(source))
         return cls(model, card, device, precision)
@@ -168,8 +184,25 @@ class Segmenter:
     ) -> SampleSet:
         """Draw samples; `on_step` is called after each ODE step and may raise to cancel.
 
-        Without `settings`, those of the model card are used. With `strokes`, the samples are
-        corrected, see `sample_steps`.
+        Parameters
+        ----------
+        image, strokes, correction
+            As `sample_steps` takes them.
+        settings
+            Number of samples, seed and solver; None takes those of the model card.
+        on_step
+            Told of the progress.
+
+        Returns
+        -------
+        SampleSet
+            Probabilities ``(N, S, S)`` float32, with several classes ``(N, K, S, S)``, on the
+            canvas of the network.
+
+        Raises
+        ------
+        ImageError, ConfigError, ResourceError
+            As `sample_steps` does.
         """
         steps = self.sample_steps(image, settings or self.card.config.sampling, strokes, correction)
         return finish(steps, on_step)
@@ -198,6 +231,11 @@ class Segmenter:
         sink
             Called with the row and column of a finished part and its maps. The parts do not
             overlap and together cover the image, times the scale.
+
+        Returns
+        -------
+        TiledDraw
+            What was drawn; its maps went to `sink`.
 
         Raises
         ------
@@ -242,8 +280,18 @@ class Segmenter:
     def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
         """Return the maps of samples that this model drew.
 
-        `settings` decide on threshold and calibration; without them, those with which the
-        samples were drawn.
+        Parameters
+        ----------
+        samples
+            Of one image.
+        settings
+            Decide on threshold and calibration; None takes those with which the samples were
+            drawn.
+
+        Returns
+        -------
+        Summary
+            Maps of the image's own ``(H, W)``.
         """
         chosen = self.resolved(settings or SamplingConfig.model_validate(samples.settings))
         calibration = self.card.calibration if chosen.calibrated else None

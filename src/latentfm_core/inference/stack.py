@@ -153,7 +153,27 @@ def segment_stack(
 ) -> StackResult:
     """Segment all planes; `on_step` is called after each ODE step and may raise to cancel.
 
-    Without `settings`, those of the model card are used. See `stack_steps`.
+    Parameters
+    ----------
+    segmenter
+        The model.
+    planes
+        Of one ``(H, W)``.
+    settings
+        Number of samples, seed and solver, for each plane alike; None takes those of the model
+        card.
+    on_step
+        Told of the progress.
+
+    Returns
+    -------
+    StackResult
+        Maps with an axis for the planes before ``(H, W)``.
+
+    Raises
+    ------
+    ImageError, ResourceError
+        As `stack_steps` does.
     """
     chosen = settings or segmenter.card.config.sampling
     steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
@@ -165,7 +185,21 @@ def summarise_stack(
 ) -> Generator[StackProgress, None, StackResult]:
     """Summarise the samples of a stack anew, such as without calibration; draws nothing.
 
-    Yields after each plane. The result's samples carry the `settings`.
+    Yields after each plane.
+
+    Parameters
+    ----------
+    segmenter
+        The model that drew the samples.
+    samples
+        Of each plane; None of a blank one.
+    settings
+        Decide on threshold and calibration.
+
+    Returns
+    -------
+    StackResult
+        Its samples carry the `settings`.
     """
     count = len(samples)
     used = segmenter.resolved(settings).model_dump(mode="json")
@@ -243,7 +277,7 @@ class _Maps:
             if target.shape != values.shape:
                 raise ImageError(
                     f"{name} has {values.shape[-2]} x {values.shape[-1]} pixels, the planes before "
-                    f"it have {target.shape[-2]} x {target.shape[-1]}. All must have one size."
+                    f"it have {target.shape[-2]} x {target.shape[-1]}. Save all in one size."
                 )
             target[...] = values
         self._calibrated = summary.calibrated

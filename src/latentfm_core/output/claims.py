@@ -140,7 +140,10 @@ class Claims:
                 except FileNotFoundError:
                     continue  # a process that has finished takes the folder away just now
                 return lock
-        raise OutputError(f"The folder {self.folder / FOLDER} vanishes again and again.")
+        raise OutputError(
+            f"The folder {self.folder / FOLDER} vanishes again and again. Choose an --out that "
+            "nothing else clears up."
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

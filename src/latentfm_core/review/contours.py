@@ -82,7 +82,7 @@ def _paths(framed: Float32, level: float, count: int) -> tuple[Path, ...]:
     needed = max(1, math.ceil(level * count - 1e-9))
     limit = np.array(framed.shape) - 2.5
     height = (needed - 0.5) / count
-    lines = find_contours(framed, height)  # type: ignore[no-untyped-call]
-    short = (approximate_polygon(line - 1, TOLERANCE) for line in lines)  # type: ignore[no-untyped-call]
+    lines = find_contours(framed, height)
+    short = (approximate_polygon(line - 1, TOLERANCE) for line in lines)
     # Fewer than 4 vertices of a closed line enclose nothing.
     return tuple(np.clip(line, -0.5, limit) for line in short if len(line) >= 4)

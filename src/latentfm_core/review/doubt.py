@@ -129,7 +129,7 @@ def _stakes(probability: Float32) -> Float32:
 
 def _outline(mask: Bool) -> list[NDArray[np.float64]]:
     # The frame closes outlines along the image's border.
-    lines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    lines = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
     return [line - 1 for line in lines]
 
 
@@ -145,7 +145,7 @@ def _near(shape: tuple[int, ...], outline: list[NDArray[np.float64]], reach: flo
 
 def _cut(doubtful: Bool, outline: list[NDArray[np.float64]], longest: float) -> NDArray[np.int32]:
     """Return labels of connected parts, long ones cut along the outline's length."""
-    parts = np.asarray(label(doubtful, connectivity=2), np.int32)  # type: ignore[no-untyped-call]
+    parts = np.asarray(label(doubtful, connectivity=2), np.int32)
     boxes = ndimage.find_objects(parts)
     long = [
         number
@@ -162,7 +162,7 @@ def _cut(doubtful: Bool, outline: list[NDArray[np.float64]], longest: float) -> 
     # beyond those of the stretches.
     rest = (parts > 0) & (pieces == 0)
     pieces[rest] = parts[rest] + int(piece.max())
-    return np.asarray(label(pieces, connectivity=2), np.int32)  # type: ignore[no-untyped-call]
+    return np.asarray(label(pieces, connectivity=2), np.int32)
 
 
 def _stretches(

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from latentfm_core.metrics.classes import class_dice, class_iou
 from latentfm_core.metrics.overlap import dice, iou
-from latentfm_core.types import Mask
+from latentfm_core.types import Mask, is_binary
 
 Float64 = NDArray[np.float64]
 Coverage = NDArray[np.float32]
@@ -155,7 +155,7 @@ def _coverage(masks: Mask) -> Coverage:
     inside = masks[:, *window]
     step = max(1, -(-max(inside.shape[1:]) // GRID))
     # One class, whether it is called True or, say, 3, needs no comparison.
-    labels = range(0) if masks.dtype == np.bool_ else _labels(inside)
+    labels = range(0) if is_binary(masks) else _labels(inside)
     if len(labels) < 2:
         return _cell_means(inside != 0, step)
     return np.concatenate([_cell_means(inside == label, step) for label in labels], axis=1)
@@ -226,9 +226,10 @@ def _hypothesis(
     medoid: int, members: NDArray[np.intp], samples: Mask, mean: Mask, area: int
 ) -> Hypothesis:
     mask = samples[medoid]
-    flat = mask.dtype == np.bool_ and mean.dtype == np.bool_
-    agreement = dice(mask, mean) if flat else class_dice(mask, mean)  # type: ignore[arg-type]
-    overlap = iou(mask, mean) if flat else class_iou(mask, mean)  # type: ignore[arg-type]
+    if is_binary(mask) and is_binary(mean):
+        agreement, overlap = dice(mask, mean), iou(mask, mean)
+    else:
+        agreement, overlap = class_dice(mask, mean), class_iou(mask, mean)
     return Hypothesis(
         medoid=medoid,
         members=tuple(map(int, members)),

@@ -40,5 +40,6 @@ def resolve_model(source: str | Path) -> Path:
         return folder
     known = ", ".join(names) or "none"
     raise ModelFolderError(
-        f"{source} is neither a model folder nor a bundled model (bundled: {known})."
+        f"{source} is neither a model folder nor a bundled model (bundled: {known}). "
+        "Check the path."
     )

@@ -134,7 +134,13 @@ class ModelCard(Settings):
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write or replace the card of a model folder."""
+    """Write or replace the card of a model folder.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     write_text(folder / CARD, card_text(card))
 
 
@@ -153,7 +159,7 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD
     if not folder.is_dir():
-        raise ModelFolderError(f"There is no model folder {folder}.")
+        raise ModelFolderError(f"There is no model folder {folder}. Check the path.")
     missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise ModelFolderError(
@@ -168,9 +174,12 @@ def read_card(folder: Path) -> ModelCard:
         )
         raise ModelFolderError(
             f"{path} is no valid model card (see: {places}). "
-            "It is damaged or comes from another version of napari-latentfm."
+            "It is damaged or comes from another version of napari-latentfm: copy the folder "
+            "again, or update the program."
         ) from None
     except ValueError as error:
         raise ModelFolderError(f"{path} is no model card: {error}. Copy it again.") from None
     except OSError as error:
-        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None
+        raise ModelFolderError(
+            f"Cannot read {path}: {error.strerror or error}. Check the rights to it."
+        ) from None

@@ -167,7 +167,9 @@ def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
         if file_sha256(path) != card.weights.sha256:
             raise ModelFolderError(_altered(path))
     except OSError as error:
-        raise ModelFolderError(f"Cannot read {path}: {error.strerror or error}.") from None
+        raise ModelFolderError(
+            f"Cannot read {path}: {error.strerror or error}. Check the rights to it."
+        ) from None
     tensors = _read_tensors(path, card.weights, expected)
     model = model.to_empty(device="cpu")
     model.load_state_dict(tensors)

@@ -68,7 +68,7 @@ class Team:
         weight
             Share of this process's rows in the batch.
         """
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over the processes."""

@@ -386,5 +386,11 @@ def portable(config: Config) -> Config:
 
 
 def resumed_config(folder: Path) -> Config:
-    """Return the configuration that the run in model folder `folder` was started with."""
+    """Return the configuration that the run in model folder `folder` was started with.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or its checkpoint is damaged.
+    """
     return config_from_mapping(read_checkpoint(folder / "training").config)

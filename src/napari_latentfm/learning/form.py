@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -29,6 +28,7 @@ from napari_latentfm.learning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
 from napari_latentfm.widgets.choices import FOLDER_CHOICE, bundled_names
+from napari_latentfm.widgets.parts import push_button, wrapped_text
 from napari_latentfm.widgets.sampling_form import DEVICES
 
 ANNOTATIONS = "latentfm_annotations"
@@ -127,12 +127,14 @@ class LearningForm(QWidget):
         self.device.setToolTip("Where to train; auto takes a GPU if there is one.")
 
     def _make_buttons(self) -> None:
-        self.start = _button("Start", "Train a copy of the model with the accepted masks.")
-        self.stop = _button("Stop", "Stop within one step; what was learned is kept.")
-        self.resume = _button("Resume", "Go on with the run of this name that was stopped.")
-        self.finish = _button("Make model", "Make a model of what the stopped run learned so far.")
-        self.keep_new = _button("Keep new", "Offer the new model in the sampling panel.")
-        self.keep_old = _button(
+        self.start = push_button("Start", "Train a copy of the model with the accepted masks.")
+        self.stop = push_button("Stop", "Stop within one step; what was learned is kept.")
+        self.resume = push_button("Resume", "Go on with the run of this name that was stopped.")
+        self.finish = push_button(
+            "Make model", "Make a model of what the stopped run learned so far."
+        )
+        self.keep_new = push_button("Keep new", "Offer the new model in the sampling panel.")
+        self.keep_old = push_button(
             "Keep old", "Go on with the old model; the new one stays in its folder."
         )
 
@@ -270,12 +272,6 @@ class LearningForm(QWidget):
         self.masks.line.setPlaceholderText(str(images / ANNOTATIONS) if images else ANNOTATIONS)
 
 
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    return button
-
-
 def _row(*widgets: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
     for widget in widgets:
@@ -284,9 +280,6 @@ def _row(*widgets: QWidget) -> QHBoxLayout:
 
 
 def _text(tooltip: str) -> QLabel:
-    line = QLabel()
-    line.setToolTip(tooltip)
-    line.setWordWrap(True)
+    line = wrapped_text(tooltip)
     line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return line

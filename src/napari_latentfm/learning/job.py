@@ -15,7 +15,6 @@ import threading
 from collections.abc import Generator
 from typing import IO
 
-from napari.qt.threading import create_worker
 from psygnal import Signal
 
 from latentfm_core.learning.events import (
@@ -27,7 +26,7 @@ from latentfm_core.learning.events import (
     from_line,
 )
 from latentfm_core.learning.request import LearningRequest
-from napari_latentfm.listening import keep_until
+from napari_latentfm.listening import start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +56,15 @@ class LearningRun:
     def start(self) -> None:
         """Start; connect to the signals before control returns to the event loop."""
         self.running = True
-        worker = create_worker(_work, self.request, self._process, _start_thread=False)
-        worker.yielded.connect(self._receive)
-        worker.returned.connect(self._returned)
-        worker.finished.connect(self._finished)
-        keep_until(worker.finished, self)
-        worker.start()
+        start_worker(
+            self,
+            _work,
+            self.request,
+            self._process,
+            told=self._receive,
+            returned=self._returned,
+            finished=self._finished,
+        )
 
     def stop(self) -> None:
         """Ask the run to stop; it does within one training step, and keeps a checkpoint."""

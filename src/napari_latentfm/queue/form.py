@@ -15,8 +15,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QProgressBar,
-    QPushButton,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -33,6 +31,7 @@ from napari_latentfm.listening import listen
 from napari_latentfm.queue.table import ImageTable
 from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
 from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds, bundled_names
+from napari_latentfm.widgets.parts import push_button, wrapped_text
 
 MOST_MEGAPIXELS = 16_384
 BY_NAME, BY_DOUBT = "by name", "most doubtful first"
@@ -60,7 +59,7 @@ class QueueForm(QWidget):
             "Larger files are refused before they fill the memory. Raise it for large images from "
             "where you trust."
         )
-        self.open_button = _button("Open", "Open the folder as a work list.")
+        self.open_button = push_button("Open", "Open the folder as a work list.")
         self.search = _line("Shows rows that hold this text.", "filter")
         self.order = QComboBox()
         self.order.addItems([BY_NAME, BY_DOUBT])
@@ -68,22 +67,25 @@ class QueueForm(QWidget):
         self.skip = QCheckBox("Skip completed")
         self.skip.setToolTip("Previous and Next pass over completed images.")
         self.table = ImageTable()
-        self.previous = _button("Previous (PageUp)", "Keep the annotation, open the one before.")
-        self.next = _button("Next (PageDown)", "Keep the annotation and open the next image.")
-        self.complete = _button(
+        self.previous = push_button(
+            "Previous (PageUp)", "Keep the annotation, open the one before."
+        )
+        self.next = push_button("Next (PageDown)", "Keep the annotation and open the next image.")
+        self.complete = push_button(
             "Completed (Ctrl+Enter)", "Save the annotation, mark the image, open the next."
         )
-        self.flag = _button("Flag", "Mark the image for somebody to look at, or unmark it.")
-        self.reset = _button("Reset", "Mark the image as not started; files and time stay.")
-        self.measure = _button(
+        self.flag = push_button("Flag", "Mark the image for somebody to look at, or unmark it.")
+        self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
+        self.measure = push_button(
             "Measure doubt", "Draw samples of all images whose doubt is not known yet."
         )
-        self.cancel = _button("Cancel", "Stop within one ODE step; what is known is kept.")
+        self.cancel = push_button("Cancel", "Stop within one ODE step; what is known is kept.")
         self.bar = QProgressBar()
         self.bar.setToolTip("What the background work has done.")
         self.bar.setMaximumHeight(12)
         self.bar.setTextVisible(False)
-        self.tally, self.status = _text("How far the list is."), _text("What is going on.")
+        self.tally = wrapped_text("How far the list is.")
+        self.status = wrapped_text("What is going on.")
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
         self.megapixels.valueChanged.connect(choose_megapixels)
@@ -215,7 +217,7 @@ class QueueForm(QWidget):
 
     def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
         row = QWidget()
-        button = _button("…", f"Choose the {title[0].lower()}{title[1:]}.")
+        button = push_button("…", f"Choose the {title[0].lower()}{title[1:]}.")
         button.setFixedWidth(28)
         button.clicked.connect(lambda: self._choose(line, title))
         layout = _row(line, button)
@@ -242,17 +244,3 @@ def _line(tooltip: str, hint: str = "") -> QLineEdit:
     line.setToolTip(tooltip)
     line.setPlaceholderText(hint)
     return line
-
-
-def _text(tooltip: str) -> QLabel:
-    label = QLabel()
-    label.setToolTip(tooltip)
-    label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
-
-
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    return button

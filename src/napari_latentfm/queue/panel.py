@@ -156,7 +156,7 @@ class QueuePanel(QScrollArea):
         self._measuring.stop()
         self._say("Cancelled.")
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {"PageUp": self.previous, "PageDown": self.next, "Ctrl-Enter": self.complete}
 
@@ -166,7 +166,7 @@ class QueuePanel(QScrollArea):
         if event.type() == QEvent.Type.ParentChange:
             self._keys.release()
             if self.parent() is not None:
-                self._keys.bind(self.actions())
+                self._keys.bind(self.key_actions())
             else:
                 self.cancel()
                 self.keep_now()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 import numpy as np
 from napari.layers import Labels
@@ -205,7 +205,7 @@ def _reviewed(session: ReviewSession) -> Reviewed:
     return session.current
 
 
-def _belongs(layer: Layer, reviewed: Reviewed) -> bool:
+def _belongs(layer: Layer, reviewed: Reviewed) -> TypeGuard[Labels]:
     if not isinstance(layer, Labels) or not Record.is_in(layer):
         return False
     record = record_of(layer)

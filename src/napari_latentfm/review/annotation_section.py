@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import LatentFMError
@@ -34,6 +34,7 @@ from napari_latentfm.review.recovery import Recovery, duration
 from napari_latentfm.review.region import drawn_region, region_layer
 from napari_latentfm.review.serial import SerialWork
 from napari_latentfm.review.session import ReviewSession
+from napari_latentfm.widgets.parts import push_button
 
 NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
 EMPTY = "No annotation yet: take the mean mask or a hypothesis, or paint."
@@ -87,7 +88,7 @@ class AnnotationSection(QWidget):
         self.destroyed.connect(lambda: _part(saver, recovery, works))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {"Shift-M": self.take_mean_mask, "Shift-R": self.take_mean_mask_in_region}
 
@@ -268,7 +269,7 @@ class AnnotationSection(QWidget):
         self.labels.protected.connect(self._protect)
         grid = QGridLayout()
         grid.setSpacing(3)
-        *pairs, paint = [self._button(*entry) for entry in self._buttons()]
+        *pairs, paint = [push_button(*entry) for entry in self._buttons()]
         grid.addWidget(paint, 2, 0, 1, 2)
         for place, button in enumerate(pairs):
             grid.addWidget(button, place // 2 + (place > 3), place % 2)
@@ -299,12 +300,6 @@ class AnnotationSection(QWidget):
             ("Open annotation…", "Go on with an annotation from a file.", self.open),
             ("Paint", "Take napari's brush on the annotation.", self.paint),
         ]
-
-    def _button(self, text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
-        button = QPushButton(text)
-        button.setToolTip(tooltip)
-        button.clicked.connect(lambda: slot())
-        return button
 
 
 def _part(saver: Autosaver, recovery: Recovery, works: tuple[SerialWork, ...]) -> None:

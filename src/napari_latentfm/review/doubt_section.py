@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.review.doubt import DoubtRegion
 from napari_latentfm.errand import Errand
@@ -20,6 +20,7 @@ from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.session import ReviewSession
 from napari_latentfm.review.ticks import Ticks
 from napari_latentfm.review.travel import go_to, plane_spacing
+from napari_latentfm.widgets.parts import push_button
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
 DOUBT_COLOUR = "#d55e00"
@@ -58,7 +59,7 @@ class DoubtSection(QWidget):
         self.destroyed.connect(partial(_part, self._overlays, self._errands))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {"N": self.next, "Shift-N": self.previous, "J": self.resolve}
 
@@ -224,9 +225,11 @@ class DoubtSection(QWidget):
         self.table = RegionTable()
         self.table.ticked.connect(self._on_tick)
         self.table.chosen.connect(self.visit)
-        self.previous_button = _button("Previous (Shift+N)", "Go one region back.", self.previous)
-        self.next_button = _button("Next (N)", "Go to the next region of doubt.", self.next)
-        self.resolve_button = _button(
+        self.previous_button = push_button(
+            "Previous (Shift+N)", "Go one region back.", self.previous
+        )
+        self.next_button = push_button("Next (N)", "Go to the next region of doubt.", self.next)
+        self.resolve_button = push_button(
             "Resolved (J)", "Tick the region on screen and go to the next open one.", self.resolve
         )
         self.status = QLabel()
@@ -242,13 +245,6 @@ class DoubtSection(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.resolve_button)
         layout.addWidget(self.status)
-
-
-def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.clicked.connect(lambda: slot())
-    return button
 
 
 def _part(overlays: Overlays, errands: list[Errand]) -> None:

@@ -71,7 +71,7 @@ class HypothesesSection(QWidget):
         self.destroyed.connect(partial(_part, self._overlays, self._errands))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {
             "H": self.next,

@@ -11,8 +11,8 @@ from weakref import ref
 from app_model.backends.qt import QKeyBindingSequence
 from app_model.types import KeyBinding
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QShortcut, QWidget
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QWidget
 
 if TYPE_CHECKING:
     import napari
@@ -74,12 +74,15 @@ class KeyBindings:
         self._bound.clear()
 
     def _make(self, code: KeyBinding, action: Callable[[], None]) -> list[QShortcut]:
+        panel = self._panel()
+        if panel is None:
+            return []
         sequence = QKeyBindingSequence(code)
-        sequences = [sequence]
+        sequences: list[QKeySequence] = [sequence]
         if sequence.toString().endswith("Enter"):
             # For Qt that is the one among the digits; napari means both.
             sequences.append(QKeySequence(sequence.toString().replace("Enter", "Return")))
-        made = [QShortcut(each, self._panel()) for each in sequences]
+        made = [QShortcut(each, panel) for each in sequences]
         for shortcut in made:
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)

@@ -47,7 +47,7 @@ def drawn_region(session: ReviewSession) -> Bool | None:
         if kind == "ellipse":
             corners = _ellipse(corners)
         if len(corners) > 2:
-            drawn = polygon2mask(plane.shape, corners)  # type: ignore[no-untyped-call]
+            drawn = polygon2mask(plane.shape, corners)
             mask = drawn if mask is None else mask | drawn
     return mask
 

@@ -35,6 +35,7 @@ from napari_latentfm.planes import read_plane
 from napari_latentfm.review.session import Reviewed, ReviewSession
 from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, repaint, stroke_layer
 from napari_latentfm.showing import show_result
+from napari_latentfm.widgets.parts import push_button
 from napari_latentfm.widgets.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
@@ -79,7 +80,7 @@ class StrokesSection(QWidget):
         self.destroyed.connect(lambda: abandon(runs))
         self._on_changed()
 
-    def actions(self) -> dict[str, Callable[[], None]]:  # type: ignore[override]
+    def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
         return {
             "G": self.paint_lesion,
@@ -284,7 +285,7 @@ class StrokesSection(QWidget):
 
     def _lay_out(self) -> None:
         self._brushes = QGridLayout()
-        self.not_button = _button(
+        self.not_button = push_button(
             "Surely not (Shift+G)",
             "Take the brush and paint over what is surely not lesion.",
             self.paint_background,
@@ -293,14 +294,14 @@ class StrokesSection(QWidget):
         self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
         self.follow.setToolTip("Otherwise press the button below when you have painted.")
         self.follow.toggled.connect(lambda on: preferences.put(SECTION, {"follow": bool(on)}))
-        self.redraw_button = _button(
+        self.redraw_button = push_button(
             "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
         )
-        self.cancel_button = _button(
+        self.cancel_button = push_button(
             "Cancel", "Stop within one ODE step; the layers stay as they are.", self.cancel
         )
         self.cancel_button.setEnabled(False)
-        self.clear_button = _button(
+        self.clear_button = push_button(
             "Clear strokes",
             "Remove the strokes on this plane. Ctrl+Z brings them back.",
             self.clear,
@@ -327,13 +328,6 @@ class StrokesSection(QWidget):
 
 
 _EVENTS = ("paint", "labels_update", "set_data", "data")
-
-
-def _button(text: str, tooltip: str, slot: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.clicked.connect(lambda: slot())
-    return button
 
 
 def _describe(reviewed: Reviewed) -> str:

@@ -72,7 +72,7 @@ def thumbnails(
     part = image[window]
     factor = PICTURE_SIDE / max(part.shape[:2])
     size = [max(1, round(side * factor)) for side in part.shape[:2]]
-    ground = resize(part, (*size, 3), order=1, anti_aliasing=factor < 1)  # type: ignore[no-untyped-call]
+    ground = resize(part, (*size, 3), order=1, anti_aliasing=factor < 1)
     rows, columns = (
         np.minimum(np.arange(n) * side // n, side - 1)
         for n, side in zip(size, part.shape[:2], strict=True)
@@ -100,7 +100,7 @@ def _window(masks: Mask) -> tuple[slice, slice]:
 
 def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Picture:
     labels = mask.astype(np.uint8)
-    line = find_boundaries(labels, mode="inner")  # type: ignore[no-untyped-call]
+    line = find_boundaries(labels, mode="inner")
     line = binary_dilation(line) & (labels > 0)
     picture = np.asarray(ground).copy()
     # A dark seam keeps the outline visible on bright ground.
@@ -250,7 +250,7 @@ class ThumbnailStrip(QScrollArea):
 def _pixmap(picture: Picture) -> QPixmap:
     height, width, _ = picture.shape
     data = np.ascontiguousarray(picture)
+    image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
     # The image only refers to the array; the pixmap is a copy.
-    return QPixmap.fromImage(
-        QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    )
+    pixmap: QPixmap = QPixmap.fromImage(image)
+    return pixmap

@@ -74,8 +74,7 @@ class Ticks:
         """Take over what `told` returned in another window; what is no region is left out."""
         for region in regions:
             box = region.get("box")
-            whole = isinstance(box, list | tuple) and [type(side) for side in box] == [int] * 4
-            if not whole:
+            if not isinstance(box, list | tuple) or [type(side) for side in box] != [int] * 4:
                 continue
             index = tuple(region.get("index") or (None,) * layer.ndim)
             if len(index) == layer.ndim:

@@ -99,7 +99,7 @@ class ReviewPanel(QTabWidget):
 
     def _bind(self) -> None:
         for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
-            self._keys.bind(section.actions())
+            self._keys.bind(section.key_actions())
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM review")

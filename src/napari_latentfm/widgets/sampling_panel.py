@@ -164,7 +164,7 @@ class SamplingPanel(QScrollArea):
             settings = SamplingConfig(**result.samples.settings).model_copy(
                 update={"calibrated": wanted}
             )
-            request = request_for(target.layer, target.plane, target.model, settings, result)
+            request = request_for(last.layer, last.plane, last.model, settings, result)
             self._start(target, request, again=True)
         except LatentFMError as error:
             self._fail(error)
@@ -288,13 +288,8 @@ class SamplingPanel(QScrollArea):
             self._show(target, outcome.result)
 
     def _show(self, target: _Target, result: Result) -> None:
-        roles = CALIBRATED_ROLES if self._maps_only else None
         try:
-            if isinstance(target.plane, VisibleField):
-                placed = self._show_field(target, target.plane, result)
-            else:
-                drawn = Drawn(target.layer, target.plane, target.model, result)
-                placed = show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
+            placed = self._place(target, result)
         except Exception as error:
             self._fail(explain(error, SamplingConfig(**result.samples.settings)))
             return
@@ -303,6 +298,15 @@ class SamplingPanel(QScrollArea):
             self._finish("done", describe(result))
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
+
+    def _place(self, target: _Target, result: Result) -> bool:
+        if isinstance(target.plane, TiledPlane):
+            raise TypeError("the result of tiles is written, not held")
+        if isinstance(target.plane, VisibleField):
+            return self._show_field(target, target.plane, result)
+        roles = CALIBRATED_ROLES if self._maps_only else None
+        drawn = Drawn(target.layer, target.plane, target.model, result)
+        return show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
 
     def _show_field(self, target: _Target, field: VisibleField, result: Result) -> bool:
         if not isinstance(result, FieldRun):

@@ -1,0 +1,142 @@
+"""Which pairs of image and masks a command compares, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.cli.options import reading_from, refuse_two_sources
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.data.images import check_pixels
+from latentfm_core.data.layouts import read_layout
+from latentfm_core.data.loading import read_references
+from latentfm_core.data.pairs import Pair, find_pairs, name_some
+from latentfm_core.data.splits import read_split
+from latentfm_core.errors import ConfigError, DatasetError, ImageError
+from latentfm_core.evaluation import Case
+
+
+def _check_data_arguments(args: argparse.Namespace) -> None:
+    if args.data is None and (args.images is None or args.masks is None):
+        raise ConfigError("Name the data: --images FOLDER and --masks FOLDER, or --data FOLDER.")
+    refuse_two_sources(args)
+    if args.data is None and args.split is None and args.part is not None:
+        raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
+
+
+def choose_pairs(args: argparse.Namespace) -> list[Pair]:
+    """Return the pairs to evaluate, sorted by name; ``args.part`` becomes the part they are of.
+
+    Raises
+    ------
+    DatasetError
+        If images and masks do not match, or the part is empty or names others.
+    ConfigError
+        If ``--part`` stands alone, or the data is named twice or not at all.
+    """
+    _check_data_arguments(args)
+    limits = reading_from(args)
+    if args.split is None:
+        if args.data is None:
+            return find_pairs(args.images, args.masks, limits=limits)
+        args.part = args.part or "test"
+        return read_layout(args.data, limits).pairs(args.part, limits=limits)
+    args.part = args.part or "test"
+    names: tuple[str, ...] = getattr(read_split(args.split), args.part)
+    if not names:
+        raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")
+    if args.data is None:
+        found = find_pairs(args.images, args.masks, limits=limits)
+    else:
+        found = read_layout(args.data, limits).pairs("train", limits=limits)
+    pairs = {pair.name: pair for pair in found}
+    missing = set(names) - pairs.keys()
+    if missing:
+        raise DatasetError(
+            f"{args.split} names {len(missing)} images that {args.images or args.data} does not "
+            f"hold: {name_some(missing)}. Names are file names without extension: mend the file, "
+            "or name the folder that it was made for."
+        )
+    return [pairs[name] for name in names]
+
+
+def _check_classes(args: argparse.Namespace, count: int) -> None:
+    """Refuse a model of `count` classes if ``--data`` names another number of them."""
+    if args.data is not None:
+        read_layout(args.data, reading_from(args)).check_classes(count)
+
+
+def open_cases(
+    args: argparse.Namespace, pairs: Sequence[Pair], classes: int
+) -> tuple[Iterator[Case], BadFiles]:
+    """Return the pairs, to be read one by one, and what becomes a list of those left out.
+
+    Without ``--skip-bad`` every pair is read once before, so that a bad one stops the command
+    before it has begun.
+
+    Parameters
+    ----------
+    args
+        The options.
+    pairs
+        As `choose_pairs` returns them.
+    classes
+        Foreground classes of the model.
+
+    Raises
+    ------
+    DatasetError
+        If ``--data`` names another number of classes, or a pair cannot be used.
+    """
+    limits = reading_from(args)
+    _check_classes(args, classes)
+    read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
+    if not args.skip_bad:
+        check_all(pairs, read, args.quiet)
+    bad = BadFiles(len(pairs))
+    return _read_all(pairs, read, bad if args.skip_bad else None), bad
+
+
+def read_case(
+    pair: Pair,
+    mask_threshold: float | None,
+    classes: int = 1,
+    limits: ReadingConfig = READING,
+) -> Case:
+    """Read an image and the masks of all its raters.
+
+    Raises
+    ------
+    ImageError
+        If one cannot be read or used, or their sizes differ.
+    """
+    image, masks = read_references(pair, mask_threshold, classes, limits)
+    check_pixels(image)
+    return Case(image, masks)
+
+
+def _read_all(
+    pairs: Sequence[Pair], read: Callable[[Pair], Case], bad: BadFiles | None
+) -> Iterator[Case]:
+    """Yield one case after the other; with `bad`, unusable ones are noted and left out.
+
+    Raises
+    ------
+    ImageError
+        If a pair cannot be used and there is no `bad`.
+    DatasetError
+        If none can be used.
+    """
+    for pair in pairs:
+        try:
+            case = read(pair)
+        except ImageError as error:
+            if bad is None:
+                raise
+            bad.skip(pair.name, error)
+        else:
+            yield case
+    if bad is not None:
+        bad.check_any_left()

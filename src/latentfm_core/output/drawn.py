@@ -1,0 +1,75 @@
+"""The provenance of what was drawn, of one image, a stack or tiles alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.data.field import LargeImage
+from latentfm_core.inference.device import resolve_precision
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.names import printable
+from latentfm_core.output.sidecar import Sidecar, StackFacts, TilingFacts, now, versions
+from latentfm_core.types import ImageInput, SampleSet, TiledDraw
+
+
+def sidecar_of(
+    name: str,
+    image: ImageInput | LargeImage,
+    shape: tuple[int, int],
+    drawn: SampleSet | TiledDraw,
+    segmenter: Segmenter,
+    seconds: float,
+    files: Mapping[str, tuple[str, ...]],
+    *,
+    expected_dice: float | None = None,
+    png_white: Mapping[str, float] | None = None,
+    stack: StackFacts | None = None,
+    tiling: TilingFacts | None = None,
+) -> Sidecar:
+    """Return the provenance of a result.
+
+    Parameters
+    ----------
+    name
+        File name of the image.
+    image
+        Gives the pixel size.
+    shape
+        ``(H, W)`` of the maps.
+    drawn
+        Gives model, seeds and settings.
+    segmenter
+        What drew it.
+    seconds
+        From the pixels in memory to the finished maps.
+    files, expected_dice, png_white, stack, tiling
+        As in `Sidecar`.
+    """
+    settings = SamplingConfig.model_validate(drawn.settings)
+    dtype = resolve_precision(settings.precision, segmenter.device)
+    return Sidecar(
+        image=printable(name),
+        shape=shape,
+        spacing=image.spacing,
+        unit=image.unit,
+        model_id=drawn.model_id,
+        model_sha256=drawn.model_hash,
+        n_samples=len(drawn.seeds),
+        seeds=drawn.seeds,
+        steps=settings.steps,
+        solver=settings.solver,
+        nfe=drawn.nfe,
+        threshold=settings.threshold,
+        confidence="calibrated" if settings.calibrated else "raw",
+        expected_dice=expected_dice,
+        precision=str(dtype).removeprefix("torch."),
+        device=segmenter.device_label,
+        seconds=round(seconds, 4),
+        created=now(),
+        versions=versions(),
+        files=dict(files),
+        png_white=dict(png_white or {}),
+        stack=stack,
+        tiling=tiling,
+    )

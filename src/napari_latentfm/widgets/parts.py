@@ -1,0 +1,26 @@
+"""Small parts that several panels are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy
+
+
+def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None) -> QPushButton:
+    """Return a button that explains itself and calls `slot`, which may be a method."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    if slot is not None:
+        # Qt would hand over whether it is checked.
+        made.clicked.connect(lambda: slot())
+    return made
+
+
+def wrapped_text(tooltip: str) -> QLabel:
+    """Return a text that wraps its lines instead of widening its panel."""
+    label = QLabel()
+    label.setToolTip(tooltip)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label

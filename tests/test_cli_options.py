@@ -1,0 +1,39 @@
+"""The options of the five commands: what has one name means one thing, and says so."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from importlib import import_module
+
+COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
+OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
+"""What each command has to say something of its own about."""
+NO_SAMPLES = {"train": {"--seed"}}
+"""Of training, which draws no samples."""
+
+
+def _options() -> dict[str, dict[str, argparse.Action]]:
+    """Return the declaration of each option by its name and the command."""
+    found: dict[str, dict[str, argparse.Action]] = defaultdict(dict)
+    for command in COMMANDS:
+        parser = import_module(f"latentfm_core.cli.{command}").build_parser()
+        for action in parser._actions:
+            for name in set(action.option_strings) - NO_SAMPLES.get(command, set()):
+                found[name][command] = action
+    return found
+
+
+def test_options_of_one_name_are_declared_alike() -> None:
+    options = _options()
+    for name in options.keys() - OWN:
+        said = {(action.help, action.metavar, action.dest) for action in options[name].values()}
+        assert len(said) == 1, f"{name} means different things: {said}"
+    shared = {name for name, commands in options.items() if len(commands) > 1}
+    assert {"--images", "--mask-threshold", "--skip-bad", "--device", "--samples"} <= shared
+
+
+def test_every_option_explains_itself() -> None:
+    for name, commands in _options().items():
+        for command, action in commands.items():
+            assert action.help, f"latentfm-{command} does not explain {name}"
