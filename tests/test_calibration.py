@@ -164,6 +164,40 @@ def test_the_threshold_leaves_one_half_only_for_more_than_chance() -> None:
     assert choose_threshold(always_better[:1]) == middle, "one image says nothing of chance"
 
 
+def test_a_threshold_that_only_one_video_likes_is_not_taken() -> None:
+    """Of 40 frames, 24 of one video gain by another threshold, and the others lose a little."""
+    low, middle = THRESHOLDS.index(0.1), THRESHOLDS.index(0.5)
+    videos = ["a"] * 24 + ["b"] * 10 + ["c"] * 6
+    dice_of = np.full((40, len(THRESHOLDS)), 0.5)
+    dice_of[:, middle] = 0.7
+    dice_of[:, low] = 0.7 + np.where(np.array(videos) == "a", 0.1, -0.01)
+    assert choose_threshold(dice_of) == low, "as single images they seem to agree"
+    assert choose_threshold(dice_of, videos) == middle
+    dice_of[:, low] = 0.78 + 0.001 * np.arange(40)
+    assert choose_threshold(dice_of, videos) == low
+
+
+def test_the_command_reads_what_belongs_together(
+    tiny_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
+    names = [file.stem for file in sorted(blob_folders[0].iterdir())]
+    table = tmp_path / "videos.csv"
+    rows = "\n".join(f"{name},{index // 10}" for index, name in enumerate(names))
+    table.write_text(f"image,video\n{rows}\n")
+    command = [*folders, "--model", str(model), *OPTIONS, "--group-file", str(table)]
+    assert calibrate(command) != 0
+    assert "belong together" in capsys.readouterr().err
+    assert calibrate([*command, "--group-column", "patient"]) != 0
+    assert "no column 'patient'" in capsys.readouterr().err
+    assert calibrate([*command, "--group-column", "video"]) == 0
+    assert read_card(model).calibration is not None
+
+
 def test_summary_follows_the_formulas(segmenter: Segmenter, fitted: Calibration) -> None:
     pixels = np.random.default_rng(3).integers(60, 220, (50, 70, 3), dtype=np.uint8)
     samples = segmenter.sample(ImageInput(pixels), SETTINGS)

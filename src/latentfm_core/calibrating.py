@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,9 @@ from latentfm_core.uncertainty.calibration import (
 )
 from latentfm_core.uncertainty.quality import QualityMap, fit_quality
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, SAMPLE_THRESHOLD, harden
+from latentfm_core.uncertainty.threshold import THRESHOLDS, choose_threshold
 
 BINS = 1000
-THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-SIGNIFICANT = 2.0
-"""Standard errors by which a threshold must beat 0.5 on validation images."""
 SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
 """Candidates for sigma, as shares of the canvas side."""
 
@@ -43,6 +41,7 @@ def fit_calibration(
     settings: SamplingConfig,
     on_image: Callable[[int], object] | None = None,
     part: str = "",
+    groups: Mapping[str, str] | None = None,
 ) -> Calibration:
     """Fit confidence map, probability map and threshold on validation images.
 
@@ -62,6 +61,9 @@ def fit_calibration(
         Called with the number of images done.
     part
         Where the images come from, for the card.
+    groups
+        Which patient or video each image is of, by its name. Images of one group are alike, and
+        count for the threshold as one observation of chance, not as many.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def fit_calibration(
     evidence = _Evidence(sigmas, binary)
     for case in cases:
         samples = segmenter.sample(case.image, settings)
-        evidence.add(samples, case.references)
+        evidence.add(samples, case.references, (groups or {}).get(case.image.name))
         if on_image is not None:
             on_image(evidence.n_images)
     if not evidence.n_images:
@@ -173,9 +175,10 @@ class _Evidence:
         # Of each image at each threshold; with several classes there is one entry.
         self._dice: list[Float64] = []
         self._agreement: list[Float64] = []
+        self._groups: list[str | None] = []
 
-    def add(self, samples: SampleSet, references: Mask) -> None:
-        """Count an image: its samples, and the masks of its raters."""
+    def add(self, samples: SampleSet, references: Mask, group: str | None) -> None:
+        """Count an image: its samples, the masks of its raters, and what it belongs to."""
         mean, geometry = samples.probabilities.mean(axis=0, dtype=np.float32), samples.geometry
         native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
         if self._binary:
@@ -202,6 +205,7 @@ class _Evidence:
             agree = [np.array([class_dice(labels, mask)]) for mask in masks]
         self._dice.append(np.mean(dice, axis=0))
         self._agreement.append(np.mean(agree, axis=0))
+        self._groups.append(group)
         self.n_images += 1
 
     def _count(
@@ -220,7 +224,7 @@ class _Evidence:
 
     def best_threshold(self) -> int:
         """Return the index of the threshold that `choose_threshold` takes."""
-        return choose_threshold(np.stack(self._dice))
+        return choose_threshold(np.stack(self._dice), self._groups)
 
     def quality(self, k: int) -> QualityMap | None:
         """Return what agreement of the samples with the mean mask at ``THRESHOLDS[k]`` tells."""
@@ -235,30 +239,6 @@ class _Evidence:
             hits=outside[..., 0].sum(axis=0) + inside[..., 1].sum(axis=0),
             score=self._scores[index],
         )
-
-
-def choose_threshold(dice: Float64) -> int:
-    """Return the index of the threshold with the best mean Dice, or that of 0.5.
-
-    0.5 is left only for a mean gain of more than `SIGNIFICANT` standard errors of the paired
-    differences between images. Dice hardly depends on the threshold near its best value, so
-    that the highest point of a few hundred images is mostly chance: halves of one validation
-    part chose 0.25 and 0.55.
-
-    Parameters
-    ----------
-    dice
-        ``(images, len(THRESHOLDS))``, Dice of each validation image at each threshold.
-    """
-    middle = THRESHOLDS.index(DEFAULT_THRESHOLD)
-    mean = dice.mean(axis=0)
-    # Of equally good ones the nearest to 0.5, which is what nobody has to explain.
-    best = max(range(len(THRESHOLDS)), key=lambda k: (mean[k], -abs(THRESHOLDS[k] - 0.5)))
-    gain = dice[:, best] - dice[:, middle]
-    if len(gain) < 2 or best == middle:
-        return middle
-    standard_error = gain.std(ddof=1) / np.sqrt(len(gain))
-    return best if gain.mean() > SIGNIFICANT * standard_error else middle
 
 
 def _by_level(level: Index, mask: Mask) -> Float64:

@@ -12,10 +12,12 @@ from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
 from latentfm_core.cli.options import (
     add_data_arguments,
+    add_grouping,
     add_part,
     add_reading_arguments,
     add_sampling_arguments,
 )
+from latentfm_core.data.splits import read_groups
 from latentfm_core.errors import ConfigError
 from latentfm_core.output.names import prepare_folder
 from latentfm_core.store.bundled import resolve_model
@@ -29,7 +31,8 @@ logger = logging.getLogger("latentfm_core.cli.calibrate")
 DESCRIPTION = """\
 Fit, on validation images, what a model's confidence is worth, and write it into its card
 (model.json): how often pixels of each confidence agree with the expert, how often those of
-each mean probability are foreground, and the threshold of the mean mask with the best Dice.
+each mean probability are foreground, the Dice that agreement of the samples promises, and the
+threshold of the mean mask with the best Dice.
 Never take test images: figures on them would then say too much."""
 
 
@@ -42,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_data_arguments(parser, "with --split, its training part is taken")
     add_part(parser, "val; never take test")
+    add_grouping(parser)
     # The threshold is what is fitted, and so is what the confidence means.
     add_sampling_arguments(parser, leave_out=("threshold", "confidence"), own_model=True)
     add_reading_arguments(parser)
@@ -52,16 +56,21 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     if args.model is None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
+    if (args.group_file is None) != (args.group_column is None):
+        raise ConfigError("--group-file and --group-column belong together: give both or none.")
     if (args.split or args.data) is not None and args.part is None:
         args.part = "val"
     pairs = choose_pairs(args)
+    groups = None
+    if args.group_file is not None:
+        groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
     segmenter, settings = load_segmenter(args)
     cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
     folder = resolve_model(args.model)
     prepare_folder(folder)  # what cannot be written shall be told before the work
     with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
         calibration = fit_calibration(
-            segmenter, cases, settings, lambda done: bar.update(), args.part or ""
+            segmenter, cases, settings, lambda done: bar.update(), args.part or "", groups
         )
     check_still_there(folder)
     write_card(folder, with_calibration(segmenter.card, calibration))

@@ -95,6 +95,19 @@ def add_part(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_grouping(parser: argparse._ActionsContainer) -> None:
+    """Add ``--group-file`` and ``--group-column``."""
+    parser.add_argument(
+        "--group-file",
+        type=Path,
+        metavar="FILE",
+        help="CSV file with a column image and one that tells what belongs together, such as the "
+        "patient or the video; such images are never divided among train, val and test, and count "
+        "as one where chance is judged",
+    )
+    parser.add_argument("--group-column", metavar="NAME", help="name of that column")
+
+
 def add_skip_bad(parser: argparse._ActionsContainer) -> None:
     """Add ``--skip-bad``."""
     parser.add_argument(

@@ -18,6 +18,7 @@ from latentfm_core.cli.options import (
     FOLDER,
     PRECISION,
     add_data_arguments,
+    add_grouping,
     add_reading_arguments,
     reading_overrides,
     refuse_two_sources,
@@ -100,14 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"{data.test_fraction:g} for test)",
     )
     split = parser.add_argument_group("without --split", "What belongs together stays together.")
-    split.add_argument(
-        "--group-file",
-        type=Path,
-        metavar="FILE",
-        help="CSV file with a column image and one that tells what belongs together, such as the "
-        "patient; a group is never divided among train, val and test",
-    )
-    split.add_argument("--group-column", metavar="NAME", help="name of that column")
+    add_grouping(split)
     _add_run(parser)
     add_reading_arguments(parser)
     return parser
