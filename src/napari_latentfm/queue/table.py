@@ -12,6 +12,11 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 from latentfm_core.worklist.state import Item
 
 COLUMNS = ("Image", "State", "Time", "Doubt")
+MEANINGS = {
+    "Time": "Minutes and seconds spent on the image.",
+    "Doubt": "1 - expected Dice: 0 where all samples agree with the mean mask, near 1 where they "
+    "contradict each other. See the images with the highest doubt first.",
+}
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
 """Told by shape, not by colour alone."""
 
@@ -39,9 +44,11 @@ class Rows(QAbstractTableModel):
         return len(COLUMNS)
 
     def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802
-        """Return the title of a column."""
+        """Return the title of a column, or what it means."""
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return COLUMNS[section]
+        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
+            return MEANINGS.get(COLUMNS[section])
         return None
 
     def data(self, index: Any, role: int = 0) -> Any:
