@@ -16,6 +16,7 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
+from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.options import (
     FOLDER,
@@ -67,8 +68,8 @@ Draw plausible masks of one or many images with a LatentFM model, and write for 
                     is calibrated; else, or with --confidence raw, 1 - 4 variance, which is 1
                     where every sample agrees
   NAME_probability  mean probability of the samples, if --outputs asks for it
-  NAME.json         model, seeds, settings, versions and files; written last, so that a
-                    result with it is complete
+  NAME.json         the Dice to be expected of the mean mask, model, seeds, settings, versions
+                    and files; written last, so that a result with it is complete
 With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
 from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
 the axes of the stack.
@@ -198,7 +199,7 @@ def predict(args: argparse.Namespace) -> None:
         _join(args, launch)
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
     segmenter, settings = load_segmenter(args)
-    jobs = plan_jobs(images, args, settings.n_samples)
+    planned = jobs = plan_jobs(images, args, settings.n_samples)
     finished = partial(
         _finished,
         settings=settings,
@@ -231,6 +232,9 @@ def predict(args: argparse.Namespace) -> None:
     done = len(jobs) if launch.size == 1 else len(images)
     if launch.first:
         say(f"{done - len(bad.reasons)} of {len(images)} images segmented into {args.out}")
+        look = first_look(job.plan for job in planned)
+        if look is not None:
+            say(look)
         bad.report()
 
 
