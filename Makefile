@@ -58,21 +58,23 @@ docs: setup
 
 unit: setup
 	scripts/system_packages.sh
-	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
+		--dist loadfile --no-loadscope-reorder
 
 $(OLDEST_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(OLDEST_VENV)
 	$(OLDEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(OLDEST_BIN)/python -m pip install --quiet --constraint constraints.txt \
 		'napari==$(OLDEST_NAPARI)' --editable '.[pyqt6,nifti]' \
-		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.5' 'pytest-xvfb>=3'
+		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3'
 	touch $@
 
 # Old releases of napari warn about younger ones of what they need.
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --override-ini filterwarnings=default --disable-warnings $(WINDOW_TESTS)
+		--dist loadfile --no-loadscope-reorder --override-ini filterwarnings=default \
+		--disable-warnings $(WINDOW_TESTS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST_VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache

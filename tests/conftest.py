@@ -21,6 +21,36 @@ __all__ = [
 ]
 
 
+SLOW_FIRST = (
+    "theory",
+    "learning_panel",
+    "review_work",
+    "kill",
+    "autosave",
+    "queue_panel",
+    "demo",
+    "distributed",
+    "export",
+    "disks_panels",
+    "training",
+    "long_use",
+    "classes",
+    "learning",
+    "privacy",
+    "fuzz",
+    "stack_panel",
+    "raters",
+    "predict_processes",
+)
+"""Files that take longest, by their names after ``test_``."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, so that no process waits for another's last one."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over all that was imported.
 

@@ -405,8 +405,10 @@ def test_deleting_the_panel_cancels(qtbot: Any, docked_panel: Open, blob_image: 
     slow.allow(1)
     qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
     job = panel.job
+    gone: list[bool] = []
+    panel.destroyed.connect(lambda: gone.append(True))
     panel.deleteLater()
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
     slow.allow(10)
     qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
     assert slow.done <= 2
