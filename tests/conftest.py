@@ -10,13 +10,14 @@ import pytest
 from napari import settings
 
 from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
-from tests.plugin_fixtures import blob_image, docked_panel
+from tests.plugin_fixtures import blob_image, docked_panel, forget_notifications
 
 __all__ = [
     "blob_folders",
     "blob_image",
     "calibrated_model_folder",
     "docked_panel",
+    "forget_notifications",
     "tiny_model_folder",
 ]
 
