@@ -23,8 +23,9 @@ OLDEST_NAPARI := $(shell sed -n 's/.*"napari>=\([0-9.]*\)".*/\1/p' pyproject.tom
 OLDEST_BIN := $(OLDEST_VENV)/bin
 OLDEST_STAMP := $(OLDEST_VENV)/.set-up
 # What shows in a window; the core knows nothing of napari.
-WINDOW_TESTS := $(addprefix tests/test_,manifest.py settings.py layers.py panel.py field.py \
-	tiles_panel.py hypotheses_section.py annotation_section.py)
+WINDOW_TESTS := $(addprefix tests/test_,manifest.py settings.py layers.py layers_reruns.py \
+	panel.py panel_endings.py panel_controls.py panel_model.py field.py tiles_panel.py \
+	hypotheses_section.py hypotheses_taking.py annotation_section.py)
 
 .PHONY: setup demo test lint docs unit oldest clean
 
@@ -58,21 +59,23 @@ docs: setup
 
 unit: setup
 	scripts/system_packages.sh
-	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
+		--dist loadfile --no-loadscope-reorder
 
 $(OLDEST_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(OLDEST_VENV)
 	$(OLDEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(OLDEST_BIN)/python -m pip install --quiet --constraint constraints.txt \
 		'napari==$(OLDEST_NAPARI)' --editable '.[pyqt6,nifti]' \
-		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.5' 'pytest-xvfb>=3'
+		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3'
 	touch $@
 
 # Old releases of napari warn about younger ones of what they need.
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --override-ini filterwarnings=default --disable-warnings $(WINDOW_TESTS)
+		--dist loadfile --no-loadscope-reorder --override-ini filterwarnings=default \
+		--disable-warnings $(WINDOW_TESTS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST_VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -10,15 +10,46 @@ import pytest
 from napari import settings
 
 from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
-from tests.plugin_fixtures import blob_image, docked_panel
+from tests.plugin_fixtures import blob_image, docked_panel, forget_notifications
 
 __all__ = [
     "blob_folders",
     "blob_image",
     "calibrated_model_folder",
     "docked_panel",
+    "forget_notifications",
     "tiny_model_folder",
 ]
+
+
+SLOW_FIRST = (
+    "theory",
+    "learning_panel",
+    "review_work",
+    "kill",
+    "autosave",
+    "queue_panel",
+    "demo",
+    "distributed",
+    "export",
+    "disks_panels",
+    "training",
+    "long_use",
+    "classes",
+    "learning",
+    "privacy",
+    "fuzz",
+    "stack_panel",
+    "raters",
+    "predict_processes",
+)
+"""Files that take longest, by their names after ``test_``."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, so that no process waits for another's last one."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def pytest_collection_finish() -> None:

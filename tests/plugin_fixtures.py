@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 from skimage.draw import disk
 
 from latentfm_core.config import SamplingConfig
@@ -18,6 +19,7 @@ from latentfm_core.data.images import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.placing import digest
 from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 
@@ -70,6 +72,22 @@ def run(qtbot: Any, panel: SamplingPanel) -> str:
     panel.finished.disconnect(endings.append)
     assert len(endings) == 1
     return endings[0]
+
+
+@pytest.fixture
+def forget_notifications() -> None:
+    """Forget what other tests let napari show."""
+    notification_manager.records.clear()
+
+
+def shown_errors() -> list[str]:
+    """Return the errors that napari has shown."""
+    return [str(r.message) for r in notification_manager.records if str(r.severity) == "error"]
+
+
+def contents_of(viewer: Any) -> dict[str, tuple[str, str]]:
+    """Return identity and content of every layer by its name."""
+    return {x.name: (str(x.unique_id), digest(x.data)) for x in viewer.layers}
 
 
 def assert_idle(panel: SamplingPanel) -> None:

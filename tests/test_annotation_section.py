@@ -24,8 +24,8 @@ from napari_latentfm.review.region import region_layer
 from napari_latentfm.review.session import session_of
 from napari_latentfm.writer import write_labels
 from tests.plugin_fixtures import PATIENCE, disc_image
+from tests.reviewing import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.test_autosave import Window
-from tests.test_hypotheses_section import LARGE, SHAPE, SMALL, disc, reviewed
 
 
 @pytest.fixture

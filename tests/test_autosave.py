@@ -24,7 +24,7 @@ from napari_latentfm.review.exporting import facts_of, sidecar_of
 from napari_latentfm.review.record import record_of
 from napari_latentfm.review.session import ReviewSession, session_of
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.test_hypotheses_section import LARGE, SMALL, disc, reviewed, two_looks
+from tests.reviewing import LARGE, SMALL, disc, reviewed, two_looks
 
 DOCK = "accept"
 
@@ -206,7 +206,7 @@ from napari_latentfm.review.annotation import annotation_of, write_mask
 from napari_latentfm.review.annotation_section import AnnotationSection
 from napari_latentfm.review.session import session_of
 from tests.plugin_fixtures import disc_image
-from tests.test_hypotheses_section import LARGE, disc, reviewed, two_looks
+from tests.reviewing import LARGE, disc, reviewed, two_looks
 viewer = napari.Viewer(show=True)
 image = viewer.add_image(disc_image(), rgb=True, name="skin")
 section = AnnotationSection(session_of(viewer))

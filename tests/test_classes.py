@@ -60,8 +60,8 @@ def model_folder(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFa
     """A model of two classes, really trained."""
     stage = {"batch_size": 8, "learning_rate": 3e-3, "warmup_steps": 5}
     values = tiny_settings(
-        mask_vae={**stage, "epochs": 25},
-        flow={**stage, "epochs": 40, "ema_decay": 0.9, "validate_every": 40},
+        mask_vae={**stage, "epochs": 20},
+        flow={**stage, "epochs": 25, "ema_decay": 0.9, "validate_every": 25},
     )
     paths = {"images": str(folders[0]), "masks": str(folders[1])}
     values["data"] = {**values["data"], **paths}  # type: ignore[dict-item]

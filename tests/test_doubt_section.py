@@ -16,7 +16,7 @@ from qtpy.QtCore import Qt
 from napari_latentfm.review.doubt_section import DoubtSection
 from napari_latentfm.review.session import ReviewSession, session_of
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.test_hypotheses_section import LARGE, disc, reviewed
+from tests.reviewing import LARGE, disc, reviewed
 
 
 def doubtful() -> np.ndarray:

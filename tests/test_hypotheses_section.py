@@ -1,4 +1,4 @@
-"""The hypotheses section in a real napari window."""
+"""The hypotheses section in a real napari window: pictures and preview."""
 
 from __future__ import annotations
 
@@ -8,125 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_model.types import KeyBinding
-from napari.layers import Image, Labels, Shapes
-from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtCore import Qt
+from napari.layers import Image, Labels
 from qtpy.QtGui import QColor
-from skimage.draw import disk
 
-from latentfm_core.types import Geometry, SampleSet, Summary
-from napari_latentfm.jobs import Result
-from napari_latentfm.planes import displayed_plane
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.hypotheses_section import HypothesesSection
-from napari_latentfm.review.overlays import CONTOUR_COLOURS
-from napari_latentfm.review.region import region_layer
-from napari_latentfm.review.session import Reviewed, ReviewSession, session_of
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, disc_image, run
+from tests.reviewing import LARGE, SHAPE, SMALL, Desk, desk, disc, reviewed, skin
 
-SHAPE = (60, 80)
-LARGE, SMALL = (30, 30, 18), (28, 64, 9)
-"""Row, column and radius of the two looks."""
-
-
-def disc(row: float, column: float, radius: float) -> np.ndarray:
-    mask = np.zeros(SHAPE, bool)
-    mask[disk((row, column), radius, shape=SHAPE)] = True
-    return mask
-
-
-def two_looks() -> np.ndarray:
-    """Six large discs, three small ones and an empty mask."""
-    masks = [disc(*LARGE)] * 6 + [disc(*SMALL)] * 3 + [np.zeros(SHAPE, bool)]
-    return np.stack(masks)
-
-
-def reviewed(
-    layer: Image, viewer: Any, masks: np.ndarray, strokes: np.ndarray | None = None
-) -> Reviewed:
-    """Put masks (bool, or uint8 labels of two classes) into what a run returns."""
-    classes = ("cell",) if masks.dtype == bool else ("cell", "nucleus")
-    foreground = masks != 0
-    mean = foreground.mean(axis=0).astype(np.float32)
-    summary = Summary(
-        mean_probability=mean,
-        mean_mask=mean >= 0.5 if masks.dtype == bool else np.median(masks, 0).astype(np.uint8),
-        variance=mean * (1 - mean),
-        confidence=1 - 4 * mean * (1 - mean),
-        sample_masks=masks,
-        class_confidence=None if masks.dtype == bool else np.zeros((2, *SHAPE), np.float32),
-    )
-    samples = SampleSet(
-        np.zeros((len(masks), 8, 8), np.float32),
-        Geometry(SHAPE, 8, (0, 0, 8, 8)),
-        tuple(range(len(masks))),
-        1,
-        "test",
-        "0" * 64,
-        classes=classes,
-        strokes=strokes,
-    )
-    plane = displayed_plane(layer, viewer.dims)
-    return Reviewed(layer, plane, "test", Result(samples, summary, "CPU"))
-
-
-class Desk:
-    """A viewer with an image, a docked section, and a mouse."""
-
-    def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        self.session: ReviewSession = session_of(viewer)
-        self.section = HypothesesSection(self.session)
-        viewer.window.add_dock_widget(self.section, name="hypotheses")
-
-    def review(self, layer: Image, masks: np.ndarray | None = None) -> Reviewed:
-        shown = reviewed(layer, self.viewer, two_looks() if masks is None else masks)
-        self.session.show(shown)
-        self.wait()
-        return shown
-
-    def wait(self) -> None:
-        found = "hypotheses among", "look alike", "No hypotheses"
-        self.qtbot.waitUntil(
-            lambda: any(text in self.section.status.text() for text in found), timeout=PATIENCE
-        )
-
-    def click(self, place: int) -> None:
-        self.qtbot.mouseClick(self.section.strip.buttons[place], Qt.MouseButton.LeftButton)
-
-    def show_contours(self) -> Shapes:
-        self.section.contours.setChecked(True)
-        self.qtbot.waitUntil(lambda: bool(self.layers(Shapes)), timeout=PATIENCE)
-        (layer,) = self.layers(Shapes)
-        return layer
-
-    def layers(self, kind: type) -> list[Any]:
-        return [x for x in self.viewer.layers if isinstance(x, kind)]
-
-    @property
-    def names(self) -> list[str]:
-        return [layer.name for layer in self.viewer.layers]
-
-    @property
-    def texts(self) -> list[str]:
-        return [button.text().replace("\n", " ") for button in self.section.strip.buttons]
-
-    @property
-    def checked(self) -> list[bool]:
-        return [button.isChecked() for button in self.section.strip.buttons]
-
-
-@pytest.fixture
-def desk(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Desk:
-    return Desk(make_napari_viewer(), qtbot)
-
-
-@pytest.fixture
-def skin(desk: Desk) -> Image:
-    return desk.viewer.add_image(disc_image(), rgb=True, name="skin")
+__all__ = ["desk", "skin"]
 
 
 # --- pictures -----------------------------------------------------------------------------
@@ -345,113 +235,3 @@ def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
     desk.session.show(replace(shown))
     desk.viewer.layers.remove(skin)
     desk.qtbot.wait(50)
-
-
-# --- contours -----------------------------------------------------------------------------
-
-
-def test_contours_of_agreement(desk: Desk, skin: Image) -> None:
-    masks = np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)])
-    desk.review(skin, masks)
-    contours = desk.show_contours()
-    assert contours.name == "skin · agreement"
-    assert not contours.editable
-    assert set(contours.shape_type) == {"path"}
-    heights = [np.ptp(path[:, 0]) / 2 for path in contours.data]
-    assert heights == pytest.approx([24, 16, 8], abs=1.5)
-    wanted = [QColor(colour).getRgbF() for colour in CONTOUR_COLOURS]
-    np.testing.assert_allclose(contours.edge_color, wanted, atol=0.01)
-    assert list(contours.features["share of samples"]) == [0.1, 0.5, 0.9]
-    assert sorted(set(contours.edge_width)) == sorted(contours.edge_width)
-    desk.section.contours.setChecked(False)
-    assert desk.names == ["skin"]
-
-
-def test_contours_removed_by_hand(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.viewer.layers.remove(desk.show_contours())
-    assert not desk.section.contours.isChecked()
-    assert desk.show_contours().name == "skin · agreement"
-
-
-def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
-    desk.review(skin, np.zeros((3, *SHAPE), bool))
-    assert desk.texts == ["100 % of samples show nothing 3 of 3"]
-    assert len(desk.show_contours().data) == 0
-
-
-# --- keys ---------------------------------------------------------------------------------
-
-
-def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    keys = desk.section.key_actions()
-    walk = []
-    for key in ("H", "H", "H", "H", "Shift-H", "Shift-H", "Q", "Shift-H"):
-        keys[key]()
-        walk.append(desk.checked.index(True) if any(desk.checked) else None)
-    assert walk == [0, 1, 2, 0, 2, 1, None, 2]
-    np.testing.assert_array_equal(desk.viewer.layers["skin · preview"].data, False)
-
-
-def test_keys_are_not_those_of_napari(desk: Desk) -> None:
-    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    ours = [KeyBinding.from_str(key) for key in desk.section.key_actions()]
-    assert not taken.intersection(ours)
-
-
-def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
-    for press in desk.section.key_actions().values():
-        press()
-    assert desk.names == []
-
-
-# --- into the annotation ------------------------------------------------------------------
-
-
-def test_take_whole(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.click(1)
-    desk.section.take_buttons[0].click()
-    layer = annotation_of(desk.session)
-    np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
-    assert f"{disc(*SMALL).sum()} pixels" in desk.section.status.text()
-    layer.undo()
-    assert not (layer.data == 1).any()
-
-
-def test_union_and_intersection(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.click(0)
-    desk.section.key_actions()["W"]()
-    desk.click(1)
-    desk.section.key_actions()["U"]()
-    layer = annotation_of(desk.session)
-    np.testing.assert_array_equal(layer.data == 1, disc(*LARGE) | disc(*SMALL))
-    desk.section.key_actions()["Shift-U"]()
-    np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
-
-
-def test_take_inside_the_region_only(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    desk.click(0)
-    desk.section.key_actions()["Shift-W"]()
-    assert "Draw a region" in desk.section.status.text()
-    assert annotation_of(desk.session, create=False) is None
-    shapes = region_layer(desk.session)
-    assert shapes is not None
-    shapes.add_polygons(np.array([[-5, -5], [-5, 90], [29.4, 90], [29.4, -5]]))
-    desk.section.key_actions()["Shift-W"]()
-    layer = annotation_of(desk.session)
-    assert layer is not None
-    np.testing.assert_array_equal(layer.data[:30] == 1, disc(*LARGE)[:30])
-    assert not layer.data[30:].any()
-
-
-def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    assert not any(button.isEnabled() for button in desk.section.take_buttons)
-    desk.section.key_actions()["W"]()
-    assert "Choose a hypothesis first" in desk.section.status.text()
-    desk.click(0)
-    assert all(button.isEnabled() for button in desk.section.take_buttons)

@@ -9,13 +9,16 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Geometry, ImageInput, SampleSet
+from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.layers import METADATA_KEY, LayerSpec, confidence_colormap, result_layers
-from napari_latentfm.placing import EditedLayers, digest, is_result, place
-from napari_latentfm.planes import MAX_PLANE_PIXELS, Plane, displayed_plane, read_plane
+from napari_latentfm.layers import METADATA_KEY, confidence_colormap, result_layers
+from napari_latentfm.placing import place
+from napari_latentfm.planes import MAX_PLANE_PIXELS, displayed_plane, read_plane
+from tests.result_layers import by_role, never_asked, random_samples, show, viewer
+
+__all__ = ["viewer"]
+
 
 TRANSFORMS = {
     "identity": {},
@@ -34,49 +37,10 @@ TRANSFORMS = {
 POINTS = ((0, 0), (5, 3), (11.5, 19))
 
 
-def _samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> SampleSet:
-    side = max(shape)
-    rng = np.random.default_rng(seed)
-    values = rng.random((count, side, side), np.float32)
-    geometry = Geometry(shape, side, (0, 0, *shape))
-    seeds = tuple(range(seed, seed + count))
-    options = SamplingConfig(n_samples=count, seed=seed).model_dump(mode="json")
-    return SampleSet(values, geometry, seeds, 4, "tiny", "ab" * 32, options, 0.1)
-
-
-def _specs(layer: Image, plane: Plane, count: int = 3, seed: int = 0) -> list[LayerSpec]:
-    samples = _samples(plane.shape, count, seed)
-    return result_layers(layer, plane, samples, summarise(samples))
-
-
-def _never(names: Any) -> EditedLayers:
-    pytest.fail(f"asked about {names}, which nobody edited")
-
-
-def _show(
-    viewer: ViewerModel, layer: Image, count: int = 3, seed: int = 0, ask: Any = _never
-) -> bool:
-    return place(viewer, _specs(layer, displayed_plane(layer, viewer.dims), count, seed), ask)
-
-
-def _by_role(viewer: ViewerModel, role: str) -> Any:
-    (layer,) = (
-        layer
-        for layer in viewer.layers
-        if is_result(layer) and layer.metadata[METADATA_KEY]["role"] == role
-    )
-    return layer
-
-
-@pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 def test_every_result_lies_on_its_source(viewer: ViewerModel, transform: dict[str, Any]) -> None:
     source = viewer.add_image(np.zeros((12, 20, 3), np.uint8), rgb=True, name="a", **transform)
-    assert _show(viewer, source)
+    assert show(viewer, source)
     results = [layer for layer in viewer.layers if layer is not source]
     assert [layer.name for layer in results] == [
         "a · mean probability",
@@ -101,23 +65,23 @@ def test_every_result_lies_on_its_source(viewer: ViewerModel, transform: dict[st
 
 def test_layers_hold_the_summary(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
-    samples = _samples((12, 20))
+    samples = random_samples((12, 20))
     summary = summarise(samples)
     plane = displayed_plane(source, viewer.dims)
-    place(viewer, result_layers(source, plane, samples, summary), _never)
-    np.testing.assert_array_equal(_by_role(viewer, "mean_mask").data, summary.mean_mask)
-    np.testing.assert_array_equal(_by_role(viewer, "samples").data, summary.sample_masks)
-    np.testing.assert_array_equal(_by_role(viewer, "confidence").data, summary.confidence)
-    mean = _by_role(viewer, "mean_probability")
+    place(viewer, result_layers(source, plane, samples, summary), never_asked)
+    np.testing.assert_array_equal(by_role(viewer, "mean_mask").data, summary.mean_mask)
+    np.testing.assert_array_equal(by_role(viewer, "samples").data, summary.sample_masks)
+    np.testing.assert_array_equal(by_role(viewer, "confidence").data, summary.confidence)
+    mean = by_role(viewer, "mean_probability")
     np.testing.assert_array_equal(mean.data, summary.mean_probability)
     assert not mean.visible
-    assert tuple(_by_role(viewer, "confidence").contrast_limits) == (0, 1)
-    assert isinstance(_by_role(viewer, "samples"), Labels)
+    assert tuple(by_role(viewer, "confidence").contrast_limits) == (0, 1)
+    assert isinstance(by_role(viewer, "samples"), Labels)
 
 
 def test_metadata_tells_how_to_make_the_layer_again(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source, count=4, seed=9)
+    show(viewer, source, count=4, seed=9)
     for layer in viewer.layers:
         if layer is source:
             assert METADATA_KEY not in layer.metadata
@@ -130,8 +94,8 @@ def test_metadata_tells_how_to_make_the_layer_again(viewer: ViewerModel) -> None
 
 def test_mean_mask_and_samples_are_told_apart(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)))
-    _show(viewer, source)
-    mean, samples = _by_role(viewer, "mean_mask"), _by_role(viewer, "samples")
+    show(viewer, source)
+    mean, samples = by_role(viewer, "mean_mask"), by_role(viewer, "samples")
     assert not np.allclose(mean.get_color(1), samples.get_color(1))
     assert mean.contour > 0
     assert samples.contour > 0
@@ -165,8 +129,8 @@ def test_plane_of_a_stack_is_the_one_on_screen(viewer: ViewerModel) -> None:
 def test_results_of_a_stack_lie_in_its_plane(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((5, 12, 20)), scale=(2, 0.5, 0.5), translate=(7, 1, 1))
     viewer.dims.set_current_step(0, 3)
-    _show(viewer, source)
-    mean, samples = _by_role(viewer, "mean_mask"), _by_role(viewer, "samples")
+    show(viewer, source)
+    mean, samples = by_role(viewer, "mean_mask"), by_role(viewer, "samples")
     assert mean.data.shape == (1, 12, 20)
     assert samples.data.shape == (3, 1, 12, 20)
     for y, x in POINTS:
@@ -178,11 +142,11 @@ def test_results_of_a_stack_lie_in_its_plane(viewer: ViewerModel) -> None:
 def test_each_plane_of_a_stack_has_its_own_results(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((5, 12, 20)), name="s")
     viewer.dims.set_current_step(0, 1)
-    _show(viewer, source)
+    show(viewer, source)
     # The samples have put an axis in front.
     viewer.dims.set_current_step(1, 4)
-    _show(viewer, source)
-    _show(viewer, source, seed=5)
+    show(viewer, source)
+    show(viewer, source, seed=5)
     masks = [layer.name for layer in viewer.layers if layer.name.endswith("mean mask")]
     assert masks == ["s [1] · mean mask", "s [4] · mean mask"]
 
@@ -194,8 +158,8 @@ def test_plane_follows_the_order_of_the_axes(viewer: ViewerModel) -> None:
     plane = displayed_plane(source, viewer.dims)
     assert plane.index == (None, 7, None)
     np.testing.assert_array_equal(read_plane(source, plane).pixels, source.data[:, 7, :])
-    _show(viewer, source)
-    mean = _by_role(viewer, "mean_mask")
+    show(viewer, source)
+    mean = by_role(viewer, "mean_mask")
     assert mean.data.shape == (8, 1, 20)
     np.testing.assert_allclose(mean.data_to_world((2, 0, 3)), source.data_to_world((2, 7, 3)))
 
@@ -254,9 +218,9 @@ def test_stack_turned_within_its_planes_is_fine(viewer: ViewerModel) -> None:
     turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     source = viewer.add_image(np.zeros((5, 12, 20)), rotate=turn, scale=(3, 1, 1))
     viewer.dims.set_current_step(0, 2)
-    _show(viewer, source)
+    show(viewer, source)
     np.testing.assert_allclose(
-        _by_role(viewer, "samples").data_to_world((1, 0, 4, 6)),
+        by_role(viewer, "samples").data_to_world((1, 0, 4, 6)),
         (1, *source.data_to_world((2, 4, 6))),
     )
 
@@ -295,175 +259,3 @@ def test_spacing_comes_from_the_layer(
     assert image.pixels.shape == (12, 20, 3)
     assert image.spacing == (pytest.approx(spacing) if spacing else None)
     assert (image.unit, image.name) == (unit, "a")
-
-
-# --- reruns -------------------------------------------------------------------------------
-
-
-def test_rerun_updates_its_own_layers(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    before = list(viewer.layers)
-    mean = _by_role(viewer, "mean_mask")
-    mean.name, mean.opacity, mean.visible = "my outline", 0.3, False
-    old = mean.data.copy()
-    source.scale = (3, 3)
-    assert _show(viewer, source, count=5, seed=4)
-    assert list(viewer.layers) == before
-    assert (mean.name, mean.opacity, mean.visible) == ("my outline", 0.3, False)
-    assert not np.array_equal(mean.data, old)
-    assert _by_role(viewer, "samples").data.shape == (5, 12, 20)
-    np.testing.assert_array_equal(mean.scale, (3, 3))
-    np.testing.assert_array_equal(_by_role(viewer, "samples").scale, (1, 3, 3))
-    assert mean.metadata[METADATA_KEY]["seed"] == 4
-
-
-def test_images_do_not_share_results(viewer: ViewerModel) -> None:
-    first = viewer.add_image(np.zeros((12, 20)), name="a")
-    second = viewer.add_image(np.zeros((12, 20)), name="b")
-    _show(viewer, first)
-    kept = _by_role(viewer, "mean_mask")
-    old = kept.data.copy()
-    _show(viewer, second, seed=7)
-    np.testing.assert_array_equal(kept.data, old)
-    assert len(viewer.layers) == 10
-
-
-def test_deleted_result_comes_back(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    viewer.layers.remove("a · confidence")
-    _show(viewer, source)
-    assert sorted(layer.name for layer in viewer.layers if "confidence" in layer.name) == [
-        "a · confidence"
-    ]
-    assert len(viewer.layers) == 5
-
-
-def test_copy_of_a_result_belongs_to_the_user(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    copy = Labels(
-        **_by_role(viewer, "mean_mask").as_layer_data_tuple()[1], data=np.ones((12, 20), int)
-    )
-    viewer.add_layer(copy)
-    _show(viewer, source, seed=3)
-    assert copy.data.all()
-    assert len(viewer.layers) == 6
-
-
-def _edit(layer: Labels) -> np.ndarray:
-    layer.paint((4, 4), 2)
-    return layer.data.copy()
-
-
-def test_edited_layer_is_kept_on_request(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    mine = _by_role(viewer, "mean_mask")
-    edited = _edit(mine)
-    asked: list[list[str]] = []
-
-    def keep(names: Any) -> EditedLayers:
-        asked.append(list(names))
-        return EditedLayers.KEEP
-
-    assert _show(viewer, source, seed=3, ask=keep)
-    assert asked == [["a · mean mask"]]
-    np.testing.assert_array_equal(mine.data, edited)
-    (new,) = (x for x in viewer.layers if "mean mask" in x.name and x is not mine)
-    assert new.metadata[METADATA_KEY]["seed"] == 3
-    # From now on reruns go to the new layer, and nobody is asked about the kept one.
-    assert _show(viewer, source, seed=5)
-    np.testing.assert_array_equal(mine.data, edited)
-    assert new.metadata[METADATA_KEY]["seed"] == 5
-    assert len(viewer.layers) == 6
-
-
-def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    mine = _by_role(viewer, "mean_mask")
-    edited = _edit(mine)
-    assert _show(viewer, source, seed=3, ask=lambda names: EditedLayers.OVERWRITE)
-    assert not np.array_equal(mine.data, edited)
-    assert len(viewer.layers) == 5
-    assert _show(viewer, source)
-
-
-def test_cancelled_question_changes_nothing(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    _edit(_by_role(viewer, "mean_mask"))
-    before = {layer.name: digest(layer.data) for layer in viewer.layers}
-    assert not _show(viewer, source, seed=3, ask=lambda names: EditedLayers.CANCEL)
-    assert {layer.name: digest(layer.data) for layer in viewer.layers} == before
-
-
-@pytest.mark.parametrize("role", ["mean_mask", "samples"])
-@pytest.mark.parametrize("how", ["fill", "data_setitem", "new data", "into the array", "redo"])
-def test_every_way_of_editing_is_noticed(viewer: ViewerModel, role: str, how: str) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    layer = _by_role(viewer, role)
-    origin = (0,) * layer.ndim
-    if how == "fill":
-        layer.fill(origin, 7)
-    elif how == "data_setitem":
-        layer.data_setitem(tuple(np.array([0]) for _ in origin), [7])
-    elif how == "new data":
-        layer.data = np.full_like(layer.data, 7)
-    elif how == "into the array":
-        layer.data[origin] = 7
-    else:
-        layer.fill(origin, 7)
-        layer.undo()
-        layer.redo()
-    asked: list[Any] = []
-
-    def cancel(names: Any) -> EditedLayers:
-        asked.extend(names)
-        return EditedLayers.CANCEL
-
-    _show(viewer, source, ask=cancel)
-    assert asked == [layer.name]
-
-
-def test_looking_around_is_no_edit(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    samples, mean = _by_role(viewer, "samples"), _by_role(viewer, "mean_mask")
-    viewer.dims.set_current_step(0, 2)
-    samples.contour, mean.visible = 0, False
-    mean.fill((0, 0), 7)
-    mean.undo()
-    assert _show(viewer, source, ask=_never)
-
-
-@pytest.mark.parametrize("count", [3, 6])
-def test_undo_after_a_rerun_does_not_touch_the_new_result(viewer: ViewerModel, count: int) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    labels = [_by_role(viewer, "mean_mask"), _by_role(viewer, "samples")]
-    for layer in labels:
-        layer.fill((0,) * layer.ndim, 7)
-        layer.undo()
-        layer.fill((0,) * layer.ndim, 9)
-    _show(viewer, source, count=count, seed=2, ask=lambda names: EditedLayers.OVERWRITE)
-    for layer in labels:
-        written = layer.data.copy()
-        layer.undo()
-        layer.redo()
-        np.testing.assert_array_equal(layer.data, written)
-        layer.fill((0,) * layer.ndim, 7)
-        layer.undo()
-        np.testing.assert_array_equal(layer.data, written)
-
-
-def test_rerun_leaves_the_users_tool_alone(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    _show(viewer, source)
-    mean = _by_role(viewer, "mean_mask")
-    mean.mode, mean.brush_size = "paint", 4
-    _show(viewer, source, seed=1)
-    assert (mean.mode, mean.brush_size, mean.editable) == ("paint", 4, True)

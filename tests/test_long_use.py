@@ -55,6 +55,6 @@ def test_cancelled_runs_leave_the_viewer_as_it_was(
         qtbot.waitUntil(condition, timeout=PATIENCE)
 
     panel.form.steps.value = 64  # so long that most runs are still going on when they are cancelled
-    ends = cancel_runs(viewer, panel, 25, seconds=0.2, wait=wait)
+    ends = cancel_runs(viewer, panel, 10, seconds=0.2, wait=wait)
     assert (ends["failed"], ends["changed"]) == (0, 0)
-    assert ends["cancelled"] == 25
+    assert ends["cancelled"] == 10

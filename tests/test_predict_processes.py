@@ -10,8 +10,8 @@ import pytest
 
 from latentfm_core.cli.predict import main
 from latentfm_core.output.claims import FOLDER
+from tests.predicting import check_result, names, said_error, save_png
 from tests.processes import PATIENCE, environment, wait_for
-from tests.test_cli_predict import check_result, names, said_error, save_png
 
 IMAGES = [f"image_{number:02d}" for number in range(10)]
 OPTIONS = ["--samples", "3", "--steps", "2", "--seed", "7", "--precision", "fp32"]

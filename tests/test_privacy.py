@@ -1,11 +1,8 @@
-"""Nothing goes over a network, and nothing of a patient gets into the results."""
+"""Nothing of a patient gets into the results."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +12,8 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from latentfm_core.cli.predict import main as predict
-from napari_latentfm.demo import __file__ as demo_file
 
 ROOT = Path(__file__).resolve().parent.parent
-
-NO_NETWORK = """
-import socket, sys
-
-def hook(event, args):
-    if event in {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"}:
-        if args[0].family == getattr(socket, "AF_UNIX", None):
-            return
-    elif event not in {"socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"}:
-        return
-    sys.stderr.write(f"NETWORK {event} {args[1:]}\\n")
-    raise OSError("no network here")
-
-sys.addaudithook(hook)
-try:
-    socket.create_connection(("127.0.0.1", 9), timeout=1)
-except OSError as error:
-    assert "no network" in str(error), "the block works"
-else:
-    raise SystemExit("the block does not work")
-sys.stderr.write("BLOCKED\\n")
-"""
-
-EVERYTHING = """
-import importlib, pkgutil, runpy
-import latentfm_core, napari_latentfm
-for package in (latentfm_core, napari_latentfm):
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-sys.argv = ["demo", "--screenshot", sys.argv[1]]
-runpy.run_module("napari_latentfm.demo", run_name="__main__", alter_sys=True)
-"""
-
-
-def test_import_start_and_run_use_no_network(tmp_path: Path) -> None:
-    """Every module, a real window with the panel, and samples from the bundled model."""
-    assert Path(demo_file).is_file()
-    picture = tmp_path / "window.png"
-    result = subprocess.run(
-        [sys.executable, "-c", NO_NETWORK + EVERYTHING, str(picture)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "NAPARI_LATENTFM_HOME": str(tmp_path)},
-    )
-    assert result.returncode == 0, result.stderr
-    told = result.stderr.partition("BLOCKED")
-    assert told[1]
-    assert "NETWORK" not in told[2], told[2]
-    assert picture.is_file()
-
 
 SECRETS = ("Miller-Jane", "1961-04-01", "Ward-Seven", "Camera-4711")
 

@@ -18,7 +18,7 @@ from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, run
-from tests.test_hypotheses_section import LARGE, disc, reviewed
+from tests.reviewing import LARGE, disc, reviewed
 
 
 class Window:

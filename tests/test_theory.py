@@ -20,7 +20,7 @@ from latentfm_core.training.validate import draft_card, latent_statistics
 from latentfm_core.types import ImageInput
 from tests.fixtures import tiny_settings
 
-SIZE = 64
+SIZE = 32
 SHARE_OF_A = 0.7
 COUNT = 200
 PIXELS = np.random.default_rng(0).integers(90, 160, (SIZE, SIZE, 3), dtype=np.uint8)
@@ -28,9 +28,9 @@ PIXELS = np.random.default_rng(0).integers(90, 160, (SIZE, SIZE, 3), dtype=np.ui
 
 def _two_shapes() -> tuple[np.ndarray, np.ndarray]:
     a = np.zeros((SIZE, SIZE), bool)
-    a[disk((24, 24), 14)] = True
+    a[disk((12, 12), 7)] = True
     b = np.zeros((SIZE, SIZE), bool)
-    b[28:56, 32:58] = True
+    b[14:28, 16:29] = True
     return a, b
 
 
@@ -79,6 +79,7 @@ def segmenter() -> Segmenter:
         distill={**stage, "epochs": 10, "ema_decay": 0.95, "noise_draws": 4},
     )
     values["model"] = {**values["model"], "distilled_steps": 1}  # type: ignore[dict-item]
+    values["data"] = {**values["data"], "size": SIZE}  # type: ignore[dict-item]
     config = config_from_mapping(values)
     return Segmenter(_train(config, data), draft_card(config), "cpu", "fp32")
 
