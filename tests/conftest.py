@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from napari import settings
+from npe2 import PluginManifest
+from qtpy.QtWidgets import QApplication
 
 from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
 from tests.plugin_fixtures import blob_image, docked_panel, forget_notifications
@@ -22,6 +25,8 @@ __all__ = [
 ]
 
 
+MANY_OBJECTS = 30_000
+"""Of which the garbage collector is to look through fewer."""
 SLOW_FIRST = (
     "theory",
     "learning_panel",
@@ -58,8 +63,31 @@ def pytest_collection_finish() -> None:
     napari collects garbage at every start and end of a viewer and at every removal of a layer.
     Half of the time of a test with a window went into looking through PyTorch's modules.
     """
+    _pass_over()
+
+
+def pytest_runtest_setup() -> None:
+    """Let it pass over what napari keeps of closed viewers, too: some 4,000 objects of each.
+
+    Not while a window is there: what belongs to it is yet to be collected.
+    """
+    if len(gc.get_objects()) > MANY_OBJECTS and not QApplication.topLevelWidgets():
+        _pass_over()
+
+
+def _pass_over() -> None:
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _manifests_are_read_once() -> Iterator[None]:
+    """Keep the manifests of all plugins, which napari reads again for every viewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        genuine = PluginManifest.discover
+        read = cache(lambda *args, **options: tuple(genuine(*args, **options)))
+        patch.setattr(PluginManifest, "discover", read)
+        yield
 
 
 @pytest.fixture(autouse=True)

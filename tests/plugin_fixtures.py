@@ -146,6 +146,18 @@ class GatedSegmenter:
         return SampleSet(values, geometry, seeds, self.total, "gated", "0" * 64, options)
 
 
+def run_to_first_step(
+    qtbot: Any, panel: SamplingPanel, **options: Any
+) -> tuple[GatedSegmenter, list[str]]:
+    """Start a gated run; return its gate, after the first step, and the list of its ends."""
+    slow, endings = gate(panel, **options), list[str]()
+    panel.finished.connect(endings.append)
+    panel.run()
+    slow.allow(1)
+    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    return slow, endings
+
+
 def gate(panel: SamplingPanel, **options: Any) -> GatedSegmenter:
     """Make the panel's job run on a gated stand-in."""
     segmenter = GatedSegmenter(**options)

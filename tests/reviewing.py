@@ -64,26 +64,56 @@ def reviewed(
     return Reviewed(layer, plane, "test", Result(samples, summary, "CPU"))
 
 
-class Desk:
-    """A viewer with an image, a docked section, and a mouse."""
+class SectionDesk:
+    """A viewer with one docked section of the review.
+
+    Attributes
+    ----------
+    kind, name
+        Class and name of the section.
+    usual
+        Makes the masks under review where a test names none.
+    ready
+        Words in the section's status when it has looked at the samples.
+    """
+
+    kind: type
+    name: str
+    usual: Callable[[], np.ndarray]
+    ready: tuple[str, ...]
 
     def __init__(self, viewer: Any, qtbot: Any) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         self.session: ReviewSession = session_of(viewer)
-        self.section = HypothesesSection(self.session)
-        viewer.window.add_dock_widget(self.section, name="hypotheses")
+        self.section: Any = self.kind(self.session)
+        viewer.window.add_dock_widget(self.section, name=self.name)
 
     def review(self, layer: Image, masks: np.ndarray | None = None) -> Reviewed:
-        shown = reviewed(layer, self.viewer, two_looks() if masks is None else masks)
+        shown = reviewed(layer, self.viewer, type(self).usual() if masks is None else masks)
         self.session.show(shown)
         self.wait()
         return shown
 
     def wait(self) -> None:
-        found = "hypotheses among", "look alike", "No hypotheses"
         self.qtbot.waitUntil(
-            lambda: any(text in self.section.status.text() for text in found), timeout=PATIENCE
+            lambda: any(words in self.section.status.text() for words in self.ready),
+            timeout=PATIENCE,
         )
+
+    def remove_section(self) -> None:
+        """Undock the section, and wait until Qt has deleted it."""
+        self.viewer.window.remove_dock_widget(self.section)
+        gone: list[bool] = []
+        self.section.destroyed.connect(lambda: gone.append(True))
+        self.section.deleteLater()
+        self.qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+
+
+class Desk(SectionDesk):
+    """A viewer with the hypotheses section, and a mouse."""
+
+    kind, name, usual = HypothesesSection, "hypotheses", two_looks
+    ready = "hypotheses among", "look alike", "No hypotheses"
 
     def click(self, place: int) -> None:
         self.qtbot.mouseClick(self.section.strip.buttons[place], Qt.MouseButton.LeftButton)

@@ -16,30 +16,17 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
 from latentfm_core.annotation.reading import read_annotation
-from napari_latentfm.review import autosave as autosave_module
 from napari_latentfm.review.annotation import annotation_of, write_mask
 from napari_latentfm.review.annotation_section import AnnotationSection
 from napari_latentfm.review.record import record_of
 from napari_latentfm.review.region import region_layer
 from napari_latentfm.review.session import session_of
 from napari_latentfm.writer import write_labels
+from tests.annotating import Window, open_window
 from tests.plugin_fixtures import PATIENCE, disc_image
 from tests.reviewing import LARGE, SHAPE, SMALL, disc, reviewed
-from tests.test_autosave import Window
 
-
-@pytest.fixture
-def open_window(
-    make_napari_viewer: Callable[..., Any], qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Window]:
-    monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
-
-    def open_one(image: np.ndarray | None = None) -> Window:
-        found = Window(make_napari_viewer(), qtbot, image)
-        found.settle()
-        return found
-
-    return open_one
+__all__ = ["open_window"]
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from napari_latentfm.review import autosave as autosave_module
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.autosave import autosave_folder
 from napari_latentfm.review.session import session_of
+from tests.annotating import Window, open_window
 from tests.disks import PretendedDisk, RealDisk, one_disk, pretended_disk, real_disk
 from tests.plugin_fixtures import PATIENCE
 from tests.test_annotation_section import export, press
-from tests.test_autosave import Window, open_window
 from tests.test_learning_panel import _wait, folders, opened
 from tests.test_queue_panel import NAMES, annotate, images, queue, wait_for
 

@@ -14,9 +14,8 @@ from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 
 from napari_latentfm.review.doubt_section import DoubtSection
-from napari_latentfm.review.session import ReviewSession, session_of
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import LARGE, disc, reviewed
+from tests.reviewing import LARGE, SectionDesk, disc, reviewed
 
 
 def doubtful() -> np.ndarray:
@@ -27,26 +26,11 @@ def doubtful() -> np.ndarray:
     return masks
 
 
-class Desk:
-    """A viewer with a docked section."""
+class Desk(SectionDesk):
+    """A viewer with the section of doubt."""
 
-    def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        self.session: ReviewSession = session_of(viewer)
-        self.section = DoubtSection(self.session)
-        viewer.window.add_dock_widget(self.section, name="doubt")
-
-    def review(self, layer: Image, masks: np.ndarray | None = None) -> Any:
-        shown = reviewed(layer, self.viewer, doubtful() if masks is None else masks)
-        self.session.show(shown)
-        self.wait()
-        return shown
-
-    def wait(self) -> None:
-        words = "resolved", "agree everywhere", "No regions"
-        self.qtbot.waitUntil(
-            lambda: any(word in self.section.status.text() for word in words), timeout=PATIENCE
-        )
+    kind, name, usual = DoubtSection, "doubt", doubtful
+    ready = "resolved", "agree everywhere", "No regions"
 
     def cells(self, row: int) -> list[str]:
         table = self.section.table
@@ -231,11 +215,7 @@ def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.session.show(replace(shown))
     desk.section.release()
-    desk.viewer.window.remove_dock_widget(desk.section)
-    gone: list[bool] = []
-    desk.section.destroyed.connect(lambda: gone.append(True))
-    desk.section.deleteLater()
-    desk.qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+    desk.remove_section()
     desk.session.show(replace(shown))
     desk.viewer.layers.remove(skin)
     desk.qtbot.wait(50)

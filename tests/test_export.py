@@ -33,15 +33,17 @@ TOLERANCE = 1e-3
 EXTRA = "pip install 'napari-latentfm[export]'"
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _no_network() -> Iterator[None]:
     """Nothing here may ask the network; bioimageio.spec could, for links and lists of models."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("asked the network")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
 
 
 def export(*words: object) -> int:
@@ -107,21 +109,23 @@ def run_recipe(folder: Path, image: Float32, solver: str, steps: int) -> Float32
     return decoded
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("euler", 4), ("heun", 2)])
-def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
-    tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    solver: Any,
-    steps: int,
-) -> None:
-    out = tmp_path / "parts"
+@pytest.fixture(scope="module")
+def parts(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as ONNX files, with the noise of three samples."""
+    out = tmp_path_factory.mktemp("onnx") / "parts"
     words = ["--model", tiny_model_folder, "--format", "onnx", "--out", out, "--samples", 3]
     assert export(*words, "--seed", 5) == 0
+    return out
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 4), ("heun", 2)])
+def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path], parts: Path, solver: Any, steps: int
+) -> None:
     image = blob(blob_folders)
     settings = SamplingConfig(n_samples=3, seed=5, steps=steps, solver=solver)
     own = Segmenter.load(tiny_model_folder, "cpu", "fp32").sample(image, settings).probabilities
-    theirs = run_recipe(out, as_input(image), solver, steps)
+    theirs = run_recipe(parts, as_input(image), solver, steps)
     assert own.min() < 0.1, "there is something to compare"
     assert own.max() > 0.9
     np.testing.assert_allclose(theirs[:, 0], own, atol=TOLERANCE)

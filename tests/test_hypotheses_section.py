@@ -227,11 +227,7 @@ def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
     desk.click(0)
     desk.section.release()
     assert desk.names == ["skin"]
-    desk.viewer.window.remove_dock_widget(desk.section)
-    gone: list[bool] = []
-    desk.section.destroyed.connect(lambda: gone.append(True))
-    desk.section.deleteLater()
-    desk.qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+    desk.remove_section()
     desk.session.show(replace(shown))
     desk.viewer.layers.remove(skin)
     desk.qtbot.wait(50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +79,28 @@ def dice_on_others(model: Path, folder: Path) -> float:
     return evaluate(segmenter, cases, settings).mean("dice")
 
 
-def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
-) -> None:
-    source = copy_model(tiny_model_folder, tmp_path / "source")
+@dataclass(frozen=True)
+class Learned:
+    """A run over `shifted`, and what its source was before."""
+
+    source: Path
+    before: dict[str, str]
+    out: Path
+    verdict: Verdict | None
+    events: list[object]
+
+
+@pytest.fixture(scope="module")
+def learned(
+    tiny_model_folder: Path,
+    shifted: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Learned:
+    folder, events = tmp_path_factory.mktemp("learned"), []
+    source = copy_model(tiny_model_folder, folder / "source")
     before = {path.name: file_sha256(path) for path in source.iterdir()}
-    events: list[object] = []
     request = LearningRequest(
-        out=tmp_path / "new",
+        out=folder / "new",
         model=str(source),
         images=shifted[0],
         masks=shifted[1],
@@ -93,37 +108,40 @@ def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
         device="cpu",
     )
     run = FineTune(request.config(), RunOptions(request.out, init=str(source)), events.append)
-    verdict = run.run()
+    return Learned(source, before, request.out, run.run(), events)
+
+
+def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
+    learned: Learned, tmp_path: Path
+) -> None:
+    verdict = learned.verdict
     assert isinstance(verdict, Verdict)
     assert verdict.n_held_out == 3
     assert verdict.better == "new"
-    old = dice_on_others(source, tmp_path / "a")
-    new = dice_on_others(request.out, tmp_path / "b")
+    old = dice_on_others(learned.source, tmp_path / "a")
+    new = dice_on_others(learned.out, tmp_path / "b")
     assert new > old + 0.2
-    assert {path.name: file_sha256(path) for path in source.iterdir()} == before
-    card = read_card(request.out)
+    assert {path.name: file_sha256(path) for path in learned.source.iterdir()} == learned.before
+    card = read_card(learned.out)
     assert card.parent is not None
-    assert (card.parent.id, card.parent.sha256) == ("tiny", before["model.safetensors"])
+    assert (card.parent.id, card.parent.sha256) == ("tiny", learned.before["model.safetensors"])
     assert card.parent.n_images == 9
     assert card.calibration is None
     assert card.metrics["val_parent_dice"] == pytest.approx(verdict.old)
     assert "calibration" in card.description
-    steps = [event for event in events if isinstance(event, Step)]
+    steps = [event for event in learned.events if isinstance(event, Step)]
     assert [step.step for step in steps] == list(range(1, steps[-1].total + 1))
     assert steps[-1].seconds_left == 0
-    checks = [event for event in events if isinstance(event, Validated)]
+    checks = [event for event in learned.events if isinstance(event, Validated)]
     assert checks[0] == Validated(0, pytest.approx(verdict.old))
     assert len(checks) == 4
 
 
-def test_vaes_and_latent_scale_stay(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_vaes_and_latent_scale_stay(learned: Learned) -> None:
     from safetensors.torch import load_file
 
-    learning(tiny_model_folder, *shifted, tmp_path / "new").run()
-    old = load_file(tiny_model_folder / "model.safetensors")
-    new = load_file(tmp_path / "new" / "model.safetensors")
+    old = load_file(learned.source / "model.safetensors")
+    new = load_file(learned.out / "model.safetensors")
     kept = [name for name in old if name.startswith(("mask_vae", "latent_"))]
     assert kept
     assert all(bool((old[name] == new[name]).all()) for name in kept)
@@ -154,10 +172,8 @@ def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
 
 
 def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
 ) -> None:
-    whole = tmp_path / "whole"
-    assert learning(tiny_model_folder, *shifted, whole).run() is not None
     out = tmp_path / "parts"
     assert learning(tiny_model_folder, *shifted, out, should_stop=StopAfter(20)).run() is None
     assert not (out / "model.json").exists()
@@ -166,21 +182,21 @@ def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
     assert Segmenter.load(out, "cpu").card.parent is not None
     verdict = FineTune(None, RunOptions(out, resume=True)).run()
     assert verdict is not None
-    assert file_sha256(out / "model.safetensors") == file_sha256(whole / "model.safetensors")
+    assert file_sha256(out / "model.safetensors") == file_sha256(learned.out / "model.safetensors")
 
 
 def test_command_equals_python(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
 ) -> None:
     words = ["--init", tiny_model_folder, "--preset", "finetune", "--images", shifted[0]]
     words += ["--masks", shifted[1], "--out", tmp_path / "a", "--device", "cpu"]
     for item in QUICK:
         words += ["--set", item]
     assert main(list(map(str, words))) == 0
-    learning(tiny_model_folder, *shifted, tmp_path / "b").run()
-    files = [tmp_path / name / "model.safetensors" for name in "ab"]
+    folders = tmp_path / "a", learned.out
+    files = [folder / "model.safetensors" for folder in folders]
     assert file_sha256(files[0]) == file_sha256(files[1])
-    verdicts = [json.loads((tmp_path / n / "training/verdict.json").read_text()) for n in "ab"]
+    verdicts = [json.loads((out / "training/verdict.json").read_text()) for out in folders]
     assert verdicts[0] == verdicts[1]
 
 

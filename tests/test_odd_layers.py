@@ -20,7 +20,7 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.odd_images import ARRAYS, BOOL, COLOUR, GREY
-from tests.plugin_fixtures import PATIENCE, assert_idle, gate, run
+from tests.plugin_fixtures import PATIENCE, assert_idle, run, run_to_first_step
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
 
@@ -220,12 +220,7 @@ def test_data_that_are_replaced_during_the_run_get_no_result_of_the_old_ones(
 ) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(COLOUR, rgb=True, name="a")
-    slow = gate(panel, total=2)
-    endings: list[str] = []
-    panel.finished.connect(endings.append)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, endings = run_to_first_step(qtbot, panel, total=2)
     layer.data = COLOUR[::-1].copy()
     slow.allow(1)
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)

@@ -11,7 +11,16 @@ import pytest
 
 from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
-from tests.plugin_fixtures import DOCK, PATIENCE, assert_idle, contents_of, gate, run, shown_errors
+from tests.plugin_fixtures import (
+    DOCK,
+    PATIENCE,
+    assert_idle,
+    contents_of,
+    gate,
+    run,
+    run_to_first_step,
+    shown_errors,
+)
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
 pytestmark = pytest.mark.usefixtures("forget_notifications")
@@ -133,12 +142,7 @@ def test_removing_the_image_stops_its_run(
     viewer.add_image(blob_image, rgb=True, name="a")
     viewer.add_image(blob_image, rgb=True, name="b")
     panel.form.image.value = viewer.layers["a"].__wrapped__
-    slow = gate(panel)
-    endings: list[str] = []
-    panel.finished.connect(endings.append)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, endings = run_to_first_step(qtbot, panel)
     viewer.layers.remove("a")
     slow.allow(1)
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
@@ -153,12 +157,7 @@ def test_image_that_changed_size_gets_no_old_result(
 ) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(blob_image, rgb=True, name="a")
-    slow = gate(panel, total=2)
-    endings: list[str] = []
-    panel.finished.connect(endings.append)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, endings = run_to_first_step(qtbot, panel, total=2)
     layer.data = blob_image[:20, :20]
     slow.allow(1)
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
@@ -170,10 +169,7 @@ def test_image_that_changed_size_gets_no_old_result(
 def test_closing_the_dock_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    slow = gate(panel)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     viewer.window.remove_dock_widget(panel)
     slow.allow(10)
@@ -203,10 +199,7 @@ def test_hiding_the_dock_does_not_cancel(
 def test_closing_the_window_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    slow = gate(panel)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     viewer.close()
     slow.allow(10)
@@ -220,10 +213,7 @@ def test_deleting_the_panel_cancels(qtbot: Any, docked_panel: Open, blob_image: 
     """Without napari's own help: an older napari does not know of the worker."""
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    slow = gate(panel)
-    panel.run()
-    slow.allow(1)
-    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     gone: list[bool] = []
     panel.destroyed.connect(lambda: gone.append(True))

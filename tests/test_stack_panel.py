@@ -14,14 +14,14 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput, Summary
 from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.placing import EditedLayers, digest
+from napari_latentfm.placing import EditedLayers
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.session import session_of
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.widgets.plane_choice import CURRENT, ON_SCREEN
 from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
-from tests.plugin_fixtures import PATIENCE, assert_idle, disc_image, gate, run
+from tests.plugin_fixtures import PATIENCE, assert_idle, contents_of, disc_image, gate, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
 SETTINGS = SamplingConfig(n_samples=3, steps=2, device="cpu")
@@ -51,10 +51,6 @@ def alone(segmenter: Segmenter, pixels: np.ndarray) -> Summary:
 def labels_of(box: Any) -> list[str]:
     native = box.native
     return [native.itemText(place) for place in range(native.count())]
-
-
-def _state(viewer: Any) -> dict[str, tuple[str, str]]:
-    return {x.name: (str(x.unique_id), digest(x.data)) for x in viewer.layers}
 
 
 # --- layers -------------------------------------------------------------------------------
@@ -195,7 +191,7 @@ def test_cancel_in_the_middle_leaves_the_viewer_as_it_was(qtbot: Any, docked_pan
     viewer.add_image(grey_stack(), name="scan")
     panel.form.plane_choice.planes.value = "0"
     run(qtbot, panel)
-    before, under_review = _state(viewer), session_of(viewer).current
+    before, under_review = contents_of(viewer), session_of(viewer).current
     slow = _slow(panel)
     endings: list[str] = []
     panel.finished.connect(endings.append)
@@ -210,7 +206,7 @@ def test_cancel_in_the_middle_leaves_the_viewer_as_it_was(qtbot: Any, docked_pan
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
     assert endings == ["cancelled"]
     assert slow.done <= 3  # of the second plane
-    assert _state(viewer) == before
+    assert contents_of(viewer) == before
     assert session_of(viewer).current is under_review
     assert_idle(panel)
 

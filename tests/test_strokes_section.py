@@ -15,7 +15,7 @@ from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.review.stroke_layer import painted_strokes, stroke_layer
 from napari_latentfm.review.strokes_section import StrokesSection
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
-from tests.plugin_fixtures import PATIENCE, gate, run
+from tests.plugin_fixtures import PATIENCE, GatedSegmenter, gate, run
 
 
 class Desk:
@@ -122,8 +122,8 @@ def test_draws_on_demand_when_it_does_not_follow(desk: Desk) -> None:
     assert not StrokesSection(desk.panel._session).follow.isChecked()
 
 
-def test_cancel_leaves_the_layers(desk: Desk) -> None:
-    before = desk.samples().copy()
+def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
+    """Paint a stroke, and let the gated run that follows it come to its first step."""
     stand_in = gate(desk.panel)
     desk.panel.job._warm.keep(None, None)
     desk.section.paint_lesion()
@@ -131,6 +131,12 @@ def test_cancel_leaves_the_layers(desk: Desk) -> None:
     desk.section.redraw()
     stand_in.allow(1)
     desk.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)
+    return stand_in
+
+
+def test_cancel_leaves_the_layers(desk: Desk) -> None:
+    before = desk.samples().copy()
+    stand_in = redraw_to_first_step(desk)
     desk.section.cancel_button.click()
     stand_in.allow(1)
     assert desk.wait() == "cancelled"
@@ -141,13 +147,7 @@ def test_cancel_leaves_the_layers(desk: Desk) -> None:
 
 
 def test_a_stroke_during_a_run_is_not_lost(desk: Desk) -> None:
-    stand_in = gate(desk.panel)
-    desk.panel.job._warm.keep(None, None)
-    desk.section.paint_lesion()
-    desk.stroke(range(26, 34), 60)
-    desk.section.redraw()
-    stand_in.allow(1)
-    desk.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)
+    stand_in = redraw_to_first_step(desk)
     desk.stroke(range(10, 14), 60)
     desk.section.redraw()
     stand_in.allow(1)
