@@ -16,8 +16,8 @@ from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.annotation_section import AnnotationSection
 from napari_latentfm.review.autosave import autosave_folder
 from napari_latentfm.review.session import ReviewSession, session_of
+from tests.looks import reviewed, two_looks
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import reviewed, two_looks
 
 DOCK = "accept"
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from skimage.draw import disk
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.data.canvas import to_canvas
@@ -22,20 +21,13 @@ from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.placing import digest
 from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.pictures import disc_image
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
 PATIENCE = 120_000
 """Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
 
 DOCK = "Sample segmentation"
-
-
-def disc_image(shape: tuple[int, int] = (60, 80), radius: int = 16) -> np.ndarray:
-    """Return a dark disc on a bright ground, ``(H, W, 3)`` uint8."""
-    image = np.full((*shape, 3), (220, 180, 160), np.uint8)
-    image[disk((shape[0] // 2, shape[1] // 2), radius, shape=shape)] = (110, 70, 50)
-    noise = np.random.default_rng(0).normal(0, 8, image.shape)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

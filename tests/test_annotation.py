@@ -20,8 +20,8 @@ from napari_latentfm.review.annotation import (
 from napari_latentfm.review.record import record_of
 from napari_latentfm.review.region import drawn_region, region_layer
 from napari_latentfm.review.session import ReviewSession, session_of
+from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 from tests.plugin_fixtures import disc_image
-from tests.reviewing import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 
 UPPER = np.zeros(SHAPE, bool)
 UPPER[:30] = True

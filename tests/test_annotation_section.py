@@ -23,8 +23,8 @@ from napari_latentfm.review.region import region_layer
 from napari_latentfm.review.session import session_of
 from napari_latentfm.writer import write_labels
 from tests.annotating import Window, open_window
+from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import LARGE, SHAPE, SMALL, disc, reviewed
 
 __all__ = ["open_window"]
 

@@ -22,8 +22,8 @@ from napari_latentfm.review.autosave import autosave_folder
 from napari_latentfm.review.exporting import facts_of, sidecar_of
 from napari_latentfm.review.record import record_of
 from tests.annotating import Window, open_window
+from tests.looks import LARGE, SMALL, disc
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import LARGE, SMALL, disc
 
 __all__ = ["open_window"]
 
@@ -144,8 +144,8 @@ from qtpy.QtCore import QTimer
 from napari_latentfm.review.annotation import annotation_of, write_mask
 from napari_latentfm.review.annotation_section import AnnotationSection
 from napari_latentfm.review.session import session_of
-from tests.plugin_fixtures import disc_image
-from tests.reviewing import LARGE, disc, reviewed, two_looks
+from tests.pictures import disc_image
+from tests.looks import LARGE, disc, reviewed, two_looks
 viewer = napari.Viewer(show=True)
 image = viewer.add_image(disc_image(), rgb=True, name="skin")
 section = AnnotationSection(session_of(viewer))

@@ -30,8 +30,8 @@ from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.learning_panel import LearningPanel
 from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.looks import reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import reviewed
 from tests.test_doubt_section import doubtful
 
 CONTROLS = (

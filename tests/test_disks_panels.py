@@ -247,7 +247,8 @@ def test_learning_on_a_full_disk_is_told_and_resumes_when_there_is_space(
         if (out / "training" / "checkpoint.safetensors").exists():
             real_disk.fill()
 
-    panel.overrides = (*panel.overrides, "training.checkpoint_minutes=0.000001")
+    each_step = "training.checkpoint_minutes=0.000001"
+    panel.overrides = (*panel.overrides, "training.flow.epochs=10", each_step)
     monkeypatch.setattr(panel, "_on_event", before(panel._on_event, fill))
     assert _wait(qtbot, panel, panel.form.start) == "failed"
     assert "the disk is full" in panel.form.status.text()

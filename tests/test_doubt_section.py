@@ -14,8 +14,9 @@ from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 
 from napari_latentfm.review.doubt_section import DoubtSection
+from tests.looks import LARGE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
-from tests.reviewing import LARGE, SectionDesk, disc, reviewed
+from tests.reviewing import SectionDesk
 
 
 def doubtful() -> np.ndarray:

@@ -13,8 +13,9 @@ from qtpy.QtGui import QColor
 
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image, run
-from tests.reviewing import LARGE, SHAPE, SMALL, Desk, desk, disc, reviewed, skin
+from tests.reviewing import Desk, desk, skin
 
 __all__ = ["desk", "skin"]
 

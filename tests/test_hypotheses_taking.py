@@ -12,7 +12,8 @@ from qtpy.QtGui import QColor
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.overlays import CONTOUR_COLOURS
 from napari_latentfm.review.region import region_layer
-from tests.reviewing import LARGE, SHAPE, SMALL, Desk, desk, disc, skin
+from tests.looks import LARGE, SHAPE, SMALL, disc
+from tests.reviewing import Desk, desk, skin
 
 __all__ = ["desk", "skin"]
 

@@ -17,8 +17,8 @@ from napari_latentfm.review.exporting import facts_of
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.looks import LARGE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, run
-from tests.reviewing import LARGE, disc, reviewed
 
 
 class Window:

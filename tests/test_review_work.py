@@ -24,8 +24,8 @@ from napari_latentfm.review.autosave import autosave_folder
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.widgets.review_panel import ReviewPanel
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from tests.looks import LARGE, SHAPE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image, gate
-from tests.reviewing import LARGE, SHAPE, disc, reviewed
 from tests.test_doubt_section import doubtful
 from tests.test_review_panel import Window
 
@@ -233,8 +233,8 @@ from napari_latentfm.review import autosave
 from napari_latentfm.review.annotation import write_mask
 from napari_latentfm.review.session import session_of
 from napari_latentfm.widgets.review_panel import ReviewPanel
-from tests.plugin_fixtures import disc_image
-from tests.reviewing import LARGE, disc, reviewed, two_looks
+from tests.pictures import disc_image
+from tests.looks import LARGE, disc, reviewed, two_looks
 viewer = napari.Viewer(show=False)
 image = viewer.add_image(disc_image(), rgb=True, name="skin")
 panel = ReviewPanel(viewer)
