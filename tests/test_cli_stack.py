@@ -52,7 +52,8 @@ def test_maps_of_a_stack_are_what_python_gives(
         run(path, "--stack", "--outputs", "mean_mask,samples,variance,confidence,probability") == 0
     )
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
-    wanted = segment_stack(segmenter, [ImageInput(plane) for plane in stack], SETTINGS).summary
+    whole = segment_stack(segmenter, [ImageInput(plane) for plane in stack], SETTINGS)
+    wanted = whole.summary
     out = tmp_path / "out"
     for kind, expected in {
         "mean_mask": wanted.mean_mask * np.uint8(255),
@@ -74,6 +75,7 @@ def test_maps_of_a_stack_are_what_python_gives(
         "plane": "YX",
         "depth": 2.0,
         "blank": [],
+        "expected_dice": list(whole.expected_dice),
     }
     assert not list(out.glob("*.png"))
     # Complete, so that it is left alone; but not for planes along another axis.

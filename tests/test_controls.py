@@ -99,7 +99,7 @@ def keys_of(panel: Any) -> list[str]:
         if isinstance(panel, ReviewPanel)
         else (panel,)
     )
-    return [key for part in parts for key in getattr(part, "actions", lambda: {})()]
+    return [key for part in parts for key in getattr(part, "key_actions", dict)()]
 
 
 @pytest.mark.parametrize("kind", PANELS)
