@@ -86,13 +86,7 @@ def optimise(
     Diverged
         If the loss is not finite.
     """
-    to_device(task.module, device).train()
-    parameters = task.parameters()
-    task.module.requires_grad_(False)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    groups = _decay_groups(parameters, settings.weight_decay)
-    optimizer = torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
+    parameters, optimizer = _prepare(task, settings.weight_decay, device)
     ema = EMA(parameters, settings.ema_decay) if settings.ema_decay else None
     indices = batch_indices(
         len(train.names), settings.batch_size, settings.seed, STREAM, 0, MAX_STEPS
@@ -125,14 +119,26 @@ def optimise(
     if ema is not None:
         ema.copy_to_model()
     task.module.eval()
-    means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
     logger.info("%s: %d steps in %.1f s", settings.label, step + 1, seconds)
     return {
         "seconds": seconds,
         "steps": step + 1,
         "images_per_second": images / seconds,
-        "last_losses": means,
+        "last_losses": {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]},
     }
+
+
+def _prepare(
+    task: Task, weight_decay: float, device: torch.device
+) -> tuple[list[nn.Parameter], torch.optim.AdamW]:
+    """Return what is trained, and what trains it; all else of the module is held still."""
+    to_device(task.module, device).train()
+    parameters = task.parameters()
+    task.module.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    groups = _decay_groups(parameters, weight_decay)
+    return parameters, torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
 
 
 def _losses(
