@@ -17,7 +17,7 @@ from latentfm_core.calibrating import (
     choose_threshold,
     fit_calibration,
 )
-from latentfm_core.config import SamplingConfig, config_from_mapping
+from latentfm_core.config import config_from_mapping
 from latentfm_core.data.canvas import from_canvas
 from latentfm_core.data.images import read_image, read_mask
 from latentfm_core.errors import DatasetError
@@ -30,16 +30,10 @@ from latentfm_core.training.validate import draft_card
 from latentfm_core.types import ImageInput, SampleSet
 from latentfm_core.uncertainty.calibration import MAX_KNOTS, Calibration
 from latentfm_core.uncertainty.summary import summarise
+from tests.calibrating import RAW, SETTINGS, segmenter, with_calibration
 from tests.fixtures import tiny_settings
 
-SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
-RAW = SETTINGS.model_copy(update={"calibrated": False})
-OPTIONS = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
+__all__ = ["segmenter"]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +55,6 @@ def odd_cases(blob_folders: tuple[Path, Path]) -> list[Case]:
 @pytest.fixture(scope="module")
 def fitted(segmenter: Segmenter, odd_cases: list[Case]) -> Calibration:
     return fit_calibration(segmenter, odd_cases[::2], SETTINGS)
-
-
-def with_calibration(segmenter: Segmenter, calibration: Calibration | None) -> Segmenter:
-    card = segmenter.card.model_copy(update={"calibration": calibration})
-    return Segmenter(segmenter.model, card, "cpu", "fp32")
 
 
 # --- the maps -----------------------------------------------------------------------------

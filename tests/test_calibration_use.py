@@ -27,17 +27,10 @@ from latentfm_core.store.folder import read_card, write_card
 from latentfm_core.types import ImageInput, SampleSet
 from latentfm_core.uncertainty.calibration import MonotoneMap
 from latentfm_core.uncertainty.summary import summarise
+from tests.calibrating import OPTIONS, RAW, SETTINGS, segmenter
 from tests.fixtures import copy_model
 
-SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
-RAW = SETTINGS.model_copy(update={"calibrated": False})
-OPTIONS = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
-
+__all__ = ["segmenter"]
 
 # --- in the card --------------------------------------------------------------------------
 

@@ -15,24 +15,17 @@ import pytest
 from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict
-from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image, read_mask
 from latentfm_core.evaluation import Case, evaluate
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.uncertainty.quality import FEWEST, QualityMap, fit_quality, sample_agreement
+from tests.calibrating import OPTIONS, RAW, SETTINGS, segmenter, with_calibration
 from tests.fixtures import copy_model
 from tests.plugin_fixtures import run
 
-SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
-RAW = SETTINGS.model_copy(update={"calibrated": False})
-OPTIONS = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
+__all__ = ["segmenter"]
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +105,7 @@ def test_without_enough_images_or_a_relation_there_is_no_map() -> None:
 def test_calibration_makes_the_expectation_true(segmenter: Segmenter, cases: list[Case]) -> None:
     fitted = fit_calibration(segmenter, cases, SETTINGS)
     assert fitted.quality is not None
-    card = segmenter.card.model_copy(update={"calibration": fitted})
-    mine = Segmenter(segmenter.model, card, "cpu", "fp32")
+    mine = with_calibration(segmenter, fitted)
     raw, calibrated = (evaluate(mine, cases, settings) for settings in (RAW, SETTINGS))
     assert raw.mean("expected_dice") > raw.mean("dice") + 0.1, "the case is made to be so"
     assert calibrated.mean("expected_dice") == pytest.approx(calibrated.mean("dice"), abs=0.01)

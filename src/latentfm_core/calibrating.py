@@ -194,11 +194,10 @@ class _Evidence:
         for index, sigma in enumerate(self._sigmas):
             q = from_canvas(neighbourhood(mean, sigma), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
-            counts = self._count(level, score, truths, index)
+            self._count(level, score, truths, index)
         masks = (harden(from_canvas(p, geometry), SAMPLE_THRESHOLD) for p in samples.probabilities)
         if self._binary:
-            # The levels of the pixels are the same for every sigma.
-            dice = [_dice_at_thresholds(c.sum(axis=1)) for c in counts]
+            dice = [_dice_at_thresholds(_by_level(level, truth)) for truth in truths]
             agree = [_dice_at_thresholds(_by_level(level, mask)) for mask in masks]
         else:
             dice = [np.array([class_dice(labels, rater)]) for rater in references]
@@ -210,17 +209,14 @@ class _Evidence:
 
     def _count(
         self, level: Index, score: Float32, truths: list[NDArray[np.bool_]], index: int
-    ) -> list[Float64]:
+    ) -> None:
         bins = bin_of(score)
         self._scores[index] += len(truths) * np.bincount(bins, score.ravel(), BINS)
         shape = self._counts.shape[1:]
         cell = 2 * (level * BINS + bins)
-        counts = [
-            np.bincount(cell + truth.ravel(), minlength=int(np.prod(shape))).reshape(shape)
-            for truth in truths
-        ]
-        self._counts[index] += sum(counts)
-        return [count.astype(np.float64) for count in counts]
+        for truth in truths:
+            counts = np.bincount(cell + truth.ravel(), minlength=int(np.prod(shape)))
+            self._counts[index] += counts.reshape(shape)
 
     def best_threshold(self) -> int:
         """Return the index of the threshold that `choose_threshold` takes."""
@@ -242,7 +238,7 @@ class _Evidence:
 
 
 def _by_level(level: Index, mask: Mask) -> Float64:
-    """Return the ``(levels, 2)`` counts of pixels outside and inside a sample's mask."""
+    """Return the ``(levels, 2)`` counts of pixels outside and inside a mask."""
     inside = mask.ravel().astype(np.intp)
     counts = np.bincount(2 * level + inside, minlength=2 * (len(THRESHOLDS) + 1))
     return counts.reshape(-1, 2).astype(np.float64)

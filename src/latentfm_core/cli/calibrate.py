@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: give both or none.")
-    if (args.split or args.data) is not None and args.part is None:
+    if args.part is None and (args.split is not None or args.data is not None):
         args.part = "val"
     pairs = choose_pairs(args)
     groups = None

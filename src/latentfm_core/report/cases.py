@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentfm_core.evaluation import Evaluation
-from latentfm_core.output.tables import cell
 from latentfm_core.report.gallery import CasePictures, Gallery
 from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import confidence_scale
 from latentfm_core.report.svg import DASHES, legend
-from latentfm_core.report.table import anchor
+from latentfm_core.report.table import anchor, short
 
 EXPERT, MEAN, SAMPLE = "#009e73", "#56b4e9", "#e69f00"
 """Okabe-Ito; mean and samples as in the viewer's layers."""
@@ -53,7 +52,7 @@ def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> str:
         name = f'<a href="#{anchor(index)}">{name}</a>'
     caption = (
         f"{name}: Dice {score.dice:.3f}, of samples "
-        f"{score.sample_dice:.3f}, expected {cell(score, 'expected_dice')[:5] or '-'}"
+        f"{score.sample_dice:.3f}, expected {short(score.expected_dice)}"
     )
     return figure(f'<div class="pair">{left}{right}</div>', caption)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
 from latentfm_core.output.tables import TABLE, cell
 from latentfm_core.report.gallery import Gallery
@@ -12,6 +14,11 @@ from latentfm_core.report.words import HEADS, MEANING, MORE_MEANING
 def anchor(index: int) -> str:
     """Return the place of an image's row in the page."""
     return f"image-{index}"
+
+
+def short(value: float) -> str:
+    """Return a figure as the page shows it; a dash if there is none."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def table_section(evaluation: Evaluation, gallery: Gallery) -> str:
@@ -55,5 +62,5 @@ def _cell(score: ImageScores, column: str) -> str:
     exact = text(cell(score, column))
     if column == "name":
         return f'<th scope="row" data-value="{exact}">{exact}</th>'
-    shown = exact if isinstance(value, int) else f"{value:.3f}" if exact else "-"
+    shown = exact if isinstance(value, int) else short(value)
     return f'<td class="number" data-value="{exact}">{shown}</td>'
