@@ -23,7 +23,7 @@ from latentfm_core.output.tables import TABLE
 from latentfm_core.uncertainty.quality import fit_quality
 
 FIGURES: dict[str, Callable[[dict[str, str]], float]] = {
-    "mean confidence (raw)": lambda row: float(row["confidence"]),
+    "mean confidence": lambda row: float(row["confidence"]),
     "1 - diversity (mean IoU of two samples)": lambda row: 1 - float(row["diversity"]),
     "agreement (mean Dice with the mean mask)": lambda row: float(row["expected_dice"]),
 }
