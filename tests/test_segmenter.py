@@ -58,6 +58,24 @@ def test_the_batch_size_does_not_change_results(
     np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=TOLERANCE)
 
 
+def test_large_masks_decoded_in_parts_are_the_same(
+    segmenter: Segmenter, image: ImageInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = segmenter.sample(image, SamplingConfig(n_samples=5))
+    decoded: list[int] = []
+    logits = segmenter.model.decode_mask
+
+    def watched(z: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(z))
+        return logits(z)
+
+    monkeypatch.setattr(segmenter.model, "decode_mask", watched)
+    monkeypatch.setattr("latentfm_core.inference.network.PIXELS_AT_ONCE", 2 * 64**2)
+    parts = segmenter.sample(image, SamplingConfig(n_samples=5))
+    assert decoded == [2, 2, 1]
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("solver", "per_step"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed.contenders import Job, jobs
+from benchmarks.speed.contenders import OWN, Job, jobs
 from benchmarks.speed.floor import floors
 from benchmarks.speed.measure import CLOCKS, measure, measure_here, to_json
 from benchmarks.speed.table import page
@@ -30,6 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512], help="pixels")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 4, 16, 64], help="N")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 10], help="K")
+    parser.add_argument(
+        "--own", action="store_true", help="only LatentFM, for its growth with N and pixels"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="times that all cells are measured")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     torch.set_num_threads(args.threads)
     wanted = jobs(args.sizes, args.samples, args.steps)
+    if args.own:
+        wanted = [job for job in wanted if job.name == OWN]
     cells = measure(wanted, args.rounds, args.threads, args.clock)
     parts = floors(min(16, max(args.samples)), min(args.sizes), CLOCKS[args.clock])
     device = describe(torch.device("cpu"), resolve_precision("auto", torch.device("cpu")))

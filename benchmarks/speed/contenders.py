@@ -27,6 +27,7 @@ Call = Callable[[], object]
 
 CPU = torch.device("cpu")
 PIXEL_STEPS = 50
+OWN = "LatentFM"
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def latent_diffusion(job: Job) -> Call:
 
 def make(job: Job, batch: int = 1) -> Call:
     """Return the call that `job` names."""
-    if job.name == "LatentFM":
+    if job.name == OWN:
         return latentfm(job)
     if job.name == "DynUNet, MC-dropout":
         network = dynunet(job.size, DROPOUT)
@@ -197,7 +198,7 @@ def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
     found = []
     for size in sizes:
         for n in samples:
-            found += [Job("LatentFM", size, n, k) for k in steps]
+            found += [Job(OWN, size, n, k) for k in steps]
             # Passes are independent of each other: more than 16 cost in proportion.
             passes = Job("", size, min(n, 16), times=n / min(n, 16), shown=n)
             found += [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.speed.contenders import Job
+from benchmarks.speed.contenders import OWN, Job
 from benchmarks.speed.floor import Floor
 from benchmarks.speed.measure import Measured
 
@@ -63,7 +63,7 @@ def _ratios(found: dict[tuple[str, int, int], Measured], size: int) -> list[str]
 
 
 def _exponents(cells: Sequence[Measured]) -> list[str]:
-    own = [cell for cell in cells if cell.job.name == "LatentFM"]
+    own = [cell for cell in cells if cell.job.name == OWN]
     lines = []
     for steps in sorted({cell.job.steps for cell in own}):
         for size in sorted({cell.job.size for cell in own}):

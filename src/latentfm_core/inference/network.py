@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,10 @@ from latentfm_core.inference.device import (
 )
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import Float32
+
+PIXELS_AT_ONCE = 2**21
+"""Of the masks that the decoder makes at once on a CPU. Larger maps come from the system anew each
+time, which costs a quarter of the decoder's time at 512 x 512."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,11 @@ class Network:
     @torch.inference_mode()
     def decode(self, z: Tensor) -> Float32:
         """Return probabilities ``(B, S, S)``, or ``(B, K, S, S)`` with several classes."""
+        side = z.shape[-1] * self.model.config.downsample
+        count = max(1, PIXELS_AT_ONCE // side**2) if self.device.type == "cpu" else len(z)
+        return np.concatenate([self._decode(part) for part in z.split(count)])
+
+    def _decode(self, z: Tensor) -> Float32:
         logits = self._logits(z)
         one = logits.shape[1] == 1
         p = logits.sigmoid()[:, 0] if one else logits.softmax(dim=1)
