@@ -8,6 +8,8 @@ SHELL := bash
 VENV ?= .venv
 # Processes that test side by side, each with one thread for PyTorch.
 JOBS ?= 2
+# Where it is set, every process of the tests would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	then command -v $$p; break; fi; done)

@@ -24,6 +24,7 @@ for module in pkgutil.walk_packages(latentfm_core.__path__, "latentfm_core."):
     importlib.import_module(module.name)
 foreign = sorted(name for name in sys.modules if name.split(".")[0] in
     {"napari", "qtpy", "PySide6", "PyQt6", "magicgui", "napari_latentfm"})
+slow = sorted({"scipy.signal", "scipy.stats", "torch._dynamo"} & set(sys.modules))
 helps = {}
 for name in sys.argv[1:]:
     # Each command as the first thing that is imported of the package.
@@ -38,7 +39,7 @@ for name in sys.argv[1:]:
         except SystemExit as end:
             code = end.code
     helps[name] = [code, said.getvalue()]
-print(json.dumps({"helps": helps, "foreign": foreign}))
+print(json.dumps({"helps": helps, "foreign": foreign, "slow": slow}))
 """
 
 
@@ -58,6 +59,10 @@ def core() -> dict[str, Any]:
 
 def test_the_core_imports_neither_qt_nor_napari(core: dict[str, Any]) -> None:
     assert core["foreign"] == []
+
+
+def test_no_start_waits_for_what_only_one_figure_needs(core: dict[str, Any]) -> None:
+    assert core["slow"] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

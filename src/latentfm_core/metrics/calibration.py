@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Bool, Float32
@@ -175,6 +174,9 @@ def error_auroc(confidence: Float32, prediction: Bool, mask: Bool) -> float | No
     right = wrong.size - errors
     if errors == 0 or right == 0:
         return None
+    # Here: half a second, for which no other figure, training or window is to wait.
+    from scipy.stats import rankdata
+
     ranks = rankdata(-confidence.ravel())
     above = float(ranks[wrong].sum()) - errors * (errors + 1) / 2
     return float(above / (errors * right))

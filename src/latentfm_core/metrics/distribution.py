@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from latentfm_core.metrics.overlap import Float64, pairwise_iou
 from latentfm_core.types import Bool
@@ -74,6 +73,9 @@ def hm_iou(samples: Bool, references: Bool) -> float:
     size = math.lcm(*table.shape)
     rows, columns = size // table.shape[0], size // table.shape[1]
     repeated = np.repeat(np.repeat(table, rows, axis=0), columns, axis=1)
+    # Here: a quarter of a second, for which nothing else is to wait.
+    from scipy.optimize import linear_sum_assignment
+
     matched = linear_sum_assignment(repeated, maximize=True)
     return float(repeated[matched].mean())
 

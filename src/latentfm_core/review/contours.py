@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 from latentfm_core.types import Float32, Mask
 
@@ -80,6 +80,10 @@ def agreement_contours(
 def _paths(framed: Float32, level: float, count: int) -> tuple[Path, ...]:
     # 0.1 * 30 is a little more than 3 in floating point.
     needed = max(1, math.ceil(level * count - 1e-9))
+    # Here: it brings scipy.signal and scipy.stats, which every training and every window would
+    # otherwise wait for at its start.
+    from skimage.measure import approximate_polygon
+
     limit = np.array(framed.shape) - 2.5
     height = (needed - 0.5) / count
     lines = find_contours(framed, height)

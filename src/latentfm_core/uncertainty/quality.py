@@ -19,7 +19,6 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.optimize import minimize
 
 from latentfm_core.config import Settings
 from latentfm_core.metrics.classes import class_dice
@@ -88,6 +87,9 @@ def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
     """
     if len(agreement) < FEWEST:
         return None
+    # Here: it is needed where a model is calibrated, not where one is used.
+    from scipy.optimize import minimize
+
     z = _logit(agreement)
 
     def loss(numbers: Float64) -> float:
