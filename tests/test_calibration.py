@@ -102,7 +102,8 @@ def test_what_is_always_true_or_never_gives_a_constant(value: bool) -> None:
 def test_threshold_and_neighbourhood_are_the_best_ones(
     segmenter: Segmenter, fitted: Calibration, odd_cases: list[Case]
 ) -> None:
-    drawn = [(segmenter.sample(case.image, SETTINGS), case) for case in odd_cases[::2]]
+    mine = with_calibration(segmenter, fitted)
+    drawn = [(mine.sample(case.image, SETTINGS), case) for case in odd_cases[::2]]
 
     def dice_of(samples: SampleSet, case: Case, threshold: float) -> float:
         mask = summarise(samples, threshold).mean_mask
@@ -201,8 +202,8 @@ def test_several_classes(odd_cases: list[Case]) -> None:
     ]
     fitted = fit_calibration(segmenter, cases, SETTINGS)
     assert (fitted.probability, fitted.threshold) == (None, 0.5)
-    found = evaluate(with_calibration(segmenter, fitted), cases, SETTINGS)
-    raw = evaluate(segmenter, cases, SETTINGS)
+    mine = with_calibration(segmenter, fitted)
+    found, raw = evaluate(mine, cases, SETTINGS), evaluate(mine, cases, RAW)
     assert found.means()["confidence_ece"] < 0.5 * raw.means()["confidence_ece"]
     assert found.mean("dice") == raw.mean("dice")
 

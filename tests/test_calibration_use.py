@@ -100,11 +100,15 @@ def marked(calibrated_model_folder: Path, tmp_path: Path) -> Path:
         "confidence": MonotoneMap(x=(0.0, 1.0), y=(0.6, 0.9)),
         "probability": MonotoneMap(x=(0.0, 1.0), y=(0.1, 0.8)),
         "threshold": 0.3,
+        "noise_scale": 1.5,
         "sigma": 2.0,
     }
     changed = card.calibration.model_copy(update=maps)
     write_card(folder, card.model_copy(update={"calibration": changed}))
     return folder
+
+
+AS_TRAINED = SETTINGS.model_copy(update={"noise_scale": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,7 @@ def marked(calibrated_model_folder: Path, tmp_path: Path) -> Path:
         (["--confidence", "calibrated"], SETTINGS, "calibrated", 0.3),
         (["--confidence", "raw"], RAW, "raw", 0.3),
         (["--threshold", "0.6"], SETTINGS.model_copy(update={"threshold": 0.6}), "calibrated", 0.6),
+        (["--noise-scale", "1"], AS_TRAINED, "calibrated", 0.3),
     ],
 )
 def test_predict_gives_what_python_gives(
@@ -142,9 +147,11 @@ def test_predict_gives_what_python_gives(
     assert (wanted.confidence.max() <= 0.9) is np.bool_(used == "calibrated")
     sidecar = json.loads((out / "blob_001.json").read_text())
     assert (sidecar["confidence"], sidecar["threshold"]) == (used, threshold)
+    assert sidecar["noise_scale"] == (settings.noise_scale or 1.5)
     assert predict([*words, *flags, "--skip-done"]) == 0
     other = "calibrated" if used == "raw" else "raw"
     assert predict([*words, "--skip-done", "--confidence", other]) == 2
+    assert predict([*words, *flags, "--skip-done", "--noise-scale", "2"]) == 2
 
 
 def test_asking_for_a_calibration_that_is_not_there(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 
 from latentfm_core.metrics.calibration import ReliabilityBins, brier, ece, error_auroc
-from latentfm_core.metrics.distribution import ged, hm_iou, pairwise_distance, sample_diversity
+from latentfm_core.metrics.distribution import (
+    fair_ged,
+    ged,
+    hm_iou,
+    pairwise_distance,
+    sample_diversity,
+)
 from latentfm_core.metrics.overlap import dice, iou, pairwise_iou
 
 
@@ -141,6 +147,16 @@ def test_ged_falls_as_samples_come_nearer_to_the_raters():
     one_mode = stack(LEFT, LEFT, LEFT, LEFT)
     two_modes = stack(LEFT, LEFT, RIGHT, RIGHT)
     assert ged(one_mode, raters) > ged(two_modes, raters) > ged(raters[::-1], raters)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_fair_ged_is_on_average_the_same_for_any_number_of_samples(count):
+    samples, raters = random_masks(6, 1), random_masks(3, 51)
+    whole = fair_ged(samples, raters)
+    parts = [fair_ged(samples[list(some)], raters) for some in combinations(range(6), count)]
+    assert np.mean(parts) == pytest.approx(whole, abs=1e-12)
+    usual = [ged(samples[list(some)], raters) for some in combinations(range(6), count)]
+    assert np.mean(usual) > ged(samples, raters) + 0.01, "as GED is not"
 
 
 def slow_hm_iou(samples: np.ndarray, references: np.ndarray) -> float:

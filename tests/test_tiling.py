@@ -54,8 +54,9 @@ def test_an_image_of_the_canvas_size_is_the_same_with_tiles_as_without(
     shape = (side, side, channels)[: 2 if channels == 1 else 3]
     pixels = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
     pixels[60:180, 50:200] //= 3
-    plain = larger.summarise(larger.sample(ImageInput(pixels), SETTINGS), SETTINGS)
-    parts = tiled(larger, pixels)
+    settings = SETTINGS.model_copy(update={"noise_scale": 1.5})
+    plain = larger.summarise(larger.sample(ImageInput(pixels), settings), settings)
+    parts = tiled(larger, pixels, settings)
     np.testing.assert_array_equal(parts.masks, plain.sample_masks)
     np.testing.assert_array_equal(parts.mean, plain.mean_probability)
     np.testing.assert_array_equal(parts.confidence, plain.confidence)

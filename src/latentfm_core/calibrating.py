@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from latentfm_core.data.canvas import from_canvas
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation import Case
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.metrics.classes import class_dice
+from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Float32, Mask, SampleSet
 from latentfm_core.uncertainty.calibration import (
@@ -24,9 +25,16 @@ from latentfm_core.uncertainty.calibration import (
     neighbourhood,
     neighbourhood_confidence,
 )
+from latentfm_core.uncertainty.noise_scale import (
+    NOISE_SCALES,
+    USUAL_SCALE,
+    choose_noise_scale,
+)
 from latentfm_core.uncertainty.quality import QualityMap, fit_quality
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, SAMPLE_THRESHOLD, harden
 from latentfm_core.uncertainty.threshold import THRESHOLDS, choose_threshold
+
+logger = logging.getLogger(__name__)
 
 BINS = 1000
 SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
@@ -43,27 +51,30 @@ def fit_calibration(
     part: str = "",
     groups: Mapping[str, str] | None = None,
 ) -> Calibration:
-    """Fit confidence map, probability map and threshold on validation images.
+    """Fit noise scale, confidence map, probability map and threshold on validation images.
 
-    The threshold has the best mean Dice, if that is better than at 0.5 by more than chance
-    (see `choose_threshold`); expected Dice follows the agreement of the samples at that
-    threshold (`fit_quality`); the neighbourhood has the best error-detection AUROC; both maps
-    are isotonic regressions over all pixels and raters. Only counts are kept of an image, so
-    that memory hardly grows with the data set.
+    The noise scale makes the samples differ from each other as they differ from the raters'
+    masks (see `choose_noise_scale`). Everything else is fitted at that scale. The threshold has
+    the best mean Dice, if that is better than at 0.5 by more than chance (see
+    `choose_threshold`); expected Dice follows the agreement of the samples at that threshold
+    (`fit_quality`); the neighbourhood has the best error-detection AUROC; both maps are isotonic
+    regressions over all pixels and raters. Only counts are kept of an image, so that memory
+    hardly grows with the data set.
 
     Parameters
     ----------
     cases
         Validation images, taken one by one; never those on which figures are reported.
     settings
-        How samples are drawn; the calibration holds for about this number of samples.
+        How samples are drawn, but for the noise scale; the calibration holds for about this
+        number of samples.
     on_image
         Called with the number of images done.
     part
         Where the images come from, for the card.
     groups
         Which patient or video each image is of, by its name. Images of one group are alike, and
-        count for the threshold as one observation of chance, not as many.
+        count for noise scale and threshold as one observation of chance, not as many.
 
     Raises
     ------
@@ -73,14 +84,25 @@ def fit_calibration(
     model = segmenter.card.config
     sigmas = tuple(share * model.data.size for share in SIGMA_SHARES)
     binary = model.model.mask_channels == 1
-    evidence = _Evidence(sigmas, binary)
-    for case in cases:
-        samples = segmenter.sample(case.image, settings)
-        evidence.add(samples, case.references, (groups or {}).get(case.image.name))
+    # A single sample has no spread.
+    scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
+    tried = [_Evidence(sigmas, binary) for _ in scales]
+    for done, case in enumerate(cases, start=1):
+        for scale, found in zip(scales, tried, strict=True):
+            drawn = settings.model_copy(update={"noise_scale": scale})
+            samples = segmenter.sample(case.image, drawn)
+            found.add(samples, case.references, (groups or {}).get(case.image.name))
         if on_image is not None:
-            on_image(evidence.n_images)
-    if not evidence.n_images:
+            on_image(done)
+    if not tried[0].n_images:
         raise DatasetError("There is no image to calibrate on. Name images and their masks.")
+    spread = 0
+    if len(scales) > 1:
+        ged = np.array([found.energy for found in tried]).T
+        spread = choose_noise_scale(ged, tried[0].groups)
+        means = (f"{s:g}: {g:.4f}" for s, g in zip(scales, ged.mean(axis=0), strict=True))
+        logger.info("fair GED at noise scale %s", ", ".join(means))
+    evidence = tried[spread]
     best = evidence.best_threshold() if binary else 0
     fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
     chosen = max(range(len(sigmas)), key=lambda index: fits[index].auroc())
@@ -89,6 +111,7 @@ def fit_calibration(
         confidence=fits[chosen].fit(),
         probability=evidence.foreground.fit() if binary else None,
         threshold=THRESHOLDS[best] if binary else DEFAULT_THRESHOLD,
+        noise_scale=scales[spread],
         quality=evidence.quality(best) if settings.n_samples > 1 else None,
         part=part,
         n_images=evidence.n_images,
@@ -175,7 +198,8 @@ class _Evidence:
         # Of each image at each threshold; with several classes there is one entry.
         self._dice: list[Float64] = []
         self._agreement: list[Float64] = []
-        self._groups: list[str | None] = []
+        self.energy: list[float] = []
+        self.groups: list[str | None] = []
 
     def add(self, samples: SampleSet, references: Mask, group: str | None) -> None:
         """Count an image: its samples, the masks of its raters, and what it belongs to."""
@@ -195,7 +219,9 @@ class _Evidence:
             q = from_canvas(neighbourhood(mean, sigma), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
             self._count(level, score, truths, index)
-        masks = (harden(from_canvas(p, geometry), SAMPLE_THRESHOLD) for p in samples.probabilities)
+        masks = np.stack(
+            [harden(from_canvas(p, geometry), SAMPLE_THRESHOLD) for p in samples.probabilities]
+        )
         if self._binary:
             dice = [_dice_at_thresholds(_by_level(level, truth)) for truth in truths]
             agree = [_dice_at_thresholds(_by_level(level, mask)) for mask in masks]
@@ -204,7 +230,8 @@ class _Evidence:
             agree = [np.array([class_dice(labels, mask)]) for mask in masks]
         self._dice.append(np.mean(dice, axis=0))
         self._agreement.append(np.mean(agree, axis=0))
-        self._groups.append(group)
+        self.energy.append(class_fair_ged(masks, references))
+        self.groups.append(group)
         self.n_images += 1
 
     def _count(
@@ -220,7 +247,7 @@ class _Evidence:
 
     def best_threshold(self) -> int:
         """Return the index of the threshold that `choose_threshold` takes."""
-        return choose_threshold(np.stack(self._dice), self._groups)
+        return choose_threshold(np.stack(self._dice), self.groups)
 
     def quality(self, k: int) -> QualityMap | None:
         """Return what agreement of the samples with the mean mask at ``THRESHOLDS[k]`` tells."""

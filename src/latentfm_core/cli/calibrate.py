@@ -28,11 +28,15 @@ from latentfm_core.uncertainty.calibration import Calibration
 
 logger = logging.getLogger("latentfm_core.cli.calibrate")
 
+FITTED = ("threshold", "noise_scale", "confidence")
+"""Options of the sampling that this command finds out."""
+
 DESCRIPTION = """\
-Fit, on validation images, what a model's confidence is worth, and write it into its card
-(model.json): how often pixels of each confidence agree with the expert, how often those of
-each mean probability are foreground, the Dice that agreement of the samples promises, and the
-threshold of the mean mask with the best Dice.
+Fit, on validation images, what a model's samples and its confidence are worth, and write it
+into its card (model.json): the noise scale with which samples differ from each other as they
+differ from the expert, how often pixels of each confidence agree with the expert, how often
+those of each mean probability are foreground, the Dice that agreement of the samples promises,
+and the threshold of the mean mask with the best Dice.
 Never take test images: figures on them would then say too much."""
 
 
@@ -46,8 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_arguments(parser, "with --split, its training part is taken")
     add_part(parser, "val; never take test")
     add_grouping(parser)
-    # The threshold is what is fitted, and so is what the confidence means.
-    add_sampling_arguments(parser, leave_out=("threshold", "confidence"), own_model=True)
+    add_sampling_arguments(parser, leave_out=FITTED, own_model=True)
     add_reading_arguments(parser)
     return parser
 
@@ -75,15 +78,17 @@ def run(args: argparse.Namespace) -> None:
     check_still_there(folder)
     write_card(folder, with_calibration(segmenter.card, calibration))
     say(
-        f"{segmenter.card.id}: threshold {calibration.threshold:g}, neighbourhood "
-        f"{calibration.sigma:g} pixels, from {calibration.n_images} images"
+        f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
+        f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
+        f"{calibration.n_images} images"
     )
     bad.report()
 
 
 def with_calibration(card: ModelCard, calibration: Calibration) -> ModelCard:
-    """Return the card with `calibration`, whose threshold then is the model's."""
-    sampling = card.config.sampling.model_copy(update={"threshold": None})
+    """Return the card with `calibration`, whose threshold and noise scale then are the model's."""
+    fitted = {"threshold": None, "noise_scale": None}
+    sampling = card.config.sampling.model_copy(update=fitted)
     config = card.config.model_copy(update={"sampling": sampling})
     return card.model_copy(update={"config": config, "calibration": calibration})
 

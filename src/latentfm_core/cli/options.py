@@ -34,6 +34,8 @@ _SAMPLING = {
     "solver": f"ODE solver: {', '.join(get_args(SolverName))}",
     "seed": "seed of the first sample; sample n has seed + n. Equal seeds give equal samples",
     "threshold": "mean probability from which on a pixel belongs to the mean mask",
+    "noise_scale": "standard deviation of the noise that samples start from; above 1 they differ "
+    "more from each other",
     "batch_size": "samples computed at once; changes memory and speed, not results",
 }
 _RUN = {"device": DEVICES, "precision": f"{PRECISION}: {', '.join(get_args(Precision))}"}
@@ -41,7 +43,10 @@ _FLAGS = {
     name: "--samples" if name == "n_samples" else f"--{name.replace('_', '-')}"
     for name in (*_SAMPLING, *_RUN)
 }
-_CHOSEN = {"threshold": "the one fitted to the model, else 0.5"}
+_CHOSEN = {
+    "threshold": "the one fitted to the model, else 0.5",
+    "noise_scale": "the one fitted to the model, else 1",
+}
 """What decides where the settings leave it open."""
 
 

@@ -32,6 +32,10 @@ class SamplingConfig(Settings):
     calibrated
         Show confidence and mean probability as the model's calibration maps them, if it has
         one; else raw.
+    noise_scale
+        Standard deviation of the noise from which samples start, the temperature of Kingma and
+        Dhariwal (Glow, NeurIPS 2018): above 1 they differ more from each other than those that
+        the flow was trained to give. None takes what was fitted to the model, or 1.
     batch_size
         Samples integrated at once; None lets the segmenter choose. It changes speed and
         memory, not results.
@@ -43,6 +47,7 @@ class SamplingConfig(Settings):
     seed: Seed = 0
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     calibrated: bool = True
+    noise_scale: Annotated[float, Field(gt=0, le=4)] | None = None
     batch_size: PositiveInt | None = None
     device: str = "auto"
     precision: Precision = "auto"

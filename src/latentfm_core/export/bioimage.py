@@ -252,6 +252,7 @@ def _how(card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
             "seed": settings.seed,
             "steps": settings.steps,
             "solver": settings.solver,
+            "noise_scale": settings.noise_scale,
             "threshold": settings.threshold,
             "calibrated": calibrated,
         },

@@ -156,7 +156,8 @@ def starts(model: LatentFM, size: int, settings: SamplingConfig) -> Tensor:
     """Return the noise ``(N, c, h, w)`` from which the samples of these settings start."""
     side = size // model.config.downsample
     seeds = tuple(settings.seed + n for n in range(settings.n_samples))
-    return seeded_noise(seeds, (model.latent_channels, side, side))
+    noise = seeded_noise(seeds, (model.latent_channels, side, side))
+    return noise if settings.noise_scale is None else noise * settings.noise_scale
 
 
 def disagreement(spread: Tensor, channels: int) -> Tensor:

@@ -34,6 +34,7 @@ class PlainPath:
 
     steps: int
     solver: SolverName
+    noise_scale: float = 1.0
     distilled: bool = False
 
     @property
@@ -49,6 +50,7 @@ class GuidedPath:
     steps: int
     scale: float
     mismatch: Mismatch
+    noise_scale: float = 1.0
     distilled: bool = False
 
     @property
@@ -107,7 +109,8 @@ class Network:
     def integrate(
         self, z: Tensor, condition: list[Tensor], path: PlainPath | GuidedPath
     ) -> Iterator[Tensor]:
-        """Yield the state after each ODE step."""
+        """Yield the state after each ODE step from standard normal noise `z`."""
+        z = z * path.noise_scale
         fast = self.model.fast if path.distilled else None
 
         def velocity(t: float, state: Tensor) -> Tensor:

@@ -266,7 +266,7 @@ class Segmenter:
     def resolved(self, settings: SamplingConfig | None = None) -> SamplingConfig:
         """Return `settings` with what they leave to the model filled in.
 
-        Without `settings`, those of the card. The threshold becomes a number, and
+        Without `settings`, those of the card. Threshold and noise scale become numbers, and
         `calibrated` false if the model has no calibration.
         """
         chosen = settings or self.card.config.sampling
@@ -274,8 +274,16 @@ class Segmenter:
         threshold = chosen.threshold
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
-        calibrated = chosen.calibrated and calibration is not None
-        return chosen.model_copy(update={"threshold": threshold, "calibrated": calibrated})
+        spread = chosen.noise_scale
+        if spread is None:
+            spread = 1.0 if calibration is None else calibration.noise_scale
+        return chosen.model_copy(
+            update={
+                "threshold": threshold,
+                "noise_scale": spread,
+                "calibrated": chosen.calibrated and calibration is not None,
+            }
+        )
 
     def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
         """Return the maps of samples that this model drew.
@@ -322,7 +330,11 @@ class Segmenter:
     def _plain_path(self, settings: SamplingConfig) -> PlainPath:
         distilled = self.card.config.model.distilled_steps
         served = settings.solver == "euler" and settings.steps <= distilled
-        return PlainPath(settings.steps, settings.solver, served)
+        return PlainPath(settings.steps, settings.solver, self._noise_scale(settings), served)
+
+    def _noise_scale(self, settings: SamplingConfig) -> float:
+        # Filled in by `resolved`; the 1 is for the type checker alone.
+        return self.resolved(settings).noise_scale or 1.0
 
     def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:
         side = tiling.tile or self.card.config.data.size
@@ -351,7 +363,8 @@ class Segmenter:
         data = self.card.config.data
         chosen = correction or CorrectionConfig()
         canvas = strokes_to_canvas(strokes, data.size, data.fit)
-        return GuidedPath(chosen.steps, chosen.scale, Mismatch(canvas, self.device))
+        mismatch = Mismatch(canvas, self.device)
+        return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings))
 
     def _sample_set(
         self,

@@ -64,8 +64,8 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
         "test_fraction": 0.0,
         "skip_unmasked": True,
     }
-    # A threshold that was set for other images is none for these; the device is this machine's.
-    this = {"threshold": None, "device": SamplingConfig().device}
+    # What was set for other images is nothing for these; the device is this machine's.
+    this = {"threshold": None, "noise_scale": None, "device": SamplingConfig().device}
     sampling = parent.config.sampling.model_copy(update=this)
     training = config.training.model_copy(
         update={

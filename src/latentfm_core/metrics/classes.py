@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.metrics.distribution import ged, hm_iou, sample_diversity
+from latentfm_core.metrics.distribution import fair_ged, ged, hm_iou, sample_diversity
 from latentfm_core.metrics.overlap import dice, iou
 from latentfm_core.types import Bool
 
@@ -33,6 +33,11 @@ def class_iou(first: Labels, second: Labels) -> float:
 def class_ged(samples: Labels, references: Labels) -> float:
     """Return the mean GED over the classes of samples ``(N, H, W)`` and references."""
     return _over_classes(ged, samples, references)
+
+
+def class_fair_ged(samples: Labels, references: Labels) -> float:
+    """Return the mean `fair_ged` over the classes of samples ``(N, H, W)`` and references."""
+    return _over_classes(fair_ged, samples, references)
 
 
 def class_hm_iou(samples: Labels, references: Labels) -> float:

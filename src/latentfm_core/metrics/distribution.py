@@ -10,6 +10,8 @@ Journal of Statistical Planning and Inference 143 (2013).
 S. Kohl et al.: A probabilistic U-Net for segmentation of ambiguous images. NeurIPS 2018.
 S. Kohl et al.: A hierarchical probabilistic U-Net for modeling multi-scale ambiguities.
 arXiv 1905.13077 (2019).
+C. A. T. Ferro: Fair scores for ensemble forecasts. Quarterly Journal of the Royal Meteorological
+Society 140 (2014).
 """
 
 from __future__ import annotations
@@ -50,6 +52,26 @@ def ged(samples: Bool, references: Bool) -> float:
     within = pairwise_distance(samples, samples).mean()
     within += pairwise_distance(references, references).mean()
     return float(2 * between - within)
+
+
+def fair_ged(samples: Bool, references: Bool) -> float:
+    """Return what `ged` would be of endlessly many samples, estimated from N, at least 2.
+
+    GED counts each sample's distance 0 from itself, so that few samples seem to differ less than
+    they do, and the spread that scores best would depend on N. Here samples are compared with
+    other samples only (Ferro 2014): GED^2 - E[d(S, S')] / N, over pairs of different samples.
+
+    Parameters
+    ----------
+    samples, references
+        ``(N, H, W)`` and ``(M, H, W)`` bool.
+
+    Raises
+    ------
+    ValueError
+        As `ged` does.
+    """
+    return ged(samples, references) - sample_diversity(samples) / len(samples)
 
 
 def hm_iou(samples: Bool, references: Bool) -> float:

@@ -60,6 +60,7 @@ def sidecar_of(
         steps=settings.steps,
         solver=settings.solver,
         nfe=drawn.nfe,
+        noise_scale=settings.noise_scale or 1.0,
         threshold=settings.threshold,
         confidence="calibrated" if settings.calibrated else "raw",
         expected_dice=expected_dice,

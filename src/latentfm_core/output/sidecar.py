@@ -78,6 +78,8 @@ class Sidecar(Settings):
         Seed of each sample, in the order of the samples.
     steps, solver, nfe
         ODE solver steps, its name, and evaluations of the velocity network per sample.
+    noise_scale
+        Standard deviation of the noise from which the samples start.
     threshold
         Mean probability from which on a pixel belongs to the mean mask.
     confidence
@@ -114,6 +116,7 @@ class Sidecar(Settings):
     steps: int
     solver: SolverName
     nfe: int
+    noise_scale: float = 1.0
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
     expected_dice: Fraction | None = None
@@ -134,6 +137,7 @@ class Sidecar(Settings):
             and self.n_samples == settings.n_samples
             and self.seeds[:1] == (settings.seed,)
             and (self.steps, self.solver) == (settings.steps, settings.solver)
+            and self.noise_scale == settings.noise_scale
             and self.threshold == settings.threshold
             and self.confidence == ("calibrated" if settings.calibrated else "raw")
         )

@@ -71,6 +71,9 @@ class Calibration(Settings):
         From mean probability to the chance of foreground; None with several classes.
     threshold
         Mean probability from which on a pixel belongs to the mean mask.
+    noise_scale
+        Standard deviation of the initial noise with which the samples' spread is nearest to
+        their errors.
     quality
         From the agreement of the samples to the expected Dice of the mean mask; None if too
         few images were there to fit it.
@@ -84,6 +87,7 @@ class Calibration(Settings):
     confidence: MonotoneMap
     probability: MonotoneMap | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    noise_scale: Annotated[float, Field(gt=0, le=4)] = 1.0
     quality: QualityMap | None = None
     part: Annotated[str, Field(max_length=200)] = ""
     n_images: PositiveInt

@@ -1,0 +1,44 @@
+"""How far a mean gain over images may be chance.
+
+References
+----------
+K.-Y. Liang, S. L. Zeger: Longitudinal data analysis using generalized linear models. Biometrika
+73 (1986), for the standard error of observations that come in groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from latentfm_core.metrics.overlap import Float64
+
+Groups = Sequence[Hashable | None]
+
+
+def standard_error(gain: Float64, groups: Groups | None = None) -> float:
+    """Return the standard error of the mean of ``(images,)`` paired differences.
+
+    Frames of one video say the same thing many times. With groups the standard error is that
+    between groups: sqrt(G / (G - 1) sum_g (sum_i (d_i - mean))^2) / n over the images i of the G
+    groups, which is the usual one if every image is a group of its own. Infinite with fewer than
+    two groups, which say nothing of chance.
+
+    Parameters
+    ----------
+    gain
+        One difference of each image.
+    groups
+        What each image belongs to; one of None is a group of its own, as are all by default.
+    """
+    deviations: dict[Hashable, float] = {}
+    for index, deviation in enumerate(gain - gain.mean()):
+        group = None if groups is None else groups[index]
+        key = ("alone", index) if group is None else ("group", group)
+        deviations[key] = deviations.get(key, 0.0) + float(deviation)
+    count = len(deviations)
+    if count < 2:
+        return float("inf")
+    squares = np.square(list(deviations.values())).sum()
+    return float(np.sqrt(count / (count - 1) * squares) / len(gain))
