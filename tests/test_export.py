@@ -114,7 +114,7 @@ def parts(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The tiny model as ONNX files, with the noise of three samples."""
     out = tmp_path_factory.mktemp("onnx") / "parts"
     words = ["--model", tiny_model_folder, "--format", "onnx", "--out", out, "--samples", 3]
-    assert export(*words, "--seed", 5) == 0
+    assert export(*words, "--seed", 5, "--noise-scale", 1.25) == 0
     return out
 
 
@@ -123,7 +123,7 @@ def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
     tiny_model_folder: Path, blob_folders: tuple[Path, Path], parts: Path, solver: Any, steps: int
 ) -> None:
     image = blob(blob_folders)
-    settings = SamplingConfig(n_samples=3, seed=5, steps=steps, solver=solver)
+    settings = SamplingConfig(n_samples=3, seed=5, steps=steps, solver=solver, noise_scale=1.25)
     own = Segmenter.load(tiny_model_folder, "cpu", "fp32").sample(image, settings).probabilities
     theirs = run_recipe(parts, as_input(image), solver, steps)
     assert own.min() < 0.1, "there is something to compare"

@@ -129,12 +129,13 @@ def _recipe(
         },
         "noise": {
             "shape": ["samples", model.latent_channels, side, side],
-            "distribution": "standard normal",
+            "distribution": "normal, with mean 0 and this standard deviation",
+            "standard_deviation": settings.noise_scale,
             "file": NOISE,
             "seeds_of_file": [settings.seed, settings.seed + settings.n_samples - 1],
-            "seed": "sample n: torch.randn(shape[1:], generator=torch.Generator()"
-            ".manual_seed(seed + n)) on the CPU; any other source of noise gives other samples "
-            "of the same distribution",
+            "seed": "sample n: standard_deviation * torch.randn(shape[1:], "
+            "generator=torch.Generator().manual_seed(seed + n)) on the CPU; any "
+            "other source of noise gives other samples of the same distribution",
         },
         "ode": {
             "equation": "dz/dt = v(t, z, maps) from t = 0 (z = noise) to t = 1",
