@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,12 +96,7 @@ def fit_calibration(
             on_image(done)
     if not tried[0].n_images:
         raise DatasetError("There is no image to calibrate on. Name images and their masks.")
-    spread = 0
-    if len(scales) > 1:
-        ged = np.array([found.energy for found in tried]).T
-        spread = choose_noise_scale(ged, tried[0].groups)
-        means = (f"{s:g}: {g:.4f}" for s, g in zip(scales, ged.mean(axis=0), strict=True))
-        logger.info("fair GED at noise scale %s", ", ".join(means))
+    spread = _best_spread(tried) if len(scales) > 1 else 0
     evidence = tried[spread]
     best = evidence.best_threshold() if binary else 0
     fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
@@ -163,6 +158,16 @@ class Frequency:
         x = np.add.reduceat(self.score[used], blocks) / weight
         y = np.add.reduceat(self.hits[used], blocks) / weight
         return _through(*_merged(np.clip(x, 0, 1), np.clip(y, 0, 1), weight))
+
+
+def _best_spread(tried: Sequence[_Evidence]) -> int:
+    """Return the index of the noise scale that `choose_noise_scale` takes, and say why."""
+    ged = np.array([found.energy for found in tried]).T
+    dice = np.array([found.usual_dice() for found in tried]).T
+    means = zip(NOISE_SCALES, ged.mean(axis=0), dice.mean(axis=0), strict=True)
+    told = (f"{scale:g}: {energy:.4f} ({mask:.4f})" for scale, energy, mask in means)
+    logger.info("fair GED (Dice of the mean mask) at noise scale %s", ", ".join(told))
+    return choose_noise_scale(ged, dice, tried[0].groups)
 
 
 def bin_of(score: Float32) -> Index:
@@ -244,6 +249,11 @@ class _Evidence:
         for truth in truths:
             counts = np.bincount(cell + truth.ravel(), minlength=int(np.prod(shape)))
             self._counts[index] += counts.reshape(shape)
+
+    def usual_dice(self) -> Float64:
+        """Return the Dice of each image's mean mask at 0.5."""
+        index = THRESHOLDS.index(DEFAULT_THRESHOLD) if self._binary else 0
+        return np.stack(self._dice)[:, index]
 
     def best_threshold(self) -> int:
         """Return the index of the threshold that `choose_threshold` takes."""

@@ -24,24 +24,30 @@ NOISE_SCALES = (0.75, USUAL_SCALE, 1.25, 1.5, 2.0)
 """Candidates for the noise scale."""
 
 
-def choose_noise_scale(ged: Float64, groups: Groups | None = None) -> int:
+def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None) -> int:
     """Return the index of the noise scale to take.
 
-    Of the scales whose mean GED is within one standard error of the least one, it is that
-    nearest to 1: the least one itself may be chance, and samples that differ more than they have
-    to are of less use one by one. GED is the energy score of the samples for the raters' masks
-    (Gneiting and Raftery 2007), but for a term that no scale changes: too alike and too different
-    both cost.
+    Only scales count at which the mean mask, which most people take, is as good as with 1. Of
+    those whose mean GED is within one standard error of the least one, it is that nearest to 1:
+    the least one itself may be chance, and samples that differ more than they have to are of
+    less use one by one. GED is the energy score of the samples for the raters' masks (Gneiting
+    and Raftery 2007), but for a term that no scale changes: too alike and too different both
+    cost.
 
     Parameters
     ----------
     ged
         ``(images, len(NOISE_SCALES))``, `class_fair_ged` of each validation image at each scale.
+    dice
+        Of the same shape, Dice of the mean mask at the usual threshold.
     groups
         What each image belongs to; one of None is a group of its own, as are all by default.
     """
-    least = int(ged.mean(axis=0).argmin())
-    for k in sorted(range(len(NOISE_SCALES)), key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE)):
+    usual = NOISE_SCALES.index(USUAL_SCALE)
+    mean = dice.mean(axis=0)
+    allowed = [k for k in range(len(NOISE_SCALES)) if mean[k] >= mean[usual]]
+    least = min(allowed, key=lambda k: ged[:, k].mean())
+    for k in sorted(allowed, key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE)):
         loss = ged[:, k] - ged[:, least]
         if loss.mean() <= standard_error(loss, groups):
             return k
