@@ -258,7 +258,7 @@ def test_a_result_whose_files_cannot_get_their_names_is_not_called_complete(tmp_
 
 def test_a_finished_result_is_recognised(tmp_path):
     plan = make_plan(tmp_path)
-    settings = SamplingConfig(n_samples=3, seed=5, threshold=0.5, calibrated=False)
+    settings = SamplingConfig(n_samples=3, seed=5, threshold=0.5, noise_scale=1.0, calibrated=False)
     assert not is_finished(plan, settings, SHA)
     write(plan)
     assert is_finished(plan, settings, SHA)
@@ -267,6 +267,7 @@ def test_a_finished_result_is_recognised(tmp_path):
         settings.model_copy(update={"steps": 5}),
         settings.model_copy(update={"solver": "rk4"}),
         settings.model_copy(update={"threshold": 0.4}),
+        settings.model_copy(update={"noise_scale": 1.5}),
     ):
         with pytest.raises(OutputError, match=r"scan\.json"):
             is_finished(plan, other, SHA)
