@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,18 +86,15 @@ def fit_calibration(
     binary = model.model.mask_channels == 1
     # A single sample has no spread.
     scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
-    tried = [_Evidence(sigmas, binary) for _ in scales]
+    tried = {scale: _Evidence(sigmas, binary) for scale in scales}
     for done, case in enumerate(cases, start=1):
-        for scale, found in zip(scales, tried, strict=True):
-            drawn = settings.model_copy(update={"noise_scale": scale})
-            samples = segmenter.sample(case.image, drawn)
-            found.add(samples, case.references, (groups or {}).get(case.image.name))
+        _draw(segmenter, case, settings, tried, (groups or {}).get(case.image.name))
         if on_image is not None:
             on_image(done)
-    if not tried[0].n_images:
+    if not tried[USUAL_SCALE].n_images:
         raise DatasetError("There is no image to calibrate on. Name images and their masks.")
-    spread = _best_spread(tried) if len(scales) > 1 else 0
-    evidence = tried[spread]
+    scale = _best_scale(tried)
+    evidence = tried[scale]
     best = evidence.best_threshold() if binary else 0
     fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
     chosen = max(range(len(sigmas)), key=lambda index: fits[index].auroc())
@@ -106,7 +103,7 @@ def fit_calibration(
         confidence=fits[chosen].fit(),
         probability=evidence.foreground.fit() if binary else None,
         threshold=THRESHOLDS[best] if binary else DEFAULT_THRESHOLD,
-        noise_scale=scales[spread],
+        noise_scale=scale,
         quality=evidence.quality(best) if settings.n_samples > 1 else None,
         part=part,
         n_images=evidence.n_images,
@@ -160,14 +157,29 @@ class Frequency:
         return _through(*_merged(np.clip(x, 0, 1), np.clip(y, 0, 1), weight))
 
 
-def _best_spread(tried: Sequence[_Evidence]) -> int:
-    """Return the index of the noise scale that `choose_noise_scale` takes, and say why."""
-    ged = np.array([found.energy for found in tried]).T
-    dice = np.array([found.usual_dice() for found in tried]).T
+def _draw(
+    segmenter: Segmenter,
+    case: Case,
+    settings: SamplingConfig,
+    tried: Mapping[float, _Evidence],
+    group: str | None,
+) -> None:
+    """Add samples of one image to the evidence of each noise scale."""
+    for scale, found in tried.items():
+        drawn = settings.model_copy(update={"noise_scale": scale})
+        found.add(segmenter.sample(case.image, drawn), case.references, group)
+
+
+def _best_scale(tried: Mapping[float, _Evidence]) -> float:
+    """Return the noise scale that `choose_noise_scale` takes, and say why."""
+    if len(tried) == 1:
+        return USUAL_SCALE
+    ged = np.array([tried[scale].energy for scale in NOISE_SCALES]).T
+    dice = np.array([tried[scale].usual_dice() for scale in NOISE_SCALES]).T
     means = zip(NOISE_SCALES, ged.mean(axis=0), dice.mean(axis=0), strict=True)
     told = (f"{scale:g}: {energy:.4f} ({mask:.4f})" for scale, energy, mask in means)
     logger.info("fair GED (Dice of the mean mask) at noise scale %s", ", ".join(told))
-    return choose_noise_scale(ged, dice, tried[0].groups)
+    return NOISE_SCALES[choose_noise_scale(ged, dice, tried[USUAL_SCALE].groups)]
 
 
 def bin_of(score: Float32) -> Index:

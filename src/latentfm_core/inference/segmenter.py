@@ -37,6 +37,7 @@ from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
 from latentfm_core.store.folder import load_model
 from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary, TiledDraw
+from latentfm_core.uncertainty.noise_scale import USUAL_SCALE
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
@@ -276,7 +277,7 @@ class Segmenter:
             threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
         spread = chosen.noise_scale
         if spread is None:
-            spread = 1.0 if calibration is None else calibration.noise_scale
+            spread = USUAL_SCALE if calibration is None else calibration.noise_scale
         return chosen.model_copy(
             update={
                 "threshold": threshold,
@@ -333,8 +334,8 @@ class Segmenter:
         return PlainPath(settings.steps, settings.solver, self._noise_scale(settings), served)
 
     def _noise_scale(self, settings: SamplingConfig) -> float:
-        # Filled in by `resolved`; the 1 is for the type checker alone.
-        return self.resolved(settings).noise_scale or 1.0
+        # Filled in by `resolved`; the usual one is for the type checker alone.
+        return self.resolved(settings).noise_scale or USUAL_SCALE
 
     def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:
         side = tiling.tile or self.card.config.data.size

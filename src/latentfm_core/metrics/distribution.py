@@ -59,7 +59,7 @@ def fair_ged(samples: Bool, references: Bool) -> float:
 
     GED counts each sample's distance 0 from itself, so that few samples seem to differ less than
     they do, and the spread that scores best would depend on N. Here samples are compared with
-    other samples only (Ferro 2014): GED^2 - E[d(S, S')] / N, over pairs of different samples.
+    other samples only (Ferro 2014): E[d(S, S')] is their `sample_diversity`.
 
     Parameters
     ----------
@@ -71,7 +71,10 @@ def fair_ged(samples: Bool, references: Bool) -> float:
     ValueError
         As `ged` does.
     """
-    return ged(samples, references) - sample_diversity(samples) / len(samples)
+    _check_filled(samples, references)
+    between = pairwise_distance(samples, references).mean()
+    within = sample_diversity(samples) + pairwise_distance(references, references).mean()
+    return float(2 * between - within)
 
 
 def hm_iou(samples: Bool, references: Bool) -> float:

@@ -47,8 +47,6 @@ def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None
     mean = dice.mean(axis=0)
     allowed = [k for k in range(len(NOISE_SCALES)) if mean[k] >= mean[usual]]
     least = min(allowed, key=lambda k: ged[:, k].mean())
-    for k in sorted(allowed, key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE)):
-        loss = ged[:, k] - ged[:, least]
-        if loss.mean() <= standard_error(loss, groups):
-            return k
-    return least
+    losses = {k: ged[:, k] - ged[:, least] for k in allowed}
+    near = [k for k, loss in losses.items() if loss.mean() <= standard_error(loss, groups)]
+    return min(near, key=lambda k: abs(NOISE_SCALES[k] - USUAL_SCALE))
