@@ -29,6 +29,8 @@ from benchmarks.accuracy.latentfm import make_config
 from benchmarks.accuracy.loop import optimise
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import with_overrides
+from latentfm_core.data.loading import CanvasSet
+from latentfm_core.errors import ConfigError
 from latentfm_core.flow.noise import seeded_noise
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.losses import mask_loss, velocity_loss
@@ -72,6 +74,8 @@ class LatentDiffusion(Baseline):
         before = trainer.position.seconds
         # What the VAE stages left over or overran belongs to this stage.
         rest = max(self.settings.budget - before, 1e-3)
+        if not isinstance(trainer.train_set, CanvasSet):
+            raise ConfigError("The row latent_diffusion has no prompts. Set model.prompts=false.")
         log = optimise(self, trainer.train_set, self.settings, rest, device, dtype)
         return log | {"seconds": before + log["seconds"], "vae_seconds": before}
 

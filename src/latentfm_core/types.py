@@ -53,11 +53,15 @@ class Geometry:
         Side of the canvas in pixels.
     box
         ``(top, left, height, width)`` of the image's content on the canvas.
+    window
+        ``(top, left, height, width)`` of the part of the image that the canvas shows, in
+        pixels of the image; None for the whole image.
     """
 
     shape: tuple[int, int]
     canvas: int
     box: tuple[int, int, int, int]
+    window: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class SampleSet:
         ``(H, W)`` uint8 of the original image, what the samples were made to agree with: 0
         says nothing, 1 surely background, k + 1 surely the k-th class. None without a
         correction.
+    prompt
+        The prompt as JSON values, empty without one.
     """
 
     probabilities: Float32
@@ -99,6 +105,7 @@ class SampleSet:
     seconds: float = 0.0
     classes: tuple[str, ...] = ("lesion",)
     strokes: NDArray[np.uint8] | None = None
+    prompt: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])

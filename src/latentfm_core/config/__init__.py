@@ -22,7 +22,7 @@ from latentfm_core.config.base import (
     Width,
     default_first,
 )
-from latentfm_core.config.data import READING, DataConfig, ReadingConfig
+from latentfm_core.config.data import READING, DataConfig, ReadingConfig, SetConfig
 from latentfm_core.config.loading import (
     PRESETS,
     config_from_mapping,
@@ -37,7 +37,12 @@ from latentfm_core.config.loading import (
 )
 from latentfm_core.config.model import ModelConfig
 from latentfm_core.config.report import REPORT, ReportConfig
-from latentfm_core.config.sampling import CorrectionConfig, SamplingConfig, TilingConfig
+from latentfm_core.config.sampling import (
+    CorrectionConfig,
+    PromptConfig,
+    SamplingConfig,
+    TilingConfig,
+)
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig, TrainingConfig
 from latentfm_core.config.whole import Config
 
@@ -59,10 +64,12 @@ __all__ = [
     "ModelConfig",
     "PositiveInt",
     "Precision",
+    "PromptConfig",
     "ReadingConfig",
     "ReportConfig",
     "SamplingConfig",
     "Seed",
+    "SetConfig",
     "Settings",
     "SolverName",
     "StageConfig",

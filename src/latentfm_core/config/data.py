@@ -49,6 +49,37 @@ READING = ReadingConfig()
 """The usual limits."""
 
 
+class SetConfig(Settings):
+    """One of several data sets that a model is trained on together.
+
+    Attributes
+    ----------
+    name
+        Short name, unique among the sets; prefixes the names of its images.
+    images, masks
+        As in `DataConfig`.
+    kind
+        ``"masks"``: every pixel above `mask_threshold` belongs to what is meant.
+        ``"instances"``: objects are numbered from 1; a prompt means one of them, and without
+        a prompt all are meant.
+    weight
+        How often its images are drawn, relative to the other sets; None takes the square root
+        of its number of training images.
+    split_file, group_file, group_column, mask_threshold
+        As in `DataConfig`.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9_.-]+$")]
+    images: Path
+    masks: Path
+    kind: Literal["masks", "instances"] = "masks"
+    weight: Annotated[float, Field(gt=0)] | None = None
+    split_file: Path | None = None
+    group_file: Path | None = None
+    group_column: str | None = None
+    mask_threshold: float | None = None
+
+
 class DataConfig(Settings):
     """Where the training data lies, how it is split and how pixels reach the network.
 
@@ -59,8 +90,13 @@ class DataConfig(Settings):
         several raters lie in subfolders of `masks`, one for each rater.
     folder
         Instead of these, a folder in nnU-Net's raw layout or that of the ISIC challenge.
+    sets
+        Instead of these, several data sets; only for a model with prompts.
     size
         Side in pixels of the square model input; a multiple of 32.
+    resolution
+        Longest side in pixels at which a model with prompts keeps its training images: a field
+        around a small object is cut from them. Larger images are reduced to it.
     fit
         ``"pad"`` keeps the aspect (long side = `size`, edge pixels fill the rest),
         ``"stretch"`` ignores it, as the paper does.
@@ -91,7 +127,9 @@ class DataConfig(Settings):
     images: Path | None = None
     masks: Path | None = None
     folder: Path | None = None
+    sets: tuple[SetConfig, ...] = ()
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
+    resolution: Annotated[int, Field(ge=64, le=8192)] = 512
     fit: Literal["pad", "stretch"] = "pad"
     split_file: Path | None = None
     val_fraction: Fraction = 0.1
@@ -111,6 +149,10 @@ class DataConfig(Settings):
             raise ValueError("val_fraction + test_fraction must be below 1")
         if self.folder is not None and (self.images is not None or self.masks is not None):
             raise ValueError("folder takes the place of images and masks: give either")
+        if self.sets and (self.folder is not None or self.images is not None):
+            raise ValueError("sets takes the place of images, masks and folder: give either")
+        if len({one.name for one in self.sets}) != len(self.sets):
+            raise ValueError("each of the sets needs a name of its own")
         if (self.group_file is None) != (self.group_column is None):
             raise ValueError("group_file and group_column belong together: give both or none")
         return self

@@ -111,9 +111,11 @@ def load_config(path: Path) -> Config:
     base = _preset_values(str(values.pop("preset", "default")))
     data = values.get("data")
     if isinstance(data, dict):
-        for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
-            if isinstance(data.get(key), str):
-                data[key] = _resolved(path.parent, data[key])
+        tables = [data, *(one for one in data.get("sets", ()) if isinstance(one, dict))]
+        for table in tables:
+            for key in ("images", "masks", "folder", "split_file", "group_file", "cache"):
+                if isinstance(table.get(key), str):
+                    table[key] = _resolved(path.parent, table[key])
     return config_from_mapping(_merge(base, values))
 
 

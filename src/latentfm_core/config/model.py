@@ -33,7 +33,13 @@ class ModelConfig(Settings):
     condition
         ``"frozen"`` feeds the velocity network with the frozen image-VAE latent, as the
         paper does; ``"multiscale"`` trains an encoder with features at several scales
-        together with the flow.
+        together with the flow, from random weights; ``"pretrained"`` does the same with
+        EfficientNet-Lite (Tan & Le 2019) from its ImageNet weights, and has no image VAE.
+    encoder
+        Variant of EfficientNet-Lite, if `condition` is ``"pretrained"``.
+    prompts
+        Whether boxes, points, strokes and rough masks condition the flow too. Needs one class
+        and a trained encoder.
     condition_widths
         Channels of that encoder at strides 4, 8, 16 and 32.
     condition_blocks
@@ -54,7 +60,9 @@ class ModelConfig(Settings):
     downsample: Literal[4, 8] = 8
     vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
     mask_patch: Literal[1, 2, 4] = 4
-    condition: Literal["frozen", "multiscale"] = "multiscale"
+    condition: Literal["frozen", "multiscale", "pretrained"] = "multiscale"
+    encoder: Literal["lite0", "lite1", "lite2"] = "lite0"
+    prompts: bool = False
     condition_widths: tuple[Width, Width, Width, Width] = (48, 96, 192, 256)
     condition_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 2, 2, 2)
     velocity_widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (48, 96, 192)
@@ -68,6 +76,10 @@ class ModelConfig(Settings):
             raise ValueError("classes must have different names")
         if self.mask_patch > self.downsample:
             raise ValueError("mask_patch must not exceed downsample")
+        if self.prompts and len(self.classes) > 1:
+            raise ValueError("prompts need a model of one class")
+        if self.prompts and self.condition == "frozen":
+            raise ValueError('prompts need condition "multiscale" or "pretrained"')
         return self
 
     @property

@@ -53,6 +53,27 @@ class SamplingConfig(Settings):
     precision: Precision = "auto"
 
 
+class PromptConfig(Settings):
+    """How a prompt chooses what the network sees.
+
+    Attributes
+    ----------
+    field_scale
+        Side of the field around a box, in longer sides of the box. 2 is what the models were
+        trained around.
+    second_pass
+        After points alone, take the extent of a first, quick answer for a box, and draw the
+        samples in the field around it.
+    first_samples, first_steps
+        Samples and ODE steps of that first answer.
+    """
+
+    field_scale: Annotated[float, Field(ge=1.0, le=16.0)] = 2.0
+    second_pass: bool = True
+    first_samples: Annotated[int, Field(ge=1, le=64)] = 4
+    first_steps: Annotated[int, Field(ge=1, le=100)] = 2
+
+
 class CorrectionConfig(Settings):
     """How samples are made to agree with an annotator's strokes.
 

@@ -59,6 +59,11 @@ class FlowConfig(StageConfig):
         Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v.
     auxiliary_weight
         Weight of BCE + Dice on a mask read straight off the trained condition features.
+    encoder_rate
+        Learning rate of a pretrained encoder, as a share of `learning_rate`.
+    encoder_frozen
+        Stages of a pretrained encoder, from the finest, that stay as they are (of 7). They
+        cost most of its gradients and hold edges and colours that fit any image.
     ema_decay
         Decay of the exponential moving average of the weights; 0 turns it off.
     validate_every
@@ -71,6 +76,8 @@ class FlowConfig(StageConfig):
     time_sampling: Literal["uniform", "logit_normal"] = "uniform"
     endpoint_weight: Annotated[float, Field(ge=0)] = 0.2
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.5
+    encoder_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    encoder_frozen: Annotated[int, Field(ge=0, le=7)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validate_every: PositiveInt = 2
 

@@ -25,9 +25,11 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        multiple = 32 if self.model.condition == "multiscale" else self.model.downsample * 4
+        multiple = self.model.downsample * 4 if self.model.condition == "frozen" else 32
         if self.data.size % multiple:
             raise ValueError(f"data.size must be a multiple of {multiple} for this model")
+        if self.data.sets and not self.model.prompts:
+            raise ValueError("data.sets needs model.prompts = true")
         # Without its stage the network for few steps would answer noise, or, after the flow was
         # trained on, answer what an older flow said.
         if bool(self.model.distilled_steps) != bool(self.training.distill.epochs):

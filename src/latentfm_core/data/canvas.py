@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import numpy as np
@@ -107,13 +108,15 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
     return np.pad(chosen, _margins(geometry))
 
 
-def from_canvas(values: Float32, geometry: Geometry) -> Float32:
+def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Float32:
     """Take the image's part of canvas maps and resize it to the image.
 
     Parameters
     ----------
     values
         ``(..., S, S)`` float32, S = ``geometry.canvas``.
+    outside
+        What pixels get that the canvas does not show, if it shows a window of the image.
 
     Returns
     -------
@@ -132,7 +135,46 @@ def from_canvas(values: Float32, geometry: Geometry) -> Float32:
     top, left, rows, columns = geometry.box
     content = values[..., top : top + rows, left : left + columns]
     flat = content.reshape(-1, rows, columns)
-    return _resize(flat, geometry.shape).reshape(*values.shape[:-2], *geometry.shape)
+    window = window_of(geometry)
+    shape = tuple(part.stop - part.start for part in window)
+    resized = _resize(flat, (shape[0], shape[1])).reshape(*values.shape[:-2], *shape)
+    if geometry.window is None:
+        return resized
+    whole = np.full((*values.shape[:-2], *geometry.shape), outside, np.float32)
+    whole[..., window[0], window[1]] = resized
+    return whole
+
+
+def window_of(geometry: Geometry) -> tuple[slice, slice]:
+    """Return the rows and columns of the image that the canvas shows."""
+    top, left, height, width = geometry.window or (0, 0, *geometry.shape)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def window_to_canvas(
+    rgb: Float32, size: int, window: tuple[int, int, int, int]
+) -> tuple[Float32, Geometry]:
+    """Resize a part of an image onto the canvas, with its aspect kept.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, C)`` float32 in [0, 1], the whole image.
+    size
+        Side of the canvas in pixels.
+    window
+        ``(top, left, height, width)`` of the part, in pixels.
+
+    Returns
+    -------
+    canvas, geometry
+        As `to_canvas` returns them; `from_canvas` places values back into the whole image.
+    """
+    top, left, height, width = window
+    part = rgb[top : top + height, left : left + width]
+    canvas, geometry = to_canvas(part, size, "pad")
+    shape = (rgb.shape[0], rgb.shape[1])
+    return canvas, dataclasses.replace(geometry, shape=shape, window=window)
 
 
 def _margins(geometry: Geometry) -> tuple[tuple[int, int], tuple[int, int]]:

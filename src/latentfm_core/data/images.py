@@ -25,6 +25,7 @@ __all__ = [
     "is_image",
     "list_images",
     "read_image",
+    "read_instances",
     "read_labels",
     "read_mask",
     "to_rgb",
@@ -175,6 +176,26 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
             "name all classes."
         )
     return values.astype(np.uint8)
+
+
+def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.uint16]:
+    """Read a mask of numbered objects as ``(H, W)`` uint16: 0 background, 1, 2, ... the objects.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is coloured, or holds other values than whole numbers from
+        0 to 65535.
+    """
+    values = _mask_values(path, limits)
+    found = different_values(values)
+    highest = np.iinfo(np.uint16).max
+    if found.size and (found[0] < 0 or found[-1] > highest or (found != np.rint(found)).any()):
+        raise ImageError(
+            f"{path}: the mask has the values {found[0]} to {found[-1]}. Objects must be numbered "
+            f"with whole numbers from 1 to {highest}, and the background must be 0."
+        )
+    return values.astype(np.uint16)
 
 
 def _mask_values(path: Path, limits: ReadingConfig) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, DataConfig, ReadingConfig
 from latentfm_core.data.cache import CanvasCache
 from latentfm_core.data.canvas import labels_to_canvas, to_canvas
-from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
+from latentfm_core.data.images import read_image, read_instances, read_labels, read_mask, to_rgb
 from latentfm_core.data.pairs import Pair
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.types import Bool, ImageInput
@@ -80,6 +80,20 @@ def read_labelled_pair(
     return image, _read_masks(pair, image, lambda path: read_labels(path, classes, limits))
 
 
+def read_instance_pair(
+    pair: Pair, limits: ReadingConfig = READING
+) -> tuple[ImageInput, NDArray[np.uint16]]:
+    """Read an image and its masks ``(M, H, W)`` of numbered objects, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
+    """
+    image = _read_image(pair, limits)
+    return image, _read_masks(pair, image, lambda path: read_instances(path, limits))
+
+
 def read_references(
     pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
 ) -> tuple[ImageInput, NDArray[Any]]:
@@ -112,7 +126,7 @@ def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
     return replace(first, pixels=np.stack(planes, axis=-1))
 
 
-_Pixel = TypeVar("_Pixel", np.bool_, np.uint8)
+_Pixel = TypeVar("_Pixel", np.bool_, np.uint8, np.uint16)
 
 
 def _read_masks(
@@ -179,7 +193,7 @@ def load_canvases(
             f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
             "Lower data.size or use fewer images."
         ) from None
-    _tell(problems, len(pairs), data.skip_bad)
+    report_problems(problems, len(pairs), data.skip_bad)
     keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
     if not keep:
         raise DatasetError(
@@ -191,7 +205,7 @@ def load_canvases(
     return CanvasSet(names, images, masks, raters, problems)
 
 
-def _tell(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
+def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
     """Refuse bad pairs, or say which are left out."""
     if problems and not skip_bad:
         listed = "\n  ".join(problems.values())

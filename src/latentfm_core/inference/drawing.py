@@ -20,12 +20,17 @@ Noise = Callable[[Seeds], Tensor]
 """Initial noise ``(B, c, h, w)`` of a batch of seeds, on the network's device."""
 
 
+Condition = Callable[[Seeds], list[Tensor]]
+"""Condition maps of a batch of seeds, with batch B, or 1 where they share one image."""
+
+
 def draw(
     network: Network,
     canvas: Float32,
     path: PlainPath | GuidedPath,
     batches: Batches,
     noise: Noise,
+    prompt: Float32 | None = None,
 ) -> Generator[Progress, None, Float32]:
     """Yield after each ODE step, and return the probabilities of all seeds in `batches`.
 
@@ -33,6 +38,8 @@ def draw(
     ----------
     canvas
         ``(S, S, 3)`` float32 in [0, 1].
+    prompt
+        Prompt maps ``(4, S, S)`` float32, or None.
 
     Returns
     -------
@@ -46,13 +53,29 @@ def draw(
     ResourceError
         If memory does not even suffice for one sample at a time.
     """
+    try:
+        condition = network.condition(canvas, path, prompt)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        raise
+    return (yield from draw_rows(network, lambda part: condition, path, batches, noise))
+
+
+def draw_rows(
+    network: Network,
+    condition: Condition,
+    path: PlainPath | GuidedPath,
+    batches: Batches,
+    noise: Noise,
+) -> Generator[Progress, None, Float32]:
+    """Do what `draw` does for samples that may have a condition each."""
     decoded: list[Float32] = []
     try:
-        condition = network.condition(canvas, path)
         while (part := batches.next()) is not None:
             try:
                 z = noise(part)
-                for state in network.integrate(z, condition, path):
+                for state in network.integrate(z, condition(part), path):
                     z = state
                     yield batches.step()
                 decoded.append(_checked(network.decode(z), network))

@@ -20,6 +20,7 @@ from latentfm_core.inference.device import (
     resolve_precision,
     to_device,
 )
+from latentfm_core.inference.feature_cache import FeatureCache
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import Float32
 
@@ -80,15 +81,31 @@ class Network:
         self._dtype = resolve_precision(precision, self.device)
         self.label = describe(self.device, self._dtype)
         self.model = to_device(model, self.device).eval()
+        self._features = FeatureCache()
 
     # No gradients, but no inference mode either: guidance differentiates through the result.
     @torch.no_grad()
-    def condition(self, canvas: Float32, path: PlainPath | GuidedPath) -> list[Tensor]:
-        """Return the condition maps of one canvas ``(S, S, 3)`` in [0, 1]."""
+    def condition(
+        self, canvas: Float32, path: PlainPath | GuidedPath, prompt: Float32 | None = None
+    ) -> list[Tensor]:
+        """Return the condition maps of one canvas ``(S, S, 3)`` in [0, 1].
+
+        Parameters
+        ----------
+        prompt
+            Prompt maps ``(4, S, S)``, or None. The image features are kept for a while, so that
+            a further prompt on the same canvas costs little.
+        """
+        features = self._features.get(canvas, self._encode_image)
+        maps = None if prompt is None else torch.from_numpy(prompt)[None].to(self.device)
+        with autocast(self.device, self._dtype):
+            return self.model.condition_of(features, maps, few_steps=path.distilled)
+
+    def _encode_image(self, canvas: Float32) -> list[Tensor]:
         image = torch.from_numpy(canvas).permute(2, 0, 1)[None].to(self.device)
         with autocast(self.device, self._dtype):
             layout = image.contiguous(memory_format=torch.channels_last)
-            return self.model.condition(layout, few_steps=path.distilled)
+            return self.model.image_features(layout)
 
     def noise(self, seeds: tuple[int, ...], size: int) -> Tensor:
         """Return the initial noise ``(len(seeds), c, h, w)`` for a canvas of side `size`."""

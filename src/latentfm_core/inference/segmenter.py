@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentfm_core.config import CorrectionConfig, Precision, SamplingConfig, TilingConfig
+from latentfm_core.config import (
+    CorrectionConfig,
+    Precision,
+    PromptConfig,
+    SamplingConfig,
+    TilingConfig,
+)
 from latentfm_core.correction.guidance import Mismatch
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.data.canvas import (
@@ -20,18 +25,22 @@ from latentfm_core.data.canvas import (
     from_canvas,
     labels_to_canvas,
     strokes_to_canvas,
-    to_canvas,
+    window_of,
 )
 from latentfm_core.data.field import LargeImage, PixelField
 from latentfm_core.data.images import to_rgb
 from latentfm_core.inference.batches import Batches, Progress
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
+from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.large import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
+from latentfm_core.inference.objects import draw_objects
+from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
 from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
+from latentfm_core.prompts import Prompt
 from latentfm_core.stepping import finish
 from latentfm_core.store.bundled import resolve_model
 from latentfm_core.store.card import ModelCard
@@ -124,6 +133,8 @@ class Segmenter:
         settings: SamplingConfig,
         strokes: NDArray[Any] | None = None,
         correction: CorrectionConfig | None = None,
+        prompt: Prompt | None = None,
+        prompting: PromptConfig | None = None,
     ) -> Generator[Progress, None, SampleSet]:
         """Draw samples step by step.
 
@@ -138,42 +149,74 @@ class Segmenter:
             Number of samples, seed and solver.
         strokes
             ``(H, W)`` integers, what the annotator is sure of: 0 says nothing of a pixel, 1
-            that it is background, k + 1 that it is of the k-th class. The samples of the same
-            seeds are then guided to agree with it. None: no correction.
+            that it is background, k + 1 that it is of the k-th class. A model with prompts
+            takes them as one; the samples of any other are guided to agree with them.
         correction
-            How they are guided; None takes the defaults.
+            How samples are guided towards strokes. None: not at all if the model takes prompts,
+            else by the defaults.
+        prompt
+            Which object is meant. None: what the model was trained to find.
+        prompting
+            How the prompt chooses the field; None takes the defaults.
 
         Raises
         ------
         ImageError
-            If the image or the strokes cannot be used.
+            If the image, the strokes or the prompt cannot be used.
         ConfigError
-            If the network overflows in this precision.
+            If the model does not take prompts, or overflows in this precision.
         ResourceError
             If memory does not even suffice for one sample at a time. Before that, the batches
             are halved, and the progress says so; the samples are the same.
         """
         start = time.perf_counter()
-        data = self.card.config.data
-        canvas, geometry = to_canvas(to_rgb(image), data.size, data.fit)
-        seeds = tuple(settings.seed + n for n in range(settings.n_samples))
+        rgb = to_rgb(image)
+        shape = (rgb.shape[0], rgb.shape[1])
         said = None
         if strokes is not None:
-            said = check_strokes(strokes, geometry.shape, len(self.card.config.model.classes))
-        path = self._path(settings, said, correction)
-        batches = Batches(seeds, settings.batch_size or DEFAULT_BATCH, path.steps)
+            said = check_strokes(strokes, shape, len(self.card.config.model.classes))
+        meant = checked_prompt(prompt, said, shape, self.card)
+        chosen = prompting or PromptConfig()
+        if meant is not None and wants_second_pass(meant, chosen):
+            meant = yield from self._with_first_answer(rgb, meant, settings, chosen)
+        seen = frame(rgb, meant, self.card.config.data, chosen.field_scale)
+        guided = said is not None and (meant is None or correction is not None)
+        path = self._path(settings, said if guided else None, seen.geometry, correction)
+        decoded = yield from self._draw(seen, path, settings)
+        seconds = time.perf_counter() - start
+        return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, meant)
+
+    def _with_first_answer(
+        self, rgb: Float32, prompt: Prompt, settings: SamplingConfig, prompting: PromptConfig
+    ) -> Generator[Progress, None, Prompt]:
+        quick = settings.model_copy(
+            update={
+                "n_samples": min(settings.n_samples, prompting.first_samples),
+                "steps": min(settings.steps, prompting.first_steps),
+            }
+        )
+        seen = frame(rgb, prompt, self.card.config.data, prompting.field_scale)
+        decoded = yield from self._draw(seen, self._plain_path(quick), quick)
+        return with_box(prompt, decoded, seen.geometry)
+
+    def _draw(
+        self, seen: Frame, path: PlainPath | GuidedPath, settings: SamplingConfig
+    ) -> Generator[Progress, None, Float32]:
+        size = self.card.config.data.size
+        batches = Batches(_seeds(settings), settings.batch_size or DEFAULT_BATCH, path.steps)
         try:
-            decoded = yield from draw(
-                self._network,
-                canvas,
-                path,
-                batches,
-                lambda part: self._network.noise(part, data.size),
+            return (
+                yield from draw(
+                    self._network,
+                    seen.canvas,
+                    path,
+                    batches,
+                    lambda part: self._network.noise(part, size),
+                    seen.maps,
+                )
             )
         finally:
             release_memory(self.device)
-        drawn = self._sample_set(decoded, geometry, seeds, settings, start)
-        return replace(drawn, nfe=path.nfe, strokes=said)
 
     def sample(
         self,
@@ -182,17 +225,19 @@ class Segmenter:
         on_step: Callable[[Progress], None] | None = None,
         strokes: NDArray[Any] | None = None,
         correction: CorrectionConfig | None = None,
+        prompt: Prompt | None = None,
+        prompting: PromptConfig | None = None,
     ) -> SampleSet:
         """Draw samples; `on_step` is called after each ODE step and may raise to cancel.
 
         Parameters
         ----------
-        image, strokes, correction
+        image, strokes, correction, prompt, prompting
             As `sample_steps` takes them.
         settings
             Number of samples, seed and solver; None takes those of the model card.
         on_step
-            Told of the progress.
+            Called with the progress.
 
         Returns
         -------
@@ -205,8 +250,80 @@ class Segmenter:
         ImageError, ConfigError, ResourceError
             As `sample_steps` does.
         """
-        steps = self.sample_steps(image, settings or self.card.config.sampling, strokes, correction)
+        used = settings or self.card.config.sampling
+        steps = self.sample_steps(image, used, strokes, correction, prompt, prompting)
         return finish(steps, on_step)
+
+    def sample_objects_steps(
+        self,
+        image: ImageInput,
+        prompts: Sequence[Prompt],
+        settings: SamplingConfig,
+        prompting: PromptConfig | None = None,
+    ) -> Generator[Progress, None, list[SampleSet]]:
+        """Draw samples of several objects of one image, step by step.
+
+        The objects share batches and, on one canvas, the image features. Yields and is
+        cancelled as `sample_steps` is.
+
+        Parameters
+        ----------
+        image
+            The image.
+        prompts
+            One for each object.
+        settings, prompting
+            As `sample_steps` takes them; all objects are drawn from the same seeds.
+
+        Returns
+        -------
+        list of SampleSet
+            In the order of the prompts.
+
+        Raises
+        ------
+        ImageError, ConfigError, ResourceError
+            As `sample_steps` does.
+        """
+        start = time.perf_counter()
+        rgb = to_rgb(image)
+        shape = (rgb.shape[0], rgb.shape[1])
+        chosen = prompting or PromptConfig()
+        meant = [checked_prompt(one, None, shape, self.card) for one in prompts]
+        objects = [one for one in meant if one is not None]
+        if not objects:
+            return []
+        for index, one in enumerate(objects):
+            if wants_second_pass(one, chosen):
+                objects[index] = yield from self._with_first_answer(rgb, one, settings, chosen)
+        data = self.card.config.data
+        frames = [frame(rgb, one, data, chosen.field_scale) for one in objects]
+        path = self._plain_path(settings)
+        batch = settings.batch_size or DEFAULT_BATCH
+        try:
+            drawn = yield from draw_objects(self._network, frames, path, _seeds(settings), batch)
+        finally:
+            release_memory(self.device)
+        seconds = time.perf_counter() - start
+        return [
+            self._sample_set(values, seen.geometry, path.nfe, settings, seconds, prompt=one)
+            for values, seen, one in zip(drawn, frames, objects, strict=True)
+        ]
+
+    def sample_objects(
+        self,
+        image: ImageInput,
+        prompts: Sequence[Prompt],
+        settings: SamplingConfig | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+        prompting: PromptConfig | None = None,
+    ) -> list[SampleSet]:
+        """Draw samples of several objects; `on_step` may raise to cancel.
+
+        Parameters, results and errors are those of `sample_objects_steps`.
+        """
+        used = settings or self.card.config.sampling
+        return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
         self,
@@ -357,13 +474,15 @@ class Segmenter:
         self,
         settings: SamplingConfig,
         strokes: NDArray[np.uint8] | None,
+        geometry: Geometry,
         correction: CorrectionConfig | None,
     ) -> PlainPath | GuidedPath:
         if strokes is None:
             return self._plain_path(settings)
         data = self.card.config.data
         chosen = correction or CorrectionConfig()
-        canvas = strokes_to_canvas(strokes, data.size, data.fit)
+        fit = data.fit if geometry.window is None else "pad"
+        canvas = strokes_to_canvas(strokes[window_of(geometry)], data.size, fit)
         mismatch = Mismatch(canvas, self.device)
         return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings))
 
@@ -371,18 +490,26 @@ class Segmenter:
         self,
         probabilities: Float32,
         geometry: Geometry,
-        seeds: tuple[int, ...],
+        nfe: int,
         settings: SamplingConfig,
-        start: float,
+        seconds: float,
+        strokes: NDArray[np.uint8] | None = None,
+        prompt: Prompt | None = None,
     ) -> SampleSet:
         return SampleSet(
             probabilities=probabilities,
             geometry=geometry,
-            seeds=seeds,
-            nfe=0,
+            seeds=_seeds(settings),
+            nfe=nfe,
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
             settings=self.resolved(settings).model_dump(mode="json"),
-            seconds=time.perf_counter() - start,
+            seconds=seconds,
             classes=self.card.config.model.classes,
+            strokes=strokes,
+            prompt={} if prompt is None else prompt.to_json(),
         )
+
+
+def _seeds(settings: SamplingConfig) -> tuple[int, ...]:
+    return tuple(settings.seed + n for n in range(settings.n_samples))

@@ -18,7 +18,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
 
 
-def zero(module: nn.Conv2d) -> nn.Conv2d:
+def zero_init(module: nn.Conv2d) -> nn.Conv2d:
     """Set the weights of `module` to zero, so that a residual branch starts as nothing."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:
@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(self.modulation.bias)
         self.act = SiLU()
         self.dropout = nn.Dropout2d(dropout)
-        self.conv2 = zero(nn.Conv2d(channels, channels, 3, padding=1))
+        self.conv2 = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
         self.skip: nn.Module = (
             nn.Identity() if channels_in == channels else nn.Conv2d(channels_in, channels, 1)
         )
@@ -90,7 +90,7 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zero(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""

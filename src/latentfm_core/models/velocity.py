@@ -14,7 +14,7 @@ from latentfm_core.models.blocks import (
     SiLU,
     TimeEmbedding,
     group_norm,
-    zero,
+    zero_init,
 )
 
 
@@ -90,7 +90,7 @@ class VelocityNetwork(nn.Module):
         )
         self.up = nn.ModuleList(Level(width, 1, embedding) for width in widths[:-1])
         self.leave = nn.Sequential(
-            group_norm(widths[0]), SiLU(), zero(nn.Conv2d(widths[0], latent, 3, padding=1))
+            group_norm(widths[0]), SiLU(), zero_init(nn.Conv2d(widths[0], latent, 3, padding=1))
         )
 
     def condition_maps(self, features: Sequence[Tensor]) -> list[Tensor]:

@@ -112,7 +112,7 @@ def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tup
     both = _move(torch.cat([images, masks], dim=1), kind, whole)
     images, masks = both[:, :3], both[:, 3:]
     if kind == "strong":
-        images, masks = _photograph(images.contiguous(), whole), harden(masks)
+        images, masks = change_photograph(images.contiguous(), whole), harden(masks)
     return images, masks
 
 
@@ -121,7 +121,7 @@ def augment_images(images: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
     if kind == "none":
         return images
     images = _move(images, kind, whole)
-    return _photograph(images, whole) if kind == "strong" else images
+    return change_photograph(images, whole) if kind == "strong" else images
 
 
 def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
@@ -132,5 +132,6 @@ def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
     return harden(masks) if kind == "strong" else masks
 
 
-def _photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
+def change_photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
+    """Change colours, sharpness and noise of images, as another camera would; overwrites them."""
     return _blur_and_noise(_colour(images, whole), whole).clamp_(0, 1)

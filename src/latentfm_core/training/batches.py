@@ -36,9 +36,24 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def batch_indices(
-    count: int, batch_size: int, seed: int, stage: int, first_step: int, last_step: int
+    count: int,
+    batch_size: int,
+    seed: int,
+    stage: int,
+    first_step: int,
+    last_step: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield the image indices of each step; every epoch is a new permutation."""
+    """Yield the image indices of each step.
+
+    Every epoch is a new permutation; with `weights`, the chance of each image, they are drawn
+    independently of each other.
+    """
+    if weights is not None:
+        for step in range(first_step, last_step):
+            rng = np.random.default_rng(seed_for(seed, stage, step, 1))
+            yield rng.choice(count, batch_size, p=weights)
+        return
     per_epoch = steps_per_epoch(count, batch_size)
     epoch, order = -1, np.arange(count)
     for step in range(first_step, last_step):

@@ -11,10 +11,11 @@ from latentfm_core.flow.mean_velocity import mean_velocity, steps_of_short_runs
 from latentfm_core.flow.path import linear_path
 from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.training.augment import augment
-from latentfm_core.training.feeder import Source
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.losses import velocity_loss
-from latentfm_core.training.stage import Batch, Losses, Stage, noise_like, repeat
+from latentfm_core.training.object_source import ObjectSource
+from latentfm_core.training.prompted_batch import prompted_batch
+from latentfm_core.training.stage import Batch, BatchSource, Losses, Stage, noise_like, repeat
 
 
 class DistillStage(Stage):
@@ -39,9 +40,11 @@ class DistillStage(Stage):
         """Return the network for few steps."""
         return list(self._fast.parameters())
 
-    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
-        """Return ``images`` and ``masks``."""
+    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+        """Return ``images`` and ``masks``, and ``prompts`` of a promptable model."""
         kind = self.config.training.augmentation
+        if isinstance(source, ObjectSource):
+            return prompted_batch(source, kind, whole)
         images, masks = augment(source.images(), source.masks(), kind, whole)
         return {"images": images.contiguous(memory_format=torch.channels_last), "masks": masks}
 
@@ -51,7 +54,7 @@ class DistillStage(Stage):
         draws = settings.noise_draws
         pairs = whole.repeated(draws)
         with torch.no_grad():
-            features = model.features(batch["images"])
+            features = model.features(batch["images"], batch.get("prompts"))
             taught = repeat(model.velocity.condition_maps(features), draws)
             z_1 = model.encode_mask(batch["masks"]).repeat_interleave(draws, dim=0)
             t, h = steps_of_short_runs(

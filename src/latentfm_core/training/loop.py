@@ -17,15 +17,23 @@ from tqdm import tqdm
 
 from latentfm_core.config import DistillConfig, FlowConfig
 from latentfm_core.data.loading import CanvasSet
+from latentfm_core.data.object_set import ObjectSet
 from latentfm_core.errors import ConfigError, LatentFMError
 from latentfm_core.inference.device import autocast
-from latentfm_core.training.batches import batch_indices, draw_raters, steps_per_epoch
+from latentfm_core.training.batches import (
+    batch_indices,
+    draw_raters,
+    seed_for,
+    steps_per_epoch,
+)
 from latentfm_core.training.checkpoint import Checkpoint, Position
 from latentfm_core.training.clock import PartsClock
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.feeder import Feeder, Source
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.reports import EpochReport, EpochSums, Meter, StepReport, ignore
+from latentfm_core.training.stage import BatchSource
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
 from latentfm_core.training.team import Team
 
@@ -83,7 +91,7 @@ class StageLoop:
     def __init__(
         self,
         stage: Stage,
-        data: CanvasSet,
+        data: CanvasSet | ObjectSet,
         position: Position,
         team: Team,
         dtype: torch.dtype,
@@ -101,12 +109,14 @@ class StageLoop:
             )
         parameters = stage.parameters()
         freeze_except(stage.model, parameters)
-        self.optimizer = _adamw(parameters, stage.settings.weight_decay, self.device)
         settings = stage.settings
+        self.optimizer = _adamw(parameters, stage, self.device)
         decay = settings.ema_decay if isinstance(settings, FlowConfig | DistillConfig) else 0.0
         self.ema = EMA(parameters, decay) if decay else None
         self.clock = PartsClock(self.device)
-        self._feeder = Feeder(data, stage.config.model.mask_channels, self.device)
+        self._feeders: list[Feeder] = []
+        if isinstance(data, CanvasSet):
+            self._feeders.append(Feeder(data, stage.config.model.mask_channels, self.device))
         self._losses = team.wrap(stage)
         self._unshared = 0.0
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
@@ -172,7 +182,10 @@ class StageLoop:
     def _indices(self, first: int) -> Iterator[NDArray[np.intp]]:
         config = self.stage.config.training
         count, batch = len(self.data.names), self.stage.settings.batch_size
-        return batch_indices(count, batch, config.seed, self.stage.index, first, self.total)
+        weights = self.data.weights if isinstance(self.data, ObjectSet) else None
+        return batch_indices(
+            count, batch, config.seed, self.stage.index, first, self.total, weights
+        )
 
     def _bar(self, first: int) -> tqdm[Any]:
         return tqdm(
@@ -248,7 +261,8 @@ class StageLoop:
         torch.manual_seed(generator.initial_seed() + self.team.rank)
         done = self.share_done()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step, done, self.total)
+            rate = learning_rate(settings, step, done, self.total)
+            group["lr"] = group["rate"] * rate
         rows = self.team.rows(len(index))
         weight = (rows.stop - rows.start) / len(index)
         whole = GlobalBatch(
@@ -278,10 +292,16 @@ class StageLoop:
             self._update(step)
         return values, agreed
 
-    def _source(self, step: int, index: NDArray[np.intp], rows: slice, done: float) -> Source:
-        raters = draw_raters(self.data, index, self.stage.draws(step))[rows]
+    def _source(self, step: int, index: NDArray[np.intp], rows: slice, done: float) -> BatchSource:
         size = self.stage.size_at(done)
-        return Source(self._feeder, index[rows], raters, size, self.clock, self.dtype)
+        draws = self.stage.draws(step)
+        if isinstance(self.data, CanvasSet):
+            raters = draw_raters(self.data, index, draws)[rows]
+            return Source(self._feeders[0], index[rows], raters, size, self.clock, self.dtype)
+        seeds = tuple(seed_for(draws, row) for row in range(len(index)))[rows]
+        return ObjectSource(
+            self.data, index[rows], seeds, size, self.clock, self.device, self.dtype
+        )
 
     def _update(self, step: int) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -292,16 +312,23 @@ class StageLoop:
 
 
 def _adamw(
-    parameters: list[nn.Parameter], decay: float, device: torch.device
+    parameters: list[nn.Parameter], stage: Stage, device: torch.device
 ) -> torch.optim.Optimizer:
     # One pass over all weights; on the CPU a sixth of the time of the loop over tensors.
     fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(_decay_groups(parameters, decay), fused=fused)
+    return torch.optim.AdamW(_parameter_groups(parameters, stage), fused=fused)
 
 
-def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, object]]:
-    """Decay weights but neither biases nor normalisation scales."""
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _parameter_groups(parameters: list[nn.Parameter], stage: Stage) -> list[dict[str, object]]:
+    """Decay weights but neither biases nor scales; slow down a pretrained encoder."""
+    decay, settings = stage.settings.weight_decay, stage.settings
+    slow = {id(p) for p in stage.model.pretrained_parameters()}
+    encoder_rate = settings.encoder_rate if isinstance(settings, FlowConfig) else 1.0
+    groups: list[dict[str, object]] = []
+    for is_slow, rate in ((False, 1.0), (True, encoder_rate)):
+        some = [p for p in parameters if (id(p) in slow) == is_slow]
+        for is_weight, rated in ((True, decay), (False, 0.0)):
+            chosen = [p for p in some if (p.ndim > 1) == is_weight]
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": rated, "rate": rate})
+    return groups

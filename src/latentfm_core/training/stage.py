@@ -12,10 +12,14 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.feeder import Source
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.object_source import ObjectSource
 
 STAGES = ("image_vae", "mask_vae", "flow", "distill")
 
 Losses = dict[str, Tensor]
+
+BatchSource = Source | ObjectSource
+"""What a step reads: whole canvases, or crops around objects."""
 
 Batch = dict[str, Tensor]
 """What the losses of a stage are computed from, by name: rows of a batch on the device."""
@@ -41,7 +45,7 @@ class Stage(ABC):
         """Return what the optimiser may change."""
 
     @abstractmethod
-    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
         """Read and augment what `losses` needs."""
 
     @abstractmethod

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from latentfm_core.config import Config, FlowConfig, StageConfig
-from latentfm_core.flow.path import endpoint, linear_path, sample_times
+from latentfm_core.errors import ConfigError
+from latentfm_core.flow.objective import flow_matching_loss
+from latentfm_core.flow.path import sample_times
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.vae import VAE, PyramidVAE
 from latentfm_core.training.augment import augment, augment_images, augment_masks
 from latentfm_core.training.distill_stage import DistillStage
-from latentfm_core.training.feeder import Source
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.latents import LatentCache
 from latentfm_core.training.losses import (
@@ -21,9 +23,18 @@ from latentfm_core.training.losses import (
     mask_loss,
     reconstruction_loss,
     soft_dice_score,
-    velocity_loss,
 )
-from latentfm_core.training.stage import STAGES, Batch, Losses, Stage, noise_like, repeat
+from latentfm_core.training.object_source import ObjectSource
+from latentfm_core.training.prompted_batch import prompted_batch, with_corrections
+from latentfm_core.training.stage import (
+    STAGES,
+    Batch,
+    BatchSource,
+    Losses,
+    Stage,
+    noise_like,
+    repeat,
+)
 
 __all__ = ["STAGES", "Batch", "Losses", "Stage", "freeze_except", "learning_rate", "make_stage"]
 
@@ -33,11 +44,17 @@ class ImageVAEStage(Stage):
 
     name = "image_vae"
 
+    @property
+    def _vae(self) -> VAE | PyramidVAE:
+        if self.model.image_vae is None:
+            raise ConfigError("A model with a pretrained encoder has no image VAE to train.")
+        return self.model.image_vae
+
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the image VAE."""
-        return list(self.model.image_vae.parameters())
+        return list(self._vae.parameters())
 
-    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
         """Return ``images``."""
         kind = self.config.training.augmentation
         return {"images": augment_images(source.images(), kind, whole)}
@@ -45,9 +62,9 @@ class ImageVAEStage(Stage):
     def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
         """Return loss, reconstruction and KL of images."""
         target = batch["images"] * 2 - 1
-        q = self.model.image_vae.encode(target)
+        q = self._vae.encode(target)
         z = q.mean + torch.exp(0.5 * q.log_variance) * noise_like(q.mean, whole)
-        error = (self.model.image_vae.decode(z) - target).square().mean()
+        error = (self._vae.decode(z) - target).square().mean()
         kl = q.kl()
         return {"loss": error + self.config.training.kl_weight * kl, "mse": error, "kl": kl}
 
@@ -61,7 +78,7 @@ class MaskVAEStage(Stage):
         """Return the parameters of the mask VAE."""
         return list(self.model.mask_vae.parameters())
 
-    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
         """Return ``masks``, and the ``foreground`` share of the whole batch."""
         masks = augment_masks(source.masks(), self.config.training.augmentation, whole)
         return {"masks": masks, "foreground": whole.mean(foreground_share(masks))}
@@ -94,7 +111,7 @@ class FlowStage(Stage):
 
     def parameters(self) -> list[nn.Parameter]:
         """Return velocity network and trained condition encoder; the VAEs stay frozen."""
-        parameters = self.model.flow_parameters()
+        parameters = self.model.flow_parameters(self.settings.encoder_frozen)
         if self.model.auxiliary is None or self._has_auxiliary():
             return parameters
         # Without its term it gets no gradient, for which several processes would wait.
@@ -104,12 +121,15 @@ class FlowStage(Stage):
     def _has_auxiliary(self) -> bool:
         return self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
 
-    def prepare(self, source: Source, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
         """Return ``images`` and ``masks``, or what is cached of them and is enough.
 
-        That is ``target``, the mask latents, and ``condition``, the frozen image latents.
+        That is ``target``, the mask latents, and ``condition``, the frozen image latents. A
+        promptable model gets ``prompts`` too.
         """
         kind = self.config.training.augmentation
+        if isinstance(source, ObjectSource):
+            return prompted_batch(source, kind, whole)
         if not self._latents.allows(source):
             images, masks = augment(source.images(), source.masks(), kind, whole)
             images = images.contiguous(memory_format=torch.channels_last)
@@ -126,24 +146,20 @@ class FlowStage(Stage):
         else:
             with torch.no_grad():
                 target = self.model.encode_mask(batch["masks"])
-        if "condition" in batch:
-            features = [batch["condition"]]
-        else:
-            features = self.model.features(batch["images"])
-        maps = self.model.velocity.condition_maps(features)
+        features = self._features(batch, whole)
         draws = self.settings.noise_draws
-        z_1 = target.repeat_interleave(draws, dim=0)
-        condition = repeat(maps, draws)
         pairs = whole.repeated(draws)
+        z_1 = target.repeat_interleave(draws, dim=0)
         t = self._times(pairs).to(z_1.device)
-        point = linear_path(noise_like(z_1, pairs), z_1, t)
-        velocity = self.model.velocity(t, point.z_t, condition)
-        losses = {"velocity": velocity_loss(velocity, point.velocity)}
+        z_0 = noise_like(z_1, pairs)
+        maps = repeat(self.model.velocity.condition_maps(features), draws)
+        flow = flow_matching_loss(lambda t, z: self.model.velocity(t, z, maps), z_0, z_1, t)
+        losses = {"velocity": flow.loss}
         total = losses["velocity"]
         if self.settings.endpoint_weight:
             # One draw per image is enough for a stable estimate, and decoding is dear.
-            one_step = endpoint(point.z_t, velocity, t)[::draws]
-            losses["endpoint"] = mask_loss(self.model.decode_mask(one_step), batch["masks"])
+            logits = self.model.decode_mask(flow.endpoint(every=draws))
+            losses["endpoint"] = mask_loss(logits, batch["masks"])
             total = total + self.settings.endpoint_weight * losses["endpoint"]
         direct = self.model.auxiliary_latent(features)
         if direct is not None and self.settings.auxiliary_weight:
@@ -152,6 +168,15 @@ class FlowStage(Stage):
             losses["dice"] = soft_dice_score(logits.detach(), batch["masks"])
             total = total + self.settings.auxiliary_weight * losses["auxiliary"]
         return {"loss": total, **losses}
+
+    def _features(self, batch: Batch, whole: GlobalBatch) -> list[Tensor]:
+        if "condition" in batch:
+            return [batch["condition"]]
+        if "prompts" not in batch:
+            return self.model.features(batch["images"])
+        image_features = self.model.image_features(batch["images"])
+        prompts = with_corrections(self.model, image_features, batch, whole)
+        return self.model.with_prompts(image_features, prompts)
 
     def _times(self, pairs: GlobalBatch) -> Tensor:
         kind, count = self.settings.time_sampling, pairs.total

@@ -6,8 +6,10 @@ import datetime
 import json
 import logging
 import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -17,13 +19,21 @@ from tqdm import tqdm
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.data.layouts import training_pairs
 from latentfm_core.data.loading import CanvasSet, load_canvases
+from latentfm_core.data.object_set import (
+    ObjectSet,
+    SetPairs,
+    find_sets,
+    joined_split,
+    load_objects,
+    load_sets,
+)
 from latentfm_core.data.pairs import Pair
 from latentfm_core.data.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError, OutputError
 from latentfm_core.inference.device import describe, resolve_precision, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
-from latentfm_core.models.vae import PyramidVAE
+from latentfm_core.models.vae import VAE
 from latentfm_core.output.names import check_writable
 from latentfm_core.output.sidecar import versions
 from latentfm_core.store.atomic import atomic_path, write_text
@@ -34,6 +44,7 @@ from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.distilled import distilled_card, is_distillation, remember_parent
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.imagenet import load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.reports import EpochReport
@@ -48,12 +59,16 @@ from latentfm_core.training.validate import (
     selection_score,
     validate,
 )
+from latentfm_core.training.validate_prompts import validate_prompts
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
 
 BEST = "best.safetensors"
+
+DataSet = CanvasSet | ObjectSet
+"""Canvases, or for a promptable model images with their objects."""
 
 SLOW_READING = 60.0
 """Seconds of reading from which on a cache is recommended."""
@@ -106,7 +121,10 @@ class Trainer:
 
     def _initial_model(self) -> LatentFM:
         if self.options.init is None or self.checkpoint is not None:
-            return LatentFM(self.config.model)
+            model = LatentFM(self.config.model)
+            if model.encoder is not None and self.checkpoint is None:
+                load_imagenet(model.encoder.encoder, self.config.model.encoder)
+            return model
         source, card = load_model(resolve_model(self.options.init))
         same = {"distilled_steps": self.config.model.distilled_steps}
         if card.config.model.model_copy(update=same) != self.config.model:
@@ -120,15 +138,22 @@ class Trainer:
         model.load_state_dict(weights, strict=False)
         return model
 
-    def _load_data(self) -> tuple[Split, CanvasSet, CanvasSet | None]:
+    def _load_data(self) -> tuple[Split, DataSet, DataSet | None]:
         data = self.config.data
         start = time.monotonic()
-        pairs = {pair.name: pair for pair in training_pairs(data)}
-        split = make_split(pairs, data)
-        train = self._load([pairs[name] for name in split.train], "training images")
-        val = None
-        if split.val:
-            val = self._load([pairs[name] for name in split.val], "validation images")
+        train: DataSet
+        val: DataSet | None = None
+        if data.sets:
+            sets = find_sets(data)
+            split = joined_split(sets)
+            train = self._load_part(sets, "train", split)
+            val = self._load_part(sets, "val", split) if split.val else None
+        else:
+            pairs = {pair.name: pair for pair in training_pairs(data)}
+            split = make_split(pairs, data)
+            train = self._load([pairs[name] for name in split.train], "training images")
+            if split.val:
+                val = self._load([pairs[name] for name in split.val], "validation images")
         seconds = time.monotonic() - start
         if seconds > SLOW_READING and data.cache is None:
             logger.info(
@@ -139,9 +164,25 @@ class Trainer:
         used = {*train.names, *(val.names if val is not None else ()), *split.test}
         return split.restricted(used), train, val
 
-    def _load(self, pairs: list[Pair], what: str) -> CanvasSet:
+    def _load(self, pairs: list[Pair], what: str) -> DataSet:
+        data = self.config.data
+        with self._reading_bar(what, len(pairs)) as advance:
+            if self.config.model.prompts:
+                return load_objects(pairs, data, advance)
+            classes = len(self.config.model.classes)
+            return load_canvases(pairs, data, on_progress=advance, classes=classes)
+
+    def _load_part(
+        self, sets: list[SetPairs], part: Literal["train", "val"], split: Split
+    ) -> ObjectSet:
+        what = {"train": "training images", "val": "validation images"}[part]
+        with self._reading_bar(what, len(getattr(split, part))) as advance:
+            return load_sets(sets, part, self.config.data, advance)
+
+    @contextmanager
+    def _reading_bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
         with tqdm(
-            total=len(pairs),
+            total=total,
             desc=f"reading {what}",
             unit="image",
             mininterval=1.0,
@@ -151,8 +192,7 @@ class Trainer:
             def advance(done: int, total: int) -> None:
                 bar.update()
 
-            classes = len(self.config.model.classes)
-            return load_canvases(pairs, self.config.data, on_progress=advance, classes=classes)
+            yield advance
 
     def run(self) -> ModelCard | None:
         """Train to the end and write the model folder.
@@ -224,7 +264,12 @@ class Trainer:
         return self._write_model()
 
     def _run_stage(self, name: str, log: RunLog | None) -> bool:
-        if name == "distill" and not self.config.model.distilled_steps:
+        absent = (
+            self.model.image_vae is None
+            if name == "image_vae"
+            else name == "distill" and not self.config.model.distilled_steps
+        )
+        if absent:
             self._finish_stage(name)
             return True
         stage = make_stage(name, self.model, self.config)
@@ -253,8 +298,13 @@ class Trainer:
         self.model.eval()
         # Latents that a trained flow already speaks must keep their scale.
         kept = self.options.init is not None and not getattr(self.config.training, name).epochs
-        if name == "image_vae" and not kept and not isinstance(self.model.image_vae, PyramidVAE):
-            vae = self.model.image_vae
+        vae = self.model.image_vae
+        if (
+            name == "image_vae"
+            and not kept
+            and isinstance(vae, VAE)
+            and isinstance(self.train_set, CanvasSet)
+        ):
             images = torch.from_numpy(self.train_set.images).permute(0, 3, 1, 2)
             mean, std = latent_statistics(
                 lambda x: vae.encode(x.float() / 127.5 - 1), images, self.device
@@ -262,7 +312,7 @@ class Trainer:
             self.model.image_latent_mean.copy_(mean)
             self.model.image_latent_std.copy_(std)
         if name == "mask_vae":
-            masks = all_masks(self.train_set)
+            masks = all_masks(self.train_set, self.config.data.size)
             if not kept:
                 mean, std = latent_statistics(
                     lambda x: self.model.mask_vae.encode(
@@ -274,7 +324,8 @@ class Trainer:
                 self.model.latent_mean.copy_(mean)
                 self.model.latent_std.copy_(std)
             held_out = self.val_set or self.train_set
-            score = reconstruction_dice(self.model, held_out, self.device)
+            shown = all_masks(held_out, self.config.data.size)
+            score = reconstruction_dice(self.model, shown, self.device)
             logger.info("mask VAE reconstruction Dice: %.4f", score)
             self.position.metrics["val_mask_vae_dice"] = score
         if name == "flow" and self.team.first and (self.folder / BEST).is_file():
@@ -313,10 +364,7 @@ class Trainer:
     def _score(self, report: EpochReport, picture: Path) -> None:
         if self.val_set is None:
             return
-        stop = self.options.should_stop
-        report.validation = validate(
-            self.model, self.config, self.val_set, self.team, picture, stop
-        )
+        report.validation = self._figures(self.val_set, picture)
         if not report.validation:
             return
         self.options.on_validation(report)
@@ -330,11 +378,17 @@ class Trainer:
             with atomic_path(self.folder / BEST) as temporary:
                 save_file(tensors, temporary)
 
-    def _score_few_steps(self, data: CanvasSet) -> None:
+    def _figures(self, data: DataSet, picture: Path, steps: int | None = None) -> dict[str, float]:
+        stop = self.options.should_stop
+        model, config, team = self.model, self.config, self.team
+        if isinstance(data, ObjectSet):
+            return validate_prompts(model, config, data, team, picture, stop, steps)
+        return validate(model, config, data, team, picture, stop, steps)
+
+    def _score_few_steps(self, data: DataSet) -> None:
         for steps in range(1, self.config.model.distilled_steps + 1):
             picture = self.folder / "samples" / f"steps_{steps}.png"
-            stop = self.options.should_stop
-            figures = validate(self.model, self.config, data, self.team, picture, stop, steps)
+            figures = self._figures(data, picture, steps)
             named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
             logger.info("with %d ODE steps: %s", steps, named)
             self.position.metrics |= named
@@ -379,7 +433,8 @@ class Trainer:
 
 def portable(config: Config) -> Config:
     """Return `config` without the paths of this machine, for model cards."""
-    paths = dict.fromkeys(("images", "masks", "folder", "split_file", "cache"))
+    paths: dict[str, Any] = dict.fromkeys(("images", "masks", "folder", "split_file", "cache"))
+    paths["sets"] = ()
     grouping = {"group_file": None, "group_column": None}
     data = config.data.model_copy(update={**paths, **grouping})
     return config.model_copy(update={"data": data})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from skimage.io import imsave
 
 from latentfm_core.config import Config
 from latentfm_core.data.loading import CanvasSet
+from latentfm_core.data.object_set import ObjectSet
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.store.atomic import atomic_path
 from latentfm_core.store.card import ModelCard, WeightsInfo
+from latentfm_core.training.object_source import draw_mask
 from latentfm_core.training.team import Team
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
@@ -77,13 +79,12 @@ def validate(
         found = _figures(summary, truth)
         scores[index] = [found.get(name, np.nan) for name in FIGURES]
         if index < PICTURES:
-            rows.append(_row(data.images[index], truth[0] > 0, samples, summary))
-    scores, stopped = _gathered(scores, stopped, team)
+            rows.append(picture_row(data.images[index], truth[0] > 0, samples, summary))
+    scores, stopped = gathered(scores, stopped, team)
     if stopped:
         return {}
     if team.first:
-        with atomic_path(picture) as temporary:
-            imsave(temporary, np.concatenate(rows), check_contrast=False)
+        write_picture(picture, rows)
     return {
         f"val_{name}": float(np.mean(column[~np.isnan(column)]))
         for name, column in zip(FIGURES, scores.T, strict=True)
@@ -91,7 +92,14 @@ def validate(
     }
 
 
-def _gathered(
+def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
+    """Write rows of `picture_row`, one below the other, as a PNG file."""
+    if rows:
+        with atomic_path(path) as temporary:
+            imsave(temporary, np.concatenate(rows), check_contrast=False)
+
+
+def gathered(
     scores: NDArray[np.float64], stopped: bool, team: Team
 ) -> tuple[NDArray[np.float64], bool]:
     """Put together what each process knows; NaN is what none does."""
@@ -127,15 +135,28 @@ def selection_score(validation: dict[str, float]) -> float:
     return -validation["val_ged"] if "val_ged" in validation else validation["val_dice"]
 
 
-def all_masks(data: CanvasSet) -> torch.Tensor:
-    """Return the labels of all raters of all images, ``(sum of M, S, S)`` uint8."""
+DRAWN_MASKS = 1024
+"""Crops of an `ObjectSet` by which latents are standardised and the mask VAE is measured."""
+
+
+def all_masks(data: CanvasSet | ObjectSet, size: int) -> torch.Tensor:
+    """Return the labels of all raters of all images, ``(sum of M, S, S)`` uint8.
+
+    Of an `ObjectSet`, `DRAWN_MASKS` crops of side `size` that are always the same.
+    """
+    if isinstance(data, ObjectSet):
+        rng = np.random.default_rng(0)
+        index = rng.choice(len(data.images), min(DRAWN_MASKS, 8 * len(data.images)), p=data.weights)
+        crops = [draw_mask(data.images[i], size, rng) for i in index]
+        return torch.from_numpy(np.stack(crops).astype(np.uint8))
     used = np.arange(data.masks.shape[1]) < data.raters[:, None]
     return torch.from_numpy(data.masks[used])
 
 
-def _row(
+def picture_row(
     image: NDArray[np.uint8], truth: NDArray[np.bool_], samples: SampleSet, summary: Summary
 ) -> NDArray[Any]:
+    """Return image with outline, mean probability, confidence and samples, side by side."""
     outlined = image.copy()
     edge = truth & ~binary_erosion(truth)
     outlined[edge] = (0, 255, 0)
@@ -151,15 +172,21 @@ def _drawable(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def reconstruction_dice(model: LatentFM, data: CanvasSet, device: torch.device) -> float:
-    """Return the mean Dice of masks after encoding and decoding by the mask VAE."""
+def reconstruction_dice(model: LatentFM, labels: torch.Tensor, device: torch.device) -> float:
+    """Return the mean Dice of masks after encoding and decoding by the mask VAE.
+
+    Parameters
+    ----------
+    labels
+        ``(n, S, S)`` uint8.
+    """
     scores: list[float] = []
     channels = model.config.mask_channels
-    for labels in torch.split(all_masks(data), 32):
-        masks = one_hot(labels.to(device), channels)
+    for part in torch.split(labels, 32):
+        masks = one_hot(part.to(device), channels)
         logits = model.decode_mask(model.encode_mask(masks))
         decoded = (logits[:, 0] > 0) if channels == 1 else logits.argmax(dim=1)
-        pairs = zip(decoded.cpu().numpy(), labels.numpy(), strict=True)
+        pairs = zip(decoded.cpu().numpy(), part.numpy(), strict=True)
         scores += [class_dice(again, truth) for again, truth in pairs]
     return float(np.mean(scores))
 

@@ -1,0 +1,54 @@
+"""From an image and a prompt to what the network sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latentfm_core.config import DataConfig
+from latentfm_core.data.canvas import to_canvas, window_to_canvas
+from latentfm_core.prompts.field import field_of
+from latentfm_core.prompts.maps import prompt_maps
+from latentfm_core.prompts.prompt import Prompt
+from latentfm_core.types import Float32, Geometry
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A canvas and the prompt on it.
+
+    Attributes
+    ----------
+    canvas
+        ``(S, S, 3)`` float32 in [0, 1].
+    geometry
+        Places answers back into the image.
+    maps
+        ``(4, S, S)`` float32 of `prompt_maps`, or None without a prompt.
+    """
+
+    canvas: Float32
+    geometry: Geometry
+    maps: Float32 | None
+
+
+def frame(rgb: Float32, prompt: Prompt | None, data: DataConfig, field_scale: float) -> Frame:
+    """Return the whole image, or the field around a prompt, as a canvas.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, 3)`` float32 in [0, 1].
+    prompt
+        A checked prompt, or None.
+    data
+        Gives the side of the canvas, and how a whole image is fitted to it.
+    field_scale
+        Side of the field around a box, in longer sides of the box.
+    """
+    shape = (rgb.shape[0], rgb.shape[1])
+    window = None if prompt is None else field_of(prompt, shape, field_scale)
+    if window is None:
+        canvas, geometry = to_canvas(rgb, data.size, data.fit)
+    else:
+        canvas, geometry = window_to_canvas(rgb, data.size, window)
+    return Frame(canvas, geometry, None if prompt is None else prompt_maps(prompt, geometry))

@@ -1,0 +1,61 @@
+"""Samples of several objects of one image, in shared batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from latentfm_core.inference.batches import Batches, Progress, Seeds
+from latentfm_core.inference.drawing import draw_rows
+from latentfm_core.inference.framing import Frame
+from latentfm_core.inference.network import Network, PlainPath
+from latentfm_core.types import Float32
+
+
+def draw_objects(
+    network: Network,
+    frames: Sequence[Frame],
+    path: PlainPath,
+    seeds: Seeds,
+    batch: int,
+) -> Generator[Progress, None, list[Float32]]:
+    """Yield after each ODE step, and return the probabilities of each object.
+
+    Rows of a batch may be of different objects: ten objects with eight samples each are five
+    passes of sixteen rows, not ten of eight.
+
+    Parameters
+    ----------
+    frames
+        Canvas and prompt of each of the M objects.
+    seeds
+        One for each of the N samples of an object, the same for all objects.
+    batch
+        Most rows at once.
+
+    Returns
+    -------
+    list of Float32
+        For each object ``(N, S, S)``.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+        As `latentfm_core.inference.drawing.draw` does.
+    """
+    size = len(frames[0].canvas)
+    conditions = [network.condition(one.canvas, path, one.maps) for one in frames]
+    count = len(seeds)
+
+    def noise(rows: Seeds) -> Tensor:
+        return network.noise(tuple(seeds[row % count] for row in rows), size)
+
+    def condition(rows: Seeds) -> list[Tensor]:
+        chosen = [conditions[row // count] for row in rows]
+        return [torch.cat(levels) for levels in zip(*chosen, strict=True)]
+
+    batches = Batches(tuple(range(len(frames) * count)), batch, path.steps)
+    decoded = yield from draw_rows(network, condition, path, batches, noise)
+    return [decoded[i * count : (i + 1) * count] for i in range(len(frames))]

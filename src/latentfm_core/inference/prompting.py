@@ -1,0 +1,91 @@
+"""Prompts on their way to the network: checks, and the box that follows from a click."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from latentfm_core.config import PromptConfig
+from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.data.canvas import from_canvas
+from latentfm_core.errors import ConfigError
+from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.prompt import Box, Prompt, check_prompt
+from latentfm_core.store.card import ModelCard
+from latentfm_core.types import Bool, Float32, Geometry
+
+
+def checked_prompt(
+    prompt: Prompt | None, strokes: np.ndarray | None, shape: tuple[int, int], card: ModelCard
+) -> Prompt | None:
+    """Return the prompt with the strokes in it, or None where there is none to take.
+
+    Parameters
+    ----------
+    prompt
+        What the caller points at.
+    strokes
+        Checked strokes ``(H, W)``. A model without prompts takes them by guidance alone.
+    shape
+        ``(H, W)`` of the image.
+    card
+        Of the model.
+
+    Raises
+    ------
+    ImageError
+        If the prompt does not fit the image.
+    ConfigError
+        If the model does not take prompts.
+    """
+    if not card.config.model.prompts:
+        if prompt is None:
+            return None
+        raise ConfigError(
+            f"The model {card.id} does not take prompts. Choose a model that does, for example "
+            "generalist, or leave the prompt out."
+        )
+    if strokes is not None:
+        prompt = replace(prompt or Prompt(), strokes=strokes)
+    return None if prompt is None else check_prompt(prompt, shape)
+
+
+def wants_second_pass(prompt: Prompt | None, settings: PromptConfig) -> bool:
+    """Tell whether the extent of the object has to be found first."""
+    if prompt is None or not settings.second_pass:
+        return False
+    return prompt.box is None and prompt.mask is None and _has_positive(prompt)
+
+
+def _has_positive(prompt: Prompt) -> bool:
+    painted = prompt.strokes is not None and bool((prompt.strokes >= FOREGROUND).any())
+    return bool(prompt.positive) or painted
+
+
+def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prompt:
+    """Return the prompt with the extent of a first answer as its box.
+
+    The pieces of the mean mask that the marks touch count, or all of it if they touch none.
+    Without any foreground the prompt comes back unchanged.
+
+    Parameters
+    ----------
+    probabilities
+        ``(N, S, S)`` of the first answer.
+    geometry
+        Of its canvas.
+    """
+    mean = from_canvas(probabilities.mean(axis=0, dtype=np.float32), geometry)
+    box = _extent_of_marked(mean >= 0.5, prompt)
+    return prompt if box is None else replace(prompt, box=box)
+
+
+def _extent_of_marked(mask: Bool, prompt: Prompt) -> Box | None:
+    pieces, _ = ndimage.label(mask)
+    marked = {int(pieces[int(row), int(column)]) for row, column in prompt.positive}
+    if prompt.strokes is not None:
+        marked |= set(np.unique(pieces[prompt.strokes >= FOREGROUND]).tolist())
+    marked.discard(0)
+    return extent(np.isin(pieces, list(marked)) if marked else mask)

@@ -1,0 +1,70 @@
+"""Which part of an image becomes the canvas, so that a small object is seen large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from latentfm_core.prompts.prompt import Box, Prompt
+from latentfm_core.types import Bool
+
+FIELD_SCALE = 2.0
+"""Side of the field around a box, in longer sides of the box."""
+
+MIN_FIELD = 32
+"""Smallest side of a field in pixels: less than that holds no context."""
+
+Window = tuple[int, int, int, int]
+"""``(top, left, height, width)`` in whole pixels of the image."""
+
+
+def field_of(prompt: Prompt, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
+    """Return the square field around a prompt, clipped to the image.
+
+    Without a box and a rough mask the extent of the object is unknown: None stands for the
+    whole image, and so does a field that would be as large.
+    """
+    box = prompt.box
+    if box is None and prompt.mask is not None:
+        box = extent(prompt.mask)
+    if box is None:
+        return None
+    return field_around(_including_marks(box, prompt), shape, scale)
+
+
+def field_around(box: Box, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
+    """Return the field of side ``scale`` times the longer side of `box`, or None for all."""
+    side = max(MIN_FIELD, round(scale * max(box[2] - box[0], box[3] - box[1])))
+    if side >= max(shape):
+        return None
+    spans = []
+    for low, high, length in zip(box[:2], box[2:], shape, strict=True):
+        start = round((low + high - side) / 2)
+        stop = min(length, start + side)
+        start = max(0, start)
+        spans.append((start, stop - start))
+    (top, height), (left, width) = spans
+    return top, left, height, width
+
+
+def extent(mask: Bool) -> Box | None:
+    """Return the box around the foreground of ``(H, W)`` bool, or None if there is none."""
+    sides: list[tuple[float, float]] = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis=axis))
+        if not places.size:
+            return None
+        sides.append((float(places[0]), float(places[-1] + 1)))
+    (top, bottom), (left, right) = sides
+    return top, left, bottom, right
+
+
+def _including_marks(box: Box, prompt: Prompt) -> Box:
+    """Extend a box so that no mark of the prompt lies outside the field."""
+    marks: Sequence[tuple[float, float]] = prompt.positive
+    top, left, bottom, right = box
+    for row, column in marks:
+        top, bottom = min(top, row), max(bottom, row)
+        left, right = min(left, column), max(right, column)
+    return top, left, bottom, right

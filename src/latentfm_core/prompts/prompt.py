@@ -1,0 +1,127 @@
+"""What a user points at, in pixels of the image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.errors import ImageError
+from latentfm_core.types import Bool
+
+Box = tuple[float, float, float, float]
+"""``(top, left, bottom, right)`` in pixels; the corners of pixel (i, j) are i and i + 1."""
+
+Point = tuple[float, float]
+"""``(row, column)`` in pixels; the centre of pixel (i, j) is ``(i + 0.5, j + 0.5)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One object that is meant.
+
+    Attributes
+    ----------
+    box
+        Box around the object.
+    positive, negative
+        Points in the object and outside it.
+    strokes
+        ``(H, W)`` integers: 0 says nothing of a pixel, 1 that it is background, 2 that it is
+        part of the object.
+    mask
+        ``(H, W)`` bool, a rough outline of the object.
+    """
+
+    box: Box | None = None
+    positive: tuple[Point, ...] = ()
+    negative: tuple[Point, ...] = ()
+    strokes: NDArray[Any] | None = None
+    mask: Bool | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the prompt says nothing."""
+        marks = self.positive or self.negative
+        return not marks and self.box is None and self.strokes is None and self.mask is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prompt as JSON values; of strokes and mask the number of pixels."""
+        values: dict[str, Any] = {}
+        if self.box is not None:
+            values["box"] = [float(v) for v in self.box]
+        for name in ("positive", "negative"):
+            points = getattr(self, name)
+            if points:
+                values[name] = [[float(v) for v in point] for point in points]
+        if self.strokes is not None:
+            values["stroke_pixels"] = int(np.count_nonzero(self.strokes))
+        if self.mask is not None:
+            values["mask_pixels"] = int(np.count_nonzero(self.mask))
+        return values
+
+
+def check_prompt(prompt: Prompt, shape: tuple[int, int]) -> Prompt:
+    """Return the prompt with its box clipped to an image of `shape` ``(H, W)``.
+
+    Raises
+    ------
+    ImageError
+        If a part of it does not fit the image, or it says nothing.
+    """
+    if prompt.is_empty:
+        raise ImageError("The prompt is empty. Give a box, a point, strokes or a rough mask.")
+    box = None if prompt.box is None else _clipped(prompt.box, shape)
+    for point in (*prompt.positive, *prompt.negative):
+        _check_point(point, shape)
+    strokes = prompt.strokes
+    if strokes is not None:
+        strokes = check_strokes(strokes, shape, 1)
+    mask = prompt.mask
+    if mask is not None:
+        mask = _checked_mask(mask, shape)
+    return Prompt(box, prompt.positive, prompt.negative, strokes, mask)
+
+
+def _clipped(box: Box, shape: tuple[int, int]) -> Box:
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise ImageError(f"A box is (top, left, bottom, right) in pixels, not {box}.")
+    top, left, bottom, right = box
+    if top >= bottom or left >= right:
+        raise ImageError(
+            f"The box {box} is empty. Give (top, left, bottom, right) with top < bottom and "
+            "left < right."
+        )
+    height, width = shape
+    clipped = (max(0.0, top), max(0.0, left), min(float(height), bottom), min(float(width), right))
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise ImageError(
+            f"The box {box} is outside the image of {height} x {width} pixels (rows x columns)."
+        )
+    return clipped
+
+
+def _check_point(point: Point, shape: tuple[int, int]) -> None:
+    inside = len(point) == 2 and all(
+        math.isfinite(value) and 0 <= value < side for value, side in zip(point, shape, strict=True)
+    )
+    if not inside:
+        raise ImageError(
+            f"The point {point} is outside the image of {shape[0]} x {shape[1]} pixels (rows x "
+            "columns). Points are (row, column)."
+        )
+
+
+def _checked_mask(mask: NDArray[Any], shape: tuple[int, int]) -> Bool:
+    if mask.shape != shape:
+        raise ImageError(
+            f"The rough mask has {mask.shape} pixels, the image {shape}. Draw it on this image."
+        )
+    found = np.asarray(mask, dtype=np.bool_)
+    if not found.any():
+        raise ImageError("The rough mask is empty. Draw it, or leave it out.")
+    return found

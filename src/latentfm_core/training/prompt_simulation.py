@@ -1,0 +1,174 @@
+"""Prompts as an annotator would give them, made from expert masks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.maps import (
+    BOX,
+    NEGATIVE,
+    POSITIVE,
+    ROUGH_MASK,
+    draw_box,
+    draw_point,
+)
+from latentfm_core.types import Bool, Float32
+
+KINDS = ("box", "points", "box_points", "strokes", "rough_mask")
+CHANCES = (0.4, 0.27, 0.15, 0.09, 0.09)
+
+MOST_POINTS = 3
+
+
+def simulate_prompt(shown: Bool, rng: np.random.Generator) -> Float32:
+    """Return prompt maps ``(4, S, S)`` for an object.
+
+    Parameters
+    ----------
+    shown
+        ``(S, S)`` bool, the object; not empty.
+    rng
+        Source of all choices.
+    """
+    side = len(shown)
+    maps = np.zeros((4, side, side), np.float32)
+    kind = rng.choice(KINDS, p=CHANCES)
+    if kind in ("box", "box_points"):
+        _jittered_box(maps[BOX], shown, rng)
+    if kind in ("points", "box_points"):
+        _points(maps, shown, rng)
+    if kind == "strokes":
+        _strokes(maps, shown, rng)
+    if kind == "rough_mask":
+        maps[ROUGH_MASK] = np.where(_rough(shown, rng), 1, -1)
+        if rng.random() < 0.5:
+            _points(maps, shown, rng)
+    return maps
+
+
+def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator) -> None:
+    """Add corrections at errors of a sample to prompt maps, in place.
+
+    Parameters
+    ----------
+    maps
+        ``(4, S, S)``.
+    sample, target
+        ``(S, S)`` bool, what the model drew and what is meant.
+    rng
+        Source of all choices.
+    """
+    error = sample != target
+    for _ in range(int(rng.integers(1, MOST_POINTS + 1))):
+        point = centre_of_largest(error, rng)
+        if point is None:
+            return
+        channel = POSITIVE if target[point] else NEGATIVE
+        draw_point(maps[channel], (point[0] + 0.5, point[1] + 0.5))
+        # The next correction looks elsewhere.
+        top, left = (max(0, p - len(error) // 8) for p in point)
+        error = error.copy()
+        error[top : point[0] + len(error) // 8, left : point[1] + len(error) // 8] = False
+    if rng.random() < 0.3 and sample.any():
+        maps[ROUGH_MASK] = np.where(sample, 1, -1)
+
+
+def centre_of_largest(
+    region: Bool, rng: np.random.Generator | None = None
+) -> tuple[int, int] | None:
+    """Return the pixel of the largest piece of `region` that lies deepest inside.
+
+    With `rng` it is any pixel at least half as deep. None if `region` is empty.
+    """
+    pieces, count = ndimage.label(region)
+    if not count:
+        return None
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    part = pieces == int(sizes.argmax())
+    rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    inside = np.pad(part[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
+    if rng is None:
+        place = int(depth.argmax())
+    else:
+        deep = np.flatnonzero(depth >= depth.max() / 2)
+        place = int(deep[rng.integers(len(deep))])
+    row, column = np.unravel_index(place, depth.shape)
+    return top + int(row), left + int(column)
+
+
+def _jittered_box(channel: NDArray[np.float32], shown: Bool, rng: np.random.Generator) -> None:
+    found = extent(shown)
+    if found is None:
+        return
+    top, left, bottom, right = found
+    height, width = bottom - top, right - left
+    sigma = 0.03 if rng.random() < 0.6 else 0.1
+    shift = rng.normal(0, sigma, 4) * (height, width, height, width)
+    draw_box(channel, (top + shift[0], left + shift[1], bottom + shift[2], right + shift[3]))
+
+
+def _points(maps: Float32, shown: Bool, rng: np.random.Generator) -> None:
+    """Draw the first point near the middle, as people click, and others anywhere."""
+    first = centre_of_largest(shown, rng if rng.random() < 0.7 else None)
+    if first is not None:
+        draw_point(maps[POSITIVE], (first[0] + 0.5, first[1] + 0.5))
+    inside = np.argwhere(shown)
+    near = ndimage.binary_dilation(shown, iterations=max(2, len(shown) // 16)) & ~shown
+    outside = np.argwhere(near if rng.random() < 0.7 else ~shown)
+    if rng.random() < 0.5:
+        return
+    for places, channel in ((inside, POSITIVE), (outside, NEGATIVE)):
+        for _ in range(int(rng.integers(0, MOST_POINTS)) if len(places) else 0):
+            row, column = places[rng.integers(len(places))]
+            draw_point(maps[channel], (row + 0.5, column + 0.5))
+
+
+def _strokes(maps: Float32, shown: Bool, rng: np.random.Generator) -> None:
+    """Draw straight strokes between points of the object, and perhaps of its surroundings."""
+    _stroke(maps[POSITIVE], shown, rng)
+    if rng.random() < 0.5:
+        ring = ndimage.binary_dilation(shown, iterations=max(3, len(shown) // 10))
+        _stroke(maps[NEGATIVE], ring & ~shown, rng)
+
+
+def _stroke(channel: NDArray[np.float32], region: Bool, rng: np.random.Generator) -> None:
+    places = np.argwhere(region)
+    if not len(places):
+        return
+    start, end = places[rng.integers(len(places), size=2)]
+    steps = int(np.abs(end - start).max()) + 1
+    line = np.rint(np.linspace(start, end, steps)).astype(np.intp)
+    drawn = np.zeros_like(region)
+    drawn[line[:, 0], line[:, 1]] = True
+    width = int(rng.integers(1, max(2, len(region) // 48) + 1))
+    drawn = ndimage.binary_dilation(drawn, iterations=width) & region
+    channel[drawn] = 1
+
+
+def _rough(shown: Bool, rng: np.random.Generator) -> Bool:
+    """Return the object eroded, dilated, shifted or as its box's ellipse."""
+    box = extent(shown)
+    if box is None:
+        return shown
+    top, left, bottom, right = box
+    reach = max(1, int(0.12 * max(bottom - top, right - left)))
+    choice = rng.integers(4)
+    if choice == 0:
+        rough = ndimage.binary_erosion(shown, iterations=int(rng.integers(1, reach + 1)))
+    elif choice == 1:
+        rough = ndimage.binary_dilation(shown, iterations=int(rng.integers(1, reach + 1)))
+    elif choice == 2:
+        rough = np.roll(shown, rng.integers(-reach, reach + 1, 2), axis=(0, 1))
+    else:
+        rows, columns = np.ogrid[: len(shown), : len(shown)]
+        down = (rows + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
+        across = (columns + 0.5 - (left + right) / 2) / ((right - left) / 2)
+        rough = down**2 + across**2 <= 1
+    found: Bool = rough if rough.any() else shown
+    return found

@@ -1,0 +1,106 @@
+"""Batches with prompts, and corrections of the model's own samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentfm_core.flow.solvers import integrate
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.training.augment import change_photograph
+from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.object_source import ObjectSource
+from latentfm_core.training.prompt_simulation import correct, simulate_prompt
+
+CORRECTED = 0.35
+"""Share of the prompted images that also get corrections of a sample."""
+
+SAMPLE_STEPS = 2
+"""Euler steps of such a sample: enough to make the errors that the model makes."""
+
+
+def prompted_batch(
+    source: ObjectSource, augmentation: str, whole: GlobalBatch
+) -> dict[str, Tensor]:
+    """Return a batch for a promptable model.
+
+    Returns
+    -------
+    dict
+        ``images`` ``(B, 3, S, S)``, ``masks`` ``(B, 1, S, S)``, ``prompts`` ``(B, 4, S, S)``,
+        ``corrected`` ``(B,)`` bool, and ``seeds`` ``(B,)`` for the corrections.
+    """
+    crops = source.crops()
+    images = crops.images
+    if augmentation == "strong":
+        images = change_photograph(images, whole)
+    size = images.shape[-1]
+    prompts = np.zeros((len(images), 4, size, size), np.float32)
+    corrected = np.zeros(len(images), bool)
+    for row, seed in enumerate(source.seeds):
+        rng = np.random.default_rng((seed, 1))
+        if crops.prompted[row]:
+            prompts[row] = simulate_prompt(crops.shown[row], rng)
+            corrected[row] = rng.random() < CORRECTED
+    device = images.device
+    return {
+        "images": images.contiguous(memory_format=torch.channels_last),
+        "masks": crops.targets,
+        "prompts": torch.from_numpy(prompts).to(device),
+        "corrected": torch.from_numpy(corrected),
+        "seeds": torch.tensor(source.seeds),
+    }
+
+
+def with_corrections(
+    model: LatentFM, features: Sequence[Tensor], batch: dict[str, Tensor], whole: GlobalBatch
+) -> Tensor:
+    """Return the prompts of a batch with corrections of samples that the model draws now.
+
+    Parameters
+    ----------
+    features
+        `LatentFM.image_features` of the batch.
+    batch
+        From `prompted_batch`.
+    whole
+        The random numbers of the step.
+    """
+    prompts = batch["prompts"]
+    side = prompts.shape[-1] // model.config.downsample
+    noise = whole.normal(model.latent_channels, side, side)
+    rows = batch["corrected"].nonzero()[:, 0]
+    if not len(rows):
+        return prompts
+    samples = _samples(model, [f.detach()[rows] for f in features], prompts[rows], noise[rows])
+    targets = batch["masks"][rows, 0].cpu().numpy() > 0
+    changed = prompts[rows].cpu().numpy()
+    for k, row in enumerate(rows.tolist()):
+        rng = np.random.default_rng((int(batch["seeds"][row]), 2))
+        correct(changed[k], samples[k], targets[k], rng)
+    out = prompts.clone()
+    out[rows] = torch.from_numpy(changed).to(out)
+    return out
+
+
+@torch.no_grad()
+def _samples(
+    model: LatentFM, features: list[Tensor], prompts: Tensor, noise: Tensor
+) -> NDArray[np.bool_]:
+    """Return one sample ``(B, S, S)`` bool for each row."""
+    maps = model.condition_of(features, prompts)
+    z = noise.to(prompts.device)
+
+    def velocity(t: float, state: Tensor) -> Tensor:
+        times = torch.full((len(state),), t, device=state.device)
+        slope: Tensor = model.velocity(times, state, maps)
+        return slope
+
+    for state in integrate(velocity, z, SAMPLE_STEPS, "euler"):
+        z = state
+    found: NDArray[np.bool_] = (model.decode_mask(z)[:, 0] > 0).cpu().numpy()
+    return found

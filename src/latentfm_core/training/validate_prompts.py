@@ -1,0 +1,152 @@
+"""Validation of promptable models: without a prompt, after a box and after a click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from latentfm_core.config import Config
+from latentfm_core.data.canvas import to_canvas
+from latentfm_core.data.images import to_rgb
+from latentfm_core.data.object_set import ObjectSet, TrainingImage
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.field import extent
+from latentfm_core.training.prompt_simulation import centre_of_largest
+from latentfm_core.training.team import Team
+from latentfm_core.training.validate import (
+    PICTURES,
+    draft_card,
+    gathered,
+    picture_row,
+    write_picture,
+)
+from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
+
+PROMPTS = ("none", "box", "point")
+
+
+def validate_prompts(
+    model: LatentFM,
+    config: Config,
+    data: ObjectSet,
+    team: Team,
+    picture: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    steps: int | None = None,
+) -> dict[str, float]:
+    """Return Dice of the mean mask over validation images for each kind of prompt.
+
+    The images are spread evenly over the data. Without a prompt the whole mask is meant, with
+    one its largest object. ``val_dice`` is the mean over the kinds. Empty if `should_stop`,
+    which is asked before every image, ends it.
+
+    Parameters
+    ----------
+    team
+        The processes among which the images are divided.
+    picture
+        PNG file that gets a row for each of the first images, with a box where there is one.
+    steps
+        ODE steps; None takes those of the settings.
+    """
+    training = config.training
+    settings = config.sampling.model_copy(
+        update={
+            "n_samples": training.validation_samples,
+            "steps": steps or training.validation_steps,
+        }
+    )
+    segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)
+    chosen = spread(len(data.images), training.validation_images)
+    scores = np.full((len(chosen), len(PROMPTS)), np.nan)
+    rows: list[NDArray[Any]] = []
+    stopped = False
+    for place, index in enumerate(chosen):
+        if team.rank != (0 if place < PICTURES else place % team.size):
+            continue
+        stopped = should_stop()
+        if stopped:
+            break
+        item = data.images[index]
+        image = ImageInput(item.rgb, name=item.name)
+        for kind, prompt, references in _cases(item):
+            samples = segmenter.sample(image, settings, prompt=prompt)
+            summary = segmenter.summarise(samples)
+            found: Any = summary.mean_mask
+            scores[place, PROMPTS.index(kind)] = np.mean([dice(found, one) for one in references])
+            if place < PICTURES and kind == "box":
+                rows.append(_picture_row(item, references[0], samples, summary, config.data.size))
+    scores, stopped = gathered(scores, stopped, team)
+    if stopped:
+        return {}
+    if team.first:
+        write_picture(picture, rows)
+    means = {
+        f"val_dice_{kind}": float(np.mean(column[~np.isnan(column)]))
+        for kind, column in zip(PROMPTS, scores.T, strict=True)
+        if not np.isnan(column).all()
+    }
+    return {"val_dice": float(np.mean(list(means.values()))), **means}
+
+
+def _picture_row(
+    item: TrainingImage, truth: Bool, samples: SampleSet, summary: Summary, size: int
+) -> NDArray[Any]:
+    """Return a picture as of `picture_row`, on a canvas of side `size`."""
+
+    def on_canvas(values: NDArray[Any]) -> NDArray[np.float32]:
+        plane: NDArray[np.float32] = values[..., None].astype(np.float32)
+        canvas, _ = to_canvas(plane, size, "pad")
+        return canvas[..., 0]
+
+    rgb, _ = to_canvas(to_rgb(ImageInput(item.rgb)), size, "pad")
+    small = replace(
+        summary,
+        mean_probability=on_canvas(summary.mean_probability),
+        confidence=on_canvas(summary.confidence),
+    )
+    image = np.rint(rgb * 255).astype(np.uint8)
+    return picture_row(image, on_canvas(truth) >= 0.5, samples, small)
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return `wanted` indices below `count`, evenly spread; all if there are fewer."""
+    if count <= wanted:
+        return list(range(count))
+    return [int((k + 0.5) * count / wanted) for k in range(wanted)]
+
+
+def _cases(item: TrainingImage) -> list[tuple[str, Prompt | None, list[Bool]]]:
+    references = [np.asarray(mask > 0) for mask in item.masks]
+    cases: list[tuple[str, Prompt | None, list[Bool]]] = []
+    if item.kind == "masks":
+        cases.append(("none", None, references))
+    drawn = [mask for mask in item.masks if mask.any()]
+    target = largest_object(drawn[0], item.kind) if drawn else None
+    if target is None:
+        return cases
+    meant = [target] if len(item.masks) == 1 else [np.asarray(mask > 0) for mask in drawn]
+    box, centre = extent(target), centre_of_largest(target)
+    if box is not None and centre is not None:
+        point = (centre[0] + 0.5, centre[1] + 0.5)
+        cases += [("box", Prompt(box=box), meant), ("point", Prompt(positive=(point,)), meant)]
+    return cases
+
+
+def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:
+    """Return the largest numbered object, or the largest piece of a mask; None if empty."""
+    pieces = mask if kind == "instances" else ndimage.label(mask > 0)[0]
+    sizes = np.bincount(np.asarray(pieces).ravel())
+    if len(sizes) < 2:
+        return None
+    sizes[0] = 0
+    return np.asarray(pieces == int(sizes.argmax()))
