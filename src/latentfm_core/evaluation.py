@@ -119,6 +119,9 @@ class Outcome:
     scores: ImageScores
 
 
+Draw = Callable[[Segmenter, Case, SamplingConfig], SampleSet]
+"""How the samples of a case are drawn."""
+
 METRICS = (
     "dice",
     "iou",
@@ -207,6 +210,7 @@ def evaluate(
     settings: SamplingConfig,
     on_image: Callable[[ImageScores], None] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    draw: Draw | None = None,
 ) -> Evaluation:
     """Sample every image, compare with its references, and return the figures.
 
@@ -218,6 +222,8 @@ def evaluate(
         Called with the figures of each image.
     on_outcome
         Called before that with the maps as well; what it keeps of them stays in memory.
+    draw
+        How an image is sampled, with which prompts for example; None samples it without.
 
     Raises
     ------
@@ -230,11 +236,12 @@ def evaluate(
     ResourceError
         If memory runs out.
     """
+    draw = draw or _unprompted
     scores: list[ImageScores] = []
     total, agreement = ReliabilityBins.empty(), ReliabilityBins.empty()
     for case in cases:
         start = time.perf_counter()
-        samples = segmenter.sample(case.image, settings)
+        samples = draw(segmenter, case, settings)
         summary = segmenter.summarise(samples, settings)
         seconds = time.perf_counter() - start
         again = [segmenter.reconstruct_mask(mask) for mask in case.references]
@@ -250,6 +257,10 @@ def evaluate(
     if not scores:
         raise DatasetError("There is no image to evaluate.")
     return Evaluation(tuple(scores), total, agreement)
+
+
+def _unprompted(segmenter: Segmenter, case: Case, settings: SamplingConfig) -> SampleSet:
+    return segmenter.sample(case.image, settings)
 
 
 def score(

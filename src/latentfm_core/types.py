@@ -92,7 +92,7 @@ class SampleSet:
         says nothing, 1 surely background, k + 1 surely the k-th class. None without a
         correction.
     prompt
-        The prompt as JSON values, empty without one.
+        The prompt that was given, as JSON values; empty without one.
     """
 
     probabilities: Float32

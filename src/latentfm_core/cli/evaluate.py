@@ -20,6 +20,7 @@ from latentfm_core.cli.options import (
     add_reading_arguments,
     add_sampling_arguments,
 )
+from latentfm_core.cli.prompt_kind import add_prompt_kind, with_prompts
 from latentfm_core.config import (
     REPORT,
     SamplingConfig,
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace an evaluation in --out (default: stop if there is one)",
     )
+    add_prompt_kind(parser)
     parser.add_argument(
         "--report",
         action="store_true",
@@ -120,6 +122,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     segmenter, settings = load_segmenter(args)
     gallery = gallery_for(args, segmenter, settings)
     cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
+    cases, draw = with_prompts(args, cases, segmenter)
     prepare_folder(args.out)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
@@ -128,7 +131,7 @@ def run(args: argparse.Namespace, command: str) -> None:
             bar.update()
 
         look = None if gallery is None else gallery.add
-        evaluation = evaluate(segmenter, cases, settings, show, look)
+        evaluation = evaluate(segmenter, cases, settings, show, look, draw)
     facts = describe(args, segmenter, settings, bad, command)
     try:
         write_evaluation(args.out, evaluation, facts)
@@ -159,6 +162,8 @@ def describe(
         "data": {
             "part": args.part,
             "mask_threshold": args.mask_threshold,
+            "prompt": args.prompt,
+            "corrections": args.corrections if args.prompt == "corrections" else 0,
             "left_out": [printable(name) for name in bad.reasons],
         },
         "settings": settings.model_dump(mode="json") | used,
@@ -177,6 +182,8 @@ def report(
         "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
         "device": segmenter.device_label,
     }
+    if args.prompt != "none":
+        facts["prompt"] = args.prompt
     if args.part:
         facts["part"] = args.part
     return readable(evaluation, facts)

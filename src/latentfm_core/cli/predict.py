@@ -25,9 +25,15 @@ from latentfm_core.cli.options import (
     add_skip_bad,
     reading_from,
 )
+from latentfm_core.cli.prompts import (
+    ObjectDraws,
+    PromptedImage,
+    add_prompt_arguments,
+    prompted_images,
+)
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
 from latentfm_core.cli.tiled import add_tiling_arguments, check_arguments, predict_tiled
-from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.config import SamplingConfig
 from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
 from latentfm_core.inference.batches import Progress
@@ -83,10 +89,15 @@ with what is missing, as with --skip-done."""
 
 @dataclass(frozen=True)
 class Job:
-    """One image and where its result goes."""
+    """One image, or one object in it, and where its result goes."""
 
-    image: Path
+    item: PromptedImage
     plan: ResultPlan
+
+    @property
+    def image(self) -> Path:
+        """The file of the image."""
+        return self.item.image
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -139,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --stack, the two axes of the stack that form a plane (default: YX)",
     )
     add_tiling_arguments(parser)
+    add_prompt_arguments(parser)
     add_sampling_arguments(parser)
     add_reading_arguments(parser)
     return parser
@@ -180,15 +192,21 @@ def plan_jobs(images: Sequence[Path], args: argparse.Namespace, n_samples: int) 
         If two results would have the same name.
     """
     formats = ("tiff",) if args.stack else FORMATS[args.format]
+    names = dict(zip(images, output_names(images), strict=True))
     return [
-        Job(image, ResultPlan(args.out, name, args.outputs, formats, n_samples))
-        for image, name in zip(images, output_names(images), strict=True)
+        Job(
+            item,
+            ResultPlan(args.out, names[item.image] + item.suffix, args.outputs, formats, n_samples),
+        )
+        for item in prompted_images(images, args, reading_from(args))
     ]
 
 
 def predict(args: argparse.Namespace) -> None:
     """Run the command."""
     check_arguments(args)
+    if (args.stack or args.tiled) and (args.box is not None or args.prompts is not None):
+        raise ConfigError("--box and --prompts cannot be used with --stack or --tiled.")
     if args.tiled:
         predict_tiled(args)
         return
@@ -215,23 +233,25 @@ def predict(args: argparse.Namespace) -> None:
             whole = [job for job in jobs if not claims.begun(job.plan)]
         refuse_existing([path for job in whole for path in job.plan.paths()], "--skip-done")
     if not args.skip_bad:
-        check_all([job.image for job in jobs], _check(args), args.quiet)
+        check_all(list(dict.fromkeys(job.image for job in jobs)), _check(args), args.quiet)
     prepare_folder(args.out)
     bad = BadFiles(len(jobs))
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
         if launch.size == 1:
             with closing(alone(jobs, lambda job: job.plan, claims, args.overwrite)) as mine:
-                run_jobs(mine, segmenter, settings, bad, args, bar)
+                run_jobs(mine, jobs, segmenter, settings, bad, args, bar)
         else:
             shares = _shared(jobs, launch, finished, claims, bar)
-            run_jobs(shares, segmenter, settings, bad, args, bar)
+            run_jobs(shares, jobs, segmenter, settings, bad, args, bar)
     if launch.size > 1:
         claims.remove()
     bad.check_any_left()
     # Of several processes none knows what the others did; together they did all that is there.
-    done = len(jobs) if launch.size == 1 else len(images)
+    done = len(jobs) if launch.size == 1 else len(planned)
     if launch.first:
-        say(f"{done - len(bad.reasons)} of {len(images)} images segmented into {args.out}")
+        what = "objects" if args.prompts is not None else "images"
+        total = len(planned) if args.prompts is not None else len(images)
+        say(f"{done - len(bad.reasons)} of {total} {what} segmented into {args.out}")
         look = first_look(job.plan for job in planned)
         if look is not None:
             say(look)
@@ -267,7 +287,10 @@ def _check(args: argparse.Namespace) -> Callable[[Path], object]:
 
 
 def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str | None) -> bool:
-    return is_finished(job.plan, settings, model_sha256, plane)
+    prompt = job.item.prompt
+    return is_finished(
+        job.plan, settings, model_sha256, plane, None if prompt is None else prompt.to_json()
+    )
 
 
 def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool], claims: Claims) -> list[Job]:
@@ -292,6 +315,7 @@ def _shared(
 
 def run_jobs(
     jobs: Iterable[Job],
+    planned: Sequence[Job],
     segmenter: Segmenter,
     settings: SamplingConfig,
     bad: BadFiles,
@@ -300,6 +324,7 @@ def run_jobs(
 ) -> None:
     """Segment image after image; a bad one is skipped or raised as the arguments say."""
     limits = reading_from(args)
+    draws = ObjectDraws(segmenter, settings, [job.item for job in planned], limits)
 
     def show(step: Progress) -> None:
         bar.set_postfix_str(f"ODE step {step.done}/{step.total}", refresh=False)
@@ -310,7 +335,7 @@ def run_jobs(
             if args.stack:
                 done = segment_stack_file(job.image, args.plane, segmenter, settings, bar, limits)
             else:
-                done = _segment(job.image, segmenter, settings, show, limits)
+                done = _segment(job.item, draws, show)
         except ImageError as error:
             if not args.skip_bad:
                 raise
@@ -323,16 +348,11 @@ def run_jobs(
 
 
 def _segment(
-    path: Path,
-    segmenter: Segmenter,
-    settings: SamplingConfig,
-    show: Callable[[Progress], None],
-    limits: ReadingConfig,
+    item: PromptedImage, draws: ObjectDraws, show: Callable[[Progress], None]
 ) -> Segmented:
-    image = read_image(path, limits)
     start = time.perf_counter()
-    samples = segmenter.sample(image, settings, show)
-    summary = segmenter.summarise(samples)
+    image, samples = draws.get(item, show)
+    summary = draws.segmenter.summarise(samples)
     return Segmented(image, samples, summary, time.perf_counter() - start)
 
 

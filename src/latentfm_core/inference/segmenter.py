@@ -175,7 +175,7 @@ class Segmenter:
         said = None
         if strokes is not None:
             said = check_strokes(strokes, shape, len(self.card.config.model.classes))
-        meant = checked_prompt(prompt, said, shape, self.card)
+        given = meant = checked_prompt(prompt, said, shape, self.card)
         chosen = prompting or PromptConfig()
         if meant is not None and wants_second_pass(meant, chosen):
             meant = yield from self._with_first_answer(rgb, meant, settings, chosen)
@@ -184,7 +184,7 @@ class Segmenter:
         path = self._path(settings, said if guided else None, seen.geometry, correction)
         decoded = yield from self._draw(seen, path, settings)
         seconds = time.perf_counter() - start
-        return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, meant)
+        return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
 
     def _with_first_answer(
         self, rgb: Float32, prompt: Prompt, settings: SamplingConfig, prompting: PromptConfig
@@ -307,7 +307,7 @@ class Segmenter:
         seconds = time.perf_counter() - start
         return [
             self._sample_set(values, seen.geometry, path.nfe, settings, seconds, prompt=one)
-            for values, seen, one in zip(drawn, frames, objects, strict=True)
+            for values, seen, one in zip(drawn, frames, meant, strict=True)
         ]
 
     def sample_objects(

@@ -73,4 +73,6 @@ def sidecar_of(
         png_white=dict(png_white or {}),
         stack=stack,
         tiling=tiling,
+        prompt=drawn.prompt if isinstance(drawn, SampleSet) else {},
+        window=drawn.geometry.window if isinstance(drawn, SampleSet) else None,
     )

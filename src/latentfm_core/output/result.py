@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -192,7 +193,11 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def is_finished(
-    plan: ResultPlan, settings: SamplingConfig, model_sha256: str, plane: str | None = None
+    plan: ResultPlan,
+    settings: SamplingConfig,
+    model_sha256: str,
+    plane: str | None = None,
+    prompt: Mapping[str, Any] | None = None,
 ) -> bool:
     """Tell whether the result that `plan` describes is there, complete.
 
@@ -202,6 +207,8 @@ def is_finished(
         As `Segmenter.resolved` returns them.
     plane
         Letters of the axes of the planes, if it is a result of a stack.
+    prompt
+        Which object is meant, as `Prompt.to_json` gives it.
 
     Raises
     ------
@@ -213,7 +220,7 @@ def is_finished(
     if older is None:
         return False
     same = (
-        older.was_drawn_with(settings, model_sha256)
+        older.was_drawn_with(settings, model_sha256, prompt)
         and older.files == plan.by_kind()
         and (None if older.stack is None else older.stack.plane) == plane
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -102,6 +103,13 @@ class Sidecar(Settings):
         Of a stack its axes, else None.
     tiling
         Of an image that was segmented in tiles how it was cut, else None.
+    prompt
+        Which object was meant: ``box`` ``[top, left, bottom, right]``, ``positive`` and
+        ``negative`` points ``[row, column]`` in pixels, and numbers of pixels of strokes and
+        rough mask. Empty without a prompt.
+    window
+        ``(top, left, height, width)`` of the part of the image that the network saw, in pixels;
+        None for the whole image.
     """
 
     schema_version: Literal[1] = 1
@@ -129,11 +137,16 @@ class Sidecar(Settings):
     png_white: dict[str, float]
     stack: StackFacts | None = None
     tiling: TilingFacts | None = None
+    prompt: dict[str, Any] = {}
+    window: tuple[int, int, int, int] | None = None
 
-    def was_drawn_with(self, settings: SamplingConfig, model_sha256: str) -> bool:
-        """Tell whether these settings and this model gave the result; `settings` are resolved."""
+    def was_drawn_with(
+        self, settings: SamplingConfig, model_sha256: str, prompt: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Tell whether this model gave the result with these resolved settings and this prompt."""
         return (
-            self.model_sha256 == model_sha256
+            self.prompt == dict(prompt or {})
+            and self.model_sha256 == model_sha256
             and self.n_samples == settings.n_samples
             and self.seeds[:1] == (settings.seed,)
             and (self.steps, self.solver) == (settings.steps, settings.solver)

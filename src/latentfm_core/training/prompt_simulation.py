@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from latentfm_core.prompts.annotator import centre_of_largest
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.maps import (
     BOX,
@@ -74,32 +75,6 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
         error[top : point[0] + len(error) // 8, left : point[1] + len(error) // 8] = False
     if rng.random() < 0.3 and sample.any():
         maps[ROUGH_MASK] = np.where(sample, 1, -1)
-
-
-def centre_of_largest(
-    region: Bool, rng: np.random.Generator | None = None
-) -> tuple[int, int] | None:
-    """Return the pixel of the largest piece of `region` that lies deepest inside.
-
-    With `rng` it is any pixel at least half as deep. None if `region` is empty.
-    """
-    pieces, count = ndimage.label(region)
-    if not count:
-        return None
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    part = pieces == int(sizes.argmax())
-    rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
-    top, left = int(rows[0]), int(columns[0])
-    inside = np.pad(part[top : rows[-1] + 1, left : columns[-1] + 1], 1)
-    depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
-    if rng is None:
-        place = int(depth.argmax())
-    else:
-        deep = np.flatnonzero(depth >= depth.max() / 2)
-        place = int(deep[rng.integers(len(deep))])
-    row, column = np.unravel_index(place, depth.shape)
-    return top + int(row), left + int(column)
 
 
 def _jittered_box(channel: NDArray[np.float32], shown: Bool, rng: np.random.Generator) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from latentfm_core.config import Config
 from latentfm_core.data.canvas import to_canvas
@@ -19,8 +18,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.field import extent
-from latentfm_core.training.prompt_simulation import centre_of_largest
+from latentfm_core.prompts.annotator import PromptKind, first_prompt, largest_object
 from latentfm_core.training.team import Team
 from latentfm_core.training.validate import (
     PICTURES,
@@ -31,7 +29,8 @@ from latentfm_core.training.validate import (
 )
 from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
 
-PROMPTS = ("none", "box", "point")
+PROMPTED: tuple[PromptKind, ...] = ("box", "point")
+PROMPTS: tuple[PromptKind, ...] = ("none", *PROMPTED)
 
 
 def validate_prompts(
@@ -125,9 +124,9 @@ def spread(count: int, wanted: int) -> list[int]:
     return [int((k + 0.5) * count / wanted) for k in range(wanted)]
 
 
-def _cases(item: TrainingImage) -> list[tuple[str, Prompt | None, list[Bool]]]:
+def _cases(item: TrainingImage) -> list[tuple[PromptKind, Prompt | None, list[Bool]]]:
     references = [np.asarray(mask > 0) for mask in item.masks]
-    cases: list[tuple[str, Prompt | None, list[Bool]]] = []
+    cases: list[tuple[PromptKind, Prompt | None, list[Bool]]] = []
     if item.kind == "masks":
         cases.append(("none", None, references))
     drawn = [mask for mask in item.masks if mask.any()]
@@ -135,18 +134,4 @@ def _cases(item: TrainingImage) -> list[tuple[str, Prompt | None, list[Bool]]]:
     if target is None:
         return cases
     meant = [target] if len(item.masks) == 1 else [np.asarray(mask > 0) for mask in drawn]
-    box, centre = extent(target), centre_of_largest(target)
-    if box is not None and centre is not None:
-        point = (centre[0] + 0.5, centre[1] + 0.5)
-        cases += [("box", Prompt(box=box), meant), ("point", Prompt(positive=(point,)), meant)]
-    return cases
-
-
-def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:
-    """Return the largest numbered object, or the largest piece of a mask; None if empty."""
-    pieces = mask if kind == "instances" else ndimage.label(mask > 0)[0]
-    sizes = np.bincount(np.asarray(pieces).ravel())
-    if len(sizes) < 2:
-        return None
-    sizes[0] = 0
-    return np.asarray(pieces == int(sizes.argmax()))
+    return [*cases, *((kind, first_prompt(target, kind), meant) for kind in PROMPTED)]

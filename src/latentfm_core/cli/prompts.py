@@ -1,0 +1,146 @@
+"""``--box`` and ``--prompts``: which objects of an image are meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.data.images import read_image
+from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.files import PromptReader, read_prompts
+from latentfm_core.types import ImageInput, SampleSet
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--box`` and ``--prompts``."""
+    group = parser.add_argument_group(
+        "prompts", "Which object is meant, for a model that takes prompts (such as generalist)."
+    )
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--box",
+        type=_box,
+        metavar="TOP,LEFT,BOTTOM,RIGHT",
+        help="box around the object, in pixels; the same for every image",
+    )
+    either.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="one or several objects for each image, in COCO annotations (JSON: bbox, keypoints), "
+        'in a JSON list ({"scan1": [{"box": [top, left, bottom, right], "positive": [[row, '
+        "column]]}]}), or in a label image or a folder of label images (numbered rough outlines). "
+        "Results are named NAME_object1, NAME_object2, ...",
+    )
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        top, left, bottom, right = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not a box; write TOP,LEFT,BOTTOM,RIGHT in pixels"
+        ) from None
+    return top, left, bottom, right
+
+
+@dataclass(frozen=True)
+class PromptedImage:
+    """An image with one of its objects, or without a prompt.
+
+    Attributes
+    ----------
+    image
+        The file.
+    prompt
+        The object, or None.
+    suffix
+        What is added to the name of the result.
+    """
+
+    image: Path
+    prompt: Prompt | None = None
+    suffix: str = ""
+
+
+def prompted_images(
+    images: Sequence[Path], args: argparse.Namespace, limits: ReadingConfig
+) -> list[PromptedImage]:
+    """Return every object that the arguments name, image by image.
+
+    Raises
+    ------
+    DatasetError
+        If the prompts cannot be read.
+    ConfigError
+        If no image has a prompt.
+    """
+    if args.box is not None:
+        return [PromptedImage(image, Prompt(box=args.box)) for image in images]
+    if args.prompts is None:
+        return [PromptedImage(image) for image in images]
+    read: PromptReader = read_prompts(args.prompts, limits)
+    found = [
+        PromptedImage(image, prompt, f"_object{number}")
+        for image in images
+        for number, prompt in enumerate(read(image), start=1)
+    ]
+    if not found:
+        raise ConfigError(
+            f"{args.prompts} has no prompt for any of the {len(images)} images. Its names must be "
+            "the names of the image files."
+        )
+    return found
+
+
+@dataclass
+class ObjectDraws:
+    """Samples of the objects of one image, drawn together when the first is asked for.
+
+    Attributes
+    ----------
+    segmenter, settings
+        How they are drawn.
+    wanted
+        All objects that are to be drawn, in any order.
+    limits
+        Of the image files.
+    """
+
+    segmenter: Segmenter
+    settings: SamplingConfig
+    wanted: Sequence[PromptedImage]
+    limits: ReadingConfig
+    _image: tuple[Path, ImageInput] | None = None
+    _drawn: dict[int, SampleSet] = field(default_factory=dict)
+
+    def get(
+        self, item: PromptedImage, show: Callable[[Progress], None]
+    ) -> tuple[ImageInput, SampleSet]:
+        """Return an image and the samples of one of its objects.
+
+        Raises
+        ------
+        ImageError
+            If the image or a prompt cannot be used; the message names the image.
+        """
+        if self._image is None or self._image[0] != item.image:
+            self._image = (item.image, read_image(item.image, self.limits))
+            self._drawn = {}
+        image = self._image[1]
+        if item.prompt is None:
+            return image, self.segmenter.sample(image, self.settings, show)
+        if id(item.prompt) not in self._drawn:
+            prompts = [w.prompt for w in self.wanted if w.image == item.image and w.prompt]
+            try:
+                drawn = self.segmenter.sample_objects(image, prompts, self.settings, show)
+            except ImageError as error:
+                raise ImageError(f"{item.image}: {error}") from None
+            self._drawn = {id(p): samples for p, samples in zip(prompts, drawn, strict=True)}
+        return image, self._drawn[id(item.prompt)]

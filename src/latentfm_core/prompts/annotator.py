@@ -1,0 +1,96 @@
+"""A simulated annotator: prompts that follow from an expert mask, and corrections of answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.prompt import Prompt
+from latentfm_core.types import Bool
+
+PromptKind = Literal["none", "box", "point", "corrections"]
+
+
+def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:
+    """Return the largest object of a mask, or None if it is empty.
+
+    Parameters
+    ----------
+    mask
+        ``(H, W)``; with kind ``"instances"`` objects are numbered from 1, else they are the
+        connected pieces of the foreground.
+    """
+    pieces = mask if kind == "instances" else ndimage.label(mask > 0)[0]
+    sizes = np.bincount(np.asarray(pieces).ravel())
+    if len(sizes) < 2:
+        return None
+    sizes[0] = 0
+    return np.asarray(pieces == int(sizes.argmax()))
+
+
+def first_prompt(target: Bool, kind: PromptKind) -> Prompt | None:
+    """Return the prompt by which an annotator points at an object ``(H, W)``.
+
+    A box is the exact extent of the object, a point its deepest pixel; corrections begin with
+    a box. None without a prompt, or if the object is empty.
+    """
+    if kind == "none":
+        return None
+    if kind == "point":
+        centre = centre_of_largest(target)
+        return None if centre is None else Prompt(positive=(_middle(centre),))
+    box = extent(target)
+    return None if box is None else Prompt(box=box)
+
+
+def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
+    """Return the prompt with a point in the middle of the largest error of an answer.
+
+    Parameters
+    ----------
+    prompt
+        What was said before.
+    answer, target
+        ``(H, W)`` bool, what the model answered and what is meant.
+    """
+    place = centre_of_largest(answer != target)
+    if place is None:
+        return prompt
+    if target[place]:
+        return replace(prompt, positive=(*prompt.positive, _middle(place)))
+    return replace(prompt, negative=(*prompt.negative, _middle(place)))
+
+
+def centre_of_largest(
+    region: Bool, rng: np.random.Generator | None = None
+) -> tuple[int, int] | None:
+    """Return the pixel of the largest piece of `region` that lies deepest inside.
+
+    With `rng` it is any pixel at least half as deep. None if `region` is empty.
+    """
+    pieces, count = ndimage.label(region)
+    if not count:
+        return None
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    part = pieces == int(sizes.argmax())
+    rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    inside = np.pad(part[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
+    if rng is None:
+        place = int(depth.argmax())
+    else:
+        deep = np.flatnonzero(depth >= depth.max() / 2)
+        place = int(deep[rng.integers(len(deep))])
+    row, column = np.unravel_index(place, depth.shape)
+    return top + int(row), left + int(column)
+
+
+def _middle(pixel: tuple[int, int]) -> tuple[float, float]:
+    return pixel[0] + 0.5, pixel[1] + 0.5
