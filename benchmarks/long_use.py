@@ -234,7 +234,7 @@ def cancel_runs(
 def _work(args: argparse.Namespace) -> dict[str, Any]:
     import napari
 
-    from latentfm_core.data.images import list_images
+    from latentfm_core.images.read import list_images
     from napari_latentfm.queue.panel import QueuePanel
     from napari_latentfm.widgets.review_panel import ReviewPanel
 
@@ -265,7 +265,7 @@ def _work(args: argparse.Namespace) -> dict[str, Any]:
 def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     import napari
 
-    from latentfm_core.data.images import list_images, read_image
+    from latentfm_core.images.read import list_images, read_image
     from napari_latentfm.widgets.sampling_panel import SamplingPanel
 
     viewer = napari.Viewer(show=True)

@@ -38,7 +38,7 @@ class Tour:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from latentfm_core.data.images import read_image, read_mask
+        from latentfm_core.images.read import read_image, read_mask
         from napari_latentfm.widgets.review_panel import ReviewPanel
         from napari_latentfm.widgets.sampling_panel import SamplingPanel
 

@@ -235,8 +235,8 @@ def model() -> Files:
     """Return a model folder of the smallest network, with random weights."""
     import torch
 
+    from latentfm_core.model_io.folder import save_model
     from latentfm_core.models.latentfm import LatentFM
-    from latentfm_core.store.folder import save_model
 
     config = tiny()
     torch.manual_seed(0)
@@ -317,6 +317,6 @@ def result_sidecar() -> bytes:
 
 def learning_note() -> bytes:
     """Return what a learning run notes of its parent."""
-    from latentfm_core.learning.finetune import Note
+    from latentfm_core.finetuning.finetune import Note
 
     return json.dumps(asdict(Note("tiny", "0" * 64, "Tiny", "none", (0.5, 0.6)))).encode()

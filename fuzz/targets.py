@@ -19,15 +19,15 @@ from fuzz.seeds import Files
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
-from latentfm_core.data.field import PixelField
-from latentfm_core.data.images import read_image, read_labels, read_mask, to_rgb
-from latentfm_core.data.layouts import read_layout, with_classes_of_folder
-from latentfm_core.data.opening import open_large
-from latentfm_core.data.splits import make_split, read_groups, read_split
-from latentfm_core.data.tiff_stack import TiffStack
-from latentfm_core.learning.finetune import _read_note
+from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
+from latentfm_core.datasets.splits import make_split, read_groups, read_split
+from latentfm_core.finetuning.finetune import _read_note
+from latentfm_core.images.large import PixelField
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
+from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.model_io.folder import load_model
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
-from latentfm_core.store.folder import load_model
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences

@@ -11,7 +11,7 @@ from kill.process import Told
 from kill.rounds import Victim
 from latentfm_core.cli.export import main
 from latentfm_core.export.parts import RECIPE
-from latentfm_core.store.folder import file_sha256
+from latentfm_core.model_io.folder import file_sha256
 
 
 def _work(folder: Path, told: Told) -> int:

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from latentfm_core.config import load_config
+from latentfm_core.model_io.folder import save_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.store.folder import save_model
 
 SIDE = 64
 SETTINGS = """

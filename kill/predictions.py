@@ -15,8 +15,8 @@ from kill.material import write_images, write_model
 from kill.process import Told
 from kill.rounds import Victim
 from latentfm_core.cli.predict import main
+from latentfm_core.files.temporary import PREFIX
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.store.parts import PREFIX
 
 OLD, NEW = "1", "2"
 """Seeds of an older result and of the one that replaces it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kill.moments import Course
 from kill.process import Ending, Told, Work, ask, run, warm
-from latentfm_core.store.parts import PREFIX
+from latentfm_core.files.temporary import PREFIX
 
 UNDER_WAY = "under way"
 """How findings of files under way that nobody removed begin."""

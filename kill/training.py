@@ -15,9 +15,9 @@ from kill.material import write_images, write_settings
 from kill.process import Told
 from kill.rounds import Victim
 from latentfm_core.cli.train import main
-from latentfm_core.data.splits import read_split
+from latentfm_core.datasets.splits import read_split
+from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.store.folder import load_model, read_card
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
 from latentfm_core.training.trainer import resumed_config
 

@@ -10,7 +10,7 @@ import pytest
 from napari.layers import Image, Labels
 
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
-from latentfm_core.annotation.signature import image_signature
+from latentfm_core.annotation.fingerprint import image_signature
 from napari_latentfm.review import autosave as autosave_module
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.annotation_section import AnnotationSection

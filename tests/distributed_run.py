@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from latentfm_core.config import config_from_mapping
-from latentfm_core.launch import read_launch
+from latentfm_core.torchrun import read_launch
 from latentfm_core.training.trainer import RunOptions, Trainer
 
 

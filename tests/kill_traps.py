@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kill.process import Told
 from kill.rounds import Victim
-from latentfm_core.store.atomic import write_text
+from latentfm_core.files.atomic import write_text
 
 STATES = 12
 

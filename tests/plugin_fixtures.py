@@ -13,8 +13,8 @@ import pytest
 from napari.utils.notifications import notification_manager
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.images import to_rgb
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from latentfm_core.uncertainty.summary import summarise

@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.uncertainty.summary import summarise
 

@@ -13,8 +13,8 @@ from PIL import Image
 from latentfm_core.annotation.export import export_annotation, label_counts, sidecar_path
 from latentfm_core.annotation.provenance import correction, file_name
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
+from latentfm_core.images.read import read_image
 from tests.annotations import info, labels_of
 
 MICRONS = {"spacing": (0.5, 0.25), "units": ("micrometer", "micrometer")}

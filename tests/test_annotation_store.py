@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentfm_core.annotation import signature as signature_module
+from latentfm_core.annotation import fingerprint as signature_module
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
-from latentfm_core.annotation.signature import image_signature
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.errors import OutputError
 from tests.annotations import SIGN, info, labels_of
 

@@ -15,7 +15,7 @@ import pytest
 from napari.layers import Labels
 
 from latentfm_core.annotation.autosave import AutosaveStore
-from latentfm_core.annotation.signature import image_signature
+from latentfm_core.annotation.fingerprint import image_signature
 from napari_latentfm.review import autosave as autosave_module
 from napari_latentfm.review.annotation import annotation_of, edited_pixels, write_mask
 from napari_latentfm.review.autosave import autosave_folder

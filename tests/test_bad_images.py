@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from latentfm_core.data.images import check_pixels, list_images, read_image, read_mask, to_rgb
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.images.read import check_pixels, list_images, read_image, read_mask, to_rgb
 from latentfm_core.types import ImageInput
 from tests.pictures import rgb, save
 

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from latentfm_core.config import Config, config_from_mapping
-from latentfm_core.data.loading import CanvasSet
+from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import augment
+from latentfm_core.training.batch_source import Feeder, Source
 from latentfm_core.training.batches import generator_for
 from latentfm_core.training.checkpoint import Position
-from latentfm_core.training.clock import PARTS, PartsClock
-from latentfm_core.training.feeder import Feeder, Source
+from latentfm_core.training.distributed import LossesOf, Team
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.latents import LatentCache
+from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage
-from latentfm_core.training.team import LossesOf, Team
+from latentfm_core.training.step_timer import PARTS, PartsClock
 from tests.fixtures import tiny_settings
 
 CPU = torch.device("cpu")

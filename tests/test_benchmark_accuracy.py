@@ -20,7 +20,7 @@ from benchmarks.accuracy.loop import WARMUP_SHARE, rate_at
 from benchmarks.accuracy.rows import ROWS, make_baseline
 from benchmarks.accuracy.settings import RunSettings
 from benchmarks.accuracy.table import COLUMNS, make_table
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.types import Geometry, ImageInput, SampleSet, Summary
 from tests.fixtures import SIZE
 

@@ -10,21 +10,21 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
-from latentfm_core.calibrating import (
+from latentfm_core.config import config_from_mapping
+from latentfm_core.errors import DatasetError
+from latentfm_core.evaluation.calibrate import (
     SIGMA_SHARES,
     THRESHOLDS,
     Frequency,
     choose_threshold,
     fit_calibration,
 )
-from latentfm_core.config import config_from_mapping
-from latentfm_core.data.canvas import from_canvas
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.images.canvas import from_canvas
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.metrics.calibration import error_auroc
 from latentfm_core.metrics.overlap import dice
+from latentfm_core.metrics.reliability import error_auroc
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.validate import draft_card
 from latentfm_core.types import ImageInput, SampleSet

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import tifffile
 
-from latentfm_core.calibrating import (
-    fit_calibration,
-)
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.data.splits import Split, write_split
+from latentfm_core.datasets.splits import Split, write_split
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.evaluation import Case
+from latentfm_core.evaluation.calibrate import (
+    fit_calibration,
+)
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.folder import read_card, write_card
+from latentfm_core.model_io.folder import read_card, write_card
 from latentfm_core.types import ImageInput, SampleSet
 from latentfm_core.uncertainty.calibration import MonotoneMap
 from latentfm_core.uncertainty.summary import summarise

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize
 
-from latentfm_core.data.canvas import canvas_geometry, from_canvas, mask_to_canvas, to_canvas
+from latentfm_core.images.canvas import canvas_geometry, from_canvas, mask_to_canvas, to_canvas
 from latentfm_core.types import Geometry
 
 SHAPES = [(256, 256), (450, 600), (600, 450), (64, 64), (33, 100), (2, 300), (1000, 3), (64, 65)]

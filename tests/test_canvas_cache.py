@@ -11,10 +11,10 @@ from PIL import Image
 
 from latentfm_core.cli.train import build_parser, make_config
 from latentfm_core.config import DataConfig, config_from_mapping
-from latentfm_core.data import loading
-from latentfm_core.data.cache import SUFFIX, CanvasCache
-from latentfm_core.data.loading import CanvasSet, load_canvases
-from latentfm_core.data.pairs import Pair, find_pairs
+from latentfm_core.datasets import in_memory
+from latentfm_core.datasets.cache import SUFFIX, CanvasCache
+from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
+from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.errors import DatasetError, OutputError
 from latentfm_core.training.trainer import portable
 from tests.fixtures import write_blobs
@@ -53,7 +53,7 @@ def test_the_second_run_decodes_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(loading, "read_references", refuse)
+    monkeypatch.setattr(in_memory, "read_references", refuse)
     assert_same(load_canvases(pairs, data), plain)
     backwards = load_canvases(pairs[::-1], data)
     np.testing.assert_array_equal(backwards.images, plain.images[::-1])

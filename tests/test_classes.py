@@ -17,8 +17,8 @@ from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import SamplingConfig, config_from_mapping
-from latentfm_core.data.images import read_image, read_labels
 from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_image, read_labels
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice
 from latentfm_core.training.trainer import RunOptions, Trainer

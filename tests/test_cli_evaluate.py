@@ -17,12 +17,12 @@ from PIL import Image
 
 from latentfm_core.cli.evaluate import main
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.data.splits import Split, write_split
+from latentfm_core.datasets.splits import Split, write_split
 from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation import Case, evaluate, score
+from latentfm_core.evaluation.evaluate import Case, evaluate, score
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.folder import read_card
+from latentfm_core.model_io.folder import read_card
 from latentfm_core.types import ImageInput, Summary
 from latentfm_core.uncertainty.summary import summarise
 

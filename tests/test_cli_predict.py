@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from latentfm_core.cli.predict import main
-from latentfm_core.data.images import read_image
+from latentfm_core.images.read import read_image
+from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.model_io.folder import file_sha256, read_card, write_card
 from latentfm_core.output import result as result_module
 from latentfm_core.output.sidecar import Sidecar
-from latentfm_core.store.bundled import bundled_models
-from latentfm_core.store.folder import file_sha256, read_card, write_card
 from tests.predicting import (
     OPTIONS,
     as_uint8,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.errors import ImageError
+from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
 from latentfm_core.types import ImageInput

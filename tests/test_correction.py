@@ -12,8 +12,8 @@ import torch
 from latentfm_core.config import CorrectionConfig, SamplingConfig
 from latentfm_core.correction.guidance import Mismatch
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND, impose
-from latentfm_core.data.canvas import strokes_to_canvas
 from latentfm_core.errors import ImageError
+from latentfm_core.images.canvas import strokes_to_canvas
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from tests.plugin_fixtures import disc_image

@@ -19,10 +19,10 @@ import zarr
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import Precision, SamplingConfig
-from latentfm_core.data.field import large_image
+from latentfm_core.images.large import large_image
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import segment_large
+from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, ImageInput
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.plugin_fixtures import disc_image, run

@@ -15,10 +15,10 @@ from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main as train
 from latentfm_core.errors import OutputError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.model_io.folder import load_model
 from latentfm_core.output.maps import MapStore
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.store.atomic import write_text
-from latentfm_core.store.folder import load_model
 from latentfm_core.training import trainer as trainer_module
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.runlog import _read
@@ -341,7 +341,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
 
 
 def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_path: Path) -> None:
-    from latentfm_core.store.parts import new_file, remove_dead
+    from latentfm_core.files.temporary import new_file, remove_dead
 
     dead = tmp_path / ".latentfm-abcd1234-a.txt"
     dead.write_text("half")
@@ -359,7 +359,7 @@ def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_
 
 
 def test_a_link_called_like_a_part_is_not_followed(tmp_path: Path) -> None:
-    from latentfm_core.store.parts import remove_dead
+    from latentfm_core.files.temporary import remove_dead
 
     mine = tmp_path / "mine"
     mine.mkdir()

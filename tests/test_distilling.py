@@ -9,10 +9,10 @@ import pytest
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, DataConfig, SamplingConfig
-from latentfm_core.data.images import read_image
+from latentfm_core.finetuning.recipe import finetune_config
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.learning.recipe import finetune_config
-from latentfm_core.store.folder import read_card
+from latentfm_core.model_io.folder import read_card
 from latentfm_core.training.trainer import RunOptions, Trainer
 
 

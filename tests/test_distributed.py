@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import ConfigError
-from latentfm_core.launch import Launch, read_launch
-from latentfm_core.learning.finetune import FineTune
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.torchrun import Launch, read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.team import Team, join_team
+from latentfm_core.training.distributed import Team, join_team
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import tiny_settings
 from tests.processes import PATIENCE, alive, children, torchrun, wait_for

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage.draw import disk
 
-from latentfm_core.review.doubt import doubt_regions
-from latentfm_core.review.spread import area_spread, diameter_spread
 from latentfm_core.types import Summary
+from latentfm_core.uncertainty.regions import doubt_regions
+from latentfm_core.uncertainty.size import area_spread, diameter_spread
 
 SHAPE = (128, 160)
 

@@ -24,8 +24,8 @@ from latentfm_core.cli.export import main as export_main
 from latentfm_core.config import SamplingConfig
 from latentfm_core.export.bioimage import write_package
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.folder import load_model, read_card, save_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.store.folder import load_model, read_card, save_model
 from latentfm_core.types import Float32, ImageInput
 
 TOLERANCE = 1e-3

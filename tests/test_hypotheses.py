@@ -10,8 +10,8 @@ from skimage.draw import disk, polygon2mask
 
 from latentfm_core.metrics.distribution import pairwise_distance
 from latentfm_core.metrics.overlap import dice, iou
-from latentfm_core.review.contours import agreement_contours, foreground_share
-from latentfm_core.review.hypotheses import (
+from latentfm_core.uncertainty.contours import agreement_contours, foreground_share
+from latentfm_core.uncertainty.hypotheses import (
     MAX_HYPOTHESES,
     ORDERS,
     find_hypotheses,

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from latentfm_core.data.images import read_image, read_mask, to_rgb
 from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_image, read_mask, to_rgb
 from tests.pictures import rgb, save
 
 __all__ = ["rgb"]

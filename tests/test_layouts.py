@@ -13,10 +13,10 @@ from skimage.io import imread, imsave
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import DataConfig
-from latentfm_core.data.layouts import read_layout, training_pairs
-from latentfm_core.data.loading import load_canvases, read_labelled_pair, read_pair
+from latentfm_core.datasets.in_memory import load_canvases, read_labelled_pair, read_pair
+from latentfm_core.datasets.layouts import read_layout, training_pairs
 from latentfm_core.errors import DatasetError
-from latentfm_core.store.folder import read_card
+from latentfm_core.model_io.folder import read_card
 
 COUNT = 14
 DESCRIPTION = {

@@ -13,17 +13,17 @@ from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.data.loading import read_pair
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.finetuning.messages import Step, Validated, Verdict, from_line, to_line
+from latentfm_core.finetuning.recipe import finetune_config, held_out_fraction
+from latentfm_core.finetuning.request import LearningRequest
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.learning.events import Step, Validated, Verdict, from_line, to_line
-from latentfm_core.learning.finetune import FineTune
-from latentfm_core.learning.recipe import finetune_config, held_out_fraction
-from latentfm_core.learning.request import LearningRequest
-from latentfm_core.store.card import read_card
-from latentfm_core.store.folder import file_sha256
+from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
 from tests.fixtures import copy_model, write_blobs
 
@@ -204,7 +204,7 @@ def test_command_equals_python(
     ("count", "held_out"), [(1, 0), (7, 0), (8, 3), (14, 3), (20, 4), (50, 10)]
 )
 def test_held_out_part(count: int, held_out: int, tiny_model_folder: Path, tmp_path: Path) -> None:
-    from latentfm_core.data.splits import make_split
+    from latentfm_core.datasets.splits import make_split
 
     config = DataConfig(val_fraction=held_out_fraction(count, 0.2), test_fraction=0.0)
     split = make_split([f"image_{i}" for i in range(count)], config)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from latentfm_core.learning.finetune import FineTune
-from latentfm_core.store.card import read_card
-from latentfm_core.store.folder import file_sha256
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
 from napari_latentfm.learning import job as job_module
 from napari_latentfm.learning.form import FOLDER_CHOICE, models_folder

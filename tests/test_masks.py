@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from latentfm_core.data.images import read_mask
 from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_mask
 from tests.pictures import rgb, save
 
 __all__ = ["rgb"]

@@ -7,7 +7,6 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from latentfm_core.metrics.calibration import ReliabilityBins, brier, ece, error_auroc
 from latentfm_core.metrics.distribution import (
     fair_ged,
     ged,
@@ -16,6 +15,7 @@ from latentfm_core.metrics.distribution import (
     sample_diversity,
 )
 from latentfm_core.metrics.overlap import dice, iou, pairwise_iou
+from latentfm_core.metrics.reliability import ReliabilityBins, brier, ece, error_auroc
 
 
 def box(*parts: tuple[int, int], length: int = 12) -> np.ndarray:

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentfm_core.calibrating import fit_calibration
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES, choose_noise_scale
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.distribution import sample_diversity
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.calibration import Calibration, MonotoneMap
-from latentfm_core.uncertainty.noise_scale import NOISE_SCALES, choose_noise_scale
 from tests.calibrating import SETTINGS, segmenter, with_calibration
 
 __all__ = ["segmenter"]

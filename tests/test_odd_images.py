@@ -14,9 +14,9 @@ from skimage.draw import disk
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image, to_rgb
-from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_image, to_rgb
+from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import ImageInput, Summary

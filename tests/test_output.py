@@ -12,11 +12,11 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import OutputError
+from latentfm_core.images.read import read_image
 from latentfm_core.output import result as result_module
 from latentfm_core.output.images import grey_levels, write_tiff
-from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
+from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import ResultPlan, is_finished, write_result
 from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.types import Geometry, ImageInput, SampleSet

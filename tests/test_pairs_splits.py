@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from latentfm_core.config import DataConfig
-from latentfm_core.data.loading import load_canvases, read_pair
-from latentfm_core.data.pairs import Pair, find_pairs
-from latentfm_core.data.splits import Split, make_split, read_split, write_split
+from latentfm_core.datasets.in_memory import load_canvases, read_pair
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import Split, make_split, read_split, write_split
 from latentfm_core.errors import DatasetError, ImageError, OutputError
 
 

@@ -10,9 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QSlider
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
-from latentfm_core.store.bundled import bundled_models, resolve_model
-from latentfm_core.store.card import read_card
-from napari_latentfm.widgets.choices import FOLDER_CHOICE, bundled_names
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.sampling_panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, run
 
@@ -72,7 +72,6 @@ def test_every_control_explains_itself(docked_panel: Open) -> None:
 
 def test_bundled_models_are_offered(docked_panel: Open) -> None:
     _, panel = docked_panel()
-    assert bundled_names() == bundled_models()
     assert list(panel.form.model.choices) == [*bundled_models(), FOLDER_CHOICE]
 
 

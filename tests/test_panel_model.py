@@ -13,7 +13,7 @@ import pytest
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.card import read_card, write_card
+from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.widgets.sampling_panel import SamplingPanel

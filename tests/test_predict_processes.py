@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latentfm_core.cli.predict import main
-from latentfm_core.output.claims import FOLDER
+from latentfm_core.prediction.claims import FOLDER
 from tests.predicting import check_result, names, said_error, save_png
 from tests.processes import PATIENCE, environment, wait_for
 

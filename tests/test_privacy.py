@@ -102,8 +102,8 @@ def test_an_annotation_holds_nothing_of_the_patient(
 
 @pytest.mark.parametrize("place", ["panel", "bundled cards", "new cards", "README"])
 def test_research_use_is_said(place: str, tiny_model_folder: Path, docked_panel: Any) -> None:
-    from latentfm_core.store.bundled import bundled_models, resolve_model
-    from latentfm_core.store.card import DISCLAIMER, read_card
+    from latentfm_core.model_io.bundled import bundled_models, resolve_model
+    from latentfm_core.model_io.card import DISCLAIMER, read_card
 
     assert "not a medical device" in DISCLAIMER
     if place == "panel":

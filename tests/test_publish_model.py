@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.store.folder import load_model, read_card, write_card
+from latentfm_core.model_io.folder import load_model, read_card, write_card
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "publish_model.py"
 

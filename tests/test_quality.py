@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
 from latentfm_core.metrics.overlap import dice
-from latentfm_core.uncertainty.quality import FEWEST, QualityMap, fit_quality, sample_agreement
+from latentfm_core.uncertainty.expected_dice import (
+    FEWEST,
+    QualityMap,
+    fit_quality,
+    sample_agreement,
+)
 from tests.calibrating import OPTIONS, RAW, SETTINGS, segmenter, with_calibration
 from tests.fixtures import copy_model
 from tests.plugin_fixtures import run

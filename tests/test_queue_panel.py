@@ -14,9 +14,9 @@ import tifffile
 from qtpy.QtCore import Qt
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.card import read_card
+from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.queue.form import BY_DOUBT, BY_NAME

@@ -14,12 +14,12 @@ from skimage.io import imsave
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import DataConfig, config_from_mapping
-from latentfm_core.data.loading import load_canvases
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.datasets.in_memory import load_canvases
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import ConfigError, DatasetError
-from latentfm_core.store.folder import load_model
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.training.batch_source import Feeder
 from latentfm_core.training.batches import draw_raters
-from latentfm_core.training.feeder import Feeder
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import SIZE, tiny_settings
 from tests.pages import Page

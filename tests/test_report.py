@@ -16,12 +16,12 @@ from skimage.draw import polygon2mask
 
 from latentfm_core.cli.evaluate import main
 from latentfm_core.config import ReportConfig, SamplingConfig
-from latentfm_core.data.images import read_mask
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.images.read import read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.output.sidecar import now
-from latentfm_core.report.evaluated import evaluation_page
+from latentfm_core.report.evaluation import evaluation_page
 from latentfm_core.report.gallery import Gallery
 from latentfm_core.types import ImageInput
 from tests.fixtures import SIZE, write_blobs

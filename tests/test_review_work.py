@@ -17,7 +17,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 from latentfm_core.annotation.autosave import AutosaveStore
-from latentfm_core.annotation.signature import image_signature
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.review.annotation import annotation_of
 from napari_latentfm.review.autosave import autosave_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latentfm_core.data.images import to_rgb
+from latentfm_core.images.read import to_rgb
 from latentfm_core.types import ImageInput
 
 ALL_DTYPES = [

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.axes import to_axes
 from latentfm_core.errors import ImageError, ResourceError
+from latentfm_core.images.axes import to_axes
 from latentfm_core.inference import stack as stack_module
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import (

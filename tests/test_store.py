@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from latentfm_core.errors import ModelFolderError, OutputError
-from latentfm_core.store.atomic import atomic_path
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.folder import file_sha256, load_model
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.folder import file_sha256, load_model
 
 
 def _edit_card(folder: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]

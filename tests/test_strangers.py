@@ -17,11 +17,11 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import ReadingConfig
-from latentfm_core.data.images import read_image, read_mask
 from latentfm_core.errors import (
     ImageError,
 )
-from latentfm_core.store.bounded import BoundedReader
+from latentfm_core.files.untrusted import BoundedReader
+from latentfm_core.images.read import read_image, read_mask
 from tests.fixtures import little_memory
 
 MEGA = 2**20
@@ -116,7 +116,7 @@ def test_a_strip_that_inflates_without_end_is_refused(tmp_path: Path, compressio
 def test_a_tiff_of_endless_pages_is_refused(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentfm_core.data.tiff.MAX_TAGS", 4000)  # as it is, it takes seconds
+    monkeypatch.setattr("latentfm_core.images.tiff.MAX_TAGS", 4000)  # as it is, it takes seconds
     path = tmp_path / "pages.tif"
     tag = struct.pack("<HHII", 256, 4, 1, 4)
     if how == "circle":

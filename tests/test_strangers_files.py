@@ -19,9 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import ReadingConfig, load_config
-from latentfm_core.data.images import list_images
-from latentfm_core.data.pairs import find_pairs
-from latentfm_core.data.splits import read_groups, read_split
+from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.datasets.splits import read_groups, read_split
 from latentfm_core.errors import (
     CheckpointError,
     ConfigError,
@@ -29,8 +28,9 @@ from latentfm_core.errors import (
     ModelFolderError,
     OutputError,
 )
+from latentfm_core.images.read import list_images
+from latentfm_core.model_io.folder import file_sha256, load_model
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.store.folder import file_sha256, load_model
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
 from latentfm_core.worklist.state import FOLDER_NAME, WorkList
 from napari_latentfm import preferences
@@ -270,7 +270,9 @@ def test_a_file_larger_than_the_network_is_not_even_hashed(
     with path.open("r+b") as stream:
         stream.truncate(2**34)  # takes no place on the disk
     edit(model, lambda card: card["weights"].update(size_bytes=2**34))
-    monkeypatch.setattr("latentfm_core.store.folder.file_sha256", lambda _path: pytest.fail("read"))
+    monkeypatch.setattr(
+        "latentfm_core.model_io.folder.file_sha256", lambda _path: pytest.fail("read")
+    )
     with pytest.raises(ModelFolderError, match="does not fit"):
         load_model(model)
 

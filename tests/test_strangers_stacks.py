@@ -11,8 +11,8 @@ import tifffile
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.stacks import check_stack
 from latentfm_core.config import ReadingConfig
-from latentfm_core.data.tiff_stack import TiffStack
 from latentfm_core.errors import ImageError
+from latentfm_core.images.tiff_stack import TiffStack
 from tests.fixtures import little_memory
 
 SMALL = ReadingConfig(max_megapixels=1, max_megabytes=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latentfm_core.data.canvas import canvas_geometry, from_canvas
+from latentfm_core.images.canvas import canvas_geometry, from_canvas
 from latentfm_core.types import SampleSet
 from latentfm_core.uncertainty.summary import summarise
 

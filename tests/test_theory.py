@@ -8,14 +8,14 @@ import torch
 from skimage.draw import disk
 
 from latentfm_core.config import Config, SamplingConfig, config_from_mapping
-from latentfm_core.data.loading import CanvasSet
+from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import iou
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import Position
+from latentfm_core.training.distributed import Team
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import make_stage
-from latentfm_core.training.team import Team
 from latentfm_core.training.validate import draft_card, latent_statistics
 from latentfm_core.types import ImageInput
 from tests.fixtures import tiny_settings

@@ -13,10 +13,10 @@ import pytest
 import zarr
 
 from latentfm_core.config import SamplingConfig, TilingConfig
-from latentfm_core.data.field import large_image
 from latentfm_core.errors import ImageError
+from latentfm_core.images.large import large_image
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import segment_large
+from latentfm_core.prediction.large import segment_large
 from napari_latentfm.planes import displayed_plane
 from napari_latentfm.tiles import PlaneOfLevel, free_place
 from napari_latentfm.widgets.sampling_form import TILES

@@ -14,14 +14,14 @@ import zarr
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import TilingConfig
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.field import PixelField, large_image
-from latentfm_core.data.images import to_rgb
-from latentfm_core.data.opening import open_large
 from latentfm_core.errors import Cancelled, ImageError, OutputError
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.large import PixelField, large_image
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import large_steps, segment_large
+from latentfm_core.prediction.large import large_steps, segment_large
 from latentfm_core.types import ImageInput
 from tests.fixtures import SIZE
 from tests.tiling import SETTINGS, picture, segmenter, tiled

@@ -128,7 +128,7 @@ def test_the_trained_model_finds_the_lesions(
     tiny_model_folder: Path, blob_folders: tuple[Path, Path]
 ) -> None:
     """A few seconds of training must beat the best constant answer by far."""
-    from latentfm_core.data.images import read_image, read_mask
+    from latentfm_core.images.read import read_image, read_mask
     from latentfm_core.metrics.overlap import dice
     from latentfm_core.uncertainty.summary import summarise
 

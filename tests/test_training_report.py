@@ -11,7 +11,7 @@ import pytest
 
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.report.grids import chosen
-from latentfm_core.report.trained import TrainingReport
+from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.fixtures import SIZE, tiny_settings, write_blobs
 from tests.pages import Page, check_that_it_loads_nothing, picture, read_table

@@ -43,8 +43,8 @@ def test_the_wheel_holds_the_packages_and_nothing_more(archives: tuple[Path, Pat
         "latentfm_core/presets/default.toml",
         "napari_latentfm/napari.yaml",
         "napari_latentfm/icon.png",
-        "napari_latentfm/models/isic2018/model.safetensors",
-        "napari_latentfm/models/isic2018/model.json",
+        "latentfm_core/weights/isic2018/model.safetensors",
+        "latentfm_core/weights/isic2018/model.json",
         "napari_latentfm/samples/dermoscopy_demo.png",
     ):
         assert needed in names

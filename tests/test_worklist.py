@@ -10,9 +10,9 @@ import pytest
 from skimage.io import imsave
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import DatasetError, OutputError
-from latentfm_core.evaluation import Case, evaluate
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.worklist.order import doubt_of, ordered, step, tally
 from latentfm_core.worklist.state import Item, WorkList

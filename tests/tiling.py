@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latentfm_core.config import SamplingConfig, TilingConfig
-from latentfm_core.data.field import PixelField, large_image
+from latentfm_core.images.large import PixelField, large_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import Summary
 

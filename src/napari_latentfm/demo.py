@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentfm_core.store.atomic import atomic_path
+from latentfm_core.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     import napari

@@ -21,9 +21,9 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.pixels import MIN_SIDE
 from latentfm_core.errors import ImageError
-from latentfm_core.stepping import follow_until
+from latentfm_core.images.intensity import MIN_SIDE
+from latentfm_core.progress import follow_until
 from latentfm_core.types import ImageInput
 from napari_latentfm.jobs import Outcome, Request, Result, Update, step_update
 from napari_latentfm.planes import (

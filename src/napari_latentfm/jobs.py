@@ -21,14 +21,14 @@ from psygnal import Signal
 
 from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
-from latentfm_core.stepping import follow_until
+from latentfm_core.progress import follow_until
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from napari_latentfm.listening import start_worker
 
 if TYPE_CHECKING:
     from latentfm_core.inference.batches import Progress
     from latentfm_core.inference.segmenter import Segmenter
-    from latentfm_core.large import LargeResult
+    from latentfm_core.prediction.large import LargeResult
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.stepping import follow_until
+from latentfm_core.progress import follow_until
 from napari_latentfm.jobs import Outcome, Request, Result, Update
 from napari_latentfm.planes import Plane, read_plane
 from napari_latentfm.stacks import PlaneStack, read_part

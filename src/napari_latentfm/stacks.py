@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.data.axes import to_axes
+from latentfm_core.images.axes import to_axes
 from latentfm_core.types import ImageInput
 from napari_latentfm.planes import Plane, displayed_plane, position_of, read_plane
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.errors import OutputError
-from latentfm_core.stepping import follow_until
+from latentfm_core.progress import follow_until
 from napari_latentfm.field import VisibleField, field_placement, keeping_view
 from napari_latentfm.jobs import Outcome, Request, Update
 from napari_latentfm.layers import METADATA_KEY, TITLES
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
-    from latentfm_core.data.field import LargeImage
+    from latentfm_core.images.large import LargeImage
     from latentfm_core.inference.batches import Progress
     from latentfm_core.inference.segmenter import Segmenter
-    from latentfm_core.large import LargeResult
+    from latentfm_core.prediction.large import LargeResult
     from napari_latentfm.stored import StoredMap
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
@@ -122,7 +122,7 @@ class PlaneOfLevel:
 
 def large_plane(layer: Image, plane: Plane) -> LargeImage:
     """Return a plane of a layer as an image that is read by parts."""
-    from latentfm_core.data.field import large_image
+    from latentfm_core.images.large import large_image
 
     levels = list(layer.data) if layer.multiscale else [layer.data]
     spacing, unit = known_spacing(layer, plane)
@@ -147,7 +147,7 @@ def _draw(
     segmenter: Segmenter,
     stop: threading.Event,
 ) -> Generator[Update, None, Outcome]:
-    from latentfm_core.large import large_steps, write_sidecar
+    from latentfm_core.prediction.large import large_steps, write_sidecar
 
     yield Update("Looking at the image…")
     start = time.perf_counter()

@@ -11,7 +11,7 @@ from latentfm_core.flow.mean_velocity import mean_velocity, steps_of_short_runs
 from latentfm_core.flow.path import linear_path
 from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.training.augment import augment
-from latentfm_core.training.feeder import Source
+from latentfm_core.training.batch_source import Source
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.losses import velocity_loss
 from latentfm_core.training.stage import Batch, Losses, Stage, noise_like, repeat

@@ -12,10 +12,10 @@ from latentfm_core.config import Config, FlowConfig, StageConfig
 from latentfm_core.flow.path import endpoint, linear_path, sample_times
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import augment, augment_images, augment_masks
+from latentfm_core.training.batch_source import Source
 from latentfm_core.training.distill_stage import DistillStage
-from latentfm_core.training.feeder import Source
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.latents import LatentCache
+from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.losses import (
     foreground_share,
     mask_loss,

@@ -22,12 +22,13 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.errors import ConfigError
-from latentfm_core.learning.request import LearningRequest
-from latentfm_core.store.card import CARD, DISCLAIMER
+from latentfm_core.finetuning.request import LearningRequest
+from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.model_io.card import CARD, DISCLAIMER
 from napari_latentfm.learning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
-from napari_latentfm.widgets.choices import FOLDER_CHOICE, bundled_names
+from napari_latentfm.widgets.choices import FOLDER_CHOICE
 from napari_latentfm.widgets.parts import push_button, wrapped_text
 from napari_latentfm.widgets.sampling_form import DEVICES
 
@@ -107,7 +108,7 @@ class LearningForm(QWidget):
     def _make_choices(self) -> None:
         self.model = QComboBox()
         self.model.setToolTip("The model to learn from; it stays as it is, a copy is trained on.")
-        self.model.addItems([*bundled_names(), *learned_models(), FOLDER_CHOICE])
+        self.model.addItems([*bundled_models(), *learned_models(), FOLDER_CHOICE])
         self.folder = FolderEdit("Folder that holds model.json and model.safetensors.")
         self.images = FolderEdit("Folder of images; those without a mask are left out.")
         self.masks = FolderEdit(
@@ -209,7 +210,7 @@ class LearningForm(QWidget):
             If no folder is given where one is wanted.
         """
         chosen = self.model.currentText()
-        if chosen in bundled_names():
+        if chosen in bundled_models():
             return chosen
         if chosen != FOLDER_CHOICE:
             return str(models_folder() / chosen)
@@ -244,7 +245,7 @@ class LearningForm(QWidget):
         chosen = self.model.currentText()
         blocked = self.model.blockSignals(True)
         self.model.clear()
-        self.model.addItems([*bundled_names(), *learned_models(), FOLDER_CHOICE])
+        self.model.addItems([*bundled_models(), *learned_models(), FOLDER_CHOICE])
         self.model.setCurrentText(chosen)
         self.model.blockSignals(blocked)
 

@@ -17,7 +17,7 @@ from typing import IO
 
 from psygnal import Signal
 
-from latentfm_core.learning.events import (
+from latentfm_core.finetuning.messages import (
     Doing,
     Event,
     Failed,
@@ -25,12 +25,12 @@ from latentfm_core.learning.events import (
     Verdict,
     from_line,
 )
-from latentfm_core.learning.request import LearningRequest
+from latentfm_core.finetuning.request import LearningRequest
 from napari_latentfm.listening import start_worker
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "latentfm_core.learning.worker")
+COMMAND = (sys.executable, "-P", "-m", "latentfm_core.finetuning.worker")
 PATIENCE = 120.0
 """Seconds for a process that was asked to stop to save and end."""
 TAIL = 400

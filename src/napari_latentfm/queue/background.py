@@ -12,7 +12,7 @@ from typing import Literal
 from psygnal import Signal
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
+from latentfm_core.images.read import read_image
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import check_exists
 from napari_latentfm.jobs import Outcome, Request, Result, Run, SamplingJob, Update

@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
 
-from latentfm_core.annotation.signature import labels_digest
+from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers import METADATA_KEY
 from napari_latentfm.placing import EditedLayers, is_edited

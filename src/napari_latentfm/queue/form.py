@@ -22,15 +22,15 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_settings
 from latentfm_core.errors import LatentFMError, ModelFolderError
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import read_card
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import settings
 from napari_latentfm.listening import listen
 from napari_latentfm.queue.table import ImageTable
 from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
-from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds, bundled_names
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds
 from napari_latentfm.widgets.parts import push_button, wrapped_text
 
 MOST_MEGAPIXELS = 16_384
@@ -45,7 +45,7 @@ class QueueForm(QWidget):
         self.folder = _line("Folder of the images to annotate.")
         self.output = _line("Folder for annotations and progress.", "below the images")
         self.model = QComboBox()
-        self.model.addItems([*bundled_names(), FOLDER_CHOICE])
+        self.model.addItems([*bundled_models(), FOLDER_CHOICE])
         self.model.setToolTip("A bundled model, or a model folder that latentfm-train wrote.")
         self.model_folder = _line("Folder that holds model.json and model.safetensors.")
         self.n_samples = QSpinBox()

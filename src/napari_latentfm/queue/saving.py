@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.export import export_annotation, write_labels_file
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import Space
 from latentfm_core.annotation.provenance import AnnotationSidecar, file_name
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.annotation.signature import image_signature
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import LatentFMError
+from latentfm_core.images.read import read_image
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import WorkList, check_exists, set_aside
 from napari_latentfm.reading import reading_limits

@@ -11,8 +11,8 @@ import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
 
+from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.annotation.signature import labels_digest
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.review.annotation_parts import AskFile, remember_choice, suggested

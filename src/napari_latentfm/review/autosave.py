@@ -18,7 +18,7 @@ from psygnal import Signal
 from qtpy.QtCore import QCoreApplication, QTimer
 
 from latentfm_core.annotation.autosave import AutosaveStore
-from latentfm_core.annotation.signature import labels_digest
+from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import settings
 from napari_latentfm.preferences import data_folder

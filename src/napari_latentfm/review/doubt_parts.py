@@ -12,8 +12,8 @@ from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from latentfm_core.review.doubt import DoubtRegion, doubt_regions
-from latentfm_core.review.spread import Spread, area_spread, diameter_spread
+from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions
+from latentfm_core.uncertainty.size import Spread, area_spread, diameter_spread
 from napari_latentfm.review.session import Reviewed
 from napari_latentfm.review.travel import plane_spacing
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from latentfm_core.review.doubt import DoubtRegion
+from latentfm_core.uncertainty.regions import DoubtRegion
 from napari_latentfm.errand import Errand
 from napari_latentfm.listening import listen
 from napari_latentfm.review.doubt_parts import Doubt, RegionTable, interval, measure, number, square

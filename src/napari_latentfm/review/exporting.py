@@ -14,6 +14,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.export import export_annotation, label_counts
+from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import SECONDS, Space
 from latentfm_core.annotation.provenance import (
     AnnotationSidecar,
@@ -25,9 +26,8 @@ from latentfm_core.annotation.provenance import (
     now,
     versions,
 )
-from latentfm_core.annotation.signature import image_signature
 from latentfm_core.errors import ImageError
-from latentfm_core.store.trouble import check_still_there
+from latentfm_core.files.disk_errors import check_still_there
 from napari_latentfm.planes import level_zero
 from napari_latentfm.review.record import PlaneIndex, Proposal, record_of
 

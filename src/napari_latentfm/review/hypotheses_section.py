@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.review.contours import AGREEMENT_LEVELS
-from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
+from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS
+from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
 from napari_latentfm.errand import Errand
 from napari_latentfm.listening import listen

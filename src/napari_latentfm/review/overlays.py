@@ -11,7 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from latentfm_core.review.contours import AgreementContour
+from latentfm_core.uncertainty.contours import AgreementContour
 from napari_latentfm.layers import CONTOUR_PER_SIDE, OTHER_COLOUR
 from napari_latentfm.planes import placement
 from napari_latentfm.review.session import Reviewed, ReviewSession

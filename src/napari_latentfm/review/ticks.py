@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from latentfm_core.review.doubt import DoubtRegion
+from latentfm_core.uncertainty.regions import DoubtRegion
 
 SAME = 0.5
 """IoU from which on a region of new samples is one that was settled before."""

@@ -1,11 +1,8 @@
-"""What the controls of several panels offer, without importing PyTorch."""
+"""What the controls of several panels offer."""
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-
-from latentfm_core.config import SamplingConfig, default_first
+from latentfm_core.config import SamplingConfig
 
 FOLDER_CHOICE = "Folder…"
 
@@ -16,9 +13,3 @@ def bounds(name: str) -> tuple[int, int]:
     low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
     high = next(limit.le for limit in limits if hasattr(limit, "le"))
     return low, high
-
-
-def bundled_names() -> list[str]:
-    """Return the models that ship with the plugin."""
-    folder = Path(str(resources.files("napari_latentfm"))) / "models"
-    return default_first(card.parent.name for card in folder.glob("*/model.json"))

@@ -12,9 +12,17 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.learning.events import Doing, Event, Failed, Step, Stopped, Validated, Verdict
-from latentfm_core.learning.request import LearningRequest
-from latentfm_core.store.card import CARD
+from latentfm_core.finetuning.messages import (
+    Doing,
+    Event,
+    Failed,
+    Step,
+    Stopped,
+    Validated,
+    Verdict,
+)
+from latentfm_core.finetuning.request import LearningRequest
+from latentfm_core.model_io.card import CARD
 from napari_latentfm import preferences
 from napari_latentfm.learning.form import LearningForm
 from napari_latentfm.learning.job import LearningRun

@@ -31,9 +31,9 @@ from latentfm_core.config import (
     tiling_settings,
 )
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import DISCLAIMER, ModelCard, read_card
-from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds, bundled_names
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import DISCLAIMER, ModelCard, read_card
+from napari_latentfm.widgets.choices import FOLDER_CHOICE, bounds
 from napari_latentfm.widgets.plane_choice import PlaneChoice
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class SamplingForm(Container[Any]):
 
     def _add_model_controls(self) -> None:
         self.model = ComboBox(
-            choices=[*bundled_names(), FOLDER_CHOICE],
+            choices=[*bundled_models(), FOLDER_CHOICE],
             label="Model",
             tooltip="A bundled model, or a model folder that latentfm-train wrote.",
         )

@@ -44,7 +44,7 @@ from napari_latentfm.widgets.told import describe
 if TYPE_CHECKING:
     import napari
 
-    from latentfm_core.large import LargeResult
+    from latentfm_core.prediction.large import LargeResult
 
 logger = logging.getLogger(__name__)
 
