@@ -11,11 +11,11 @@ from napari.layers import Image, Labels
 
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
-from napari_latentfm.review import autosave as autosave_module
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.annotation_section import AnnotationSection
-from napari_latentfm.review.autosave import autosave_folder
-from napari_latentfm.review.session import ReviewSession, session_of
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.results.session import ReviewSession, session_of
 from tests.looks import reviewed, two_looks
 from tests.plugin_fixtures import PATIENCE, disc_image
 

@@ -9,9 +9,9 @@ from napari.layers import Image
 from skimage.draw import disk
 
 from latentfm_core.types import Geometry, SampleSet, Summary
-from napari_latentfm.jobs import Result
-from napari_latentfm.planes import displayed_plane
-from napari_latentfm.review.session import Reviewed
+from napari_latentfm.background.job import Result
+from napari_latentfm.layers.planes import displayed_plane
+from napari_latentfm.results.session import Reviewed
 
 SHAPE = (60, 80)
 LARGE, SMALL = (30, 30, 18), (28, 64, 9)

@@ -18,9 +18,9 @@ from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.placing import digest
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.layers.update import digest
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.pictures import disc_image
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)

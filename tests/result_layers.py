@@ -12,9 +12,9 @@ from napari.layers import Image
 from latentfm_core.config import SamplingConfig
 from latentfm_core.types import Geometry, SampleSet
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.layers import METADATA_KEY, LayerSpec, result_layers
-from napari_latentfm.placing import EditedLayers, is_result, place
-from napari_latentfm.planes import Plane, displayed_plane
+from napari_latentfm.layers.planes import Plane, displayed_plane
+from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, result_layers
+from napari_latentfm.layers.update import EditedLayers, is_result, place
 
 
 def random_samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> SampleSet:

@@ -10,8 +10,8 @@ import pytest
 from napari.layers import Image, Shapes
 from qtpy.QtCore import Qt
 
+from napari_latentfm.results.session import Reviewed, ReviewSession, session_of
 from napari_latentfm.review.hypotheses_section import HypothesesSection
-from napari_latentfm.review.session import Reviewed, ReviewSession, session_of
 from tests.looks import reviewed, two_looks
 from tests.plugin_fixtures import PATIENCE, disc_image
 

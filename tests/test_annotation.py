@@ -10,16 +10,16 @@ import pytest
 from napari.layers import Labels
 
 from latentfm_core.errors import ImageError
-from napari_latentfm.review.annotation import (
+from napari_latentfm.annotation.layer import (
     adopt,
     annotation_of,
     edited_pixels,
     write_labels,
     write_mask,
 )
-from napari_latentfm.review.record import record_of
-from napari_latentfm.review.region import drawn_region, region_layer
-from napari_latentfm.review.session import ReviewSession, session_of
+from napari_latentfm.annotation.record import record_of
+from napari_latentfm.annotation.region import drawn_region, region_layer
+from napari_latentfm.results.session import ReviewSession, session_of
 from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 from tests.plugin_fixtures import disc_image
 

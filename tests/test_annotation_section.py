@@ -16,12 +16,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
 from latentfm_core.annotation.reading import read_annotation
-from napari_latentfm.review.annotation import annotation_of, write_mask
-from napari_latentfm.review.annotation_section import AnnotationSection
-from napari_latentfm.review.record import record_of
-from napari_latentfm.review.region import region_layer
-from napari_latentfm.review.session import session_of
-from napari_latentfm.writer import write_labels
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.record import record_of
+from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.annotation.writer import write_labels
+from napari_latentfm.results.session import session_of
 from tests.annotating import Window, open_window
 from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
@@ -199,7 +199,7 @@ def test_folder_that_cannot_be_written_is_said_and_the_annotation_stays(
     window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_latentfm.review.annotation_section.show_error", said.append)
+    monkeypatch.setattr("napari_latentfm.annotation.section.show_error", said.append)
     press(window, "(Shift+M)")
     before = window.layer.data.copy()
     (tmp_path / "file").write_text("")
@@ -216,7 +216,7 @@ def test_folder_that_cannot_be_written_is_said_and_the_annotation_stays(
 
 def test_exporting_nothing_says_so(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_latentfm.review.annotation_section.show_error", said.append)
+    monkeypatch.setattr("napari_latentfm.annotation.section.show_error", said.append)
     assert finish(window, "Export") == "failed"
     assert "no annotation yet" in said[0]
 

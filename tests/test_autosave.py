@@ -16,11 +16,11 @@ from napari.layers import Labels
 
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
-from napari_latentfm.review import autosave as autosave_module
-from napari_latentfm.review.annotation import annotation_of, edited_pixels, write_mask
-from napari_latentfm.review.autosave import autosave_folder
-from napari_latentfm.review.exporting import facts_of, sidecar_of
-from napari_latentfm.review.record import record_of
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of, edited_pixels, write_mask
+from napari_latentfm.annotation.provenance import facts_of, sidecar_of
+from napari_latentfm.annotation.record import record_of
 from tests.annotating import Window, open_window
 from tests.looks import LARGE, SMALL, disc
 from tests.plugin_fixtures import PATIENCE, disc_image
@@ -141,9 +141,9 @@ import sys
 import napari
 import numpy as np
 from qtpy.QtCore import QTimer
-from napari_latentfm.review.annotation import annotation_of, write_mask
-from napari_latentfm.review.annotation_section import AnnotationSection
-from napari_latentfm.review.session import session_of
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.results.session import session_of
 from tests.pictures import disc_image
 from tests.looks import LARGE, disc, reviewed, two_looks
 viewer = napari.Viewer(show=True)
@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("napari_latentfm.review.annotation_section.show_warning", said.append)
+    monkeypatch.setattr("napari_latentfm.annotation.section.show_warning", said.append)
     window = open_window()
     autosave_folder().write_text("in the way")
     for row in (2, 4):

@@ -23,7 +23,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice
 from latentfm_core.training.trainer import RunOptions, Trainer
 from latentfm_core.types import ImageInput
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.fixtures import SIZE, tiny_settings
 from tests.pages import Page
 from tests.plugin_fixtures import run

@@ -24,12 +24,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_latentfm.queue.panel import QueuePanel
-from napari_latentfm.review.region import region_layer
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.learning_panel import LearningPanel
-from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.finetuning.panel import LearningPanel
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist.panel import QueuePanel
 from tests.looks import reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
 from tests.test_doubt_section import doubtful

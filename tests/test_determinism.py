@@ -24,7 +24,7 @@ from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, ImageInput
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.plugin_fixtures import disc_image, run
 
 BATCH_BOUND = 2e-5

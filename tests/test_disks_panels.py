@@ -12,12 +12,12 @@ import pytest
 
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.worklist.state import UNFINISHED, WorkList
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.preferences import HOME_VARIABLE
-from napari_latentfm.queue.panel import QueuePanel
-from napari_latentfm.review import autosave as autosave_module
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.autosave import autosave_folder
-from napari_latentfm.review.session import session_of
+from napari_latentfm.results.session import session_of
+from napari_latentfm.worklist.panel import QueuePanel
 from tests.annotating import Window, open_window
 from tests.disks import PretendedDisk, RealDisk, one_disk, pretended_disk, real_disk
 from tests.plugin_fixtures import PATIENCE
@@ -48,7 +48,7 @@ def test_an_export_to_a_full_disk_is_said_and_works_elsewhere(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = listen_to(monkeypatch, "review.annotation_section.show_error")
+    said = listen_to(monkeypatch, "annotation.section.show_error")
     window = open_window()
     press(window, "(Shift+M)")
     window.wait(lambda: bool(window.states))
@@ -75,7 +75,7 @@ def test_an_export_to_a_full_disk_is_said_and_works_elsewhere(
 def test_an_export_does_not_make_a_folder_again_that_vanished(
     open_window: Callable[..., Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = listen_to(monkeypatch, "review.annotation_section.show_error")
+    said = listen_to(monkeypatch, "annotation.section.show_error")
     window = open_window()
     press(window, "(Shift+M)")
     assert export(window, tmp_path / "drive" / "skin.tif") == "failed"
@@ -89,7 +89,7 @@ def test_autosave_on_a_full_disk_is_said_once_and_tried_again_without_an_edit(
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(one_disk.folder / "home"))
     monkeypatch.setattr(autosave_module, "LONGEST_MS", 200)
-    said = listen_to(monkeypatch, "review.annotation_section.show_warning")
+    said = listen_to(monkeypatch, "annotation.section.show_warning")
     failures: list[str] = []
     window = open_window()
     window.section.autosaver.failed.connect(failures.append)
@@ -129,7 +129,7 @@ def blocked(qtbot: Any, panel: QueuePanel, act: Callable[[], None]) -> None:
 def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
     one_disk: Disk, qtbot: Any, queue: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = listen_to(monkeypatch, "queue.panel.show_error")
+    said = listen_to(monkeypatch, "worklist.panel.show_error")
     viewer, panel = queue(wait=False)
     panel.form.output.setText(str(one_disk.folder / "out"))
     wait_for(qtbot, panel, NAMES[0], panel.open_folder)
@@ -163,7 +163,7 @@ def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
 def test_a_work_list_on_a_full_disk_goes_on_when_there_is_space(
     one_disk: Disk, qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = listen_to(monkeypatch, "queue.panel.show_error")
+    said = listen_to(monkeypatch, "worklist.panel.show_error")
     viewer, panel = queue(wait=False)
     panel.form.output.setText(str(one_disk.folder / "out"))
     wait_for(qtbot, panel, NAMES[0], panel.open_folder)
@@ -189,7 +189,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = listen_to(monkeypatch, "queue.panel.show_error")
+    said = listen_to(monkeypatch, "worklist.panel.show_error")
     viewer, panel = queue()
     mask = annotate(viewer)
     layer = annotation_of(session_of(viewer), create=False)
@@ -215,7 +215,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
 def test_a_folder_that_vanishes_without_an_annotation_is_said_once(
     qtbot: Any, queue: Open, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = listen_to(monkeypatch, "queue.panel.show_error")
+    said = listen_to(monkeypatch, "worklist.panel.show_error")
     _, panel = queue(wait=False)
     panel.form.output.setText(str(tmp_path / "out"))
     wait_for(qtbot, panel, NAMES[0], panel.open_folder)

@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 
-from napari_latentfm.review.doubt_section import DoubtSection
+from napari_latentfm.review.regions_section import DoubtSection
 from tests.looks import LARGE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image
 from tests.reviewing import SectionDesk

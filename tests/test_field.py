@@ -13,11 +13,11 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
-from napari_latentfm.field import KEY, field_placement, read_field, visible_field
-from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.placing import is_result
-from napari_latentfm.widgets.sampling_form import VISIBLE
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.update import is_result
+from napari_latentfm.sampling.form import VISIBLE
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.sampling.viewport import KEY, field_placement, read_field, visible_field
 from tests.plugin_fixtures import BEFORE_0_7, PATIENCE, disc_image, gate, run
 
 OpenPanel = Callable[..., tuple[Any, SamplingPanel]]

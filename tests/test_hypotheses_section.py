@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 from qtpy.QtGui import QColor
 
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.looks import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image, run
 from tests.reviewing import Desk, desk, skin

@@ -9,9 +9,9 @@ from napari.layers import Image
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtGui import QColor
 
-from napari_latentfm.review.annotation import annotation_of
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.review.overlays import CONTOUR_COLOURS
-from napari_latentfm.review.region import region_layer
 from tests.looks import LARGE, SHAPE, SMALL, disc
 from tests.reviewing import Desk, desk, skin
 

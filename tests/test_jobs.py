@@ -18,7 +18,15 @@ from latentfm_core.errors import ImageError, LatentFMError, ModelFolderError, Re
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.jobs import Outcome, Request, Run, SamplingJob, Update, job_of, load_segmenter
+from napari_latentfm.background.job import (
+    Outcome,
+    Request,
+    Run,
+    SamplingJob,
+    Update,
+    job_of,
+    load_segmenter,
+)
 from tests.plugin_fixtures import PATIENCE, GatedSegmenter
 
 SETTINGS = SamplingConfig(n_samples=2, steps=3, seed=5, device="cpu")

@@ -12,9 +12,9 @@ from napari.layers import Image, Labels
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.layers import METADATA_KEY, confidence_colormap, result_layers
-from napari_latentfm.placing import place
-from napari_latentfm.planes import MAX_PLANE_PIXELS, displayed_plane, read_plane
+from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, displayed_plane, read_plane
+from napari_latentfm.layers.specs import METADATA_KEY, confidence_colormap, result_layers
+from napari_latentfm.layers.update import place
 from tests.result_layers import by_role, never_asked, random_samples, show, viewer
 
 __all__ = ["viewer"]

@@ -13,9 +13,9 @@ from latentfm_core.finetuning.finetune import FineTune
 from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
-from napari_latentfm.learning import job as job_module
-from napari_latentfm.learning.form import FOLDER_CHOICE, models_folder
-from napari_latentfm.widgets.learning_panel import LearningPanel
+from napari_latentfm.finetuning import process as process_module
+from napari_latentfm.finetuning.form import FOLDER_CHOICE, models_folder
+from napari_latentfm.finetuning.panel import LearningPanel
 from tests.plugin_fixtures import PATIENCE
 from tests.test_learning import QUICK, write_shifted
 
@@ -142,7 +142,7 @@ def test_crash_of_the_process_is_told(
 ) -> None:
     _, panel = opened()
     crash = (sys.executable, "-c", "import os, sys; sys.stderr.write('boom'); os._exit(9)")
-    monkeypatch.setattr(job_module, "COMMAND", crash)
+    monkeypatch.setattr(process_module, "COMMAND", crash)
     assert _wait(qtbot, panel, panel.form.start) == "failed"
     assert "code 9" in panel.form.status.text()
     assert "boom" in panel.form.status.text()
@@ -152,7 +152,7 @@ def test_choices_are_kept_between_starts(
     qtbot: Any, opened: Open, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer, panel = opened()
-    monkeypatch.setattr(job_module, "COMMAND", (sys.executable, "-c", ""))
+    monkeypatch.setattr(process_module, "COMMAND", (sys.executable, "-c", ""))
     panel.form.minutes.setValue(2.5)
     assert _wait(qtbot, panel, panel.form.start) == "failed"
     again, before = LearningPanel(viewer).form, panel.form

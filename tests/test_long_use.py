@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.long_use import cancel_runs, work_through
-from napari_latentfm.queue.panel import QueuePanel
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.review_panel import ReviewPanel
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist.panel import QueuePanel
 from tests.plugin_fixtures import PATIENCE, disc_image
 
 

@@ -16,7 +16,7 @@ from npe2 import PluginManifest
 from npe2.cli import app as npe2_cli
 from typer.testing import CliRunner
 
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 
 MANIFEST = Path(str(resources.files("napari_latentfm"))) / "napari.yaml"
 NAME = "napari-latentfm"
@@ -69,7 +69,7 @@ def test_sample_image_opens(plugin: Any, make_napari_viewer: Any) -> None:
     assert layer.data.std() > 10
 
 
-LIGHT = ("napari_latentfm", "napari_latentfm.sample_data", "napari_latentfm.widgets.sampling_panel")
+LIGHT = ("napari_latentfm", "napari_latentfm.sample_data", "napari_latentfm.sampling.panel")
 
 
 def test_torch_is_not_imported_before_a_run() -> None:

@@ -17,13 +17,13 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from latentfm_core.annotation.reading import read_annotation
-from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.planes import displayed_plane, read_plane
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.layers.planes import displayed_plane, read_plane
+from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.preferences import HOME_VARIABLE
-from napari_latentfm.review.annotation import annotation_of, write_mask
-from napari_latentfm.review.session import session_of
-from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, disc_image, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]

@@ -17,8 +17,8 @@ import pytest
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
-from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.odd_images import ARRAYS, BOOL, COLOUR, GREY
 from tests.plugin_fixtures import PATIENCE, assert_idle, run, run_to_first_step
 

@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QApplication, QSlider
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.plugin_fixtures import PATIENCE, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]

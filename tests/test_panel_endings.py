@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.plugin_fixtures import (
     DOCK,
     PATIENCE,

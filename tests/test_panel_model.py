@@ -15,8 +15,8 @@ from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.types import ImageInput
-from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.fixtures import copy_model
 from tests.plugin_fixtures import PATIENCE, assert_idle, contents_of, gate, run
 

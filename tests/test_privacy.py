@@ -66,10 +66,10 @@ def test_an_annotation_holds_nothing_of_the_patient(
     tmp_path: Path, tiny_model_folder: Path, make_napari_viewer_proxy: Any, qtbot: Any
 ) -> None:
     """Through the work list, which knows the path of every image."""
-    from napari_latentfm.queue.panel import QueuePanel
-    from napari_latentfm.review.annotation import write_mask
-    from napari_latentfm.review.session import session_of
-    from napari_latentfm.widgets.choices import FOLDER_CHOICE
+    from napari_latentfm.annotation.layer import write_mask
+    from napari_latentfm.results.session import session_of
+    from napari_latentfm.ui.choices import FOLDER_CHOICE
+    from napari_latentfm.worklist.panel import QueuePanel
     from tests.plugin_fixtures import PATIENCE
 
     images = tmp_path / SECRETS[0]

@@ -19,13 +19,13 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.queue.form import BY_DOUBT, BY_NAME
-from napari_latentfm.queue.panel import QueuePanel
-from napari_latentfm.review.annotation import annotation_of, write_mask
-from napari_latentfm.review.session import session_of
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
-from napari_latentfm.widgets.choices import FOLDER_CHOICE
-from napari_latentfm.widgets.review_panel import ReviewPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist.form import BY_DOUBT, BY_NAME
+from napari_latentfm.worklist.panel import QueuePanel
 from tests.plugin_fixtures import PATIENCE, GatedSegmenter
 
 Open = Callable[..., tuple[Any, QueuePanel]]

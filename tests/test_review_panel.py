@@ -12,11 +12,11 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableWidget
 
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.exporting import facts_of
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import facts_of
+from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
-from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.looks import LARGE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, run
 

@@ -19,11 +19,11 @@ from qtpy.QtWidgets import QApplication
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.correction.strokes import FOREGROUND
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.autosave import autosave_folder
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
-from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.looks import LARGE, SHAPE, disc, reviewed
 from tests.plugin_fixtures import PATIENCE, disc_image, gate
 from tests.test_doubt_section import doubtful
@@ -229,10 +229,10 @@ _WORKING = """
 import os, sys
 import napari
 from qtpy.QtCore import QTimer
-from napari_latentfm.review import autosave
-from napari_latentfm.review.annotation import write_mask
-from napari_latentfm.review.session import session_of
-from napari_latentfm.widgets.review_panel import ReviewPanel
+from napari_latentfm.annotation import autosave
+from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
 from tests.pictures import disc_image
 from tests.looks import LARGE, disc, reviewed, two_looks
 viewer = napari.Viewer(show=False)

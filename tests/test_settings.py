@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QLabel
 
 from latentfm_core.config import READING
 from napari_latentfm import preferences
-from napari_latentfm.queue.panel import QueuePanel
+from napari_latentfm.annotation import autosave
 from napari_latentfm.reading import reading_limits
-from napari_latentfm.review import autosave
 from napari_latentfm.settings import PLUGIN, page
+from napari_latentfm.worklist.panel import QueuePanel
 
 MANIFEST = Path(str(resources.files("napari_latentfm"))) / "napari.yaml"
 

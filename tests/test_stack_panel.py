@@ -13,14 +13,14 @@ import pytest
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput, Summary
-from napari_latentfm.layers import METADATA_KEY
-from napari_latentfm.placing import EditedLayers
-from napari_latentfm.review.annotation import annotation_of
-from napari_latentfm.review.session import session_of
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.update import EditedLayers
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
-from napari_latentfm.widgets.plane_choice import CURRENT, ON_SCREEN
-from napari_latentfm.widgets.review_panel import ReviewPanel
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.sampling.plane_choice import CURRENT, ON_SCREEN
 from tests.plugin_fixtures import PATIENCE, assert_idle, contents_of, disc_image, gate, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]

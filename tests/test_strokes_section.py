@@ -14,7 +14,7 @@ from napari.utils.shortcuts import default_shortcuts
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.review.stroke_layer import painted_strokes, stroke_layer
 from napari_latentfm.review.strokes_section import StrokesSection
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.sampling.panel import SamplingPanel
 from tests.plugin_fixtures import PATIENCE, GatedSegmenter, gate, run
 
 

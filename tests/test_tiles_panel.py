@@ -17,10 +17,10 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.large import large_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
-from napari_latentfm.planes import displayed_plane
-from napari_latentfm.tiles import PlaneOfLevel, free_place
-from napari_latentfm.widgets.sampling_form import TILES
-from napari_latentfm.widgets.sampling_panel import SamplingPanel
+from napari_latentfm.layers.planes import displayed_plane
+from napari_latentfm.sampling.form import TILES
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.sampling.tiled import PlaneOfLevel, free_place
 from tests.plugin_fixtures import disc_image, run
 
 OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
@@ -158,7 +158,7 @@ def test_a_result_is_opened_again_from_the_menu(
 
 
 def test_a_foreign_or_broken_zarr_is_none_of_this_reader(tmp_path: Path) -> None:
-    from napari_latentfm.stored import read_stored, stored_maps
+    from napari_latentfm.layers.zarr import read_stored, stored_maps
 
     foreign = tmp_path / "foreign.zarr"
     zarr.open_group(str(foreign), mode="w", zarr_format=2).create_array("0", data=np.zeros((4, 4)))

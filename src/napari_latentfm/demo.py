@@ -15,7 +15,7 @@ from latentfm_core.files.atomic import atomic_path
 if TYPE_CHECKING:
     import napari
 
-    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+    from napari_latentfm.sampling.panel import SamplingPanel
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from latentfm_core.uncertainty.hypotheses import (
     find_hypotheses,
     foreground_window,
 )
-from napari_latentfm.layers import CLASS_COLOURS
-from napari_latentfm.planes import read_plane
-from napari_latentfm.review.session import Reviewed
+from napari_latentfm.layers.planes import read_plane
+from napari_latentfm.layers.specs import CLASS_COLOURS
+from napari_latentfm.results.session import Reviewed
 
 logger = logging.getLogger(__name__)
 
