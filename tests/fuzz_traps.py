@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fuzz.cases import Target
 from latentfm_core.errors import ImageError, ResourceError
+from robustness.fuzz.cases import Target
 
 
 def _make(_rng: object) -> dict[str, bytes]:

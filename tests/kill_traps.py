@@ -6,9 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from kill.process import Told
-from kill.rounds import Victim
 from latentfm_core.files.atomic import write_text
+from robustness.crash.process import Told
+from robustness.crash.rounds import Victim
 
 STATES = 12
 

@@ -1,6 +1,6 @@
 """A few seconds of the fuzzing harness, and proof that it finds what it looks for.
 
-``python -m fuzz --cases 100000`` is the long run; docs/reliability.md holds its figures.
+``python -m robustness.fuzz --cases 100000`` is the long run; docs/reliability.md holds its figures.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import seeds
-from fuzz.targets import TARGETS
+from robustness.fuzz import seeds
+from robustness.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits for processes")
 
 
 def fuzz(*arguments: object, report: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "fuzz", *map(str, arguments), "--report", str(report)]
+    words = [sys.executable, "-m", "robustness.fuzz", *map(str, arguments), "--report", str(report)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run(

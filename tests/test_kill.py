@@ -1,6 +1,6 @@
 """A few kills of the harness, and proof that it finds what it looks for.
 
-``python -m kill --kills 200`` is the long run; docs/reliability.md holds its figures.
+``python -m robustness.crash --kills 200`` is the long run; docs/reliability.md holds its figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 def kill(*arguments: object, report: Path) -> tuple[int, dict[str, Any], str]:
-    words = [sys.executable, "-m", "kill", *map(str, arguments), "--report", str(report)]
+    words = [
+        sys.executable,
+        "-m",
+        "robustness.crash",
+        *map(str, arguments),
+        "--report",
+        str(report),
+    ]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     result = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)

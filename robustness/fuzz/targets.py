@@ -12,10 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzz import seeds
-from fuzz.cases import Target
-from fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
-from fuzz.seeds import Files
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
@@ -31,6 +27,10 @@ from latentfm_core.output.result import ResultPlan, _older_files, is_finished
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
+from robustness.fuzz import seeds
+from robustness.fuzz.cases import Target
+from robustness.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
+from robustness.fuzz.seeds import Files
 
 LIMITS = ReadingConfig(max_megapixels=4)
 

@@ -39,7 +39,7 @@ def main() -> int:
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no report
     faulthandler.enable()
-    from fuzz.cases import Runner
+    from robustness.fuzz.cases import Runner
 
     targets = importlib.import_module(args.module).TARGETS
     with tempfile.TemporaryDirectory() as name:

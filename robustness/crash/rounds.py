@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kill.moments import Course
-from kill.process import Ending, Told, Work, ask, run, warm
 from latentfm_core.files.temporary import PREFIX
+from robustness.crash.kill_points import Course
+from robustness.crash.process import Ending, Told, Work, ask, run, warm
 
 UNDER_WAY = "under way"
 """How findings of files under way that nobody removed begin."""

@@ -1,4 +1,4 @@
-"""Kills every victim and prints a table: ``python -m kill --kills 200 --seed 0``."""
+"""Kills every victim and prints a table: ``python -m robustness.crash --kills 200 --seed 0``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m kill",
+        prog="python -m robustness.crash",
         description="Kill training, prediction, autosave and export (SIGKILL) at random moments, "
         "start them again, and compare what they leave with work that nobody disturbed. The exit "
         "code is 1 if there are findings. Needs fork.",
@@ -32,7 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of the kills that are chosen by what a process does to files, not by time",
     )
     parser.add_argument("--victims", help="names, separated by commas (usual: all)")
-    parser.add_argument("--module", default="kill.victims", help="where VICTIMS stand")
+    parser.add_argument(
+        "--module", default="robustness.crash.scenarios", help="where VICTIMS stand"
+    )
     parser.add_argument("--folder", type=Path, help="where to work (usual: a temporary folder)")
     parser.add_argument("--report", type=Path, help="JSON file for counts and findings")
     return parser
@@ -44,9 +46,9 @@ def main() -> int:
     if os.environ.get("OMP_NUM_THREADS") != "1":
         # Threads of PyTorch do not come along into a fork.
         os.environ["OMP_NUM_THREADS"] = "1"
-        os.execv(sys.executable, [sys.executable, "-m", "kill", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", "robustness.crash", *sys.argv[1:]])
     warnings.simplefilter("ignore", DeprecationWarning)
-    from kill.rounds import Rounds, Tally
+    from robustness.crash.rounds import Rounds, Tally
 
     victims = importlib.import_module(args.module).VICTIMS
     names = args.victims.split(",") if args.victims else list(victims)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kill.annotations import AUTOSAVE, EXPORT, WORKLIST
-from kill.exports import MODEL_EXPORT
-from kill.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
-from kill.rounds import Victim
-from kill.training import TRAIN
+from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
+from robustness.crash.exports import MODEL_EXPORT
+from robustness.crash.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
+from robustness.crash.rounds import Victim
+from robustness.crash.training import TRAIN
 
 VICTIMS: dict[str, Victim] = {
     "training": TRAIN,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 """Seconds by the clock after which a case that does not end is killed."""
 
@@ -61,7 +61,7 @@ def run_range(args: argparse.Namespace, start: int, count: int, report: Report) 
 
 def _run_worker(args: argparse.Namespace, start: int, count: int, report: Report) -> int:
     """Return where to go on."""
-    words = [sys.executable, "-m", "fuzz.worker", "--seed", args.seed, "--start", start]
+    words = [sys.executable, "-m", "robustness.fuzz.worker", "--seed", args.seed, "--start", start]
     words += ["--count", count, "--seconds", args.seconds, "--megabytes", args.megabytes]
     paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
@@ -121,7 +121,7 @@ class _Watchdog:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m fuzz",
+        prog="python -m robustness.fuzz",
         description="Feed damaged files to everything that reads files. A case may end with a "
         "value or with an error for the user; anything else is a finding, and the exit code is 1.",
     )
@@ -134,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--megabytes", type=int, default=1024, help="memory above that of the good files"
     )
-    parser.add_argument("--module", default="fuzz.targets", help="where TARGETS stand")
+    parser.add_argument("--module", default="robustness.fuzz.targets", help="where TARGETS stand")
     parser.add_argument("--report", type=Path, help="JSON file for findings and counts")
     return parser
 

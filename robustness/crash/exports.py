@@ -6,12 +6,12 @@ import json
 import zipfile
 from pathlib import Path
 
-from kill.material import write_model
-from kill.process import Told
-from kill.rounds import Victim
 from latentfm_core.cli.export import main
 from latentfm_core.export.parts import RECIPE
 from latentfm_core.model_io.folder import file_sha256
+from robustness.crash.fixtures import write_model
+from robustness.crash.process import Told
+from robustness.crash.rounds import Victim
 
 
 def _work(folder: Path, told: Told) -> int:

@@ -11,12 +11,12 @@ import tifffile
 import zarr
 from PIL import Image
 
-from kill.material import write_images, write_model
-from kill.process import Told
-from kill.rounds import Victim
 from latentfm_core.cli.predict import main
 from latentfm_core.files.temporary import PREFIX
 from latentfm_core.output.result import read_sidecar
+from robustness.crash.fixtures import write_images, write_model
+from robustness.crash.process import Told
+from robustness.crash.rounds import Victim
 
 OLD, NEW = "1", "2"
 """Seeds of an older result and of the one that replaces it."""

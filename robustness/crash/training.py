@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from kill.material import write_images, write_settings
-from kill.process import Told
-from kill.rounds import Victim
 from latentfm_core.cli.train import main
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
 from latentfm_core.training.trainer import resumed_config
+from robustness.crash.fixtures import write_images, write_settings
+from robustness.crash.process import Told
+from robustness.crash.rounds import Victim
 
 TIMES = ("seconds", "images_per_second", "outside_network")
 IMAGES = 12

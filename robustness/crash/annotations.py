@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kill.material import write_images
-from kill.process import Told
-from kill.rounds import Victim
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.worklist.state import WorkList
+from robustness.crash.fixtures import write_images
+from robustness.crash.process import Told
+from robustness.crash.rounds import Victim
 
 SIGNATURE = "ab" * 16
 SHAPE = (300, 400)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kill.moments import Course, Moment, Touches
+from robustness.crash.kill_points import Course, Moment, Touches
 
 PATIENCE = 120.0
 """Seconds after which work that does not end is a finding."""
