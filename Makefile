@@ -25,9 +25,11 @@ OLDEST_NAPARI := $(shell sed -n 's/.*"napari>=\([0-9.]*\)".*/\1/p' pyproject.tom
 OLDEST_BIN := $(OLDEST_VENV)/bin
 OLDEST_STAMP := $(OLDEST_VENV)/.set-up
 # What shows in a window; the core knows nothing of napari.
-WINDOW_TESTS := $(addprefix tests/test_,manifest.py settings.py layers.py layers_reruns.py \
-	panel.py panel_endings.py panel_controls.py panel_model.py field.py tiles_panel.py \
-	hypotheses_section.py hypotheses_taking.py annotation_section.py)
+WINDOW_TESTS := $(addprefix tests/plugin/,annotation/test_section.py layers/test_specs.py \
+	layers/test_update.py review/test_hypotheses_section.py review/test_hypotheses_taking.py \
+	sampling/test_panel_endings.py sampling/test_panel_model.py sampling/test_sampling_form.py \
+	sampling/test_sampling_panel.py sampling/test_tiled.py sampling/test_viewport.py \
+	test_manifest.py test_preferences.py)
 
 .PHONY: setup demo test lint docs unit oldest clean
 

@@ -26,13 +26,13 @@ import numpy as np
 import zarr
 
 from latentfm_core.config import SamplingConfig, TilingConfig
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.field import large_image
-from latentfm_core.data.images import list_images, read_image, to_rgb
-from latentfm_core.data.opening import open_large
 from latentfm_core.flow.noise import seeded_noise
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.large import large_image
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import list_images, read_image, to_rgb
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import segment_large
+from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, Summary
 
 CELL = 256

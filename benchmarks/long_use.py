@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_latentfm.queue.panel import QueuePanel
-    from napari_latentfm.widgets.review_panel import ReviewPanel
-    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+    from napari_latentfm.review.panel import ReviewPanel
+    from napari_latentfm.sampling.panel import SamplingPanel
+    from napari_latentfm.worklist.panel import QueuePanel
 
 PATIENCE = 120.0
 """Seconds after which something that is waited for will not come any more."""
@@ -174,7 +174,7 @@ def _correct_by_strokes(review: ReviewPanel, wait: Wait) -> None:
 
 
 def _paint_by_hand(review: ReviewPanel) -> None:
-    from napari_latentfm.review.annotation import annotation_of
+    from napari_latentfm.annotation.layer import annotation_of
 
     layer = annotation_of(review.session)
     if layer is None:
@@ -186,7 +186,7 @@ def _paint_by_hand(review: ReviewPanel) -> None:
 
 def state_of(viewer: Any) -> object:
     """Return everything of a viewer that a cancelled run must leave alone."""
-    from napari_latentfm.placing import digest
+    from napari_latentfm.layers.update import digest
 
     layers = [
         (layer.name, layer.unique_id, layer.visible, layer.mode, digest(layer.data))
@@ -234,9 +234,9 @@ def cancel_runs(
 def _work(args: argparse.Namespace) -> dict[str, Any]:
     import napari
 
-    from latentfm_core.data.images import list_images
-    from napari_latentfm.queue.panel import QueuePanel
-    from napari_latentfm.widgets.review_panel import ReviewPanel
+    from latentfm_core.images.read import list_images
+    from napari_latentfm.review.panel import ReviewPanel
+    from napari_latentfm.worklist.panel import QueuePanel
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "images"
@@ -265,8 +265,8 @@ def _work(args: argparse.Namespace) -> dict[str, Any]:
 def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     import napari
 
-    from latentfm_core.data.images import list_images, read_image
-    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+    from latentfm_core.images.read import list_images, read_image
+    from napari_latentfm.sampling.panel import SamplingPanel
 
     viewer = napari.Viewer(show=True)
     viewer.add_image(read_image(list_images(args.images)[0]).pixels, rgb=True, name="photo")

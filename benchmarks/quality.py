@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.output.tables import TABLE
-from latentfm_core.uncertainty.quality import fit_quality
+from latentfm_core.uncertainty.expected_dice import fit_quality
 
 FIGURES: dict[str, Callable[[dict[str, str]], float]] = {
     "mean confidence": lambda row: float(row["confidence"]),

@@ -28,7 +28,7 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.binary import binary
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image, read_mask
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
 from latentfm_core.metrics.overlap import iou, pairwise_iou

@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.datasets.pairs import find_pairs
 
 NEW = Path(__file__).parent.parent / "src"
 DATA = Path("../shared/data/isic2018")

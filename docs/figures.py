@@ -30,7 +30,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#888888"
 def method(image: Path, model: str) -> None:
     """Draw the way of four samples from noise to masks, and what is made of sixteen."""
     from latentfm_core.config import SamplingConfig
-    from latentfm_core.data.images import read_image
+    from latentfm_core.images.read import read_image
     from latentfm_core.inference.segmenter import Segmenter
 
     segmenter = Segmenter.load(model, "cpu")
@@ -43,8 +43,8 @@ def method(image: Path, model: str) -> None:
 def _path(segmenter: Any, picture: Any, count: int = 4, steps: int = 8) -> None:
     import torch
 
-    from latentfm_core.data.canvas import to_canvas
-    from latentfm_core.data.images import to_rgb
+    from latentfm_core.images.canvas import to_canvas
+    from latentfm_core.images.read import to_rgb
     from latentfm_core.inference.network import PlainPath
 
     network, data = segmenter._network, segmenter.card.config.data

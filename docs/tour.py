@@ -38,9 +38,9 @@ class Tour:
         import napari
         from qtpy.QtWidgets import QApplication
 
-        from latentfm_core.data.images import read_image, read_mask
-        from napari_latentfm.widgets.review_panel import ReviewPanel
-        from napari_latentfm.widgets.sampling_panel import SamplingPanel
+        from latentfm_core.images.read import read_image, read_mask
+        from napari_latentfm.review.panel import ReviewPanel
+        from napari_latentfm.sampling.panel import SamplingPanel
 
         self.expert = read_mask(mask)
         self.viewer: Any = napari.Viewer(show=True)

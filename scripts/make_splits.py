@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from latentfm_core.config import DataConfig
-from latentfm_core.data.images import list_images
-from latentfm_core.data.splits import Split, make_split, write_split
+from latentfm_core.datasets.splits import Split, make_split, write_split
+from latentfm_core.images.read import list_images
 
 SEED = 2018
 Row = dict[str, str]

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.errors import LatentFMError, ModelFolderError
-from latentfm_core.store.atomic import write_text
-from latentfm_core.store.card import ModelCard
-from latentfm_core.store.folder import CARD, WEIGHTS, read_card, write_card
+from latentfm_core.files.atomic import write_text
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.folder import CARD, WEIGHTS, read_card, write_card
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = ROOT / "src" / "napari_latentfm" / "models"
+BUNDLED = ROOT / "src" / "latentfm_core" / "weights"
 PAGES = ROOT / "docs" / "models"
 MAX_BYTES = 25_000_000
 

@@ -12,8 +12,8 @@ from napari import settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication
 
-from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
-from tests.plugin_fixtures import blob_image, docked_panel, forget_notifications
+from tests.helpers.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
+from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
 
 __all__ = [
     "blob_folders",
@@ -29,19 +29,19 @@ MANY_OBJECTS = 30_000
 """Of which the garbage collector is to look through fewer."""
 SLOW_FIRST = (
     "theory",
-    "learning_panel",
+    "finetuning_panel",
     "review_work",
-    "kill",
+    "crash",
     "autosave",
-    "queue_panel",
+    "worklist_panel",
     "demo",
     "distributed",
-    "export",
+    "export_models",
     "disks_panels",
     "training",
     "long_use",
     "classes",
-    "learning",
+    "finetuning",
     "privacy",
     "fuzz",
     "stack_panel",

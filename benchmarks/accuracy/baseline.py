@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from benchmarks.accuracy.data import Parts, load_train
 from benchmarks.accuracy.loop import optimise
 from benchmarks.accuracy.settings import RunSettings
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.images import to_rgb
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.types import ImageInput, SampleSet
 

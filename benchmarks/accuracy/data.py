@@ -13,13 +13,13 @@ from torch import Tensor
 
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import DataConfig
-from latentfm_core.data.loading import CanvasSet, load_canvases, read_pair
-from latentfm_core.data.pairs import Pair, find_pairs
-from latentfm_core.data.splits import make_split
+from latentfm_core.datasets.in_memory import CanvasSet, load_canvases, read_pair
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import make_split
 from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation import Case
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.training.batch_source import Feeder
 from latentfm_core.training.batches import draw_raters
-from latentfm_core.training.feeder import Feeder
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from benchmarks.accuracy.baseline import Predictor
 from benchmarks.accuracy.figures import Row, make_row
 from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation import Case, score
-from latentfm_core.metrics.calibration import ReliabilityBins
+from latentfm_core.evaluation.evaluate import Case, score
 from latentfm_core.metrics.overlap import dice
+from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.types import ImageInput, Summary
 from latentfm_core.uncertainty.summary import summarise
 

@@ -1,4 +1,4 @@
-"""Figures that `latentfm_core.evaluation` does not have, and the means over a data set.
+"""Figures that `latentfm_core.evaluation.evaluate` does not have, and the means over a data set.
 
 References
 ----------
@@ -16,8 +16,8 @@ import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.stats import spearmanr
 
-from latentfm_core.evaluation import Case, ImageScores
-from latentfm_core.metrics.calibration import ReliabilityBins
+from latentfm_core.evaluation.evaluate import Case, ImageScores
+from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.types import Bool, Summary
 
 BAND = (0.05, 0.95)
@@ -43,7 +43,7 @@ class Row:
     Attributes
     ----------
     scores
-        Those of `latentfm_core.evaluation.score`.
+        Those of `latentfm_core.evaluation.evaluate.score`.
     hd95
         95 % Hausdorff distance of mean mask and references in pixels, mean over the raters.
     local_confidence

@@ -29,7 +29,7 @@ from benchmarks.accuracy.latentfm import make_config
 from benchmarks.accuracy.loop import optimise
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import with_overrides
-from latentfm_core.data.loading import CanvasSet
+from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.errors import ConfigError
 from latentfm_core.flow.noise import seeded_noise
 from latentfm_core.models.latentfm import LatentFM

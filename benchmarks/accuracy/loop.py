@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy.data import draw_batch
 from benchmarks.accuracy.settings import RunSettings
-from latentfm_core.data.loading import CanvasSet
+from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import batch_indices, generator_for, seed_for

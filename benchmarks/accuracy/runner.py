@@ -20,11 +20,11 @@ from benchmarks.accuracy.figures import Row, aggregate
 from benchmarks.accuracy.latentfm import LatentFMPredictor, train_preset
 from benchmarks.accuracy.rows import PRESET_ROWS, make_baseline
 from benchmarks.accuracy.settings import RunSettings
+from latentfm_core.files.atomic import atomic_path, write_text
 from latentfm_core.inference.device import describe, resolve_device, resolve_precision
-from latentfm_core.output.names import printable
+from latentfm_core.model_io.folder import read_card
+from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, versions
-from latentfm_core.store.atomic import atomic_path, write_text
-from latentfm_core.store.folder import read_card
 from latentfm_core.training.batches import seed_for
 
 logger = logging.getLogger(__name__)

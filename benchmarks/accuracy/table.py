@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.runner import RESULT
 from latentfm_core.errors import DatasetError
-from latentfm_core.store.atomic import write_text
+from latentfm_core.files.atomic import write_text
 
 COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("dice", "Dice", ".3f"),

@@ -17,12 +17,12 @@ from tqdm import tqdm
 from benchmarks.binary import binary
 from benchmarks.correction.simulate import next_stroke, painted
 from latentfm_core.config import CorrectionConfig, sampling_settings
-from latentfm_core.data.images import read_image, read_mask
-from latentfm_core.data.pairs import Pair, find_pairs
-from latentfm_core.data.splits import read_split
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import read_split
+from latentfm_core.files.atomic import write_text
+from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
-from latentfm_core.store.atomic import write_text
 
 logger = logging.getLogger("benchmarks.correction")
 

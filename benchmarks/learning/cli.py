@@ -17,13 +17,13 @@ from benchmarks.learning.measure import learn, measure
 from benchmarks.learning.parts import SPLIT_FILE, draw_parts, read_parts, write_parts
 from latentfm_core.cli.common import run_cli, say
 from latentfm_core.config import DEFAULT_MODEL
-from latentfm_core.data.images import list_images
-from latentfm_core.data.pairs import find_pairs
+from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.files.atomic import write_text
+from latentfm_core.images.read import list_images
 from latentfm_core.inference.device import describe, resolve_device, resolve_precision
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_card
 from latentfm_core.output.sidecar import now, versions
-from latentfm_core.store.atomic import write_text
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import read_card
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from typing import Any
 from tqdm import tqdm
 
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.data.loading import read_pair
-from latentfm_core.data.pairs import Pair
+from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import Cancelled
-from latentfm_core.evaluation import Case, ImageScores, evaluate
+from latentfm_core.evaluation.evaluate import Case, ImageScores, evaluate
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.finetuning.recipe import finetune_config
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.learning.finetune import FineTune
-from latentfm_core.learning.recipe import finetune_config
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import read_card
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_card
 from latentfm_core.training.options import RunOptions
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from latentfm_core.errors import DatasetError
-from latentfm_core.store.atomic import write_text
+from latentfm_core.files.atomic import write_text
 
 SEED = 2018
 SPLIT_FILE = Path("configs/splits/busi_learning.json")

@@ -17,8 +17,8 @@ from benchmarks.speed.floor import floors
 from benchmarks.speed.measure import CLOCKS, measure, measure_here, to_json
 from benchmarks.speed.table import page
 from latentfm_core.cli.common import run_cli
+from latentfm_core.files.atomic import write_text
 from latentfm_core.inference.device import describe, resolve_precision
-from latentfm_core.store.atomic import write_text
 
 logger = logging.getLogger(__name__)
 

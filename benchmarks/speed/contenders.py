@@ -19,8 +19,8 @@ from benchmarks.accuracy.deterministic import DROPOUT, basic_unet, dynunet
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.device import autocast, resolve_device, resolve_precision, to_device
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.folder import load_model
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.folder import load_model
 from latentfm_core.types import ImageInput
 
 Call = Callable[[], object]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentfm_core.inference.device import autocast, resolve_precision, to_device
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.folder import load_model
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.folder import load_model
 
 CPU = torch.device("cpu")
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentfm_core.store.atomic import atomic_path
+from latentfm_core.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_latentfm.widgets.sampling_panel import SamplingPanel
+    from napari_latentfm.sampling.panel import SamplingPanel
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 from platformdirs import user_data_path
 
 from latentfm_core.errors import OutputError
-from latentfm_core.store.atomic import write_text
-from latentfm_core.store.bounded import parse_json, read_bounded
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.untrusted import parse_json, read_bounded
 
 logger = logging.getLogger(__name__)
 

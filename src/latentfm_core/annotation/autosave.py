@@ -25,14 +25,14 @@ import tifffile
 from numpy.typing import NDArray
 from pydantic import Field
 
+from latentfm_core.annotation.fingerprint import compact
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import MAX_SIDECAR_BYTES, read_tiff
-from latentfm_core.annotation.signature import compact
 from latentfm_core.config import READING, ReadingConfig, Settings
-from latentfm_core.data.limits import check_bytes_of
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
-from latentfm_core.store.atomic import atomic_path, write_text
-from latentfm_core.store.bounded import read_bounded
+from latentfm_core.files.atomic import atomic_path, write_text
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.images.limits import check_bytes_of
 
 logger = logging.getLogger(__name__)
 

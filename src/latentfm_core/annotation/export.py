@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.fingerprint import compact, labels_digest
 from latentfm_core.annotation.formats import Space, suffix_of, writer_for
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_sidecar
-from latentfm_core.annotation.signature import compact, labels_digest
 from latentfm_core.errors import OutputError
-from latentfm_core.store.atomic import atomic_path
+from latentfm_core.files.atomic import atomic_path
 
 
 def sidecar_path(path: Path) -> Path:

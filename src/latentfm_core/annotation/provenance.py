@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from latentfm_core.config import Settings
-from latentfm_core.output.names import printable
+from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, versions
 
 __all__ = [
@@ -102,7 +102,7 @@ class AnnotationSidecar(Settings):
     image
         File name of the image, without its folder.
     image_signature
-        `latentfm_core.annotation.signature.image_signature` of the image.
+        `latentfm_core.annotation.fingerprint.image_signature` of the image.
     shape
         Length of every axis of the annotation.
     axes

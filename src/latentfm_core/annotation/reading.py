@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.fingerprint import compact, labels_digest
 from latentfm_core.annotation.formats import nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.annotation.signature import compact, labels_digest
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.data.damage import decoding
-from latentfm_core.data.limits import check_bytes_of, open_pillow
-from latentfm_core.data.tiff import check_series, open_tiff
 from latentfm_core.errors import ImageError
-from latentfm_core.store.bounded import read_bounded
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.images.decode_errors import decoding
+from latentfm_core.images.limits import check_bytes_of, open_pillow
+from latentfm_core.images.tiff import check_series, open_tiff
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from latentfm_core.calibrating import fit_calibration
 from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
 from latentfm_core.cli.options import (
@@ -17,13 +16,14 @@ from latentfm_core.cli.options import (
     add_reading_arguments,
     add_sampling_arguments,
 )
-from latentfm_core.data.splits import read_groups
+from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError
-from latentfm_core.output.names import prepare_folder
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import ModelCard
-from latentfm_core.store.folder import write_card
-from latentfm_core.store.trouble import check_still_there
+from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.folder import write_card
+from latentfm_core.output.paths import prepare_folder
 from latentfm_core.uncertainty.calibration import Calibration
 
 logger = logging.getLogger("latentfm_core.cli.calibrate")

@@ -9,13 +9,13 @@ from functools import partial
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.options import reading_from, refuse_two_sources
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.data.images import check_pixels
-from latentfm_core.data.layouts import read_layout
-from latentfm_core.data.loading import read_references
-from latentfm_core.data.pairs import Pair, find_pairs, name_some
-from latentfm_core.data.splits import read_split
+from latentfm_core.datasets.in_memory import read_references
+from latentfm_core.datasets.layouts import read_layout
+from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
+from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
-from latentfm_core.evaluation import Case
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.images.read import check_pixels
 
 
 def _check_data_arguments(args: argparse.Namespace) -> None:

@@ -17,8 +17,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.store.bundled import bundled_models, resolve_model
-from latentfm_core.store.folder import read_card
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.folder import read_card
 
 logger = logging.getLogger(__name__)
 

@@ -27,13 +27,13 @@ from latentfm_core.config import (
     report_settings,
 )
 from latentfm_core.errors import ConfigError
-from latentfm_core.evaluation import Evaluation, ImageScores, evaluate
+from latentfm_core.evaluation.evaluate import Evaluation, ImageScores, evaluate
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.output.names import prepare_folder, printable, refuse_existing
+from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
-from latentfm_core.report.evaluated import write_report
+from latentfm_core.report.evaluation import write_report
 from latentfm_core.report.gallery import Gallery
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.

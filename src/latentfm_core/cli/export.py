@@ -10,10 +10,10 @@ from pathlib import Path
 from latentfm_core.cli.common import load_segmenter, run_cli, say
 from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments, reading_from
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.export.bioimage import Described, write_package
 from latentfm_core.export.parts import write_parts
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 
 DESCRIPTION = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from latentfm_core.output.names import printable
+from latentfm_core.output.paths import printable
 from latentfm_core.output.result import ResultPlan, read_sidecar
 
 MOST = 5

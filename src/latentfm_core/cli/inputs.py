@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.data.images import list_images
 from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.images.read import list_images
 
 logger = logging.getLogger(__name__)
 

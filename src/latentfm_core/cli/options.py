@@ -20,9 +20,9 @@ from latentfm_core.config import (
     reading_settings,
     sampling_settings,
 )
-from latentfm_core.data.splits import PARTS
+from latentfm_core.datasets.splits import PARTS
 from latentfm_core.errors import ConfigError
-from latentfm_core.store.bundled import bundled_models
+from latentfm_core.model_io.bundled import bundled_models
 
 FOLDER = "FOLDER"
 DEVICES = "where to compute: auto, cpu, cuda, cuda:1, ... or mps"

@@ -34,15 +34,14 @@ from latentfm_core.cli.prompts import (
 from latentfm_core.cli.stacks import Segmented, check_stack, segment_stack_file
 from latentfm_core.cli.tiled import add_tiling_arguments, check_arguments, predict_tiled
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError, OutputError
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.launch import Launch, read_launch
-from latentfm_core.output.claims import Claims, alone, shared
 from latentfm_core.output.drawn import sidecar_of
-from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
+from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
     PNG_WHITE,
@@ -53,7 +52,8 @@ from latentfm_core.output.result import (
     write_result,
 )
 from latentfm_core.output.sidecar import Sidecar
-from latentfm_core.store.trouble import check_still_there
+from latentfm_core.prediction.claims import Claims, alone, shared
+from latentfm_core.torchrun import Launch, read_launch
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.predict")

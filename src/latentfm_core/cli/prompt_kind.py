@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import get_args
 
 from latentfm_core.errors import ConfigError
-from latentfm_core.evaluation import Case, Draw
+from latentfm_core.evaluation.evaluate import Case, Draw
+from latentfm_core.evaluation.prompted import CORRECTIONS, Annotator, prompted_cases
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.prompted_evaluation import CORRECTIONS, Annotator, prompted_cases
 from latentfm_core.prompts.annotator import PromptKind
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.config import ReadingConfig, SamplingConfig
-from latentfm_core.data.images import read_image
 from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prompts import Prompt

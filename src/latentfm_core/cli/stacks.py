@@ -11,11 +11,11 @@ from typing import Any
 from tqdm import tqdm
 
 from latentfm_core.config import READING, ReadingConfig, SamplingConfig
-from latentfm_core.data.tiff_stack import TiffStack
+from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import StackProgress, stack_steps
 from latentfm_core.output.sidecar import StackFacts
-from latentfm_core.stepping import finish
+from latentfm_core.progress import finish
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 

@@ -14,15 +14,15 @@ from latentfm_core.cli.common import load_segmenter, progress_bar, say
 from latentfm_core.cli.inputs import BadFiles, check_all, find_images
 from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
-from latentfm_core.data.opening import is_zarr, open_large
 from latentfm_core.errors import ConfigError, ImageError, OutputError
+from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.large import segment_large, write_sidecar
-from latentfm_core.launch import read_launch
-from latentfm_core.output.claims import Claims, alone
-from latentfm_core.output.names import output_names, prepare_folder, refuse_existing
+from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import DEFAULT_KINDS, read_sidecar
+from latentfm_core.prediction.claims import Claims, alone
+from latentfm_core.prediction.large import segment_large, write_sidecar
+from latentfm_core.torchrun import read_launch
 
 BAR = 1000
 """Units of the progress bar for each image."""

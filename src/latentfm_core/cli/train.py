@@ -33,15 +33,15 @@ from latentfm_core.config import (
     read_toml,
     with_overrides,
 )
-from latentfm_core.data.layouts import read_layout, with_classes_of_folder
+from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
-from latentfm_core.launch import read_launch
-from latentfm_core.learning.finetune import FineTune, is_learning
-from latentfm_core.learning.recipe import PRESET, finetune_config
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import read_card
-from latentfm_core.training.distilled import PRESET as DISTILL
-from latentfm_core.training.distilled import distill_config
+from latentfm_core.finetuning.finetune import FineTune, is_learning
+from latentfm_core.finetuning.recipe import PRESET, finetune_config
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_card
+from latentfm_core.torchrun import read_launch
+from latentfm_core.training.distillation import PRESET as DISTILL
+from latentfm_core.training.distillation import distill_config
 from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.

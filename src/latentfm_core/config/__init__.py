@@ -22,6 +22,7 @@ from latentfm_core.config.base import (
     Width,
     default_first,
 )
+from latentfm_core.config.config import Config
 from latentfm_core.config.data import READING, DataConfig, ReadingConfig, SetConfig
 from latentfm_core.config.loading import (
     PRESETS,
@@ -44,7 +45,6 @@ from latentfm_core.config.sampling import (
     TilingConfig,
 )
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig, TrainingConfig
-from latentfm_core.config.whole import Config
 
 __all__ = [
     "DEFAULT_MODEL",

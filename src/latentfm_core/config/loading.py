@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from latentfm_core.config.base import Settings
+from latentfm_core.config.config import Config
 from latentfm_core.config.data import ReadingConfig
 from latentfm_core.config.report import ReportConfig
 from latentfm_core.config.sampling import SamplingConfig, TilingConfig
-from latentfm_core.config.whole import Config
 from latentfm_core.errors import ConfigError
-from latentfm_core.store.bounded import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
+from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
 
 PRESETS = ("default", "paper", "finetune", "distill")
 

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.images import to_rgb
 from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.export.graphs import Run, WholeRun, starts
 from latentfm_core.export.onnx_file import OPSET, Graph, build_in, needed, write_graph
 from latentfm_core.export.parts import facts_of
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.output.sidecar import now
-from latentfm_core.store.atomic import atomic_path
-from latentfm_core.store.card import ModelCard
-from latentfm_core.store.folder import file_sha256
 from latentfm_core.types import ImageInput
 
 WEIGHTS = "weights.onnx"

@@ -18,12 +18,12 @@ from latentfm_core.export.graphs import (
     starts,
 )
 from latentfm_core.export.onnx_file import OPSET, Graph, write_graph
+from latentfm_core.files.atomic import atomic_folder
 from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.output.sidecar import versions
-from latentfm_core.store.atomic import atomic_folder
-from latentfm_core.store.folder import file_sha256
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
 
 RECIPE = "sampling.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from latentfm_core.config import DataConfig
-from latentfm_core.data.canvas import to_canvas, window_to_canvas
+from latentfm_core.images.canvas import to_canvas, window_to_canvas
 from latentfm_core.prompts.field import field_of
 from latentfm_core.prompts.maps import prompt_maps
 from latentfm_core.prompts.prompt import Prompt

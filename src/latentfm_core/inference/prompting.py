@@ -9,11 +9,11 @@ from scipy import ndimage
 
 from latentfm_core.config import PromptConfig
 from latentfm_core.correction.strokes import FOREGROUND
-from latentfm_core.data.canvas import from_canvas
 from latentfm_core.errors import ConfigError
+from latentfm_core.images.canvas import from_canvas
+from latentfm_core.model_io.card import ModelCard
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Box, Prompt, check_prompt
-from latentfm_core.store.card import ModelCard
 from latentfm_core.types import Bool, Float32, Geometry
 
 

@@ -20,36 +20,36 @@ from latentfm_core.config import (
 )
 from latentfm_core.correction.guidance import Mismatch
 from latentfm_core.correction.strokes import check_strokes
-from latentfm_core.data.canvas import (
+from latentfm_core.images.canvas import (
     canvas_geometry,
     from_canvas,
     labels_to_canvas,
     strokes_to_canvas,
     window_of,
 )
-from latentfm_core.data.field import LargeImage, PixelField
-from latentfm_core.data.images import to_rgb
+from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
 from latentfm_core.inference.framing import Frame, frame
-from latentfm_core.inference.large import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.objects import draw_objects
 from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
+from latentfm_core.inference.tiled import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.tiling import TileAxis
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
+from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
-from latentfm_core.stepping import finish
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import ModelCard
-from latentfm_core.store.folder import load_model
 from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary, TiledDraw
-from latentfm_core.uncertainty.noise_scale import USUAL_SCALE
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
+    USUAL_SCALE,
     harden,
     summarise,
 )

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.pixels import is_constant
 from latentfm_core.errors import ImageError, ResourceError
+from latentfm_core.images.intensity import is_constant
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.stepping import finish, follow
+from latentfm_core.progress import finish, follow
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 MEMORY_SHARE = 0.5

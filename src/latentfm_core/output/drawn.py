@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.field import LargeImage
+from latentfm_core.images.large import LargeImage
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.output.names import printable
+from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import Sidecar, StackFacts, TilingFacts, now, versions
 from latentfm_core.types import ImageInput, SampleSet, TiledDraw
 

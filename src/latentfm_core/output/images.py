@@ -52,7 +52,7 @@ def write_tiff(
     Parameters
     ----------
     path
-        Where to write; use `latentfm_core.store.atomic.atomic_path` around it.
+        Where to write; use `latentfm_core.files.atomic.atomic_path` around it.
     values
         ``(H, W)``, or ``(N, H, W)`` with `channels`, or with the axes of a stack in place of
         ``(H, W)``; uint8 or float32.

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.data.axes import to_axes
 from latentfm_core.errors import OutputError
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.images.axes import to_axes
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
 from latentfm_core.output.sidecar import Sidecar, StackFacts
-from latentfm_core.store.atomic import atomic_path
-from latentfm_core.store.bounded import read_bounded
 from latentfm_core.types import ImageInput, Mask, SampleSet, Summary
 
 Kind = Literal["mean_mask", "samples", "variance", "confidence", "probability"]

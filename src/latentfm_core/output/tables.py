@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
-from latentfm_core.metrics.calibration import ReliabilityBins
-from latentfm_core.output.names import printable
-from latentfm_core.store.atomic import atomic_path
+from latentfm_core.evaluation.evaluate import COLUMNS, Evaluation, ImageScores
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.metrics.reliability import ReliabilityBins
+from latentfm_core.output.paths import printable
 
 TABLE = "per_image.csv"
 SUMMARY = "summary.json"

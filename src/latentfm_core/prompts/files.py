@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.data.images import is_image, list_images, read_instances
 from latentfm_core.errors import DatasetError
+from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.images.read import is_image, list_images, read_instances
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
-from latentfm_core.store.bounded import parse_json, read_bounded
 
 MAX_BYTES = 64_000_000
 MAX_OBJECTS = 10_000

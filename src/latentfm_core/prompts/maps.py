@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from latentfm_core.data.canvas import Fit, mask_to_canvas, strokes_to_canvas, window_of
+from latentfm_core.images.canvas import Fit, mask_to_canvas, strokes_to_canvas, window_of
 from latentfm_core.prompts.prompt import Box, Point, Prompt
 from latentfm_core.types import Float32, Geometry
 

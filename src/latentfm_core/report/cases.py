@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from latentfm_core.evaluation import Evaluation
+from latentfm_core.evaluation.evaluate import Evaluation
+from latentfm_core.report.charts import DASHES, legend
 from latentfm_core.report.gallery import CasePictures, Gallery
 from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import confidence_scale
-from latentfm_core.report.svg import DASHES, legend
 from latentfm_core.report.table import anchor, short
 
 EXPERT, MEAN, SAMPLE = "#009e73", "#56b4e9", "#e69f00"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentfm_core.evaluation import Evaluation
-from latentfm_core.metrics.calibration import ReliabilityBins
+from latentfm_core.evaluation.evaluate import Evaluation
+from latentfm_core.metrics.reliability import ReliabilityBins
+from latentfm_core.report.charts import BLUE, ORANGE, Axis, Chart, fitted, legend
 from latentfm_core.report.gallery import Gallery
 from latentfm_core.report.page import figure, section, text
-from latentfm_core.report.svg import BLUE, ORANGE, Axis, Chart, fitted, legend
 from latentfm_core.report.table import anchor
 
 DICE_BINS = 20

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentfm_core.config import REPORT, ReportConfig, SamplingConfig
-from latentfm_core.data.pixels import to_rgb
-from latentfm_core.evaluation import Outcome, agreement_bins, probability_bins
+from latentfm_core.evaluation.evaluate import Outcome, agreement_bins, probability_bins
+from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.metrics.calibration import ReliabilityBins
+from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.report.pictures import (
     UInt8,
     confidence_colours,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.config import ReportConfig
-from latentfm_core.data.images import read_image
-from latentfm_core.data.pixels import to_rgb
 from latentfm_core.errors import ImageError
+from latentfm_core.images.intensity import to_rgb
+from latentfm_core.images.read import read_image
 from latentfm_core.report.epochs import Row, number
 from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import data_uri, eight_bit, fitted_size, shrunk

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 
-from latentfm_core.output.names import printable
+from latentfm_core.output.paths import printable
 
 STYLE = """
 :root { color-scheme: light dark; }

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from latentfm_core.review.contours import agreement_contours
 from latentfm_core.types import Bool, Float32
+from latentfm_core.uncertainty.contours import agreement_contours
 
 UInt8 = NDArray[np.uint8]
 Level = TypeVar("Level", np.uint8, np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from latentfm_core.evaluation import COLUMNS, Evaluation, ImageScores
+from latentfm_core.evaluation.evaluate import COLUMNS, Evaluation, ImageScores
 from latentfm_core.output.tables import TABLE, cell
 from latentfm_core.report.gallery import Gallery
 from latentfm_core.report.page import section, text

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentfm_core.data.loading import CanvasSet
+from latentfm_core.datasets.in_memory import CanvasSet
 
 
 def seed_for(*key: int) -> int:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import CheckpointError, ConfigError
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.untrusted import parse_json
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.store.atomic import atomic_path
-from latentfm_core.store.bounded import parse_json
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.reports import EpochSums
+from latentfm_core.training.meters import EpochSums
 from latentfm_core.training.stages import STAGES
 
 FILE = "checkpoint.safetensors"

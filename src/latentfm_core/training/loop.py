@@ -16,10 +16,11 @@ from torch import nn
 from tqdm import tqdm
 
 from latentfm_core.config import DistillConfig, FlowConfig
-from latentfm_core.data.loading import CanvasSet
-from latentfm_core.data.object_set import ObjectSet
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.errors import ConfigError, LatentFMError
 from latentfm_core.inference.device import autocast
+from latentfm_core.training.batch_source import Feeder, Source
 from latentfm_core.training.batches import (
     batch_indices,
     draw_raters,
@@ -27,15 +28,14 @@ from latentfm_core.training.batches import (
     steps_per_epoch,
 )
 from latentfm_core.training.checkpoint import Checkpoint, Position
-from latentfm_core.training.clock import PartsClock
+from latentfm_core.training.distributed import Team
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.feeder import Feeder, Source
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.meters import EpochReport, EpochSums, Meter, StepReport, ignore
 from latentfm_core.training.object_source import ObjectSource
-from latentfm_core.training.reports import EpochReport, EpochSums, Meter, StepReport, ignore
 from latentfm_core.training.stage import BatchSource
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
-from latentfm_core.training.team import Team
+from latentfm_core.training.step_timer import PartsClock
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.data.object_set import MIN_OBJECT, ObjectSet, TrainingImage
+from latentfm_core.datasets.object_set import MIN_OBJECT, ObjectSet, TrainingImage
 from latentfm_core.inference.device import autocast
-from latentfm_core.training.clock import PartsClock
+from latentfm_core.training.step_timer import PartsClock
 
 Index = NDArray[np.intp]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.training.reports import EpochReport, StepReport, ignore
+from latentfm_core.training.meters import EpochReport, StepReport, ignore
 
 
 @dataclass(frozen=True)

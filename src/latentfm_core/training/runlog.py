@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.errors import ConfigError
-from latentfm_core.report.trained import TrainingReport
-from latentfm_core.store.atomic import atomic_path
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.checkpoint import Position
-from latentfm_core.training.clock import PARTS
-from latentfm_core.training.reports import EpochReport
+from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.stages import STAGES
+from latentfm_core.training.step_timer import PARTS
 
 logger = logging.getLogger(__name__)
 

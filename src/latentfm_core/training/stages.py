@@ -17,7 +17,7 @@ from latentfm_core.models.vae import VAE, PyramidVAE
 from latentfm_core.training.augment import augment, augment_images, augment_masks
 from latentfm_core.training.distill_stage import DistillStage
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.latents import LatentCache
+from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.losses import (
     foreground_share,
     mask_loss,

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from latentfm_core.config import Config, config_from_mapping
-from latentfm_core.data.layouts import training_pairs
-from latentfm_core.data.loading import CanvasSet, load_canvases
-from latentfm_core.data.object_set import (
+from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
+from latentfm_core.datasets.layouts import training_pairs
+from latentfm_core.datasets.object_set import (
     ObjectSet,
     SetPairs,
     find_sets,
@@ -27,30 +27,30 @@ from latentfm_core.data.object_set import (
     load_objects,
     load_sets,
 )
-from latentfm_core.data.pairs import Pair
-from latentfm_core.data.splits import Split, make_split, write_split
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.splits import Split, make_split, write_split
 from latentfm_core.errors import CheckpointError, ConfigError, OutputError
+from latentfm_core.files.atomic import atomic_path, write_text
 from latentfm_core.inference.device import describe, resolve_precision, to_device
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import CARD, ModelCard
+from latentfm_core.model_io.folder import load_model, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import VAE
-from latentfm_core.output.names import check_writable
+from latentfm_core.output.paths import check_writable
 from latentfm_core.output.sidecar import versions
-from latentfm_core.store.atomic import atomic_path, write_text
-from latentfm_core.store.bundled import resolve_model
-from latentfm_core.store.card import CARD, ModelCard
-from latentfm_core.store.folder import load_model, save_model
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
-from latentfm_core.training.distilled import distilled_card, is_distillation, remember_parent
+from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
+from latentfm_core.training.distributed import join_team
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.imagenet import load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
+from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.reports import EpochReport
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
-from latentfm_core.training.team import join_team
 from latentfm_core.training.validate import (
     all_masks,
     draft_card,

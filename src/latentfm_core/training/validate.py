@@ -13,16 +13,16 @@ from scipy.ndimage import binary_erosion
 from skimage.io import imsave
 
 from latentfm_core.config import Config
-from latentfm_core.data.loading import CanvasSet
-from latentfm_core.data.object_set import ObjectSet
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.files.atomic import atomic_path
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
+from latentfm_core.model_io.card import ModelCard, WeightsInfo
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
-from latentfm_core.store.atomic import atomic_path
-from latentfm_core.store.card import ModelCard, WeightsInfo
+from latentfm_core.training.distributed import Team
 from latentfm_core.training.object_source import draw_mask
-from latentfm_core.training.team import Team
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 PICTURES = 6

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import Config
-from latentfm_core.data.canvas import to_canvas
-from latentfm_core.data.images import to_rgb
-from latentfm_core.data.object_set import ObjectSet, TrainingImage
+from latentfm_core.datasets.object_set import ObjectSet, TrainingImage
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import PromptKind, first_prompt, largest_object
-from latentfm_core.training.team import Team
+from latentfm_core.training.distributed import Team
 from latentfm_core.training.validate import (
     PICTURES,
     draft_card,

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from latentfm_core.config import Fraction, PositiveInt, Settings, SolverName
 from latentfm_core.types import Float32
-from latentfm_core.uncertainty.quality import QualityMap
+from latentfm_core.uncertainty.expected_dice import QualityMap
 
 MAX_KNOTS = 64
 

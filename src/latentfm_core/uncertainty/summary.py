@@ -8,21 +8,23 @@ from dataclasses import replace
 import numpy as np
 
 from latentfm_core.correction.strokes import impose
-from latentfm_core.data.canvas import from_canvas
+from latentfm_core.images.canvas import from_canvas
 from latentfm_core.types import Float32, Mask, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import (
     Calibration,
     neighbourhood,
     neighbourhood_confidence,
 )
-from latentfm_core.uncertainty.quality import sample_agreement
+from latentfm_core.uncertainty.expected_dice import sample_agreement
 
 SAMPLE_THRESHOLD = 0.5
 """Probability from which on a pixel belongs to a single sample's mask."""
 
-
 DEFAULT_THRESHOLD = 0.5
 """Mean probability from which on a pixel is foreground, for a model that fitted none."""
+
+USUAL_SCALE = 1.0
+"""Standard deviation of the noise that the flow was trained with."""
 
 
 def summarise(

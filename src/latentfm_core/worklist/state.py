@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from latentfm_core.config import READING, Fraction, ReadingConfig, Settings
-from latentfm_core.data.images import list_images
 from latentfm_core.errors import ImageError, OutputError
-from latentfm_core.output.names import output_names, prepare_folder
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.images.read import list_images
+from latentfm_core.output.paths import output_names, prepare_folder
 from latentfm_core.output.sidecar import now
-from latentfm_core.store.atomic import write_text
-from latentfm_core.store.bounded import read_bounded
-from latentfm_core.store.trouble import check_still_there
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.review.contours import AGREEMENT_LEVELS
-from latentfm_core.review.hypotheses import Hypothesis, Order, ordered
+from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS
+from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
-from napari_latentfm.errand import Errand
-from napari_latentfm.listening import listen
-from napari_latentfm.review.annotation import write_labels
+from napari_latentfm.annotation.layer import write_labels
+from napari_latentfm.annotation.region import drawn_region
+from napari_latentfm.background.signals import listen
+from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
-from napari_latentfm.review.region import drawn_region
-from napari_latentfm.review.session import ReviewSession
 from napari_latentfm.review.thumbnails import (
     Found,
     ThumbnailStrip,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from napari_latentfm.planes import Plane, placement
-from napari_latentfm.review.session import Reviewed, ReviewSession
+from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.results.session import Reviewed, ReviewSession
 
 STROKES_KEY = "latentfm_strokes"
 """In the metadata of the layer: the id of the image layer that the strokes are about."""

@@ -28,15 +28,15 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
-from napari_latentfm.jobs import Outcome, Request, Run, Update, explain, job_of
-from napari_latentfm.listening import abandon, listen
-from napari_latentfm.placing import AskAboutEdits
-from napari_latentfm.planes import read_plane
-from napari_latentfm.review.session import Reviewed, ReviewSession
+from napari_latentfm.background.job import Outcome, Request, Run, Update, explain, job_of
+from napari_latentfm.background.signals import abandon, listen
+from napari_latentfm.layers.planes import read_plane
+from napari_latentfm.layers.update import AskAboutEdits
+from napari_latentfm.results.session import Reviewed, ReviewSession
+from napari_latentfm.results.show import show_result
 from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, repaint, stroke_layer
-from napari_latentfm.showing import show_result
-from napari_latentfm.widgets.parts import push_button
-from napari_latentfm.widgets.questions import ask_about_edits
+from napari_latentfm.ui.common import push_button
+from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
 READY = "Paint over what is surely lesion, or surely not; the samples follow."

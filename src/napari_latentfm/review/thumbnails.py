@@ -16,19 +16,19 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from latentfm_core.data.pixels import to_rgb
 from latentfm_core.errors import LatentFMError
-from latentfm_core.review.contours import AgreementContour, agreement_contours
-from latentfm_core.review.hypotheses import (
+from latentfm_core.images.intensity import to_rgb
+from latentfm_core.types import Float32, Mask
+from latentfm_core.uncertainty.contours import AgreementContour, agreement_contours
+from latentfm_core.uncertainty.hypotheses import (
     Hypothesis,
     Order,
     find_hypotheses,
     foreground_window,
 )
-from latentfm_core.types import Float32, Mask
-from napari_latentfm.layers import CLASS_COLOURS
-from napari_latentfm.planes import read_plane
-from napari_latentfm.review.session import Reviewed
+from napari_latentfm.layers.planes import read_plane
+from napari_latentfm.layers.specs import CLASS_COLOURS
+from napari_latentfm.results.session import Reviewed
 
 logger = logging.getLogger(__name__)
 

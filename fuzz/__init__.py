@@ -1,1 +1,0 @@
-"""Mutated files against everything that reads files: ``python -m fuzz --help``."""

@@ -1,1 +1,0 @@
-"""Kills work at random moments and looks at what it leaves: ``python -m kill --help``."""

@@ -1,0 +1,1 @@
+"""Robustness checks: damaged files and killed processes."""

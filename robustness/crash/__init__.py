@@ -1,0 +1,1 @@
+"""Kill work at random moments, check what it leaves: ``python -m robustness.crash --help``."""

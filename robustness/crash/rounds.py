@@ -1,0 +1,138 @@
+"""Rounds: work is killed some times, started again each time, and at last left to end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latentfm_core.files.temporary import PREFIX
+from robustness.crash.kill_points import Course
+from robustness.crash.process import Ending, Told, Work, ask, run, warm
+
+UNDER_WAY = "under way"
+"""How findings of files under way that nobody removed begin."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """Work that is killed.
+
+    Attributes
+    ----------
+    prepare
+        Makes what the work needs in an empty folder.
+    work
+        What a user starts, and starts again after a kill; returns an exit code. It sets the
+        number that it is given to the last state that it is done with.
+    look
+        Returns what is wrong with the folder of work that was killed, with the number it had
+        told: files of half their content, states that are lost.
+    compare
+        Returns what is wrong with the folder (first) of work that was killed and has come to an
+        end, beside that of work that nobody disturbed.
+    most
+        Kills of one round, at most.
+    share
+        Of the kills, in proportion.
+    """
+
+    prepare: Callable[[Path], None]
+    work: Work
+    look: Callable[[Path, int], list[str]]
+    compare: Callable[[Path, Path], list[str]]
+    most: int = 4
+    share: int = 1
+
+
+@dataclass
+class Tally:
+    """What came out for a victim."""
+
+    kills: int = 0
+    steered: int = 0
+    rounds: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+class Rounds:
+    """The rounds of one victim.
+
+    Parameters
+    ----------
+    victim
+        The victim.
+    folder
+        An empty folder.
+    rng
+        Decides all moments; those by time also depend on the machine.
+    steered
+        Share of the kills that are chosen by what the process does to files.
+    """
+
+    def __init__(self, victim: Victim, folder: Path, rng: random.Random, steered: float) -> None:
+        self.tally = Tally()
+        self._victim, self._folder, self._rng, self._steered = victim, folder, rng, steered
+        self._log = folder / "log.txt"
+        self._whole = self._begin("whole")
+        ending = self._undisturbed(self._whole)
+        warm(ending.modules)
+        if steered < 1:  # once more, for its seconds without imports
+            ending = self._undisturbed(self._begin("again"))
+        self._course: Course = ending.course
+
+    def run(self, kills: int) -> Tally:
+        """Kill `kills` times."""
+        number = 0
+        while self.tally.kills < kills:
+            number += 1
+            case = self._begin(f"case{number}")
+            left = min(kills - self.tally.kills, self._rng.randint(1, self._victim.most))
+            found = self._round(case, left)
+            self.tally.findings += [f"round {number}: {each}" for each in found]
+            self.tally.rounds += 1
+            shutil.rmtree(case)
+        return self.tally
+
+    def _undisturbed(self, folder: Path) -> Ending:
+        ending = run(self._victim.work, folder, Told(), self._log)
+        if ending.how != "done":
+            raise RuntimeError(f"Work that nobody disturbs fails:\n{ending.said}")
+        return ending
+
+    def _begin(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        ask(lambda: self._victim.prepare(folder), self._log)
+        return folder
+
+    def _round(self, case: Path, kills: int) -> list[str]:
+        told = Told()
+        for _ in range(kills):
+            moment = self._course.draw(self._rng, self._steered)
+            ending = run(self._victim.work, case, told, self._log, moment)
+            if ending.how == "failed":
+                return [f"started again, it fails: {ending.said}"]
+            if ending.how == "done":
+                break  # faster than the moment that was drawn
+            self.tally.kills += 1
+            self.tally.steered += moment.touch is not None
+            found: list[str] = ask(lambda: self._victim.look(case, told.value), self._log)
+            if found:
+                return [f"killed at {moment}: {each}" for each in found]
+        ending = run(self._victim.work, case, told, self._log)
+        if ending.how != "done":
+            return [f"started again, it fails: {ending.said}"]
+        compared: list[str] = ask(lambda: self._victim.compare(case, self._whole), self._log)
+        return compared + _under_way(case)
+
+
+def _under_way(folder: Path) -> list[str]:
+    """Return what is left of work that is over, by the names that parts and marks have."""
+    return [
+        f"{UNDER_WAY} still: {path.relative_to(folder)}"
+        for path in sorted(folder.rglob("*"))
+        if path.name.startswith(PREFIX)
+    ]

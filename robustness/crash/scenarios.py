@@ -1,0 +1,21 @@
+"""What is killed: training, predictions, exports, and what keeps annotations."""
+
+from __future__ import annotations
+
+from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
+from robustness.crash.exports import MODEL_EXPORT
+from robustness.crash.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
+from robustness.crash.rounds import Victim
+from robustness.crash.training import TRAIN
+
+VICTIMS: dict[str, Victim] = {
+    "training": TRAIN,
+    "prediction": PREDICT,
+    "prediction over an older one": PREDICT_AGAIN,
+    "tiled prediction": TILED,
+    "tiled over an older one": TILED_AGAIN,
+    "autosave": AUTOSAVE,
+    "export": EXPORT,
+    "model export": MODEL_EXPORT,
+    "work list": WORKLIST,
+}

@@ -1,0 +1,1 @@
+"""Mutated files against everything that reads files: ``python -m robustness.fuzz --help``."""

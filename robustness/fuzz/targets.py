@@ -1,0 +1,300 @@
+"""What reads files: how a case is made, and what is called with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from latentfm_core.annotation.autosave import AutosaveStore
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
+from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
+from latentfm_core.datasets.splits import make_split, read_groups, read_split
+from latentfm_core.finetuning.finetune import _read_note
+from latentfm_core.images.large import PixelField
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
+from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.output.result import ResultPlan, _older_files, is_finished
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm import preferences
+from robustness.fuzz import seeds
+from robustness.fuzz.cases import Target
+from robustness.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
+from robustness.fuzz.seeds import Files
+
+LIMITS = ReadingConfig(max_megapixels=4)
+
+
+def _pick_pictures(
+    pictures: Callable[[], tuple[tuple[str, bytes], ...]],
+) -> Callable[[random.Random], Files]:
+    def make(rng: random.Random) -> Files:
+        every = pictures()
+        suffix, content = rng.choice(every)
+        others = [other for _, other in every]
+        if rng.random() < 0.05:
+            suffix = rng.choice(every)[0]
+        return {f"case{suffix}": mutate_bytes(rng, content, others)}
+
+    return make
+
+
+def _only(folder: Path) -> Path:
+    return next(folder.iterdir())
+
+
+def _read_image(folder: Path) -> object:
+    return to_rgb(read_image(_only(folder), LIMITS))
+
+
+def _read_mask(folder: Path) -> object:
+    path = _only(folder)
+    if path.stat().st_size % 2:
+        return read_labels(path, 3, LIMITS)
+    return read_mask(path, 100 if path.stat().st_size % 3 else None, LIMITS)
+
+
+def _read_stack(folder: Path) -> object:
+    """Read some planes."""
+    with TiffStack(_only(folder), limits=LIMITS) as stack:
+        return [to_rgb(stack.read(number)) for number in range(min(4, len(stack)))]
+
+
+def _make_pyramid(rng: random.Random) -> Files:
+    files = rng.choice(seeds.pyramids())
+    tells = [name for name in files if "/." in name or name.endswith(".json")]
+    names = tells if rng.random() < 0.7 else list(files)
+    return _damage_some(rng, files, names)
+
+
+def _read_pyramid(folder: Path) -> object:
+    """Read a part as a tile does."""
+    with open_large(folder / "a.zarr", LIMITS) as image:
+        return [PixelField(image, scale).read(0, 0, 32, 32) for scale in (1.0, 0.5)]
+
+
+def _damage(rng: random.Random, name: str, content: bytes) -> bytes:
+    text = name.endswith((".json", ".zarray", ".zattrs", ".zgroup"))
+    if text and rng.random() < 0.8:
+        return mutate_json(rng, content)
+    return mutate_bytes(rng, content, [])
+
+
+def _damage_some(rng: random.Random, files: Files, names: list[str]) -> Files:
+    chosen = rng.sample(names, rng.choice((1, min(2, len(names)))))
+    return {
+        name: _damage(rng, name, content) if name in chosen else content
+        for name, content in files.items()
+    }
+
+
+def _make_annotation(rng: random.Random) -> Files:
+    files = rng.choice(seeds.annotated())
+    return _damage_some(rng, files, list(files))
+
+
+def _read_annotation(folder: Path) -> object:
+    path = next(p for p in sorted(folder.iterdir()) if p.suffix != ".json")
+    return read_annotation(path, LIMITS)
+
+
+def _make_autosave(rng: random.Random) -> Files:
+    """Damage states; half of the time their hashes are made to fit, as a stranger would."""
+    files = _damage_some(rng, seeds.autosaves(), list(seeds.autosaves()))
+    if rng.random() < 0.5:
+        for name in [name for name in files if name.endswith(".tif")]:
+            card = name.replace(".tif", ".json")
+            files[card] = _declare(files[card], {
+                "tiff_bytes": len(files[name]),
+                "tiff_digest": hashlib.blake2b(files[name], digest_size=16).hexdigest(),
+            })  # fmt: skip
+    return files
+
+
+def _declare(content: bytes, told: dict[str, object], inside: str = "") -> bytes:
+    """Write true sizes and hashes into a JSON file, if it still is one."""
+    try:
+        card = json.loads(content)
+        (card[inside] if inside else card).update(told)
+        return json.dumps(card).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return content
+
+
+def _read_autosave(folder: Path) -> object:
+    store = AutosaveStore(folder)
+    states = store.history(seeds.SIGNATURE)
+    found = store.newest(seeds.SIGNATURE, LIMITS)
+    store.save(seeds.SIGNATURE, np.zeros((4, 4), np.uint8), seeds._facts((4, 4), "YX"))
+    return states, found
+
+
+def _make_worklist(rng: random.Random) -> Files:
+    state = "latentfm_annotations/worklist.json"
+    return _damage_some(rng, seeds.worklist(), [state])
+
+
+def _read_worklist(folder: Path) -> object:
+    work = WorkList(folder)
+    for name in work.names:
+        work.update(name, state="in progress", seconds=work.item(name).seconds + 1)
+        for path in (work.annotation(name), work.unfinished(name), work.path(name)):
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise AssertionError(f"{path} lies outside")
+        kept = work.kept(name)
+        if kept is not None:
+            read_annotation(kept, LIMITS)
+    return work.items()
+
+
+def _make_model(rng: random.Random) -> Files:
+    """Damage card or weights; mostly the card is then made to tell the truth about them."""
+    files = dict(seeds.model())
+    card, weights = "model.json", "model.safetensors"
+    if rng.random() < 0.5:
+        files[card] = _damage(rng, card, files[card])
+    else:
+        files[weights] = _damage_weights(rng, files[weights])
+    if rng.random() < 0.8:
+        digest = hashlib.sha256(files[weights]).hexdigest()
+        told = {"sha256": digest, "size_bytes": len(files[weights])}
+        files[card] = _declare(files[card], told, "weights")
+    return files
+
+
+def _damage_weights(rng: random.Random, content: bytes) -> bytes:
+    """Damage a safetensors file: its bytes, or the JSON of its header."""
+    if rng.random() < 0.4:
+        return mutate_bytes(rng, content, [])
+    size = struct.unpack("<Q", content[:8])[0]
+    header = mutate_json(rng, content[8 : 8 + size])
+    told = len(header) if rng.random() < 0.95 else rng.choice((0, 2**31, 2**63, size))
+    return struct.pack("<Q", told) + header + content[8 + size :]
+
+
+def _make_checkpoint(rng: random.Random) -> Files:
+    content = seeds.checkpoint()["checkpoint.safetensors"]
+    if rng.random() < 0.5:
+        return {"checkpoint.safetensors": _damage_weights(rng, content)}
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + size])
+    key = rng.choice(("position", "config"))
+    text = header["__metadata__"][key].encode()
+    header["__metadata__"][key] = mutate_json(rng, text).decode("utf-8", "replace")
+    packed = json.dumps(header).encode()
+    return {"checkpoint.safetensors": struct.pack("<Q", len(packed)) + packed + content[8 + size :]}
+
+
+def _read_checkpoint(folder: Path) -> object:
+    """Read it, and put what it holds into a network as resuming does."""
+    import torch
+
+    from latentfm_core.models.latentfm import LatentFM
+    from latentfm_core.training.ema import EMA
+
+    found = read_checkpoint(folder)
+    if found.config["model"] != seeds.tiny().to_json()["model"]:
+        return found
+    network = LatentFM(seeds.tiny().model)
+    found.restore_model(network)
+    weights = network.flow_parameters()
+    found.restore_ema(EMA(weights, 0.9))
+    found.restore_optimizer(torch.optim.AdamW(weights))
+    return found
+
+
+def _text(name: str, content: bytes) -> Callable[[random.Random], Files]:
+    def make(rng: random.Random) -> Files:
+        if name.endswith(".json"):
+            return {name: _damage(rng, name, content)}
+        if rng.random() < 0.7:
+            return {name: mutate_lines(rng, content)}
+        return {name: mutate_bytes(rng, content, [])}
+
+    return make
+
+
+def _read_split(folder: Path) -> object:
+    file = folder / "split.json"
+    read_split(file)
+    return make_split(list("abcdef"), DataConfig(split_file=file))
+
+
+def _make_nnunet(rng: random.Random) -> Files:
+    """Damage the description; the names of the files are odd, now and then."""
+    files = {"dataset.json": _damage(rng, "dataset.json", seeds.NNUNET)}
+    for part in ("Tr", "Ts"):
+        for case in rng.sample(("a", "b", "a_0000", "..", "c."), 3):
+            channels = rng.choice((1, 1, 1, 3))
+            for channel in range(channels):
+                files[f"images{part}/{case}_{channel:04d}.png"] = b"x"
+            files[f"labels{part}/{case}.png"] = b"x"
+    return files
+
+
+def _read_nnunet(folder: Path) -> object:
+    layout = read_layout(folder, LIMITS)
+    pairs = [pair for part in layout.parts for pair in layout.pairs(part, limits=LIMITS)]
+    for pair in pairs:
+        for path in (pair.image, *pair.masks, *pair.channels):
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise AssertionError(f"{path} lies outside")
+    return with_classes_of_folder(Config(data=DataConfig(folder=folder)))
+
+
+def _read_result(folder: Path) -> object:
+    plan = ResultPlan(folder, "a", ("mean_mask", "samples"), ("tiff",), 2)
+    settings = SamplingConfig(n_samples=2, steps=4, threshold=0.5, calibrated=False)
+    for path in _older_files(plan):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise AssertionError(f"{path} lies outside and would be removed")
+    return is_finished(plan, settings, "0" * 64)
+
+
+def _read_preferences(folder: Path) -> object:
+    os.environ[preferences.HOME_VARIABLE] = str(folder)
+    found = [preferences.get(name) for name in ("reading", "sampling", "queue", "")]
+    preferences.put("queue", {"folder": "x"})
+    return found
+
+
+_PREFERENCES = json.dumps({"reading": {"max_megapixels": 8}, "queue": {"folder": "x"}}).encode()
+
+TARGETS: dict[str, Target] = {
+    "image": Target(_pick_pictures(seeds.images), _read_image, 30),
+    "stack": Target(_pick_pictures(seeds.stacks), _read_stack, 10),
+    "zarr": Target(_make_pyramid, _read_pyramid, 6),
+    "mask": Target(_pick_pictures(seeds.masks), _read_mask, 10),
+    "annotation": Target(_make_annotation, _read_annotation, 10),
+    "autosave": Target(_make_autosave, _read_autosave, 8),
+    "worklist": Target(_make_worklist, _read_worklist, 6),
+    "model": Target(_make_model, load_model, 10),
+    "checkpoint": Target(_make_checkpoint, _read_checkpoint, 6),
+    "config": Target(
+        _text("config.toml", seeds.CONFIG), lambda folder: load_config(folder / "config.toml"), 8
+    ),
+    "split": Target(_text("split.json", seeds.SPLIT), _read_split, 4),
+    "nnunet": Target(_make_nnunet, _read_nnunet, 4),
+    "groups": Target(
+        _text("groups.csv", seeds.GROUPS),
+        lambda folder: read_groups(folder / "groups.csv", "patient", list("abcdef")),
+        3,
+    ),
+    "result": Target(_text("a.json", seeds.result_sidecar()), _read_result, 3),
+    "learning": Target(
+        _text("learning.json", seeds.learning_note()),
+        lambda folder: _read_note(folder / "learning.json"),
+        1,
+    ),
+    "preferences": Target(_text("preferences.json", _PREFERENCES), _read_preferences, 1),
+}

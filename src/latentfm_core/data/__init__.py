@@ -1,1 +1,0 @@
-"""Files, pairs, splits and the network's canvas."""

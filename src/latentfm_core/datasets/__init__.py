@@ -1,0 +1,1 @@
+"""Data sets: pairs of images and masks, splits, and known folder layouts."""

@@ -1,0 +1,271 @@
+"""A whole data set in memory, decoded once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import READING, DataConfig, ReadingConfig
+from latentfm_core.datasets.cache import CanvasCache
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.errors import DatasetError, ImageError, ResourceError
+from latentfm_core.images.canvas import labels_to_canvas, to_canvas
+from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask, to_rgb
+from latentfm_core.types import Bool, ImageInput
+
+logger = logging.getLogger(__name__)
+
+UInt8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CanvasSet:
+    """Images and masks on canvases of one size.
+
+    Attributes
+    ----------
+    names
+        Names of the N pairs that could be read, in the order of the arrays.
+    images
+        ``(N, S, S, 3)`` uint8, 255 = 1.0 of `to_rgb`.
+    masks
+        ``(N, M, S, S)`` uint8 class labels, 0 is background; M is the largest number of
+        raters.
+    raters
+        ``(N,)`` number of masks that each image has; the rest of its row is zero.
+    skipped
+        What was wrong with the pairs that are left out, by name.
+    """
+
+    names: tuple[str, ...]
+    images: UInt8
+    masks: UInt8
+    raters: NDArray[np.intp]
+    skipped: dict[str, str]
+
+
+def read_pair(
+    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
+) -> tuple[ImageInput, Bool]:
+    """Read an image and its binary masks ``(M, H, W)``, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        If one cannot be read, or their sizes differ; the message names the files.
+    """
+    image = _read_image(pair, limits)
+    return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold, limits))
+
+
+def read_labelled_pair(
+    pair: Pair, classes: int, limits: ReadingConfig = READING
+) -> tuple[ImageInput, UInt8]:
+    """Read an image and its masks ``(M, H, W)`` of `classes` classes, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask holds a label above `classes`.
+    """
+    image = _read_image(pair, limits)
+    return image, _read_masks(pair, image, lambda path: read_labels(path, classes, limits))
+
+
+def read_instance_pair(
+    pair: Pair, limits: ReadingConfig = READING
+) -> tuple[ImageInput, NDArray[np.uint16]]:
+    """Read an image and its masks ``(M, H, W)`` of numbered objects, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
+    """
+    image = _read_image(pair, limits)
+    return image, _read_masks(pair, image, lambda path: read_instances(path, limits))
+
+
+def read_references(
+    pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
+) -> tuple[ImageInput, NDArray[Any]]:
+    """Read an image and its masks ``(M, H, W)``: bool for one class, else uint8 labels."""
+    if classes == 1:
+        return read_pair(pair, mask_threshold, limits)
+    return read_labelled_pair(pair, classes, limits)
+
+
+def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
+    """Read the image of a pair, of which each channel may have a file of its own."""
+    # Under the pair's name: that of the file may have the number of the channel behind it.
+    first = replace(read_image(pair.image, limits), name=pair.name)
+    if not pair.channels:
+        return first
+    planes = [first.pixels]
+    for path in pair.channels:
+        plane = read_image(path, limits).pixels
+        if plane.shape != first.pixels.shape or plane.dtype != first.pixels.dtype:
+            raise ImageError(
+                f"{path} is {plane.dtype} of shape {plane.shape}, the first channel {pair.image} "
+                f"{first.pixels.dtype} of shape {first.pixels.shape}. Export all channels alike."
+            )
+        planes.append(plane)
+    if first.pixels.ndim != 2:
+        raise ImageError(
+            f"{pair.image} has several channels itself, and {len(pair.channels)} more files stand "
+            "beside it. Give one grey file for each channel, or one colour file."
+        )
+    return replace(first, pixels=np.stack(planes, axis=-1))
+
+
+_Pixel = TypeVar("_Pixel", np.bool_, np.uint8, np.uint16)
+
+
+def _read_masks(
+    pair: Pair, image: ImageInput, read: Callable[[Path], NDArray[_Pixel]]
+) -> NDArray[_Pixel]:
+    rows, columns = image.pixels.shape[:2]
+    masks: list[NDArray[_Pixel]] = []
+    for path in pair.masks:
+        mask = read(path)
+        if mask.shape != (rows, columns):
+            raise ImageError(
+                f"{path}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
+                f"columns), its image {pair.image} has {rows} x {columns}. Export both at one "
+                "size."
+            )
+        masks.append(mask)
+    return np.stack(masks)
+
+
+def load_canvases(
+    pairs: Sequence[Pair],
+    data: DataConfig,
+    size: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    classes: int = 1,
+) -> CanvasSet:
+    """Decode all pairs once, in threads, and put them on canvases.
+
+    Parameters
+    ----------
+    pairs
+        What to read; the order is kept.
+    data
+        Gives `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
+    size
+        Side of the canvas; None takes ``data.size``.
+    on_progress
+        Called in this thread with (pairs done, pairs in all).
+    classes
+        Number of foreground classes of the masks.
+
+    Raises
+    ------
+    DatasetError
+        If a file is bad and `skip_bad` is off (the message lists every bad file), or if
+        no pair is left.
+    ResourceError
+        If the memory does not suffice.
+    OutputError
+        If the folder of the cache cannot be made.
+    """
+    side = size or data.size
+    try:
+        images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
+        raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
+        most = int(raters.max(initial=1))
+        masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
+        cache = _cache(data, side, classes)
+        problems = _fill(pairs, data, images, masks, classes, on_progress, cache)
+        if cache is not None:
+            cache.trim()
+    except MemoryError:
+        raise ResourceError(
+            f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
+            "Lower data.size or use fewer images."
+        ) from None
+    report_problems(problems, len(pairs), data.skip_bad)
+    keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
+    if not keep:
+        raise DatasetError(
+            "No image and mask is left that could be used. The log above says why; mend them."
+        )
+    names = tuple(pairs[index].name for index in keep)
+    if problems:
+        images, masks, raters = images[keep], masks[keep], raters[keep]
+    return CanvasSet(names, images, masks, raters, problems)
+
+
+def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
+    """Refuse bad pairs, or say which are left out."""
+    if problems and not skip_bad:
+        listed = "\n  ".join(problems.values())
+        raise DatasetError(
+            f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
+            "Mend or remove them, or go on without them: --skip-bad (data.skip_bad = true)."
+        )
+    for problem in problems.values():
+        logger.warning("left out: %s", problem)
+
+
+def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
+    if data.cache is None:
+        return None
+    cache = CanvasCache(data.cache, data, size, classes)
+    cache.prepare()
+    return cache
+
+
+def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> tuple[UInt8, UInt8]:
+    """Return image ``(S, S, 3)`` and masks ``(M, S, S)`` on canvases."""
+    image, drawn = read_references(pair, data.mask_threshold, classes, data.reading)
+    canvas, _ = to_canvas(to_rgb(image), side, data.fit)
+    masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in drawn])
+    return np.rint(canvas * 255).astype(np.uint8), masks.astype(np.uint8)
+
+
+def _fill(
+    pairs: Sequence[Pair],
+    data: DataConfig,
+    images: UInt8,
+    masks: UInt8,
+    classes: int,
+    on_progress: Callable[[int, int], None] | None,
+    cache: CanvasCache | None,
+) -> dict[str, str]:
+    """Write every pair to its row; return the reasons of those that failed, by name."""
+
+    def fill(index: int) -> str | None:
+        pair = pairs[index]
+        known = None if cache is None else cache.get(pair)
+        try:
+            image, drawn = known or _decoded(pair, data, images.shape[1], classes)
+        except ImageError as error:
+            return str(error)
+        if cache is not None and known is None:
+            cache.put(pair, image, drawn)
+        images[index] = image
+        masks[index, : len(drawn)] = drawn
+        return None
+
+    problems: dict[str, str] = {}
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        for index, problem in enumerate(pool.map(fill, range(len(pairs)))):
+            if problem is not None:
+                problems[pairs[index].name] = problem
+            if on_progress is not None:
+                on_progress(index + 1, len(pairs))
+    finally:
+        # After an error or Ctrl+C, files that nobody waits for are not read any more.
+        pool.shutdown(wait=True, cancel_futures=True)
+    return problems

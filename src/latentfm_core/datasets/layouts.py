@@ -1,0 +1,183 @@
+"""Folders that others prepared: nnU-Net's raw layout and that of the ISIC challenge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from latentfm_core.config import READING, Config, DataConfig, ReadingConfig, config_from_mapping
+from latentfm_core.datasets import nnunet
+from latentfm_core.datasets.pairs import Pair, find_pairs, pair_files
+from latentfm_core.datasets.splits import PARTS
+from latentfm_core.errors import ConfigError, DatasetError
+from latentfm_core.images.limits import refuse_links_out
+from latentfm_core.images.read import list_images
+
+_ISIC_PART = {"training": "train", "validation": "val", "test": "test"}
+_ISIC_IMAGES = re.compile(r"(training|validation|test)(_v\d+)?_(input|data)$", re.IGNORECASE)
+_ISIC_MASKS = re.compile(r"(training|validation|test)(_v\d+)?(_part1)?_groundtruth$", re.IGNORECASE)
+_ISIC_OTHER_TASKS = re.compile(r"task[23]_|part[2-9]", re.IGNORECASE)
+"""Dermoscopic features and diagnoses: no outlines of lesions."""
+_SUPERPIXELS = "_superpixels"
+"""Stand beside the images of 2017 and are none."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    kind
+        Which layout it is.
+    folder
+        The folder itself.
+    parts
+        Folders of images and masks of each part that is there: train, val, test.
+    classes
+        Names of the classes if the folder says them; else its masks are binary.
+    ending
+        Of the files of an nnU-Net folder.
+    """
+
+    kind: Literal["nnU-Net", "ISIC"]
+    folder: Path
+    parts: Mapping[str, tuple[Path, Path]]
+    classes: tuple[str, ...] = field(default=())
+    ending: str = ""
+
+    def pairs(
+        self, part: str, skip_unmasked: bool = False, limits: ReadingConfig = READING
+    ) -> list[Pair]:
+        """Return the pairs of one part, sorted by name.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such part, or its images and masks do not match.
+        """
+        if part not in self.parts:
+            raise DatasetError(
+                f"{self.folder} has no part {part} with images and masks; it has "
+                f"{', '.join(self.parts)}. Choose one of these."
+            )
+        images, masks = self.parts[part]
+        refuse_links_out((images, masks), self.folder, limits, "folders")
+        if self.kind == "nnU-Net":
+            return nnunet.find_cases(images, masks, self.ending, skip_unmasked, limits)
+        files = list_images(images, limits)
+        files = [path for path in files if not path.stem.lower().endswith(_SUPERPIXELS)]
+        return pair_files(files, list_images(masks, limits), images, masks, skip_unmasked)
+
+    def check_classes(self, count: int) -> None:
+        """Refuse a network of `count` classes if the masks have another number.
+
+        Raises
+        ------
+        ConfigError
+            The message names the classes of the folder.
+        """
+        own = len(self.classes) or 1
+        if own != count:
+            named = f" ({', '.join(self.classes)})" if self.classes else ""
+            raise ConfigError(
+                f"The masks in {self.folder} have {own} classes{named}, the model {count}. Take a "
+                "model of these classes, or another folder."
+            )
+
+
+def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
+    """Recognise the layout of `folder`.
+
+    Raises
+    ------
+    DatasetError
+        If it has neither layout, or is one of nnU-Net that cannot be used here.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder. Give the folder of a data set.")
+    if (folder / nnunet.DESCRIPTION).is_file():
+        refuse_links_out([folder / nnunet.DESCRIPTION], folder, limits)
+        found = nnunet.read_description(folder / nnunet.DESCRIPTION)
+        parts = {
+            part: (folder / f"images{end}", folder / f"labels{end}")
+            for part, end in (("train", "Tr"), ("test", "Ts"))
+            if (folder / f"images{end}").is_dir() and (folder / f"labels{end}").is_dir()
+        }
+        if "train" in parts or "test" in parts:
+            return Layout("nnU-Net", folder, parts, found.classes, found.ending)
+    elif isic := _isic_parts(folder):
+        return Layout("ISIC", folder, isic)
+    raise DatasetError(
+        f"{folder} has no layout that is known here. nnU-Net's raw layout has "
+        f"{nnunet.DESCRIPTION}, imagesTr and labelsTr; that of the ISIC challenge has folders "
+        "such as ISIC2018_Task1-2_Training_Input and ISIC2018_Task1_Training_GroundTruth. Name "
+        "folders of images and masks with --images and --masks (data.images, data.masks)."
+    )
+
+
+def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
+    found: dict[str, list[Path]] = {}
+    try:
+        folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise DatasetError(
+            f"{folder} cannot be read: {error.strerror or error}. Check the rights to it."
+        ) from None
+    for path in folders:
+        if _ISIC_OTHER_TASKS.search(path.name):
+            continue
+        for kind, pattern in (("images", _ISIC_IMAGES), ("masks", _ISIC_MASKS)):
+            if match := pattern.search(path.name):
+                part = _ISIC_PART[match[1].lower()]
+                found.setdefault(f"{part} {kind}", []).append(path)
+    twice = next((paths for paths in found.values() if len(paths) > 1), None)
+    if twice:
+        raise DatasetError(
+            f"{folder} has several challenges: {' and '.join(path.name for path in twice)}. Give "
+            "each a folder of its own, or name folders with --images and --masks."
+        )
+    both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= found.keys()]
+    return {part: (found[f"{part} images"][0], found[f"{part} masks"][0]) for part in both}
+
+
+def training_pairs(data: DataConfig) -> list[Pair]:
+    """Return the pairs that `data` names for training: folders, or the part train of a layout.
+
+    Raises
+    ------
+    ConfigError
+        If no folders are named.
+    DatasetError
+        If images and masks do not match.
+    """
+    if data.folder is not None:
+        layout = read_layout(data.folder, data.reading)
+        return layout.pairs("train", data.skip_unmasked, data.reading)
+    if data.images is None or data.masks is None:
+        raise ConfigError(
+            "No training data named. Give --images and --masks, or --data, or data.images and "
+            "data.masks in the configuration."
+        )
+    return find_pairs(data.images, data.masks, data.skip_unmasked, data.reading)
+
+
+def with_classes_of_folder(config: Config) -> Config:
+    """Return `config` with the classes that its data folder names, if it does.
+
+    Raises
+    ------
+    ConfigError
+        If their names cannot be used.
+    """
+    if config.data.folder is None:
+        return config
+    layout = read_layout(config.data.folder, config.data.reading)
+    if not layout.classes:
+        return config
+    values = config.to_json()
+    values["model"]["classes"] = list(layout.classes)
+    return config_from_mapping(values)

@@ -1,0 +1,229 @@
+"""Training images of promptable models, in memory at nearly their own resolution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from latentfm_core.config import DataConfig, SetConfig
+from latentfm_core.datasets.in_memory import read_instance_pair, read_pair, report_problems
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import Split, make_split
+from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.images.read import to_rgb
+
+Kind = Literal["masks", "instances"]
+
+MIN_OBJECT = 12
+"""Fewest pixels of an object that a prompt can mean; smaller ones are mostly noise."""
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """An image and what experts drew on it.
+
+    Attributes
+    ----------
+    name
+        Unique in its `ObjectSet`.
+    rgb
+        ``(H, W, 3)`` uint8, 255 = 1.0 of `to_rgb`.
+    masks
+        ``(M, H, W)``, one for each rater: uint8 0 or 1, or uint16 with objects numbered from 1.
+    kind
+        Which of the two.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+    masks: NDArray[np.uint8] | NDArray[np.uint16]
+    kind: Kind = "masks"
+
+
+@dataclass(frozen=True)
+class ObjectSet:
+    """Images of one or several data sets, and how often each is drawn.
+
+    Attributes
+    ----------
+    images
+        All of them, set by set.
+    weights
+        ``(N,)`` float64, the chance of each to be drawn; they add up to 1.
+    skipped
+        What was wrong with the pairs that are left out, by name.
+    """
+
+    images: tuple[TrainingImage, ...]
+    weights: NDArray[np.float64]
+    skipped: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images, in their order."""
+        return tuple(image.name for image in self.images)
+
+    @property
+    def raters(self) -> NDArray[np.intp]:
+        """Number of masks of each image, ``(N,)``."""
+        return np.array([len(image.masks) for image in self.images], np.intp)
+
+
+@dataclass(frozen=True)
+class SetPairs:
+    """The pairs of one data set and how they are divided."""
+
+    settings: SetConfig
+    pairs: dict[str, Pair]
+    split: Split
+
+
+def find_sets(data: DataConfig) -> list[SetPairs]:
+    """Find the pairs of every set of `data` and divide them.
+
+    Raises
+    ------
+    DatasetError
+        As `find_pairs` and `make_split` do; the message begins with the name of the set.
+    """
+    found = []
+    for one in data.sets:
+        values = one.model_dump(
+            include={"images", "masks", "split_file", "group_file", "group_column"}
+        )
+        config = data.model_copy(update={"sets": (), "split_file": None, **values})
+        try:
+            pairs = {
+                pair.name: pair
+                for pair in find_pairs(one.images, one.masks, data.skip_unmasked, data.reading)
+            }
+            found.append(SetPairs(one, pairs, make_split(pairs, config)))
+        except DatasetError as error:
+            raise DatasetError(f"Set {one.name}: {error}") from None
+    return found
+
+
+def joined_split(sets: Iterable[SetPairs]) -> Split:
+    """Return one split of all sets, under the names that the images have in an `ObjectSet`."""
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for one in sets:
+        for part, names in parts.items():
+            names += [unique_name(one.settings.name, name) for name in getattr(one.split, part)]
+    return Split(*(tuple(sorted(parts[part])) for part in ("train", "val", "test")))
+
+
+def unique_name(set_name: str, name: str) -> str:
+    """Return the name of an image of one of several sets."""
+    return f"{set_name}__{name}"
+
+
+def load_sets(
+    sets: Sequence[SetPairs],
+    part: Literal["train", "val"],
+    data: DataConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ObjectSet:
+    """Decode one part of all sets, in threads.
+
+    Raises
+    ------
+    DatasetError
+        As `latentfm_core.datasets.in_memory.load_canvases` does.
+    """
+    jobs = [(one.settings, one.pairs[name]) for one in sets for name in getattr(one.split, part)]
+    counts = {one.settings.name: len(getattr(one.split, part)) for one in sets}
+    weights = [(settings.weight or counts[settings.name] ** 0.5) for settings, _ in jobs]
+    shares = [w / counts[settings.name] for w, (settings, _) in zip(weights, jobs, strict=True)]
+    return _load(jobs, np.asarray(shares), data, on_progress)
+
+
+def load_objects(
+    pairs: Sequence[Pair],
+    data: DataConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ObjectSet:
+    """Decode the pairs of a single data set; each image is drawn as often as any other."""
+    return _load([(None, pair) for pair in pairs], np.ones(len(pairs)), data, on_progress)
+
+
+def _load(
+    jobs: Sequence[tuple[SetConfig | None, Pair]],
+    shares: NDArray[np.float64],
+    data: DataConfig,
+    on_progress: Callable[[int, int], None] | None,
+) -> ObjectSet:
+    problems: dict[str, str] = {}
+    images: list[TrainingImage] = []
+    kept: list[float] = []
+    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        results = pool.map(lambda job: _decoded(job[0], job[1], data), jobs)
+        for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
+            if isinstance(result, str):
+                problems[_name(job[0], job[1])] = result
+            else:
+                images.append(result)
+                kept.append(shares[index])
+            if on_progress is not None:
+                on_progress(index + 1, len(jobs))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    report_problems(problems, len(jobs), data.skip_bad)
+    if not images:
+        raise DatasetError("No image with a mask is left that can be used. Check the data.")
+    weights = np.asarray(kept)
+    return ObjectSet(tuple(images), weights / weights.sum(), problems)
+
+
+def _name(settings: SetConfig | None, pair: Pair) -> str:
+    return pair.name if settings is None else unique_name(settings.name, pair.name)
+
+
+def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> TrainingImage | str:
+    """Return the image, or what is wrong with it."""
+    kind: Kind = "masks" if settings is None else settings.kind
+    threshold = data.mask_threshold if settings is None else settings.mask_threshold
+    masks: NDArray[Any]
+    try:
+        if kind == "masks":
+            image, masks = read_pair(pair, threshold, data.reading)
+        else:
+            image, masks = read_instance_pair(pair, data.reading)
+    except ImageError as error:
+        return str(error)
+    rgb = np.rint(to_rgb(image) * 255).astype(np.uint8)
+    labels: NDArray[Any] = masks.astype(np.uint8 if kind == "masks" else np.uint16)
+    shape = _reduced_shape((rgb.shape[0], rgb.shape[1]), data.resolution)
+    if shape != rgb.shape[:2]:
+        rgb, labels = _reduce(rgb, shape), _nearest(labels, shape)
+    return TrainingImage(_name(settings, pair), rgb, labels, kind)
+
+
+def _reduced_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = longest / max(shape)
+    if scale >= 1:
+        return shape
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _reduce(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    values = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
+    small = F.interpolate(values, shape, mode="bilinear", antialias=True)[0]
+    out: NDArray[np.uint8] = small.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(out)
+
+
+def _nearest(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
+        for new, old in zip(shape, labels.shape[1:], strict=True)
+    )
+    return np.ascontiguousarray(labels[:, rows[:, None], columns])

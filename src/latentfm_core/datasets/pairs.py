@@ -1,0 +1,201 @@
+"""Which masks belong to which image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.errors import DatasetError
+from latentfm_core.images.limits import refuse_links_out
+from latentfm_core.images.read import is_image, list_images
+
+MASK_SUFFIXES = (
+    "_segmentation",
+    "_seg",
+    "_mask",
+    "_masks",
+    "_label",
+    "_labels",
+    "_gt",
+    "_groundtruth",
+)
+"""What a mask's name may have after the name of its image."""
+
+_NAMES_SHOWN = 10
+_NAME_SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, its masks, and the name they share (the image's file name without extension).
+
+    Attributes
+    ----------
+    masks
+        One file per rater who outlined this image, at least one.
+    channels
+        The second and third channel of the image, where each has a grey file of its own.
+    """
+
+    name: str
+    image: Path
+    masks: tuple[Path, ...]
+    channels: tuple[Path, ...] = ()
+
+
+def name_some(names: Iterable[str]) -> str:
+    """Return the first ten names for a message, and how many there are."""
+    listed = sorted(name[:_NAME_SHOWN] for name in names)
+    rest = len(listed) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(listed[:_NAMES_SHOWN]) + more
+
+
+def find_pairs(
+    images: Path,
+    masks: Path,
+    skip_unmasked: bool = False,
+    limits: ReadingConfig = READING,
+) -> list[Pair]:
+    """Pair the files of two folders by name, sorted by name.
+
+    Masks of several raters lie in subfolders of `masks`, one for each rater, with the same
+    file names; a rater need not have outlined every image.
+
+    A mask has the image's name without extension, or that name with one of
+    `MASK_SUFFIXES` behind it (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
+    may lie in one and the same folder if the masks have such a suffix.
+
+    With `skip_unmasked`, images without a mask are left out.
+
+    Raises
+    ------
+    DatasetError
+        If a folder is missing or empty, two files claim the same name, an image or a mask
+        stays alone, or a symbolic link leads out of its folder; the message names them.
+    """
+    raters = rater_folders(images, masks)
+    if raters:
+        refuse_links_out(raters, masks, limits, "folders")
+        return _pair_raters(images, raters, skip_unmasked, masks, limits)
+    image_files, mask_files = list_images(images, limits), list_images(masks, limits)
+    if images.resolve() == masks.resolve():
+        names = {path.stem for path in image_files}
+        mask_files = [path for path in image_files if _base(path.stem) in names]
+        image_files = [path for path in image_files if path not in set(mask_files)]
+    return pair_files(image_files, mask_files, images, masks, skip_unmasked)
+
+
+def pair_files(
+    image_files: Iterable[Path],
+    mask_files: Iterable[Path],
+    images: Path,
+    masks: Path,
+    skip_unmasked: bool = False,
+    name: Callable[[Path], str] = lambda path: path.stem,
+) -> list[Pair]:
+    """Pair listed files of two folders as `find_pairs` does.
+
+    Parameters
+    ----------
+    name
+        Gives the name of an image.
+
+    Raises
+    ------
+    DatasetError
+        If two files claim the same name, or an image or a mask stays alone.
+    """
+    by_name = _by_key({path: name(path) for path in image_files}, images, "images")
+    mask_by_name = _masks_by_name(mask_files, by_name, masks)
+    if skip_unmasked:
+        by_name = _masked(by_name, mask_by_name)
+    _check_complete(by_name, mask_by_name, images, masks)
+    return [Pair(name, by_name[name], (mask_by_name[name],)) for name in sorted(by_name)]
+
+
+def rater_folders(images: Path, masks: Path) -> list[Path]:
+    """Return the subfolders of `masks` that hold images, if `masks` itself holds none."""
+    if not masks.is_dir() or any(is_image(path) for path in masks.iterdir()):
+        return []
+    return sorted(
+        folder
+        for folder in masks.iterdir()
+        if folder.is_dir()
+        and not folder.name.startswith(".")
+        and folder.resolve() != images.resolve()
+        and any(is_image(path) for path in folder.iterdir())
+    )
+
+
+def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str, Path]:
+    # Without a single pair nothing is left out: the complaint then names both sides.
+    return {name: path for name, path in images.items() if name in masks} or dict(images)
+
+
+def _pair_raters(
+    images: Path, raters: Sequence[Path], skip_unmasked: bool, masks: Path, limits: ReadingConfig
+) -> list[Pair]:
+    image_files = list_images(images, limits)
+    by_name = _by_key({path: path.stem for path in image_files}, images, "images")
+    found: dict[str, list[Path]] = {}
+    for folder in raters:
+        files = list_images(folder, limits)
+        for name, path in _masks_by_name(files, by_name, folder).items():
+            found.setdefault(name, []).append(path)
+    if skip_unmasked:
+        by_name = _masked(by_name, found)
+    _check_complete(by_name, {name: paths[0] for name, paths in found.items()}, images, masks)
+    return [Pair(name, by_name[name], tuple(found[name])) for name in sorted(by_name)]
+
+
+def _masks_by_name(
+    files: Iterable[Path], images: Mapping[str, Path], folder: Path
+) -> dict[str, Path]:
+    keys = {
+        path: path.stem if path.stem in images else _base(path.stem) or path.stem for path in files
+    }
+    return _by_key(keys, folder, "masks")
+
+
+def _base(stem: str) -> str | None:
+    """Return the name before a mask suffix, or None when there is no such suffix."""
+    for suffix in MASK_SUFFIXES:
+        if stem.lower().endswith(suffix) and len(stem) > len(suffix):
+            return stem[: -len(suffix)]
+    return None
+
+
+def _by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    twice: set[str] = set()
+    for path, key in keys.items():
+        if found.setdefault(key, path) != path:
+            twice.add(f"{found[key].name} / {path.name}")
+    if twice:
+        raise DatasetError(
+            f"{folder}: {len(twice)} {kind} share a name: {name_some(twice)}. "
+            "Keep one file of each name."
+        )
+    return found
+
+
+def _check_complete(
+    images: Mapping[str, Path], masks: Mapping[str, Path], image_folder: Path, mask_folder: Path
+) -> None:
+    problems = []
+    lonely_images = [images[name].name for name in images.keys() - masks.keys()]
+    lonely_masks = [masks[name].name for name in masks.keys() - images.keys()]
+    if lonely_images:
+        problems.append(f"{len(lonely_images)} images have no mask: {name_some(lonely_images)}")
+    if lonely_masks:
+        problems.append(f"{len(lonely_masks)} masks have no image: {name_some(lonely_masks)}")
+    if problems:
+        raise DatasetError(
+            f"Images in {image_folder} and masks in {mask_folder} do not match. "
+            f"{'; '.join(problems)}. A mask needs the image's name without extension, or that "
+            f"name and one of {', '.join(MASK_SUFFIXES)}. Add what is missing or take the rest "
+            "away."
+        )

@@ -1,0 +1,219 @@
+"""Train, validation and test parts of a data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latentfm_core.config import DataConfig
+from latentfm_core.datasets.pairs import name_some
+from latentfm_core.errors import DatasetError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.untrusted import parse_json, read_bounded
+
+PARTS = ("train", "val", "test")
+MAX_BYTES = 16_000_000
+"""A larger split or group file is none: that is over 100,000 long names."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the images of each part, sorted; no name is in two parts."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def restricted(self, names: Iterable[str]) -> Split:
+        """Return this split without the images that are not among `names`."""
+        kept = set(names)
+        return Split(*(tuple(n for n in getattr(self, part) if n in kept) for part in PARTS))
+
+
+def make_split(names: Iterable[str], config: DataConfig) -> Split:
+    """Divide the images as `config` says.
+
+    A split file wins. Else whole groups or single images are drawn at random by
+    ``config.split_seed``; the result does not depend on the order of `names`.
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read, a name is missing or in two parts, or the training part
+        would be empty.
+    """
+    ordered = sorted(set(names))
+    if config.split_file is not None:
+        split = read_split(config.split_file)
+        _check_names_exist(split, ordered, config.split_file)
+    elif config.group_file is not None and config.group_column is not None:
+        groups = read_groups(config.group_file, config.group_column, ordered)
+        split = _split_units(_members(groups), config)
+    else:
+        split = _split_units([(name,) for name in ordered], config)
+    if not split.train:
+        raise DatasetError(
+            "The training part is empty. Add images, or lower data.val_fraction and "
+            "data.test_fraction, or mend the split file."
+        )
+    return split
+
+
+def read_split(path: Path) -> Split:
+    """Read a JSON object with the lists ``train``, ``val`` and ``test`` of image names.
+
+    A missing list is empty.
+
+    Raises
+    ------
+    DatasetError
+        If the file is unreadable, over 16 MB or of another form, a name stands in it twice,
+        or an entry is a path and no name.
+    """
+    try:
+        content = parse_json(read_bounded(path, MAX_BYTES))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"Cannot read the split file {path}: {error}. Check the path, and that it is JSON."
+        ) from None
+    form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
+    if not isinstance(content, dict) or not content or set(content) - set(PARTS):
+        raise DatasetError(f"The split file {path} has another form. {form}")
+    seen: Counter[str] = Counter()
+    for part in PARTS:
+        listed = content.get(part, [])
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise DatasetError(f"The split file {path}: {part} is no list of names. {form}")
+        seen.update(listed)
+    paths = {name for name in seen if is_path(name)}
+    if paths:
+        raise DatasetError(
+            f"The split file {path} holds {len(paths)} paths: {name_some(paths)}. Entries are "
+            "names of images, without folder and ending."
+        )
+    twice = {name for name, count in seen.items() if count > 1}
+    if twice:
+        raise DatasetError(
+            f"The split file {path} names {len(twice)} images twice: {name_some(twice)}. "
+            "An image may be in one part only."
+        )
+    return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
+
+
+def is_path(name: str) -> bool:
+    """Tell whether `name` leads somewhere else than to a file right inside a folder."""
+    if not name or name in {".", ".."} or name[1:2] == ":":
+        return True
+    return any(sign in name for sign in "/\\\0")
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write what `read_split` reads, atomically.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    lists = {part: list(getattr(split, part)) for part in PARTS}
+    write_text(path, json.dumps(lists, indent=1) + "\n")
+
+
+def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the group of every name, from a CSV file with the columns ``image`` and `column`.
+
+    An entry of ``image`` is a name or a file name. Rows of other images are ignored.
+
+    Raises
+    ------
+    DatasetError
+        If the file or a column is missing, a name has no group, or it has two.
+    """
+    try:
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = list(reader.fieldnames or ())
+        rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"Cannot read the group file {path}: {error}. Check the path, and that it is CSV."
+        ) from None
+    for needed in ("image", column):
+        if needed not in columns:
+            raise DatasetError(
+                f"The group file {path} has no column {needed!r}; it has "
+                f"{', '.join(columns)[:500] or 'none'}. Set data.group_column, or add the column."
+            )
+    known = set(names)
+    groups: dict[str, str] = {}
+    for image, group in rows:
+        name = image if image in known else Path(image).stem
+        if name not in known or not group:
+            continue
+        if groups.setdefault(name, group) != group:
+            raise DatasetError(f"The group file {path} puts {name} into two groups. Keep one row.")
+    missing = known - groups.keys()
+    if missing:
+        raise DatasetError(
+            f"The group file {path} has no {column} for {len(missing)} images: "
+            f"{name_some(missing)}. Add a row for each."
+        )
+    return groups
+
+
+def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
+    missing = {name for part in PARTS for name in getattr(split, part)} - set(names)
+    if missing:
+        raise DatasetError(
+            f"The split file {path} names {len(missing)} images that do not exist: "
+            f"{name_some(missing)}. Names are file names without extension: mend the file, or add "
+            "the images."
+        )
+
+
+def _members(groups: Mapping[str, str]) -> list[tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(groups):
+        found.setdefault(groups[name], []).append(name)
+    return [tuple(found[group]) for group in sorted(found)]
+
+
+def _split_units(units: Sequence[tuple[str, ...]], config: DataConfig) -> Split:
+    """Deal out units (groups or single images) in a random order.
+
+    A unit goes to the test part, else to the validation part, while that brings the part
+    nearer to its share; the rest is for training. A part with a share above 0 gets at
+    least one unit.
+    """
+    total = sum(len(unit) for unit in units)
+    shares = {"test": config.test_fraction * total, "val": config.val_fraction * total}
+    wanted = [part for part, share in shares.items() if share > 0]
+    if len(units) < 1 + len(wanted):
+        raise DatasetError(
+            f"{len(units)} groups or images are too few for {1 + len(wanted)} parts. "
+            "Add data, or set data.val_fraction or data.test_fraction to 0."
+        )
+    order = np.random.default_rng(config.split_seed).permutation(len(units))
+    parts: dict[str, list[tuple[str, ...]]] = {"train": [], "val": [], "test": []}
+    for index in order:
+        unit = units[index]
+        part = next((p for p in wanted if _fits(parts[p], unit, shares[p])), "train")
+        parts[part].append(unit)
+    for part in wanted:
+        if not parts[part]:
+            donor = max(parts, key=lambda name: len(parts[name]))
+            smallest = min(parts[donor], key=len)
+            parts[donor].remove(smallest)
+            parts[part].append(smallest)
+    return Split(*(tuple(sorted(n for unit in parts[part] for n in unit)) for part in PARTS))
+
+
+def _fits(part: Sequence[tuple[str, ...]], unit: tuple[str, ...], share: float) -> bool:
+    return sum(map(len, part)) + len(unit) / 2 <= share

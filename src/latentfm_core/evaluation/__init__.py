@@ -1,0 +1,1 @@
+"""Comparison with reference masks, and calibration on validation images."""

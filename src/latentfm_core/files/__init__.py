@@ -1,0 +1,1 @@
+"""Files: atomic writes, temporary files, untrusted input, disk errors."""

@@ -1,0 +1,73 @@
+"""The old and the new model on images that the training did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentfm_core.config import Config
+from latentfm_core.datasets.in_memory import read_references
+from latentfm_core.datasets.layouts import training_pairs
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.errors import Cancelled
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.finetuning.messages import Verdict
+from latentfm_core.inference.segmenter import Segmenter
+
+
+def held_out_pairs(config: Config, names: Sequence[str]) -> list[Pair]:
+    """Return the files of the images called `names`."""
+    data = config.data
+    if not names:
+        return []
+    wanted = set(names)
+    return [pair for pair in training_pairs(data) if pair.name in wanted]
+
+
+def held_out_dice(
+    model: Path,
+    pairs: Sequence[Pair],
+    config: Config,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, ...]:
+    """Return the Dice of a model's mean mask on each image, at the images' own resolution.
+
+    Parameters
+    ----------
+    model
+        Model folder.
+    pairs
+        The images and their masks.
+    config
+        Gives the sampling settings, and the device of the training.
+    should_stop
+        Asked before every image.
+
+    Raises
+    ------
+    Cancelled
+        If `should_stop` said so.
+    """
+    if not pairs:
+        return ()
+    segmenter = Segmenter.load(model, config.training.device, config.training.precision)
+    classes = len(config.model.classes)
+
+    def cases() -> Iterator[Case]:
+        for pair in pairs:
+            if should_stop():
+                raise Cancelled("Stopped while the held-out images were compared.")
+            data = config.data
+            yield Case(*read_references(pair, data.mask_threshold, classes, data.reading))
+
+    return tuple(evaluate(segmenter, cases(), config.sampling).values("dice"))
+
+
+def judge(old: Sequence[float], new: Sequence[float]) -> Verdict:
+    """Compare the Dice of both models on the same images."""
+    if not old or not new:
+        return Verdict(None, None, 0, 0)
+    better = sum(b > a for a, b in zip(old, new, strict=True))
+    return Verdict(float(np.mean(old)), float(np.mean(new)), len(old), better)

@@ -1,0 +1,220 @@
+"""Fine-tuning of a copy of a model, and the comparison of both."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from latentfm_core.config import Config
+from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.finetuning.compare import held_out_dice, held_out_pairs, judge
+from latentfm_core.finetuning.messages import Doing, Event, Step, Validated, Verdict
+from latentfm_core.finetuning.recipe import model_source
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import CARD, ModelCard, ParentInfo, read_card, write_card
+from latentfm_core.torchrun import read_launch
+from latentfm_core.training.meters import EpochReport, StepReport
+from latentfm_core.training.options import RunOptions
+from latentfm_core.training.trainer import Trainer, resumed_config
+
+logger = logging.getLogger(__name__)
+
+NOTE = "learning.json"
+VERDICT = "verdict.json"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a learning run must know of its parent, also after an interruption.
+
+    Attributes
+    ----------
+    id, sha256, title, licence
+        From the parent's card.
+    dice
+        Of the parent on each held-out image.
+    """
+
+    id: str
+    sha256: str
+    title: str
+    licence: str
+    dice: tuple[float, ...]
+
+
+def is_learning(out: Path) -> bool:
+    """Tell whether `out` holds a learning run, finished or not."""
+    return (out / "training" / NOTE).is_file()
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+class FineTune:
+    """Trains a copy of a model on with a few images, and compares both on held-out ones.
+
+    A run that was stopped keeps its checkpoint; it goes on with ``options.resume``, or
+    `finish` makes a model of the best weights so far.
+
+    Parameters
+    ----------
+    config
+        As `latentfm_core.finetuning.recipe.finetune_config` returns; None on resuming, which
+        takes that of the run.
+    options
+        ``init`` names the model to start from, ``out`` the folder of the new one.
+    on_event
+        Told what goes on.
+
+    Raises
+    ------
+    ConfigError
+        If no model is named, or several processes were started.
+    OutputError
+        If `out` holds a model already; the model that is trained on is never written to.
+    CheckpointError
+        If there is nothing to resume.
+    DatasetError
+        If images and masks cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config | None,
+        options: RunOptions,
+        on_event: Callable[[Event], None] = _ignore,
+    ) -> None:
+        if read_launch().size > 1:
+            raise ConfigError("A few images are learnt from in one process: leave torchrun out.")
+        self.out = options.out
+        self._tell = on_event
+        self._stop = options.should_stop
+        if options.resume and not is_learning(self.out):
+            raise CheckpointError(f"{self.out} holds no learning run to resume; start a new one.")
+        self._parent = None if options.resume else self._choose_parent(options)
+        if config is None:
+            config = resumed_config(self.out)
+        on_event(Doing("Reading images…"))
+        source = None if self._parent is None else str(self._parent)
+        chosen = replace(
+            options, init=source, on_step=self._on_step, on_validation=self._on_validation
+        )
+        self.trainer = Trainer(config, chosen)
+
+    def run(self) -> Verdict | None:
+        """Train to the end; return None if the run was stopped."""
+        try:
+            self._prepare()
+            if self.trainer.run() is None:
+                return None
+            return self._judge()
+        except Cancelled:
+            return None
+
+    def finish(self) -> Verdict | None:
+        """Make a model of the best weights so far; None if the comparison was stopped."""
+        try:
+            self._prepare()
+            self.trainer.finish()
+            return self._judge()
+        except Cancelled:
+            return None
+
+    def _choose_parent(self, options: RunOptions) -> Path:
+        if options.init is None:
+            raise ConfigError("No model to start from. Name a model folder or a bundled model.")
+        parent = resolve_model(model_source(options.init))
+        if (self.out / CARD).exists() or self.out.resolve() == parent.resolve():
+            raise OutputError(
+                f"{self.out} holds a model already, and no model is overwritten. Choose "
+                "another name for the new one."
+            )
+        return parent
+
+    def _prepare(self) -> None:
+        """Compare the parent, unless that is done, and fix what the card shall tell of it."""
+        file = self.trainer.folder / NOTE
+        if self._parent is None:
+            note = _read_note(file)
+        else:
+            note = self._note(self._parent)
+            write_text(file, json.dumps(asdict(note), indent=1) + "\n")
+        if note.dice:
+            self._tell(Validated(0, sum(note.dice) / len(note.dice)))
+        options = self.trainer.options
+        card = self._card(note) | (options.card or {})
+        self.trainer.options = replace(options, card=card)
+        self._old = note.dice
+        split = self.trainer.split
+        self._tell(Doing(f"Learning from {len(split.train)} images, {len(split.val)} held out."))
+
+    def _note(self, parent: Path) -> Note:
+        card = read_card(parent)
+        pairs = held_out_pairs(self.trainer.config, self.trainer.split.val)
+        if pairs:
+            self._tell(Doing(f"The old model on {len(pairs)} held-out images…"))
+        dice = held_out_dice(parent, pairs, self.trainer.config, self._stop)
+        return Note(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
+
+    def _card(self, note: Note) -> dict[str, object]:
+        split = self.trainer.split
+        n = len(split.train)
+        return {
+            "title": f"{note.title[:150]}, fine-tuned on {n} images",
+            "description": (
+                f"The flow of {note.id} trained on with {n} annotated images; "
+                f"{len(split.val)} more were held out to compare both. The calibration of "
+                f"{note.id} was fitted to other images and is left out: the confidence is raw "
+                "until latentfm-calibrate has fitted one."
+            ),
+            "licence": note.licence,
+            "parent": ParentInfo(id=note.id, sha256=note.sha256, n_images=n).model_dump(),
+        }
+
+    def _judge(self) -> Verdict:
+        config, split = self.trainer.config, self.trainer.split
+        pairs = held_out_pairs(config, split.val)
+        if pairs:
+            self._tell(Doing(f"The new model on {len(pairs)} held-out images…"))
+        new = held_out_dice(self.out, pairs, config, self._stop)
+        verdict = judge(self._old, new)
+        text = json.dumps(asdict(verdict) | {"better": verdict.better}, indent=1)
+        write_text(self.trainer.folder / VERDICT, text + "\n")
+        if verdict.old is not None and verdict.new is not None:
+            self._note_in_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
+        logger.info("%s", verdict.text())
+        return verdict
+
+    def _note_in_card(self, figures: dict[str, float]) -> ModelCard:
+        card = read_card(self.out)
+        card = card.model_copy(update={"metrics": card.metrics | figures})
+        write_card(self.out, card)
+        return card
+
+    def _on_step(self, report: StepReport) -> None:
+        self._tell(
+            Step(report.step, report.total, report.loss, report.seconds, report.seconds_left)
+        )
+
+    def _on_validation(self, report: EpochReport) -> None:
+        self._tell(Validated(report.step, report.validation["val_dice"]))
+
+
+_NOTE = TypeAdapter(Note)
+_MAX_NOTE_BYTES = 4_000_000
+
+
+def _read_note(path: Path) -> Note:
+    try:
+        return _NOTE.validate_json(read_bounded(path, _MAX_NOTE_BYTES))
+    except (OSError, ValueError) as error:
+        reason = str(error)[:500]
+        raise CheckpointError(f"{path} is damaged ({reason}); start a new run.") from None

@@ -1,0 +1,105 @@
+"""The settings by which a model learns from a few annotated images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentfm_core.config import Config, DataConfig, FlowConfig, SamplingConfig, preset
+from latentfm_core.datasets.layouts import training_pairs
+from latentfm_core.datasets.splits import read_split
+from latentfm_core.model_io.card import ModelCard
+
+PRESET = "finetune"
+
+HELD_OUT_FROM = 8
+"""With fewer images all are needed for training, and none is held out."""
+LEAST_HELD_OUT = 3
+LEAST_EPOCHS = 12
+
+_OBJECTIVE = ("time_sampling", "endpoint_weight", "auxiliary_weight")
+
+
+def held_out_fraction(count: int, usual: float) -> float:
+    """Return the share of `count` images to hold out, at least `LEAST_HELD_OUT` images."""
+    if count < HELD_OUT_FROM:
+        return 0.0
+    return max(usual, LEAST_HELD_OUT / count)
+
+
+def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
+    """Return the settings for training on from `parent` with the images that `data` names.
+
+    Network, size of the input, objective and sampling are the parent's. The number of steps
+    hardly depends on the number of images, unless that is large.
+
+    Parameters
+    ----------
+    parent
+        Card of the model to start from.
+    data
+        Folders of images and masks; a split file, if it names one, decides what is held out.
+    base
+        Settings of the recipe; None takes the preset ``"finetune"``.
+
+    Raises
+    ------
+    ConfigError
+        If no folders are named.
+    DatasetError
+        If the folders hold no images with masks, or the split file cannot be used.
+    """
+    pairs = training_pairs(data.model_copy(update={"skip_unmasked": True}))
+    config = base or preset(PRESET)
+    fraction = 0.0
+    if data.split_file is None:
+        count = len(pairs)
+        fraction = held_out_fraction(count, config.data.val_fraction)
+        n_train = round(count * (1 - fraction))
+    else:
+        n_train = len(read_split(data.split_file).train)
+    own = {
+        "size": parent.config.data.size,
+        "fit": parent.config.data.fit,
+        "val_fraction": fraction,
+        "test_fraction": 0.0,
+        "skip_unmasked": True,
+    }
+    # What was set for other images is nothing for these; the device is this machine's.
+    this = {"threshold": None, "noise_scale": None, "device": SamplingConfig().device}
+    sampling = parent.config.sampling.model_copy(update=this)
+    training = config.training.model_copy(
+        update={
+            "flow": _flow(config.training.flow, parent.config, n_train),
+            "validation_steps": sampling.steps,
+        }
+    )
+    return Config(
+        data=data.model_copy(update=own),
+        # A network for few steps would go on answering as the old flow did.
+        model=parent.config.model.model_copy(update={"distilled_steps": 0}),
+        training=training,
+        sampling=sampling,
+    )
+
+
+def _flow(recipe: FlowConfig, parent: Config, n_train: int) -> FlowConfig:
+    """Return the flow settings for `n_train` images: the preset has 2 steps an epoch."""
+    per_epoch = max(1, n_train // recipe.batch_size)
+    epochs = max(LEAST_EPOCHS, round(recipe.epochs * 2 / per_epoch))
+    share = epochs / recipe.epochs
+    objective = {name: getattr(parent.training.flow, name) for name in _OBJECTIVE}
+    return recipe.model_copy(
+        update=objective
+        | {
+            "epochs": epochs,
+            "small_epochs": round(recipe.small_epochs * share),
+            "small_size": max(32, parent.data.size // 64 * 32),
+            "validate_every": max(1, round(recipe.validate_every * share)),
+        }
+    )
+
+
+def model_source(source: str | Path) -> str:
+    """Return a bundled model's name as it is, and a folder as an absolute path."""
+    folder = Path(source).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else str(source)

@@ -1,0 +1,100 @@
+"""``python -m latentfm_core.finetuning.worker``: a learning run for a window in another process.
+
+The request comes as the first line on stdin, the events go as lines of JSON to stdout. The end
+of stdin asks for a stop, so that the run also ends, with its checkpoint saved, when the window
+vanishes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, to_line
+from latentfm_core.finetuning.request import LearningRequest
+
+logger = logging.getLogger(__name__)
+
+
+def carry_out(
+    request: LearningRequest, tell: Callable[[Event], None], should_stop: Callable[[], bool]
+) -> Event:
+    """Do what is asked; return how it ended.
+
+    Raises
+    ------
+    LatentFMError
+        If it cannot be done.
+    """
+    tell(Doing("Starting…"))
+    from latentfm_core.finetuning.finetune import FineTune
+    from latentfm_core.training.checkpoint import FILE
+    from latentfm_core.training.options import RunOptions
+
+    new = request.action == "learn"
+    options = RunOptions(
+        out=request.out,
+        resume=not new,
+        should_stop=should_stop,
+        command=f"learned in the window with seed {request.seed}",
+        init=request.model if new else None,
+    )
+    run = FineTune(request.config() if new else None, options, tell)
+    verdict = run.finish() if request.action == "finish" else run.run()
+    return verdict or Stopped((run.trainer.folder / FILE).is_file())
+
+
+def explain(error: Exception) -> str:
+    """Return a message for people; what is no fault of theirs is logged with its traceback."""
+    from latentfm_core.inference.device import is_out_of_memory
+
+    if isinstance(error, LatentFMError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "Not enough memory to train this model. Close other programs, or train on a GPU."
+    logger.error("Learning failed", exc_info=error)
+    return (
+        f"Learning failed through a defect of the program ({type(error).__name__}: {error}). "
+        "The log holds the details; please report them."
+    )
+
+
+def main() -> int:
+    """Entry point; return the exit code."""
+    logging.basicConfig(level=logging.WARNING)
+    source = sys.stdin
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    sys.stdout = sys.stderr  # what other code prints is no event
+    stop = threading.Event()
+
+    def tell(event: Event) -> None:
+        try:
+            output.write(to_line(event) + "\n")
+            output.flush()
+        except OSError:
+            stop.set()  # nobody reads any more
+
+    try:
+        request = LearningRequest.model_validate_json(source.readline())
+        threading.Thread(target=_wait_for_end, args=(source, stop), daemon=True).start()
+        tell(carry_out(request, tell, stop.is_set))
+    except Exception as error:
+        tell(Failed(explain(error)))
+    return 0
+
+
+def _wait_for_end(source: TextIO, stop: threading.Event) -> None:
+    source.read()
+    stop.set()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # The thread that waits for stdin must not hold up the end.
+    os._exit(code)

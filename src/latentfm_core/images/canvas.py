@@ -1,0 +1,201 @@
+"""Between an image of any size and the square canvas that the network sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from latentfm_core.images.intensity import different_values
+from latentfm_core.types import Bool, Float32, Geometry
+
+Fit = Literal["pad", "stretch"]
+
+
+def canvas_geometry(shape: tuple[int, int], size: int, fit: Fit) -> Geometry:
+    """Return where an image of `shape` ``(H, W)`` lies on a canvas of side `size`.
+
+    ``"stretch"`` fills the canvas. ``"pad"`` keeps the aspect: the longer side becomes
+    `size`, the shorter one at least 1 pixel, centred.
+    """
+    height, width = shape
+    if fit == "stretch":
+        return Geometry(shape, size, (0, 0, size, size))
+    scale = size / max(height, width)
+    rows = min(size, max(1, round(height * scale)))
+    columns = min(size, max(1, round(width * scale)))
+    box = ((size - rows) // 2, (size - columns) // 2, rows, columns)
+    return Geometry(shape, size, box)
+
+
+def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
+    """Resize an image onto the canvas.
+
+    Bilinear with half-pixel centres; where a side shrinks, the kernel widens with it
+    (anti-aliasing). What ``"pad"`` leaves free is filled with the nearest edge pixel.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, C)`` float32 in [0, 1].
+    size
+        Side of the canvas in pixels.
+
+    Returns
+    -------
+    canvas
+        ``(size, size, C)`` float32 in [0, 1], an array of its own.
+    geometry
+        What `from_canvas` needs to go back.
+    """
+    geometry = canvas_geometry((rgb.shape[0], rgb.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    content = _resize(np.moveaxis(rgb, -1, 0), (rows, columns))
+    content = np.clip(np.moveaxis(content, 0, -1), 0.0, 1.0)
+    padded = np.pad(content, (*_margins(geometry), (0, 0)), mode="edge")
+    return np.ascontiguousarray(padded, dtype=np.float32), geometry
+
+
+def mask_to_canvas(mask: Bool, size: int, fit: Fit) -> Bool:
+    """Put a mask ``(H, W)`` where `to_canvas` puts its image.
+
+    A canvas pixel is foreground when at least half of it is. Free parts repeat the edge,
+    as those of the image do.
+    """
+    geometry = canvas_geometry((mask.shape[0], mask.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    cover = _resize(mask.astype(np.float32)[np.newaxis], (rows, columns))[0]
+    return np.pad(cover >= 0.5, _margins(geometry), mode="edge")
+
+
+def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
+    """Put a mask of class labels, or a boolean one, where `to_canvas` puts its image.
+
+    A canvas pixel takes the class that covers most of it.
+    """
+    values = different_values(labels)
+    if labels.dtype == np.bool_ or values.size == 1:
+        inside = mask_to_canvas(np.asarray(labels > 0), size, fit)
+        return np.asarray(inside * values[-1:])
+    geometry = canvas_geometry((labels.shape[0], labels.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    cover = _resize((labels == values[:, None, None]).astype(np.float32), (rows, columns))
+    chosen: NDArray[Any] = values[cover.argmax(axis=0)]
+    return np.pad(chosen, _margins(geometry), mode="edge")
+
+
+def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
+    """Put strokes ``(H, W)``, where 0 says nothing, where `to_canvas` puts the image.
+
+    A canvas pixel takes the label that covers most of it, however little that is: a thin
+    stroke on a large image must not be lost. Free parts say nothing.
+    """
+    geometry = canvas_geometry((strokes.shape[0], strokes.shape[1]), size, fit)
+    _, _, rows, columns = geometry.box
+    values = np.unique(strokes[strokes > 0])
+    if values.size == 0:
+        return np.zeros((size, size), np.uint8)
+    cover = _resize((strokes == values[:, None, None]).astype(np.float32), (rows, columns))
+    # Half the pixel, or half of what the thinnest stroke covers: what bilinear resizing smears
+    # beyond the brush is not said.
+    needed = np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True) / 2)
+    said = (cover >= needed).any(axis=0)
+    chosen = np.where(said, values[(cover / needed).argmax(axis=0)], 0).astype(np.uint8)
+    return np.pad(chosen, _margins(geometry))
+
+
+def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Float32:
+    """Take the image's part of canvas maps and resize it to the image.
+
+    Parameters
+    ----------
+    values
+        ``(..., S, S)`` float32, S = ``geometry.canvas``.
+    outside
+        What pixels get that the canvas does not show, if it shows a window of the image.
+
+    Returns
+    -------
+    Float32
+        ``(..., H, W)``: the box, resized as `to_canvas` does. An unchanged size is copied
+        exactly.
+
+    Raises
+    ------
+    ValueError
+        If `values` are not those of this canvas.
+    """
+    side = geometry.canvas
+    if values.shape[-2:] != (side, side):
+        raise ValueError(f"expected (..., {side}, {side}) values, got {values.shape}")
+    top, left, rows, columns = geometry.box
+    content = values[..., top : top + rows, left : left + columns]
+    flat = content.reshape(-1, rows, columns)
+    window = window_of(geometry)
+    shape = tuple(part.stop - part.start for part in window)
+    resized = _resize(flat, (shape[0], shape[1])).reshape(*values.shape[:-2], *shape)
+    if geometry.window is None:
+        return resized
+    whole = np.full((*values.shape[:-2], *geometry.shape), outside, np.float32)
+    whole[..., window[0], window[1]] = resized
+    return whole
+
+
+def window_of(geometry: Geometry) -> tuple[slice, slice]:
+    """Return the rows and columns of the image that the canvas shows."""
+    top, left, height, width = geometry.window or (0, 0, *geometry.shape)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def window_to_canvas(
+    rgb: Float32, size: int, window: tuple[int, int, int, int]
+) -> tuple[Float32, Geometry]:
+    """Resize a part of an image onto the canvas, with its aspect kept.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, C)`` float32 in [0, 1], the whole image.
+    size
+        Side of the canvas in pixels.
+    window
+        ``(top, left, height, width)`` of the part, in pixels.
+
+    Returns
+    -------
+    canvas, geometry
+        As `to_canvas` returns them; `from_canvas` places values back into the whole image.
+    """
+    top, left, height, width = window
+    part = rgb[top : top + height, left : left + width]
+    canvas, geometry = to_canvas(part, size, "pad")
+    shape = (rgb.shape[0], rgb.shape[1])
+    return canvas, dataclasses.replace(geometry, shape=shape, window=window)
+
+
+def _margins(geometry: Geometry) -> tuple[tuple[int, int], tuple[int, int]]:
+    top, left, rows, columns = geometry.box
+    side = geometry.canvas
+    return (top, side - top - rows), (left, side - left - columns)
+
+
+def _resize(values: NDArray[Any], shape: tuple[int, int]) -> Float32:
+    """Resize ``(C, h, w)`` to ``(C, *shape)`` float32; a copy when nothing changes."""
+    planes = np.array(values, dtype=np.float32, order="C")
+    height, width = planes.shape[-2:]
+    if (height, width) == shape:
+        return planes
+    resized = functional.interpolate(
+        torch.from_numpy(planes)[None],
+        size=shape,
+        mode="bilinear",
+        align_corners=False,
+        # Costs time, and changes nothing when no side shrinks.
+        antialias=shape[0] < height or shape[1] < width,
+    )
+    result: Float32 = resized[0].numpy()
+    return result

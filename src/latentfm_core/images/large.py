@@ -1,0 +1,244 @@
+"""Images that need not fit into memory, read piece by piece at the size the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.errors import ImageError
+from latentfm_core.images.decode import MAX_CHANNELS
+from latentfm_core.images.intensity import MIN_SIDE, grey_range, without_alpha
+from latentfm_core.types import Float32
+
+_BLOCK_VALUES = 8_000_000
+"""Values that are read at once, where an image is made much smaller."""
+_OVERVIEW_SIDE = 2048
+_OVERVIEW_GRID = 16
+
+
+@dataclass(frozen=True)
+class LargeImage:
+    """One 2D image that is read by slices.
+
+    Attributes
+    ----------
+    levels
+        The image, finest first, and smaller copies if there are any: numpy, dask or zarr arrays
+        ``(H, W)`` or ``(H, W, C)`` with C in 1..4, of one real dtype.
+    spacing, unit, name
+        As of an `ImageInput`.
+    """
+
+    levels: tuple[Any, ...]
+    spacing: tuple[float, float] | None = None
+    unit: str = "pixel"
+    name: str = "image"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)`` of the finest level."""
+        height, width = self.levels[0].shape[:2]
+        return int(height), int(width)
+
+
+def large_image(
+    pixels: Any,
+    spacing: tuple[float, float] | None = None,
+    unit: str = "pixel",
+    name: str = "image",
+) -> LargeImage:
+    """Return an array, or the levels of a pyramid (in any order), as a `LargeImage`.
+
+    Raises
+    ------
+    ImageError
+        If it is no 2D image of real numbers. Values are looked at only when they are read.
+    """
+    levels = list(pixels) if isinstance(pixels, Sequence) else [pixels]
+    if not levels:
+        raise ImageError(f"{name}: the image has no level. Check how it was exported.")
+    for level in levels:
+        _check(level, name)
+    levels.sort(key=lambda level: -level.shape[0] * level.shape[1])
+    return LargeImage(tuple(levels), spacing, unit, name)
+
+
+def _check(level: Any, name: str) -> None:
+    shape = tuple(level.shape)
+    if np.dtype(level.dtype).kind not in "buif":
+        raise ImageError(
+            f"{name}: values of type {level.dtype} are no grey levels or colours. "
+            "Convert the image to integers or real numbers."
+        )
+    if len(shape) not in (2, 3) or (len(shape) == 3 and not 1 <= shape[2] <= MAX_CHANNELS):
+        raise ImageError(
+            f"{name}: shape {shape}. Give one 2D plane, with 1 to {MAX_CHANNELS} channels as its "
+            "last axis."
+        )
+    if min(shape[:2]) < MIN_SIDE:
+        raise ImageError(f"{name}: both sides must have at least {MIN_SIDE} pixels.")
+
+
+class PixelField:
+    """A large image as RGB in [0, 1] at another size, of which any part can be read.
+
+    All parts are parts of one picture: intensities are scaled alike, by what is known of the
+    whole image, and resizing does not depend on where a part begins.
+
+    Parameters
+    ----------
+    image
+        The image.
+    scale
+        Pixels of the field per image pixel, at most 1. The coarsest level that is fine enough
+        is read.
+
+    Attributes
+    ----------
+    shape
+        ``(H, W)`` of the field.
+    """
+
+    def __init__(self, image: LargeImage, scale: float = 1.0) -> None:
+        self._image = image
+        height, width = image.shape
+        self.shape = max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
+        enough = [
+            level
+            for level in image.levels
+            if level.shape[0] >= self.shape[0] and level.shape[1] >= self.shape[1]
+        ]
+        self._level = enough[-1] if enough else image.levels[0]
+
+    def read(self, top: int, left: int, height: int, width: int) -> Float32:
+        """Return ``(height, width, 3)`` float32; beyond the image its edge is repeated.
+
+        Raises
+        ------
+        ImageError
+            If the pixels cannot be read, or hold NaN or infinite values.
+        """
+        bottom, right = min(top + height, self.shape[0]), min(left + width, self.shape[1])
+        part = self._resized((top, bottom), (left, right))
+        low, high = self._range
+        part = (part - np.float32(low)) / np.float32(high - low)
+        part = np.clip(part, 0.0, 1.0)
+        free = ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0))
+        padded = np.pad(part, free, mode="edge")
+        return np.array(np.broadcast_to(padded, (height, width, 3)), dtype=np.float32, order="C")
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        dtype = np.dtype(self._level.dtype)
+        if dtype in (np.bool_, np.uint8):
+            return grey_range(np.zeros((1, 1), dtype))
+        return grey_range(self._overview())
+
+    def _overview(self) -> NDArray[Any]:
+        """Return the smallest level if it is small, else windows from all over it."""
+        level = self._image.levels[-1]
+        height, width = level.shape[:2]
+        if height * width <= _OVERVIEW_SIDE**2:
+            return self._pixels(level, (0, height), (0, width))
+        side = _OVERVIEW_SIDE // _OVERVIEW_GRID
+        starts = [
+            np.unique(np.linspace(0, max(0, length - side), _OVERVIEW_GRID).astype(int))
+            for length in (height, width)
+        ]
+        windows = [
+            self._pixels(level, (y, min(y + side, height)), (x, min(x + side, width)))
+            for y in starts[0].tolist()
+            for x in starts[1].tolist()
+        ]
+        channels = windows[0].shape[2:]
+        return np.concatenate([window.reshape(1, -1, *channels) for window in windows], axis=1)
+
+    def _resized(self, rows: tuple[int, int], columns: tuple[int, int]) -> Float32:
+        level = self._level
+        y, x = (
+            _Resampling(*span, level.shape[axis], self.shape[axis])
+            for axis, span in enumerate((rows, columns))
+        )
+        channels = int(np.prod(level.shape[2:], dtype=int))
+        count = max(1, _BLOCK_VALUES // ((x.stop - x.start) * channels))
+        total: Any = 0.0
+        for first in range(y.start, y.stop, count):
+            last = min(first + count, y.stop)
+            block = self._pixels(level, (first, last), (x.start, x.stop)).astype(np.float32)
+            block = block[..., np.newaxis] if block.ndim == 2 else block
+            if y.unchanged and x.unchanged and last - first == y.stop - y.start:
+                return block
+            total = total + y.apply(first, x.apply(x.start, block, axis=1), axis=0)
+        resized: Float32 = total
+        return resized
+
+    def _pixels(self, level: Any, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
+        place = f"rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
+        try:
+            pixels = np.asarray(level[rows[0] : rows[1], columns[0] : columns[1]])
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Whatever stands behind the array (a file, a network drive, a graph) may fail.
+            raise ImageError(
+                f"{self._image.name}: {place} cannot be read ({type(error).__name__}: {error}). "
+                "Check the file, or copy it again."
+            ) from error
+        colours = without_alpha(pixels)
+        if colours.dtype.kind == "f" and not np.isfinite(colours).all():
+            raise ImageError(
+                f"{self._image.name}: NaN or infinite values in {place}. Replace them, for "
+                "example by 0."
+            )
+        return colours
+
+
+class _Resampling:
+    """Bilinear, with half-pixel centres and a kernel as wide as an output pixel.
+
+    What `latentfm_core.images.canvas` does to a whole image, for any part of it.
+
+    Parameters
+    ----------
+    first, last
+        Output pixels, of `length_out`.
+    length_in, length_out
+        Of the whole axis.
+
+    Attributes
+    ----------
+    start, stop
+        The input pixels that they depend on.
+    unchanged
+        Whether output and input are the same.
+    """
+
+    def __init__(self, first: int, last: int, length_in: int, length_out: int) -> None:
+        self.unchanged = length_in == length_out
+        if self.unchanged:
+            self.start, self.stop = first, last
+            self._matrix = np.eye(last - first, dtype=np.float32)
+            return
+        ratio = length_in / length_out
+        width = max(1.0, ratio)
+        centres = (np.arange(first, last) + 0.5) * ratio
+        self.start = max(0, int(np.floor(centres[0] - width)))
+        self.stop = min(length_in, int(np.ceil(centres[-1] + width)) + 1)
+        places = np.arange(self.start, self.stop) + 0.5
+        weights = np.maximum(0.0, 1 - np.abs(places[None] - centres[:, None]) / width)
+        self._matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def apply(self, begin: int, values: Float32, axis: int) -> Float32:
+        """Return what the input pixels from `begin` on contribute along an axis."""
+        offset = begin - self.start
+        matrix = self._matrix[:, offset : offset + values.shape[axis]]
+        if self.unchanged and matrix.shape[0] == matrix.shape[1]:
+            return values
+        moved = np.tensordot(matrix, values, axes=(1, axis))
+        result: Float32 = np.moveaxis(moved, 0, axis)
+        return result

@@ -1,0 +1,115 @@
+"""Limits for files from strangers, checked by what the header says before anything is decoded."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.files.untrusted import BoundedReader
+
+_MEGA = 2**20
+_PILLOW = threading.Lock()
+
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA", "TIFF")
+"""What Pillow may take a file for, whatever its name: no format that starts a program (EPS)."""
+
+
+def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -> None:
+    """Refuse a plane of too many pixels.
+
+    Raises
+    ------
+    ImageError
+        The message says how to raise the limit.
+    """
+    if rows * columns > limits.max_pixels:
+        raise ImageError(
+            f"{name}: {columns} x {rows} are {rows * columns / _MEGA:,.0f} megapixels, the limit "
+            f"is {limits.max_megapixels:g}. Crop it; or, if it comes from where you trust, raise "
+            "the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in the "
+            "panel Work through a folder."
+        )
+
+
+def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
+    """Refuse a file that is too large once it is decoded.
+
+    Raises
+    ------
+    ImageError
+        The message says how to raise the limit.
+    """
+    if nbytes > limits.max_bytes:
+        raise ImageError(
+            f"{name}: {nbytes / _MEGA:,.0f} megabytes once it is decoded, the limit is "
+            f"{limits.max_bytes / _MEGA:,.0f}. Open a part of it; or, if it comes from where you "
+            "trust, raise the limit: --max-megabytes (data.reading.max_megabytes), or Largest "
+            "image in the panel Work through a folder."
+        )
+
+
+@contextmanager
+def open_pillow(
+    path: Path, limits: ReadingConfig, formats: tuple[str, ...] = PILLOW_FORMATS
+) -> Iterator[Image.Image]:
+    """Open a file with Pillow; its size is checked, nothing is decoded yet.
+
+    Raises
+    ------
+    ImageError
+        If it is too large.
+    """
+    with BoundedReader(path) as stream, _open(stream, formats) as opened:
+        check_pixels_of(str(path), opened.height, opened.width, limits)
+        depth = 4 if opened.mode in {"I", "F"} else 2 if opened.mode.startswith("I;16") else 1
+        channels = 4 if opened.mode in {"P", "PA"} else len(opened.getbands())
+        check_bytes_of(str(path), math.prod((*opened.size, channels, depth)), limits)
+        yield opened
+
+
+def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    # Pillow's own limit is one for the whole process and cannot be raised for one file.
+    with _PILLOW:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(stream, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+def refuse_links_out(
+    files: Iterable[Path], folder: Path, limits: ReadingConfig, what: str = "files"
+) -> None:
+    """Refuse symbolic links that lead out of `folder`.
+
+    Raises
+    ------
+    DatasetError
+        The message names some, and says what to do.
+    """
+    if limits.follow_links:
+        return
+    root = folder.resolve()
+    out = sorted(file.name for file in files if file.is_symlink() and not _is_inside(file, root))
+    if out:
+        more = f" and {len(out) - 5} more" if len(out) > 5 else ""
+        raise DatasetError(
+            f"{folder}: {len(out)} {what} are links that lead out of the folder: "
+            f"{', '.join(out[:5])}{more}. Copy the files there; or, if you made the links, accept "
+            "them: --follow-links (data.reading.follow_links = true)."
+        )
+
+
+def _is_inside(file: Path, root: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a circle of links
+        return False

@@ -1,0 +1,229 @@
+"""TIFF files opened so that they can neither name other files nor grow without bound."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.files.untrusted import BoundedReader
+from latentfm_core.images.limits import check_bytes_of, check_pixels_of
+
+MAX_TAGS = 400_000
+"""Of all pages together: some 25,000 pages; tifffile takes seconds for them."""
+
+_LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
+"""By version (43 is BigTIFF): number of tags, offset, bytes of a tag, place of the first offset."""
+_OTHER_COLOURS = (5, 8, 9, 10)
+"""Values of the tag PhotometricInterpretation: separated, and three kinds of L*a*b*."""
+_JPEG = (6, 7, 33003, 33005, 34712)
+_FAX = (2, 3, 4)
+_SLACK = 2**16
+_PIECE = 2**20
+_GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
+"""By how much a codec can inflate at most: DEFLATE (zlib's technical details), LZMA (measured)."""
+
+
+class _Alone(BoundedReader):
+    """A file that tifffile cannot find the neighbours of.
+
+    The metadata of OME and Micro-Manager can name further files, with a path; tifffile opens
+    them if the stream has a descriptor.
+    """
+
+    def fileno(self) -> NoReturn:
+        raise io.UnsupportedOperation("fileno")
+
+
+@contextmanager
+def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file or stream; no other file is ever opened for it.
+
+    Raises
+    ------
+    tifffile.TiffFileError
+        If it is no TIFF.
+    """
+    if not isinstance(source, Path):
+        check_directories(source)
+        with tifffile.TiffFile(source) as tiff:
+            yield tiff
+        return
+    with _Alone(source) as stream:
+        check_directories(stream, str(source))
+        with tifffile.TiffFile(stream) as tiff:
+            yield tiff
+
+
+def other_colours(page: Any) -> bool:
+    """Tell whether the stored numbers are neither grey levels nor RGB nor palette indices.
+
+    That is CMYK, L*a*b* and YCbCr; but tifffile turns YCbCr of JPEG into RGB.
+    """
+    photometric = int(page.photometric)
+    if photometric == tifffile.PHOTOMETRIC.YCBCR:
+        return int(page.compression) not in _JPEG
+    return photometric in _OTHER_COLOURS
+
+
+def lacks_codec(error: Exception) -> bool:
+    """Tell whether tifffile failed for want of an optional package, and not for the file."""
+    return isinstance(error, ImportError) or "imagecodecs" in str(error)
+
+
+def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Undo that Pillow turns grey levels over where the file says that 0 is white.
+
+    A fax is left as Pillow gives it: there, 1 is black by the nature of the format.
+    """
+    turned = int(page.photometric) == tifffile.PHOTOMETRIC.MINISWHITE
+    by_pillow = pixels.ndim == 2 and pixels.dtype in (np.bool_, np.uint8)
+    if turned and by_pillow and int(page.compression) not in _FAX:
+        stored: NDArray[Any] = np.invert(pixels)
+        return stored
+    return pixels
+
+
+def check_directories(stream: BinaryIO, name: str = "The labels") -> None:
+    """Refuse a chain of pages (TIFF 6.0, section 2) that would take minutes to go through.
+
+    What is no TIFF passes; the stream is at its beginning afterwards.
+
+    Raises
+    ------
+    ImageError
+        If the chain bites its tail, or its pages have more than `MAX_TAGS` tags together.
+    """
+    stream.seek(0)
+    head = stream.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+    version = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) == 16 else 0
+    if version in _LAYOUT:
+        count_form, next_form, tag_bytes, first = _LAYOUT[version]
+        offset = struct.unpack_from(order + next_form, head, first)[0]
+        seen: set[int] = set()
+        tags = 0
+        while offset:
+            stream.seek(offset)
+            count = _unpacked(stream, order + count_form)
+            tags += (count or 0) + 1  # a page takes time even without tags
+            if offset in seen or tags > MAX_TAGS:
+                raise ImageError(
+                    f"{name}: its pages have no end, or more than {MAX_TAGS:,} tags. It is "
+                    "damaged or made to do harm; save it anew."
+                )
+            seen.add(offset)
+            if count is None:
+                break
+            stream.seek(count * tag_bytes, io.SEEK_CUR)
+            offset = _unpacked(stream, order + next_form)
+    stream.seek(0)
+
+
+def _unpacked(stream: BinaryIO, form: str) -> int | None:
+    size = struct.calcsize(form)
+    content = stream.read(size)
+    return int(struct.unpack(form, content)[0]) if len(content) == size else None
+
+
+def check_series(
+    name: str, series: tifffile.TiffPageSeries, limits: ReadingConfig, *, plane: bool
+) -> None:
+    """Refuse pages that would take too much memory.
+
+    Parameters
+    ----------
+    plane
+        The pages are one image; else they may be a stack, and only its bytes are counted.
+
+    Raises
+    ------
+    ImageError
+        If they would, or their compressed parts are larger than they say.
+    """
+    page: Any = series.keyframe
+    itemsize = 1 if series.dtype is None else series.dtype.itemsize
+    if plane:
+        channels = math.prod(
+            size for size, axis in zip(series.shape, series.axes, strict=True) if axis in "SC"
+        )
+        pixels = math.prod(series.shape) // max(1, channels)
+        columns = max(1, series.shape[series.axes.index("X")] if "X" in series.axes else 1)
+        check_pixels_of(name, pixels // columns, columns, limits)
+    check_bytes_of(name, math.prod(series.shape) * itemsize, limits)
+    pages = [each for each in series.pages if each is not None]
+    _check_tiles(name, series.parent, page, pages, itemsize, limits)
+
+
+def check_page(name: str, tiff: tifffile.TiffFile, page: Any, limits: ReadingConfig) -> None:
+    """Refuse a page of a stack, read on its own, that would take too much memory.
+
+    Raises
+    ------
+    ImageError
+        If it would, or its compressed parts are larger than they say.
+    """
+    itemsize = 1 if page.dtype is None else page.dtype.itemsize
+    check_bytes_of(name, math.prod(page.shape) * itemsize, limits)
+    _check_tiles(name, tiff, page, [page], itemsize, limits)
+
+
+def _check_tiles(
+    name: str, tiff: Any, page: Any, pages: Sequence[Any], itemsize: int, limits: ReadingConfig
+) -> None:
+    part = math.prod(page.chunks) * itemsize
+    check_bytes_of(f"{name} (one tile)", part, limits)
+    growth = _GROWTH.get(int(page.compression), 1)
+    compressed = sum(sum(each.databytecounts) for each in pages)
+    if growth > 1 and compressed * growth > limits.max_bytes:
+        for each in pages:
+            _check_parts(name, tiff, each, 2 * part + _SLACK)
+
+
+def _check_parts(name: str, tiff: Any, page: Any, most: int) -> None:
+    """Decompress every part once without keeping it; tifffile has no limit for that."""
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(offset)
+        content = tiff.filehandle.read(length)
+        if inflated_size(content, most, int(page.compression) == 34925) > most:
+            raise ImageError(
+                f"{name}: a part of it inflates to more than the picture has room for. It is "
+                "damaged or made to do harm; choose another file."
+            )
+
+
+def inflated_size(content: bytes, most: int, is_lzma: bool = False) -> int:
+    """Return the size of compressed `content`, at least `most` + 1 if it is above `most`.
+
+    What cannot be decompressed counts as far as it goes.
+    """
+    size = 0
+    try:
+        if is_lzma:
+            unpack = lzma.LZMADecompressor()
+            size += len(unpack.decompress(content, _PIECE))
+            while not unpack.eof and size <= most:
+                piece = unpack.decompress(b"", _PIECE)
+                size += len(piece)
+                if not piece:
+                    break
+            return size
+        inflate = zlib.decompressobj()
+        while content and not inflate.eof and size <= most:
+            size += len(inflate.decompress(content, _PIECE))
+            content = inflate.unconsumed_tail
+    except (zlib.error, lzma.LZMAError):
+        pass  # the decoder will say so
+    return size

@@ -1,0 +1,252 @@
+"""A 3D or time stack in a TIFF file, read plane by plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.errors import ImageError, LatentFMError, ResourceError
+from latentfm_core.images.decode import MAX_CHANNELS, spacing_of
+from latentfm_core.images.limits import check_pixels_of, open_pillow
+from latentfm_core.images.tiff import (
+    as_stored,
+    check_page,
+    check_series,
+    lacks_codec,
+    open_tiff,
+    other_colours,
+)
+from latentfm_core.types import ImageInput
+
+
+class TiffStack:
+    """A TIFF file of several planes; a context manager that holds the file open.
+
+    Channels (the axis S, or C with at most four entries) belong to each plane. All other axes
+    but the two of a plane form the stack.
+
+    Parameters
+    ----------
+    path
+        The file.
+    plane
+        The two axes of a plane, by their letters in the file's own order. Other planes than
+        YX load the whole stack.
+    limits
+        For a plane, and for the whole stack where it has to be loaded.
+
+    Attributes
+    ----------
+    axes, shape
+        Letters and lengths of the axes without channels, for example ``"TZYX"``. Letters are
+        those of OME; axes that the file does not name become Z, or T beside another Z.
+    plane, along
+        Places in `axes` of the plane's two axes, and of the others.
+    spacing, unit
+        Pixel size ``(row, column)`` of Y and X and its unit; None when unknown.
+    depth
+        Distance of the planes along Z in `unit`; None when unknown.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is no stack of such planes, or its planes are larger than
+        `limits` allow.
+    ResourceError
+        If the memory does not suffice.
+    """
+
+    def __init__(self, path: Path, plane: str = "YX", limits: ReadingConfig = READING) -> None:
+        self.path = path
+        self.limits = limits
+        self._whole: NDArray[Any] | None = None
+        if not path.is_file():
+            raise ImageError(f"{path}: there is no such file. Check the path.")
+        with ExitStack() as opened:
+            try:
+                self._tiff = opened.enter_context(open_tiff(path))
+                self._look(plane)
+            except (LatentFMError, MemoryError) as error:
+                raise _told(error, path) from None
+            except Exception as error:  # as in `decode`: parsers raise nearly any type
+                raise ImageError(
+                    f"{path}: cannot be read as a TIFF stack ({error}). Stacks have to be TIFF "
+                    "files."
+                ) from None
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    def __len__(self) -> int:
+        return math.prod(self.shape[axis] for axis in self.along)
+
+    def read(self, number: int) -> ImageInput:
+        """Return a plane; they are counted in row-major order over `along`.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be decoded, or would take more memory than the limits allow.
+        ResourceError
+            If the memory does not suffice.
+        """
+        lengths = [self.shape[axis] for axis in self.along]
+        places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
+        index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
+        try:
+            pixels = self._cut(index)
+        except (LatentFMError, MemoryError) as error:
+            raise _told(error, self.path) from None
+        except Exception as error:  # as in `decode`
+            raise ImageError(
+                f"{self.path}: plane {number} cannot be read, the file is damaged or compressed "
+                f"in an unknown way ({type(error).__name__}: {error}). Copy the file again."
+            ) from None
+        name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
+        return ImageInput(pixels, self.spacing, self.unit, name)
+
+    def _look(self, plane: str) -> None:
+        series = self._tiff.series[0]
+        pages: Sequence[Any] = series.pages
+        labels, lengths = series.axes, series.shape
+        alike = [other for other in self._tiff.series if other.shape == series.shape]
+        if len(alike) > 1:  # pages that were written one by one
+            pages = [page for other in alike for page in other.pages]
+            labels, lengths = f"Q{labels}", (len(alike), *lengths)
+        channel = next((c for c in "SC" if c in labels), None)
+        if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
+            raise ImageError(
+                f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}). Save fewer."
+            )
+        keyframe: Any = series.keyframe
+        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
+            raise ImageError(
+                f"{self.path}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the stack "
+                "in grey or RGB."
+            )
+        self._pages = pages
+        # Of the array's axes: the place in `axes`, or -1 for the channels.
+        kept = [place for place, label in enumerate(labels) if label != channel]
+        self._order = [kept.index(n) if n in kept else -1 for n in range(len(labels))]
+        self._lengths = lengths
+        self.axes = _named("".join(labels[place] for place in kept))
+        self.shape = tuple(lengths[place] for place in kept)
+        if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
+            raise ImageError(
+                f"{self.path}: no plane {plane}; the axes are {self.axes}. Choose two of these."
+            )
+        if len(self.axes) < 3:
+            raise ImageError(
+                f"{self.path}: one plane (axes {labels}), not a stack. Leave --stack out."
+            )
+        first, second = sorted(self.axes.index(letter) for letter in plane.upper())
+        self.plane = (first, second)
+        check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
+        self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
+        found = spacing_of(self._tiff)
+        self.spacing: tuple[float, float] | None = found.get("spacing")
+        self.unit: str = found.get("unit", "pixel")
+        self.depth = None if self.spacing is None else _depth(self._tiff)
+
+    def _cut(self, index: tuple[int | None, ...]) -> NDArray[Any]:
+        """Return ``(H, W)`` or ``(H, W, C)``; `index` has an entry for each axis of the array."""
+        inside = self._pages[0].ndim
+        leading = self._lengths[: len(self._lengths) - inside]
+        single = len(self._pages) == math.prod(leading) and all(
+            place is None for place in index[len(leading) :]
+        )
+        if single:
+            chosen = [
+                range(n) if at is None else [at] for n, at in zip(leading, index, strict=False)
+            ]
+            numbers = (
+                np.ravel_multi_index(np.ix_(*chosen), leading) if leading else np.zeros(1, int)
+            )
+            pages = [self._decoded(int(number)) for number in numbers.ravel()]
+            taken = [place for place, at in enumerate(index) if at is None]
+            values = np.stack(pages).reshape([self._lengths[place] for place in taken])
+        else:
+            if self._whole is None:
+                check_series(str(self.path), self._tiff.series[0], self.limits, plane=False)
+                self._whole = self._tiff.series[0].asarray()
+            values = self._whole[tuple(slice(None) if at is None else at for at in index)]
+            taken = [place for place, at in enumerate(index) if at is None]
+        channel = [n for n, place in enumerate(taken) if self._order[place] < 0]
+        moved = np.moveaxis(values, channel[0], -1) if channel else values
+        return moved.astype(moved.dtype.newbyteorder("="), copy=False)
+
+    def _decoded(self, number: int) -> NDArray[Any]:
+        page = self._pages[number]
+        check_page(str(self.path), self._tiff, page, self.limits)
+        try:
+            values: NDArray[Any] = page.asarray()
+        except (ValueError, ImportError) as error:
+            if not lacks_codec(error):
+                raise
+            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
+            with open_pillow(self.path, self.limits, ("TIFF",)) as opened:
+                opened.seek(page.index)
+                values = as_stored(page, np.array(opened))
+        return values
+
+
+def _told(error: Exception, path: Path) -> Exception:
+    if isinstance(error, MemoryError):
+        return ResourceError(f"{path}: the memory does not suffice for it. Close other programs.")
+    return error
+
+
+def _named(labels: str) -> str:
+    """Return the letters with those of OME in place of unknown ones.
+
+    Raises
+    ------
+    ImageError
+        If there are more axes than letters.
+    """
+    free = [letter for letter in "ZT" if letter not in labels]
+    named = ""
+    for label in labels:
+        if label in "TZYX":
+            named += label
+        elif free:
+            named += free.pop(0)
+        else:
+            raise ImageError(
+                f"The axes {labels} are too many; a stack has T, Z, Y, X and channels. Save a part."
+            )
+    return named
+
+
+def _depth(tiff: tifffile.TiffFile) -> float | None:
+    """Return the distance of planes from OME or ImageJ metadata, in the unit of the pixels."""
+    try:
+        if tiff.is_ome:
+            image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
+            pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+            if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
+                return None
+            found = float(pixels["PhysicalSizeZ"])
+        else:
+            found = float((tiff.imagej_metadata or {})["spacing"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return found if math.isfinite(found) and found > 0 else None

@@ -1,0 +1,1 @@
+"""Model folders on disk: weights, model card, and the bundled models."""

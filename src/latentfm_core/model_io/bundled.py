@@ -1,0 +1,43 @@
+"""Models that ship with the package."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from latentfm_core.config import default_first
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.model_io.card import CARD
+
+
+def _bundled_folder() -> Path:
+    return Path(str(resources.files("latentfm_core"))) / "weights"
+
+
+def bundled_models() -> list[str]:
+    """Return the names of the bundled models, `DEFAULT_MODEL` first."""
+    folder = _bundled_folder()
+    if not folder.is_dir():
+        return []
+    return default_first(item.name for item in folder.iterdir() if (item / CARD).is_file())
+
+
+def resolve_model(source: str | Path) -> Path:
+    """Turn the name of a bundled model, or a folder, into a model folder.
+
+    Raises
+    ------
+    ModelFolderError
+        If `source` is neither.
+    """
+    names = bundled_models()
+    if str(source) in names:
+        return _bundled_folder() / str(source)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    known = ", ".join(names) or "none"
+    raise ModelFolderError(
+        f"{source} is neither a model folder nor a bundled model (bundled: {known}). "
+        "Check the path."
+    )

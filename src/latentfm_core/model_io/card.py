@@ -1,0 +1,185 @@
+"""The model card: everything about a model but its weights, as validated JSON.
+
+Reading one needs no PyTorch, so that the panel can show what a model offers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from latentfm_core.config import Config, Settings
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.uncertainty.calibration import Calibration
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+MAX_CARD_BYTES = 1_000_000
+
+DISCLAIMER = "Research use only; not a medical device."
+
+Text = Annotated[str, Field(max_length=20_000)]
+ShortText = Annotated[str, Field(max_length=200)]
+Figure = Annotated[float, Field(allow_inf_nan=True)]
+"""A measured number; it may be missing."""
+
+
+class WeightsInfo(Settings):
+    """What the weights file must look like.
+
+    Attributes
+    ----------
+    file
+        Always ``model.safetensors``, beside the card.
+    sha256
+        Hex digest of the file.
+    size_bytes
+        Size of the file.
+    dtype
+        Format in which the floating-point tensors are stored.
+    """
+
+    file: Literal["model.safetensors"] = "model.safetensors"
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=1)]
+    dtype: Literal["float32", "float16", "bfloat16"]
+
+
+class DataInfo(Settings):
+    """Where the training data came from."""
+
+    name: ShortText = ""
+    source: Text = ""
+    licence: Text = ""
+    split: Text = ""
+    n_train: Annotated[int, Field(ge=0)] = 0
+    n_val: Annotated[int, Field(ge=0)] = 0
+    n_test: Annotated[int, Field(ge=0)] = 0
+
+
+class TrainingInfo(Settings):
+    """How the weights were made."""
+
+    command: Text = ""
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
+    seconds: float = 0.0
+    device: ShortText = ""
+    versions: dict[ShortText, ShortText] = {}
+
+
+class ParentInfo(Settings):
+    """The model whose weights a fine-tuned one started from.
+
+    Attributes
+    ----------
+    id, sha256
+        Its name, and the hex digest of its weights.
+    n_images
+        Images that it was fine-tuned on, those held out not counted.
+    """
+
+    id: ShortText
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    n_images: Annotated[int, Field(ge=0)] = 0
+
+
+class ModelCard(Settings):
+    """Self-description of a model folder.
+
+    Attributes
+    ----------
+    id
+        Short name, unique among a user's models.
+    config
+        The full configuration; ``config.model`` and ``config.data`` decide the
+        architecture and the preprocessing.
+    parent
+        Where the weights started from, if the model was fine-tuned.
+    distillation
+        How the network for few steps was made, if that was done by a run of its own.
+    calibration
+        What the confidence is worth, fitted on validation data; None if it was not fitted.
+    metrics
+        Measured figures by name; ``val_*`` were used for choices, ``test_*`` never.
+    metrics_command
+        The command that measured the test figures.
+    """
+
+    format_version: Literal[1] = 1
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    title: ShortText = ""
+    description: Text = ""
+    created: ShortText = ""
+    licence: Text = ""
+    intended_use: Text = DISCLAIMER
+    config: Config
+    data: DataInfo = DataInfo()
+    training: TrainingInfo = TrainingInfo()
+    parent: ParentInfo | None = None
+    distillation: TrainingInfo | None = None
+    calibration: Calibration | None = None
+    metrics: dict[ShortText, Figure] = {}
+    metrics_command: Text = ""
+    weights: WeightsInfo
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hex SHA-256 of the weights file."""
+        return self.weights.sha256
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write or replace the card of a model folder.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    write_text(folder / CARD, card_text(card))
+
+
+def card_text(card: ModelCard) -> str:
+    """Return what stands in the file of a card."""
+    return json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and validate the card of a model folder.
+
+    Raises
+    ------
+    ModelFolderError
+        If the folder or the card is missing, too large, or not a card of this version.
+    """
+    path = folder / CARD
+    if not folder.is_dir():
+        raise ModelFolderError(f"There is no model folder {folder}. Check the path.")
+    missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise ModelFolderError(
+            f"{folder} is no complete model folder: {' and '.join(missing)} missing. "
+            "Choose the folder that latentfm-train wrote, or copy it again."
+        )
+    try:
+        return ModelCard.model_validate_json(read_bounded(path, MAX_CARD_BYTES))
+    except ValidationError as error:
+        places = ", ".join(
+            ".".join(map(str, item["loc"]))[:100] or item["msg"] for item in error.errors()[:5]
+        )
+        raise ModelFolderError(
+            f"{path} is no valid model card (see: {places}). "
+            "It is damaged or comes from another version of napari-latentfm: copy the folder "
+            "again, or update the program."
+        ) from None
+    except ValueError as error:
+        raise ModelFolderError(f"{path} is no model card: {error}. Copy it again.") from None
+    except OSError as error:
+        raise ModelFolderError(
+            f"Cannot read {path}: {error.strerror or error}. Check the rights to it."
+        ) from None

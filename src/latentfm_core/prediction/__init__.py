@@ -1,0 +1,1 @@
+"""Predictions written to files."""

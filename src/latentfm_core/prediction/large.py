@@ -1,0 +1,200 @@
+"""An image of any size to a Zarr folder: what the command line, the panel and Python call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.config import SamplingConfig, TilingConfig
+from latentfm_core.files.atomic import atomic_folder, write_text
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.drawn import sidecar_of
+from latentfm_core.output.maps import MapGrid, MapStore
+from latentfm_core.output.sidecar import TilingFacts
+from latentfm_core.progress import finish
+from latentfm_core.types import Summary, TiledDraw
+
+SHRINKING = "Making smaller copies."
+
+
+@dataclass(frozen=True)
+class LargeResult:
+    """A finished result.
+
+    Attributes
+    ----------
+    folder
+        The Zarr folder; its groups are ``mean_probability``, ``mean_mask``, ``variance``,
+        ``confidence`` and ``sample_masks``, with several classes ``class_confidence`` too.
+    drawn
+        What was drawn.
+    """
+
+    folder: Path
+    drawn: TiledDraw
+
+
+def large_steps(
+    segmenter: Segmenter,
+    image: LargeImage,
+    folder: Path,
+    settings: SamplingConfig | None = None,
+    tiling: TilingConfig | None = None,
+    *,
+    overwrite: bool = False,
+    outdated: Sequence[Path] = (),
+) -> Generator[Progress, None, LargeResult]:
+    """Segment an image of any size tile by tile and write the maps as they are finished.
+
+    Yields after each ODE step and each piece of writing. Closing the generator cancels the job:
+    then, as after an error, nothing is left of the result.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    image
+        The image.
+    folder
+        Where the maps go; a new folder, or one to be replaced with `overwrite`. It appears when
+        it is complete.
+    outdated
+        Files that tell of an older result there; removed when this one takes its place.
+    settings, tiling
+        None takes the settings of the model's card, and the usual tiling.
+
+    Raises
+    ------
+    ImageError, ResourceError
+        As `Segmenter.sample_tiles`.
+    OutputError
+        If the folder exists or cannot be written.
+    """
+    settings = settings or segmenter.card.config.sampling
+    tiling = tiling or TilingConfig()
+    grid = _grid(segmenter, image, settings, tiling)
+    with atomic_folder(folder, overwrite=overwrite, outdated=outdated) as temporary:
+        store = MapStore(temporary, grid)
+
+        def put(top: int, left: int, summary: Summary) -> None:
+            check_still_there(temporary)  # zarr would make it anew, without what was written
+            store.put(top, left, summary)
+
+        drawn = yield from segmenter.sample_tiles(image, settings, tiling, put)
+        for _ in store.shrink():
+            yield Progress(1, 1, SHRINKING)
+        store.describe(facts(drawn, tiling))
+    return LargeResult(folder, drawn)
+
+
+def segment_large(
+    segmenter: Segmenter,
+    image: LargeImage,
+    folder: Path,
+    settings: SamplingConfig | None = None,
+    tiling: TilingConfig | None = None,
+    *,
+    overwrite: bool = False,
+    outdated: Sequence[Path] = (),
+    on_step: Callable[[Progress], None] | None = None,
+) -> LargeResult:
+    """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel.
+
+    Parameters
+    ----------
+    segmenter, image, folder, settings, tiling, overwrite, outdated
+        As `large_steps` takes them.
+    on_step
+        Told of the progress.
+
+    Returns
+    -------
+    LargeResult
+        The folder, and what was drawn; the maps are on disk.
+
+    Raises
+    ------
+    ImageError, ResourceError, OutputError
+        As `large_steps` does.
+    """
+    steps = large_steps(
+        segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
+    )
+    return finish(steps, on_step)
+
+
+def write_sidecar(
+    path: Path,
+    image: LargeImage,
+    result: LargeResult,
+    segmenter: Segmenter,
+    tiling: TilingConfig,
+    seconds: float,
+) -> None:
+    """Write the JSON file beside a result.
+
+    Parameters
+    ----------
+    path
+        The JSON file.
+    image, result, segmenter, tiling
+        What was segmented, what came of it, by which model, and how the image was cut.
+    seconds
+        From the open file to the finished maps.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    drawn = result.drawn
+    cut = TilingFacts(
+        image_shape=image.shape,
+        scale=drawn.scale,
+        overlap=tiling.overlap,
+        tile=drawn.tile,
+        tiles=drawn.tiles,
+    )
+    files = {"maps": (result.folder.name,)}
+    sidecar = sidecar_of(
+        image.name, image, drawn.shape, drawn, segmenter, seconds, files, tiling=cut
+    )
+    check_still_there(path.parent)
+    write_text(path, sidecar.model_dump_json(indent=2) + "\n")
+
+
+def facts(drawn: TiledDraw, tiling: TilingConfig) -> dict[str, Any]:
+    """Return, as JSON values, how a result was made."""
+    return {
+        "model": drawn.model_id,
+        "model_sha256": drawn.model_hash,
+        "seeds": list(drawn.seeds),
+        "nfe": drawn.nfe,
+        "classes": list(drawn.classes),
+        "settings": drawn.settings,
+        "tiling": tiling.model_dump(mode="json"),
+        "tile": drawn.tile,
+        "tiles": drawn.tiles,
+        "seconds": round(drawn.seconds, 3),
+    }
+
+
+def _grid(
+    segmenter: Segmenter, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig
+) -> MapGrid:
+    shape = PixelField(image, tiling.scale).shape
+    size = image.spacing or (1.0, 1.0)
+    ratios = [whole / part for whole, part in zip(image.shape, shape, strict=True)]
+    return MapGrid(
+        shape=shape,
+        samples=settings.n_samples,
+        channels=segmenter.card.config.model.mask_channels,
+        pixel=(size[0] * ratios[0], size[1] * ratios[1]),
+        unit=image.unit,
+        origin=(size[0] * (ratios[0] - 1) / 2, size[1] * (ratios[1] - 1) / 2),
+    )

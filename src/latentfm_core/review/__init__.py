@@ -1,1 +1,0 @@
-"""What a reviewer does with samples: compare, walk through doubt, correct. No Qt, no napari."""

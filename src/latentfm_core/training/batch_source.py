@@ -1,0 +1,166 @@
+"""Images and masks of a data set as batches on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.inference.device import autocast
+from latentfm_core.models.onehot import harden, one_hot
+from latentfm_core.training.step_timer import PartsClock
+
+Index = NDArray[np.intp]
+
+
+def _small_images(images: Tensor, size: int) -> Tensor:
+    small = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return small.clamp(0, 1)
+
+
+def _small_masks(masks: Tensor, size: int) -> Tensor:
+    return harden(F.interpolate(masks, (size, size), mode="bilinear", antialias=True))
+
+
+class Feeder:
+    """Takes images and masks of a data set to a device, at the side that a stage asks for.
+
+    On the CPU, what was made smaller is kept: to do it again for every batch would take
+    longer than the optimiser does. A GPU has better use for its memory.
+
+    Parameters
+    ----------
+    canvases
+        The data set.
+    channels
+        Channels K of the masks.
+    device
+        Where the batches go; kept as an attribute.
+    """
+
+    KEEP_BYTES = 4 * 2**30
+    """Smaller images are kept if they take no more memory than this."""
+
+    def __init__(self, canvases: CanvasSet, channels: int, device: torch.device) -> None:
+        self._canvases = canvases
+        self._channels = channels
+        self.device = device
+        self._kept_size = 0
+        self._kept: tuple[Kept, Kept] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of images, and largest number of raters."""
+        count, most = self._canvases.masks.shape[:2]
+        return count, most
+
+    def images(self, index: Index, size: int) -> Tensor:
+        """Return the images at `index`, ``(B, 3, size, size)`` float32 in [0, 1]."""
+
+        def small(index: Index) -> Tensor:
+            return _small_images(self._full_images(index), size)
+
+        if size == self._canvases.images.shape[1]:
+            return self._full_images(index)
+        kept = self._keep(size)
+        return kept[0].get(index, small) if kept else small(index)
+
+    def masks(self, index: Index, raters: Index, size: int) -> Tensor:
+        """Return the masks of `raters`, ``(B, K, size, size)`` float32 in {0, 1}."""
+        most = self._canvases.masks.shape[1]
+
+        def small(row: Index) -> Tensor:
+            return _small_masks(self._full_masks(row // most, row % most), size)
+
+        if size == self._canvases.masks.shape[-1]:
+            return self._full_masks(index, raters)
+        kept, rows = self._keep(size), index * most + raters
+        return kept[1].get(rows, small) if kept else small(rows)
+
+    def _full_images(self, index: Index) -> Tensor:
+        images = torch.from_numpy(self._canvases.images[index]).to(self.device)
+        return images.permute(0, 3, 1, 2).float().div_(255)
+
+    def _full_masks(self, index: Index, raters: Index) -> Tensor:
+        labels = torch.from_numpy(self._canvases.masks[index, raters]).to(self.device)
+        return one_hot(labels, self._channels)
+
+    def _keep(self, size: int) -> tuple[Kept, Kept] | None:
+        if size != self._kept_size:
+            self._kept_size, self._kept = size, None
+            count, most = self.shape
+            images = (count, 3, size, size)
+            masks = (count * most, self._channels, size, size)
+            needed = 4 * int(np.prod(images)) + int(np.prod(masks))
+            if self.device.type == "cpu" and needed <= self.KEEP_BYTES:
+                self._kept = Kept(images, torch.float32), Kept(masks, torch.uint8)
+        return self._kept
+
+
+class Kept:
+    """Rows that are computed when they are first asked for."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self._rows = torch.empty(shape, dtype=dtype)
+        self._known = np.zeros(shape[0], bool)
+
+    def get(self, index: Index, make: Callable[[Index], Tensor]) -> Tensor:
+        """Return the rows at `index`; `make` computes those that are not known yet."""
+        missing = np.unique(index[~self._known[index]])
+        if missing.size:
+            self._rows[torch.from_numpy(missing)] = make(missing).to("cpu", self._rows.dtype)
+            self._known[missing] = True
+        return self._rows[torch.from_numpy(index)].float()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a process takes in one step: a stage reads from it only what it needs.
+
+    Attributes
+    ----------
+    feeder
+        The data set.
+    index, raters
+        Which images, and whose masks.
+    size
+        Side of the images.
+    clock
+        Told what is reading and what is work of the network.
+    dtype
+        Format of the network's convolutions.
+    """
+
+    feeder: Feeder
+    index: Index
+    raters: Index
+    size: int
+    clock: PartsClock
+    dtype: torch.dtype
+
+    def images(self) -> Tensor:
+        """Return the images ``(B, 3, size, size)``, as `Feeder.images` does."""
+        with self.clock.part("data"):
+            return self.feeder.images(self.index, self.size)
+
+    def masks(self) -> Tensor:
+        """Return the masks ``(B, K, size, size)``, as `Feeder.masks` does."""
+        with self.clock.part("data"):
+            return self.feeder.masks(self.index, self.raters, self.size)
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Run networks without gradients inside the block."""
+        with (
+            self.clock.part("network"),
+            torch.no_grad(),
+            autocast(self.feeder.device, self.dtype),
+        ):
+            yield

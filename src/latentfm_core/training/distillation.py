@@ -1,0 +1,91 @@
+"""A run that only adds a network for few steps to a finished model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.config import Config, DataConfig, preset
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.model_io.card import CARD, MAX_CARD_BYTES, ModelCard, read_card
+
+PRESET = "distill"
+
+_OTHER_STAGES = ("image_vae", "mask_vae", "flow")
+
+
+def is_distillation(config: Config) -> bool:
+    """Return whether a run leaves all but the network for few steps as it is."""
+    others = (getattr(config.training, name).epochs for name in _OTHER_STAGES)
+    return bool(config.training.distill.epochs) and not any(others)
+
+
+def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
+    """Return the settings for adding a network for few steps to `parent`.
+
+    Parameters
+    ----------
+    parent
+        Card of the finished model; network, input size and sampling are its own.
+    data
+        Folders of images and masks, and how they are split.
+    base
+        Settings of the recipe; None takes the preset ``"distill"``.
+    """
+    recipe, own = base or preset(PRESET), parent.config
+    same = {"size": own.data.size, "fit": own.data.fit}
+    steps = {"distilled_steps": recipe.model.distilled_steps}
+    return Config(
+        data=data.model_copy(update=same),
+        model=own.model.model_copy(update=steps),
+        training=recipe.training,
+        sampling=own.sampling,
+    )
+
+
+def remember_parent(folder: Path, parent: Path) -> None:
+    """Keep the parent's card in the run's folder, where a resumed run finds it."""
+    card = read_card(parent)
+    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+
+
+def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """Return the parent's card with what a run of distillation adds to it.
+
+    The flow is unchanged, and with it every figure and the calibration.
+
+    Parameters
+    ----------
+    folder
+        Where `remember_parent` kept the card.
+    card
+        What a run writes of itself.
+
+    Raises
+    ------
+    ModelFolderError
+        If the kept card is damaged.
+    """
+    try:
+        parent = ModelCard.model_validate_json(read_bounded(folder / CARD, MAX_CARD_BYTES))
+    except (OSError, ValueError):
+        raise ModelFolderError(
+            f"{folder / CARD} is damaged. Start again in a new folder, without --resume."
+        ) from None
+    run = Config.model_validate(card["config"])
+    config = parent.config.model_copy(
+        update={
+            "model": run.model,
+            "training": parent.config.training.model_copy(update={"distill": run.training.distill}),
+        }
+    )
+    told = {"id", "title", "description", "created", "intended_use", "licence"} & card.keys()
+    return {
+        **parent.model_dump(mode="json", exclude={"weights"}),
+        **{name: card[name] for name in told},
+        "config": config.model_dump(mode="json"),
+        "distillation": card["training"],
+        "metrics": card["metrics"] | parent.metrics,
+    }

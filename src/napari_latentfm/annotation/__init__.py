@@ -1,0 +1,1 @@
+"""The annotation: its layer, provenance, autosave, recovery and files."""

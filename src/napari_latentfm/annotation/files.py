@@ -1,0 +1,145 @@
+"""Annotations to files and back, in a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from psygnal import Signal
+
+from latentfm_core.annotation.fingerprint import labels_digest
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.errors import ImageError, LatentFMError
+from napari_latentfm.annotation.provenance import Facts, export_file, facts_of, signature_of
+from napari_latentfm.annotation.restoring import restore
+from napari_latentfm.annotation.widgets import AskFile, remember_choice, suggested
+from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.reading import reading_limits
+
+if TYPE_CHECKING:
+    from napari_latentfm.annotation.autosave import Autosaver
+    from napari_latentfm.annotation.recovery import Recovery
+    from napari_latentfm.results.session import ReviewSession
+
+NOTHING_TO_EXPORT = "There is no annotation yet. Take a proposal or paint, then export it."
+
+
+class AnnotationFiles:
+    """Exports the annotation of what is under review, and opens one from a file.
+
+    Attributes
+    ----------
+    busy
+        Emitted with what is going on, and with ``""`` at its end.
+    ended
+        Emitted with ``"done"`` or ``"cancelled"`` and a text for the user, or with
+        ``"failed"`` and the message of the error.
+    opened
+        Emitted with the provenance of an annotation that was opened.
+    ask_save, ask_open
+        Ask for a file.
+    work
+        The queue in which files are written and read.
+    """
+
+    busy = Signal(str)
+    ended = Signal(str, str)
+    opened = Signal(object)
+
+    def __init__(
+        self,
+        session: ReviewSession,
+        autosaver: Autosaver,
+        recovery: Recovery,
+        ask_save: AskFile,
+        ask_open: AskFile,
+    ) -> None:
+        self._session, self._autosaver, self._recovery = session, autosaver, recovery
+        self.ask_save, self.ask_open = ask_save, ask_open
+        self.work = SerialWork()
+
+    def export(self) -> None:
+        """Ask for a file, and write the annotation and its provenance."""
+        layer = self._autosaver.layer
+        facts = None if layer is None else facts_of(layer)
+        if layer is None or facts is None:
+            self.ended.emit("failed", NOTHING_TO_EXPORT)
+            return
+        path = self.ask_save(suggested(facts.origin.image, self._image_folder()))
+        if path is None:
+            self.ended.emit("cancelled", "Not exported.")
+            return
+        self.busy.emit(f"Exporting {path.name}…")
+        task = partial(_export, path, facts, layer.data)
+        self.work.submit(task, partial(self._on_exported, layer))
+
+    def open(self) -> None:
+        """Ask for a file, and make it the annotation with its provenance."""
+        reviewed = self._session.current
+        if reviewed is None:
+            return
+        path = self.ask_open(suggested(reviewed.layer.name, self._image_folder()))
+        if path is None:
+            self.ended.emit("cancelled", "Nothing was opened.")
+            return
+        self.busy.emit(f"Opening {path.name}…")
+        task = partial(_read, path, partial(signature_of, reviewed.layer))
+        self.work.submit(task, partial(self._on_read, path, reviewed.layer))
+
+    def _on_exported(self, layer: Labels, result: Any) -> None:
+        self.busy.emit("")
+        if isinstance(result, LatentFMError):
+            self.ended.emit("failed", str(result))
+            return
+        (path, beside), digest = result
+        remember_choice(path)
+        self._autosaver.exported(layer, digest)
+        self._recovery.withdraw()
+        text = f"Exported {path.name} and {beside.name} in the folder {path.parent.name}."
+        self.ended.emit("done", text)
+
+    def _on_read(self, path: Path, image: Any, result: Any) -> None:
+        self.busy.emit("")
+        try:
+            text = self._take(path, image, result)
+        except LatentFMError as error:
+            self.ended.emit("failed", str(error))
+            return
+        self.ended.emit("done", text)
+
+    def _take(self, path: Path, image: Any, result: Any) -> str:
+        if isinstance(result, LatentFMError):
+            raise result
+        labels, sidecar, foreign = result
+        current = self._session.current
+        if current is None or current.layer is not image:
+            raise ImageError("Another image came under review; nothing was opened. Try again.")
+        restore(self._session, labels, sidecar)
+        self._autosaver.watch()
+        self._recovery.withdraw()
+        text = f"Opened {path.name}. Ctrl+Z takes it back."
+        if sidecar is None:
+            return f"{text} It has no provenance that fits."
+        self.opened.emit(sidecar)
+        return f"{text} Caution: made of other pixels ({sidecar.image})." if foreign else text
+
+    def _image_folder(self) -> Path | None:
+        reviewed = self._session.current
+        path = None if reviewed is None else reviewed.layer.source.path
+        return Path(path).parent if path else None
+
+
+def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, Path], str]:
+    labels = np.array(data)
+    return export_file(path, facts, labels), labels_digest(labels)
+
+
+def _read(path: Path, sign: Callable[[], str]) -> tuple[Any, Any, bool]:
+    """Read an annotation, and tell whether it is about other pixels than those of the image."""
+    labels, sidecar = read_annotation(path, reading_limits())
+    told = "" if sidecar is None else sidecar.image_signature
+    return labels, sidecar, bool(told) and told != sign()

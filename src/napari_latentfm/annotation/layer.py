@@ -1,0 +1,331 @@
+"""The annotation: one Labels layer per image, written in single undo steps.
+
+`layer.data = x` would leave an undo history that belongs to older data, so that Ctrl+Z would
+corrupt the new. Everything here is therefore written as a painted stroke is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from latentfm_core.errors import ImageError
+from napari_latentfm.annotation.record import MEAN_MASK, Proposal, Record, record_of
+from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_latentfm.results.session import Reviewed, ReviewSession
+
+How = Literal["replace", "union", "intersect"]
+
+MAX_LABEL = 255
+"""Highest label; the annotation is uint8."""
+STROKE_EVENTS = ("paint", "labels_update", "set_data", "data")
+"""What a Labels layer may emit after an edit; undo and redo emit no more than ``set_data``."""
+
+
+def annotation_of(session: ReviewSession, create: bool = True) -> Labels | None:
+    """Return the annotation layer of what is under review.
+
+    It covers all planes of the image layer and lies on it. A copy that the user made of an
+    annotation is not taken for it.
+
+    Parameters
+    ----------
+    session
+        Whose review.
+    create
+        Whether to add an empty annotation to the viewer if there is none.
+
+    Returns
+    -------
+    Labels or None
+        None if nothing is under review, or nothing is there and `create` is False.
+    """
+    reviewed = session.current
+    if reviewed is None:
+        return None
+    for layer in session.viewer.layers:
+        if _belongs(layer, reviewed):
+            return layer
+    return _create(session, reviewed) if create else None
+
+
+def adopt(session: ReviewSession, layer: Labels) -> None:
+    """Make a Labels layer, such as one opened from a file, the annotation of the image.
+
+    An annotation that was there before stays as an ordinary layer of the user's.
+
+    Raises
+    ------
+    ImageError
+        If nothing is under review, or the layer's shape is not that of the image, or its
+        values are no integers that can be painted.
+    """
+    reviewed = _reviewed(session)
+    wanted = reviewed.plane.layer_shape
+    if tuple(layer.data.shape) != wanted:
+        raise ImageError(
+            f"{layer.name!r} has the shape {tuple(layer.data.shape)}, but the image "
+            f"{reviewed.layer.name!r} has {wanted}. Choose the annotation of this image."
+        )
+    if not isinstance(layer.data, np.ndarray):
+        raise ImageError(
+            f"{layer.name!r} is loaded piece by piece and cannot be painted. Save it as TIFF and "
+            "open that file."
+        )
+    old = annotation_of(session, create=False)
+    if old is not None and old is not layer:
+        record_of(old).layer_id = ""
+    record = record_of(layer)
+    record.source_id, record.layer_id = str(reviewed.layer.unique_id), str(layer.unique_id)
+    _count_strokes(layer)
+
+
+def write_mask(
+    session: ReviewSession,
+    mask: NDArray[Any],
+    how: How | str = "replace",
+    region: NDArray[Any] | None = None,
+    label: int = 1,
+    origin: str | None = None,
+) -> int:
+    """Write a mask into the annotation of the plane under review, as one undo step.
+
+    Parameters
+    ----------
+    session
+        Whose review.
+    mask
+        ``(H, W)`` bool.
+    how
+        ``"replace"`` makes `label` what the mask says, ``"union"`` adds the mask to it,
+        ``"intersect"`` keeps of it what is in the mask too.
+    region
+        ``(H, W)`` bool, outside of which nothing changes; None is everywhere.
+    label
+        The label to write, 1 to 255.
+    origin
+        What the mask is, for the provenance; None looks it up among the samples.
+
+    Returns
+    -------
+    int
+        Number of changed pixels. Protected labels do not change: those that the annotation's
+        record lists, and with the layer's ``preserve_labels`` all but `label`.
+
+    Raises
+    ------
+    ImageError
+        If nothing is under review, a shape is wrong or the annotation is locked.
+    """
+    chosen = np.asarray(mask).astype(bool)
+    if not 1 <= label <= MAX_LABEL:
+        raise ImageError(f"The label {label} cannot be written; choose one from 1 to {MAX_LABEL}.")
+    return write_labels(session, chosen * np.uint8(label), how, region, (label,), origin)
+
+
+def write_labels(
+    session: ReviewSession,
+    labels: NDArray[Any],
+    how: How | str = "replace",
+    region: NDArray[Any] | None = None,
+    classes: Sequence[int] | None = None,
+    origin: str | None = None,
+) -> int:
+    """Write labels of several classes into the annotation, as one undo step.
+
+    Parameters
+    ----------
+    labels
+        ``(H, W)`` integers, 0 is background.
+    classes
+        The labels that this is about; others in the annotation are not erased. None: 1 to
+        the number of classes of the model.
+    session, how, region, origin
+        As in `write_mask`.
+
+    Returns
+    -------
+    int
+        Number of changed pixels.
+
+    Raises
+    ------
+    ImageError
+        As `write_mask`.
+    """
+    reviewed = _reviewed(session)
+    values = np.asarray(labels).astype(np.uint8)
+    inside = np.ones(values.shape, bool) if region is None else np.asarray(region).astype(bool)
+    for part in (values, inside):
+        if part.shape != reviewed.plane.shape:
+            raise ImageError(
+                f"A mask of {part.shape} does not fit the plane of {reviewed.plane.shape} pixels."
+            )
+    if classes is None:
+        classes = range(1, len(reviewed.result.samples.classes) + 1)
+    layer = annotation_of(session)
+    if layer is None:
+        raise ImageError("Nothing is under review. Draw samples of an image first.")
+    if getattr(layer, "locked", False) or not layer.editable:
+        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
+    current = layer.data[_index(reviewed.plane)]
+    target = _combine(current, values, how, classes)
+    record = record_of(layer)
+    free = inside & ~_protected(layer, record, current, target)
+    changed = (target != current) & free
+    _note_proposal(record, reviewed, values, how, origin)
+    # Ctrl+Z is for the layer in hand, and has to take this back.
+    session.viewer.layers.selection.active = layer
+    return _paint(layer, record, reviewed.plane, changed, target)
+
+
+def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
+    """Return, for each plane with a proposal, how many pixels differ from it by now."""
+    found = {}
+    for index, proposal in record_of(layer).proposals.items():
+        view = layer.data[tuple(slice(None) if i is None else i for i in index)]
+        found[index] = int(np.count_nonzero(view != proposal.labels))
+    return found
+
+
+def _reviewed(session: ReviewSession) -> Reviewed:
+    if session.current is None:
+        raise ImageError("Nothing is under review. Draw samples of an image first.")
+    return session.current
+
+
+def _belongs(layer: Layer, reviewed: Reviewed) -> TypeGuard[Labels]:
+    if not isinstance(layer, Labels) or not Record.is_in(layer):
+        return False
+    record = record_of(layer)
+    return (
+        record.layer_id == str(layer.unique_id)
+        and record.source_id == str(reviewed.layer.unique_id)
+        and tuple(layer.data.shape) == reviewed.plane.layer_shape
+    )
+
+
+def _create(session: ReviewSession, reviewed: Reviewed) -> Labels:
+    layer = Labels(
+        np.zeros(reviewed.plane.layer_shape, np.uint8),
+        name=f"{reviewed.layer.name} · annotation",
+        opacity=0.5,
+        **placement(reviewed.layer, reviewed.plane.first()),
+    )
+    layer.colormap = label_colours()
+    record = record_of(layer)
+    record.source_id, record.layer_id = str(reviewed.layer.unique_id), str(layer.unique_id)
+    session.viewer.add_layer(layer)
+    _count_strokes(layer)
+    return layer
+
+
+def label_colours() -> Any:
+    """Return Okabe-Ito colours for all labels; they repeat after the seventh."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colours: dict[int | None, Any] = {0: "transparent", None: OTHER_COLOUR}
+    for label in range(1, MAX_LABEL + 1):
+        colours[label] = CLASS_COLOURS[(label + 1) % len(CLASS_COLOURS)]
+    return DirectLabelColormap(color_dict=colours, background_value=0)
+
+
+def _count_strokes(layer: Labels) -> None:
+    record = record_of(layer)
+    if not record.counted:
+        record.counted = True
+        # The function holds the record alone: it lives as long as the layer, which has both.
+        layer.events.paint.connect(partial(_on_stroke, record))
+
+
+def _on_stroke(record: Record, _event: Any = None) -> None:
+    record.spend(time.monotonic())
+    if not record.writing:
+        record.strokes += 1
+
+
+def _index(plane: Plane) -> tuple[Any, ...]:
+    return tuple(slice(None) if place is None else place for place in plane.index)
+
+
+def _combine(
+    current: NDArray[Any], values: NDArray[np.uint8], how: str, classes: Sequence[int]
+) -> NDArray[Any]:
+    if how not in get_args(How):
+        raise ImageError(f"{how!r} is no way to write a mask; use one of {get_args(How)}.")
+    own = np.isin(current, list(classes))
+    if how == "intersect":
+        return np.where(own & (current != values), 0, current).astype(current.dtype)
+    kept = current if how == "union" else np.where(own, 0, current)
+    return np.where(values > 0, values, kept).astype(current.dtype)
+
+
+def _protected(
+    layer: Labels, record: Record, current: NDArray[Any], target: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Return where a label may not change; a pixel that goes to its own label never does."""
+    marked = np.isin(current, sorted(record.protected))
+    if layer.preserve_labels:
+        # As the brush does: nothing is painted over a label. Erasing one's own stays allowed.
+        marked |= (current != 0) & (target != 0)
+    return np.asarray(marked & (current != target))
+
+
+def _paint(
+    layer: Labels, record: Record, plane: Plane, changed: NDArray[np.bool_], target: NDArray[Any]
+) -> int:
+    count = int(np.count_nonzero(changed))
+    if count == 0:
+        return 0
+    found = iter(np.nonzero(changed))
+    indices = tuple(
+        next(found) if place is None else np.full(count, place) for place in plane.index
+    )
+    record.writing = True
+    try:
+        with layer.block_history():
+            layer.data_setitem(indices, target[changed])
+    finally:
+        record.writing = False
+    return count
+
+
+def _note_proposal(
+    record: Record,
+    reviewed: Reviewed,
+    values: NDArray[np.uint8],
+    how: str,
+    origin: str | None,
+) -> None:
+    """Remember what the model proposed; what a union or a region adds is edited by that."""
+    samples, summary = reviewed.result.samples, reviewed.result.summary
+    seed = samples.seeds[0]
+    found = origin
+    if np.array_equal(values, summary.mean_mask.astype(np.uint8)):
+        found = found or MEAN_MASK
+    else:
+        for place, mask in enumerate(summary.sample_masks):
+            if np.array_equal(values, mask.astype(np.uint8)):
+                found, seed = found or f"sample {place}", samples.seeds[place]
+                break
+    record.spend(time.monotonic())
+    record.proposals[reviewed.plane.index] = Proposal(
+        values.copy(),
+        found or "mask",
+        how,
+        seed,
+        samples.model_id,
+        samples.model_hash,
+        dict(samples.settings),
+    )

@@ -1,0 +1,184 @@
+"""Offers an annotation that was kept but never exported."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import ref
+
+from napari.utils.notifications import show_error
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import signature_of
+from napari_latentfm.annotation.restoring import add_labels, restore
+from napari_latentfm.reading import reading_limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_latentfm.annotation.autosave import Autosaver
+    from napari_latentfm.results.session import Reviewed, ReviewSession
+    from napari_latentfm.results.stack import StackReview
+
+Choice = Literal["recover", "compare", "discard", "later"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A kept annotation of an image that is under review."""
+
+    reviewed: Reviewed
+    signature: str
+    state: Autosaved
+    labels: NDArray[Any]
+
+    @property
+    def question(self) -> str:
+        """What to ask the user."""
+        info = self.state.info
+        pixels = sum(label.pixels for label in info.labels)
+        return (
+            f"An annotation of {info.image} was kept {_when(info.created)} and never exported: "
+            f"{pixels:,} labelled pixels, {info.strokes} edits by hand, "
+            f"{duration(info.seconds)}."
+        )
+
+
+class Recovery:
+    """Looks for a kept annotation when an image without one comes under review.
+
+    Attributes
+    ----------
+    offered
+        Emitted with an `Offer`, or with None when it is withdrawn or answered.
+    recovered
+        Emitted with the provenance of an annotation that was put back.
+    ask
+        Answers at once; None leaves the offer open until `answer` is called.
+    offer
+        The open offer, or None.
+    """
+
+    offered = Signal(object)
+    recovered = Signal(object)
+
+    def __init__(self, session: ReviewSession, autosaver: Autosaver) -> None:
+        self._session, self._autosaver = session, autosaver
+        self._answered: set[Path] = set()
+        self.ask: Callable[[str], Choice] | None = None
+        self.offer: Offer | None = None
+        self._looked: Callable[[], StackReview | None] = _nothing
+        session.changed.connect(self.look)
+        self.look()
+
+    def look(self) -> None:
+        """Look for a kept annotation of what is under review, in a worker thread."""
+        reviewed = self._session.current
+        if self.offer is not None:
+            if reviewed is not None and reviewed.layer is self.offer.reviewed.layer:
+                return
+            self._put(None)
+        stack = self._session.stack
+        if stack is not None and stack is self._looked():
+            return  # only the slider moved
+        self._looked = _nothing if stack is None else ref(stack)
+        if reviewed is not None:
+            task = partial(_find, self._autosaver.store, reviewed)
+            self._autosaver.work.submit(task, self._on_found)
+
+    def answer(self, choice: Choice) -> None:
+        """Answer the open offer.
+
+        ``"compare"`` adds the kept labels as another layer and leaves the offer open;
+        ``"later"`` keeps them for the next time.
+        """
+        offer = self.offer
+        if offer is None:
+            return
+        try:
+            if choice == "recover":
+                restore(self._session, offer.labels, offer.state.info)
+                self._autosaver.watch()
+            elif choice == "compare":
+                name = f"{offer.reviewed.layer.name} · kept {_when(offer.state.info.created)}"
+                add_labels(self._session, offer.reviewed, offer.labels, name)
+                return
+            elif choice == "discard":
+                self._discard(offer)
+        except LatentFMError as error:
+            show_error(str(error))
+            return
+        self._answered.add(offer.state.file)
+        self._put(None)
+        if choice == "recover":
+            self.recovered.emit(offer.state.info)
+
+    def withdraw(self) -> None:
+        """Close the offer without an answer, as after an export."""
+        self._put(None)
+
+    def _discard(self, offer: Offer) -> None:
+        own = self._autosaver.writer_of(annotation_of(self._session, create=False))
+        task = partial(self._autosaver.store.discard, offer.signature, own)
+        self._autosaver.work.submit(task, _ignore)
+
+    def _on_found(self, found: Any) -> None:
+        # An error of the image is told by whoever needs the image.
+        if not isinstance(found, Offer) or found.state.file in self._answered:
+            return
+        current = self._session.current
+        if current is None or current.layer is not found.reviewed.layer or self.offer is not None:
+            return
+        layer = annotation_of(self._session, create=False)
+        own = found.state.writer == self._autosaver.writer_of(layer)
+        if layer is not None and (own or layer.data.any()):
+            return
+        self._put(found)
+        if self.ask is not None:
+            self.answer(self.ask(found.question))
+
+    def _put(self, offer: Offer | None) -> None:
+        if offer is not self.offer:
+            self.offer = offer
+            self.offered.emit(offer)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
+    signature = signature_of(reviewed.layer)
+    limits = reading_limits()
+    state = store.newest(signature, limits)
+    if state is None:
+        return None
+    labels = state.labels(limits)
+    # Nothing is worth recovering of an annotation that was emptied.
+    return Offer(reviewed, signature, state, labels) if labels.any() else None
+
+
+def _ignore(_result: Any) -> None:
+    pass
+
+
+def _nothing() -> None:
+    return None
+
+
+def _when(created: str) -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(created).astimezone()
+    except ValueError:
+        return "some time ago"
+    today = moment.date() == datetime.date.today()
+    return moment.strftime("%H:%M" if today else "%d %b %Y %H:%M")

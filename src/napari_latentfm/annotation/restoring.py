@@ -1,0 +1,108 @@
+"""Labels from a file, or kept by the autosave, become the annotation again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.errors import ImageError
+from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
+from napari_latentfm.annotation.provenance import carry, remember
+from napari_latentfm.annotation.record import record_of
+from napari_latentfm.layers.planes import placement
+
+if TYPE_CHECKING:
+    from napari_latentfm.results.session import Reviewed, ReviewSession
+
+UNDO_PIXELS = 2**24
+"""Up to so many changed pixels labels are restored as an undo step, which takes 34 bytes each;
+above it as a new layer."""
+
+
+def restore(
+    session: ReviewSession, labels: NDArray[Any], sidecar: AnnotationSidecar | None
+) -> Labels:
+    """Make labels the annotation of what is under review, as one undo step.
+
+    Parameters
+    ----------
+    session
+        Whose review.
+    labels
+        Integers of the shape of the image; axes of length 1 may be missing.
+    sidecar
+        Provenance to go on with, or None.
+
+    Returns
+    -------
+    Labels
+        The annotation. If the labels do not fit its type, or are too many for an undo step,
+        it is a new layer, and the old one stays as an ordinary layer.
+
+    Raises
+    ------
+    ImageError
+        If nothing is under review, the shape is another, or the annotation is locked.
+    """
+    reviewed = session.current
+    if reviewed is None:
+        raise ImageError("Nothing is under review. Draw samples of the image first.")
+    values = _fitting(labels, reviewed)
+    layer = annotation_of(session)
+    if layer is None or getattr(layer, "locked", False) or not layer.editable:
+        raise ImageError("The annotation is locked. Unlock the layer to change it.")
+    changed = layer.data != values
+    fits = values.dtype.itemsize <= layer.data.dtype.itemsize
+    if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
+        _write(layer, np.nonzero(changed), values[changed])
+    else:
+        layer = add_labels(session, reviewed, values, layer.name)
+        adopt(session, layer)
+    # Ctrl+Z is for the layer in hand, and has to take this back.
+    session.viewer.layers.selection.active = layer
+    remember(layer, reviewed)
+    if sidecar is not None:
+        carry(layer, sidecar)
+        session.restored.emit(sidecar)
+    return layer
+
+
+def add_labels(
+    session: ReviewSession, reviewed: Reviewed, labels: NDArray[Any], name: str
+) -> Labels:
+    """Add labels of the whole image to the viewer as a layer of their own."""
+    layer = Labels(
+        _fitting(labels, reviewed),
+        name=name,
+        opacity=0.5,
+        **placement(reviewed.layer, reviewed.plane.first()),
+    )
+    layer.colormap = label_colours()
+    session.viewer.add_layer(layer)
+    return layer
+
+
+def _fitting(labels: NDArray[Any], reviewed: Reviewed) -> NDArray[Any]:
+    wanted = reviewed.plane.layer_shape
+    longer = [tuple(n for n in shape if n > 1) for shape in (labels.shape, wanted)]
+    if longer[0] != longer[1] or math.prod(labels.shape) != math.prod(wanted):
+        raise ImageError(
+            f"The labels have the shape {labels.shape}, but the image {reviewed.layer.name!r} "
+            f"has {wanted}. Choose the annotation of this image."
+        )
+    return labels.reshape(wanted)
+
+
+def _write(layer: Labels, index: tuple[NDArray[Any], ...], values: NDArray[Any]) -> None:
+    record = record_of(layer)
+    record.writing = True
+    try:
+        with layer.block_history():
+            layer.data_setitem(index, values.astype(layer.data.dtype))
+    finally:
+        record.writing = False

@@ -1,0 +1,313 @@
+"""The annotation: make it, keep it, export it, and go on with one from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.notifications import show_error, show_warning
+from psygnal import Signal
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtGui import QHideEvent
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.autosave import Autosaver, autosave_folder
+from napari_latentfm.annotation.files import AnnotationFiles
+from napari_latentfm.annotation.layer import annotation_of, write_labels
+from napari_latentfm.annotation.provenance import Facts, facts_of
+from napari_latentfm.annotation.record import MEAN_MASK, record_of
+from napari_latentfm.annotation.recovery import Recovery, duration
+from napari_latentfm.annotation.region import drawn_region, region_layer
+from napari_latentfm.annotation.widgets import (
+    LabelList,
+    Measure,
+    RecoveryBar,
+    ask_open,
+    ask_save,
+    measure,
+)
+from napari_latentfm.background.signals import listen
+from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.ui.common import push_button
+
+NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
+EMPTY = "No annotation yet: take the mean mask or a hypothesis, or paint."
+MEASURE_MS = 250
+
+
+class AnnotationSection(QWidget):
+    """Writes the annotation of what is under review, keeps it and exports it.
+
+    Attributes
+    ----------
+    finished
+        Emitted after an export or an opening, with ``"done"``, ``"cancelled"`` or ``"failed"``.
+    restored
+        Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
+        holds seed and sampling settings.
+    autosaver, recovery, files
+        What keeps the annotation, what offers it again, and what exports and opens it.
+    """
+
+    finished = Signal(str)
+    restored = Signal(object)
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._measuring = SerialWork()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(MEASURE_MS)
+        self._timer.timeout.connect(self._measure)
+        self._lay_out()
+        self.autosaver = Autosaver(session)
+        self.recovery = Recovery(session, self.autosaver)
+        self.files = AnnotationFiles(
+            session, self.autosaver, self.recovery, partial(ask_save, self), partial(ask_open, self)
+        )
+        self.files.busy.connect(self._set_busy)
+        self.files.ended.connect(self._on_file)
+        self.files.opened.connect(self.restored.emit)
+        self.autosaver.kept.connect(self._on_kept)
+        self.autosaver.failed.connect(self._on_not_kept)
+        self.autosaver.touched.connect(self._on_touched)
+        self.autosaver.watched.connect(self._on_changed)
+        self.recovery.offered.connect(self.bar.show_offer)
+        self.recovery.recovered.connect(self._on_recovered)
+        self.bar.chosen.connect(self.recovery.answer)
+        listen(self, session.changed, self._on_changed)
+        saver, recovery = self.autosaver, self.recovery
+        works = (self.files.work, self._measuring)
+        self.destroyed.connect(lambda: _part(saver, recovery, works))
+        self._on_changed()
+
+    def key_actions(self) -> dict[str, Callable[[], None]]:
+        """Return napari key strings and what they do."""
+        return {"Shift-M": self.take_mean_mask, "Shift-R": self.take_mean_mask_in_region}
+
+    def release(self) -> None:
+        """Keep what was edited; the section can be used on, should it be docked again."""
+        self.autosaver.flush()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Keep what was edited when the panel is taken out of its dock, or another tab comes."""
+        super().hideEvent(event)
+        self.autosaver.flush()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Keep what was edited when the section is taken out of its dock."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.autosaver.flush()
+
+    def take_mean_mask(self) -> None:
+        """Make the mean mask the annotation."""
+        self._take(inside=False)
+
+    def take_mean_mask_in_region(self) -> None:
+        """Make the mean mask the annotation inside the drawn region only."""
+        self._take(inside=True)
+
+    def draw_region(self) -> None:
+        """Draw a polygon around a part of the plane."""
+        layer = region_layer(self._session)
+        if layer is not None:
+            self._session.viewer.layers.selection.active = layer
+            layer.visible = True
+            layer.mode = "add_polygon"
+            self._say("Click the corners of the region; a double click ends it.")
+
+    def clear_region(self) -> None:
+        """Remove the shapes of the region on this plane."""
+        layer, reviewed = region_layer(self._session, create=False), self._session.current
+        if layer is None or reviewed is None:
+            return
+        fixed = reviewed.plane.fixed.items()
+        here = {
+            place
+            for place, shape in enumerate(layer.data)
+            if all(np.abs(np.asarray(shape)[:, axis] - at).max() < 0.5 for axis, at in fixed)
+        }
+        layer.selected_data = here
+        layer.remove_selected()
+
+    def paint(self) -> None:
+        """Take napari's brush on the annotation."""
+        layer = annotation_of(self._session)
+        if layer is not None:
+            self._session.viewer.layers.selection.active = layer
+            layer.visible = True
+            layer.mode = "paint"
+
+    def undo(self) -> None:
+        """Take the last change of the annotation back."""
+        if self.autosaver.layer is not None:
+            self.autosaver.layer.undo()
+
+    def redo(self) -> None:
+        """Make the change again that was taken back."""
+        if self.autosaver.layer is not None:
+            self.autosaver.layer.redo()
+
+    def export(self) -> None:
+        """Ask for a file, and write the annotation and its provenance."""
+        self.files.export()
+
+    def open(self) -> None:
+        """Ask for a file, and go on with the annotation in it."""
+        self.files.open()
+
+    def _take(self, inside: bool) -> None:
+        reviewed = self._session.current
+        if reviewed is None:
+            self._say(NOTHING)
+            return
+        try:
+            region = drawn_region(self._session) if inside else None
+            if inside and (region is None or not region.any()):
+                self._say("Draw a region first, then press Shift+R.")
+                return
+            mask = reviewed.result.summary.mean_mask.astype(np.uint8)
+            changed = write_labels(self._session, mask, "replace", region, origin=MEAN_MASK)
+        except LatentFMError as error:
+            self._say(str(error))
+        else:
+            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z takes it back.")
+
+    def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
+        self._say("Recovered. Ctrl+Z takes it back.")
+        self.restored.emit(sidecar)
+
+    def _on_file(self, ending: str, text: str) -> None:
+        self._say(text)
+        if ending == "failed":
+            show_error(text)
+        self.finished.emit(ending)
+
+    def _on_kept(self, when: str) -> None:
+        self.kept.setText(f"kept {when}")
+
+    def _on_not_kept(self, message: str) -> None:
+        if self.kept.text() != "not kept":
+            # Said once and without a sound: work goes on, and so do the attempts.
+            show_warning(
+                f"The annotation is not kept by itself: {message} It stays in this window; "
+                "Export… saves it elsewhere."
+            )
+        self.kept.setText("not kept")
+        self.kept.setToolTip(message)
+
+    def _on_changed(self) -> None:
+        reviewed = self._session.current
+        self.setEnabled(reviewed is not None)
+        if reviewed is None:
+            self._say(NOTHING)
+            self.about.setText("")
+            self.labels.clear()
+            return
+        if self.status.text() == NOTHING:
+            self._say("")
+        self._measure()
+
+    def _on_touched(self) -> None:
+        self._timer.start()
+
+    def _measure(self) -> None:
+        layer, reviewed = self.autosaver.layer, self._session.current
+        if reviewed is None:
+            return
+        if layer is None:
+            self.about.setText(EMPTY)
+            self.labels.clear()
+            return
+        facts = facts_of(layer)
+        if self._measuring.busy:
+            self._timer.start()
+        elif facts is not None:
+            task = partial(measure, facts, layer.data, reviewed.plane)
+            self._measuring.submit(task, partial(self._show, layer, facts))
+
+    def _show(self, layer: Labels, facts: Facts, found: Any) -> None:
+        name = layer.name
+        if layer is not self.autosaver.layer or not isinstance(found, Measure):
+            return
+        parts = [f"{facts.strokes} edits by hand", duration(facts.seconds)]
+        if found.edited is not None:
+            parts.insert(0, f"{found.edited:,} px differ from the proposal")
+        self.about.setText(f"<b>{name}</b><br>{', '.join(parts)}")
+        origin, protected = facts.origin, set(record_of(layer).protected)
+        self.labels.fill(found.pixels, origin.classes, origin.space, protected)
+
+    def _protect(self, label: int, on: bool) -> None:
+        if self.autosaver.layer is not None:
+            protected = record_of(self.autosaver.layer).protected
+            (protected.add if on else protected.discard)(label)
+
+    def _set_busy(self, text: str) -> None:
+        self.export_button.setEnabled(not text)
+        self.open_button.setEnabled(not text)
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _lay_out(self) -> None:
+        self.bar = RecoveryBar()
+        self.about, self.status, self.kept = QLabel(), QLabel(), QLabel()
+        for label in (self.about, self.status, self.kept):
+            label.setWordWrap(True)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.kept.setToolTip(f"States of unfinished annotations lie in {autosave_folder()}.")
+        self.labels = LabelList()
+        self.labels.protected.connect(self._protect)
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        *pairs, paint = [push_button(*entry) for entry in self._buttons()]
+        grid.addWidget(paint, 2, 0, 1, 2)
+        for place, button in enumerate(pairs):
+            grid.addWidget(button, place // 2 + (place > 3), place % 2)
+        self.export_button, self.open_button = pairs[-2:]
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.about)
+        layout.addWidget(self.labels)
+        layout.addLayout(grid)
+        layout.addWidget(self.status)
+        layout.addWidget(self.kept)
+
+    def _buttons(self) -> list[tuple[str, str, Callable[[], None]]]:
+        return [
+            ("Mean mask (Shift+M)", "Make the mean mask the annotation.", self.take_mean_mask),
+            (
+                "In region (Shift+R)",
+                "Make the mean mask the annotation inside the drawn region only.",
+                self.take_mean_mask_in_region,
+            ),
+            ("Draw region", "Draw a polygon to which proposals are limited.", self.draw_region),
+            ("Clear region", "Remove the region of this plane.", self.clear_region),
+            ("Undo (Ctrl+Z)", "Take the last change of the annotation back.", self.undo),
+            ("Redo (Ctrl+Shift+Z)", "Make the change again.", self.redo),
+            ("Export…", "Write the annotation and its provenance to files.", self.export),
+            ("Open annotation…", "Go on with an annotation from a file.", self.open),
+            ("Paint", "Take napari's brush on the annotation.", self.paint),
+        ]
+
+
+def _part(saver: Autosaver, recovery: Recovery, works: tuple[SerialWork, ...]) -> None:
+    """Keep what was edited, finish an export, and stop listening; the window is gone."""
+    for signal in (saver.kept, saver.failed, saver.touched, saver.watched):
+        signal.disconnect()
+    for signal in (recovery.offered, recovery.recovered):
+        signal.disconnect()
+    saver.close()
+    for work in works:
+        work.close()

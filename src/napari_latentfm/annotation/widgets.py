@@ -1,0 +1,178 @@
+"""Parts of the annotation section: recovery bar, list of labels, dialogs for files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.annotation.export import label_counts
+from latentfm_core.annotation.formats import SUFFIXES, SYMBOLS, Space
+from napari_latentfm import preferences
+from napari_latentfm.annotation.provenance import Facts, edited_by_plane, label_name
+from napari_latentfm.annotation.recovery import Choice, Offer
+from napari_latentfm.layers.planes import Plane
+
+SECTION = "annotation"
+FILTERS = {
+    ".tif": "TIFF with pixel size (*.tif *.tiff)",
+    ".png": "PNG, one plane (*.png)",
+    ".nii.gz": "NIfTI (*.nii.gz *.nii)",
+}
+AskFile = Callable[[Path], Path | None]
+"""Is given a suggested path; returns the chosen one, or None for cancelled."""
+
+
+class RecoveryBar(QFrame):
+    """Offers a kept annotation with three buttons, and stops nothing.
+
+    Attributes
+    ----------
+    chosen
+        Emitted with the choice.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.recover = self._button(
+            "Recover", "recover", "Make it the annotation again. Ctrl+Z takes it back."
+        )
+        self.compare = self._button("Compare", "compare", "Show it as another layer first.")
+        self.discard = self._button("Discard", "discard", "Delete it for good.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.text)
+        row = QHBoxLayout()
+        for button in (self.recover, self.compare, self.discard):
+            row.addWidget(button)
+        layout.addLayout(row)
+        self.hide()
+
+    def show_offer(self, offer: Offer | None) -> None:
+        """Show an offer, or hide the bar."""
+        if offer is not None:
+            self.text.setText(offer.question)
+        self.setVisible(offer is not None)
+
+    def _button(self, text: str, choice: Choice, tooltip: str) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(tooltip)
+        button.clicked.connect(lambda: self.chosen.emit(choice))
+        return button
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the section shows of an annotation: pixels by label, and edited ones."""
+
+    pixels: dict[int, int]
+    edited: int | None
+
+
+def measure(facts: Facts, data: Any, plane: Plane) -> Measure:
+    """Count the labels of a plane, and what differs from the proposals of all planes."""
+    view = np.asarray(data[tuple(slice(None) if place is None else place for place in plane.index)])
+    edited = edited_by_plane(facts, data)
+    return Measure(label_counts(view), sum(edited.values()) if edited else None)
+
+
+class LabelList(QListWidget):
+    """The labels of the plane with their areas; a checked one is never overwritten.
+
+    Attributes
+    ----------
+    protected
+        Emitted with label and whether it is protected now.
+    """
+
+    protected = Signal(int, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setToolTip("Labels of this plane. A checked one is never overwritten by a proposal.")
+        self.setMaximumHeight(92)
+        self.itemChanged.connect(self._on_item)
+
+    def fill(
+        self, pixels: dict[int, int], classes: Sequence[str], space: Space, checked: set[int]
+    ) -> None:
+        """Show labels; protected ones are listed even where the plane has none of them."""
+        self.blockSignals(True)
+        self.clear()
+        for label in sorted(pixels.keys() | checked):
+            text = f"{label}  {label_name(classes, label)}  {area(pixels.get(label, 0), space)}"
+            item = QListWidgetItem(text, self)
+            item.setData(Qt.ItemDataRole.UserRole, label)
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+            state = Qt.CheckState.Checked if label in checked else Qt.CheckState.Unchecked
+            item.setCheckState(state)
+        self.blockSignals(False)
+
+    def _on_item(self, item: QListWidgetItem) -> None:
+        on = item.checkState() == Qt.CheckState.Checked
+        self.protected.emit(int(item.data(Qt.ItemDataRole.UserRole)), on)
+
+
+def area(pixels: int, space: Space) -> str:
+    """Return an area in the units of the image, or in pixels if they are not known."""
+    row, column = space.step("Y"), space.step("X")
+    if row is None or column is None or row[1] != column[1] or row[1] == "pixel":
+        return f"{pixels:,} px"
+    return f"{pixels * row[0] * column[0]:,.4g} {SYMBOLS.get(row[1], row[1])}²"
+
+
+def suggested(image: str, folder: Path | None) -> Path:
+    """Return where an annotation is suggested to go: last folder and format, else `folder`."""
+    last = preferences.get(SECTION)
+    suffix = last.get("format") if last.get("format") in FILTERS else ".tif"
+    place = Path(str(last["folder"])) if last.get("folder") else folder or Path.home()
+    return place / f"{Path(image).stem or 'image'}_annotation{suffix}"
+
+
+def remember_choice(path: Path) -> None:
+    """Remember folder and format of an export."""
+    ending = next((s for s in FILTERS if path.name.lower().endswith(s)), ".tif")
+    preferences.put(SECTION, {"folder": str(path.parent), "format": ending})
+
+
+def ask_save(parent: QWidget, suggestion: Path) -> Path | None:
+    """Ask for the file of an export; the system asks before it overwrites one."""
+    first = next(text for end, text in FILTERS.items() if suggestion.name.endswith(end))
+    name, chosen = QFileDialog.getSaveFileName(
+        parent, "Export annotation", str(suggestion), ";;".join(FILTERS.values()), first
+    )
+    if not name:
+        return None
+    if name.lower().endswith(SUFFIXES):
+        return Path(name)
+    return Path(name + next(end for end, text in FILTERS.items() if text == chosen))
+
+
+def ask_open(parent: QWidget, suggestion: Path) -> Path | None:
+    """Ask for the file of an annotation."""
+    endings = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+    name, _ = QFileDialog.getOpenFileName(
+        parent, "Open annotation", str(suggestion.parent), f"Annotations ({endings})"
+    )
+    return Path(name) if name else None

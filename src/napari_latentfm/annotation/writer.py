@@ -1,0 +1,54 @@
+"""Saves Labels layers from napari's own menu with the size of their pixels.
+
+napari's TIFF writer drops scale and units (napari issue 5162).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentfm_core.annotation.export import write_labels_file
+from napari_latentfm.annotation.provenance import annotation_with, export_file, facts_of, space_of
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write one Labels layer to TIFF, PNG or NIfTI; the npe2 writer of this plugin.
+
+    An annotation that was made in the review panel gets its provenance beside it.
+
+    Parameters
+    ----------
+    path
+        The ending decides the format.
+    data
+        Labels; a lazy array is loaded.
+    meta
+        Attributes of the layer, as `Layer.as_layer_data_tuple` gives them.
+
+    Returns
+    -------
+    list of str
+        The files that were written.
+
+    Raises
+    ------
+    LatentFMError
+        If the labels cannot be written there, or not in that format.
+    """
+    annotation = annotation_with(data)
+    facts = None if annotation is None else facts_of(annotation)
+    labels = np.asarray(data)
+    if facts is not None:
+        return [str(file) for file in export_file(Path(path), facts, labels)]
+    scale = meta.get("scale")
+    space = space_of(
+        labels.ndim,
+        np.ones(labels.ndim) if scale is None else scale,
+        meta.get("units"),
+        meta.get("axis_labels"),
+    )
+    write_labels_file(Path(path), labels, space)
+    return [path]

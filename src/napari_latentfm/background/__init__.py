@@ -1,0 +1,1 @@
+"""Work off the GUI thread, and signals that end with their widget."""

@@ -1,0 +1,291 @@
+"""The panel that trains a copy of a model on with accepted masks, and compares both."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari.utils.notifications import show_error
+from psygnal import Signal
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QScrollArea
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.finetuning.messages import (
+    Doing,
+    Event,
+    Failed,
+    Step,
+    Stopped,
+    Validated,
+    Verdict,
+)
+from latentfm_core.finetuning.request import LearningRequest
+from latentfm_core.model_io.card import CARD
+from napari_latentfm import preferences
+from napari_latentfm.background.signals import abandon
+from napari_latentfm.finetuning.form import LearningForm
+from napari_latentfm.finetuning.process import LearningRun
+from napari_latentfm.results.session import session_of
+from napari_latentfm.ui.area import fill_dock
+
+if TYPE_CHECKING:
+    import napari
+
+logger = logging.getLogger(__name__)
+
+SECTION = "learning"
+CHECKPOINT = Path("training") / "checkpoint.safetensors"
+
+Ending = Literal["done", "stopped", "failed"]
+
+
+class LearningPanel(QScrollArea):
+    """Learns from accepted masks.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer in whose window the panel lies.
+
+    Attributes
+    ----------
+    kept
+        Emitted with the folder of the new model when the user keeps it.
+    finished
+        Emitted in the GUI thread after every run, with ``"done"``, ``"stopped"`` or
+        ``"failed"``; the panel is idle then.
+    form
+        The controls.
+    overrides
+        ``section.key=value`` settings that differ from the recipe, for use from Python.
+    verdict
+        Of the last run that was finished, or None.
+    last_error
+        Message of the error that ended the last run, or None.
+    """
+
+    kept = Signal(Path)
+    finished = Signal(str)
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._runs: list[LearningRun] = []
+        self._out: Path | None = None
+        self.overrides: tuple[str, ...] = ()
+        self.verdict: Verdict | None = None
+        self.last_error: str | None = None
+        self.form = LearningForm()
+        self._restore_choices()
+        fill_dock(self, "LatentFM learning", self.form)
+        form = self.form
+        form.start.clicked.connect(lambda: self.start())
+        form.stop.clicked.connect(lambda: self.stop())
+        form.resume.clicked.connect(lambda: self.resume())
+        form.finish.clicked.connect(lambda: self.make_model())
+        form.keep_new.clicked.connect(lambda: self.keep_new())
+        form.keep_old.clicked.connect(lambda: self.keep_old())
+        form.name.textChanged.connect(lambda _: self._enable())
+        # The window's end deletes the panel without a word; nothing may report to it then.
+        runs = self._runs
+        self.destroyed.connect(lambda: abandon(runs))
+        form.status.setText("Ready.")
+        self._enable()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run of this panel has not ended yet."""
+        return bool(self._runs)
+
+    def start(self) -> None:
+        """Start a run with what is on screen; `finished` tells when it has ended."""
+        if self.running:
+            return
+        self.last_error = None
+        try:
+            request = self.form.request(self.overrides)
+        except LatentFMError as error:
+            self._fail(str(error))
+            return
+        self._keep_choices(request)
+        self._run(request)
+
+    def resume(self) -> None:
+        """Go on with the stopped run whose name is on screen."""
+        self._go_on("resume")
+
+    def make_model(self) -> None:
+        """Make a model of what the stopped run has learned so far."""
+        self._go_on("finish")
+
+    def stop(self) -> None:
+        """Stop the run within one training step; its checkpoint is kept."""
+        for run in self._runs:
+            run.stop()
+            self.form.stop.setEnabled(False)
+            self.form.status.setText("Stopping…")
+
+    def keep_new(self) -> None:
+        """Offer the new model to the rest of the plugin."""
+        if self._out is None or self.verdict is None:
+            return
+        out = self._out
+        self._decide(f"Kept: {out.name}. Choose it as the model to sample with.")
+        self.form.refresh_models()
+        self.kept.emit(out)
+        session_of(self._viewer).model_kept.emit(out)
+
+    def keep_old(self) -> None:
+        """Go on with the old model; nothing is deleted."""
+        if self._out is not None and self.verdict is not None:
+            self._decide(f"The old model stays in use. The new one lies in {self._out}.")
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Stop a run when the panel is taken out of its dock, which sends no close event."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._give_up()
+
+    def _restore_choices(self) -> None:
+        kept = preferences.get(SECTION)
+        for box, chosen in ((self.form.model, "model"), (self.form.device, "device")):
+            place = box.findText(str(kept.get(chosen, "")))
+            if place >= 0:
+                box.setCurrentIndex(place)
+        for name in ("folder", "images", "masks"):
+            if isinstance(kept.get(name), str):
+                getattr(self.form, name).set_path(kept[name])
+        if isinstance(kept.get("minutes"), int | float):
+            self.form.minutes.setValue(float(kept["minutes"]))
+
+    def _keep_choices(self, request: LearningRequest) -> None:
+        form = self.form
+        values = {
+            "model": form.model.currentText(),
+            "folder": str(form.folder.path() or ""),
+            "images": str(request.images),
+            "masks": str(form.masks.path() or ""),
+            "minutes": form.minutes.value(),
+            "device": form.device.currentText(),
+        }
+        preferences.put(SECTION, values)
+
+    def _go_on(self, action: Literal["resume", "finish"]) -> None:
+        if self.running:
+            return
+        self.last_error = None
+        try:
+            out = self.form.out()
+        except LatentFMError as error:
+            self._fail(str(error))
+            return
+        self._run(LearningRequest(action=action, out=out))
+
+    def _run(self, request: LearningRequest) -> None:
+        if request.action == "learn":
+            self.form.loss.clear()
+        self.form.dice.clear()
+        self.form.verdict.clear()
+        self.verdict, self._out = None, request.out
+        run = LearningRun(request)
+        run.progressed.connect(self._on_event)
+        run.ended.connect(self._on_end)
+        self._runs.append(run)
+        self.form.status.setText("Starting…")
+        self.form.progress.setRange(0, 0)
+        self._enable()
+        run.start()
+
+    def _on_event(self, event: Event) -> None:
+        form = self.form
+        stopping = not form.stop.isEnabled()
+        if isinstance(event, Doing) and not stopping:
+            form.status.setText(event.text)
+        elif isinstance(event, Step):
+            form.progress.setRange(0, event.total)
+            form.progress.setValue(event.step)
+            for plot in (form.loss, form.dice):
+                plot.set_end(event.step)
+            form.loss.add(event.step, event.loss)
+            if not stopping:
+                form.status.setText(_describe(event))
+        elif isinstance(event, Validated) and event.step == 0:
+            form.dice.set_level(event.dice, "old")
+        elif isinstance(event, Validated):
+            form.dice.add(event.step, event.dice)
+
+    def _on_end(self, ending: Event) -> None:
+        self._runs.clear()
+        if isinstance(ending, Verdict):
+            self.verdict = ending
+            self.form.verdict.setText(f"{ending.text()} {_ADVICE[ending.better]}")
+            self._finish("done", f"Done. The new model is {self.form.name.text()}.")
+        elif isinstance(ending, Failed):
+            self._fail(ending.message)
+        else:
+            self._finish("stopped", _STOPPED if _resumable(ending) else _NOTHING)
+
+    def _decide(self, text: str) -> None:
+        self.verdict = None
+        self.form.status.setText(text)
+        self.form.suggest_name()
+        self._enable()
+
+    def _fail(self, message: str) -> None:
+        self.last_error = message
+        show_error(message)
+        self._finish("failed", message)
+
+    def _finish(self, ending: Ending, text: str) -> None:
+        self.form.progress.setRange(0, 1)
+        self.form.progress.setValue(0)
+        self.form.status.setText(text)
+        self._enable()
+        self.finished.emit(ending)
+
+    def _enable(self) -> None:
+        """Enable what can be used now."""
+        form, idle = self.form, not self.running
+        for control in form.choice_widgets():
+            control.setEnabled(idle)
+        open_run = idle and self._has_stopped_run()
+        form.start.setEnabled(idle and not open_run)
+        form.stop.setEnabled(not idle)
+        form.resume.setEnabled(open_run)
+        form.finish.setEnabled(open_run)
+        for button in (form.keep_new, form.keep_old):
+            button.setEnabled(idle and self.verdict is not None)
+
+    def _has_stopped_run(self) -> bool:
+        try:
+            out = self.form.out()
+        except LatentFMError:
+            return False
+        return (out / CHECKPOINT).is_file() and not (out / CARD).is_file()
+
+    def _give_up(self) -> None:
+        if self.running:
+            abandon(self._runs)
+            self._runs.clear()
+            self._finish("stopped", _STOPPED)
+
+
+_ADVICE = {
+    "new": "Keep the new one.",
+    "old": "Keep the old one.",
+    "unknown": "Look at results of both, then decide.",
+}
+_STOPPED = "Stopped. Resume goes on; Make model takes what was learned so far."
+_NOTHING = "Stopped before the first step; nothing was made."
+
+
+def _resumable(ending: Event) -> bool:
+    return isinstance(ending, Stopped) and ending.resumable
+
+
+def _describe(step: Step) -> str:
+    left = max(0, round(step.seconds_left))
+    time = f"{left // 60} min {left % 60:02d} s" if left >= 60 else f"{left} s"
+    return f"Step {step.step} of {step.total}, loss {step.loss:.3f}, about {time} left."

@@ -1,0 +1,293 @@
+"""From an image layer to the one 2D plane that is segmented, and where it lies in space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.errors import ImageError
+from latentfm_core.types import ImageInput
+
+if TYPE_CHECKING:
+    from napari.components import Dims
+    from napari.layers import Image
+
+    from napari_latentfm.layers.stacks import PlaneStack
+
+MAX_PLANE_PIXELS = 2**26
+"""Largest plane that is segmented (8192 x 8192); every sample takes one byte per pixel."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One 2D plane of an image layer with n spatial axes (the colour axis not counted).
+
+    Attributes
+    ----------
+    shape
+        ``(H, W)`` in pixels.
+    index
+        One entry per axis of the layer: None for the two axes of the plane, the position
+        in pixels for every other axis.
+    layer_shape
+        Length of every axis of the layer.
+    """
+
+    shape: tuple[int, int]
+    index: tuple[int | None, ...]
+    layer_shape: tuple[int, ...]
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """The two axes of the plane, in ascending order."""
+        first, second = (axis for axis, place in enumerate(self.index) if place is None)
+        return first, second
+
+    @property
+    def fixed(self) -> dict[int, int]:
+        """Position on every axis across the plane."""
+        return {axis: place for axis, place in enumerate(self.index) if place is not None}
+
+    def embed(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return ``(..., H, W)`` as ``(..., *layer axes)`` with length 1 across the plane."""
+        leading = values.ndim - 2
+        return np.expand_dims(values, tuple(axis + leading for axis in self.fixed))
+
+    def first(self) -> Plane:
+        """Return the first plane of the layer, whose `placement` is that of the whole layer."""
+        return replace(self, index=tuple(None if at is None else 0 for at in self.index))
+
+    def label(self) -> str:
+        """Return what tells this plane from others of the layer: ``""`` for 2D images."""
+        return "" if not self.fixed else f" [{', '.join(map(str, self.fixed.values()))}]"
+
+
+def level_zero(layer: Image) -> Any:
+    """Return the layer's array; of a multiscale image the finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def displayed_plane(
+    layer: Image,
+    dims: Dims,
+    axes: tuple[int, int] | None = None,
+    anywhere: Collection[int] = (),
+    limit: int | None = MAX_PLANE_PIXELS,
+) -> Plane:
+    """Return the plane of `layer` that the viewer shows; all of it for a 2D image.
+
+    Parameters
+    ----------
+    layer, dims
+        The layer, and what the viewer shows.
+    axes
+        Axes of the layer that form the plane, whatever is on screen; it then lies where the
+        sliders are. None takes those on screen.
+    anywhere
+        Axes on which the viewer's position does not matter; it is taken to be 0.
+    limit
+        Most pixels of the plane; None for a part of it only.
+
+    Raises
+    ------
+    ImageError
+        If no single plane of the layer is shown, or it is too large.
+    """
+    shape = tuple(level_zero(layer).shape[: layer.ndim])
+    if layer.ndim < 2:
+        raise ImageError(f"{layer.name!r} has {layer.ndim} axis; choose an image with 2 or more.")
+    fixed: dict[int, int] = {}
+    if layer.ndim > 2:
+        shown = set(axes) if axes is not None else axes_on_screen(layer, dims)
+        fixed = _fixed_axes(layer, dims, shape, shown, anywhere)
+    index = tuple(fixed.get(axis) for axis in range(layer.ndim))
+    height, width = (shape[axis] for axis in range(layer.ndim) if axis not in fixed)
+    if limit is not None and height * width > limit:
+        raise ImageError(
+            f"{layer.name!r} has {height} x {width} pixels; the limit is {limit // 2**20} "
+            "megapixels. Choose another field: the visible one, or all in tiles."
+        )
+    return Plane((height, width), index, shape)
+
+
+def axes_on_screen(layer: Image, dims: Dims) -> set[int]:
+    """Return the two axes of `layer` that the viewer shows.
+
+    Raises
+    ------
+    ImageError
+        If it does not show two.
+    """
+    if dims.ndisplay != 2:
+        raise ImageError(
+            "The viewer is in 3D display, which shows no single plane. Switch to 2D display "
+            "(the button at the lower left) and choose the plane with the slider."
+        )
+    missing = dims.ndim - layer.ndim
+    shown = {axis - missing for axis in dims.displayed}
+    if min(shown) < 0:
+        raise ImageError(
+            f"The viewer does not show a plane of {layer.name!r}. Change the order of the axes "
+            "(the roll button at the lower left) until it does."
+        )
+    return shown
+
+
+def _fixed_axes(
+    layer: Image,
+    dims: Dims,
+    shape: Sequence[int],
+    shown: Collection[int],
+    anywhere: Collection[int],
+) -> dict[int, int]:
+    across = [axis for axis in range(layer.ndim) if axis not in shown]
+    if _is_tilted(layer, across):
+        raise ImageError(
+            f"{layer.name!r} is rotated or sheared out of the plane on screen, so that no plane "
+            "of its pixels is shown. Reset its rotation, shear and affine, or resample it."
+        )
+    position = position_of(layer, dims)
+    fixed = {axis: 0 if axis in anywhere else position[axis] for axis in across}
+    if any(not 0 <= place < shape[axis] for axis, place in fixed.items()):
+        raise ImageError(
+            f"The viewer shows a position outside {layer.name!r}. Move the slider until the "
+            "image is on screen."
+        )
+    return fixed
+
+
+def position_of(layer: Image, dims: Dims) -> tuple[int, ...]:
+    """Return the viewer's position in pixels of the layer, which may lie outside of it."""
+    position = layer.world_to_data(_point_in_layer_units(layer, dims))
+    return tuple(math.floor(place + 0.5) for place in position)
+
+
+def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
+    """Tell whether axes across the plane and in the plane mix on the way to the world."""
+    origin = np.asarray(layer.data_to_world([0.0] * layer.ndim))
+    columns = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
+    mixing = np.abs(np.stack(columns, axis=1))
+    within = [axis for axis in range(layer.ndim) if axis not in across]
+    worst = max(mixing[np.ix_(across, within)].max(), mixing[np.ix_(within, across)].max())
+    return bool(worst > 1e-6 * mixing.max())
+
+
+def _point_in_layer_units(layer: Image, dims: Dims) -> Matrix:
+    """Return the viewer's position, which is in the units of `dims`, in those of the layer."""
+    point = np.asarray(dims.point, float)[-layer.ndim :]
+    world_units = getattr(dims, "units", None)
+    if world_units is None or len(world_units) < layer.ndim:
+        return point
+    pairs = zip(world_units[-layer.ndim :], layer.units, strict=True)
+    return point * [unit_factor(world, own) for world, own in pairs]
+
+
+def unit_factor(unit: Any, target: Any) -> float:
+    """Return how many `target` one `unit` is; 1 where the two cannot be compared."""
+    if unit == target or not unit.is_compatible_with(target):
+        return 1.0
+    return float((1.0 * unit).to(target).magnitude)
+
+
+def read_plane(layer: Image, plane: Plane) -> ImageInput:
+    """Read the pixels of a plane with their spacing; loads lazy arrays.
+
+    The spacing is None where the layer says nothing about it (pixel units and scale 1).
+
+    Raises
+    ------
+    ImageError
+        If the array behind the layer fails.
+    """
+    index = tuple(slice(None) if place is None else place for place in plane.index)
+    pixels = read_pixels(layer, level_zero(layer), index)
+    spacing, unit = known_spacing(layer, plane)
+    return ImageInput(pixels, spacing, unit, layer.name)
+
+
+def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any]:
+    """Return a part of one of the layer's arrays in memory.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
+    try:
+        return np.asarray(array[index])
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Whatever stands behind the array (a file, a network drive, a graph) may fail.
+        raise ImageError(
+            f"{layer.name!r} cannot be read ({type(error).__name__}: {error}). Check the file "
+            "behind it, and open it again."
+        ) from error
+
+
+def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:
+    """Return the pixel size ``(row, column)``, None where the layer says nothing, and the unit."""
+    row, column = plane.axes
+    unit = layer.units[row]
+    # Readers of NIfTI files mirror axes by negative steps; a size is positive.
+    per_row = abs(float(layer.scale[row]))
+    per_column = abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit)
+    known = str(unit) != "pixel" or (per_row, per_column) != (1.0, 1.0)
+    return (per_row, per_column) if known else None, str(unit)
+
+
+def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
+    """Return the transform, units and axis labels that put results onto `plane`.
+
+    The keys are keyword arguments and attributes of every napari layer.
+    """
+    offset = np.array([0 if place is None else place for place in plane.index], float)
+    rotate, scale = np.asarray(layer.rotate), np.asarray(layer.scale, float)
+    # napari maps data to the world by affine(rotate @ shear @ diag(scale) @ x + translate).
+    shift = rotate @ shear_matrix(layer.shear, layer.ndim) @ (scale * offset)
+    return {
+        "scale": scale,
+        "translate": np.asarray(layer.translate, float) + shift,
+        "rotate": rotate,
+        "shear": np.asarray(layer.shear, float),
+        "affine": np.asarray(layer.affine.affine_matrix, float),
+        "units": tuple(layer.units),
+        "axis_labels": tuple(layer.axis_labels),
+    }
+
+
+def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:
+    """Return a `placement` with one more axis in front, at step 1 and in pixels."""
+    ndim = len(space["scale"])
+    return {
+        "scale": np.concatenate([[1.0], space["scale"]]),
+        "translate": np.concatenate([[0.0], space["translate"]]),
+        "rotate": _behind_identity(space["rotate"]),
+        "shear": _behind_identity(shear_matrix(space["shear"], ndim)),
+        "affine": _behind_identity(space["affine"]),
+        "units": ("pixel", *space["units"]),
+        "axis_labels": (label, *space["axis_labels"]),
+    }
+
+
+def shear_matrix(shear: Any, ndim: int) -> Matrix:
+    """Return a shear, which napari gives as a matrix or as its upper triangle, as a matrix."""
+    given = np.asarray(shear, np.float64)
+    if given.ndim == 2:
+        return given
+    matrix = np.eye(ndim)
+    matrix[np.triu_indices(ndim, k=1)] = given
+    return matrix
+
+
+def _behind_identity(matrix: Matrix) -> Matrix:
+    larger = np.eye(len(matrix) + 1)
+    larger[1:, 1:] = matrix
+    return larger

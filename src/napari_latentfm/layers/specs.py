@@ -1,0 +1,202 @@
+"""From samples to what napari shows: pure functions, no viewer needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_latentfm.layers.planes import Plane, placement, with_leading_axis
+from napari_latentfm.layers.stacks import PlaneStack
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from latentfm_core.types import SampleSet, Summary
+
+Role = Literal["mean_probability", "class_confidence", "confidence", "samples", "mean_mask"]
+
+METADATA_KEY = "latentfm"
+CALIBRATED_ROLES: tuple[Role, ...] = ("mean_probability", "confidence")
+"""What a calibration changes; masks and samples stay as they are."""
+SAMPLE_AXIS = "sample"
+CLASS_AXIS = "class"
+TITLES: dict[Role, str] = {
+    "mean_probability": "mean probability",
+    "class_confidence": "confidence per class",
+    "confidence": "confidence",
+    "samples": "samples",
+    "mean_mask": "mean mask",
+}
+
+# Okabe-Ito colours, told apart with every kind of colour vision. The colour under None is
+# that of labels which the user adds by hand.
+MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
+CONTOUR_PER_SIDE = 256
+"""Image pixels per contour pixel: outlines look equally strong on small and large images."""
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One result layer before it exists.
+
+    Attributes
+    ----------
+    role
+        Which result it holds.
+    kind
+        napari's name of the layer type.
+    data
+        Labels: uint8, 1 inside or the number of the class. Images: float32 in [0, 1].
+    name
+        Name of a new layer.
+    space
+        Transform, units and axis labels; written at every run.
+    look
+        Colours, opacity, visibility; only for a new layer, then they are the user's.
+    metadata
+        Provenance, under `METADATA_KEY` of the layer's metadata.
+    """
+
+    role: Role
+    kind: Literal["image", "labels"]
+    data: NDArray[Any]
+    name: str
+    space: dict[str, Any]
+    look: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def result_layers(
+    source: Image, plane: Plane | PlaneStack, samples: SampleSet, summary: Summary
+) -> list[LayerSpec]:
+    """Return the result layers of one run, from bottom to top.
+
+    A model of several classes has a fifth one, the confidence of each class, and its mean
+    probability has a plane for the background and one for each class.
+
+    Parameters
+    ----------
+    source
+        The layer that was segmented; its transform, units and axis labels go to each result.
+    plane
+        The plane of it that was segmented, or all planes along some of its axes.
+    samples, summary
+        What the model drew; the summary's arrays are ``(H, W)`` of the plane, and ``(P, H, W)``
+        of P planes.
+    """
+    flat = placement(source, plane)
+    several = summary.class_confidence is not None
+    spaces: dict[Role, dict[str, Any]] = {"samples": with_leading_axis(flat, SAMPLE_AXIS)}
+    if several:
+        by_class = with_leading_axis(flat, CLASS_AXIS)
+        spaces |= {"class_confidence": by_class, "mean_probability": by_class}
+    shared = provenance(source, plane, samples)
+    mapped: dict[str, Any] = {"calibrated": summary.calibrated}
+    if summary.expected_dice is not None:
+        mapped["expected_dice"] = summary.expected_dice
+
+    def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
+        return LayerSpec(
+            role=role,
+            kind="image" if values.dtype == np.float32 else "labels",
+            # A bool array is seen as uint8 without a copy; napari's labels are integers.
+            data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
+            name=f"{source.name}{plane.label()} · {TITLES[role]}",
+            space=spaces.get(role, flat),
+            look=look(role, max(plane.shape), several),
+            metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
+        )
+
+    specs = [spec("mean_probability", summary.mean_probability)]
+    if summary.class_confidence is not None:
+        specs.append(spec("class_confidence", summary.class_confidence))
+    return [
+        *specs,
+        spec("confidence", summary.confidence),
+        spec("samples", summary.sample_masks),
+        spec("mean_mask", summary.mean_mask),
+    ]
+
+
+def look(role: Role, pixels: int, several: bool) -> dict[str, Any]:
+    """Return colours, opacity and visibility of a new result layer.
+
+    Parameters
+    ----------
+    pixels
+        Longer side of the image; it decides how strong outlines are.
+    several
+        Whether the model has several classes.
+    """
+    contour = max(1, round(pixels / CONTOUR_PER_SIDE))
+    image: dict[str, Any] = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
+    doubt = {**image, "colormap": confidence_colormap()}
+    looks: dict[Role, dict[str, Any]] = {
+        "mean_probability": {**image, "colormap": "viridis", "visible": False},
+        "class_confidence": {**doubt, "visible": False},
+        "confidence": doubt,
+        "samples": {
+            "colormap": _class_colours() if several else _label_colours(SAMPLE_COLOUR),
+            "contour": contour,
+            "opacity": 0.9,
+        },
+        "mean_mask": {
+            "colormap": _class_colours() if several else _label_colours(MEAN_COLOUR),
+            "contour": contour + 1,
+            "opacity": 0.9,
+        },
+    }
+    return looks[role]
+
+
+def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:
+    """Return, as JSON values, where a result came from and how to make it again."""
+    along = {"along": list(plane.along)} if isinstance(plane, PlaneStack) else {}
+    return {
+        "source": source.name,
+        "source_id": str(source.unique_id),
+        "plane": list(plane.index),
+        **along,
+        "model": samples.model_id,
+        "model_sha256": samples.model_hash,
+        "seed": samples.seeds[0],
+        "n_samples": len(samples),
+        "classes": list(samples.classes),
+        "nfe": samples.nfe,
+        # Which maps are calibrated stands with these, for it can change without a new run.
+        "settings": {key: v for key, v in samples.settings.items() if key != "calibrated"},
+        "seconds": samples.seconds,
+    }
+
+
+def confidence_colormap() -> Colormap:
+    """Return plasma from yellow (no agreement) to clear blue (every sample agrees).
+
+    Where the model is sure, the map is transparent and the image stays visible. Plasma is
+    perceptually uniform and readable with every kind of colour vision.
+    """
+    colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
+    colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
+    return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+
+
+def _class_colours() -> DirectLabelColormap:
+    """Return one Okabe-Ito colour per class; they repeat after the seventh."""
+    colours: dict[int | None, str] = {
+        label: CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+        for label in range(1, 1 + 4 * len(CLASS_COLOURS) + 4)
+    }
+    return DirectLabelColormap(
+        color_dict={0: "transparent", None: OTHER_COLOUR, **colours}, background_value=0
+    )
+
+
+def _label_colours(colour: str) -> DirectLabelColormap:
+    return DirectLabelColormap(
+        color_dict={0: "transparent", 1: colour, None: OTHER_COLOUR}, background_value=0
+    )

@@ -1,0 +1,168 @@
+"""All planes of a 3D or time stack, along one or more of its axes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.images.axes import to_axes
+from latentfm_core.types import ImageInput
+from napari_latentfm.layers.planes import Plane, displayed_plane, position_of, read_plane
+
+if TYPE_CHECKING:
+    from napari.components import Dims
+    from napari.layers import Image
+
+_DEFAULT_NAME = re.compile(r"(axis )?-?\d+")
+
+
+@dataclass(frozen=True)
+class PlaneStack:
+    """Planes of an image layer, one for each position along some of its axes.
+
+    It offers what a `Plane` does, with an axis for the planes before ``(H, W)``.
+
+    Attributes
+    ----------
+    plane
+        One of the planes; its positions along other axes than `along` are those of all.
+    along
+        The axes of the layer along which every position is taken, ascending.
+    """
+
+    plane: Plane
+    along: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return math.prod(self.layer_shape[axis] for axis in self.along)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)`` of each plane in pixels."""
+        return self.plane.shape
+
+    @property
+    def layer_shape(self) -> tuple[int, ...]:
+        """Length of every axis of the layer."""
+        return self.plane.layer_shape
+
+    @property
+    def index(self) -> tuple[int | None, ...]:
+        """As that of a plane, with None along the axes of the stack too."""
+        places = enumerate(self.plane.index)
+        return tuple(None if axis in self.along else place for axis, place in places)
+
+    def at(self, number: int) -> Plane:
+        """Return one plane; they are counted in row-major order over `along`."""
+        lengths = [self.layer_shape[axis] for axis in self.along]
+        places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
+        index = (
+            int(places.get(axis, at)) if at is not None else None
+            for axis, at in enumerate(self.plane.index)
+        )
+        return replace(self.plane, index=tuple(index))
+
+    def number(self, position: Sequence[int]) -> int | None:
+        """Return the number of the plane at a position in pixels; None if it is not of these."""
+        for axis, at in enumerate(self.index):
+            if at is not None and at != position[axis]:
+                return None
+        lengths = [self.layer_shape[axis] for axis in self.along]
+        places = [position[axis] for axis in self.along]
+        if any(not 0 <= place < length for place, length in zip(places, lengths, strict=True)):
+            return None
+        return int(np.ravel_multi_index(places, lengths))
+
+    def number_of(self, plane: Plane) -> int | None:
+        """Return the number of a plane; None if it is not of this stack."""
+        if plane.axes != self.plane.axes or plane.layer_shape != self.layer_shape:
+            return None
+        return self.number([-1 if at is None else at for at in plane.index])
+
+    def embed(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return ``(..., P, H, W)`` as ``(..., *layer axes)``."""
+        return to_axes(values, self.layer_shape, self.along, self.plane.axes)
+
+    def label(self) -> str:
+        """Return what tells these planes from others: ``""`` for all, cut as usual."""
+        usual = self.along == tuple(range(len(self.layer_shape) - 2))
+        places = (":" if at is None else str(at) for at in self.index)
+        return "" if usual else f" [{', '.join(places)}]"
+
+
+def part_indices(along: Sequence[int], ndim: int, shape: Sequence[int]) -> list[tuple[slice, ...]]:
+    """Return what cuts each plane, in the order of `PlaneStack.at`, out of a result's array.
+
+    Parameters
+    ----------
+    along, ndim
+        The axes of the stack, and the number of axes of its layer.
+    shape
+        Of the array, which may have more axes in front. The axes that are cut keep length 1.
+    """
+    leading = len(shape) - ndim
+    found = []
+    for places in product(*(range(shape[leading + axis]) for axis in along)):
+        index = [slice(None)] * len(shape)
+        for axis, place in zip(along, places, strict=True):
+            index[leading + axis] = slice(place, place + 1)
+        found.append(tuple(index))
+    return found
+
+
+def all_planes(
+    layer: Image, dims: Dims, along: tuple[int, ...], axes: tuple[int, int] | None = None
+) -> PlaneStack:
+    """Return the planes of `layer` along some axes, at the viewer's position on the others.
+
+    Parameters
+    ----------
+    along
+        Axes of the layer.
+    axes
+        The two axes of a plane; None for those on screen.
+
+    Raises
+    ------
+    ImageError
+        As `displayed_plane`.
+    """
+    return PlaneStack(displayed_plane(layer, dims, axes, along), tuple(sorted(along)))
+
+
+def number_on_screen(layer: Image, dims: Dims, stack: PlaneStack) -> int | None:
+    """Return the number of the plane at the viewer's position, or None if it is not there."""
+    if len(dims.point) < layer.ndim:
+        return None  # the layer is just being removed
+    return stack.number(position_of(layer, dims))
+
+
+def read_part(layer: Image, stack: PlaneStack, number: int) -> ImageInput:
+    """Read the pixels of one plane; of a lazy array, no more than these."""
+    plane = stack.at(number)
+    return replace(read_plane(layer, plane), name=f"{layer.name}{plane.label()}")
+
+
+def plane_choices(ndim: int) -> list[tuple[int, int]]:
+    """Return the pairs of axes that can form a plane, the usual one first."""
+    return sorted(combinations(range(ndim), 2), reverse=True)
+
+
+def along_choices(ndim: int, axes: tuple[int, int]) -> list[tuple[int, ...]]:
+    """Return the axes that planes can be taken along: one by one, then all together."""
+    across = tuple(axis for axis in range(ndim) if axis not in axes)
+    single: list[tuple[int, ...]] = [(axis,) for axis in across]
+    return single if len(across) < 2 else [*single, across]
+
+
+def axis_name(layer: Image, axis: int) -> str:
+    """Return how people call an axis: its label, or its number where it has none."""
+    label = str(layer.axis_labels[axis])
+    return f"axis {axis}" if _DEFAULT_NAME.fullmatch(label) else label

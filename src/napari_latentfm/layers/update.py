@@ -1,0 +1,245 @@
+"""Put result layers into a viewer: a rerun updates its own layers, but asks about edited ones.
+
+Whether a layer was edited is told by comparing its data with a digest of what was written,
+when the next result arrives. Events are no safe sign: undo and redo emit none but
+``set_data``, which also fires on every move of a slider, and writes into the array emit
+nothing at all. An edit that was undone again is no edit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
+from napari_latentfm.layers.stacks import PlaneStack, part_indices
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+class EditedLayers(Enum):
+    """What to do with result layers that the user has edited since they were written."""
+
+    KEEP = "keep"
+    OVERWRITE = "overwrite"
+    CANCEL = "cancel"
+
+
+AskAboutEdits = Callable[[Sequence[str]], EditedLayers]
+"""Called with the names of the edited layers."""
+
+
+def is_result(layer: Layer) -> bool:
+    """Tell whether a layer holds a result of this plugin (or is a copy of one)."""
+    return METADATA_KEY in layer.metadata
+
+
+def digest(data: Any) -> str:
+    """Return a fingerprint of an array's shape and content."""
+    array = np.ascontiguousarray(data)
+    content = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
+    content.update(array.data)
+    return content.hexdigest()
+
+
+def checksum(data: Any) -> str:
+    """Return a CRC-32 of an array's content, some four times as fast as `digest`.
+
+    The GUI waits for it, and stacks are large. One edit in 2^32 would pass unseen.
+    """
+    return f"{zlib.crc32(np.ascontiguousarray(data).data):08x}"
+
+
+def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
+    """Update the layers that an earlier run made for the same plane, and add missing ones.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    specs
+        The results, from bottom to top.
+    ask
+        Called only if the user has edited one of the layers that would be written.
+
+    Returns
+    -------
+    bool
+        False if the user chose to cancel; then nothing was changed.
+    """
+    targets = [_own_layer(viewer, spec) for spec in specs]
+    edited = [layer for layer in targets if layer is not None and is_edited(layer)]
+    choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
+    if choice is EditedLayers.CANCEL:
+        return False
+    kept = edited if choice is EditedLayers.KEEP else []
+    # New layers are made before the viewer changes, so that an error leaves it as it was.
+    new = [
+        _make(s) if t is None or t in kept else None for s, t in zip(specs, targets, strict=True)
+    ]
+    for layer in kept:
+        _release(layer)
+    for spec, target, fresh in zip(specs, targets, new, strict=True):
+        if fresh is not None:
+            viewer.add_layer(fresh)
+        elif target is not None:
+            _overwrite(target, spec)
+    return True
+
+
+def place_part(
+    viewer: ViewerModel,
+    specs: Sequence[LayerSpec],
+    planes: PlaneStack,
+    number: int,
+    ask: AskAboutEdits,
+) -> bool:
+    """Write the results of one plane into the layers that hold a whole stack.
+
+    Layers that the user has removed stay away.
+
+    Parameters
+    ----------
+    viewer, ask
+        As for `place`; only edits in this plane count.
+    specs
+        The results of the plane.
+    planes, number
+        The stack, and which of its planes this is.
+
+    Returns
+    -------
+    bool
+        False if the user chose to cancel; then nothing was changed.
+    """
+    of_stack = {"plane": list(planes.index), "along": list(planes.along)}
+    found = [(_find(viewer, {**s.metadata, **of_stack}, s.data.ndim), s) for s in specs]
+    targets = [(layer, spec) for layer, spec in found if layer is not None]
+    edited = [layer for layer, _ in targets if _part_is_edited(layer, number)]
+    choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
+    if choice is EditedLayers.CANCEL:
+        return False
+    for layer, spec in targets:
+        if choice is EditedLayers.OVERWRITE or layer not in edited:
+            _overwrite_part(layer, spec, number)
+    return True
+
+
+def _own_layer(viewer: ViewerModel, spec: LayerSpec) -> Layer | None:
+    return _find(viewer, spec.metadata, spec.data.ndim)
+
+
+def _find(viewer: ViewerModel, facts: dict[str, Any], ndim: int) -> Layer | None:
+    wanted = ("role", "source_id", "plane", "along")
+    for layer in viewer.layers:
+        found = layer.metadata.get(METADATA_KEY, {})
+        if (
+            found.get("layer_id") == str(layer.unique_id)
+            and all(found.get(key) == facts.get(key) for key in wanted)
+            and layer.ndim == ndim
+        ):
+            return layer
+    return None
+
+
+def is_edited(layer: Layer) -> bool:
+    """Tell whether a result layer was edited since it was written."""
+    facts = layer.metadata[METADATA_KEY]
+    return bool(facts["digest"] != _fingerprint(facts, layer.data))
+
+
+def _part_is_edited(layer: Layer, number: int) -> bool:
+    facts = layer.metadata[METADATA_KEY]
+    parts = _parts(facts, layer.data)
+    if len(parts) != len(facts["digest"]):
+        return True
+    return bool(facts["digest"][number] != checksum(layer.data[parts[number]]))
+
+
+def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
+    return part_indices(facts["along"], len(facts["plane"]), data.shape)
+
+
+def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
+    """Return the digest of a result, or a checksum of each plane, which may change alone."""
+    if "along" not in facts:
+        return digest(data)
+    return [checksum(data[part]) for part in _parts(facts, data)]
+
+
+def _release(layer: Layer) -> None:
+    """Leave a layer to the user: later runs do not find it any more."""
+    kept = {**layer.metadata[METADATA_KEY], "layer_id": None}
+    layer.metadata = {**layer.metadata, METADATA_KEY: kept}
+
+
+def _make(spec: LayerSpec) -> Layer:
+    layer: Layer
+    if spec.kind == "labels":
+        look = dict(spec.look)
+        contour = look.pop("contour")
+        layer = Labels(spec.data, name=spec.name, **spec.space, **look)
+        # The constructor takes no contour.
+        layer.contour = contour
+    else:
+        layer = Image(spec.data, name=spec.name, **spec.space, **spec.look)
+    _stamp(layer, spec)
+    return layer
+
+
+def _stamp(layer: Layer, spec: LayerSpec) -> None:
+    # A duplicate of the layer carries the same metadata but has another id: it is the user's.
+    stamp = {
+        "layer_id": str(layer.unique_id),
+        "digest": _fingerprint(spec.metadata, spec.data),
+    }
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**spec.metadata, **stamp}}
+
+
+def _overwrite(layer: Layer, spec: LayerSpec) -> None:
+    with _without_history(layer):
+        layer.data = spec.data
+        for key, value in spec.space.items():
+            if not _equal(getattr(layer, key), value):
+                setattr(layer, key, value)
+    _stamp(layer, spec)
+
+
+def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
+    facts = layer.metadata[METADATA_KEY]
+    part = _parts(facts, layer.data)[number]
+    with _without_history(layer):
+        layer.data[part] = spec.data
+        layer.refresh()
+    digests = [*facts["digest"]]
+    digests[number] = checksum(layer.data[part])
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
+
+
+@contextmanager
+def _without_history(layer: Layer) -> Iterator[None]:
+    """Let data be replaced, and forget the undo history of a Labels layer.
+
+    Ctrl+Z would paint pixels of the old data into the new. Making a layer uneditable empties
+    its history.
+    """
+    editable, mode = layer.editable, layer.mode
+    layer.editable = False
+    yield
+    layer.editable = editable
+    layer.mode = mode
+
+
+def _equal(old: Any, new: Any) -> bool:
+    if isinstance(new, tuple):
+        return tuple(map(str, old)) == tuple(map(str, new))
+    return np.array_equal(np.asarray(old), new)

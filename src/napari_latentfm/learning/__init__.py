@@ -1,1 +1,0 @@
-"""The window's side of learning from corrections: the process, the controls, the curves."""

@@ -1,1 +1,0 @@
-"""The queue panel: a folder of images, one after the other."""

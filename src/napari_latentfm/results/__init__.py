@@ -1,0 +1,1 @@
+"""Finished runs: shown as layers, and kept as the session under review."""

@@ -1,0 +1,112 @@
+"""The review of a stack: the plane that the slider shows is the one under review."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_latentfm.background.job import Result
+from napari_latentfm.layers.stacks import PlaneStack, number_on_screen
+from napari_latentfm.results.session import Reviewed
+from napari_latentfm.results.stack_job import StackRun
+
+if TYPE_CHECKING:
+    import napari
+
+SAME_SETTINGS = ("n_samples", "seed", "steps", "solver", "noise_scale", "threshold", "calibrated")
+"""A plane that was drawn anew with these alike belongs to its stack."""
+
+
+class StackReview:
+    """The results of all planes of a stack, one of which is under review.
+
+    Parameters
+    ----------
+    viewer
+        Whose slider chooses the plane.
+    layer, planes, model, run
+        What was segmented, with what, and the result.
+
+    Attributes
+    ----------
+    moved
+        Emitted in the GUI thread with what is to be reviewed when the slider goes to another
+        plane: None for a blank one.
+    layer, planes, model
+        As given.
+    """
+
+    moved = Signal(object)
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        layer: Image,
+        planes: PlaneStack,
+        model: str | Path,
+        run: StackRun,
+    ) -> None:
+        self.layer, self.planes = layer, planes
+        self.model = model
+        self._dims, self._run = viewer.dims, run
+        self._renewed: dict[int, Result] = {}
+        number = number_on_screen(layer, self._dims, planes)
+        self._number = 0 if number is None else number
+        self._dims.events.current_step.connect(self._on_step)
+
+    @property
+    def current(self) -> Reviewed | None:
+        """The plane that the slider showed last; None for a blank one."""
+        return self.at(self._number)
+
+    @property
+    def run(self) -> StackRun:
+        """The result of all planes, with the samples of those that were drawn anew."""
+        samples = list(self._run.stack.samples)
+        for number, result in self._renewed.items():
+            samples[number] = result.samples
+        return replace(self._run, stack=replace(self._run.stack, samples=tuple(samples)))
+
+    def at(self, number: int) -> Reviewed | None:
+        """Return one plane and its result; None for a blank one."""
+        stack = self._run.stack
+        result = self._renewed.get(number)
+        if result is None:
+            samples = stack.samples[number]
+            if samples is None:
+                return None
+            result = Result(samples, stack.summary_of(number), self._run.device)
+        return Reviewed(self.layer, self.planes.at(number), self.model, result)
+
+    def number_of(self, reviewed: Reviewed) -> int | None:
+        """Return which plane a new result belongs to; None if it is not of this stack.
+
+        It belongs if it was drawn as the others were, with or without strokes.
+        """
+        if reviewed.layer is not self.layer:
+            return None
+        old, new = self._run.samples, reviewed.result.samples
+        same = old.model_hash == new.model_hash and all(
+            old.settings.get(name) == new.settings.get(name) for name in SAME_SETTINGS
+        )
+        return self.planes.number_of(reviewed.plane) if same else None
+
+    def renew(self, number: int, result: Result) -> None:
+        """Replace the result of one plane, and review it if it is on screen."""
+        self._renewed[number] = result
+        if number == self._number:
+            self.moved.emit(self.current)
+
+    def release(self) -> None:
+        """Stop following the slider."""
+        self._dims.events.current_step.disconnect(self._on_step)
+
+    def _on_step(self, _event: Any = None) -> None:
+        number = number_on_screen(self.layer, self._dims, self.planes)
+        if number is not None and number != self._number:
+            self._number = number
+            self.moved.emit(self.current)

@@ -1,0 +1,125 @@
+"""The panel under Plugins > LatentFM > Review: compare, go through doubt, correct, accept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import note_resolved
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.background.signals import listen
+from napari_latentfm.results.session import ReviewSession, session_of
+from napari_latentfm.review.hypotheses_section import HypothesesSection
+from napari_latentfm.review.regions_section import DoubtSection
+from napari_latentfm.review.strokes_section import StrokesSection
+from napari_latentfm.ui.area import MIN_WIDTH, scroll_down
+from napari_latentfm.ui.shortcuts import KeyBindings
+
+if TYPE_CHECKING:
+    import napari
+
+
+class ReviewPanel(QTabWidget):
+    """Four sections over what the sampling panel drew last in the same viewer.
+
+    Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer.
+
+    Attributes
+    ----------
+    session
+        What is under review.
+    hypotheses, doubt, strokes, annotation
+        The sections.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session: ReviewSession = session_of(napari_viewer)
+        self.hypotheses = HypothesesSection(self.session)
+        self.doubt = DoubtSection(self.session)
+        self.strokes = StrokesSection(self.session)
+        self.annotation = AnnotationSection(self.session)
+        self._keys = KeyBindings(napari_viewer, self)
+        self._lay_out()
+        self._bind()
+        self.annotation.restored.connect(self._recall_settings)
+        listen(self, self.session.restored, self._recall_work)
+        self.annotation.autosaver.watched.connect(self._note_resolved)
+        self.doubt.ticked.connect(self._note_resolved)
+        keys = self._keys
+        # The window's end deletes the panel without a close event.
+        self.destroyed.connect(lambda: keys.part())
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Give the keys back while the panel is out of its dock, which sends no close event."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.release()
+            else:
+                self._keys.release()
+                self._bind()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Take the keys; a floating panel that was closed comes back without a new parent."""
+        super().showEvent(event)
+        self._keys.release()
+        self._bind()
+
+    def release(self) -> None:
+        """Cancel what runs, keep the annotation, and give the keys back."""
+        self._keys.release()
+        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
+            section.release()
+
+    def _note_resolved(self) -> None:
+        layer = annotation_of(self.session, create=False)
+        if layer is not None:
+            note_resolved(layer, self.doubt.resolved_regions())
+
+    def _recall_work(self, sidecar: AnnotationSidecar) -> None:
+        """Go on with the ticks and strokes of an annotation that was put back."""
+        self.doubt.recall(sidecar.resolved_regions)
+        self.strokes.recall(sidecar.corrections)
+
+    def _recall_settings(self, sidecar: AnnotationSidecar) -> None:
+        """Sample as the annotation's samples were drawn, the next time."""
+        if sidecar.sampling:
+            self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})
+
+    def _bind(self) -> None:
+        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
+            self._keys.bind(section.key_actions())
+
+    def _lay_out(self) -> None:
+        self.setObjectName("LatentFM review")
+        self.setDocumentMode(True)
+        self.setMinimumWidth(MIN_WIDTH)
+        for title, tip, section in (
+            ("Compare", "the plausible outlines, side by side", self.hypotheses),
+            ("Doubt", "where the samples disagree, place by place", self.doubt),
+            ("Correct", "say what is surely lesion; the samples follow", self.strokes),
+            ("Accept", "write the annotation, keep it, export it", self.annotation),
+        ):
+            index = self.addTab(_scrolling(section), title)
+            self.setTabToolTip(index, tip)
+
+
+def _scrolling(section: QWidget) -> QScrollArea:
+    area, page = QScrollArea(), QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(4, 4, 4, 4)
+    layout.addWidget(section)
+    layout.addStretch(1)
+    scroll_down(area, page)
+    return area

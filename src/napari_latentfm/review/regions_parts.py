@@ -1,0 +1,147 @@
+"""Parts of the doubt section: what its worker measures, and the table of regions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+
+from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions
+from latentfm_core.uncertainty.size import Spread, area_spread, diameter_spread
+from napari_latentfm.results.session import Reviewed
+from napari_latentfm.review.camera import plane_spacing
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("", "Place", "Size", "At stake", "Conf.")
+TOOLTIPS = (
+    "Tick it when you have settled this region (J).",
+    "Along the outline of the mean mask, or apart from it.",
+    "Size of the region.",
+    "Expected area that is wrong here if the mean mask is taken.",
+    "Mean confidence of the region.",
+)
+SHOWN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What the worker makes of a result."""
+
+    reviewed: Reviewed
+    regions: tuple[DoubtRegion, ...] = ()
+    labels: NDArray[np.int32] | None = None
+    area: Spread | None = None
+    diameter: Spread | None = None
+    error: str | None = None
+
+
+def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
+    """Find the regions and the spread; never raises."""
+    summary = reviewed.result.summary
+    try:
+        # A cancelled worker ends at a yield.
+        yield Doubt(reviewed)
+        regions, labels = doubt_regions(summary)
+        yield Doubt(reviewed)
+        spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
+        area = area_spread(summary.sample_masks, spacing)
+        diameter = diameter_spread(summary.sample_masks, spacing)
+        yield Doubt(reviewed, regions, labels, area, diameter)
+    # The worker would swallow a RuntimeError, and every other one would be a crash report.
+    except Exception as error:
+        logger.error("The doubt could not be measured", exc_info=error)
+        yield Doubt(reviewed, error=str(error) or type(error).__name__)
+
+
+class RegionTable(QTableWidget):
+    """The regions, the weightiest first, each with a box to tick.
+
+    Attributes
+    ----------
+    chosen
+        Emitted with the rank of a region that was clicked.
+    ticked
+        Emitted with rank and whether it is ticked now.
+    """
+
+    chosen = Signal(int)
+    ticked = Signal(int, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0, len(COLUMNS), parent)
+        self.setHorizontalHeaderLabels(COLUMNS)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(24)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setToolTip("Click a row to go there. Tick what you have settled.")
+        self.itemChanged.connect(self._on_item)
+        self.cellClicked.connect(lambda row, _column: self.chosen.emit(row + 1))
+
+    def fill(
+        self,
+        regions: tuple[DoubtRegion, ...],
+        resolved: set[int],
+        spacing: tuple[float, float],
+        unit: str,
+    ) -> None:
+        """Show other regions; `spacing` is the pixel size (row, column) in `unit`."""
+        self.blockSignals(True)
+        self.setRowCount(len(regions))
+        for region in regions:
+            self._fill_row(region, region.rank in resolved, spacing[0] * spacing[1], unit)
+        self.blockSignals(False)
+        rows = sum(self.rowHeight(row) for row in range(min(SHOWN_ROWS, len(regions))))
+        head = self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(head + rows + 2 * self.frameWidth() + 4)
+
+    def tick(self, rank: int, on: bool) -> None:
+        """Tick a region, or untick it, as a click on its box does."""
+        item = self.item(rank - 1, 0)
+        if item is not None:
+            item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+
+    def _fill_row(self, region: DoubtRegion, done: bool, pixel: float, unit: str) -> None:
+        tick = QTableWidgetItem(str(region.rank))
+        tick.setFlags(tick.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+        tick.setCheckState(Qt.CheckState.Checked if done else Qt.CheckState.Unchecked)
+        words = (
+            "outline" if region.place == "boundary" else "apart",
+            f"{number(region.area * pixel)} {square(unit)}",
+            f"{number(region.stake * pixel)} {square(unit)}",
+            f"{region.confidence:.2f}",
+        )
+        for column, item in enumerate((tick, *map(QTableWidgetItem, words))):
+            item.setToolTip(TOOLTIPS[column])
+            self.setItem(region.rank - 1, column, item)
+
+    def _on_item(self, item: QTableWidgetItem) -> None:
+        if item.column() == 0:
+            self.ticked.emit(item.row() + 1, item.checkState() == Qt.CheckState.Checked)
+
+
+def number(value: float) -> str:
+    """Return a size for people."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def interval(spread: Spread) -> str:
+    """Return mean and 90 % interval."""
+    return f"{number(spread.mean)} ({number(spread.low)} to {number(spread.high)})"
+
+
+def square(unit: str) -> str:
+    """Return the unit of areas; pixels are areas themselves."""
+    return "px" if unit == "px" else f"{unit}²"

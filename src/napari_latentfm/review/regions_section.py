@@ -1,0 +1,261 @@
+"""The places of doubt, one after the other, and how far the samples differ in size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from latentfm_core.uncertainty.regions import DoubtRegion
+from napari_latentfm.background.signals import listen
+from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.review.camera import go_to, plane_spacing
+from napari_latentfm.review.histogram import Histogram
+from napari_latentfm.review.overlays import Overlays
+from napari_latentfm.review.regions_parts import (
+    Doubt,
+    RegionTable,
+    interval,
+    measure,
+    number,
+    square,
+)
+from napari_latentfm.review.reviewed_regions import Ticks
+from napari_latentfm.ui.common import push_button
+
+NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
+DOUBT_COLOUR = "#d55e00"
+"""Okabe-Ito vermilion, unlike the preview of a hypothesis."""
+
+
+class DoubtSection(QWidget):
+    """Shows the regions of low confidence and walks through them.
+
+    Attributes
+    ----------
+    regions
+        The regions in the order of the table.
+    resolved
+        Ranks of the regions that the annotator has ticked.
+    here
+        Rank of the region on screen; 0 for none.
+    ticked
+        Emitted when a region was ticked or unticked.
+    """
+
+    ticked = Signal()
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
+        self._errands: list[Errand] = []
+        self._doubt: Doubt | None = None
+        self._ticks = Ticks()
+        self.regions: tuple[DoubtRegion, ...] = ()
+        self.resolved: set[int] = set()
+        self.here = 0
+        self._lay_out()
+        listen(self, session.changed, self._on_changed)
+        self.destroyed.connect(partial(_part, self._overlays, self._errands))
+        self._on_changed()
+
+    def key_actions(self) -> dict[str, Callable[[], None]]:
+        """Return napari key strings and what they do."""
+        return {"N": self.next, "Shift-N": self.previous, "J": self.resolve}
+
+    def release(self) -> None:
+        """Cancel the work and remove the outline from the viewer."""
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
+        self._overlays.remove("preview")
+
+    def next(self) -> None:
+        """Go to the next region, the first one after the last."""
+        if self.regions:
+            self.visit(self.here % len(self.regions) + 1)
+
+    def previous(self) -> None:
+        """Go to the region before, the last one before the first."""
+        if self.regions:
+            self.visit((self.here - 2) % len(self.regions) + 1)
+
+    def visit(self, rank: int) -> None:
+        """Move camera and sliders to a region and outline it."""
+        reviewed = self._session.current
+        if reviewed is None or not 1 <= rank <= len(self.regions):
+            return
+        self.here = rank
+        region = self.regions[rank - 1]
+        go_to(self._session.viewer, reviewed.layer, reviewed.plane, region.box)
+        self._overlays.preview(reviewed, self.region_mask(rank))
+        self.table.selectRow(rank - 1)
+        self._count()
+
+    def resolve(self) -> None:
+        """Tick the region on screen, or untick it; after a tick go to the next open one."""
+        if not self.here:
+            self.next()
+            return
+        ticked = self.here not in self.resolved
+        self.table.tick(self.here, ticked)
+        count = len(self.regions)
+        following = [(self.here + step - 1) % count + 1 for step in range(1, count)]
+        still = [rank for rank in following if rank not in self.resolved]
+        if ticked and still:
+            self.visit(still[0])
+
+    def region_mask(self, rank: int) -> NDArray[np.bool_]:
+        """Return ``(H, W)`` bool of a region of the table."""
+        if self._doubt is None or self._doubt.labels is None:
+            raise IndexError(f"there is no region {rank}")
+        return np.asarray(self._doubt.labels == rank)
+
+    def resolved_regions(self) -> list[dict[str, Any]]:
+        """Return what was ticked on all planes of the image, in earlier samples too.
+
+        JSON values, for the provenance of an annotation.
+        """
+        reviewed = self._session.current
+        return [] if reviewed is None else self._ticks.told(reviewed.layer)
+
+    def recall(self, regions: Sequence[Mapping[str, Any]]) -> None:
+        """Tick what was ticked when an annotation was made; as `resolved_regions` tells it."""
+        reviewed = self._session.current
+        if reviewed is not None and regions:
+            self._ticks.recall(reviewed.layer, regions)
+            self._take_ticks()
+
+    def _on_changed(self) -> None:
+        reviewed = self._session.current
+        for errand in self._errands:
+            errand.quit()
+        self._errands.clear()
+        self._overlays.remove("preview", later=reviewed is None)
+        self._doubt, self.regions, self.here = None, (), 0
+        self.resolved.clear()
+        self._fill()
+        self.setEnabled(reviewed is not None)
+        self._say(NOTHING if reviewed is None else "Looking for doubt…")
+        if reviewed is not None:
+            errand = Errand(partial(measure, reviewed))
+            errand.told.connect(self._on_measured)
+            self._errands.append(errand)
+            errand.start()
+
+    def _on_measured(self, doubt: Doubt) -> None:
+        if doubt.reviewed is not self._session.current:
+            return
+        if doubt.error is not None:
+            self._say(f"No regions: {doubt.error}")
+        elif doubt.labels is not None:
+            self._doubt, self.regions = doubt, doubt.regions
+            self._take_ticks()
+
+    def _take_ticks(self) -> None:
+        """Tick what was settled before, and show it."""
+        doubt = self._doubt
+        if doubt is not None:
+            layer, index = doubt.reviewed.layer, doubt.reviewed.plane.index
+            self.resolved = {
+                region.rank
+                for region in self.regions
+                if self._ticks.has(layer, index, region, self.region_mask(region.rank))
+            }
+            self._fill()
+            self._count()
+        self.ticked.emit()
+
+    def _fill(self) -> None:
+        reviewed = self._session.current
+        spacing, unit = ((1.0, 1.0), "px")
+        if reviewed is not None:
+            spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
+        self.table.fill(self.regions, self.resolved, spacing, unit)
+        self._fill_sizes()
+
+    def _fill_sizes(self) -> None:
+        doubt = self._doubt
+        if doubt is None or doubt.area is None or doubt.diameter is None:
+            self.histogram.show_values(np.zeros(0))
+            self.sizes.setText("")
+            return
+        reviewed = doubt.reviewed
+        _, unit = plane_spacing(reviewed.layer, reviewed.plane)
+        summary = reviewed.result.summary
+        kind = "calibrated" if summary.calibrated else "raw"
+        self.histogram.show_values(
+            doubt.area.values, lambda value: f"{number(value)} {square(unit)}"
+        )
+        self.sizes.setText(
+            f"Confidence of the image: {float(summary.confidence.mean()):.3f} ({kind})\n"
+            f"Area: {interval(doubt.area)} {square(unit)}\n"
+            f"Diameter: {interval(doubt.diameter)} {unit}"
+        )
+
+    def _count(self) -> None:
+        if not self.regions:
+            self._say("The samples agree everywhere: no region of doubt.")
+            return
+        seen = f", number {self.here} on screen" if self.here else ""
+        self._say(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
+
+    def _on_tick(self, rank: int, on: bool) -> None:
+        doubt = self._doubt
+        if doubt is None:
+            return
+        (self.resolved.add if on else self.resolved.discard)(rank)
+        where = doubt.reviewed.layer, doubt.reviewed.plane.index
+        change = self._ticks.put if on else self._ticks.drop
+        change(*where, self.regions[rank - 1], self.region_mask(rank))
+        self._count()
+        self.ticked.emit()
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _lay_out(self) -> None:
+        self.sizes = QLabel()
+        self.sizes.setWordWrap(True)
+        self.sizes.setToolTip("Mean over the samples, and in brackets the 90 % interval.")
+        self.histogram = Histogram()
+        self.histogram.setToolTip(
+            "Areas of the samples, from the smallest to the largest; the line is their mean."
+        )
+        self.table = RegionTable()
+        self.table.ticked.connect(self._on_tick)
+        self.table.chosen.connect(self.visit)
+        self.previous_button = push_button(
+            "Previous (Shift+N)", "Go one region back.", self.previous
+        )
+        self.next_button = push_button("Next (N)", "Go to the next region of doubt.", self.next)
+        self.resolve_button = push_button(
+            "Resolved (J)", "Tick the region on screen and go to the next open one.", self.resolve
+        )
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        row.addWidget(self.previous_button)
+        row.addWidget(self.next_button)
+        for widget in (self.sizes, self.histogram, self.table):
+            layout.addWidget(widget)
+        layout.addLayout(row)
+        layout.addWidget(self.resolve_button)
+        layout.addWidget(self.status)
+
+
+def _part(overlays: Overlays, errands: list[Errand]) -> None:
+    """Take a section that is gone out of everything that would call it."""
+    for errand in errands:
+        errand.quit()
+    overlays.disconnect()

@@ -1,0 +1,129 @@
+"""Which plane of a stack is segmented, or which planes; hidden for 2D images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+
+from latentfm_core.errors import ImageError
+from napari_latentfm.layers.planes import Plane, axes_on_screen, displayed_plane
+from napari_latentfm.layers.stacks import (
+    PlaneStack,
+    all_planes,
+    along_choices,
+    axis_name,
+    plane_choices,
+)
+
+if TYPE_CHECKING:
+    from napari.components import Dims
+    from napari.layers import Image
+
+CURRENT = "current"
+ON_SCREEN = "on screen"
+
+
+def code(axes: Sequence[int]) -> str:
+    """Return the value that stands for axes of a layer in a box."""
+    return ",".join(map(str, axes))
+
+
+class PlaneChoice:
+    """Two boxes: how many planes, and which two axes form one.
+
+    Attributes
+    ----------
+    planes
+        Its value is `CURRENT`, or the `code` of the axes along which all planes are taken.
+    axes
+        Its value is `ON_SCREEN`, or the `code` of the two axes of a plane.
+    """
+
+    def __init__(self) -> None:
+        self._layer: Image | None = None
+        self._dims: Dims | None = None
+        # Functions, since magicgui asks again when a box gets its place in a window.
+        self.planes = ComboBox(
+            choices=lambda _box: self._planes(),
+            label="Planes",
+            tooltip="The plane on screen, or all planes of the stack one after the other. All have "
+            "the same seeds, so that sample n goes on from plane to plane.",
+        )
+        self.axes = ComboBox(
+            choices=lambda _box: self._axes(),
+            label="Plane axes",
+            tooltip="Which axes of the stack form a plane: those on screen, or others.",
+        )
+        self.axes.changed.connect(lambda: _refill(self.planes))
+
+    @property
+    def rows(self) -> list[ComboBox]:
+        """The boxes, for a form."""
+        return [self.planes, self.axes]
+
+    def offer(self, layer: Image | None, dims: Dims) -> None:
+        """Offer what a layer has, as the viewer shows it; a choice that is still there stays."""
+        if layer is not self._layer:
+            self.axes.value, self.planes.value = ON_SCREEN, CURRENT
+        self._layer, self._dims = layer, dims
+        for row in self.rows:
+            _refill(row)
+            row.visible = self._is_stack()
+
+    def choose(self, layer: Image, dims: Dims) -> Plane | PlaneStack:
+        """Return what is to be segmented.
+
+        Raises
+        ------
+        ImageError
+            As `displayed_plane`.
+        """
+        self.offer(layer, dims)
+        if self.planes.value == CURRENT:
+            return displayed_plane(layer, dims, self._pair())
+        along = tuple(map(int, self.planes.value.split(",")))
+        return all_planes(layer, dims, along, self._pair())
+
+    def _is_stack(self) -> bool:
+        return self._layer is not None and self._layer.ndim > 2
+
+    def _pair(self) -> tuple[int, int] | None:
+        if self.axes.value == ON_SCREEN:
+            return None
+        first, second = map(int, self.axes.value.split(","))
+        return first, second
+
+    def _axes(self) -> list[tuple[str, str]]:
+        found, layer = [(ON_SCREEN, ON_SCREEN)], self._layer
+        if layer is not None and layer.ndim > 2:
+            found += [(_names(layer, pair), code(pair)) for pair in plane_choices(layer.ndim)]
+        return found
+
+    def _planes(self) -> list[tuple[str, str]]:
+        found, layer, dims = [(CURRENT, CURRENT)], self._layer, self._dims
+        if layer is None or dims is None or layer.ndim < 3:
+            return found
+        # In 3D display no plane is on screen; a run tells what to do.
+        with suppress(ImageError):
+            first, second = self._pair() or sorted(axes_on_screen(layer, dims))
+            for along in along_choices(layer.ndim, (first, second)):
+                name = "all" if len(along) > 1 else f"all along {axis_name(layer, along[0])}"
+                found.append((name, code(along)))
+        return found
+
+
+def _refill(box: ComboBox) -> None:
+    """Ask for the choices again; magicgui alone would put new ones behind the old."""
+    chosen = box.value
+    with box.changed.blocked():
+        box.native.clear()
+        box.reset_choices()
+        if chosen in box.choices:
+            box.value = chosen
+
+
+def _names(layer: Any, axes: Sequence[int]) -> str:
+    return ", ".join(axis_name(layer, axis) for axis in axes)

@@ -1,0 +1,1 @@
+"""Controls and dialogs that several panels share."""

@@ -1,1 +1,0 @@
-"""Panels: thin views over the job that draws samples."""

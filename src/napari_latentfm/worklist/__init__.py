@@ -1,0 +1,1 @@
+"""The work list panel: a folder of images, one after the other."""

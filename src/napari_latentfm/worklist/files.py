@@ -1,0 +1,109 @@
+"""Annotations of the queue from and to files; all of it may run in any thread."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.annotation.export import export_annotation, write_labels_file
+from latentfm_core.annotation.fingerprint import image_signature
+from latentfm_core.annotation.formats import Space
+from latentfm_core.annotation.provenance import AnnotationSidecar, file_name
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.errors import LatentFMError
+from latentfm_core.images.read import read_image
+from latentfm_core.types import ImageInput
+from latentfm_core.worklist.state import WorkList, check_exists, set_aside
+from napari_latentfm.annotation.provenance import Facts, sidecar_of
+from napari_latentfm.reading import reading_limits
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An annotation at one moment: a copy of its labels, and what is known of it."""
+
+    name: str
+    labels: NDArray[Any]
+    digest: str
+    facts: Facts | None
+    space: Space
+    pixels: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An image and the annotation that was kept for it."""
+
+    image: ImageInput
+    labels: NDArray[Any] | None = None
+    sidecar: AnnotationSidecar | None = None
+    warning: str = ""
+
+
+def save(snapshot: Snapshot, path: Path) -> None:
+    """Write an annotation as TIFF, with its provenance where that is known.
+
+    Raises
+    ------
+    LatentFMError
+        If it cannot be written; what was there before is still there.
+    """
+    facts = snapshot.facts
+    if facts is None:
+        write_labels_file(path, snapshot.labels, snapshot.space)
+        return
+    origin = replace(facts.origin, image=file_name(snapshot.name))
+    signature = image_signature(snapshot.pixels)
+    sidecar = sidecar_of(replace(facts, origin=origin), snapshot.labels, signature)
+    export_annotation(path, snapshot.labels, sidecar)
+
+
+def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
+    """Do what `save` does, in the output folder of a work list.
+
+    Raises
+    ------
+    LatentFMError
+        As `save`, also if that folder has vanished.
+    """
+    work.check_there()
+    save(snapshot, path)
+
+
+def remove(path: Path) -> None:
+    """Remove an annotation that is kept elsewhere by now; one that cannot be does no harm."""
+    for file in (path, path.with_suffix(".json")):
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def load(path: Path, image: ImageInput | None, kept: Path | None) -> Opened:
+    """Read an image, unless it is there, and its kept annotation.
+
+    An annotation that cannot be used is set aside, not overwritten.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    """
+    limits = reading_limits()
+    found = read_image(check_exists(path), limits) if image is None else image
+    if kept is None:
+        return Opened(found)
+    problem = ""
+    try:
+        labels, sidecar = read_annotation(kept, limits)
+        wanted = found.pixels.shape[:2]
+        if np.squeeze(labels).shape == np.squeeze(np.empty(wanted, bool)).shape:
+            return Opened(found, labels.reshape(wanted).astype(np.uint8), sidecar)
+        problem = f"{kept.name} has the shape {labels.shape}, its image {wanted}."
+    except LatentFMError as error:
+        problem = str(error)
+    aside = set_aside(kept)
+    return Opened(found, warning=f"{problem} It is kept as {aside.name}.")

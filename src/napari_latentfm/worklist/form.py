@@ -1,0 +1,246 @@
+"""The controls of the queue panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_settings
+from latentfm_core.errors import LatentFMError, ModelFolderError
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
+from latentfm_core.worklist.order import ordered, step, tally
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm import settings
+from napari_latentfm.background.signals import listen
+from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
+from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds
+from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.worklist.table import ImageTable
+
+MOST_MEGAPIXELS = 16_384
+BY_NAME, BY_DOUBT = "by name", "most doubtful first"
+
+
+class QueueForm(QWidget):
+    """Controls, table and status line; knows nothing of the viewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = _line("Folder of the images to annotate.")
+        self.output = _line("Folder for annotations and progress.", "below the images")
+        self.model = QComboBox()
+        self.model.addItems([*bundled_models(), FOLDER_CHOICE])
+        self.model.setToolTip("A bundled model, or a model folder that latentfm-train wrote.")
+        self.model_folder = _line("Folder that holds model.json and model.safetensors.")
+        self.n_samples = QSpinBox()
+        self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
+        self.n_samples.setToolTip("Number of plausible masks to draw of each image.")
+        self.megapixels = QSpinBox()
+        self.megapixels.setRange(1, MOST_MEGAPIXELS)
+        self.megapixels.setSuffix(" megapixels")
+        self.megapixels.setValue(round(reading_limits().max_megapixels))
+        self.megapixels.setToolTip(
+            "Larger files are refused before they fill the memory. Raise it for large images from "
+            "where you trust."
+        )
+        self.open_button = push_button("Open", "Open the folder as a work list.")
+        self.search = _line("Shows rows that hold this text.", "filter")
+        self.order = QComboBox()
+        self.order.addItems([BY_NAME, BY_DOUBT])
+        self.order.setToolTip("In which order the images come.")
+        self.skip = QCheckBox("Skip completed")
+        self.skip.setToolTip("Previous and Next pass over completed images.")
+        self.table = ImageTable()
+        self.previous = push_button(
+            "Previous (PageUp)", "Keep the annotation, open the one before."
+        )
+        self.next = push_button("Next (PageDown)", "Keep the annotation and open the next image.")
+        self.complete = push_button(
+            "Completed (Ctrl+Enter)", "Save the annotation, mark the image, open the next."
+        )
+        self.flag = push_button("Flag", "Mark the image for somebody to look at, or unmark it.")
+        self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
+        self.measure = push_button(
+            "Measure doubt", "Draw samples of all images whose doubt is not known yet."
+        )
+        self.cancel = push_button("Cancel", "Stop within one ODE step; what is known is kept.")
+        self.bar = QProgressBar()
+        self.bar.setToolTip("What the background work has done.")
+        self.bar.setMaximumHeight(12)
+        self.bar.setTextVisible(False)
+        self.tally = wrapped_text("How far the list is.")
+        self.status = wrapped_text("What is going on.")
+        self._lay_out()
+        self.search.textChanged.connect(self.table.filter)
+        self.megapixels.valueChanged.connect(choose_megapixels)
+        self.model.currentTextChanged.connect(self._take_model)
+        self.model_folder.textChanged.connect(self._take_model)
+        self._take_model()
+        page = settings.page(SECTION)
+        if page is not None:
+            listen(self, page.events.max_megapixels, self._take_limit)
+
+    @property
+    def by_doubt(self) -> bool:
+        """Whether the most doubtful image comes first."""
+        return self.order.currentText() == BY_DOUBT
+
+    def names(self, work: WorkList | None) -> list[str]:
+        """Return the names of the images in the chosen order."""
+        if work is None:
+            return []
+        return ordered(work.items(), "doubt" if self.by_doubt else "name")
+
+    def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
+        """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""
+        return step(self.names(work), work.items(), current, by, self.skip.isChecked())
+
+    def show_list(self, work: WorkList, current: str | None) -> None:
+        """Show how far the list is."""
+        items = work.items()
+        self.table.fill(self.names(work), items, current)
+        self.tally.setText(str(tally(items)))
+
+    def source(self) -> str | Path:
+        """Return the name of the bundled model, or the folder.
+
+        Raises
+        ------
+        ModelFolderError
+            If a folder is wanted and none is given.
+        """
+        if self.model.currentText() != FOLDER_CHOICE:
+            return self.model.currentText()
+        if not self.model_folder.text().strip():
+            raise ModelFolderError("No model folder is given. Choose it, or a bundled model.")
+        return Path(self.model_folder.text().strip())
+
+    def settings(self) -> SamplingConfig:
+        """Return the settings that the sampling panel has for this model.
+
+        Raises
+        ------
+        LatentFMError
+            If there is no such model.
+        """
+        base = read_card(resolve_model(self.source())).config.sampling
+        return sampling_settings(
+            base,
+            n_samples=self.n_samples.value(),
+            seed=SamplingConfig().seed,
+            device=SamplingConfig().device,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the choices as JSON values, for `restore`; without the folders of a list."""
+        return {
+            "model": self.model.currentText(),
+            "model_folder": self.model_folder.text().strip(),
+            "n_samples": self.n_samples.value(),
+            "order": self.order.currentText(),
+            "skip": self.skip.isChecked(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over choices; what is unknown here is left as it is."""
+        self.folder.setText(str(state.get("folder", "")))
+        self.output.setText(str(state.get("output", "")))
+        # The model first: it brings a number of samples of its own.
+        self.model_folder.setText(str(state.get("model_folder", "")))
+        for box, name in ((self.model, "model"), (self.order, "order")):
+            place = box.findText(str(state.get(name, "")))
+            if place >= 0:
+                box.setCurrentIndex(place)
+        if isinstance(state.get("n_samples"), int):
+            self.n_samples.setValue(state["n_samples"])
+        self.skip.setChecked(state.get("skip") is True)
+
+    def _take_model(self, _text: str = "") -> None:
+        self.model_row.setVisible(self.model.currentText() == FOLDER_CHOICE)
+        try:
+            base = read_card(resolve_model(self.source())).config.sampling
+        except LatentFMError:
+            return  # opening an image will say what is wrong
+        self.n_samples.setValue(min(base.n_samples, SAMPLE_SLIDER_MAX))
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        self.model_row = self._folder_row(self.model_folder, "Model folder")
+        samples = _row(self.n_samples, self.open_button)
+        for row, (title, widget) in enumerate(
+            (
+                ("Images", self._folder_row(self.folder, "Folder of images")),
+                ("Output", self._folder_row(self.output, "Folder for annotations")),
+                ("Model", self.model),
+            )
+        ):
+            grid.addWidget(QLabel(title), row, 0)
+            grid.addWidget(widget, row, 1)
+        grid.addWidget(self.model_row, 3, 1)
+        grid.addWidget(QLabel("Samples"), 4, 0)
+        grid.addLayout(samples, 4, 1)
+        grid.addWidget(QLabel("Largest image"), 5, 0)
+        grid.addWidget(self.megapixels, 5, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addLayout(_row(self.search, self.order))
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.tally)
+        layout.addLayout(_row(self.previous, self.next))
+        layout.addWidget(self.complete)
+        layout.addLayout(_row(self.flag, self.reset, self.skip))
+        layout.addLayout(_row(self.measure, self.cancel))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+
+    def _take_limit(self, _event: Any = None) -> None:
+        self.megapixels.setValue(round(reading_limits().max_megapixels))
+
+    def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
+        row = QWidget()
+        button = push_button("…", f"Choose the {title[0].lower()}{title[1:]}.")
+        button.setFixedWidth(28)
+        button.clicked.connect(lambda: self._choose(line, title))
+        layout = _row(line, button)
+        layout.setContentsMargins(0, 0, 0, 0)
+        row.setLayout(layout)
+        return row
+
+    def _choose(self, line: QLineEdit, title: str) -> None:
+        found = QFileDialog.getExistingDirectory(self, title, line.text())
+        if found:
+            line.setText(found)
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(3)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+def _line(tooltip: str, hint: str = "") -> QLineEdit:
+    line = QLineEdit()
+    line.setToolTip(tooltip)
+    line.setPlaceholderText(hint)
+    return line

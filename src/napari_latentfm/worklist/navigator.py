@@ -1,0 +1,156 @@
+"""From one image of a folder to another: the annotation is kept first, then the next is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
+from napari_latentfm.worklist.keeping import count_time, going_on, note_unfinished
+from napari_latentfm.worklist.open_image import Desk
+from napari_latentfm.worklist.prefetch import Drawn
+
+
+class Walk:
+    """Leaves the open image and opens another, one move at a time.
+
+    Parameters
+    ----------
+    desk
+        Where images are laid out.
+    drawn
+        Returns what was drawn for an image already, or None.
+
+    Attributes
+    ----------
+    opening
+        Emitted with the name of an image before it is read.
+    arrived
+        Emitted with the name of an image and the `Opened` image itself.
+    unreadable
+        Emitted with the name of an image that cannot be read, and why.
+    completed
+        Emitted with the name and the file of an annotation that was saved for good.
+    warned
+        Emitted with what the user should know; the move goes on.
+    failed
+        Emitted with the `LatentFMError` that ended a move; the open image is still there.
+    work, moving, wanted
+        The work list, or None; whether a move is under way; the image that it leads to.
+    """
+
+    opening = Signal(str)
+    arrived = Signal(str, object)
+    unreadable = Signal(str, object)
+    completed = Signal(str, object)
+    warned = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, desk: Desk, drawn: Callable[[str], Drawn | None]) -> None:
+        self._desk, self._drawn = desk, drawn
+        self._worker = SerialWork()
+        self._unsaved: tuple[str, Path] | None = None
+        self.work: WorkList | None = None
+        self.moving = False
+        self.wanted: str | None = None
+
+    def leave(self, then: Callable[[], None], into: WorkList | None = None) -> None:
+        """Keep the annotation of the open image, then go on; stay if it cannot be kept.
+
+        `into` is where it is kept; None at all steps from image to image of the same list.
+        """
+        self.moving = True
+        snapshot, work = self._desk.snapshot(), into or self.work
+        if snapshot is None or work is None:
+            self.count_time()
+            then()
+            return
+        path = work.unfinished(snapshot.name)
+        if into is not None and self._unsaved == (snapshot.digest, path):
+            self._desk.let_go()
+            self.warned.emit(going_on("", unsaved=True))
+            then()
+            return
+        done = partial(self._left, work, snapshot, path, then)
+        self._worker.submit(partial(save_in, work, snapshot, path), done)
+
+    def read(self) -> None:
+        """Read the image that is wanted."""
+        work, name = self.work, self.wanted
+        if work is None or name is None:
+            self.moving = False
+            return
+        self.opening.emit(name)
+        drawn = self._drawn(name)
+        image = None if drawn is None else drawn.image
+        read = partial(load, work.path(name), image, work.kept(name))
+        self._worker.submit(read, partial(self._loaded, name))
+
+    def complete(self, snapshot: Snapshot) -> None:
+        """Save an annotation for good."""
+        work = self.work
+        if work is None:
+            return
+        self.moving = True
+        path = work.annotation(snapshot.name)
+        done = partial(self._completed, work, snapshot, path)
+        self._worker.submit(partial(save_in, work, snapshot, path), done)
+
+    def count_time(self) -> None:
+        """Note the time that was spent on the open image."""
+        try:
+            count_time(self.work, self._desk)
+        except LatentFMError as error:
+            self.failed.emit(error)
+
+    def close(self) -> None:
+        """Do what is left, and report nothing any more."""
+        self._worker.close()
+
+    def _left(
+        self, work: WorkList, snapshot: Snapshot, path: Path, then: Callable[[], None], error: Any
+    ) -> None:
+        try:
+            if isinstance(error, LatentFMError):
+                raise error
+            note_unfinished(work, snapshot.name, path)
+            count_time(work, self._desk)
+        except LatentFMError as problem:
+            self.moving, self._unsaved = False, (snapshot.digest, path)
+            self.failed.emit(LatentFMError(going_on(problem, unsaved=False)))
+            return
+        self._desk.is_kept(snapshot)
+        self._unsaved = None
+        then()
+
+    def _loaded(self, name: str, opened: Any) -> None:
+        if name != self.wanted:
+            self.read()  # another one was wished for in the meantime
+            return
+        self.moving = False
+        if isinstance(opened, Opened):
+            self.arrived.emit(name, opened)
+        else:
+            self.unreadable.emit(name, opened)
+
+    def _completed(self, work: WorkList, snapshot: Snapshot, path: Path, error: Any) -> None:
+        self.moving = False
+        if isinstance(error, LatentFMError):
+            self.failed.emit(error)
+            return
+        self._desk.is_kept(snapshot)
+        self.count_time()
+        try:
+            work.update(snapshot.name, state="completed", file=path.name, note="")
+        except LatentFMError as problem:
+            self.failed.emit(problem)
+            return
+        remove(work.unfinished(snapshot.name))
+        self.completed.emit(snapshot.name, path)

@@ -1,0 +1,237 @@
+"""The one image of the queue that is open: its layers, its annotation, the time it takes."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QWidget
+
+from latentfm_core.annotation.fingerprint import labels_digest
+from latentfm_core.types import ImageInput
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
+from napari_latentfm.annotation.record import PAUSE, Record, record_of
+from napari_latentfm.annotation.region import REGION_KEY
+from napari_latentfm.layers.planes import Plane, level_zero
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.update import EditedLayers, is_edited
+from napari_latentfm.results.session import Reviewed, session_of
+from napari_latentfm.results.show import show_result
+from napari_latentfm.review.stroke_layer import STROKES_KEY
+from napari_latentfm.worklist.files import Opened, Snapshot
+from napari_latentfm.worklist.prefetch import Drawn, Task
+
+if TYPE_CHECKING:
+    import napari
+
+_ACTIVITY = {
+    QEvent.Type.MouseMove,
+    QEvent.Type.MouseButtonPress,
+    QEvent.Type.KeyPress,
+    QEvent.Type.Wheel,
+    QEvent.Type.TabletMove,
+}
+
+
+class Clock(QObject):
+    """Counts the time in which somebody works: pauses of over `PAUSE` seconds do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._window: Any = None
+        self._last: float | None = None
+        self._seconds = 0.0
+
+    def watch_around(self, widget: QWidget) -> None:
+        """Take mouse and keys of the main window around a widget as a sign of work."""
+        top = widget
+        while (parent := top.parentWidget()) is not None:
+            top = parent
+        window = top.windowHandle()
+        if window is not None and window is not self._window:
+            self._window = window
+            window.installEventFilter(self)
+
+    def start(self) -> None:
+        """Begin with an image."""
+        self._seconds, self._last = 0.0, time.monotonic()
+
+    def touch(self, now: float) -> None:
+        """Note that somebody worked at `now`, in seconds of a monotonic clock."""
+        if self._last is not None:
+            gap = now - self._last
+            self._seconds += gap if 0 <= gap <= PAUSE else 0.0
+            self._last = now
+
+    def take(self) -> float:
+        """Return the seconds since the last call, and begin again."""
+        found, self._seconds = self._seconds, 0.0
+        return found
+
+    def stop(self) -> None:
+        """End with an image."""
+        self._last = None
+
+    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Look at events on their way; none is kept from anybody."""
+        if event.type() in _ACTIVITY:
+            self.touch(time.monotonic())
+        return False
+
+
+class Desk:
+    """Holds what belongs to the open image, and only that.
+
+    Attributes
+    ----------
+    name
+        File name of the open image, or None.
+    layer
+        Its layer.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._viewer = viewer
+        self._session = session_of(viewer)
+        self.name: str | None = None
+        self.layer: Image | None = None
+        self.clock = Clock()
+        self._annotation: Labels | None = None
+        self._kept: Opened | None = None
+        self._digest = ""
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        self._session.changed.connect(self._on_changed)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._session.changed.disconnect(self._on_changed, missing_ok=True)
+        self.clock.stop()
+
+    def lay_out(self, name: str, opened: Opened) -> None:
+        """Add the layer of an image that was read."""
+        self.name, self._kept = name, opened
+        self._annotation, self._digest = None, ""
+        self.layer = image_layer(opened.image)
+        self._viewer.add_layer(self.layer)
+        self._viewer.reset_view()
+        self.clock.start()
+
+    def show(self, task: Task, drawn: Drawn) -> None:
+        """Show samples of the open image, and put them under review."""
+        if self.layer is None or self.layer not in self._viewer.layers:
+            return
+        shape = drawn.image.pixels.shape
+        plane = Plane((shape[0], shape[1]), (None, None), (shape[0], shape[1]))
+        reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
+        show_result(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
+
+    def ensure_annotation(self) -> None:
+        """Add an empty annotation, if the samples of the image are there."""
+        if self._is_reviewed():
+            annotation_of(self._session)
+
+    def snapshot(self, force: bool = False) -> Snapshot | None:
+        """Return the annotation if it was changed since it was kept (or at any rate)."""
+        layer = self._find()
+        if self.name is None or self.layer is None or layer is None:
+            return None
+        labels = np.array(layer.data)
+        found = labels_digest(labels)
+        untouched = not self._digest and not labels.any()
+        if not force and (found == self._digest or untouched):
+            return None
+        space = space_of(layer.ndim, layer.scale, layer.units, layer.axis_labels)
+        pixels = level_zero(self.layer)
+        return Snapshot(self.name, labels, found, facts_of(layer), space, pixels)
+
+    def is_kept(self, snapshot: Snapshot) -> None:
+        """Note that a snapshot was written."""
+        if snapshot.name == self.name:
+            self._digest = snapshot.digest
+
+    def let_go(self) -> None:
+        """Make the annotation a layer of the user's, which stays when the image is left."""
+        self._annotation = None
+
+    def clear(self) -> None:
+        """Remove the layers of the image; those of the user stay."""
+        layer, self.layer, self.name = self.layer, None, None
+        annotation, self._annotation, self._kept = self._annotation, None, None
+        self.clock.stop()
+        if layer is None:
+            return
+        key = str(layer.unique_id)
+        doomed = [x for x in self._viewer.layers if _is_ours(x, key)]
+        # From napari 0.9 on every single removal collects garbage, some 0.2 s with PyTorch.
+        with getattr(self._viewer.layers, "batched_update", nullcontext)():
+            for each in (*doomed, annotation, layer):
+                if each is not None and each in self._viewer.layers:
+                    self._viewer.layers.remove(each)
+
+    def _find(self) -> Labels | None:
+        if self._is_reviewed():
+            # A layer may have been made the annotation without being new.
+            found = annotation_of(self._session, create=False)
+            self._annotation = found or self._annotation
+        return self._annotation
+
+    def _is_reviewed(self) -> bool:
+        current = self._session.current
+        return current is not None and self.layer is not None and current.layer is self.layer
+
+    def _on_inserted(self, event: Any) -> None:
+        layer = event.value
+        if self.layer is None or not isinstance(layer, Labels) or not Record.is_in(layer):
+            return
+        if record_of(layer).source_id == str(self.layer.unique_id):
+            # Held here, since the end of the window removes all layers before it is told.
+            self._annotation = layer
+            if self._session.current is not None and self._is_reviewed():
+                remember(layer, self._session.current)
+
+    def _on_changed(self) -> None:
+        current = self._session.current
+        if current is None or not self._is_reviewed():
+            return
+        kept, self._kept = self._kept, None
+        if kept is not None and kept.labels is not None:
+            layer = annotation_of(self._session)
+            if layer is not None and not layer.data.any():
+                # New and empty: no undo history belongs to it.
+                layer.data[...] = kept.labels
+                layer.refresh()
+                remember(layer, current)
+                if kept.sidecar is not None:
+                    carry(layer, kept.sidecar)
+                    self._session.restored.emit(kept.sidecar)
+                self._digest = labels_digest(layer.data)
+        layer = self._find()
+        if layer is not None:
+            remember(layer, current)
+
+
+def image_layer(image: ImageInput) -> Image:
+    """Return the layer of an image; RGB and RGBA in colour, else its first channel."""
+    pixels = image.pixels
+    colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+    if pixels.ndim == 3 and not colour:
+        pixels = pixels[..., 0]
+    options: dict[str, Any] = {}
+    if image.spacing is not None:
+        options = {"scale": image.spacing, "units": (image.unit, image.unit)}
+    return Image(pixels, rgb=colour, name=image.name, **options)
+
+
+def _is_ours(layer: Any, key: str) -> bool:
+    found = layer.metadata.get(METADATA_KEY)
+    if found is not None:
+        own = found.get("layer_id") == str(layer.unique_id) and found.get("source_id") == key
+        # A result that was edited by hand is the user's.
+        return bool(own and not is_edited(layer))
+    return key in (layer.metadata.get(STROKES_KEY), layer.metadata.get(REGION_KEY))

@@ -1,0 +1,213 @@
+"""Samples for the queue: the image on screen first, then the next one, then all by doubt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from psygnal import Signal
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.images.read import read_image
+from latentfm_core.types import ImageInput
+from latentfm_core.worklist.state import check_exists
+from napari_latentfm.background.job import Outcome, Request, Result, Run, SamplingJob, Update
+from napari_latentfm.reading import reading_limits
+
+CACHE_BYTES = 512 * 2**20
+CACHE_ENTRIES = 4
+
+Kind = Literal["open", "ahead", "doubt"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to draw samples of."""
+
+    name: str
+    path: Path
+    model: str | Path
+    settings: SamplingConfig
+
+    def key(self) -> str:
+        """Return what results must agree in: image file, model files and settings."""
+        files = [self.path, *sorted(Path(self.model).glob("model.*"))]
+        stamps = []
+        for file in files:
+            try:
+                stat = file.stat()
+                stamps.append((file.name, stat.st_mtime_ns, stat.st_size))
+            except OSError:
+                stamps.append((file.name, 0, 0))
+        told = repr((str(self.path), str(self.model), stamps, self.settings.model_dump_json()))
+        return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image as it was read, and its samples."""
+
+    image: ImageInput
+    result: Result
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        samples, summary = self.result.samples, self.result.summary
+        maps = [value for value in vars(summary).values() if hasattr(value, "nbytes")]
+        every = [self.image.pixels, samples.probabilities, *maps]
+        return sum(int(array.nbytes) for array in every)
+
+
+class _Reader:
+    """Reads an image in the worker thread and remembers it."""
+
+    def __init__(self, path: Path, image: ImageInput | None) -> None:
+        self._path = path
+        self.image = image
+
+    def __call__(self) -> ImageInput:
+        if self.image is None:
+            self.image = read_image(check_exists(self._path), reading_limits())
+        return self.image
+
+
+@dataclass
+class _Active:
+    task: Task
+    key: str
+    kind: Kind
+    run: Run
+
+
+class Sampler:
+    """Draws samples in one background thread with its own warm model.
+
+    A request for the image on screen stops what runs for later; that is taken up again.
+
+    Attributes
+    ----------
+    job
+        Runs one request at a time.
+    ended
+        Emitted in the GUI thread with task, kind, `Drawn` or None, error or None; neither
+        means cancelled.
+    progressed
+        Emitted with kind and update.
+    """
+
+    ended = Signal(object, str, object, object)
+    progressed = Signal(str, Update)
+
+    def __init__(self) -> None:
+        self.job = SamplingJob()
+        self._active: _Active | None = None
+        self._open: tuple[Task, ImageInput] | None = None
+        self._ahead: Task | None = None
+        self._doubts: deque[Task] = deque()
+        self._cache: OrderedDict[str, Drawn] = OrderedDict()
+        self._closed = False
+
+    def find(self, task: Task) -> Drawn | None:
+        """Return samples that were drawn already."""
+        return self._cache.get(task.key())
+
+    def open(self, task: Task, image: ImageInput) -> None:
+        """Draw samples of the image on screen, before anything else."""
+        self._open, self._ahead = (task, image), None
+        active = self._active
+        if active is not None and active.key == task.key() and not active.run.cancelled:
+            # It is being read ahead just now.
+            active.kind, self._open = "open", None
+        elif active is not None:
+            active.run.cancel()
+        self._go()
+
+    def read_ahead(self, task: Task | None) -> None:
+        """Draw samples of the image that will be opened next, when there is time."""
+        self._ahead = task if task is not None and self.find(task) is None else None
+        self._go()
+
+    def measure(self, tasks: list[Task]) -> None:
+        """Draw samples of many images, one after the other, when there is time."""
+        self._doubts = deque(tasks)
+        self._go()
+
+    @property
+    def measuring(self) -> int:
+        """Number of images that are still to be measured."""
+        now = self._active is not None and self._active.kind == "doubt"
+        return len(self._doubts) + now
+
+    def stop(self, *kinds: Kind) -> None:
+        """Cancel work of some kinds; a run ends within one ODE step."""
+        if "open" in kinds:
+            self._open = None
+        if "ahead" in kinds:
+            self._ahead = None
+        if "doubt" in kinds:
+            self._doubts.clear()
+        if self._active is not None and self._active.kind in kinds:
+            if self._active.kind == "doubt":
+                # So that the end does not put it back.
+                self._active.kind = "ahead"
+            self._active.run.cancel()
+
+    def close(self) -> None:
+        """Cancel everything and tell nobody any more."""
+        self._closed = True
+        self._open, self._ahead = None, None
+        self._doubts.clear()
+        self._cache.clear()
+        self.ended.disconnect()
+        self.progressed.disconnect()
+        if self._active is not None:
+            self._active.run.abandon()
+
+    def _go(self) -> None:
+        if self._closed or self._active is not None or self.job.busy:
+            return
+        image: ImageInput | None = None
+        kind: Kind
+        if self._open is not None:
+            (task, image), self._open, kind = self._open, None, "open"
+        elif self._ahead is not None:
+            task, self._ahead, kind = self._ahead, None, "ahead"
+        elif self._doubts:
+            task, kind = self._doubts.popleft(), "doubt"
+        else:
+            return
+        reader = _Reader(task.path, image)
+        run = self.job.start(Request(reader, task.model, task.settings))
+        self._active = _Active(task, task.key(), kind, run)
+        run.progressed.connect(self._on_progress)
+        run.ended.connect(partial(self._on_end, self._active, reader))
+
+    def _on_progress(self, update: Update) -> None:
+        if self._active is not None:
+            self.progressed.emit(self._active.kind, update)
+
+    def _on_end(self, active: _Active, reader: _Reader, outcome: Outcome) -> None:
+        self._active = None
+        drawn: Drawn | None = None
+        if outcome.result is not None and reader.image is not None:
+            drawn = Drawn(reader.image, outcome.result)
+            if active.kind != "doubt":
+                self._keep(active.key, drawn)
+        elif active.run.cancelled and active.kind == "doubt":
+            self._doubts.appendleft(active.task)
+        self.ended.emit(active.task, active.kind, drawn, outcome.error)
+        self._go()
+
+    def _keep(self, key: str, drawn: Drawn) -> None:
+        self._cache[key] = drawn
+        self._cache.move_to_end(key)
+        while self._cache and (
+            len(self._cache) > CACHE_ENTRIES
+            or sum(entry.nbytes for entry in self._cache.values()) > CACHE_BYTES
+        ):
+            self._cache.popitem(last=False)

@@ -1,0 +1,206 @@
+"""Annotations that are exported come back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from latentfm_core.annotation.export import export_annotation, label_counts, sidecar_path
+from latentfm_core.annotation.provenance import correction, file_name
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.errors import ImageError, LatentFMError, OutputError
+from latentfm_core.images.read import read_image
+from tests.helpers.annotations import info, labels_of
+
+MICRONS = {"spacing": (0.5, 0.25), "units": ("micrometer", "micrometer")}
+
+
+def test_tiff_keeps_axes_steps_and_units(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    side = info(**MICRONS, strokes=3, seed=7, sampling={"steps": 4})
+    export_annotation(path, labels_of(2), side)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.series[0].axes == "YX"
+        assert tiff.pages.first.tags["ResolutionUnit"].value == 3
+        top, bottom = tiff.pages.first.tags["XResolution"].value
+        assert top / bottom == pytest.approx(40_000)
+        top, bottom = tiff.pages.first.tags["YResolution"].value
+        assert top / bottom == pytest.approx(20_000)
+        assert 'PhysicalSizeX="0.25"' in (tiff.ome_metadata or "")
+    opened = read_image(path)
+    assert (opened.spacing, opened.unit) == ((0.5, 0.25), "micrometer")
+    labels, back = read_annotation(path)
+    np.testing.assert_array_equal(labels, labels_of(2))
+    assert labels.dtype == np.uint8
+    assert back is not None
+    assert (back.spacing, back.strokes, back.seed) == ((0.5, 0.25), 3, 7)
+    assert back.sampling == {"steps": 4}
+    assert back.files == ("a.tif",)
+
+
+@pytest.mark.parametrize(
+    ("axes", "units", "shape"),
+    [
+        ("ZYX", ("micrometer",) * 3, (4, 40, 50)),
+        ("TYX", ("second", "millimeter", "millimeter"), (4, 40, 50)),
+        ("TZYX", ("second", "nanometer", "nanometer", "nanometer"), (2, 3, 40, 50)),
+        ("ZYX", ("pixel",) * 3, (1, 40, 50)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".tif", ".nii", ".nii.gz"])
+def test_stacks_come_back(
+    tmp_path: Path, axes: str, units: tuple[str, ...], shape: tuple[int, ...], suffix: str
+) -> None:
+    if suffix != ".tif":
+        pytest.importorskip("nibabel")
+    labels = np.random.default_rng(0).integers(0, 4, shape, np.uint8)
+    spacing = (3.0, 2.0, 0.5, 0.25)[-len(shape) :]
+    path = tmp_path / f"stack{suffix}"
+    export_annotation(path, labels, info(shape, axes=axes, spacing=spacing, units=units))
+    back, side = read_annotation(path)
+    np.testing.assert_array_equal(back, labels)
+    assert side is not None
+    assert (side.axes, side.spacing, side.units) == (axes, spacing, units)
+    sidecar_path(path).unlink()
+    alone, none = read_annotation(path)
+    assert none is None
+    np.testing.assert_array_equal(np.squeeze(alone), np.squeeze(labels))
+    if suffix == ".tif" and shape[0] > 1:
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.series[0].axes == axes
+            xml = tiff.ome_metadata or ""
+        assert ("TimeIncrement=" in xml) == ("T" in axes)
+        assert ("PhysicalSizeZ=" in xml) == ("Z" in axes)
+
+
+def test_nifti_has_columns_first_and_millimetres(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    labels = labels_of(1, (3, 40, 50))
+    path = tmp_path / "a.nii.gz"
+    units = ("micrometer",) * 3
+    export_annotation(path, labels, info((3, 40, 50), spacing=(2000, 500, 250), units=units))
+    image = nibabel.load(path)
+    assert image.shape == (50, 40, 3)
+    np.testing.assert_allclose(image.header.get_zooms(), (0.25, 0.5, 2.0))
+    np.testing.assert_allclose(np.diag(image.affine), (-0.25, -0.5, 2.0, 1.0))
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert np.asarray(image.dataobj)[12, 6, 0] == 1
+    assert np.asarray(image.dataobj)[6, 25, 0] == 0
+    series = tmp_path / "t.nii"
+    units = ("minute", "millimeter", "millimeter")
+    export_annotation(series, labels, info((3, 40, 50), axes="TYX", spacing=(2, 1, 1), units=units))
+    assert nibabel.load(series).shape == (50, 40, 1, 3)
+    assert nibabel.load(series).header.get_zooms()[3] == 120.0
+
+
+def test_missing_nibabel_tells_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(OutputError, match="pip install nibabel"):
+        export_annotation(tmp_path / "a.nii.gz", labels_of(1), info())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_png_keeps_labels_and_resolution(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    export_annotation(path, labels_of(200), info(**MICRONS))
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        assert image.info["dpi"] == pytest.approx((4e6 * 0.0254, 2e6 * 0.0254), rel=1e-6)
+    np.testing.assert_array_equal(read_annotation(path)[0], labels_of(200))
+    for labels in (labels_of(1, (3, 40, 50)), labels_of(1).astype(np.uint16) * 300):
+        with pytest.raises(OutputError, match="TIFF"):
+            export_annotation(path, labels, info(labels.shape))
+    np.testing.assert_array_equal(read_annotation(path)[0], labels_of(200))
+
+
+def test_provenance_is_not_taken_for_labels_that_were_changed_since(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    export_annotation(path, labels_of(1), info())
+    Image.fromarray(labels_of(2)).save(path)
+    labels, side = read_annotation(path)
+    np.testing.assert_array_equal(labels, labels_of(2))
+    assert side is None
+
+
+def test_two_formats_share_a_provenance_and_a_foreign_json_is_kept(tmp_path: Path) -> None:
+    export_annotation(tmp_path / "a.png", labels_of(1), info(strokes=5))
+    export_annotation(tmp_path / "a.tif", labels_of(1), info(strokes=5))
+    for name in ("a.png", "a.tif"):
+        side = read_annotation(tmp_path / name)[1]
+        assert side is not None
+        assert side.files == ("a.png", "a.tif")
+    (tmp_path / "b.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match="another name"):
+        export_annotation(tmp_path / "b.png", labels_of(1), info())
+    assert (tmp_path / "b.json").read_text() == '{"mine": 1}'
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_what_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another folder"):
+        export_annotation(tmp_path / "file" / "a.tif", labels_of(1), info())
+    with pytest.raises(OutputError, match=r"\.tif"):
+        export_annotation(tmp_path / "a.bmp", labels_of(1), info())
+    with pytest.raises(ImageError, match="integers"):
+        export_annotation(tmp_path / "a.tif", labels_of(1).astype(float), info())
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["none.tif", "text.tif", "text.png", "rgb.png"])
+def test_what_cannot_be_read_says_so(tmp_path: Path, name: str) -> None:
+    if name.startswith("text"):
+        (tmp_path / name).write_text("hello")
+    elif name.startswith("rgb"):
+        Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / name)
+    with pytest.raises(LatentFMError, match=name.replace(".", r"\.")):
+        read_annotation(tmp_path / name)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".nii.gz"])
+def test_a_file_cut_short_never_gives_other_labels(
+    tmp_path: Path, suffix: str, share: float
+) -> None:
+    if suffix == ".nii.gz":
+        pytest.importorskip("nibabel")
+    labels = np.random.default_rng(0).integers(0, 4, (200, 300), np.uint8)
+    path = tmp_path / f"a{suffix}"
+    export_annotation(path, labels, info(labels.shape))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    try:
+        back = read_annotation(path)[0]
+    except LatentFMError:
+        pass
+    else:
+        # The description at the end of a TIFF may be gone; the pixels may not.
+        assert share > 0.95
+        np.testing.assert_array_equal(back, labels)
+
+
+def test_no_folder_gets_into_the_provenance() -> None:
+    assert file_name("C:\\patients\\miller\\skin.png") == "skin.png"
+    assert file_name("/home/a/skin.png") == "skin.png"
+    with pytest.raises(ValueError, match="folder"):
+        info(image="miller/skin.png")
+
+
+def test_strokes_are_told_exactly() -> None:
+    strokes = np.zeros((6, 7), np.uint8)
+    strokes[1, 2:5], strokes[1, 5:7], strokes[2, :2] = 2, 1, 1
+    told = correction((None, None), strokes)
+    again = np.zeros(42, np.uint8)
+    for value, first, length in told.runs:
+        again[first : first + length] = value
+    np.testing.assert_array_equal(again.reshape(6, 7), strokes)
+    assert told.pixels == 7
+    assert label_counts(strokes) == {1: 4, 2: 3}
+    assert label_counts(strokes.astype(np.int64)) == {1: 4, 2: 3}

@@ -1,0 +1,263 @@
+"""``latentfm-predict``, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from latentfm_core.cli.predict import main
+from latentfm_core.images.read import read_image
+from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.model_io.folder import file_sha256, read_card, write_card
+from latentfm_core.output import result as result_module
+from latentfm_core.output.sidecar import Sidecar
+from tests.helpers.predicting import (
+    OPTIONS,
+    as_uint8,
+    check_result,
+    folder,
+    names,
+    run,
+    said_error,
+    save_png,
+    scene,
+)
+
+__all__ = ["folder", "run"]
+
+
+def test_files_hold_what_python_gives(run, folder, tmp_path, tiny_model_folder, capsys):
+    assert run(folder) == 0
+    out = tmp_path / "out"
+    for image in folder.iterdir():
+        check_result(out, image, tiny_model_folder)
+    assert sum(name.endswith(".json") for name in names(out)) == 3
+    captured = capsys.readouterr()
+    assert "3 of 3 images" in captured.out
+    assert "3/3" in captured.err  # the progress bar
+
+
+def test_samples_differ_and_find_the_disc(run, folder, tmp_path):
+    assert run(folder / "two.png") == 0
+    truth = np.zeros((64, 64), bool)
+    rows, columns = np.mgrid[:64, :64]
+    truth[(rows - 32) ** 2 + (columns - 32) ** 2 < 16**2] = True
+    mask = tifffile.imread(tmp_path / "out" / "two_mean_mask.tif") == 255
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.6
+    stack = tifffile.imread(tmp_path / "out" / "two_samples.tif")
+    assert not np.array_equal(stack[0], stack[1])
+
+
+def test_the_json_file_tells_how_the_result_was_made(run, folder, tmp_path, tiny_model_folder):
+    assert run(folder / "one.png", "--solver", "heun", "--threshold", "0.4") == 0
+    text = (tmp_path / "out" / "one.json").read_text("utf-8")
+    sidecar = Sidecar.model_validate_json(text)
+    assert sidecar.image == "one.png"
+    assert str(tmp_path) not in text
+    assert sidecar.shape == (40, 64)
+    assert sidecar.model_id == read_card(tiny_model_folder).id
+    assert sidecar.model_sha256 == file_sha256(tiny_model_folder / "model.safetensors")
+    assert sidecar.seeds == (7, 8, 9)
+    assert (sidecar.steps, sidecar.solver, sidecar.nfe) == (2, "heun", 4)
+    assert (sidecar.n_samples, sidecar.threshold) == (3, 0.4)
+    assert sidecar.precision == "float32"
+    assert sidecar.versions["torch"] == torch.__version__
+    assert sidecar.seconds > 0
+    assert sidecar.png_white == {"variance": 0.25, "confidence": 1.0}
+    listed = {name for kind in sidecar.files.values() for name in kind}
+    assert listed | {"one.json"} == names(tmp_path / "out")
+
+
+def test_pixel_size_of_the_image_is_in_every_tiff(run, tmp_path):
+    source = tmp_path / "scan.tif"
+    tifffile.imwrite(
+        source,
+        as_uint8(scene()),
+        photometric="rgb",
+        resolution=(1e4 / 0.25, 1e4 / 0.5),
+        resolutionunit="CENTIMETER",
+    )
+    assert run(source) == 0
+    for kind in ("mean_mask", "variance", "confidence"):
+        image = read_image(tmp_path / "out" / f"scan_{kind}.tif")
+        assert image.spacing == pytest.approx((0.5, 0.25))
+        assert image.unit == "micrometer"
+    with tifffile.TiffFile(tmp_path / "out" / "scan_samples.tif") as tiff:
+        pixels = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]
+        assert tiff.series[0].axes == "CYX"
+    assert (pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]) == pytest.approx((0.5, 0.25))
+    sidecar = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert sidecar["spacing"] == pytest.approx([0.5, 0.25])
+    assert sidecar["unit"] == "micrometer"
+
+
+GREY = scene().mean(axis=-1)
+FORMATS = {
+    "grey8.png": as_uint8(GREY),
+    "grey16.png": (GREY * 60000).astype(np.uint16),
+    "twelve_bit.tif": (GREY * 4095).astype(np.uint16),
+    "rgb16.tif": (scene() * 65535).astype(np.uint16),
+    "signed.tif": (GREY * 2000 - 1000).astype(np.int16),
+    "float.tif": GREY.astype(np.float32) * 7 - 3,
+    "double_rgb.tif": scene(),
+    "rgba.png": np.dstack([as_uint8(scene()), np.full((40, 64), 200, np.uint8)]),
+    "grey_alpha.png": np.dstack([as_uint8(GREY), np.full((40, 64), 255, np.uint8)]),
+    "photo.jpg": as_uint8(scene()),
+    "wide.png": as_uint8(scene(5, 173)),
+    "tall.bmp": as_uint8(scene(200, 3)),
+    "bool.tif": GREY > 0.6,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_usual_image_is_segmented_at_its_own_size(run, tmp_path, tiny_model_folder, name):
+    path, pixels = tmp_path / name, FORMATS[name]
+    if path.suffix == ".tif":
+        photometric = "rgb" if pixels.ndim == 3 else "minisblack"
+        tifffile.imwrite(path, pixels, photometric=photometric)
+    else:
+        Image.fromarray(pixels).save(path)
+    assert run(path) == 0
+    assert (
+        tifffile.imread(tmp_path / "out" / f"{path.stem}_mean_mask.tif").shape == (pixels.shape[:2])
+    )
+    check_result(tmp_path / "out", path, tiny_model_folder)
+
+
+@pytest.mark.parametrize(
+    ("form", "suffixes"), [("tiff", {".tif"}), ("png", {".png"}), ("both", {".tif", ".png"})]
+)
+def test_format_chooses_the_files(run, folder, tmp_path, form, suffixes):
+    assert run(folder / "one.png", "--format", form) == 0
+    found = {Path(name).suffix for name in names(tmp_path / "out")}
+    assert found == suffixes | {".json"}
+
+
+def test_outputs_chooses_the_maps(run, folder, tmp_path):
+    arguments = ["--outputs", "confidence,probability", "--format", "tiff"]
+    assert run(folder / "one.png", *arguments) == 0
+    assert names(tmp_path / "out") == {"one.json", "one_confidence.tif", "one_probability.tif"}
+
+
+def test_images_of_one_stem_do_not_overwrite_each_other(run, tmp_path, tiny_model_folder):
+    images = tmp_path / "images"
+    images.mkdir()
+    save_png(images / "a.png")
+    Image.fromarray(as_uint8(scene(50, 50))).save(images / "a.bmp")
+    assert run(images) == 0
+    for suffix in ("png", "bmp"):
+        check_result(tmp_path / "out", images / f"a.{suffix}", tiny_model_folder, f"a_{suffix}")
+        sidecar = json.loads((tmp_path / "out" / f"a_{suffix}.json").read_text())
+        assert sidecar["image"] == f"a.{suffix}"
+
+
+def test_an_image_named_twice_is_segmented_once(run, folder, capsys):
+    assert run(folder, folder / "one.png") == 0
+    assert "3 of 3" in capsys.readouterr().out
+
+
+def test_settings_not_given_are_those_of_the_model_card(folder, tmp_path, tiny_model_folder):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model, ignore=shutil.ignore_patterns("training"))
+    card = read_card(model)
+    own = {"n_samples": 2, "steps": 3, "seed": 11, "threshold": 0.3, "device": "cuda:7"}
+    sampling = card.config.sampling.model_copy(update=own)
+    config = card.config.model_copy(update={"sampling": sampling})
+    write_card(model, card.model_copy(update={"config": config}))
+    words = [str(folder / "one.png"), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main([*words, "--steps", "1"]) == 0
+    sidecar = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert sidecar["seeds"] == [11, 12]
+    assert (sidecar["steps"], sidecar["threshold"]) == (1, 0.3)
+
+
+def test_the_bundled_model_is_the_default(folder, tmp_path):
+    if not bundled_models():
+        pytest.skip("this checkout has no bundled model")
+    out = tmp_path / "out"
+    assert main([str(folder / "one.png"), "--out", str(out), "--samples", "1", "--steps", "1"]) == 0
+    sidecar = json.loads((out / "one.json").read_text())
+    assert sidecar["n_samples"] == 1
+
+
+def test_the_module_runs_as_a_program(folder, tmp_path, tiny_model_folder):
+    command = [sys.executable, "-m", "latentfm_core.cli.predict", str(folder), *OPTIONS]
+    command += ["--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 images" in done.stdout
+    assert "Traceback" not in done.stderr
+    for image in folder.iterdir():
+        check_result(tmp_path / "out", image, tiny_model_folder)
+
+
+# --- results that are there already ---------------------------------------------------------
+
+
+def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = out / "two_mean_mask.png"
+    mine.write_text("drawn by hand")
+    assert run(folder) == 2
+    message = said_error(capsys)
+    assert "two_mean_mask.png" in message
+    assert "--overwrite" in message
+    assert names(out) == {"two_mean_mask.png"}
+    assert mine.read_text() == "drawn by hand"
+    assert run(folder, "--overwrite") == 0
+    with Image.open(mine) as image:
+        assert image.size == (64, 64)
+
+
+def test_skip_done_does_only_what_is_missing(run, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(folder / "one.png") == 0
+    before = (out / "one.json").read_bytes()
+    assert run(folder, "--skip-done") == 0
+    captured = capsys.readouterr()
+    assert "1 of 3 images are done already" in captured.err
+    assert (out / "one.json").read_bytes() == before
+    assert {"two.json", "three.json"} < names(out)
+    assert run(folder, "--skip-done") == 0
+    assert "0 of 3 images" in capsys.readouterr().out
+    assert run(folder, "--skip-done", "--format", "png") == 2
+    assert "one.json" in said_error(capsys)
+
+
+def test_ctrl_c_leaves_whole_results_only(run, folder, tmp_path, capsys, monkeypatch):
+    genuine = result_module.write_png
+    count = []
+
+    def interrupted(path: Path, values: np.ndarray) -> None:
+        count.append(path)
+        genuine(path, values)
+        if len(count) == 8:  # in the middle of the second image: each has six PNG files
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(result_module, "write_png", interrupted)
+    # A shell starts background commands with the signal ignored; a user's is not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(folder) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    captured = capsys.readouterr()
+    assert "interrupted" in captured.err
+    assert "Traceback" not in captured.err
+    found = names(tmp_path / "out")
+    assert found
+    assert all(name.startswith("one") for name in found)
+    assert "one.json" in found
+    monkeypatch.undo()
+    assert run(folder, "--skip-done") == 0

@@ -1,0 +1,157 @@
+"""``latentfm-predict`` in several processes, as a launcher starts them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.cli.predict import main
+from latentfm_core.prediction.claims import FOLDER
+from tests.helpers.predicting import check_result, names, said_error, save_png
+from tests.helpers.processes import PATIENCE, environment, wait_for
+
+IMAGES = [f"image_{number:02d}" for number in range(10)]
+OPTIONS = ["--samples", "3", "--steps", "2", "--seed", "7", "--precision", "fp32"]
+
+
+def launched(rank: int, size: int = 2) -> dict[str, str]:
+    """Return what torchrun tells a process on one machine."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    return dict(zip(names, map(str, (rank, size, rank, size)), strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, name in enumerate(IMAGES):
+        save_png(images / f"{name}.png", 40 + number, 64)
+    return images
+
+
+@pytest.fixture
+def words(folder: Path, tmp_path: Path, tiny_model_folder: Path) -> list[str]:
+    out = str(tmp_path / "out")
+    return [str(folder), "--model", str(tiny_model_folder), "--out", out, *OPTIONS]
+
+
+@pytest.fixture
+def first_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process the first of two; the other one never comes, or has been killed."""
+    for name, value in launched(0).items():
+        monkeypatch.setenv(name, value)
+
+
+def expected(images: list[str]) -> set[str]:
+    kinds = ("mean_mask", "variance", "confidence")
+    files = {
+        f"{name}_{kind}.{form}" for name in images for kind in kinds for form in ("tif", "png")
+    }
+    files |= {f"{name}_samples/sample_{n:03d}.png" for name in images for n in range(3)}
+    return files | {f"{name}_samples.tif" for name in images} | {f"{name}.json" for name in images}
+
+
+def start(words: list[str], rank: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "latentfm_core.cli.predict", *words, "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**launched(rank)),
+    )
+
+
+def test_a_killed_process_loses_no_image_and_none_is_done_twice(
+    words: list[str], folder: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    out = tmp_path / "out"
+    workers = [start(words, rank) for rank in (0, 1)]
+    seen: dict[Path, tuple[int, int]] = {}
+
+    def look() -> None:
+        for path in out.glob("image_*.json"):
+            state = path.stat()
+            found = (state.st_ino, state.st_mtime_ns)
+            assert seen.setdefault(path, found) == found, f"{path.name} was made twice"
+
+    def second_is_at_work() -> bool:
+        look()
+        # The second begins in the middle of the list, and has its second image in hand.
+        return (out / FOLDER / f"{IMAGES[6]}.begun").exists() or out / "image_06.json" in seen
+
+    wait_for(second_is_at_work, workers[1])
+    workers[1].kill()
+    workers[1].communicate()
+    while workers[0].poll() is None:
+        look()
+    said, errors = workers[0].communicate(timeout=PATIENCE)
+    assert workers[0].returncode == 0, errors
+    assert f"10 of 10 images segmented into {out}" in said
+    look()
+    assert names(out) == expected(IMAGES)
+    check_result(out, folder / "image_06.png", tiny_model_folder)
+    assert not (out / FOLDER).exists()
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_what_a_killed_process_left_half_done_is_made_anew(
+    words: list[str], folder: Path, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / FOLDER).mkdir(parents=True)
+    (out / FOLDER / "image_04.begun").touch()
+    (out / FOLDER / "image_04.lock").touch()
+    (out / "image_04_mean_mask.tif").write_bytes(b"half")
+    (out / ".latentfm-abc_1234-image_04_variance.tif").write_bytes(b"a quarter")
+    (out / ".image_04_variance-mine.tif").write_bytes(b"another's")
+    assert main(words) == 0
+    assert names(out) == expected(IMAGES) | {".image_04_variance-mine.tif"}
+    check_result(out, folder / "image_04.png", tiny_model_folder)
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_started_again_they_do_only_what_is_missing(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(words) == 0
+    before = (out / "image_03.json").read_bytes()
+    for name in expected(["image_05"]):
+        (out / name).unlink()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "9 of 10 images are done already" in capsys.readouterr().err
+    assert names(out) == expected(IMAGES)
+    assert (out / "image_03.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_a_users_own_file_is_not_overwritten(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "out" / "image_00_variance.png"
+    mine.parent.mkdir()
+    mine.write_text("drawn by hand")
+    assert main(words) == 2
+    assert "image_00_variance.png" in said_error(capsys)
+    assert mine.read_text() == "drawn by hand"
+    assert main([*words, "--overwrite"]) == 2
+    assert "Several processes" in said_error(capsys)
+
+
+@pytest.mark.usefixtures("first_of_two")
+def test_bad_images_are_left_out_and_listed_once(
+    words: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "image_02.png").write_bytes(b"no picture")
+    assert main(words) == 2
+    assert "image_02.png" in said_error(capsys)
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--skip-bad"]) == 0
+    captured = capsys.readouterr()
+    assert "9 of 10 images" in captured.out
+    assert "1 of 10 inputs were left out" in captured.err
+    assert names(tmp_path / "out") == expected([name for name in IMAGES if name != "image_02"])

@@ -1,0 +1,173 @@
+"""``latentfm-predict --stack`` on real files, and the stacks that it reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from latentfm_core.cli.predict import main
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.stack import segment_stack
+from latentfm_core.types import ImageInput
+from tests.helpers.plugin_fixtures import disc_image
+
+SETTINGS = SamplingConfig(n_samples=2, steps=2, seed=3, device="cpu", precision="fp32")
+OPTIONS = ["--samples", "2", "--steps", "2", "--seed", "3", "--device", "cpu"]
+OPTIONS += ["--precision", "fp32", "--quiet"]
+
+
+def volume() -> np.ndarray:
+    return np.stack([disc_image((40, 48), radius=9 + 2 * n)[..., 0] for n in range(3)])
+
+
+def values(shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+@pytest.fixture
+def run(tiny_model_folder: Path, tmp_path: Path) -> Any:
+    def command(*words: object) -> int:
+        model = ["--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
+        return main([*map(str, words), *model, *OPTIONS])
+
+    return command
+
+
+def test_maps_of_a_stack_are_what_python_gives(
+    run: Any, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    path, stack = tmp_path / "scan.ome.tif", volume()
+    space = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(path, stack, metadata={"axes": "ZYX", **space}, ome=True)
+    assert (
+        run(path, "--stack", "--outputs", "mean_mask,samples,variance,confidence,probability") == 0
+    )
+    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+    whole = segment_stack(segmenter, [ImageInput(plane) for plane in stack], SETTINGS)
+    wanted = whole.summary
+    out = tmp_path / "out"
+    for kind, expected in {
+        "mean_mask": wanted.mean_mask * np.uint8(255),
+        "samples": wanted.sample_masks * np.uint8(255),
+        "variance": wanted.variance,
+        "confidence": wanted.confidence,
+        "probability": wanted.mean_probability,
+    }.items():
+        with tifffile.TiffFile(out / f"scan.ome_{kind}.tif") as found:
+            np.testing.assert_array_equal(found.asarray(), expected)
+            assert found.series[0].axes == ("CZYX" if kind == "samples" else "ZYX")
+            pixels = tifffile.xml2dict(found.ome_metadata)["OME"]["Image"]["Pixels"]
+            assert [pixels[f"PhysicalSize{axis}"] for axis in "XYZ"] == [0.5, 0.5, 2.0]
+    side = json.loads((out / "scan.ome.json").read_text())
+    assert side["seeds"] == [3, 4]
+    assert side["stack"] == {
+        "axes": "ZYX",
+        "shape": [3, 40, 48],
+        "plane": "YX",
+        "depth": 2.0,
+        "blank": [],
+        "expected_dice": list(whole.expected_dice),
+    }
+    assert not list(out.glob("*.png"))
+    # Complete, so that it is left alone; but not for planes along another axis.
+    before = (out / "scan.ome.json").stat().st_mtime_ns
+    options = ("--outputs", "mean_mask,samples,variance,confidence,probability", "--skip-done")
+    assert run(path, "--stack", *options) == 0
+    assert (out / "scan.ome.json").stat().st_mtime_ns == before
+    assert run(path, "--stack", "--plane", "ZX", *options) == 2
+
+
+def test_planes_along_another_axis(run: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
+    path, stack = tmp_path / "scan.tif", np.moveaxis(volume(), 0, 1)  # discs in z, x
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "ZYX", "spacing": 3.0})
+    assert run(path, "--stack", "--plane", "zx", "--outputs", "mean_mask") == 0
+    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+    found = tifffile.imread(tmp_path / "out" / "scan_mean_mask.tif")
+    assert found.shape == stack.shape
+    for place in range(3):
+        samples = segmenter.sample(ImageInput(stack[:, place]), SETTINGS)
+        wanted = segmenter.summarise(samples).mean_mask
+        np.testing.assert_array_equal(found[:, place], wanted * 255)
+
+
+def test_a_stack_without_the_option_and_an_image_with_it(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack, flat, png = (tmp_path / name for name in ("scan.tif", "flat.tif", "flat.png"))
+    tifffile.imwrite(stack, volume(), photometric="minisblack", metadata={"axes": "ZYX"})
+    tifffile.imwrite(flat, volume()[0])
+    Image.fromarray(volume()[0]).save(png)
+    for words, message in (
+        ([stack], "latentfm-predict --stack"),
+        ([flat, "--stack"], "not a stack"),
+        ([png, "--stack"], "have to be TIFF"),
+        ([stack, "--stack", "--plane", "TX"], "the axes are ZYX"),
+        ([stack, "--stack", "--format", "png"], "written as TIFF"),
+    ):
+        assert run(*words) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "axes", "planes"),
+    [
+        ((4, 20, 30), {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}, "ZYX", 4),
+        ((4, 20, 30), {"imagej": True, "metadata": {"axes": "TYX"}}, "TYX", 4),
+        ((3, 20, 30), {"photometric": "minisblack"}, "ZYX", 3),
+        ((4, 20, 30, 3), {"photometric": "rgb"}, "ZYX", 4),
+        ((4, 20, 30, 3), {"photometric": "rgb", "compression": "zlib"}, "ZYX", 4),
+        ((2, 4, 20, 30), {"ome": True, "metadata": {"axes": "TZYX"}}, "TZYX", 8),
+        ((4, 3, 20, 30), {"ome": True, "metadata": {"axes": "ZCYX"}}, "ZYX", 4),
+        ((3, 4, 20, 30), {"ome": True, "metadata": {"axes": "CZYX"}}, "ZYX", 4),
+        ((4, 3, 20, 30), {"photometric": "rgb", "planarconfig": "separate"}, "ZYX", 4),
+    ],
+)
+def test_stack_files_are_read_plane_by_plane(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], axes: str, planes: int
+) -> None:
+    path, array = tmp_path / "a.tif", values(shape)
+    tifffile.imwrite(path, array, **options)
+    moved = array
+    if len(shape) == 4 and shape[-1] != 3 and 3 in shape:
+        moved = np.moveaxis(array, shape.index(3), -1)
+    flat = moved.reshape(planes, *moved.shape[len(axes) - 2 :])
+    with TiffStack(path) as stack:
+        assert (stack.axes, len(stack)) == (axes, planes)
+        for number in (planes - 1, 0):
+            np.testing.assert_array_equal(stack.read(number).pixels, flat[number])
+
+
+def test_pages_of_other_programs(tmp_path: Path) -> None:
+    """Pages that were written one by one, and a compression that only Pillow knows."""
+    array = values((3, 20, 30))
+    pages = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(pages) as writer:
+        for page in array:
+            writer.write(page, metadata=None, contiguous=False)
+    lzw = tmp_path / "lzw.tif"
+    first, *others = (Image.fromarray(page) for page in array)
+    first.save(lzw, save_all=True, append_images=others, compression="tiff_lzw")
+    for path in (pages, lzw):
+        with TiffStack(path) as stack:
+            assert len(stack) == 3
+            for number, page in enumerate(array):
+                np.testing.assert_array_equal(stack.read(number).pixels, page)
+
+
+def test_what_is_no_stack_of_planes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values((5, 20, 30)), ome=True, metadata={"axes": "CYX"})
+    with pytest.raises(ImageError, match="more than 4 channels"):
+        TiffStack(path)
+    with pytest.raises(ImageError, match="no such file"):
+        TiffStack(tmp_path / "b.tif")

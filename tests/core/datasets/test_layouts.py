@@ -1,0 +1,247 @@
+"""Folders that others prepared, nnU-Net's and the ISIC challenge's, through the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.io import imread, imsave
+
+from latentfm_core.cli.evaluate import main as evaluate_main
+from latentfm_core.cli.train import main as train_main
+from latentfm_core.config import DataConfig
+from latentfm_core.datasets.in_memory import load_canvases, read_labelled_pair, read_pair
+from latentfm_core.datasets.layouts import read_layout, training_pairs
+from latentfm_core.errors import DatasetError
+from latentfm_core.model_io.folder import read_card
+
+COUNT = 14
+DESCRIPTION = {
+    "channel_names": {"0": "R", "1": "G", "2": "B"},
+    "labels": {"background": 0, "lesion": 1, "core": 2},
+    "numTraining": COUNT,
+    "file_ending": ".png",
+}
+
+TINY = """
+preset = "default"
+[data]
+size = 64
+val_fraction = 0.2
+test_fraction = 0.2
+[model]
+vae_width = 8
+condition_widths = [8, 16, 16, 16]
+condition_blocks = [1, 1, 1, 1]
+velocity_widths = [16, 16]
+[training]
+device = "cpu"
+precision = "fp32"
+augmentation = "flips"
+validation_images = 2
+validation_samples = 2
+[training.image_vae]
+epochs = 1
+[training.mask_vae]
+epochs = 2
+[training.flow]
+epochs = 2
+"""
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imsave(path, pixels, check_contrast=False)
+
+
+def blob(folders: tuple[Path, Path], index: int) -> tuple[np.ndarray, np.ndarray]:
+    name = f"blob_{index:03d}.png"
+    return imread(folders[0] / name), imread(folders[1] / name) > 0
+
+
+def describe(folder: Path, **changes: Any) -> Path:
+    text = json.dumps(DESCRIPTION | changes)
+    (folder / "dataset.json").write_text(text, "utf-8")
+    return folder
+
+
+@pytest.fixture
+def nnunet(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    """Colour images in one file each, masks of two classes, a test part."""
+    folder = tmp_path / "Dataset007_Blobs"
+    for index in range(COUNT):
+        image, mask = blob(blob_folders, index)
+        labels = mask.astype(np.uint8)
+        labels[mask & (np.arange(64) < 32)] = 2
+        part = "Ts" if index >= COUNT - 2 else "Tr"
+        save(folder / f"images{part}" / f"blob_{index:03d}_0000.png", image)
+        save(folder / f"labels{part}" / f"blob_{index:03d}.png", labels)
+    return describe(folder)
+
+
+@pytest.fixture
+def isic(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    """The folders of the challenge of 2018, as they come out of its archives."""
+    folder = tmp_path / "isic"
+    for index in range(COUNT):
+        image, mask = blob(blob_folders, index)
+        part = "Test" if index >= COUNT - 2 else "Training"
+        name = f"ISIC_{index:07d}"
+        save(folder / f"ISIC2018_Task1-2_{part}_Input" / f"{name}.jpg", image)
+        truth = folder / f"ISIC2018_Task1_{part}_GroundTruth"
+        save(truth / f"{name}_segmentation.png", mask.astype(np.uint8) * 255)
+        for told in ("ATTRIBUTION.txt", "LICENSE.txt"):
+            (truth / told).write_text("CC-0", "utf-8")
+    save(folder / "ISIC2018_Task1-2_Training_Input" / "ISIC_0000000_superpixels.png", image)
+    (folder / "ISIC2018_Task2_Training_GroundTruth_v3").mkdir()
+    (folder / "ISIC2018_Task3_Training_Input").mkdir()
+    return folder
+
+
+def train(folder: Path, tmp_path: Path, *more: str) -> int:
+    settings = tmp_path / "tiny.toml"
+    settings.write_text(TINY, "utf-8")
+    words = ["--config", settings, "--data", folder, "--out", tmp_path / "model", "--quiet"]
+    return train_main([*map(str, words), *more])
+
+
+def evaluate(folder: Path, tmp_path: Path, *more: str) -> int:
+    words = ["--model", tmp_path / "model", "--data", folder, "--out", tmp_path / "scores"]
+    return evaluate_main([*map(str, words), "--samples", "2", "--device", "cpu", "--quiet", *more])
+
+
+def test_train_and_evaluate_an_nnunet_folder(nnunet, tmp_path):
+    assert train(nnunet, tmp_path) == 0
+    card = read_card(tmp_path / "model")
+    assert card.config.model.classes == ("lesion", "core")
+    assert card.data.n_train + card.data.n_val + card.data.n_test == COUNT - 2
+    assert evaluate(nnunet, tmp_path) == 0
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text("utf-8"))
+    assert summary["data"]["part"] == "test"
+    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"blob_012", "blob_013"}
+    split = tmp_path / "model" / "training" / "split.json"
+    assert evaluate(nnunet, tmp_path, "--split", str(split), "--part", "val", "--overwrite") == 0
+
+
+def test_train_and_evaluate_an_isic_folder(isic, tmp_path, capsys):
+    assert train(isic, tmp_path) == 0
+    card = read_card(tmp_path / "model")
+    assert card.config.model.classes == ("lesion",)
+    assert card.config.data.folder is None, "a card holds no path of this machine"
+    assert card.data.n_train + card.data.n_val + card.data.n_test == COUNT - 2
+    assert evaluate(isic, tmp_path) == 0
+    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"ISIC_0000012", "ISIC_0000013"}
+    capsys.readouterr()
+    assert evaluate(isic, tmp_path, "--part", "val", "--overwrite") == 2
+    assert "no part val" in capsys.readouterr().err
+
+
+def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(
+    blob_folders, nnunet, tmp_path
+):
+    whole = training_pairs(DataConfig(folder=nnunet))
+    apart = tmp_path / "apart"
+    for pair in whole:
+        image = imread(pair.image)
+        for channel in range(3):
+            save(apart / "imagesTr" / f"{pair.name}_{channel:04d}.png", image[..., channel])
+        save(apart / "labelsTr" / f"{pair.name}.png", imread(pair.masks[0]))
+    pairs = training_pairs(DataConfig(folder=describe(apart)))
+    assert [pair.name for pair in pairs] == [pair.name for pair in whole]
+    for one, three in zip(whole, pairs, strict=True):
+        first, second = read_labelled_pair(one, 2), read_labelled_pair(three, 2)
+        np.testing.assert_array_equal(first[0].pixels, second[0].pixels)
+        np.testing.assert_array_equal(first[1], second[1])
+
+    # A kept copy is out of date when any of the channels changes.
+    data = DataConfig(folder=apart, size=64, cache=tmp_path / "cache")
+    before = load_canvases(pairs[:1], data, classes=2).images[0]
+    save(pairs[0].channels[1], np.full((64, 64), 9, np.uint8) + np.eye(64, dtype=np.uint8))
+    after = load_canvases(pairs[:1], data, classes=2).images[0]
+    np.testing.assert_array_equal(before[..., 1], after[..., 1])
+    assert after[..., 2].max() == 10
+
+    save(pairs[1].channels[0], np.eye(32, dtype=np.uint8))
+    with pytest.raises(DatasetError, match="Export all channels alike"):
+        load_canvases(pairs[1:2], data, classes=2)
+
+
+def test_challenges_of_other_years(blob_folders, tmp_path):
+    image, mask = blob(blob_folders, 0)
+    for year, images, masks in (
+        ("2016", "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
+        ("2017", "ISIC-2017_Test_v2_Data", "ISIC-2017_Test_v2_Part1_GroundTruth"),
+    ):
+        save(tmp_path / year / images / "ISIC_0000000.jpg", image)
+        save(tmp_path / year / masks / "ISIC_0000000_Segmentation.png", mask * np.uint8(255))
+        (tmp_path / year / "ISIC-2017_Test_v2_Part3_GroundTruth").mkdir()
+        (pair,) = read_layout(tmp_path / year).pairs("test")
+        np.testing.assert_array_equal(read_pair(pair)[1][0], mask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"file_ending": ".nii.gz"}, "volumes"),
+        ({"file_ending": "/../../x.png"}, "is none of"),
+        ({"file_ending": None}, "not of nnU-Net 2"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "Regions of several labels"),
+        ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "ignore"),
+        ({"labels": {"background": 0, "lesion": 2}}, "without a gap"),
+        ({"labels": {"background": 0, "lesion": True}}, "whole number"),
+        ({"labels": {"0": "background", "1": "lesion"}}, "nnU-Net 1"),
+        ({"labels": {"background": 0}}, "no label but"),
+        ({"labels": ["lesion"]}, "no table of labels"),
+        ({"labels": {"background": 0, "x" * 61: 1}}, "at most 60"),
+        ({"labels": {"background": 0, **{f"c{i}": i for i in range(1, 34)}}}, "at most 32"),
+        ({"channel_names": {"0": "T1", "1": "T2"}}, "names 2 channels"),
+        ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "may lie anywhere"),
+        ({"file_ending": ".tif"}, "holds no .tif files"),
+    ],
+)
+def test_what_cannot_be_used_of_nnunet_is_said(nnunet, tmp_path, capsys, changes, reason):
+    describe(nnunet, **changes)
+    assert train(nnunet, tmp_path) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+def test_files_that_do_not_match_are_named(nnunet, tmp_path, capsys):
+    stray = nnunet / "imagesTr" / "blob_003_0001.png"
+    save(stray, np.eye(8, dtype=np.uint8))
+    assert train(nnunet, tmp_path) == 2
+    assert "neither the one channel _0000 nor the three" in capsys.readouterr().err
+    stray.rename(nnunet / "imagesTr" / "stray.png")
+    assert train(nnunet, tmp_path) == 2
+    assert "lack the number of the channel: stray.png" in capsys.readouterr().err
+    (nnunet / "imagesTr" / "stray.png").unlink()
+    (nnunet / "labelsTr" / "blob_004.png").unlink()
+    assert train(nnunet, tmp_path) == 2
+    assert "blob_004" in capsys.readouterr().err
+
+
+def test_unknown_folders_and_doubled_names_of_data(tmp_path, blob_folders, isic, capsys):
+    assert train(tmp_path, tmp_path) == 2
+    assert "no layout that is known here" in capsys.readouterr().err
+    assert train(tmp_path / "nowhere", tmp_path) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
+    assert "takes the place" in capsys.readouterr().err
+    assert train(isic, tmp_path, "--set", 'model.classes=["a","b"]') == 2
+    assert "have 1 classes, the model 2" in capsys.readouterr().err
+    (isic / "ISIC-2017_Training_Data").mkdir()
+    assert train(isic, tmp_path) == 2
+    assert "several challenges" in capsys.readouterr().err
+
+
+def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, capsys):
+    (nnunet / "labelsTr").rename(tmp_path / "elsewhere")
+    (nnunet / "labelsTr").symlink_to(tmp_path / "elsewhere")
+    assert train(nnunet, tmp_path) == 2
+    assert "links that lead out of the folder: labelsTr" in capsys.readouterr().err
+    assert len(training_pairs(DataConfig(folder=nnunet, reading={"follow_links": True}))) == 12

@@ -1,0 +1,324 @@
+"""Pairs, splits and the loading of a whole data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentfm_core.config import DataConfig
+from latentfm_core.datasets.in_memory import load_canvases, read_pair
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import Split, make_split, read_split, write_split
+from latentfm_core.errors import DatasetError, ImageError, OutputError
+
+
+def write(path: Path, shape: tuple[int, ...] = (24, 36, 3), seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def write_mask(path: Path, shape: tuple[int, int] = (24, 36), top: int = 6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros(shape, np.uint8)
+    mask[top : shape[0] // 2, : shape[1] // 2] = 255
+    Image.fromarray(mask).save(path)
+    return path
+
+
+def make_dataset(root: Path, names: list[str], suffix: str = "") -> tuple[Path, Path]:
+    for number, name in enumerate(names):
+        write(root / "images" / f"{name}.png", seed=number)
+        write_mask(root / "masks" / f"{name}{suffix}.png", top=number % 6)
+    return root / "images", root / "masks"
+
+
+# --- pairs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "suffix", ["", "_segmentation", "_mask", "_seg", "_label", "_Segmentation"]
+)
+def test_pairs_by_name_and_usual_suffixes(tmp_path, suffix):
+    images, masks = make_dataset(tmp_path, ["b_2", "a", "c.x"], suffix)
+    pairs = find_pairs(images, masks)
+    assert [pair.name for pair in pairs] == ["a", "b_2", "c.x"]
+    for pair in pairs:
+        assert pair.image == images / f"{pair.name}.png"
+        assert pair.masks == (masks / f"{pair.name}{suffix}.png",)
+
+
+def test_image_names_that_end_like_masks(tmp_path):
+    images, masks = make_dataset(tmp_path, ["cell_mask", "cell"])
+    assert [pair.name for pair in find_pairs(images, masks)] == ["cell", "cell_mask"]
+
+
+def test_images_and_masks_in_one_folder(tmp_path):
+    write(tmp_path / "a.png")
+    write_mask(tmp_path / "a_mask.png")
+    assert find_pairs(tmp_path, tmp_path) == [
+        Pair("a", tmp_path / "a.png", (tmp_path / "a_mask.png",))
+    ]
+    write(tmp_path / "b.png")
+    with pytest.raises(DatasetError, match=r"1 images have no mask: b\.png"):
+        find_pairs(tmp_path, tmp_path)
+
+
+def test_lonely_files_are_named_and_counted(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a", "b"])
+    for number in range(13):
+        write(images / f"extra{number:02}.png")
+    write_mask(masks / "other.png")
+    with pytest.raises(DatasetError) as error:
+        find_pairs(images, masks)
+    message = str(error.value)
+    assert "13 images have no mask" in message
+    assert "extra00.png" in message
+    assert "extra09.png and 3 more" in message
+    assert "extra10.png" not in message
+    assert "1 masks have no image: other.png" in message
+
+
+def test_two_files_of_one_name(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a"])
+    write(images / "a.jpg")
+    with pytest.raises(DatasetError, match=r"images share a name.*a\.jpg / a\.png"):
+        find_pairs(images, masks)
+    (images / "a.jpg").unlink()
+    write_mask(masks / "a_seg.png")
+    with pytest.raises(DatasetError, match=r"masks share a name.*a\.png / a_seg\.png"):
+        find_pairs(images, masks)
+
+
+def test_empty_and_missing_folders(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="empty holds no images"):
+        find_pairs(tmp_path / "empty", masks)
+    with pytest.raises(DatasetError, match="gone is not a folder"):
+        find_pairs(images, tmp_path / "gone")
+
+
+# --- random splits ------------------------------------------------------------------------------
+
+
+NAMES = [f"n{number:03}" for number in range(100)]
+
+
+def test_fractions_give_parts_of_that_size_that_make_the_whole():
+    split = make_split(NAMES, DataConfig(val_fraction=0.1, test_fraction=0.2))
+    assert (len(split.train), len(split.val), len(split.test)) == (70, 10, 20)
+    assert sorted(split.train + split.val + split.test) == NAMES
+
+
+def test_split_depends_on_the_seed_and_not_on_the_order():
+    config = DataConfig(split_seed=3)
+    split = make_split(NAMES, config)
+    assert make_split(reversed(NAMES), config) == split
+    assert make_split(NAMES, DataConfig(split_seed=4)) != split
+
+
+def test_no_part_with_a_share_stays_empty():
+    split = make_split(["a", "b", "c"], DataConfig(val_fraction=0.01, test_fraction=0.01))
+    assert (len(split.train), len(split.val), len(split.test)) == (1, 1, 1)
+    assert make_split(["a"], DataConfig(val_fraction=0, test_fraction=0)) == Split(("a",))
+    with pytest.raises(DatasetError, match="too few"):
+        make_split(["a", "b"], DataConfig())
+
+
+def group_csv(path: Path, rows: list[tuple[str, str]], header: str = "image,patient") -> Path:
+    path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together(tmp_path, seed):
+    group = {name: str(number**2 // 700) for number, name in enumerate(NAMES)}
+    config = DataConfig(
+        group_file=group_csv(tmp_path / "g.csv", list(group.items())),
+        group_column="patient",
+        split_seed=seed,
+        val_fraction=0.2,
+        test_fraction=0.2,
+    )
+    split = make_split(NAMES, config)
+    parts = [{group[name] for name in part} for part in (split.train, split.val, split.test)]
+    assert sum(map(len, parts)) == len(set(group.values()))
+    assert sorted(split.train + split.val + split.test) == NAMES
+    assert len(split.train) > len(split.val) > 0
+    assert len(split.test) > 0
+    assert make_split(reversed(NAMES), config) == split
+
+
+def test_group_file_with_file_names_other_rows_and_a_byte_order_mark(tmp_path):
+    path = tmp_path / "g.csv"
+    rows = "\ufeffpatient,image\np,a.png\np,b.png\nq,c.png\nr,d\ns,unknown\n"
+    path.write_text(rows, "utf-8")
+    config = DataConfig(group_file=path, group_column="patient")
+    split = make_split(["a", "b", "c", "d"], config)
+    assert {"a", "b"} <= set(split.train)
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "reason"),
+    [
+        ([("a", "p"), ("b", "q")], "image,patient", "2 images: c, d"),
+        ([("a", "p"), ("b", "q"), ("c", ""), ("d", "r")], "image,patient", "1 images: c"),
+        ([("a", "p"), ("a", "q")], "image,patient", "puts a into two groups"),
+        ([("a", "p")], "image,person", "no column 'patient'.*image, person"),
+        ([("a", "p")], "name,patient", "no column 'image'"),
+        ([(name, "p") for name in "abcd"], "image,patient", "too few"),
+    ],
+)
+def test_bad_group_files(tmp_path, rows, header, reason):
+    path = group_csv(tmp_path / "g.csv", rows, header)
+    with pytest.raises(DatasetError, match=reason):
+        make_split("abcd", DataConfig(group_file=path, group_column="patient"))
+
+
+def test_missing_group_file(tmp_path):
+    with pytest.raises(DatasetError, match=r"none\.csv"):
+        make_split("abcd", DataConfig(group_file=tmp_path / "none.csv", group_column="patient"))
+
+
+# --- split files ----------------------------------------------------------------------------------
+
+
+def test_split_file_round_trip(tmp_path):
+    split = Split(("a", "d"), ("b",), ("c",))
+    path = tmp_path / "new" / "split.json"
+    write_split(path, split)
+    assert read_split(path) == split
+    assert make_split("abcde", DataConfig(split_file=path)) == split
+    assert json.loads(path.read_text()) == {"train": ["a", "d"], "val": ["b"], "test": ["c"]}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError):
+        write_split(tmp_path / "file" / "split.json", Split(("a",)))
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("not json", "Cannot read"),
+        ("[]", "another form"),
+        ("{}", "another form"),
+        ('{"train": ["a"], "validation": ["b"]}', "another form"),
+        ('{"train": "a"}', "no list of names"),
+        ('{"train": [1, 2]}', "no list of names"),
+        ('{"train": ["a", "b"], "test": ["b"]}', "1 images twice: b"),
+        ('{"train": ["a", "a"]}', "1 images twice: a"),
+        ('{"train": ["a", "x", "y"]}', "2 images that do not exist: x, y"),
+        ('{"val": ["a"]}', "training part is empty"),
+    ],
+)
+def test_bad_split_files(tmp_path, content, reason):
+    path = tmp_path / "split.json"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=reason):
+        make_split("abc", DataConfig(split_file=path))
+
+
+def test_missing_split_file(tmp_path):
+    with pytest.raises(DatasetError, match=r"gone\.json"):
+        read_split(tmp_path / "gone.json")
+
+
+def test_restricted_split():
+    split = Split(("a", "b"), ("c",), ("d",))
+    assert split.restricted(["a", "d", "z"]) == Split(("a",), (), ("d",))
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+
+def test_loading_keeps_order_values_and_reports_progress(tmp_path):
+    names = [f"p{number}" for number in range(9)]
+    pairs = find_pairs(*make_dataset(tmp_path, names))[::-1]
+    seen: list[tuple[int, int]] = []
+    loaded = load_canvases(
+        pairs, DataConfig(fit="stretch"), size=32, on_progress=lambda *done: seen.append(done)
+    )
+    assert loaded.names == tuple(names[::-1])
+    assert loaded.images.shape == (9, 32, 32, 3)
+    assert loaded.images.dtype == loaded.masks.dtype == np.uint8
+    assert set(np.unique(loaded.masks)) == {0, 1}
+    assert loaded.skipped == {}
+    assert seen == [(number + 1, 9) for number in range(9)]
+    # Each row is the canvas of its own pair.
+    alone = load_canvases([pairs[4]], DataConfig(fit="stretch"), size=32)
+    np.testing.assert_array_equal(alone.images[0], loaded.images[4])
+    np.testing.assert_array_equal(alone.masks[0], loaded.masks[4])
+    assert not np.array_equal(loaded.images[4], loaded.images[5])
+
+
+def test_loading_at_the_image_size_is_exact(tmp_path):
+    write(tmp_path / "images" / "a.png", (64, 64, 3))
+    write_mask(tmp_path / "masks" / "a.png", (64, 64))
+    loaded = load_canvases(find_pairs(tmp_path / "images", tmp_path / "masks"), DataConfig(size=64))
+    with Image.open(tmp_path / "images" / "a.png") as image:
+        np.testing.assert_array_equal(loaded.images[0], np.asarray(image))
+    with Image.open(tmp_path / "masks" / "a.png") as mask:
+        np.testing.assert_array_equal(loaded.masks[0, 0], np.asarray(mask) // 255)
+
+
+def damaged_dataset(root: Path) -> list[Pair]:
+    images, masks = make_dataset(root, ["good1", "cut", "flat", "size", "grey", "good2"])
+    (images / "cut.png").write_bytes((images / "cut.png").read_bytes()[:900])
+    Image.new("RGB", (36, 24), "red").save(images / "flat.png")
+    write_mask(masks / "size.png", (36, 24))
+    write(masks / "grey.png", (24, 36))
+    return find_pairs(images, masks)
+
+
+def test_every_bad_file_is_listed(tmp_path):
+    pairs = damaged_dataset(tmp_path)
+    with pytest.raises(DatasetError) as error:
+        load_canvases(pairs, DataConfig(), size=32)
+    message = str(error.value)
+    assert "4 of 6" in message
+    assert "--skip-bad" in message
+    for name in ("images/cut.png", "images/flat.png", "masks/size.png", "masks/grey.png"):
+        assert str(tmp_path / name) in message
+    assert "good" not in message.replace(str(tmp_path), "")
+
+
+def test_skip_bad_goes_on_and_logs(tmp_path, caplog):
+    pairs = damaged_dataset(tmp_path)
+    loaded = load_canvases(pairs, DataConfig(skip_bad=True), size=32)
+    assert loaded.names == ("good1", "good2")
+    assert loaded.images.shape == (2, 32, 32, 3)
+    assert sorted(loaded.skipped) == ["cut", "flat", "grey", "size"]
+    assert "cut.png" in caplog.text
+    good = [pair for pair in pairs if pair.name == "good2"]
+    np.testing.assert_array_equal(
+        loaded.images[1], load_canvases(good, DataConfig(), size=32).images[0]
+    )
+
+
+def test_nothing_left_is_an_error_even_with_skip_bad(tmp_path):
+    bad = [pair for pair in damaged_dataset(tmp_path) if not pair.name.startswith("good")]
+    with pytest.raises(DatasetError, match="No image and mask is left"):
+        load_canvases(bad, DataConfig(skip_bad=True), size=32)
+
+
+def test_mask_threshold_reaches_the_masks(tmp_path):
+    images, masks = make_dataset(tmp_path, ["a"])
+    write(masks / "a.png", (24, 36))
+    loaded = load_canvases(find_pairs(images, masks), DataConfig(mask_threshold=128), size=32)
+    assert 0 < loaded.masks.mean() < 1
+
+
+def test_sizes_that_differ_are_named(tmp_path):
+    image = write(tmp_path / "a.png", (24, 36, 3))
+    mask = write_mask(tmp_path / "m.png", (36, 24))
+    with pytest.raises(ImageError, match=r"m\.png.*36 x 24.*a\.png.*24 x 36"):
+        read_pair(Pair("a", image, (mask,)))

@@ -1,0 +1,142 @@
+"""Several masks per image: found, drawn from, compared with, and reproduced by the samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.draw import disk
+from skimage.io import imsave
+
+from latentfm_core.cli.evaluate import main as evaluate_main
+from latentfm_core.cli.train import main as train_main
+from latentfm_core.config import DataConfig, config_from_mapping
+from latentfm_core.datasets.in_memory import load_canvases
+from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.errors import ConfigError, DatasetError
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.training.batch_source import Feeder
+from latentfm_core.training.batches import draw_raters
+from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.fixtures import SIZE, tiny_settings
+from tests.helpers.pages import Page
+
+
+def write_raters(folder: Path, count: int = 24) -> tuple[Path, Path]:
+    """Write discs that the first rater outlines, and the second one sees only half as wide."""
+    rng = np.random.default_rng(0)
+    images, masks = folder / "images", folder / "masks"
+    images.mkdir(parents=True)
+    for rater in ("a", "b"):
+        (masks / rater).mkdir(parents=True)
+    for index in range(count):
+        centre, radius = rng.uniform(22, 42, 2), rng.uniform(12, 18)
+        image = np.full((SIZE, SIZE), 200, np.uint8)
+        image[disk(centre, radius, shape=image.shape)] = 80
+        imsave(images / f"{index:02d}.png", image, check_contrast=False)
+        for rater, scale in (("a", 1.0), ("b", 0.5)):
+            mask = np.zeros((SIZE, SIZE), np.uint8)
+            mask[disk(centre, radius * scale, shape=mask.shape)] = 255
+            imsave(masks / rater / f"{index:02d}.png", mask, check_contrast=False)
+    return images, masks
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_raters(tmp_path_factory.mktemp("raters"))
+
+
+def settings(folders: tuple[Path, Path], **training: object) -> dict[str, object]:
+    values = tiny_settings(**training)
+    paths = {"images": str(folders[0]), "masks": str(folders[1])}
+    return values | {"data": {**values["data"], **paths}}  # type: ignore[dict-item]
+
+
+def test_subfolders_of_the_mask_folder_are_raters(folders: tuple[Path, Path]) -> None:
+    images, masks = folders
+    pairs = find_pairs(images, masks)
+    assert len(pairs) == 24
+    assert pairs[3].masks == (masks / "a/03.png", masks / "b/03.png")
+
+
+def test_a_rater_may_leave_an_image_out_but_nobody_may_invent_one(tmp_path: Path) -> None:
+    images, masks = write_raters(tmp_path, 3)
+    (masks / "b/01.png").unlink()
+    data = load_canvases(find_pairs(images, masks), DataConfig(size=64))
+    assert data.raters.tolist() == [2, 1, 2]
+    (masks / "a/01.png").unlink()
+    with pytest.raises(DatasetError, match=r"1 images have no mask: 01\.png"):
+        find_pairs(images, masks)
+    (images / "00.png").unlink()
+    (images / "01.png").unlink()
+    with pytest.raises(DatasetError, match=r"masks have no image: 00\.png"):
+        find_pairs(images, masks)
+
+
+def test_training_draws_each_rater_about_as_often(folders: tuple[Path, Path]) -> None:
+    data = load_canvases(find_pairs(*folders), DataConfig(size=64))
+    index = np.zeros(400, dtype=np.intp)
+    raters = draw_raters(data, index, seed=1)
+    assert 150 < int(raters.sum()) < 250
+    masks = Feeder(data, 1, torch.device("cpu")).masks(index[:8], raters[:8], 64)
+    areas = masks.sum(dim=(1, 2, 3)).numpy()
+    expected = data.masks[0].sum(axis=(1, 2))[raters[:8]]
+    np.testing.assert_array_equal(areas, expected)
+
+
+def test_a_model_of_two_raters_is_trained_and_compared_with_both(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    values = settings(folders, flow={"epochs": 30, "batch_size": 8, "learning_rate": 3e-3})
+    card = Trainer(config_from_mapping(values), RunOptions(tmp_path / "model")).run()
+    assert card is not None
+    # The best weights were chosen by how the samples spread.
+    assert 0 <= card.metrics["val_ged"] < 1
+    words = ["--images", folders[0], "--masks", folders[1], "--model", tmp_path / "model"]
+    options = ["--samples", "8", "--steps", "4", "--out", tmp_path / "out", "--report"]
+    assert evaluate_main([str(word) for word in (*words, *options)]) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    table = (tmp_path / "out/per_image.csv").read_text().splitlines()
+    assert table[1].split(",")[table[0].split(",").index("references")] == "2"
+    for case in Page.read(tmp_path / "out/report.html").section("Best cases").all("figure"):
+        assert len(case.all("path", stroke="#009e73")) == 2, "the outlines of both"
+    # One answer repeated eight times could get no nearer to both than 0.37: the two masks lie
+    # 0.75 apart, so that 2 E[d] - 0 - E[d(Y, Y')] is at least 0.75 - 0.375.
+    assert summary["metrics"]["ged"] < 0.37
+
+
+def test_init_starts_from_another_model_and_keeps_its_vaes(
+    blob_folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    stage = {"epochs": 0}
+    values = settings(blob_folders, image_vae=stage, mask_vae=stage, flow={"epochs": 1})
+    options = RunOptions(tmp_path / "next", init=str(tiny_model_folder))
+    assert Trainer(config_from_mapping(values), options).run() is not None
+    before, _ = load_model(tiny_model_folder)
+    after, _ = load_model(tmp_path / "next")
+    for name, tensor in before.state_dict().items():
+        same = bool((tensor == after.state_dict()[name]).all())
+        if name.startswith(("mask_vae.", "latent_")):
+            assert same, name
+    assert not bool((before.velocity.leave[2].weight == after.velocity.leave[2].weight).all())
+
+
+def test_init_from_another_architecture_is_refused(
+    blob_folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    values = settings(blob_folders)
+    values["model"] = {**values["model"], "vae_width": 24}  # type: ignore[dict-item]
+    options = RunOptions(tmp_path / "next", init=str(tiny_model_folder))
+    with pytest.raises(ConfigError, match="other network settings"):
+        Trainer(config_from_mapping(values), options)
+
+
+def test_init_of_an_unknown_model_exits_with_2(
+    blob_folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--out", tmp_path / "m"]
+    assert train_main([*map(str, words), "--init", "no_such_model"]) == 2
+    assert "neither a model folder nor a bundled model" in capsys.readouterr().err

@@ -1,0 +1,297 @@
+"""Exported models give what the model itself gives, in the programs that they are made for."""
+
+from __future__ import annotations
+
+import gc
+import json
+import socket
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bioimageio.spec
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from skimage.io import imread, imsave
+
+from latentfm_core.cli.export import main as export_main
+from latentfm_core.config import SamplingConfig
+from latentfm_core.export.bioimage import write_package
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.folder import load_model, read_card, save_model
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.types import Float32, ImageInput
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability between ONNX Runtime and PyTorch."""
+EXTRA = "pip install 'napari-latentfm[export]'"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_network() -> Iterator[None]:
+    """Nothing here may ask the network; bioimageio.spec could, for links and lists of models."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("asked the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
+
+
+def export(*words: object) -> int:
+    return export_main([*map(str, words), "--quiet"])
+
+
+def blob(folders: tuple[Path, Path], index: int = 30) -> ImageInput:
+    return ImageInput(imread(folders[0] / f"blob_{index:03d}.png"))
+
+
+@contextmanager
+def closing_files() -> Iterator[None]:
+    """Collect the files that bioimageio.spec leaves open: here, and not in another test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
+def problems(package: Path) -> str:
+    """Return what bioimageio.spec has against a package, having looked at every file of it."""
+    with closing_files():
+        found = bioimageio.spec.load_description(package, perform_io_checks=True)
+        told = "; ".join(f"{e.loc}: {e.msg}" for e in found.validation_summary.errors)
+        del found
+    return told
+
+
+def as_input(image: ImageInput) -> Float32:
+    """Return an image that has the canvas's size as the graphs take it."""
+    scaled: Float32 = image.pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    return scaled
+
+
+def session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+
+
+def run_recipe(folder: Path, image: Float32, solver: str, steps: int) -> Float32:
+    """Draw samples by nothing but the exported files and ``sampling.json``."""
+    recipe = json.loads((folder / "sampling.json").read_text("utf-8"))
+    few = recipe["few_steps"]
+    ending = "_few_steps" if few and solver == "euler" and steps <= few["most_steps"] else ""
+    maps = session(folder / f"condition{ending}.onnx").run(None, {"image": image})
+    given = dict(zip(recipe["ode"]["maps"], maps, strict=True))
+    h = np.float32(1 / steps)
+    if ending:
+        given["h"] = np.array([h])
+    network = session(folder / f"velocity{ending}.onnx")
+    how = recipe["ode"]["solvers"][solver]
+    z = np.load(folder / recipe["noise"]["file"])
+    assert list(z.shape[1:]) == recipe["noise"]["shape"][1:]
+    for step in range(steps):
+        slopes: list[Float32] = []
+        for node, row in zip(how["nodes"], how["stages"], strict=True):
+            state = z + h * sum((a * s for a, s in zip(row, slopes, strict=True)), np.float32(0))
+            t = np.array([(step + node) * h], np.float32)
+            inputs = {"z": state.astype(np.float32), "t": t, **given}
+            slopes.append(network.run(None, inputs)[0])
+        moved = z + h * sum(b * s for b, s in zip(how["weights"], slopes, strict=True))
+        z = moved.astype(np.float32)
+    decoded: Float32 = session(folder / "decoder.onnx").run(None, {"z": z})[0]
+    return decoded
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as ONNX files, with the noise of three samples."""
+    out = tmp_path_factory.mktemp("onnx") / "parts"
+    words = ["--model", tiny_model_folder, "--format", "onnx", "--out", out, "--samples", 3]
+    assert export(*words, "--seed", 5, "--noise-scale", 1.25) == 0
+    return out
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 4), ("heun", 2)])
+def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path], parts: Path, solver: Any, steps: int
+) -> None:
+    image = blob(blob_folders)
+    settings = SamplingConfig(n_samples=3, seed=5, steps=steps, solver=solver, noise_scale=1.25)
+    own = Segmenter.load(tiny_model_folder, "cpu", "fp32").sample(image, settings).probabilities
+    theirs = run_recipe(parts, as_input(image), solver, steps)
+    assert own.min() < 0.1, "there is something to compare"
+    assert own.max() > 0.9
+    np.testing.assert_allclose(theirs[:, 0], own, atol=TOLERANCE)
+
+
+def variant(tiny: Path, folder: Path, **model: Any) -> Path:
+    """Write a model of other sizes: the tiny one's weights where they fit, else random ones."""
+    card = read_card(tiny)
+    config = card.config.model_copy(update={"model": card.config.model.model_copy(update=model)})
+    if model.get("distilled_steps"):
+        stage = config.training.distill.model_copy(update={"epochs": 1})
+        training = config.training.model_copy(update={"distill": stage})
+        config = config.model_copy(update={"training": training})
+    torch.manual_seed(0)
+    network = LatentFM(config.model)
+    own = load_model(tiny)[0].state_dict()
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            like = name.replace("fast.", "velocity.", 1)
+            if like in own and own[like].shape == tensor.shape:
+                tensor.copy_(own[like])
+            else:
+                tensor.normal_(std=0.1)
+    save_model(folder, network, {"id": "variant", "config": config})
+    return folder
+
+
+@pytest.fixture(params=["one class", "calibrated", "several classes", "few steps"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, SamplingConfig]:
+    """Return each kind of model that is summed up in another way, and how to sample it."""
+    tiny = request.getfixturevalue("tiny_model_folder")
+    settings = SamplingConfig(n_samples=3, steps=2, solver="midpoint")
+    if request.param == "calibrated":
+        return request.getfixturevalue("calibrated_model_folder"), settings
+    if request.param == "several classes":
+        return variant(tiny, tmp_path / "model", classes=("disc", "cup")), settings
+    if request.param == "few steps":
+        folder = variant(tiny, tmp_path / "model", distilled_steps=2)
+        return folder, settings.model_copy(update={"solver": "euler"})
+    return tiny, settings
+
+
+def test_a_package_of_the_zoo_gives_the_maps_of_the_model(
+    model: tuple[Path, SamplingConfig], blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, settings = model
+    segmenter = Segmenter.load(folder, "cpu", "fp32")
+    settings = segmenter.resolved(settings)
+    write_package(tmp_path / "model.zip", segmenter, settings)
+    assert problems(tmp_path / "model.zip") == ""
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    weights = session(tmp_path / "unpacked" / "weights.onnx")
+    assert [item.name for item in weights.get_inputs()] == ["image"], "the noise is built in"
+
+    # What the package brings for its test, and another image.
+    image = blob(blob_folders)
+    drawn = np.load(tmp_path / "unpacked" / "image.npy")[0].transpose(1, 2, 0)
+    for case in (image, ImageInput(drawn)):
+        summary = segmenter.summarise(segmenter.sample(case, settings), settings)
+        names = [item.name for item in weights.get_outputs()]
+        values = weights.run(None, {"image": as_input(case)})
+        maps = dict(zip(names, values, strict=True))
+        several = summary.mean_probability.ndim == 3
+        mean = maps["mean_probability"][0] if several else maps["mean_probability"][0, 0]
+        np.testing.assert_allclose(mean, summary.mean_probability, atol=5 * TOLERANCE)
+        confidence = maps["confidence"][0, 0]
+        np.testing.assert_allclose(confidence, summary.confidence, atol=5 * TOLERANCE)
+        assert np.mean(maps["mean_mask"][0, 0] != summary.mean_mask) < 1e-3
+        assert np.mean(maps["samples"][0] != summary.sample_masks) < 1e-3
+    for name in names:
+        stored = np.load(tmp_path / "unpacked" / f"{name}.npy")
+        assert np.mean(np.abs(maps[name].astype(float) - stored) > 5 * TOLERANCE) < 5e-3
+
+
+def test_the_zoos_own_program_runs_a_package(
+    calibrated_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core = pytest.importorskip("bioimageio.core", reason="not part of the test extra: see there")
+    out = tmp_path / "model.zip"
+    words = ["--model", calibrated_model_folder, "--format", "bioimageio", "--out", out]
+    picture = blob_folders[0] / "blob_000.png"
+    words += ["--author", "An Author", "--licence", "CC0-1.0", "--test-image", picture]
+    assert export(*words) == 0
+    with closing_files():
+        summary = core.test_model(bioimageio.spec.load_description(out))
+        status, told = summary.status, str(summary)
+        del summary
+    assert status == "passed", told
+
+
+def test_the_words_of_the_user_are_in_the_package(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out, picture = tmp_path / "model.zip", blob_folders[0] / "blob_001.png"
+    words = ["--model", tiny_model_folder, "--format", "bioimageio", "--out", out]
+    words += ["--author", "Ada", "--author", "Grace", "--licence", "CC-BY-4.0"]
+    assert export(*words, "--test-image", picture, "--samples", 2) == 0
+    with zipfile.ZipFile(out) as archive:
+        kinds = {Path(name).suffix for name in archive.namelist()}
+        assert kinds == {".md", ".npy", ".onnx", ".yaml"}
+        text = archive.read("rdf.yaml").decode()
+        archive.extractall(tmp_path / "unpacked")
+    for word in ("Ada", "Grace", "CC-BY-4.0", read_card(tiny_model_folder).weights_sha256):
+        assert word in text
+    assert str(tmp_path) not in text, "no path of this machine"
+    kept = np.load(tmp_path / "unpacked" / "image.npy")[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(kept, imread(picture))
+
+
+def test_what_cannot_be_exported_is_said(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, archive = tmp_path / "parts", tmp_path / "model.zip"
+    deep = tmp_path / "deep.png"
+    imsave(deep, np.arange(64 * 64, dtype=np.uint16).reshape(64, 64), check_contrast=False)
+    onnx = ["--model", tiny_model_folder, "--format", "onnx", "--out"]
+    zoo = ["--model", tiny_model_folder, "--format", "bioimageio", "--out"]
+    for words, reason in (
+        ([*onnx, folder, "--licence", "MIT"], "belong to --format bioimageio"),
+        ([*zoo, folder], "ends in .zip"),
+        ([*zoo, archive, "--licence", "my own"], "refuses the description of the model: license"),
+        ([*zoo, archive, "--test-image", deep], "must have 8 bits"),
+        ([*zoo, archive, "--confidence", "calibrated"], "has no calibration"),
+    ):
+        assert export(*words) == 2
+        assert reason in capsys.readouterr().err
+    assert not folder.exists()
+    assert not archive.exists()
+    # Nothing to find: one colour but for a pixel.
+    flat = np.full((64, 64, 3), 220, np.uint8)
+    flat[0, 0] = 0
+    imsave(deep, flat, check_contrast=False)
+    assert export(*zoo, archive, "--test-image", deep) == 2
+    assert "finds nothing on the test image" in capsys.readouterr().err
+    archive.write_bytes(b"mine")
+    assert export(*zoo, archive) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert archive.read_bytes() == b"mine"
+    folder.mkdir()
+    assert export(*onnx, folder) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert export(*onnx, folder, "--overwrite") == 0
+    assert (folder / "sampling.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("package", "form"), [("onnx", "onnx"), ("onnx", "bioimageio"), ("bioimageio", "bioimageio")]
+)
+def test_a_missing_package_is_named(
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    form: str,
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    out = tmp_path / "out.zip"
+    assert export("--model", tiny_model_folder, "--format", form, "--out", out) == 2
+    told = capsys.readouterr().err
+    assert EXTRA in told
+    assert package in told
+    assert list(tmp_path.iterdir()) == []

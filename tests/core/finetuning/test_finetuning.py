@@ -1,0 +1,252 @@
+"""Learning from a few corrected images: what improves, what stays, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imread, imsave
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import DataConfig, with_overrides
+from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.finetuning.messages import Step, Validated, Verdict, from_line, to_line
+from latentfm_core.finetuning.recipe import finetune_config, held_out_fraction
+from latentfm_core.finetuning.request import LearningRequest
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.folder import file_sha256
+from latentfm_core.training.options import RunOptions
+from tests.helpers.fixtures import copy_model, write_blobs
+
+QUICK = (
+    "training.precision=fp32",
+    "training.flow.epochs=30",
+    "training.flow.small_epochs=0",
+    "training.flow.validate_every=10",
+    "training.flow.learning_rate=0.003",
+    "training.flow.noise_draws=2",
+    "training.validation_samples=2",
+    "sampling.n_samples=2",
+    "sampling.steps=2",
+)
+
+
+def write_shifted(folder: Path, count: int, n_masks: int, seed: int = 5) -> tuple[Path, Path]:
+    """Write blobs as a negative: bright on dark, which the tiny model has never seen."""
+    images, masks = write_blobs(folder, count, seed)
+    for path in images.iterdir():
+        imsave(path, 255 - imread(path), check_contrast=False)
+    for path in sorted(masks.iterdir())[n_masks:]:
+        path.unlink()
+    return images, masks
+
+
+def learning(model: Path, images: Path, masks: Path, out: Path, **options: object) -> FineTune:
+    request = LearningRequest(
+        out=out, model=str(model), images=images, masks=masks, overrides=QUICK, device="cpu"
+    )
+    return FineTune(request.config(), RunOptions(out, init=str(model), **options))  # type: ignore[arg-type]
+
+
+class StopAfter:
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="module")
+def shifted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_shifted(tmp_path_factory.mktemp("shifted"), 24, 12)
+
+
+def dice_on_others(model: Path, folder: Path) -> float:
+    images, masks = write_shifted(folder, 10, 10, seed=77)
+    segmenter = Segmenter.load(model, "cpu")
+    cases = (Case(*read_pair(pair)) for pair in find_pairs(images, masks))
+    settings = segmenter.card.config.sampling.model_copy(update={"n_samples": 2, "steps": 2})
+    return evaluate(segmenter, cases, settings).mean("dice")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A run over `shifted`, and what its source was before."""
+
+    source: Path
+    before: dict[str, str]
+    out: Path
+    verdict: Verdict | None
+    events: list[object]
+
+
+@pytest.fixture(scope="module")
+def learned(
+    tiny_model_folder: Path,
+    shifted: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Learned:
+    folder, events = tmp_path_factory.mktemp("learned"), []
+    source = copy_model(tiny_model_folder, folder / "source")
+    before = {path.name: file_sha256(path) for path in source.iterdir()}
+    request = LearningRequest(
+        out=folder / "new",
+        model=str(source),
+        images=shifted[0],
+        masks=shifted[1],
+        overrides=QUICK,
+        device="cpu",
+    )
+    run = FineTune(request.config(), RunOptions(request.out, init=str(source)), events.append)
+    return Learned(source, before, request.out, run.run(), events)
+
+
+def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
+    learned: Learned, tmp_path: Path
+) -> None:
+    verdict = learned.verdict
+    assert isinstance(verdict, Verdict)
+    assert verdict.n_held_out == 3
+    assert verdict.better == "new"
+    old = dice_on_others(learned.source, tmp_path / "a")
+    new = dice_on_others(learned.out, tmp_path / "b")
+    assert new > old + 0.2
+    assert {path.name: file_sha256(path) for path in learned.source.iterdir()} == learned.before
+    card = read_card(learned.out)
+    assert card.parent is not None
+    assert (card.parent.id, card.parent.sha256) == ("tiny", learned.before["model.safetensors"])
+    assert card.parent.n_images == 9
+    assert card.calibration is None
+    assert card.metrics["val_parent_dice"] == pytest.approx(verdict.old)
+    assert "calibration" in card.description
+    steps = [event for event in learned.events if isinstance(event, Step)]
+    assert [step.step for step in steps] == list(range(1, steps[-1].total + 1))
+    assert steps[-1].seconds_left == 0
+    checks = [event for event in learned.events if isinstance(event, Validated)]
+    assert checks[0] == Validated(0, pytest.approx(verdict.old))
+    assert len(checks) == 4
+
+
+def test_vaes_and_latent_scale_stay(learned: Learned) -> None:
+    from safetensors.torch import load_file
+
+    old = load_file(learned.source / "model.safetensors")
+    new = load_file(learned.out / "model.safetensors")
+    kept = [name for name in old if name.startswith(("mask_vae", "latent_"))]
+    assert kept
+    assert all(bool((old[name] == new[name]).all()) for name in kept)
+    assert any(bool((old[name] != new[name]).any()) for name in old)
+
+
+def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images, masks = blob_folders
+    mine = tmp_path / "masks"
+    mine.mkdir()
+    for path in sorted(masks.iterdir())[:12]:
+        shutil.copy(path, mine)
+    config = finetune_config(read_card(tiny_model_folder), DataConfig(images=images, masks=mine))
+    config = with_overrides(config, [*QUICK, "training.device=cpu"])
+    options = RunOptions(tmp_path / "new", init=str(tiny_model_folder))
+    held_out = set(FineTune(config, options).trainer.split.val)
+    for path in mine.iterdir():
+        if path.stem not in held_out:
+            imsave(path, 255 - imread(path), check_contrast=False)
+    verdict = FineTune(config, options).run()
+    assert verdict is not None
+    assert verdict.old is not None
+    assert verdict.new is not None
+    assert verdict.better == "old"
+    assert (tmp_path / "new" / "model.json").is_file(), "written either way"
+
+
+def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
+    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
+) -> None:
+    out = tmp_path / "parts"
+    assert learning(tiny_model_folder, *shifted, out, should_stop=StopAfter(20)).run() is None
+    assert not (out / "model.json").exists()
+    early = FineTune(None, RunOptions(out, resume=True)).finish()
+    assert early is not None
+    assert Segmenter.load(out, "cpu").card.parent is not None
+    verdict = FineTune(None, RunOptions(out, resume=True)).run()
+    assert verdict is not None
+    assert file_sha256(out / "model.safetensors") == file_sha256(learned.out / "model.safetensors")
+
+
+def test_command_equals_python(
+    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
+) -> None:
+    words = ["--init", tiny_model_folder, "--preset", "finetune", "--images", shifted[0]]
+    words += ["--masks", shifted[1], "--out", tmp_path / "a", "--device", "cpu"]
+    for item in QUICK:
+        words += ["--set", item]
+    assert main(list(map(str, words))) == 0
+    folders = tmp_path / "a", learned.out
+    files = [folder / "model.safetensors" for folder in folders]
+    assert file_sha256(files[0]) == file_sha256(files[1])
+    verdicts = [json.loads((out / "training/verdict.json").read_text()) for out in folders]
+    assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out"), [(1, 0), (7, 0), (8, 3), (14, 3), (20, 4), (50, 10)]
+)
+def test_held_out_part(count: int, held_out: int, tiny_model_folder: Path, tmp_path: Path) -> None:
+    from latentfm_core.datasets.splits import make_split
+
+    config = DataConfig(val_fraction=held_out_fraction(count, 0.2), test_fraction=0.0)
+    split = make_split([f"image_{i}" for i in range(count)], config)
+    assert (len(split.train), len(split.val)) == (count - held_out, held_out)
+
+
+def test_no_model_is_overwritten(
+    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = copy_model(tiny_model_folder, tmp_path / "other")
+    for out in (other, tiny_model_folder):
+        with pytest.raises(OutputError, match="another name"):
+            learning(tiny_model_folder, *shifted, out)
+    with pytest.raises(CheckpointError, match="no learning run"):
+        FineTune(None, RunOptions(tmp_path / "none", resume=True))
+
+
+def test_errors_say_what_to_do(
+    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    card = read_card(tiny_model_folder)
+    with pytest.raises(ConfigError, match="No training data named"):
+        finetune_config(card, DataConfig())
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DatasetError):
+        finetune_config(card, DataConfig(images=shifted[0], masks=empty))
+    arguments = ["--preset", "finetune", "--out", str(tmp_path / "x")]
+    assert main(arguments) == 2
+
+
+def test_masks_of_other_images_are_refused(shifted: tuple[Path, Path], tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    imsave(masks / "stranger.png", np.zeros((64, 64), np.uint8), check_contrast=False)
+    with pytest.raises(DatasetError, match="stranger"):
+        find_pairs(shifted[0], masks, skip_unmasked=True)
+
+
+def test_events_survive_the_line() -> None:
+    for event in (Step(1, 2, 0.5, 3.0, 4.0), Validated(3, 0.25), Verdict(None, None, 0, 0)):
+        assert from_line(to_line(event)) == event
+    for line in ("[]", "{}", '{"kind": "Step"}', "noise"):
+        with pytest.raises(ValueError, match=r"no event|Expecting value"):
+            from_line(line)

@@ -1,0 +1,125 @@
+"""The rule that turns any pixels into RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from latentfm_core.images.read import to_rgb
+from latentfm_core.types import ImageInput
+
+ALL_DTYPES = [
+    "bool", "uint8", "int8", "uint16", ">u2", "int16", "uint32", "int32", "uint64", ">i8",
+    "float16", "float32", ">f4", "float64", "longdouble",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(9, 14), (9, 14, 1), (9, 14, 2), (9, 14, 3), (9, 14, 4), (2, 90)]
+)
+def test_every_dtype_and_channel_count_gives_rgb(dtype, shape):
+    values = np.random.default_rng(5).integers(0, 2 if dtype == "bool" else 120, shape)
+    rgb = to_rgb(ImageInput(values.astype(dtype)))
+    assert rgb.shape == (*shape[:2], 3)
+    assert rgb.dtype == np.float32
+    assert rgb.dtype.isnative
+    assert rgb.flags.c_contiguous
+    assert rgb.min() >= 0
+    assert rgb.max() <= 1
+    assert np.isfinite(rgb).all()
+    assert rgb.max() > rgb.min()
+    if len(shape) == 2 or shape[2] < 3:
+        np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
+
+
+def test_uint8_and_bool_go_by_their_range():
+    dim = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    np.testing.assert_allclose(to_rgb(ImageInput(dim))[..., 1], dim / 255, rtol=1e-6)
+    checks = np.indices((4, 4)).sum(0) % 2 == 0
+    np.testing.assert_array_equal(to_rgb(ImageInput(checks))[..., 0], checks)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_within_0_and_1_stay(dtype):
+    values = np.linspace(0.25, 0.5, 100).reshape(10, 10).astype(dtype)
+    np.testing.assert_allclose(to_rgb(ImageInput(values))[..., 0], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("offset", "step", "dtype"),
+    [
+        (0, 1, "uint16"),
+        (1000, 2, "uint16"),
+        (-30000, 3, "int16"),
+        (2**63, 1, "uint64"),  # a double cannot tell these values apart
+        (-(2**62), 1, "int64"),
+        (-1e6, 0.5, "float32"),
+        (1e12, 1e-2, "float64"),
+        (-8e307, 8e303, "float64"),
+    ],
+)
+def test_other_ranges_are_scaled_by_percentiles_without_loss(offset, step, dtype):
+    index = np.random.default_rng(6).permutation(20000).reshape(100, 200)
+    values = (np.array(offset, dtype) + index.astype(dtype) * np.array(step, dtype)).astype(dtype)
+    expected = np.clip((index - 19.999) / (19979.001 - 19.999), 0, 1)
+    np.testing.assert_allclose(to_rgb(ImageInput(values))[..., 0], expected, atol=1e-3)
+
+
+def test_signed_integers_over_their_whole_range():
+    info = np.iinfo(np.int64)
+    values = np.array([[info.min, 0], [0, info.max]])
+    rgb = to_rgb(ImageInput(values))[..., 0]
+    assert rgb[0, 0] == 0
+    assert rgb[1, 1] == 1
+    assert rgb[0, 1] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_float16_beyond_its_own_difference_range():
+    values = np.linspace(-60000, 60000, 400).reshape(20, 20).astype(np.float16)
+    assert np.diff(to_rgb(ImageInput(values))[..., 0].ravel()).min() >= 0
+
+
+def test_outliers_do_not_darken_a_16_bit_image():
+    values = np.random.default_rng(7).integers(1000, 2000, (200, 200)).astype(np.uint16)
+    values[0, 0] = 65535
+    assert 0.4 < to_rgb(ImageInput(values)).mean() < 0.6
+
+
+def test_few_bright_pixels_on_a_flat_ground_are_kept():
+    values = np.zeros((100, 100), np.uint16)
+    values[50, 50] = 500
+    rgb = to_rgb(ImageInput(values))
+    assert rgb[50, 50].tolist() == [1, 1, 1]
+    assert rgb.sum() == 3
+
+
+def test_channels_share_one_scale():
+    values = np.random.default_rng(8).integers(0, 1000, (50, 50, 3)).astype(np.uint16)
+    values[..., 2] //= 10
+    rgb = to_rgb(ImageInput(values))
+    assert rgb[..., 2].max() < 0.12
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_changes_nothing(channels):
+    values = np.random.default_rng(9).integers(0, 9999, (20, 20, channels)).astype(np.uint16)
+    other = values.copy()
+    other[..., -1] = 65535 - other[..., -1]
+    np.testing.assert_array_equal(to_rgb(ImageInput(values)), to_rgb(ImageInput(other)))
+
+
+def test_views_are_read_and_left_alone():
+    base = np.random.default_rng(10).integers(0, 9999, (40, 60, 3)).astype(np.int32)
+    view = base[::-2, ::3]
+    before = base.copy()
+    rgb = to_rgb(ImageInput(view))
+    np.testing.assert_array_equal(rgb, to_rgb(ImageInput(view.copy())))
+    np.testing.assert_array_equal(base, before)
+
+
+def test_percentiles_of_large_images_stay_close():
+    values = np.random.default_rng(11).normal(500, 100, (2300, 2300)).astype(np.float32)
+    low, high = np.percentile(values, (0.1, 99.9))
+    expected = np.clip((values - low) / (high - low), 0, 1)
+    assert np.abs(to_rgb(ImageInput(values))[..., 0] - expected).max() < 0.01

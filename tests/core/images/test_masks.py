@@ -1,0 +1,90 @@
+"""Masks from files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_mask
+from tests.helpers.pictures import rgb, save
+
+__all__ = ["rgb"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ((0, 1), "uint8"),
+        ((0, 255), "uint8"),
+        ((0, 7), "uint8"),
+        ((0, 1), "bool"),
+        ((0, 65535), "uint16"),
+        ((0, 1), "float32"),
+        ((0, 0), "uint8"),
+        ((255, 255), "uint8"),
+        ((1, 1), "uint8"),
+        ((-1, 0), "int16"),
+    ],
+)
+def test_binary_masks(tmp_path, values, dtype):
+    pattern = np.indices((12, 17)).sum(0) % 3 == 0
+    stored = np.where(pattern, values[1], values[0]).astype(dtype)
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, stored)
+    mask = read_mask(path)
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, stored != 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P"])
+def test_masks_of_every_png_mode(tmp_path, mode):
+    pattern = np.indices((12, 17)).sum(0) % 3 == 0
+    Image.fromarray(pattern.astype(np.uint8) * 255).convert(mode).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), pattern)
+
+
+def test_palette_masks_whatever_their_colours(tmp_path):
+    pattern = np.indices((12, 17)).sum(0) % 3 == 0
+    image = Image.fromarray(pattern.astype(np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    image.save(tmp_path / "red.png")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "inverted.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "red.png"), pattern)
+    np.testing.assert_array_equal(read_mask(tmp_path / "inverted.png"), ~pattern)
+
+
+def test_grey_masks_name_their_values_and_the_way_out(tmp_path):
+    path = save(tmp_path / "m.png", np.tile(np.arange(20, dtype=np.uint8) * 10, (8, 1)))
+    with pytest.raises(ImageError, match=r"m\.png.* 0, 10, 20.*20 different.*--mask-threshold"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, threshold=100).sum(axis=1), 9)
+    np.testing.assert_array_equal(read_mask(path, threshold=95).sum(axis=1), 10)
+
+
+@pytest.mark.parametrize("values", [(1, 2), (7, 7), (0, 128, 255)])
+def test_masks_that_are_not_binary(tmp_path, values):
+    path = save(tmp_path / "m.png", np.resize(np.uint8(values), (9, 10)))
+    with pytest.raises(ImageError, match=f"values {values[0]}.*--mask-threshold"):
+        read_mask(path)
+
+
+def test_coloured_masks_and_masks_in_alpha_are_refused(tmp_path, rgb):
+    with pytest.raises(ImageError, match=r"c\.png.*coloured"):
+        read_mask(save(tmp_path / "c.png", rgb))
+    white = np.full((20, 20, 4), 255, np.uint8)
+    white[:10, :, 3] = 0
+    with pytest.raises(ImageError, match=r"a\.png.*alpha"):
+        read_mask(save(tmp_path / "a.png", white))
+
+
+def test_nan_in_masks(tmp_path):
+    values = np.zeros((5, 5), np.float32)
+    values[0, 0] = np.nan
+    tifffile.imwrite(tmp_path / "m.tif", values)
+    for threshold in (None, 0.5):
+        with pytest.raises(ImageError, match=r"m\.tif.*NaN"):
+            read_mask(tmp_path / "m.tif", threshold)

@@ -1,0 +1,177 @@
+"""Every odd image of the table through Python and the command: the right result, or a message."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage.draw import disk
+
+from latentfm_core.cli.predict import main
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.read import read_image, to_rgb
+from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.types import ImageInput, Summary
+from tests.helpers.odd_images import ARRAYS, COLOUR, FILES, GREY, Odd
+
+SETTINGS = SamplingConfig(n_samples=2, steps=2, seed=1, device="cpu", precision="fp32")
+OPTIONS = [
+    *("--samples", "2", "--steps", "2", "--seed", "1"),
+    *("--device", "cpu", "--precision", "fp32", "--format", "tiff"),
+]
+LOSSLESS = 4e-3
+"""Largest difference of a level: half a step of 8 bits, and percentiles between two levels."""
+BAD_NAMES_OF_WINDOWS = ("line\nbreak.png",)
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
+
+
+def segment(segmenter: Segmenter, image: ImageInput) -> Summary:
+    summary = segmenter.summarise(segmenter.sample(image, SETTINGS), SETTINGS)
+    maps = (summary.mean_probability, summary.confidence, summary.variance)
+    for values in maps:
+        assert np.isfinite(values).all()
+        assert values.min() >= 0
+        assert values.max() <= 1
+    return summary
+
+
+@pytest.fixture(scope="module")
+def wanted(segmenter: Segmenter) -> dict[int, np.ndarray]:
+    """Mean masks of the pictures of the table."""
+    pictures = {id(odd.same_as): odd.same_as for odd in (*ARRAYS, *FILES)}
+    return {
+        key: segment(segmenter, ImageInput(pixels)).mean_mask
+        for key, pixels in pictures.items()
+        if pixels is not None
+    }
+
+
+def check_levels(odd: Odd, image: ImageInput) -> None:
+    """Compare what the network sees with what it would see of the picture itself."""
+    assert odd.same_as is not None
+    seen, picture = to_rgb(image), to_rgb(ImageInput(odd.same_as))
+    assert seen.shape == picture.shape
+    # JPEG, and YCbCr in whole numbers, lose a little.
+    lossy = "jp" in odd.name or odd.name.startswith("ycbcr")
+    difference = np.abs(seen - picture)
+    assert difference.mean() < 0.02 if lossy else difference.max() <= LOSSLESS
+
+
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
+def test_the_disc_of_the_table_is_found(wanted: dict[int, np.ndarray], picture: np.ndarray) -> None:
+    truth = np.zeros(GREY.shape, bool)
+    truth[disk((24, 32), 13)] = True
+    assert dice(wanted[id(picture)], truth) > 0.85
+
+
+@pytest.mark.parametrize("odd", ARRAYS, ids=lambda odd: odd.name)
+def test_arrays(odd: Odd, segmenter: Segmenter, wanted: dict[int, np.ndarray]) -> None:
+    image = ImageInput(odd.make(), name="layer 1")
+    before = image.pixels.copy()
+    if odd.same_as is None:
+        with pytest.raises(ImageError, match=f"layer 1: .*{odd.refused}"):
+            segmenter.sample(image, SETTINGS)
+    else:
+        check_levels(odd, image)
+        assert dice(segment(segmenter, image).mean_mask, wanted[id(odd.same_as)]) > 0.95
+    np.testing.assert_array_equal(image.pixels, before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files of the table; those that are read lie in ``good``, the others in ``bad``."""
+    root = tmp_path_factory.mktemp("odd")
+    for kind in ("good", "bad"):
+        (root / kind).mkdir()
+    for odd in FILES:
+        if sys.platform != "win32" or odd.name not in BAD_NAMES_OF_WINDOWS:
+            odd.make(place(root, odd))
+    return root
+
+
+def place(root: Path, odd: Odd) -> Path:
+    return root / ("bad" if odd.same_as is None else "good") / odd.name
+
+
+@pytest.mark.parametrize("odd", FILES, ids=lambda odd: repr(odd.name))
+def test_files(odd: Odd, folder: Path, segmenter: Segmenter, wanted: dict[int, np.ndarray]) -> None:
+    path = place(folder, odd)
+    if not path.exists():
+        pytest.skip("no such name on this system")
+    if odd.same_as is None:
+        with pytest.raises(ImageError, match=f"(?s){re.escape(str(path))}: .*{odd.refused}"):
+            read_image(path)
+        return
+    image = read_image(path)
+    check_levels(odd, image)
+    assert dice(segment(segmenter, image).mean_mask, wanted[id(odd.same_as)]) > 0.95
+
+
+def test_the_command_gives_what_python_gives(
+    folder: Path, tmp_path: Path, segmenter: Segmenter, tiny_model_folder: Path
+) -> None:
+    good = sorted((folder / "good").iterdir())
+    words = ["--out", str(tmp_path), "--model", str(tiny_model_folder), "--quiet", *OPTIONS]
+    assert main([str(folder / "good"), *words]) == 0
+    stems = [path.stem for path in good]
+    for path in good:
+        name = path.stem
+        if stems.count(name) > 1:
+            name = f"{name}_{path.suffix[1:]}"
+        summary = segment(segmenter, read_image(path))
+        mask = tifffile.imread(tmp_path / f"{name}_mean_mask.tif")
+        np.testing.assert_array_equal(mask > 0, summary.mean_mask)
+        confidence = tifffile.imread(tmp_path / f"{name}_confidence.tif")
+        np.testing.assert_array_equal(confidence, summary.confidence)
+
+
+def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
+    folder: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path / "out"), "--model", str(tiny_model_folder), *OPTIONS]
+    bad = [odd for odd in FILES if odd.same_as is None]
+    assert main([*(str(place(folder, odd)) for odd in bad), *words]) == 2
+    told = capsys.readouterr().err
+    assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in told
+    for odd in bad:
+        assert re.search(f"{re.escape(odd.name)}: .*{odd.refused}", told), odd.name
+    assert "Traceback" not in told
+    assert "defect" not in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_looks_like_an_option(
+    folder: Path, tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "good")
+    words = ["--out", str(tmp_path), "--model", str(tiny_model_folder), *OPTIONS]
+    assert main([*words, "--", "-dash.png"]) == 0
+    assert (tmp_path / "-dash.json").is_file()
+
+
+def test_a_codec_that_only_pillow_has(tmp_path: Path) -> None:
+    path = tmp_path / "zstd.tif"
+    try:
+        Image.fromarray(COLOUR).save(path, compression="zstd")
+    except OSError:
+        pytest.skip("this Pillow has no zstd")
+    np.testing.assert_array_equal(read_image(path).pixels, COLOUR)
+
+
+def test_a_stack_of_other_colours_is_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(COLOUR).convert("CMYK")] * 3
+    frames[0].save(tmp_path / "cmyk.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match=r"CMYK.*Save the stack in grey or RGB"):
+        TiffStack(tmp_path / "cmyk.tif")

@@ -1,0 +1,96 @@
+"""TIFF stacks from strangers: refused by what their headers say, and limited plane by plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from latentfm_core.cli.predict import main as predict
+from latentfm_core.cli.stacks import check_stack
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.tiff_stack import TiffStack
+from tests.helpers.fixtures import little_memory
+
+SMALL = ReadingConfig(max_megapixels=1, max_megabytes=8)
+
+OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
+UUID="urn:uuid:1"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8"
+SizeX="8" SizeY="8" SizeC="1" SizeZ="1" SizeT="2"><TiffData IFD="0" FirstT="0">
+<UUID FileName="a.ome.tif">urn:uuid:1</UUID></TiffData><TiffData IFD="0" FirstT="1">
+<UUID FileName="{name}">urn:uuid:2</UUID></TiffData></Pixels></Image></OME>"""
+
+
+def stack_of(path: Path, *shape: int, **options: object) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 200, shape, np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack", **options)
+    return path
+
+
+def test_a_stack_may_be_larger_than_its_planes_may(tmp_path: Path) -> None:
+    """Planes are read one by one; another direction loads the whole, which then has to fit."""
+    path = stack_of(tmp_path / "scan.tif", 5, 64, 64, metadata={"axes": "ZYX"})
+    limits = ReadingConfig(max_megabytes=0.01)
+    with TiffStack(path, limits=limits) as stack:
+        assert stack.read(4).pixels.shape == (64, 64)
+    with TiffStack(path, "ZX", limits) as stack, pytest.raises(ImageError, match="megabytes"):
+        stack.read(0)
+    with pytest.raises(ImageError, match="megapixels"):
+        TiffStack(path, limits=ReadingConfig(max_megapixels=0.001))
+
+
+@pytest.mark.parametrize(
+    "tags", [{"ImageWidth": 60_000, "ImageLength": 60_000}, {"TileWidth": 65_536}]
+)
+def test_a_stack_is_refused_by_its_headers(tmp_path: Path, tags: dict[str, int]) -> None:
+    tiled = {"tile": (32, 32)} if "TileWidth" in tags else {}
+    path = stack_of(tmp_path / "a.tif", 2, 64, 64, compression="zlib", metadata=None, **tiled)
+    tags = {"TileLength": 65_536, **tags} if tiled else tags
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for page in file.pages:
+            for name, value in tags.items():
+                page.tags[name].overwrite(value, dtype="I")
+    with little_memory(), pytest.raises(ImageError, match="raise the limit"):
+        check_stack(path, "YX")
+
+
+def test_a_plane_that_inflates_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    planes = np.zeros((2, 12_800, 16_384), np.uint8)
+    zlib_fast = {"compression": "zlib", "compressionargs": {"level": 1}}
+    tifffile.imwrite(path, planes, rowsperstrip=12_800, metadata=None, **zlib_fast)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for page in file.pages:
+            for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+                page.tags[tag].overwrite(64, dtype="I")
+    with little_memory(), pytest.raises(ImageError, match="inflates"):
+        check_stack(path, "YX", SMALL)
+
+
+def test_metadata_of_a_stack_opens_no_other_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret" / "patient.tif"
+    secret.parent.mkdir()
+    tifffile.imwrite(secret, np.full((8, 8), 77, np.uint8))
+    path = tmp_path / "a.ome.tif"
+    own = np.arange(64, dtype=np.uint8).reshape(8, 8) % 5
+    tifffile.imwrite(path, own, description=OME.format(name=str(secret)), metadata=None)
+    with TiffStack(path) as stack:
+        np.testing.assert_array_equal(stack.read(0).pixels, own)
+        with pytest.raises(ImageError, match="plane 1"):
+            stack.read(1)
+
+
+def test_the_command_raises_the_limit_for_stacks(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stack_of(tmp_path / "scan.tif", 2, 64, 64, metadata={"axes": "ZYX"})
+    words = [str(path), "--stack", "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model_folder), "--samples", "1", "--steps", "1"]
+    words += ["--device", "cpu", "--quiet"]
+    for more in ([], ["--skip-bad"]):
+        assert predict([*words, *more, "--max-megapixels", "0.001"]) == 2
+        assert "--max-megapixels" in capsys.readouterr().err
+    assert predict([*words, "--max-megapixels", "0.01"]) == 0

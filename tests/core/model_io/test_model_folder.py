@@ -1,0 +1,123 @@
+"""Model folders: what is written is what is read, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from latentfm_core.errors import ModelFolderError, OutputError
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.folder import file_sha256, load_model
+
+
+def _edit_card(folder: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    path = folder / "model.json"
+    card = json.loads(path.read_text())
+    change(card)
+    path.write_text(json.dumps(card))
+
+
+def _rehash(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    info = {"sha256": file_sha256(weights), "size_bytes": weights.stat().st_size}
+    _edit_card(folder, lambda card: card["weights"].update(info))
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(tiny_model_folder / name, copy)
+    return copy
+
+
+def test_a_model_folder_is_complete_in_itself(folder: Path) -> None:
+    model, card = load_model(folder)
+    stored = load_file(folder / "model.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, stored[name].float()), name
+    assert card.id == "tiny"
+    assert "not a medical device" in card.intended_use
+
+
+def _flip_a_byte(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _pickle_weights(folder: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path(folder / "executed").touch, ()  # type: ignore[return-value]
+
+    path = folder / "model.safetensors"
+    path.write_bytes(pickle.dumps(Trap()).ljust(path.stat().st_size, b"."))
+    _rehash(folder)
+
+
+def _rename_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["stranger"] = tensors.pop("latent_mean")
+    save_file(tensors, folder / "model.safetensors")
+    _rehash(folder)
+
+
+def _wider_network(folder: Path) -> None:
+    _edit_card(folder, lambda card: card["config"]["model"].update(vae_width=64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_flip_a_byte, "altered or copied"),
+        (_truncate, "altered or copied"),
+        (_pickle_weights, "no readable safetensors"),
+        (_rename_tensor, "does not fit"),
+        (_wider_network, "does not fit"),
+        (lambda f: (f / "model.json").unlink(), "model.json missing"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors missing"),
+        (lambda f: (f / "model.json").write_text("{}"), "no valid model card"),
+        (lambda f: (f / "model.json").write_text("[1, 2"), "no valid model card"),
+        (lambda f: (f / "model.json").write_bytes(b"\xff" * 2_000_000), "larger than"),
+        (lambda f: _edit_card(f, lambda c: c.update(extra=1)), "extra"),
+    ],
+)
+def test_foreign_or_altered_folders_are_refused(
+    folder: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(folder)
+    with pytest.raises(ModelFolderError, match=message):
+        load_model(folder)
+    assert not (folder / "executed").exists()
+
+
+def test_an_unknown_name_lists_the_bundled_models() -> None:
+    with pytest.raises(ModelFolderError, match="isic2018"):
+        resolve_model("no-such-model")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(OutputError, match="choose another folder"), atomic_path(target) as path:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]

@@ -1,0 +1,249 @@
+"""Images of any size: bounded reading, results that appear whole or not, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from latentfm_core.cli.predict import main
+from latentfm_core.config import TilingConfig
+from latentfm_core.errors import Cancelled, ImageError, OutputError
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.large import PixelField, large_image
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import to_rgb
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.prediction.large import large_steps, segment_large
+from latentfm_core.types import ImageInput
+from tests.helpers.fixtures import SIZE
+from tests.helpers.tiling import SETTINGS, picture, segmenter, tiled
+
+__all__ = ["picture", "segmenter"]
+
+
+def test_a_pyramid_is_read_at_the_level_that_suffices() -> None:
+    fine = np.zeros((400, 600), np.uint8)
+    coarse = np.full((100, 150), 255, np.uint8)
+    assert PixelField(large_image([fine, coarse]), 0.25).read(0, 0, 50, 50).min() == 1
+    assert PixelField(large_image([coarse, fine]), 0.3).read(0, 0, 50, 50).max() == 0
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4, 0.05])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_parts_are_those_of_the_whole_image(scale: float, dtype: Any) -> None:
+    pixels = (np.random.default_rng(0).random((300, 260, 3)) * 200).astype(dtype)
+    field = PixelField(large_image(pixels), scale)
+    height, width = field.shape
+    whole = field.read(0, 0, height, width)
+    half = field.read(height // 3, width // 2, height, width)
+    np.testing.assert_allclose(
+        half[: height - height // 3, : width - width // 2],
+        whole[height // 3 :, width // 2 :],
+        atol=1e-6,
+    )
+    assert half.shape == (height, width, 3)
+    np.testing.assert_array_equal(half[-1, -1], whole[-1, -1])
+    if scale == 1:
+        np.testing.assert_allclose(whole, to_rgb(ImageInput(pixels)), atol=1e-6)
+
+
+def test_resizing_is_that_of_the_canvas() -> None:
+    pixels = (np.random.default_rng(0).random((256, 256, 3)) * 255).astype(np.uint8)
+    canvas, _ = to_canvas(to_rgb(ImageInput(pixels)), 64, "stretch")
+    field = PixelField(large_image(pixels), 0.25)
+    np.testing.assert_allclose(field.read(0, 0, 64, 64), canvas, atol=1e-5)
+
+
+class Recording:
+    """An array that is not there: it makes up pixels when they are asked for, and takes notes."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint8)
+        self.largest = 0
+
+    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = (np.arange(s.start, s.stop) for s in index)
+        self.largest = max(self.largest, len(rows) * len(columns))
+        grey = (rows[:, None] * 7 + columns * 13) % 251
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_no_more_than_a_tile_is_read_at_once(segmenter: Segmenter) -> None:
+    pixels = Recording((200, 100_000, 3))
+    steps = segmenter.sample_tiles(
+        large_image(pixels), SETTINGS, TilingConfig(), lambda *_: pytest.fail("too early")
+    )
+    for _ in range(5):
+        next(steps)
+    steps.close()
+    assert 0 < pixels.largest <= SIZE**2
+
+
+def test_an_array_that_fails_is_told_with_its_place(segmenter: Segmenter) -> None:
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise OSError("the disk is gone")
+
+    broken = dask.array.zeros((100, 100, 3), dtype=np.uint8, chunks=50).map_blocks(
+        fail, dtype=np.uint8
+    )
+    with pytest.raises(ImageError, match=r"rows 0 to 64.*the disk is gone"):
+        tiled(segmenter, broken)
+    holes = np.full((100, 100), np.nan, np.float32)
+    with pytest.raises(ImageError, match="NaN"):
+        tiled(segmenter, holes)
+
+
+def test_the_maps_on_disk_are_those_that_were_drawn(
+    segmenter: Segmenter, picture: np.ndarray, tmp_path: Path
+) -> None:
+    lazy = dask.array.from_array(picture, chunks=(50, 70, 3))
+    image = large_image(lazy, (0.5, 0.25), "micrometer", "slide")
+    result = segment_large(segmenter, image, tmp_path / "slide.zarr", SETTINGS)
+    wanted = tiled(segmenter, picture)
+    maps = zarr.open_group(str(result.folder), mode="r")
+    np.testing.assert_array_equal(maps["mean_probability/0"][:], wanted.mean)
+    np.testing.assert_array_equal(maps["confidence/0"][:], wanted.confidence)
+    np.testing.assert_array_equal(maps["sample_masks/0"][:], wanted.masks)
+    scale = maps["mean_mask"].attrs["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
+    assert scale == {"type": "scale", "scale": [0.5, 0.25]}
+    assert maps.attrs["latentfm"]["seeds"] == [3, 4]
+    with pytest.raises(OutputError, match="exists already"):
+        segment_large(segmenter, image, result.folder, SETTINGS)
+
+
+def test_smaller_copies_cover_the_same_ground(segmenter: Segmenter, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"n_samples": 1, "steps": 1, "calibrated": False})
+    image = large_image(np.random.default_rng(0).integers(0, 255, (33, 1301), dtype=np.uint8))
+    result = segment_large(
+        segmenter, image, tmp_path / "wide.zarr", settings, TilingConfig(overlap=0)
+    )
+    group = zarr.open_group(str(result.folder), mode="r")["mean_probability"]
+    fine, coarse = group["0"][:], group["1"][:]
+    assert coarse.shape == (17, 651)
+    np.testing.assert_allclose(
+        coarse[:16, :650], fine[:32, :1300].reshape(16, 2, 650, 2).mean((1, 3)), atol=1e-6
+    )
+    assert coarse[-1, -1] == fine[-1, -1]
+
+
+def test_cancel_leaves_nothing(segmenter: Segmenter, picture: np.ndarray, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress.done)
+        if progress.done == 3:
+            raise Cancelled("stopped")
+
+    out = tmp_path / "out"
+    image = large_image(picture)
+    with pytest.raises(Cancelled):
+        segment_large(segmenter, image, out / "a.zarr", SETTINGS, on_step=stop)
+    assert seen == [1, 2, 3]
+    assert list(out.iterdir()) == []
+    steps = large_steps(segmenter, image, out / "a.zarr", SETTINGS)
+    next(steps)
+    assert len(list(out.iterdir())) == 1
+    steps.close()
+    assert list(out.iterdir()) == []
+
+
+def test_progress_ends_at_its_total(segmenter: Segmenter, picture: np.ndarray) -> None:
+    settings = SETTINGS.model_copy(update={"batch_size": 1})
+    steps = segmenter.sample_tiles(large_image(picture), settings, TilingConfig(), lambda *_: None)
+    seen = list(steps)
+    assert [step.done for step in seen] == list(range(1, seen[-1].total + 1))
+
+
+@pytest.mark.parametrize("kind", ["plain.tif", "tiles.tif", "pyramid.zarr", "image.png"])
+def test_files_give_the_pixels_that_they_hold(
+    kind: str, picture: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / kind
+    if kind == "pyramid.zarr":
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        group.attrs["multiscales"] = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
+        planes = np.moveaxis(picture, -1, 0)
+        group.create_array("0", data=planes)
+        group.create_array("1", data=planes[:, ::2, ::2])
+    elif kind == "image.png":
+        from skimage.io import imsave
+
+        imsave(path, picture, check_contrast=False)
+    else:
+        options: dict[str, Any] = (
+            {} if kind == "plain.tif" else {"tile": (64, 64), "compression": "zlib"}
+        )
+        tifffile.imwrite(
+            path, picture, photometric="rgb", resolution=(1e4, 1e4), resolutionunit=3, **options
+        )
+    with open_large(path) as image:
+        assert image.shape == picture.shape[:2]
+        np.testing.assert_array_equal(
+            np.asarray(image.levels[0][20:90, 5:77]), picture[20:90, 5:77]
+        )
+        assert len(image.levels) == (2 if kind == "pyramid.zarr" else 1)
+        if kind.endswith("tif"):
+            assert image.spacing == (1.0, 1.0)
+            assert not isinstance(image.levels[0], np.ndarray) or isinstance(
+                image.levels[0], np.memmap
+            )
+
+
+@pytest.fixture
+def predict(calibrated_model_folder: Path, tmp_path: Path) -> Any:
+    def command(*words: object) -> int:
+        options = ["--samples", "2", "--steps", "2", "--seed", "3", "--device", "cpu", "--quiet"]
+        options += ["--precision", "fp32", "--model", str(calibrated_model_folder)]
+        return main([*map(str, words), "--out", str(tmp_path / "out"), *options])
+
+    return command
+
+
+def test_the_command_gives_what_python_gives(
+    predict: Any, segmenter: Segmenter, picture: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, picture, photometric="rgb", tile=(64, 64), compression="zlib")
+    words = (path, "--tiled", "--scale", "0.5", "--overlap", "0.25")
+    assert predict(*words) == 0
+    out = tmp_path / "out"
+    assert sorted(item.name for item in out.iterdir()) == ["slide.json", "slide.zarr"]
+    wanted = tiled(segmenter, picture, scale=0.5, overlap=0.25)
+    maps = zarr.open_group(str(out / "slide.zarr"), mode="r")
+    np.testing.assert_array_equal(maps["mean_probability/0"][:], wanted.mean)
+    np.testing.assert_array_equal(maps["sample_masks/0"][:], wanted.masks)
+    sidecar = json.loads((out / "slide.json").read_text())
+    assert sidecar["shape"] == [80, 96]
+    assert sidecar["tiling"]["image_shape"] == [160, 192]
+    before = (out / "slide.json").read_text()
+    assert predict(*words) == 2
+    assert predict(*words, "--skip-done") == 0
+    assert (out / "slide.json").read_text() == before
+    assert predict(*words, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "0.5"], "belong to --tiled"),
+        (["--tiled", "--stack"], "Choose one of them"),
+        (["--tiled", "--format", "png"], "Leave --format"),
+        (["--tiled", "--scale", "3"], "scale"),
+    ],
+)
+def test_options_that_do_not_go_together_are_explained(
+    predict: Any, words: list[str], message: str, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((80, 80), np.uint8))
+    assert predict(path, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,115 @@
+"""A network for few steps, added to a finished model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import Config, DataConfig, SamplingConfig
+from latentfm_core.finetuning.recipe import finetune_config
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.folder import read_card
+from latentfm_core.training.trainer import RunOptions, Trainer
+
+
+def _words(folders: tuple[Path, Path], parent: Path, out: Path) -> list[str]:
+    words = ["--preset", "distill", "--init", parent, "--out", out]
+    words += ["--images", folders[0], "--masks", folders[1], "--device", "cpu"]
+    for setting in ("batch_size=8", "epochs=3", "small_epochs=0", "warmup_steps=2"):
+        words += ["--set", f"training.distill.{setting}"]
+    return [str(word) for word in [*words, "--set", "training.validation_images=2"]]
+
+
+@pytest.fixture(scope="module")
+def distilled(
+    blob_folders: tuple[Path, Path],
+    calibrated_model_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("distilled") / "fast"
+    assert main(_words(blob_folders, calibrated_model_folder, out)) == 0
+    return out
+
+
+def test_only_runs_of_few_euler_steps_change(
+    distilled: Path, calibrated_model_folder: Path, blob_folders: tuple[Path, Path]
+) -> None:
+    image = read_image(sorted(blob_folders[0].iterdir())[0])
+    new = Segmenter.load(distilled, "cpu", "fp32")
+    old = Segmenter.load(calibrated_model_folder, "cpu", "fp32")
+    for steps, solver, same in ((4, "euler", True), (1, "heun", True), (2, "euler", False)):
+        settings = SamplingConfig(n_samples=2, steps=steps, solver=solver)
+        one, other = (s.sample(image, settings).probabilities for s in (new, old))
+        assert np.array_equal(one, other) == same, (steps, solver)
+
+
+def test_the_card_keeps_what_was_measured_and_tells_of_the_addition(
+    distilled: Path, calibrated_model_folder: Path
+) -> None:
+    card, parent = read_card(distilled), read_card(calibrated_model_folder)
+    assert card.calibration == parent.calibration
+    assert parent.metrics.items() <= card.metrics.items()
+    assert {"val_dice_steps_1", "val_dice_steps_2"} <= card.metrics.keys()
+    assert card.training == parent.training
+    assert card.distillation is not None
+    assert "--preset distill" in card.distillation.command
+    assert card.config.model.distilled_steps == 2
+    assert card.config.training.flow == parent.config.training.flow
+
+
+def test_a_stopped_run_resumes_to_the_same_network(
+    distilled: Path,
+    calibrated_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "fast"
+    card = read_card(distilled)
+    own = {"images": blob_folders[0], "masks": blob_folders[1]}
+    training = {name: {"epochs": 0} for name in ("image_vae", "mask_vae", "flow")}
+    config = Config.model_validate(
+        card.config.model_dump()
+        | {"data": card.config.data.model_dump() | own | {"val_fraction": 0.1}}
+        | {"training": {**training, "distill": card.config.training.distill.model_dump()}}
+    )
+    steps = iter([False, False, False, True])
+    stopped = RunOptions(
+        out, init=str(calibrated_model_folder), should_stop=lambda: next(steps, True)
+    )
+    assert Trainer(config, stopped).run() is None
+    assert Trainer(config, RunOptions(out, resume=True)).run() is not None
+    again = read_card(out)
+    assert again.calibration == card.calibration
+    whole = tmp_path / "whole"
+    assert Trainer(config, RunOptions(whole, init=str(calibrated_model_folder))).run() is not None
+    assert again.weights_sha256 == read_card(whole).weights_sha256
+
+
+def test_learning_on_drops_a_network_that_would_answer_as_before(
+    distilled: Path, blob_folders: tuple[Path, Path]
+) -> None:
+    data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
+    assert finetune_config(read_card(distilled), data).model.distilled_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--preset", "distill"], "--init MODEL"),
+        (["--set", "model.distilled_steps=2"], "training.distill.epochs belong together"),
+    ],
+)
+def test_what_cannot_be_distilled_is_explained(
+    words: list[str],
+    expected: str,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
+    assert main([*words, *folders, "--out", str(tmp_path / "out")]) == 2
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""Training by two processes of torchrun, with gloo, on this machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.errors import ConfigError
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.torchrun import Launch, read_launch
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.distributed import Team, join_team
+from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.fixtures import tiny_settings
+from tests.helpers.processes import PATIENCE, alive, children, torchrun, wait_for
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3"}
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+def _settings(folders: tuple[Path, Path], **flow: object) -> dict[str, object]:
+    """Batches of seven, which two processes cannot share evenly."""
+    values = tiny_settings(augmentation="strong", validation_images=8)
+    images, masks = map(str, folders)
+    values["data"] |= {"images": images, "masks": masks}  # type: ignore[operator]
+    training = values["training"]
+    training["image_vae"] |= {"batch_size": 7}  # type: ignore[index]
+    training["mask_vae"] |= {"epochs": 1, "batch_size": 7}  # type: ignore[index]
+    training["flow"] |= {"epochs": 4, "batch_size": 7, "validate_every": 1, **flow}  # type: ignore[index]
+    return values
+
+
+def _config(folders: tuple[Path, Path], **flow: object) -> Config:
+    return config_from_mapping(_settings(folders, **flow))
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "training" / "log.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoint(
+    blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = _config(blob_folders)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
+    run = torchrun(
+        "tests/helpers/distributed_run.py", tmp_path / "config.json", tmp_path / "parts", 11
+    )
+    assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
+    said, _ = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, said
+    stopped = read_checkpoint(tmp_path / "parts" / "training").position
+    assert (stopped.stage, stopped.step) == ("flow", 5)  # in the middle of the second epoch
+    assert not (tmp_path / "parts" / "model.json").exists()
+    assert len(_rows(tmp_path / "parts")) == 3
+    assert Trainer(config, RunOptions(tmp_path / "parts", resume=True)).run() is not None
+    whole, parts = _rows(tmp_path / "whole"), _rows(tmp_path / "parts")
+    assert [row["stage"] for row in parts] == ["image_vae", "mask_vae"] + ["flow"] * 4
+    for number, (one, two) in enumerate(zip(whole, parts, strict=True)):
+        names = ["val_dice", "val_sample_dice"]
+        if number != 3:  # the epoch that was broken off tells the mean of its second part
+            names += ["loss", "kl", "mse", "velocity", "auxiliary"]
+        for name in names:
+            assert bool(two[name]) == bool(one[name])
+            assert float(two[name] or 0) == pytest.approx(float(one[name] or 0), rel=2e-3), name
+    first = load_file(tmp_path / "whole" / "model.safetensors")
+    second = load_file(tmp_path / "parts" / "model.safetensors")
+    difference = torch.cat([(first[n] - second[n]).float().flatten() for n in first]).norm()
+    size = torch.cat([value.float().flatten() for value in first.values()]).norm()
+    assert difference < 2e-3 * size
+
+
+@on_linux
+def test_when_a_process_is_killed_the_other_ends_and_the_run_can_go_on(
+    blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    values = _settings(blob_folders, epochs=100_000)
+    values["training"] |= {"checkpoint_minutes": 1e-6}  # type: ignore[operator]
+    (tmp_path / "run.toml").write_text(_toml(values))
+    out = tmp_path / "model"
+    words = ["-m", "latentfm_core.cli.train", "--config", tmp_path / "run.toml", "--out", out]
+    run = torchrun(*words)
+    log = out / "training" / "log.csv"
+    wait_for(lambda: log.exists() and "flow" in log.read_text(), run)
+    workers = children(run.pid)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    said, _ = run.communicate(timeout=PATIENCE)
+    assert run.returncode != 0
+    assert not any(map(alive, workers))
+    assert said.count("Model written") == 0
+    steps = read_checkpoint(out / "training").position.step
+    ended = _config(blob_folders, epochs=1 + steps // 3)
+    assert Trainer(ended, RunOptions(out, resume=True)).run() is not None
+
+
+def _toml(values: dict[str, object], name: str = "") -> str:
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    plain = {key: value for key, value in values.items() if key not in tables and value is not None}
+    lines = [f"[{name}]"] if name else []
+    lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, table in tables.items():
+        lines.append(_toml(table, f"{name}.{key}".strip(".")))
+    return "\n".join(lines)
+
+
+def test_without_a_launcher_a_process_is_alone() -> None:
+    assert read_launch({}) == Launch()
+    assert read_launch({"RANK": "3", "WORLD_SIZE": "8"}) == Launch()  # set by some clusters
+    assert read_launch(LAUNCHED) == Launch(1, 3, 1, 3)
+    assert type(join_team("cpu")) is Team
+
+
+@pytest.mark.parametrize("wrong", [{"RANK": "3"}, {"WORLD_SIZE": "many"}, {"LOCAL_RANK": "-1"}])
+def test_senseless_variables_of_a_launcher_are_named(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
+        read_launch({**LAUNCHED, **wrong})
+
+
+def test_what_processes_cannot_share_is_refused(
+    blob_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="one process"):
+        FineTune(_config(blob_folders), RunOptions(tmp_path / "model", init="isic2018"))
+    with pytest.raises(ConfigError, match="pip install"), monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "lightning_fabric", None)
+        join_team("cpu")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_rows_are_shared_out_once_each(size: int) -> None:
+    team = Team(torch.device("cpu"))
+    taken: list[int] = []
+    for rank in range(size):
+        team.rank, team.size = rank, size
+        taken += range(7)[team.rows(7)]
+    assert taken == list(range(7))

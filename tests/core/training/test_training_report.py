@@ -1,0 +1,126 @@
+"""The report of a training: it follows the log, goes on, and never stands in the way."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.report.grids import chosen
+from latentfm_core.report.training import TrainingReport
+from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.fixtures import SIZE, tiny_settings, write_blobs
+from tests.helpers.pages import Page, check_that_it_loads_nothing, picture, read_table
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_blobs(tmp_path_factory.mktemp("seven"), 7, seed=3)
+
+
+def curves(page: Page, title: str) -> set[str]:
+    """Return what the dots of a chart tell."""
+    charts = {each.one("h3").text: each for each in page.section("Curves").all("figure")}
+    chart = charts[title]
+    return {dot.text for dot in chart.all("circle") if dot.text}
+
+
+def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
+    training = tiny_model_folder / "training"
+    page = Page.read(training / "report.html")
+    check_that_it_loads_nothing(page)
+    rows = read_table(training, "log.csv")
+    for stage, title in {"mask_vae": "Mask VAE", "flow": "Flow"}.items():
+        told = curves(page, f"{title}: losses")
+        own = [row for row in rows if row["stage"] == stage]
+        assert len(own) == 10
+        for row in own:
+            losses = f"total, which is minimised, epoch: {row['epoch']}, {float(row['loss']):.4g}"
+            assert losses in told
+    figures = curves(page, "Flow: figures")
+    assert f"Dice, validation, epoch: 10, {float(rows[-1]['val_dice']):.4g}" in figures
+    (grid,) = page.section("Samples by epoch").all("figure")
+    assert "Epoch 10" in grid.text
+    assert picture(grid.one("img")).shape == (2 * SIZE, 5 * SIZE, 3)
+
+
+def short_config(folders: tuple[Path, Path]) -> Config:
+    short = {"epochs": 1, "batch_size": 4}
+    flow = {**short, "epochs": 3, "validate_every": 1}
+    values = tiny_settings(image_vae=short, mask_vae=short, flow=flow)
+    values["data"] = {"size": SIZE, "images": str(folders[0]), "masks": str(folders[1])}
+    return config_from_mapping(values)
+
+
+def test_a_resumed_training_goes_on_with_its_report(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, out = short_config(folders), tmp_path / "model"
+    training = out / "training"
+    answers = iter([False])  # before the only validation image; then after the step
+    stopped = RunOptions(out, should_stop=lambda: next(answers, True))
+    assert Trainer(config, stopped).run() is None
+    before = Page.read(training / "report.html")
+    (caption,) = before.section("Samples by epoch").all("figcaption")
+    assert caption.text.startswith("Epoch 1: Dice")
+    # A picture without a row in the log is what a killed run left of an epoch to come.
+    ahead = training / "samples" / "epoch_0009.png"
+    shutil.copy(training / "samples" / "epoch_0001.png", ahead)
+    assert Trainer(config, RunOptions(out, resume=True)).run() is not None
+    page = Page.read(training / "report.html")
+    losses = {told.rpartition(",")[0] for told in curves(page, "Flow: losses")}
+    assert {f"velocity, epoch: {epoch}" for epoch in (1, 2, 3)} <= losses
+    captions = [each.text for each in page.section("Samples by epoch").all("figcaption")]
+    assert [caption[:7] for caption in captions] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    assert sum("best so far" in caption for caption in captions) == 1
+    assert list(training.glob(".*")) == [], "nothing is left under way"
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_training(
+    folders: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "model"
+    (out / "training" / "report.html" / "in the way").mkdir(parents=True)
+    with caplog.at_level(logging.WARNING, "latentfm_core"):
+        assert Trainer(short_config(folders), RunOptions(out)).run() is not None
+    warned = [each.message for each in caplog.records if "report.html was not" in each.message]
+    assert len(warned) == 1, "it is told once, not after every epoch"
+    assert "Cannot write" in warned[0]
+    assert len(read_table(out / "training", "log.csv")) == 5
+
+
+def test_damaged_pictures_and_logs_are_left_out(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model" / "training"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "samples" / "epoch_0001.png").write_bytes(b"\x89PNG no picture")
+    picture = tiny_model_folder / "training" / "samples" / "epoch_0010.png"
+    shutil.copy(picture, folder / "samples" / "epoch_0002.png")
+    good = {"stage": "flow", "step": "3", "loss": "0.5", "val_dice": "0.8"}
+    rows: list[dict[str, Any]] = [
+        good | {"epoch": "1"},
+        {"stage": "<b>", "epoch": "no number", "loss": "1"},
+        {"stage": "<i>", "epoch": "1", "loss": "1e-300", "val_dice": "nan"},
+        good | {"epoch": 2, "loss": None, "val_dice": 0.7},
+    ]
+    TrainingReport(folder).write(rows)
+    page = Page.read(folder / "report.html")
+    check_that_it_loads_nothing(page)
+    (shown,) = page.section("Samples by epoch").all("figcaption")
+    assert "Epoch 2" in shown.text
+    assert not page.all("i")
+    assert len(page.section("Where it stands").one("tbody").all("tr")) == 2
+
+
+@pytest.mark.parametrize("most", [3, 12])
+def test_few_of_many_pictures_are_shown(most: int) -> None:
+    for count in range(1, 300):
+        best = (7 * count) // 11
+        shown = chosen(count, best, most)
+        assert len(shown) <= most
+        assert {0, best, count - 1} <= set(shown) <= set(range(count))
+    assert chosen(0, 0, most) == []
+    assert len(chosen(200, 0, 12)) >= 6, "and not too few"

@@ -1,0 +1,136 @@
+"""Regions of doubt and the spread of sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.draw import disk
+
+from latentfm_core.types import Summary
+from latentfm_core.uncertainty.regions import doubt_regions
+from latentfm_core.uncertainty.size import area_spread, diameter_spread
+
+SHAPE = (128, 160)
+
+
+def disc(row: float, column: float, radius: float) -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[disk((row, column), radius, shape=SHAPE)] = True
+    return mask
+
+
+def summary_of(masks: np.ndarray, calibrated: bool = False) -> Summary:
+    p = masks.mean(axis=0).astype(np.float32)
+    variance = p * (1 - p)
+    confidence = np.maximum(p, 1 - p) if calibrated else 1 - 4 * variance
+    return Summary(p, p >= 0.5, variance, confidence, masks, calibrated=calibrated)
+
+
+def planted() -> np.ndarray:
+    """Ten samples: a sure disc, doubt at its right side, and a faint spot far from it."""
+    masks = np.stack([disc(64, 60, 30)] * 10)
+    masks[:5] |= disc(64, 92, 10)
+    masks[:2] |= disc(20, 140, 5)
+    return masks
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_planted_doubt_is_found_and_ranked(calibrated: bool) -> None:
+    regions, labels = doubt_regions(summary_of(planted(), calibrated))
+    bump = disc(64, 92, 10) & ~disc(64, 60, 30)
+    spot = disc(20, 140, 5)
+    assert [region.place for region in regions] == ["boundary", "apart"]
+    np.testing.assert_array_equal(labels == 1, bump)
+    np.testing.assert_array_equal(labels == 2, spot)
+    assert [region.area for region in regions] == [bump.sum(), spot.sum()]
+    assert regions[0].stake == pytest.approx(0.5 * bump.sum(), rel=1e-4)
+    assert regions[1].stake == pytest.approx(0.2 * spot.sum(), rel=1e-4)
+    for region in regions:
+        assert labels[region.centre] == region.rank
+        top, left, bottom, right = region.box
+        assert (labels[top:bottom, left:right] == region.rank).sum() == region.area
+
+
+def test_doubt_all_around_is_cut_into_stretches() -> None:
+    masks = np.stack([disc(64, 80, radius) for radius in np.linspace(36, 48, 10)])
+    regions, labels = doubt_regions(summary_of(masks))
+    assert len(regions) >= 6
+    # Nothing of the ring is lost, and no stretch is half the ring.
+    doubtful = summary_of(masks).confidence < 0.639
+    assert (labels > 0).sum() > 0.97 * doubtful.sum()
+    areas = [region.area for region in regions]
+    assert max(areas) < 0.3 * doubtful.sum()
+    assert max(areas) < 4 * min(areas)
+    assert {region.place for region in regions} == {"boundary"}
+
+
+def test_long_doubt_without_an_outline_stays_whole() -> None:
+    masks = np.zeros((10, *SHAPE), bool)
+    masks[:3, 60:64, 10:150] = True
+    regions, _ = doubt_regions(summary_of(masks))
+    assert [(region.area, region.place) for region in regions] == [(560, "apart")]
+
+
+def test_samples_that_agree_leave_no_doubt() -> None:
+    regions, labels = doubt_regions(summary_of(np.stack([disc(64, 60, 30)] * 4)))
+    assert regions == ()
+    assert not labels.any()
+
+
+def test_specks_and_the_tail_of_the_ranking_are_left_out() -> None:
+    masks = np.stack([disc(64, 60, 30)] * 10)
+    masks[:5, 3, 3] = True
+    assert doubt_regions(summary_of(masks))[0] == ()
+    regions, labels = doubt_regions(summary_of(planted()), max_regions=1)
+    assert len(regions) == 1
+    assert labels.max() == 1
+
+
+def test_doubt_between_classes() -> None:
+    p = np.zeros((3, *SHAPE), np.float32)
+    p[0] = 1
+    between = disc(64, 60, 10)
+    p[:, between] = np.array([0.0, 0.6, 0.4], np.float32)[:, None]
+    labels = p.argmax(axis=0).astype(np.uint8)
+    confidence = np.where(between, 0.4, 1.0).astype(np.float32)
+    summary = Summary(p, labels, 1 - confidence, confidence, labels[None])
+    ((region,), _) = doubt_regions(summary)
+    assert region.stake == pytest.approx(0.4 * between.sum(), rel=1e-4)
+
+
+def test_spread_of_areas_in_physical_units() -> None:
+    masks = np.zeros((3, 40, 40), bool)
+    masks[0, 5:15, 5:25] = True
+    masks[1, 5:15, 5:15] = True
+    spread = area_spread(masks, (0.5, 2.0))
+    np.testing.assert_allclose(spread.values, [200, 100, 0])
+    assert spread.mean == pytest.approx(100)
+    assert (spread.low, spread.high) == (pytest.approx(10), pytest.approx(190))
+
+
+def test_diameter_respects_the_spacing() -> None:
+    masks = np.zeros((4, 60, 60), bool)
+    masks[0, 10:13, 10:14] = True
+    masks[1, 30, 10:50] = True
+    masks[2, 20, 20] = True
+    spread = diameter_spread(masks, (1.0, 1.0))
+    np.testing.assert_allclose(spread.values, [5, np.hypot(1, 40), np.sqrt(2), 0])
+    np.testing.assert_allclose(diameter_spread(masks, (2.0, 0.5)).values[1], np.hypot(2, 20))
+    circle = disc(64, 80, 40)[None]
+    assert diameter_spread(circle).mean == pytest.approx(80, rel=0.03)
+
+
+def test_nine_of_ten_samples_are_no_doubt_on_either_side() -> None:
+    masks = np.stack([disc(64, 60, 30)] * 10)
+    masks[0, 50:60, 50:60] = False
+    masks[0, 110:120, 100:110] = True
+    assert doubt_regions(summary_of(masks))[0] == ()
+
+
+def test_noise_of_thousands_of_specks_is_no_hang() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random((512, 512), np.float32)
+    summary = Summary(p, p >= 0.5, p * (1 - p), 1 - 4 * p * (1 - p), (p >= 0.5)[None])
+    regions, labels = doubt_regions(summary)
+    assert len(regions) <= 20
+    assert labels.max() == len(regions)

@@ -1,0 +1,140 @@
+"""The state of a work list, its order, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import DatasetError, OutputError
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.worklist.order import doubt_of, ordered, step, tally
+from latentfm_core.worklist.state import Item, WorkList
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        imsave(images / name, np.zeros((8, 8), np.uint8), check_contrast=False)
+    return images
+
+
+def test_state_survives(folder: Path) -> None:
+    work = WorkList(folder)
+    work.update("b.png", state="completed", seconds=12.5, doubt=0.25, note="ok")
+    again = WorkList(folder)
+    assert again.file == folder / "latentfm_annotations" / "worklist.json"
+    item = again.item("b.png")
+    assert (item.state, item.seconds, item.doubt, item.note) == ("completed", 12.5, 0.25, "ok")
+    assert item.updated
+    assert again.names == ["a.png", "b.png", "c.png"]
+    assert again.item("a.png") == Item()
+
+
+def test_images_that_vanish_and_come(folder: Path) -> None:
+    WorkList(folder).update("b.png", state="completed")
+    content = (folder / "b.png").read_bytes()
+    (folder / "b.png").unlink()
+    (folder / "d.png").write_bytes(content)
+    work = WorkList(folder)
+    assert work.names == ["a.png", "c.png", "d.png"]
+    work.update("d.png", state="flagged")
+    (folder / "b.png").write_bytes(content)
+    assert WorkList(folder).item("b.png").state == "completed"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{ not json",
+        json.dumps({"kind": "worklist", "images": {"../x.png": {}}}),
+        json.dumps({"kind": "worklist", "images": {"/etc/x.png": {}}}),
+        json.dumps({"kind": "worklist", "images": {"a.png": {"seconds": -1}}}),
+        json.dumps({"kind": "worklist", "images": {"a.png": {"file": "../x.tif"}}}),
+        json.dumps({"kind": "worklist", "images": {"a.png": {"state": "unheard of"}}}),
+    ],
+)
+def test_damaged_state_is_kept_aside(folder: Path, content: str) -> None:
+    file = WorkList(folder).file
+    file.write_text(content)
+    work = WorkList(folder)
+    assert "worklist.json.broken" in work.warning
+    assert (file.parent / "worklist.json.broken").read_text() == content
+    assert work.item("a.png") == Item()
+    work.update("a.png", state="completed")
+    assert WorkList(folder).warning == ""
+    file.write_text("once more")
+    WorkList(folder)
+    assert (file.parent / "worklist.json.broken").read_text() == content
+
+
+def test_names_outside_are_refused(folder: Path) -> None:
+    work = WorkList(folder)
+    for name in ("../a.png", "/a.png", "", "..", "x/y.png", "C:x.png"):
+        with pytest.raises(ValueError, match="no name of a file"):
+            work.update(name, state="completed")
+        with pytest.raises(ValueError, match="no name of a file"):
+            work.path(name)
+
+
+def test_folders_that_cannot_be(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="among the images"):
+        WorkList(folder, folder)
+    with pytest.raises(DatasetError, match="not a folder"):
+        WorkList(tmp_path / "none")
+
+
+def test_no_two_images_share_an_annotation(folder: Path) -> None:
+    work = WorkList(folder)
+    assert work.annotation("a.png").name == "a.tif"
+    work.update("a.png", file="a.tif")
+    imsave(folder / "a.jpg", np.zeros((8, 8), np.uint8), check_contrast=False)
+    again = WorkList(folder)
+    assert again.annotation("a.png").name == "a.tif"
+    assert again.annotation("a.jpg").name != "a.tif"
+
+
+def test_order_and_steps() -> None:
+    items = {
+        "a": Item(doubt=0.1, state="completed"),
+        "b": Item(doubt=0.5),
+        "c": Item(),
+        "d": Item(doubt=0.0),
+    }
+    assert ordered(items) == ["a", "b", "c", "d"]
+    by_doubt = ordered(items, "doubt")
+    assert by_doubt == ["b", "a", "d", "c"]
+    assert step(by_doubt, items, "b") == "a"
+    assert step(by_doubt, items, "b", skip_completed=True) == "d"
+    assert step(by_doubt, items, "d", -1, skip_completed=True) == "b"
+    assert step(by_doubt, items, "c") is None
+    assert step(by_doubt, items, "b", -1) is None
+    assert step(list("abcd"), items, None, 1, skip_completed=True) == "b"
+
+
+def test_tally() -> None:
+    items = {str(n): Item() for n in range(10)}
+    assert str(tally(items)) == "0 of 10 completed, 0 flagged"
+    items["0"] = Item(state="completed", seconds=60)
+    items["1"] = Item(state="completed", seconds=180)
+    items["2"] = Item(state="flagged", seconds=999)
+    assert str(tally(items)) == "2 of 10 completed, 1 flagged, about 14 min left"
+
+
+def test_doubt_is_that_of_the_evaluation(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path]
+) -> None:
+    segmenter = Segmenter.load(tiny_model_folder, "cpu")
+    image = read_image(next(iter(sorted(blob_folders[0].iterdir()))))
+    settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
+    summary = segmenter.summarise(segmenter.sample(image, settings), settings)
+    found = evaluate(segmenter, [Case(image, summary.mean_mask[None])], settings)
+    assert doubt_of(summary) == pytest.approx(1 - found.scores[0].expected_dice, abs=1e-12)

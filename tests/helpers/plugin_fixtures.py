@@ -1,0 +1,157 @@
+"""A real napari window with the panel in it, and helpers to drive it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.images.canvas import to_canvas
+from latentfm_core.images.read import to_rgb
+from latentfm_core.inference.batches import Progress
+from latentfm_core.types import ImageInput, SampleSet, Summary
+from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.layers.update import digest
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.pictures import disc_image
+
+BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
+PATIENCE = 120_000
+"""Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
+
+DOCK = "Sample segmentation"
+
+
+@pytest.fixture
+def blob_image() -> np.ndarray:
+    return disc_image()
+
+
+@pytest.fixture
+def docked_panel(
+    make_napari_viewer_proxy: Callable[..., Any], tiny_model_folder: Path
+) -> Callable[..., tuple[Any, SamplingPanel]]:
+    """Return a function that opens a viewer with the panel docked and the tiny model chosen."""
+
+    def open_panel(**viewer_options: Any) -> tuple[Any, SamplingPanel]:
+        viewer = make_napari_viewer_proxy(**viewer_options)
+        panel = SamplingPanel(viewer)
+        viewer.window.add_dock_widget(panel, name=DOCK)
+        panel.form.model.value = FOLDER_CHOICE
+        panel.form.folder.value = tiny_model_folder
+        panel.form.device.value = "cpu"
+        panel.form.n_samples.value = 3
+        panel.form.steps.value = 2
+        return viewer, panel
+
+    return open_panel
+
+
+def run(qtbot: Any, panel: SamplingPanel) -> str:
+    """Press Run, wait for the end and return how the run ended."""
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    panel.form.run_button.native.click()
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    panel.finished.disconnect(endings.append)
+    assert len(endings) == 1
+    return endings[0]
+
+
+@pytest.fixture
+def forget_notifications() -> None:
+    """Forget what other tests let napari show."""
+    notification_manager.records.clear()
+
+
+def shown_errors() -> list[str]:
+    """Return the errors that napari has shown."""
+    return [str(r.message) for r in notification_manager.records if str(r.severity) == "error"]
+
+
+def contents_of(viewer: Any) -> dict[str, tuple[str, str]]:
+    """Return identity and content of every layer by its name."""
+    return {x.name: (str(x.unique_id), digest(x.data)) for x in viewer.layers}
+
+
+def assert_idle(panel: SamplingPanel) -> None:
+    """Check that the panel is ready for the next run."""
+    assert not panel.running
+    assert not panel.job.busy
+    assert panel.form.run_button.enabled
+    assert panel.form.n_samples.enabled
+    assert not panel.form.cancel_button.enabled
+
+
+class GatedSegmenter:
+    """Stands in for a model whose every ODE step waits for the test to allow it.
+
+    Used only where a slow or failing run has to be met at an exact point.
+    """
+
+    device_label = "gated"
+
+    def __init__(self, error: Exception | None = None, total: int = 50) -> None:
+        self.error = error
+        self.total = total
+        self.gate = threading.Semaphore(0)
+        self.done = 0
+        self.closed = threading.Event()
+
+    def load(self, *_: object) -> GatedSegmenter:
+        return self
+
+    def sample_steps(
+        self, image: ImageInput, settings: SamplingConfig, strokes: object = None
+    ) -> Generator[Progress, None, SampleSet]:
+        try:
+            for step in range(self.total):
+                # The limit only frees the thread of a test that has already failed.
+                self.gate.acquire(timeout=PATIENCE / 1000)
+                if self.error is not None:
+                    raise self.error
+                self.done = step + 1
+                yield Progress(self.done, self.total)
+            return self._samples(image, settings)
+        finally:
+            self.closed.set()
+
+    def summarise(self, samples: SampleSet, settings: SamplingConfig) -> Summary:
+        return summarise(samples, settings.threshold)
+
+    def allow(self, steps: int) -> None:
+        self.gate.release(steps)
+
+    def _samples(self, image: ImageInput, settings: SamplingConfig) -> SampleSet:
+        _, geometry = to_canvas(to_rgb(image), 64, "pad")
+        seeds = tuple(settings.seed + n for n in range(settings.n_samples))
+        values = np.stack([np.random.default_rng(s).random((64, 64), np.float32) for s in seeds])
+        options = settings.model_dump(mode="json")
+        return SampleSet(values, geometry, seeds, self.total, "gated", "0" * 64, options)
+
+
+def run_to_first_step(
+    qtbot: Any, panel: SamplingPanel, **options: Any
+) -> tuple[GatedSegmenter, list[str]]:
+    """Start a gated run; return its gate, after the first step, and the list of its ends."""
+    slow, endings = gate(panel, **options), list[str]()
+    panel.finished.connect(endings.append)
+    panel.run()
+    slow.allow(1)
+    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    return slow, endings
+
+
+def gate(panel: SamplingPanel, **options: Any) -> GatedSegmenter:
+    """Make the panel's job run on a gated stand-in."""
+    segmenter = GatedSegmenter(**options)
+    panel.job.load = segmenter.load
+    return segmenter

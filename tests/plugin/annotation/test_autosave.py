@@ -1,0 +1,316 @@
+"""What an annotator paints is kept, and offered again in the next window."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from latentfm_core.annotation.autosave import AutosaveStore
+from latentfm_core.annotation.fingerprint import image_signature
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of, edited_pixels, write_mask
+from napari_latentfm.annotation.provenance import facts_of, sidecar_of
+from napari_latentfm.annotation.record import record_of
+from tests.helpers.annotating import Window, open_window
+from tests.helpers.looks import LARGE, SMALL, disc
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image
+
+__all__ = ["open_window"]
+
+
+def left_behind(window: Window) -> None:
+    """Annotate, as in a window that was killed without a word."""
+    write_mask(window.session, disc(*LARGE))
+    window.stroke()
+    window.wait(lambda: bool(window.states))
+    window.settle()
+
+
+# --- keeping ------------------------------------------------------------------------------
+
+
+def test_edits_are_kept_and_shown(open_window: Callable[..., Window]) -> None:
+    window = open_window()
+    assert not window.states
+    write_mask(window.session, disc(*LARGE))
+    window.stroke()
+    window.wait(lambda: bool(window.times))
+    (state,) = window.states
+    np.testing.assert_array_equal(state.labels(), window.layer.data)
+    info = state.info
+    assert (info.image, info.strokes, info.edited_pixels) == ("skin", 1, 10)
+    assert [proposal.origin for proposal in info.proposals] == ["mean mask"]
+    assert info.spacing == (0.5, 0.25)
+    assert window.section.kept.text() == f"kept {window.times[0]}"
+
+
+def test_undo_is_kept_and_a_move_without_edit_is_not(open_window: Callable[..., Window]) -> None:
+    window = open_window(np.stack([disc_image()[..., 0]] * 3))
+    write_mask(window.session, disc(*LARGE))
+    window.wait(lambda: len(window.states) == 1)
+    window.viewer.dims.set_current_step(0, 1)
+    window.viewer.dims.set_current_step(0, 0)
+    window.qtbot.wait(400)
+    window.settle()
+    assert len(window.states) == 1
+    window.layer.undo()
+    window.wait(lambda: len(window.states) == 2)
+    assert not window.states[0].labels().any()
+
+
+def test_it_waits_for_a_pause_but_not_for_ever(
+    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    write_mask(window.session, disc(*LARGE))
+    window.wait(lambda: len(window.times) == 1)
+    # A clock of the test's own, for how fast it paints is up to the machine.
+    now = [0.0]
+    monkeypatch.setattr(autosave_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(autosave_module, "PAUSE_MS", 60_000)
+    monkeypatch.setattr(autosave_module, "LONGEST_MS", 600_000)
+    for row, now[0] in enumerate((0.0, 100.0, 200.0, 300.0)):
+        window.stroke(row)
+        window.qtbot.wait(20)
+        assert len(window.times) == 1
+    now[0] = 600.0
+    window.stroke(5)
+    window.wait(lambda: len(window.times) == 2)
+    np.testing.assert_array_equal(window.states[0].labels(), window.layer.data)
+
+
+def test_the_gui_goes_on_while_the_disk_is_slow(
+    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    gate, copied, save = threading.Event(), threading.Event(), AutosaveStore.save
+
+    def slow(*args: Any, **options: Any) -> Any:
+        copied.set()
+        gate.wait(PATIENCE / 1000)
+        return save(*args, **options)
+
+    monkeypatch.setattr(AutosaveStore, "save", slow)
+    write_mask(window.session, disc(*LARGE))
+    window.section.autosaver.flush()
+    # A stroke that falls into the copying would be kept by the first writing already.
+    assert copied.wait(PATIENCE / 1000)
+    window.stroke()
+    assert not window.times
+    gate.set()
+    window.wait(lambda: len(window.times) == 2)
+    np.testing.assert_array_equal(window.states[0].labels(), window.layer.data)
+
+
+@pytest.mark.parametrize("how", ["dock", "session", "layer", "image"])
+def test_what_was_just_painted_is_kept_at_the_end(
+    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    window = open_window()
+    monkeypatch.setattr(autosave_module, "PAUSE_MS", 600_000)
+    monkeypatch.setattr(autosave_module, "LONGEST_MS", 600_000)
+    write_mask(window.session, disc(*LARGE))
+    window.stroke()
+    painted = window.layer.data.copy()
+    signature = image_signature(window.image.data)
+    if how == "dock":
+        window.viewer.window.remove_dock_widget(window.dock)
+    elif how == "session":
+        window.session.show(None)
+    elif how == "layer":
+        window.viewer.layers.remove(window.layer)
+    else:
+        window.viewer.layers.remove(window.image)
+    store = AutosaveStore(autosave_folder())
+    window.wait(lambda: bool(store.history(signature)))
+    np.testing.assert_array_equal(store.history(signature)[0].labels(), painted)
+
+
+_CLOSING = """
+import sys
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.results.session import session_of
+from tests.helpers.pictures import disc_image
+from tests.helpers.looks import LARGE, disc, reviewed, two_looks
+viewer = napari.Viewer(show=True)
+image = viewer.add_image(disc_image(), rgb=True, name="skin")
+section = AnnotationSection(session_of(viewer))
+viewer.window.add_dock_widget(section)
+session_of(viewer).show(reviewed(image, viewer, two_looks()))
+def leave():
+    write_mask(session_of(viewer), disc(*LARGE))
+    if sys.argv[1] == "window":
+        viewer.window._qt_window.close()
+    elif sys.argv[1] == "viewer":
+        viewer.close()
+    else:
+        from qtpy.QtWidgets import QApplication
+        QApplication.instance().quit()
+QTimer.singleShot(500, leave)
+napari.run()
+"""
+
+
+@pytest.mark.parametrize("how", ["window", "viewer", "quit"])
+def test_what_was_painted_just_before_the_window_closed_is_kept(how: str) -> None:
+    # A process of its own, since the fixture's viewers cannot be closed twice.
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", _CLOSING, how]
+    subprocess.run(command, cwd=root, check=True, timeout=PATIENCE / 1000)
+    newest = AutosaveStore(autosave_folder()).newest(image_signature(disc_image()))
+    assert newest is not None
+    np.testing.assert_array_equal(newest.labels() == 1, disc(*LARGE))
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(
+    open_window: Callable[..., Window],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("napari_latentfm.annotation.section.show_warning", said.append)
+    window = open_window()
+    autosave_folder().write_text("in the way")
+    for row in (2, 4):
+        write_mask(window.session, disc(*LARGE)) if row == 2 else window.stroke(row)
+        window.section.autosaver.flush()
+        window.wait(lambda: window.section.kept.text() == "not kept")
+        window.settle()
+    assert len(said) == 1
+    assert "choose another folder" in said[0]
+    assert window.layer.data.any()
+    autosave_folder().unlink()
+    window.stroke(6)
+    window.wait(lambda: window.section.kept.text().startswith("kept"))
+
+
+# --- recovery -----------------------------------------------------------------------------
+
+
+def test_recover_in_another_window(open_window: Callable[..., Window]) -> None:
+    first = open_window()
+    left_behind(first)
+    second = open_window()
+    bar = second.section.bar
+    second.wait(lambda: not bar.isHidden())
+    assert "skin" in bar.text.text()
+    assert "1 edits by hand" in bar.text.text()
+    assert annotation_of(second.session, create=False) is None
+    restored: list[Any] = []
+    second.section.restored.connect(restored.append)
+    bar.recover.click()
+    assert bar.isHidden()
+    np.testing.assert_array_equal(second.layer.data, first.layer.data)
+    np.testing.assert_allclose(second.layer.scale, (0.5, 0.25))
+    record = record_of(second.layer)
+    assert record.strokes == 1
+    assert [proposal.origin for proposal in record.proposals.values()] == ["mean mask"]
+    assert [side.seed for side in restored] == [0]
+    # The count goes on from what was edited before.
+    second.stroke(4)
+    assert edited_pixels(second.layer) == {(None, None): 10}
+    facts = facts_of(second.layer)
+    assert facts is not None
+    side = sidecar_of(facts, second.layer.data)
+    assert (side.edited_pixels, side.strokes) == (20, 2)
+    second.layer.undo()
+    np.testing.assert_array_equal(second.layer.data, first.layer.data)
+    second.layer.undo()
+    assert not second.layer.data.any()
+    second.layer.redo()
+    np.testing.assert_array_equal(second.layer.data, first.layer.data)
+
+
+def test_compare_shows_a_layer_and_leaves_the_question(
+    open_window: Callable[..., Window],
+) -> None:
+    first = open_window()
+    left_behind(first)
+    second = open_window()
+    second.wait(lambda: not second.section.bar.isHidden())
+    second.section.bar.compare.click()
+    (shown,) = [layer for layer in second.viewer.layers if isinstance(layer, Labels)]
+    assert shown.name.startswith("skin · kept ")
+    np.testing.assert_array_equal(shown.data, first.layer.data)
+    np.testing.assert_allclose(shown.scale, second.image.scale)
+    assert annotation_of(second.session, create=False) is None
+    assert not second.section.bar.isHidden()
+
+
+def test_discard_deletes_and_is_not_asked_again(open_window: Callable[..., Window]) -> None:
+    first = open_window()
+    left_behind(first)
+    first.section.autosaver.close()
+    second = open_window()
+    second.wait(lambda: not second.section.bar.isHidden())
+    second.section.bar.discard.click()
+    second.settle()
+    assert not second.states
+    third = open_window()
+    assert third.section.recovery.offer is None
+    assert third.section.bar.isHidden()
+
+
+def test_an_answer_can_come_from_elsewhere(open_window: Callable[..., Window]) -> None:
+    first = open_window()
+    left_behind(first)
+    second = open_window()
+    second.wait(lambda: second.section.recovery.offer is not None)
+    second.session.show(None)
+    assert second.section.bar.isHidden()
+    asked: list[str] = []
+
+    def ask(question: str) -> Any:
+        asked.append(question)
+        return "recover"
+
+    second.section.recovery.ask = ask
+    second.review()
+    second.wait(lambda: annotation_of(second.session, create=False) is not None)
+    assert len(asked) == 1
+    np.testing.assert_array_equal(second.layer.data, first.layer.data)
+
+
+def test_painting_without_an_answer_loses_nothing(open_window: Callable[..., Window]) -> None:
+    first = open_window()
+    left_behind(first)
+    before = first.layer.data.copy()
+    second = open_window()
+    second.wait(lambda: not second.section.bar.isHidden())
+    write_mask(second.session, disc(*SMALL))
+    for row in range(6):
+        second.stroke(row)
+        second.section.autosaver.flush(wait=True)
+    second.section.bar.recover.click()
+    np.testing.assert_array_equal(second.layer.data, before)
+    second.layer.undo()
+    assert second.layer.data[0, 60:70].all()
+
+
+def test_another_image_is_offered_nothing(open_window: Callable[..., Window]) -> None:
+    left_behind(open_window())
+    other = open_window(255 - disc_image())
+    assert other.section.recovery.offer is None
+
+
+def test_a_running_annotation_is_not_asked_about(open_window: Callable[..., Window]) -> None:
+    window = open_window()
+    left_behind(window)
+    window.layer.undo()
+    window.layer.undo()
+    window.review()
+    window.settle()
+    assert window.section.recovery.offer is None

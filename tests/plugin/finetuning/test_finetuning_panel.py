@@ -1,0 +1,173 @@
+"""The learning panel in a real napari window, with real training in its own process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentfm_core.finetuning.finetune import FineTune
+from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.folder import file_sha256
+from latentfm_core.training.options import RunOptions
+from napari_latentfm.finetuning import process as process_module
+from napari_latentfm.finetuning.form import FOLDER_CHOICE, models_folder
+from napari_latentfm.finetuning.panel import LearningPanel
+from tests.core.finetuning.test_finetuning import QUICK, write_shifted
+from tests.helpers.plugin_fixtures import PATIENCE
+
+Open = Callable[[], tuple[Any, LearningPanel]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_shifted(tmp_path_factory.mktemp("panel"), 14, 10)
+
+
+@pytest.fixture
+def opened(
+    make_napari_viewer_proxy: Callable[..., Any],
+    tiny_model_folder: Path,
+    folders: tuple[Path, Path],
+) -> Open:
+    def open_panel() -> tuple[Any, LearningPanel]:
+        viewer = make_napari_viewer_proxy()
+        panel = LearningPanel(viewer)
+        viewer.window.add_dock_widget(panel, name="Learn")
+        form = panel.form
+        form.model.setCurrentText(FOLDER_CHOICE)
+        form.folder.set_path(tiny_model_folder)
+        form.images.set_path(folders[0])
+        form.masks.set_path(folders[1])
+        form.device.setCurrentText("cpu")
+        form.name.setText("mine")
+        panel.overrides = QUICK
+        return viewer, panel
+
+    return open_panel
+
+
+def _wait(qtbot: Any, panel: LearningPanel, press: Any) -> str:
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    press.click()
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    panel.finished.disconnect(endings.append)
+    assert len(endings) == 1
+    return endings[0]
+
+
+def test_learn_keep_and_equal_python(
+    qtbot: Any, opened: Open, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    _, panel = opened()
+    form = panel.form
+    assert not form.keep_new.isEnabled()
+    request = form.request(QUICK)
+    assert _wait(qtbot, panel, form.start) == "done", panel.last_error
+    assert panel.verdict is not None
+    assert panel.verdict.n_held_out == 3
+    assert "old" in form.verdict.text()
+    assert "held-out images" in form.verdict.text()
+    assert len(form.loss.points) == 30
+    assert [step for step, _ in form.dice.points] == [10, 20, 30]
+    assert form.dice.level == pytest.approx(panel.verdict.old)
+    out = models_folder() / "mine"
+    assert read_card(out).parent is not None
+    kept: list[Path] = []
+    panel.kept.connect(kept.append)
+    form.keep_new.click()
+    assert kept == [out]
+    assert not form.keep_new.isEnabled()
+    assert "mine" in [form.model.itemText(i) for i in range(form.model.count())]
+    options = RunOptions(tmp_path / "python", init=str(tiny_model_folder))
+    FineTune(request.config(), options).run()
+    weights = "model.safetensors"
+    assert file_sha256(out / weights) == file_sha256(tmp_path / "python" / weights)
+
+
+def test_stop_resume_and_make_model(qtbot: Any, opened: Open) -> None:
+    _, panel = opened()
+    form = panel.form
+    panel.overrides = (*QUICK, "training.flow.epochs=3000", "training.flow.validate_every=3000")
+    form.start.click()
+    assert not form.start.isEnabled()
+    qtbot.waitUntil(lambda: len(form.loss.points) >= 3, timeout=PATIENCE)
+    assert _wait(qtbot, panel, form.stop) == "stopped"
+    before = len(form.loss.points)
+    assert before < 3000
+    assert form.resume.isEnabled()
+    assert not form.start.isEnabled(), "the stopped run is not overwritten"
+    form.resume.click()
+    qtbot.waitUntil(lambda: len(form.loss.points) > before, timeout=PATIENCE)
+    assert form.loss.points[before][0] == before + 1, "goes on where it stopped"
+    assert _wait(qtbot, panel, form.stop) == "stopped"
+    assert _wait(qtbot, panel, form.finish) == "done", panel.last_error
+    assert read_card(models_folder() / "mine").id == "mine"
+
+
+@pytest.mark.parametrize("way", ["dock", "window"])
+def test_closing_stops_the_run_and_keeps_its_checkpoint(qtbot: Any, opened: Open, way: str) -> None:
+    viewer, panel = opened()
+    panel.overrides = (*QUICK, "training.flow.epochs=100000")
+    panel.form.start.click()
+    qtbot.waitUntil(lambda: len(panel.form.loss.points) >= 2, timeout=PATIENCE)
+    process = panel._runs[0]._process._process
+    assert process is not None
+    if way == "dock":
+        viewer.window.remove_dock_widget(panel)
+        panel.deleteLater()
+    else:
+        viewer.close()
+    qtbot.waitUntil(lambda: process.poll() is not None, timeout=PATIENCE)
+    assert (models_folder() / "mine" / "training" / "checkpoint.safetensors").is_file()
+
+
+def test_errors_are_shown_as_ours(qtbot: Any, opened: Open, tmp_path: Path) -> None:
+    _, panel = opened()
+    panel.form.masks.set_path(tmp_path / "nowhere")
+    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert "nowhere" in panel.form.status.text()
+    assert panel.form.start.isEnabled()
+    panel.form.name.setText("../evil")
+    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert "cannot be the name" in panel.form.status.text()
+
+
+def test_crash_of_the_process_is_told(
+    qtbot: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel = opened()
+    crash = (sys.executable, "-c", "import os, sys; sys.stderr.write('boom'); os._exit(9)")
+    monkeypatch.setattr(process_module, "COMMAND", crash)
+    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert "code 9" in panel.form.status.text()
+    assert "boom" in panel.form.status.text()
+
+
+def test_choices_are_kept_between_starts(
+    qtbot: Any, opened: Open, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, panel = opened()
+    monkeypatch.setattr(process_module, "COMMAND", (sys.executable, "-c", ""))
+    panel.form.minutes.setValue(2.5)
+    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    again, before = LearningPanel(viewer).form, panel.form
+    assert again.model_source() == before.model_source() == str(tiny_model_folder)
+    assert again.images.path() == before.images.path()
+    assert again.masks.path() == before.masks.path()
+    assert (again.minutes.value(), again.device.currentText()) == (2.5, "cpu")
+
+
+def test_fits_a_small_window(qtbot: Any, opened: Open) -> None:
+    _, panel = opened()
+    panel.window().resize(1280, 720)
+    panel.window().show()
+    qtbot.wait(50)
+    assert panel.window().height() <= 720
+    assert panel.horizontalScrollBar().maximum() == 0
+    tipless = [w for w in panel.form.choice_widgets() if not w.toolTip() and w.layout() is None]
+    assert not tipless

@@ -1,0 +1,193 @@
+"""NIfTI and DICOM images that other plugins open: segmented and exported in their place."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from latentfm_core.annotation.reading import read_annotation
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.layers.planes import displayed_plane, read_plane
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.preferences import HOME_VARIABLE
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+
+Open = Callable[..., tuple[Any, SamplingPanel]]
+
+ROW, COLUMN, SLICE = 0.5, 0.25, 3.0
+"""Pixel size in mm."""
+SECRETS = ("Miller^Jane", "19610401", "Ward-Seven", "P-4711")
+
+
+def scan() -> np.ndarray:
+    """Return ``(H, W)`` uint16, as scanners make them."""
+    return disc_image()[..., 0].astype(np.uint16) * 12
+
+
+def write_nifti(path: Path) -> Path:
+    """Write one slice; a patient stands in the header's texts."""
+    # Axes of NIfTI run to the right, to the front and up.
+    image = nibabel.Nifti1Image(
+        scan().T[:, :, None], np.diag([-COLUMN, -ROW, SLICE, 1]), dtype=np.uint16
+    )
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = SECRETS[0]
+    nibabel.save(image, path)
+    return path
+
+
+def write_dicom(path: Path) -> Path:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = MRImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    values = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    values.SOPClassUID, values.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
+    values.PatientName, values.PatientBirthDate, values.InstitutionName, values.PatientID = SECRETS
+    values.Modality = "MR"
+    values.StudyInstanceUID, values.SeriesInstanceUID = generate_uid(), generate_uid()
+    values.FrameOfReferenceUID = generate_uid()
+    pixels = scan()
+    values.Rows, values.Columns = pixels.shape
+    values.PixelSpacing, values.SliceThickness = [ROW, COLUMN], SLICE
+    values.ImagePositionPatient, values.ImageOrientationPatient = [4, 5, 6], [1, 0, 0, 0, 1, 0]
+    values.SamplesPerPixel, values.PhotometricInterpretation = 1, "MONOCHROME2"
+    values.BitsAllocated, values.BitsStored, values.HighBit = 16, 16, 15
+    values.PixelRepresentation = 0
+    values.PixelData = pixels.tobytes()
+    values.save_as(path, enforce_file_format=True)
+    return path
+
+
+def as_napari_itk_io_gives_it(viewer: Any, path: Path) -> Any:
+    """Add a DICOM file as version 0.4.1 of that plugin does: each tag is in the metadata."""
+    values = pydicom.dcmread(path)
+    row, column = values.PixelSpacing
+    scale, origin = (1.0, row, column), tuple(values.ImagePositionPatient)[::-1]
+    tags = {
+        f"{element.tag.group:04x}|{element.tag.element:04x}": str(element.value)
+        for element in values
+        if element.keyword != "PixelData"
+    }
+    assert all(secret in str(tags) for secret in SECRETS), "there is something to be told"
+    space = {"spacing": np.array(scale), "origin": np.array(origin), "direction": np.eye(3)}
+    return viewer.add_image(
+        values.pixel_array[None],
+        name=path.stem,
+        scale=scale,
+        translate=origin,
+        metadata={**tags, **space},
+    )
+
+
+NIFTI, DICOM = "scan.nii.gz", "scan.dcm"
+
+
+def by_plugin(name: str, plugin: str) -> Any:
+    """Return a case that is skipped where the plugin is not installed."""
+    missing = importlib.util.find_spec(plugin.replace("-", "_")) is None
+    why = f"{plugin} is not installed: see the extra test"
+    mark = pytest.mark.skipif(missing, reason=why)
+    return pytest.param((name, plugin), id=f"{name} by {plugin}", marks=mark)
+
+
+@pytest.fixture(
+    params=[
+        by_plugin(NIFTI, "napari-nifti"),
+        by_plugin(NIFTI, "napari-itk-io"),
+        by_plugin(DICOM, "napari-itk-io"),
+        pytest.param((DICOM, ""), id="scan.dcm as by napari-itk-io"),
+    ]
+)
+def opened(
+    request: pytest.FixtureRequest, docked_panel: Open, npe2pm: Any, tmp_path: Path
+) -> tuple[Any, SamplingPanel, Any]:
+    """Return viewer, panel and the layer of a file, opened by a reader plugin if it is there."""
+    name, plugin = request.param
+    viewer, panel = docked_panel()
+    path = (write_nifti if name == NIFTI else write_dicom)(tmp_path / name)
+    if not plugin:
+        return viewer, panel, as_napari_itk_io_gives_it(viewer, path)
+    with npe2pm.tmp_plugin(package=plugin):
+        (layer,) = viewer.open(path, plugin=plugin)
+    return viewer, panel, layer
+
+
+def review(qtbot: Any, viewer: Any) -> ReviewPanel:
+    panel = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Review")
+    qtbot.waitUntil(lambda: not panel.annotation.autosaver.work.busy, timeout=PATIENCE)
+    return panel
+
+
+def everything_below(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+
+
+# ITK's own classes; as an error the warning crashes the process that imports them.
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
+def test_results_lie_on_the_image_and_tell_no_patient(
+    qtbot: Any,
+    opened: tuple[Any, SamplingPanel, Any],
+    tmp_path: Path,
+) -> None:
+    viewer, panel, layer = opened
+    assert layer.data.shape == (1, *scan().shape)
+    steps = np.abs(layer.scale)
+    np.testing.assert_allclose(steps[1:], (ROW, COLUMN))
+    image = read_plane(layer, displayed_plane(layer, viewer.dims))
+    assert image.spacing == pytest.approx((ROW, COLUMN))
+
+    panel.form.image.value = layer
+    assert run(qtbot, panel) == "done"
+    results = [found for found in viewer.layers if METADATA_KEY in found.metadata]
+    assert len(results) == 4
+    middle = [0.0, *(np.array(scan().shape) // 2)]
+    for found in results:
+        place = [0.0] * (found.ndim - 3) + middle
+        np.testing.assert_allclose(found.scale[-3:], layer.scale)
+        np.testing.assert_allclose(found.data_to_world(place)[-3:], layer.data_to_world(middle))
+        assert found.units[-3:] == layer.units
+    mask = viewer.layers[f"{layer.name} [0] · mean mask"]
+    assert mask.data.any()
+
+    # From the review to files, with the size of the pixels and without the patient.
+    window = review(qtbot, viewer)
+    session = session_of(viewer)
+    write_mask(session, mask.data[0])
+    annotation = annotation_of(session, create=False)
+    np.testing.assert_allclose(annotation.scale, layer.scale)
+    endings: list[str] = []
+    window.annotation.finished.connect(endings.append)
+    out = tmp_path / "out"
+    out.mkdir()
+    for ending in ("tif", "nii.gz"):
+        window.annotation.files.ask_save = lambda _, ending=ending: out / f"outline.{ending}"
+        window.annotation.export_button.click()
+        qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+        assert endings.pop() == "done", window.annotation.status.text()
+        labels, _ = read_annotation(out / f"outline.{ending}")
+        np.testing.assert_array_equal(labels, mask.data)
+    told = json.loads((out / "outline.json").read_text("utf-8"))
+    assert told["spacing"] == pytest.approx(tuple(steps))
+    assert nibabel.load(out / "outline.nii.gz").header.get_zooms() == pytest.approx(
+        tuple(steps[::-1])
+    )
+    written = everything_below(out) + everything_below(Path(os.environ[HOME_VARIABLE]))
+    for secret in SECRETS:
+        assert secret.encode() not in written
+        assert all(secret not in str(found.metadata) for found in (*results, annotation))

@@ -1,0 +1,234 @@
+"""The hypotheses section in a real napari window: pictures and preview."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from qtpy.QtGui import QColor
+
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from tests.helpers.reviewing import Desk, desk, skin
+
+__all__ = ["desk", "skin"]
+
+
+# --- pictures -----------------------------------------------------------------------------
+
+
+def test_says_what_to_do_while_nothing_is_under_review(desk: Desk, skin: Image) -> None:
+    assert not desk.section.isEnabled()
+    assert "Draw samples" in desk.section.status.text()
+    desk.review(skin)
+    assert desk.section.isEnabled()
+    desk.session.show(None)
+    assert not desk.section.isEnabled()
+    assert desk.section.strip.buttons == []
+    assert "Draw samples" in desk.section.status.text()
+
+
+def test_pictures_tell_how_many_samples_look_like_this(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    assert desk.texts == [
+        "60 % of samples look like this 6 of 10",
+        "30 % of samples look like this 3 of 10",
+        "10 % of samples show nothing 1 of 10",
+    ]
+    assert desk.section.status.text() == "3 hypotheses among 10 samples."
+
+
+def test_pictures_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    yellow = QColor(PREVIEW_COLOUR).getRgb()[:3]
+    found = desk.section._found
+    assert found is not None
+    ring, small, empty = ((p == yellow).all(axis=-1) for p in found.pictures)
+    assert ring.sum() > small.sum() > 50
+    assert not empty.any()
+    # Both outlines lie where their discs do: the large one at the left.
+    assert np.flatnonzero(ring.any(axis=0)).mean() < np.flatnonzero(small.any(axis=0)).mean()
+    # The image itself is in the picture, not just an outline.
+    dark, bright = found.pictures[2].min(), found.pictures[2].max()
+    assert (dark, bright) != (0, 0)
+    assert bright - int(dark) > 60
+
+
+def test_order_of_the_pictures(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    order = desk.section.order
+    desk.click(0)
+    order.setCurrentIndex(order.findData("difference"))
+    assert [text.split(" of")[0] for text in desk.texts] == ["30 %", "10 %", "60 %"]
+    assert [text.split("this ")[-1] for text in desk.texts][2] == "1 - IoU 0.00"
+    # What was chosen stays so, at its new place.
+    assert desk.checked == [False, False, True]
+    order.setCurrentIndex(order.findData("area"))
+    area = int(disc(*LARGE).sum())
+    assert desk.texts[0].endswith(f"{area:,} px")
+    order.setCurrentIndex(order.findData("agreement"))
+    assert desk.texts[0].endswith("Dice 1.00")
+
+
+def test_samples_that_agree(desk: Desk, skin: Image) -> None:
+    desk.review(skin, np.stack([disc(*LARGE)] * 4))
+    assert desk.texts == ["100 % of samples look like this 4 of 4"]
+    assert desk.section.status.text() == "All 4 samples look alike."
+
+
+def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    assert desk.section.minimumSizeHint().width() <= 310
+
+
+def test_result_of_a_real_run(
+    qtbot: Any,
+    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    blob_image: np.ndarray,
+) -> None:
+    viewer, panel = docked_panel()
+    desk = Desk(viewer, qtbot)
+    viewer.add_image(blob_image, rgb=True, name="a")
+    assert run(qtbot, panel) == "done"
+    desk.wait()
+    assert sum(int(t.split(" of ")[-2].split()[-1]) for t in desk.texts) == 3
+    desk.click(0)
+    preview = viewer.layers["a · preview"]
+    medoid = desk.section.hypotheses[0].medoid
+    np.testing.assert_array_equal(preview.data, viewer.layers["a · samples"].data[medoid])
+    # Another run replaces what is under review.
+    panel.form.n_samples.value = 4
+    assert run(qtbot, panel) == "done"
+    assert "a · preview" not in [x.name for x in viewer.layers]
+    desk.wait()
+    assert sum(int(t.split(" of ")[-2].split()[-1]) for t in desk.texts) == 4
+
+
+def test_image_that_cannot_be_read(desk: Desk) -> None:
+    layer = desk.viewer.add_image(np.full(SHAPE, np.nan, np.float32), contrast_limits=(0, 1))
+    desk.review(layer)
+    assert desk.section.status.text().startswith("No hypotheses: ")
+    assert desk.section.strip.buttons == []
+
+
+# --- preview ------------------------------------------------------------------------------
+
+
+def test_click_previews_on_the_image_and_click_ends_it(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    mine = desk.viewer.add_labels(np.zeros(SHAPE, int), name="mine")
+    desk.viewer.layers.selection.active = mine
+    desk.click(1)
+    (preview,) = [x for x in desk.layers(Labels) if x is not mine]
+    assert preview.name == "skin · preview"
+    np.testing.assert_array_equal(preview.data, disc(*SMALL))
+    assert preview.contour > 0
+    assert not preview.editable
+    assert desk.checked == [False, True, False]
+    # The layer in hand stays in hand.
+    assert desk.viewer.layers.selection.active is mine
+    desk.click(0)
+    assert desk.names == ["skin", "mine", "skin · preview"]
+    np.testing.assert_array_equal(preview.data, disc(*LARGE))
+    assert desk.checked == [True, False, False]
+    desk.click(0)
+    assert desk.names == ["skin", "mine"]
+    assert not any(desk.checked)
+    assert desk.viewer.layers.selection.active is mine
+
+
+def test_overlays_lie_on_a_turned_image(desk: Desk) -> None:
+    affine = np.array([[1, 0.1, 5], [0, 1, -2], [0, 0, 1]])
+    space: dict[str, Any] = {"scale": (0.5, 0.25), "rotate": 20.0, "affine": affine}
+    layer = desk.viewer.add_image(disc_image(), rgb=True, units=("um", "um"), **space)
+    desk.review(layer)
+    desk.click(0)
+    contours = desk.show_contours()
+    for overlay in (*desk.layers(Labels), contours):
+        np.testing.assert_allclose(overlay.data_to_world((7, 9)), layer.data_to_world((7, 9)))
+        assert overlay.units == layer.units
+
+
+def test_overlays_lie_on_their_plane_of_a_stack(desk: Desk) -> None:
+    stack = np.stack([disc_image()[..., 0]] * 5, axis=1)
+    layer = desk.viewer.add_image(stack, scale=(1, 3, 1), name="stack")
+    desk.viewer.dims.order = (1, 0, 2)
+    desk.viewer.dims.set_current_step(1, 3)
+    desk.review(layer)
+    desk.click(0)
+    contours = desk.show_contours()
+    (preview,) = desk.layers(Labels)
+    assert preview.name == "stack [3] · preview"
+    np.testing.assert_array_equal(preview.data[:, 0], disc(*LARGE))
+    wanted = layer.data_to_world((7, 3, 9))
+    np.testing.assert_allclose(preview.data_to_world((7, 0, 9)), wanted)
+    np.testing.assert_allclose(contours.data_to_world((7, 0, 9)), wanted)
+    assert all((path[:, 1] == 0).all() for path in contours.data)
+    rows = np.concatenate([path[:, 0] for path in contours.data])
+    assert rows.max() == pytest.approx(LARGE[0] + LARGE[2], abs=1)
+    # On screen with their plane, and with no other.
+    assert contours._data_view._displayed.sum() == len(contours.data)
+    desk.viewer.dims.set_current_step(1, 1)
+    assert contours._data_view._displayed.sum() == 0
+
+
+def test_preview_of_classes_has_their_colours(desk: Desk, skin: Image) -> None:
+    nucleus = np.where(disc(*LARGE), 1, 0) + disc(30, 30, 8)
+    masks = np.stack([nucleus, nucleus, np.where(disc(*SMALL), 1, 0)]).astype(np.uint8)
+    desk.review(skin, masks)
+    desk.click(0)
+    (preview,) = desk.layers(Labels)
+    np.testing.assert_array_equal(preview.data, nucleus)
+    for label in (1, 2):
+        wanted = QColor(class_colour(label)).getRgbF()
+        np.testing.assert_allclose(preview.get_color(label), wanted, atol=0.01)
+
+
+def test_preview_removed_by_hand(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.viewer.layers.remove("skin · preview")
+    assert not any(desk.checked)
+    assert desk.section.chosen is None
+    desk.click(1)
+    assert desk.names == ["skin", "skin · preview"]
+
+
+def test_another_result_ends_the_preview(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.show_contours()
+    desk.session.show(reviewed(skin, desk.viewer, np.stack([disc(*SMALL)] * 2)))
+    assert desk.names == ["skin"]
+    desk.wait()
+    assert len(desk.section.strip.buttons) == 1
+    # The contours were asked for and come back, of the new samples.
+    contours = desk.show_contours()
+    columns = np.concatenate([path[:, 1] for path in contours.data])
+    assert columns.min() == pytest.approx(SMALL[1] - SMALL[2], abs=1)
+
+
+def test_nothing_is_left_when_the_image_is_removed(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.show_contours()
+    desk.viewer.layers.remove(skin)
+    desk.qtbot.waitUntil(lambda: len(desk.viewer.layers) == 0, timeout=PATIENCE)
+    assert not desk.section.isEnabled()
+
+
+def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
+    shown = desk.review(skin)
+    desk.click(0)
+    desk.section.release()
+    assert desk.names == ["skin"]
+    desk.remove_section()
+    desk.session.show(replace(shown))
+    desk.viewer.layers.remove(skin)
+    desk.qtbot.wait(50)

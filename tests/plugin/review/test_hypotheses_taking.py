@@ -1,0 +1,128 @@
+"""The hypotheses section: contours, keys, and what is taken into the annotation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from app_model.types import KeyBinding
+from napari.layers import Image
+from napari.utils.shortcuts import default_shortcuts
+from qtpy.QtGui import QColor
+
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.review.overlays import CONTOUR_COLOURS
+from tests.helpers.looks import LARGE, SHAPE, SMALL, disc
+from tests.helpers.reviewing import Desk, desk, skin
+
+__all__ = ["desk", "skin"]
+
+
+# --- contours -----------------------------------------------------------------------------
+
+
+def test_contours_of_agreement(desk: Desk, skin: Image) -> None:
+    masks = np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)])
+    desk.review(skin, masks)
+    contours = desk.show_contours()
+    assert contours.name == "skin · agreement"
+    assert not contours.editable
+    assert set(contours.shape_type) == {"path"}
+    heights = [np.ptp(path[:, 0]) / 2 for path in contours.data]
+    assert heights == pytest.approx([24, 16, 8], abs=1.5)
+    wanted = [QColor(colour).getRgbF() for colour in CONTOUR_COLOURS]
+    np.testing.assert_allclose(contours.edge_color, wanted, atol=0.01)
+    assert list(contours.features["share of samples"]) == [0.1, 0.5, 0.9]
+    assert sorted(set(contours.edge_width)) == sorted(contours.edge_width)
+    desk.section.contours.setChecked(False)
+    assert desk.names == ["skin"]
+
+
+def test_contours_removed_by_hand(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.viewer.layers.remove(desk.show_contours())
+    assert not desk.section.contours.isChecked()
+    assert desk.show_contours().name == "skin · agreement"
+
+
+def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
+    desk.review(skin, np.zeros((3, *SHAPE), bool))
+    assert desk.texts == ["100 % of samples show nothing 3 of 3"]
+    assert len(desk.show_contours().data) == 0
+
+
+# --- keys ---------------------------------------------------------------------------------
+
+
+def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    keys = desk.section.key_actions()
+    walk = []
+    for key in ("H", "H", "H", "H", "Shift-H", "Shift-H", "Q", "Shift-H"):
+        keys[key]()
+        walk.append(desk.checked.index(True) if any(desk.checked) else None)
+    assert walk == [0, 1, 2, 0, 2, 1, None, 2]
+    np.testing.assert_array_equal(desk.viewer.layers["skin · preview"].data, False)
+
+
+def test_keys_are_not_those_of_napari(desk: Desk) -> None:
+    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
+    ours = [KeyBinding.from_str(key) for key in desk.section.key_actions()]
+    assert not taken.intersection(ours)
+
+
+def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
+    for press in desk.section.key_actions().values():
+        press()
+    assert desk.names == []
+
+
+# --- into the annotation ------------------------------------------------------------------
+
+
+def test_take_whole(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(1)
+    desk.section.take_buttons[0].click()
+    layer = annotation_of(desk.session)
+    np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
+    assert f"{disc(*SMALL).sum()} pixels" in desk.section.status.text()
+    layer.undo()
+    assert not (layer.data == 1).any()
+
+
+def test_union_and_intersection(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.section.key_actions()["W"]()
+    desk.click(1)
+    desk.section.key_actions()["U"]()
+    layer = annotation_of(desk.session)
+    np.testing.assert_array_equal(layer.data == 1, disc(*LARGE) | disc(*SMALL))
+    desk.section.key_actions()["Shift-U"]()
+    np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
+
+
+def test_take_inside_the_region_only(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.section.key_actions()["Shift-W"]()
+    assert "Draw a region" in desk.section.status.text()
+    assert annotation_of(desk.session, create=False) is None
+    shapes = region_layer(desk.session)
+    assert shapes is not None
+    shapes.add_polygons(np.array([[-5, -5], [-5, 90], [29.4, 90], [29.4, -5]]))
+    desk.section.key_actions()["Shift-W"]()
+    layer = annotation_of(desk.session)
+    assert layer is not None
+    np.testing.assert_array_equal(layer.data[:30] == 1, disc(*LARGE)[:30])
+    assert not layer.data[30:].any()
+
+
+def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    assert not any(button.isEnabled() for button in desk.section.take_buttons)
+    desk.section.key_actions()["W"]()
+    assert "Choose a hypothesis first" in desk.section.status.text()
+    desk.click(0)
+    assert all(button.isEnabled() for button in desk.section.take_buttons)

@@ -1,0 +1,200 @@
+"""Strokes painted in a real window, and samples that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from app_model.types import KeyBinding
+from napari.layers import Labels
+from napari.utils.shortcuts import default_shortcuts
+
+from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
+from napari_latentfm.review.stroke_layer import painted_strokes, stroke_layer
+from napari_latentfm.review.strokes_section import StrokesSection
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, gate, run
+
+
+class Desk:
+    """A viewer with a sampling panel, samples of a disc under review, and the section."""
+
+    def __init__(self, qtbot: Any, viewer: Any, panel: SamplingPanel, image: np.ndarray) -> None:
+        self.qtbot, self.viewer, self.panel = qtbot, viewer, panel
+        self.image = viewer.add_image(image, rgb=True, name="a")
+        assert run(qtbot, panel) == "done"
+        self.section = StrokesSection(panel._session)
+        viewer.window.add_dock_widget(self.section, name="correct")
+        self.endings: list[str] = []
+        self.section.finished.connect(self.endings.append)
+
+    @property
+    def strokes(self) -> Labels:
+        layer = stroke_layer(self.panel._session)
+        assert layer is not None
+        return layer
+
+    def stroke(self, rows: range, column: int) -> None:
+        """Draw a line with the brush in hand, by napari's own brush."""
+        layer = self.viewer.layers.selection.active
+        assert layer.mode == "paint"
+        with layer.block_history():
+            for row in rows:
+                layer.paint((row, column), layer.selected_label)
+
+    def wait(self, count: int = 1) -> str:
+        self.qtbot.waitUntil(lambda: len(self.endings) >= count, timeout=PATIENCE)
+        return self.endings[-1]
+
+    def samples(self) -> np.ndarray:
+        return np.asarray(self.viewer.layers["a · samples"].data)
+
+
+@pytest.fixture
+def desk(
+    qtbot: Any, docked_panel: Callable[..., tuple[Any, SamplingPanel]], blob_image: np.ndarray
+) -> Desk:
+    viewer, panel = docked_panel()
+    return Desk(qtbot, viewer, panel, blob_image)
+
+
+def test_samples_follow_a_stroke(desk: Desk) -> None:
+    before = desk.samples().copy()
+    desk.section.class_buttons[0].click()
+    assert desk.viewer.layers.selection.active.name == "a · strokes"
+    desk.stroke(range(26, 34), 60)
+    said = desk.strokes.data == FOREGROUND
+    assert said.sum() > 8
+    assert not before[:, said].all()
+    assert desk.wait() == "done"
+    after = desk.samples()
+    assert after[:, said].all()
+    assert (after != before)[:, ~said].any()
+    assert desk.viewer.layers["a · mean mask"].data[said].all()
+    np.testing.assert_array_equal(desk.viewer.layers["a · confidence"].data[said], 1)
+    # The brush stays in hand for the next stroke.
+    assert desk.viewer.layers.selection.active.name == "a · strokes"
+    assert desk.strokes.mode == "paint"
+    assert f"{said.sum()} painted pixels" in desk.section.status.text()
+
+
+def test_undone_strokes_give_the_first_samples_back(desk: Desk) -> None:
+    before = desk.samples().copy()
+    desk.section.not_button.click()
+    assert desk.strokes.selected_label == BACKGROUND
+    desk.stroke(range(20, 40), 36)
+    assert desk.wait() == "done"
+    assert not desk.samples()[:, desk.strokes.data == BACKGROUND].any()
+    assert (desk.samples() != before).any()
+    desk.strokes.undo()
+    assert desk.wait(2) == "done"
+    np.testing.assert_array_equal(desk.samples(), before)
+
+
+def test_clear_is_one_undo_step(desk: Desk) -> None:
+    desk.section.follow.setChecked(False)
+    desk.section.class_buttons[0].click()
+    desk.stroke(range(26, 34), 60)
+    desk.section.not_button.click()
+    desk.stroke(range(20, 40), 36)
+    painted = desk.strokes.data.copy()
+    desk.section.clear_button.click()
+    assert painted_strokes(desk.panel._session) is None
+    desk.strokes.undo()
+    np.testing.assert_array_equal(desk.strokes.data, painted)
+
+
+def test_draws_on_demand_when_it_does_not_follow(desk: Desk) -> None:
+    before = desk.samples().copy()
+    desk.section._timer.setInterval(10)
+    desk.section.follow.setChecked(False)
+    desk.section.class_buttons[0].click()
+    desk.stroke(range(26, 34), 60)
+    desk.qtbot.wait(100)
+    assert not desk.panel.job.busy
+    np.testing.assert_array_equal(desk.samples(), before)
+    desk.section.redraw_button.click()
+    assert desk.wait() == "done"
+    assert (desk.samples() != before).any()
+    # The choice outlives the section.
+    assert not StrokesSection(desk.panel._session).follow.isChecked()
+
+
+def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
+    """Paint a stroke, and let the gated run that follows it come to its first step."""
+    stand_in = gate(desk.panel)
+    desk.panel.job._warm.keep(None, None)
+    desk.section.paint_lesion()
+    desk.stroke(range(26, 34), 60)
+    desk.section.redraw()
+    stand_in.allow(1)
+    desk.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)
+    return stand_in
+
+
+def test_cancel_leaves_the_layers(desk: Desk) -> None:
+    before = desk.samples().copy()
+    stand_in = redraw_to_first_step(desk)
+    desk.section.cancel_button.click()
+    stand_in.allow(1)
+    assert desk.wait() == "cancelled"
+    assert stand_in.closed.is_set()
+    np.testing.assert_array_equal(desk.samples(), before)
+    assert not desk.panel.job.busy
+    assert desk.section.redraw_button.isEnabled()
+
+
+def test_a_stroke_during_a_run_is_not_lost(desk: Desk) -> None:
+    stand_in = redraw_to_first_step(desk)
+    desk.stroke(range(10, 14), 60)
+    desk.section.redraw()
+    stand_in.allow(1)
+    desk.qtbot.waitUntil(stand_in.closed.is_set, timeout=PATIENCE)
+    stand_in.allow(500)
+    assert desk.wait() == "done"
+    assert desk.endings == ["done"]
+
+
+def test_error_is_shown_and_the_section_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari_latentfm.review.strokes_section.show_error", shown.append)
+    gate(desk.panel, error=MemoryError()).allow(1)
+    desk.panel.job._warm.keep(None, None)
+    desk.section.redraw()
+    assert desk.wait() == "failed"
+    assert "memory" in shown[0]
+    assert "memory" in desk.section.status.text()
+    assert desk.section.redraw_button.isEnabled()
+
+
+def test_closing_the_section_during_a_run_ends_it(desk: Desk) -> None:
+    stand_in = gate(desk.panel)
+    desk.panel.job._warm.keep(None, None)
+    desk.section.redraw()
+    stand_in.allow(1)
+    desk.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)
+    before = desk.samples().copy()
+    desk.viewer.window.remove_dock_widget(desk.section)
+    desk.section.release()
+    stand_in.allow(1)
+    desk.qtbot.waitUntil(stand_in.closed.is_set, timeout=PATIENCE)
+    desk.qtbot.waitUntil(lambda: not desk.panel.job.busy, timeout=PATIENCE)
+    assert desk.endings == []
+    np.testing.assert_array_equal(desk.samples(), before)
+
+
+def test_keys_are_not_those_of_napari(desk: Desk) -> None:
+    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
+    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())
+
+
+def test_removed_image_ends_the_correction(desk: Desk) -> None:
+    desk.section.paint_lesion()
+    desk.viewer.layers.remove(desk.image)
+    assert not desk.section.isEnabled()
+    desk.section.redraw()
+    assert not desk.section.running

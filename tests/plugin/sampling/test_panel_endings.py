@@ -1,0 +1,239 @@
+"""Runs of the panel that are cancelled, fail, or lose what they were started on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.plugin_fixtures import (
+    DOCK,
+    PATIENCE,
+    assert_idle,
+    contents_of,
+    gate,
+    run,
+    run_to_first_step,
+    shown_errors,
+)
+
+Open = Callable[..., tuple[Any, SamplingPanel]]
+pytestmark = pytest.mark.usefixtures("forget_notifications")
+
+
+# --- cancel and errors --------------------------------------------------------------------
+
+
+def test_cancel_leaves_the_viewer_as_it_was(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    run(qtbot, panel)
+    before = contents_of(viewer)
+    slow = gate(panel)
+    # The warm model would be used instead of the slow one.
+    panel.form.device.value = "auto"
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    panel.run()
+    slow.allow(2)
+    qtbot.waitUntil(lambda: panel.form.status.value == "ODE step 2 of 50", timeout=PATIENCE)
+    assert panel.form.progress.native.value() == 2
+    assert not panel.form.n_samples.enabled
+    panel.form.cancel_button.native.click()
+    slow.allow(1)
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    assert endings == ["cancelled"]
+    assert slow.done <= 3
+    assert contents_of(viewer) == before
+    assert_idle(panel)
+
+
+def test_failing_run_notifies_and_leaves_the_panel_idle(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    failing = gate(panel, error=MemoryError())
+    failing.allow(1)
+    assert run(qtbot, panel) == "failed"
+    assert_idle(panel)
+    assert "Lower the number of samples" in str(panel.last_error)
+    assert shown_errors() == [panel.last_error]
+    assert panel.form.status.value == panel.last_error
+    assert len(viewer.layers) == 1
+
+
+def test_bad_model_folder(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tmp_path: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    panel.form.folder.value = tmp_path
+    assert run(qtbot, panel) == "failed"
+    assert "model.json" in str(panel.last_error)
+    assert shown_errors() == [panel.last_error]
+    assert_idle(panel)
+
+
+def test_no_model_folder(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    panel.form.folder.line_edit.value = " "
+    assert run(qtbot, panel) == "failed"
+    assert "Choose the folder" in str(panel.last_error)
+
+
+def test_no_image(qtbot: Any, docked_panel: Open) -> None:
+    _, panel = docked_panel()
+    assert "Open an image first" in panel.form.status.value
+    assert run(qtbot, panel) == "failed"
+    assert "Open an image first" in str(panel.last_error)
+    assert_idle(panel)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.full((40, 40), np.nan), np.zeros((40, 40, 4, 2, 2)), np.full((1, 1), 3)],
+    ids=["NaN", "5D of 2 columns", "one pixel"],
+)
+def test_odd_images_end_in_a_result_or_a_message(
+    qtbot: Any, docked_panel: Open, pixels: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(pixels, contrast_limits=(0, 1), rgb=False)
+    ending = run(qtbot, panel)
+    assert ending in ("done", "failed")
+    if ending == "failed":
+        assert "defect" not in str(panel.last_error)
+    assert_idle(panel)
+
+
+def test_three_dimensional_display(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(np.zeros((4, 40, 40), np.uint8))
+    viewer.dims.ndisplay = 3
+    assert run(qtbot, panel) == "failed"
+    assert "2D display" in str(panel.last_error)
+
+
+def test_error_then_success(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    assert run(qtbot, panel) == "failed"
+    viewer.add_image(blob_image, rgb=True)
+    assert panel.form.image.value is not None
+    assert run(qtbot, panel) == "done"
+    assert panel.last_error is None
+
+
+# --- what happens around a run ------------------------------------------------------------
+
+
+def test_removing_the_image_stops_its_run(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer.add_image(blob_image, rgb=True, name="b")
+    panel.form.image.value = viewer.layers["a"].__wrapped__
+    slow, endings = run_to_first_step(qtbot, panel)
+    viewer.layers.remove("a")
+    slow.allow(1)
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    assert endings == ["cancelled"]
+    assert slow.done <= 2
+    assert [layer.name for layer in viewer.layers] == ["b"]
+    assert_idle(panel)
+
+
+def test_image_that_changed_size_gets_no_old_result(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    layer = viewer.add_image(blob_image, rgb=True, name="a")
+    slow, endings = run_to_first_step(qtbot, panel, total=2)
+    layer.data = blob_image[:20, :20]
+    slow.allow(1)
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    assert endings == ["failed"]
+    assert "changed during the run" in str(panel.last_error)
+    assert len(viewer.layers) == 1
+
+
+def test_closing_the_dock_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    slow, _ = run_to_first_step(qtbot, panel)
+    job = panel.job
+    viewer.window.remove_dock_widget(panel)
+    slow.allow(10)
+    qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
+    assert slow.done <= 2
+    assert slow.closed.is_set()
+    assert len(viewer.layers) == 1
+    assert_idle(panel)
+
+
+def test_hiding_the_dock_does_not_cancel(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    slow = gate(panel, total=3)
+    endings: list[str] = []
+    panel.finished.connect(endings.append)
+    panel.run()
+    slow.allow(1)
+    panel.parent().hide()
+    slow.allow(2)
+    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    assert endings == ["done"]
+
+
+def test_closing_the_window_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    slow, _ = run_to_first_step(qtbot, panel)
+    job = panel.job
+    viewer.close()
+    slow.allow(10)
+    qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
+    qtbot.wait(50)
+    assert slow.done <= 2
+    assert shown_errors() == []
+
+
+def test_deleting_the_panel_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    """Without napari's own help: an older napari does not know of the worker."""
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    slow, _ = run_to_first_step(qtbot, panel)
+    job = panel.job
+    gone: list[bool] = []
+    panel.destroyed.connect(lambda: gone.append(True))
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+    slow.allow(10)
+    qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
+    assert slow.done <= 2
+
+
+def test_model_stays_warm_when_the_panel_is_opened_again(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tiny_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    run(qtbot, panel)
+    viewer.window.remove_dock_widget(panel)
+    again = SamplingPanel(viewer)
+    viewer.window.add_dock_widget(again, name=DOCK)
+    again.form.model.value, again.form.folder.value = FOLDER_CHOICE, tiny_model_folder
+    again.form.device.value = "cpu"
+    again.job.load = lambda *_: pytest.fail("loaded again")
+    assert run(qtbot, again) == "done"

@@ -1,0 +1,188 @@
+"""What the panel does with the chosen model: its confidence, its settings, its memory."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card, write_card
+from latentfm_core.types import ImageInput
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.fixtures import copy_model
+from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, gate, run
+
+Open = Callable[..., tuple[Any, SamplingPanel]]
+
+
+def _choose(panel: SamplingPanel, folder: Path) -> None:
+    panel.form.folder.value = folder
+    panel.form.n_samples.value = 3
+    panel.form.steps.value = 2
+
+
+def test_confidence_of_a_calibrated_model_equals_python(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    _choose(panel, calibrated_model_folder)
+    assert panel.form.confidence.enabled
+    assert panel.form.confidence.value == "calibrated"
+    assert run(qtbot, panel) == "done"
+    segmenter = Segmenter.load(calibrated_model_folder, "cpu")
+    settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
+    samples = segmenter.sample(ImageInput(blob_image), settings)
+    wanted = segmenter.summarise(samples)
+    assert wanted.calibrated
+    mean_probability = viewer.layers["a · mean probability"]
+    np.testing.assert_array_equal(viewer.layers["a · confidence"].data, wanted.confidence)
+    np.testing.assert_array_equal(mean_probability.data, wanted.mean_probability)
+    np.testing.assert_array_equal(viewer.layers["a · mean mask"].data, wanted.mean_mask)
+    found = mean_probability.metadata[METADATA_KEY]
+    assert found["calibrated"] is True
+    assert found["settings"]["threshold"] == segmenter.resolved().threshold
+    assert "Confidence: calibrated." in panel.form.status.value
+
+
+def test_raw_and_calibrated_change_the_maps_without_new_samples(
+    qtbot: Any,
+    docked_panel: Open,
+    blob_image: np.ndarray,
+    calibrated_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    _choose(panel, calibrated_model_folder)
+    run(qtbot, panel)
+    mine = viewer.layers["a · mean mask"]
+    mine.fill((0, 0), 3)
+    before = contents_of(viewer)
+    # The samples are there, and a correction of the mask is nobody's business.
+    monkeypatch.setattr(Segmenter, "sample_steps", lambda *_: pytest.fail("sampled again"))
+    panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
+    panel.form.n_samples.value = 7
+    for choice, calibrated in (("raw", False), ("calibrated", True)):
+        endings: list[str] = []
+        panel.finished.connect(endings.append)
+        panel.form.confidence.value = choice
+        qtbot.waitUntil(lambda seen=endings: bool(seen), timeout=PATIENCE)
+        panel.finished.disconnect(endings.append)
+        assert endings == ["done"]
+        for role in ("confidence", "mean probability"):
+            metadata = viewer.layers[f"a · {role}"].metadata[METADATA_KEY]
+            assert metadata["calibrated"] is calibrated
+            assert metadata["n_samples"] == 3
+        changed = {name for name, state in contents_of(viewer).items() if state != before[name]}
+        wanted = set() if calibrated else {"a · confidence", "a · mean probability"}
+        assert changed == wanted
+        assert f"Confidence: {choice}." in panel.form.status.value
+        assert_idle(panel)
+        assert panel.form.confidence.enabled
+
+
+def test_a_model_without_calibration_offers_no_choice(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    confidence = panel.form.confidence
+    assert (confidence.enabled, confidence.value) == (False, "raw")
+    assert "latentfm-calibrate" in confidence.tooltip
+    assert run(qtbot, panel) == "done"
+    assert not confidence.enabled
+    assert "Confidence: raw." in panel.form.status.value
+    # Another model starts no work on the samples of this one.
+    panel.form.folder.value = calibrated_model_folder
+    assert (confidence.enabled, confidence.value) == (True, "calibrated")
+    assert "latentfm-calibrate" not in confidence.tooltip
+    assert_idle(panel)
+
+
+def test_model_that_is_calibrated_meanwhile(
+    qtbot: Any,
+    docked_panel: Open,
+    blob_image: np.ndarray,
+    tiny_model_folder: Path,
+    calibrated_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    _choose(panel, folder)
+    run(qtbot, panel)
+    write_card(folder, read_card(calibrated_model_folder))
+    assert run(qtbot, panel) == "done"
+    assert panel.form.confidence.enabled
+    assert (panel.form.n_samples.value, panel.form.steps.value) == (3, 2)
+    assert viewer.layers["a · confidence"].metadata[METADATA_KEY]["calibrated"] is True
+
+
+def test_choosing_a_model_takes_its_settings(
+    docked_panel: Open, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    _, panel = docked_panel()
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    card = read_card(folder)
+    own = {"n_samples": 500, "steps": 9, "solver": "heun", "threshold": 0.3, "batch_size": 2}
+    sampling = card.config.sampling.model_copy(update=own)
+    config = card.config.model_copy(update={"sampling": sampling})
+    write_card(folder, card.model_copy(update={"config": config}))
+    panel.form.seed.value = 77
+    panel.form.folder.value = folder
+    settings = panel.form.settings()
+    assert (settings.steps, settings.solver, settings.seed) == (9, "heun", 77)
+    assert (settings.threshold, settings.batch_size) == (0.3, 2)
+    assert settings.n_samples == SAMPLE_SLIDER_MAX, "as many as the slider offers"
+    panel.form.folder.value = tmp_path
+    assert panel.form.settings().solver == "heun", "no model there, nothing to take"
+
+
+def test_unload_gives_the_model_back_and_the_next_run_loads_it_again(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    panel.form.unload_button.native.click()
+    assert panel.form.status.value == "No model was loaded."
+    held: list[weakref.ref[Any]] = []
+    load = panel.job.load
+
+    def watched(*args: Any) -> Any:
+        segmenter = load(*args)
+        held.append(weakref.ref(segmenter))
+        return segmenter
+
+    panel.job.load = watched
+    assert run(qtbot, panel) == "done"
+    panel.form.unload_button.native.click()
+    assert panel.form.status.value == "Model unloaded."
+    gc.collect()
+    assert held[0]() is None
+    assert run(qtbot, panel) == "done"
+    assert len(held) == 2
+
+
+def test_a_model_in_use_is_not_unloaded(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    segmenter = gate(panel)
+    panel.form.run_button.native.click()
+    assert not panel.form.unload_button.enabled
+    panel.unload()
+    assert "using the model" in panel.form.status.value
+    panel.cancel()
+    segmenter.allow(1)
+    qtbot.waitUntil(lambda: not panel.running, timeout=PATIENCE)

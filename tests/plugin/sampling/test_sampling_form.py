@@ -1,0 +1,114 @@
+"""The controls of the panel, as a user finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QSlider
+
+from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.plugin_fixtures import PATIENCE, run
+
+Open = Callable[..., tuple[Any, SamplingPanel]]
+
+
+def test_defaults_and_bounds_are_those_of_the_configuration(
+    make_napari_viewer_proxy: Any,
+) -> None:
+    form = SamplingPanel(make_napari_viewer_proxy()).form
+    # Those of the model that is chosen first, and the usual ones where it says nothing.
+    card = read_card(resolve_model(bundled_models()[0]))
+    calibrated = card.calibration is not None
+    wanted = card.config.sampling.model_copy(update={"device": "auto", "calibrated": calibrated})
+    assert form.settings() == wanted
+    assert form.seed.value == SamplingConfig().seed
+    assert (form.n_samples.min, form.n_samples.max) == (1, SAMPLE_SLIDER_MAX)
+    assert (form.steps.min, form.steps.max) == (1, 1000)
+    assert (form.seed.min, form.seed.max) == (0, 2**31 - 1)
+    form.seed.value = 2**31 - 1
+    form.n_samples.value = SAMPLE_SLIDER_MAX
+    assert form.settings().seed == 2**31 - 1
+
+
+def test_sample_slider_answers_to_the_keyboard(qtbot: Any, docked_panel: Open) -> None:
+    _, panel = docked_panel(show=True)
+    slider = panel.form.n_samples
+    native = slider.native.findChild(QSlider)
+    qtbot.keyClick(native, Qt.Key.Key_Right)
+    assert slider.value == 4
+    assert panel.form.sample_count.value == "4"
+    qtbot.keyClick(native, Qt.Key.Key_End)
+    assert slider.value == SAMPLE_SLIDER_MAX
+    qtbot.keyClick(native, Qt.Key.Key_Home)
+    assert (slider.value, panel.form.sample_count.value) == (1, "1")
+
+
+def test_every_control_explains_itself(docked_panel: Open) -> None:
+    _, panel = docked_panel()
+    form = panel.form
+    for name in (
+        "image",
+        "model",
+        "folder",
+        "n_samples",
+        "steps",
+        "solver",
+        "seed",
+        "device",
+        "confidence",
+    ):
+        assert getattr(form, name).tooltip, name
+    assert form.run_button.tooltip
+    assert form.cancel_button.tooltip
+    assert form.disclaimer.value == "Research use only; not a medical device."
+
+
+def test_bundled_models_are_offered(docked_panel: Open) -> None:
+    _, panel = docked_panel()
+    assert list(panel.form.model.choices) == [*bundled_models(), FOLDER_CHOICE]
+
+
+def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: Open) -> None:
+    _, panel = docked_panel(show=True)
+    qtbot.waitUntil(lambda: panel.form.folder.visible, timeout=PATIENCE)
+    panel.form.model.value = bundled_models()[0]
+    assert not panel.form.folder.visible
+    assert panel.form.model_source() == bundled_models()[0]
+
+
+def test_image_box_offers_images_and_follows_the_viewer(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    box = panel.form.image
+    viewer.add_labels(np.zeros((60, 80), int), name="labels")
+    first = viewer.add_image(blob_image, rgb=True, name="a")
+    viewer.add_image(blob_image[:, :, 0], name="b")
+    assert [layer.name for layer in box.choices] == ["a", "b"]
+    assert box.value.name == "b"
+    viewer.layers.selection.active = first
+    assert box.value.name == "a"
+    first.name = "renamed"
+    assert (box.value.name, box.current_choice) == ("renamed", "renamed")
+    run(qtbot, panel)
+    # Results are images, too, but nobody wants to segment them.
+    assert sorted(layer.name for layer in box.choices) == ["b", "renamed"]
+    assert box.value.name == "renamed"
+    viewer.layers.remove("renamed")
+    assert box.value.name == "b"
+
+
+def test_panel_fits_a_small_screen(docked_panel: Open) -> None:
+    viewer, panel = docked_panel(show=True)
+    viewer.window.resize(1280, 720)
+    QApplication.processEvents()
+    assert panel.window().height() <= 720
+    assert panel.horizontalScrollBar().maximum() == 0
+    assert panel.width() < 450

@@ -1,0 +1,178 @@
+"""The panel in a real napari window, with a real model: runs and reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.update import EditedLayers
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.plugin_fixtures import BEFORE_0_7, assert_idle, run, shown_errors
+
+Open = Callable[..., tuple[Any, SamplingPanel]]
+pytestmark = pytest.mark.usefixtures("forget_notifications")
+
+
+# --- a run --------------------------------------------------------------------------------
+
+
+def test_run_makes_four_layers_on_the_image(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
+    viewer, panel = docked_panel()
+    affine = np.array([[1, 0.1, 5], [0, 1, -2], [0, 0, 1]])
+    space = {"scale": (0.5, 0.25), "rotate": 20.0, "affine": affine, "units": ("um", "um")}
+    source = viewer.add_image(blob_image, rgb=True, name="skin", **space)
+    assert run(qtbot, panel) == "done"
+    assert [layer.name for layer in viewer.layers] == [
+        "skin",
+        "skin · mean probability",
+        "skin · confidence",
+        "skin · samples",
+        "skin · mean mask",
+    ]
+    assert viewer.layers["skin · samples"].data.shape == (3, 60, 80)
+    if not BEFORE_0_7:  # its sliders have no names
+        assert viewer.dims.axis_labels[0] == "sample"
+    for layer in list(viewer.layers)[1:]:
+        wanted = source.data_to_world((7, 9))
+        np.testing.assert_allclose(layer.data_to_world((0, 7, 9))[-2:], wanted)
+        assert tuple(layer.units[-2:]) == tuple(source.units)
+    assert_idle(panel)
+    assert panel.last_error is None
+    assert shown_errors() == []
+
+
+def test_mask_finds_the_disc(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="skin")
+    assert run(qtbot, panel) == "done"
+    mask = viewer.layers["skin · mean mask"].data
+    assert mask[30, 40] == 1
+    assert mask[2, 2] == 0
+
+
+def test_equal_seed_equals_python(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tiny_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    form = panel.form
+    form.n_samples.value, form.steps.value, form.seed.value = 4, 3, 11
+    form.solver.value = "heun"
+    run(qtbot, panel)
+    settings = SamplingConfig(n_samples=4, steps=3, seed=11, solver="heun", device="cpu")
+    wanted = summarise(
+        Segmenter.load(tiny_model_folder, "cpu").sample(ImageInput(blob_image), settings)
+    )
+    np.testing.assert_array_equal(viewer.layers["a · samples"].data, wanted.sample_masks)
+    np.testing.assert_array_equal(viewer.layers["a · confidence"].data, wanted.confidence)
+    assert viewer.layers["a · samples"].metadata[METADATA_KEY]["settings"]["solver"] == "heun"
+
+
+def test_resolved_device_is_shown(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True)
+    run(qtbot, panel)
+    assert "CPU" in panel.form.device_label.value
+
+
+def test_plane_of_a_stack(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    stack = np.full((4, *blob_image.shape), 255, np.uint8)
+    stack[2] = blob_image
+    source = viewer.add_image(stack, rgb=True, scale=(3, 1, 1), name="stack")
+    viewer.dims.set_current_step(0, 2)
+    assert run(qtbot, panel) == "done"
+    mask = viewer.layers["stack [2] · mean mask"]
+    np.testing.assert_allclose(mask.data_to_world((0, 1, 1)), source.data_to_world((2, 1, 1)))
+    assert mask.data[0, 30, 40] == 1
+
+
+# --- reruns -------------------------------------------------------------------------------
+
+
+def test_rerun_updates_the_layers(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    run(qtbot, panel)
+    before = [layer.unique_id for layer in viewer.layers]
+    panel.form.n_samples.value = 5
+    assert run(qtbot, panel) == "done"
+    assert [layer.unique_id for layer in viewer.layers] == before
+    assert viewer.layers["a · samples"].data.shape == (5, 60, 80)
+
+
+@pytest.mark.parametrize(
+    ("button", "ending", "layers", "kept"),
+    [
+        ("Keep my edits, add a new layer", "done", 6, True),
+        ("Overwrite my edits", "done", 5, False),
+        ("Cancel", "cancelled", 5, True),
+        (None, "cancelled", 5, True),
+    ],
+)
+def test_edited_layer_is_asked_about_on_screen(
+    qtbot: Any,
+    docked_panel: Open,
+    blob_image: np.ndarray,
+    button: str | None,
+    ending: str,
+    layers: int,
+    kept: bool,
+) -> None:
+    """The real question is answered by a click, and (None) by Escape."""
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    run(qtbot, panel)
+    mine = viewer.layers["a · mean mask"]
+    mine.fill((0, 0), 3)
+    edited = mine.data.copy()
+    questions: list[str] = []
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        if not isinstance(box, QMessageBox):
+            QTimer.singleShot(20, answer)
+            return
+        questions.append(box.informativeText())
+        if button is None:
+            qtbot.keyClick(box, Qt.Key.Key_Escape)
+        else:
+            next(b for b in box.buttons() if b.text() == button).click()
+
+    QTimer.singleShot(20, answer)
+    panel.form.seed.value = 8
+    assert run(qtbot, panel) == ending
+    assert questions == ["a · mean mask"]
+    assert len(viewer.layers) == layers
+    assert np.array_equal(mine.data, edited) is kept
+    assert_idle(panel)
+
+
+def test_undo_key_after_a_rerun(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+    viewer, panel = docked_panel(show=True)
+    viewer.add_image(blob_image, rgb=True, name="a")
+    run(qtbot, panel)
+    samples = viewer.layers["a · samples"]
+    samples.fill((0, 0, 0), 9)
+    panel.ask_about_edits = lambda names: EditedLayers.OVERWRITE
+    panel.form.n_samples.value = 2
+    run(qtbot, panel)
+    written = samples.data.copy()
+    viewer.layers.selection.active = samples
+    canvas = viewer.__wrapped__.window._qt_window
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    samples.undo()
+    np.testing.assert_array_equal(samples.data, written)

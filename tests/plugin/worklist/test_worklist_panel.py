@@ -1,0 +1,357 @@
+"""The queue panel in a real window, with a real model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card
+from latentfm_core.worklist.order import doubt_of
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.review.stroke_layer import stroke_layer
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist.form import BY_DOUBT, BY_NAME
+from napari_latentfm.worklist.panel import QueuePanel
+from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
+
+Open = Callable[..., tuple[Any, QueuePanel]]
+NAMES = ["blob_000.png", "blob_001.png", "blob_002.png"]
+
+
+@pytest.fixture
+def images(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(blob_folders[0] / name, folder)
+    return folder
+
+
+@pytest.fixture
+def queue(make_napari_viewer: Any, tiny_model_folder: Path, images: Path, qtbot: Any) -> Open:
+    def open_panel(wait: bool = True, folder: Path = images) -> tuple[Any, QueuePanel]:
+        viewer = make_napari_viewer()
+        panel = QueuePanel(viewer)
+        viewer.window.add_dock_widget(panel, name="Queue")
+        panel.form.model.setCurrentText(FOLDER_CHOICE)
+        panel.form.model_folder.setText(str(tiny_model_folder))
+        panel.form.n_samples.setValue(3)
+        panel.form.folder.setText(str(folder))
+        if wait:
+            wait_for(qtbot, panel, NAMES[0], panel.open_folder)
+        return viewer, panel
+
+    return open_panel
+
+
+def wait_for(qtbot: Any, panel: QueuePanel, name: str, act: Callable[[], None]) -> None:
+    seen: list[str] = []
+    panel.shown.connect(seen.append)
+    act()
+    qtbot.waitUntil(lambda: name in seen, timeout=PATIENCE)
+    panel.shown.disconnect(seen.append)
+    assert panel.current == name
+
+
+def idle(qtbot: Any, panel: QueuePanel) -> None:
+    qtbot.waitUntil(lambda: panel.sampler._active is None, timeout=PATIENCE)
+
+
+def annotate(viewer: Any, corner: int = 5) -> np.ndarray:
+    mask = np.zeros((64, 64), bool)
+    mask[:corner, :corner] = True
+    write_mask(session_of(viewer), mask)
+    return mask
+
+
+def expected(folder: Path, name: str, model: Path) -> Any:
+    base = read_card(model).config.sampling
+    settings = base.model_copy(update={"n_samples": 3, "seed": SamplingConfig().seed})
+    segmenter = Segmenter.load(model, "cpu")
+    return segmenter.summarise(segmenter.sample(read_image(folder / name), settings), settings)
+
+
+def test_walk_complete_and_return(
+    qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
+) -> None:
+    viewer, panel = queue()
+    wanted = expected(images, NAMES[0], tiny_model_folder)
+    np.testing.assert_array_equal(viewer.layers["blob_000 · samples"].data, wanted.sample_masks)
+    np.testing.assert_array_equal(viewer.layers["blob_000 · confidence"].data, wanted.confidence)
+    mine = viewer.add_points([[1, 1]], name="mine")
+    mask = annotate(viewer)
+    panel.desk.clock.touch(panel.desk.clock._last + 30)
+    wait_for(qtbot, panel, NAMES[1], panel.complete)
+    assert panel.work is not None
+    np.testing.assert_array_equal(tifffile.imread(panel.work.annotation(NAMES[0])), mask)
+    assert (panel.work.output / "blob_000.json").is_file()
+    item = WorkList(images).item(NAMES[0])
+    assert item.state == "completed"
+    assert 30 <= item.seconds < 60
+    assert "1 of 3 completed" in panel.form.tally.text()
+    assert mine in viewer.layers
+    assert not [layer for layer in viewer.layers if layer.name.startswith("blob_000")]
+    # Unfinished work is kept without asking, and is there again.
+    other = annotate(viewer, 9)
+    wait_for(qtbot, panel, NAMES[2], panel.next)
+    assert panel.work.item(NAMES[1]).state == "in progress"
+    assert not panel.work.annotation(NAMES[1]).exists()
+    wait_for(qtbot, panel, NAMES[1], panel.previous)
+    layer = annotation_of(session_of(viewer), create=False)
+    assert layer is not None
+    np.testing.assert_array_equal(layer.data, other)
+    panel.form.skip.setChecked(True)
+    panel.previous()
+    assert panel.current == NAMES[1]
+    assert "first image" in panel.form.status.text()
+
+
+def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    large = np.random.default_rng(0).integers(0, 256, (1100, 1000), np.uint8)
+    tifffile.imwrite(images / NAMES[0].replace(".png", ".tif"), large)
+    (images / NAMES[0]).unlink()
+    _, panel = queue(wait=False)
+    panel.form.megapixels.setValue(1)
+    wait_for(qtbot, panel, NAMES[1], panel.open_folder)
+    assert panel.work is not None
+    note = panel.work.item("blob_000.tif").note
+    assert "Largest image" in note, "it was passed over, and its note says what to do"
+    panel.form.megapixels.setValue(2)
+    wait_for(qtbot, panel, "blob_000.tif", panel.previous)
+    assert QueuePanel(panel.desk._viewer).form.megapixels.value() == 2, "the choice is kept"
+
+
+def test_empty_annotation_has_to_be_confirmed(qtbot: Any, queue: Open) -> None:
+    _, panel = queue()
+    panel.complete()
+    assert panel.current == NAMES[0]
+    assert "once more" in panel.form.status.text()
+    wait_for(qtbot, panel, NAMES[1], panel.complete)
+    assert panel.work is not None
+    assert not tifffile.imread(panel.work.annotation(NAMES[0])).any()
+
+
+def test_next_was_drawn_ahead(qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    real = Segmenter.sample_steps
+
+    def counted(self: Any, image: Any, *rest: Any) -> Any:
+        drawn.append(image.name)
+        return real(self, image, *rest)
+
+    monkeypatch.setattr(Segmenter, "sample_steps", counted)
+    _, panel = queue()
+    idle(qtbot, panel)
+    assert drawn == ["blob_000", "blob_001"]
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    idle(qtbot, panel)
+    assert drawn == ["blob_000", "blob_001", "blob_002"]
+
+
+def test_order_by_doubt(qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path) -> None:
+    _, panel = queue()
+    panel.form.order.setCurrentText(BY_DOUBT)
+    assert panel.work is not None
+    work = panel.work
+    qtbot.waitUntil(
+        lambda: all(work.item(name).doubt is not None for name in NAMES), timeout=PATIENCE
+    )
+    doubts = {n: doubt_of(expected(images, n, tiny_model_folder)) for n in NAMES}
+    for name in NAMES:
+        assert work.item(name).doubt == pytest.approx(doubts[name], abs=1e-9)
+    assert panel.form.table.shown() == sorted(NAMES, key=lambda n: -doubts[n])
+    panel.form.order.setCurrentText(BY_NAME)
+    assert panel.form.table.shown() == NAMES
+    panel.form.search.setText("002")
+    assert panel.form.table.shown() == NAMES[2:]
+
+
+def test_cancel_and_close_while_running(qtbot: Any, queue: Open, images: Path) -> None:
+    viewer, panel = queue(wait=False)
+    slow = GatedSegmenter()
+    panel.sampler.job.load = slow.load
+    panel.open_folder()
+    slow.allow(1)
+    qtbot.waitUntil(lambda: slow.done == 1, timeout=PATIENCE)
+    panel.cancel()
+    slow.allow(1)
+    idle(qtbot, panel)
+    assert slow.done <= 2
+    assert "Cancelled" in panel.form.status.text()
+    panel.measure()
+    slow.allow(1)
+    qtbot.waitUntil(lambda: panel.sampler._active is not None, timeout=PATIENCE)
+    job = panel.sampler.job
+    viewer.close()
+    slow.allow(50)
+    qtbot.waitUntil(lambda: not job.busy, timeout=PATIENCE)
+    assert WorkList(images).warning == ""
+
+
+@pytest.mark.parametrize("way", ["window", "dock"])
+def test_closing_keeps_the_work(qtbot: Any, queue: Open, images: Path, way: str) -> None:
+    viewer, panel = queue()
+    mask = annotate(viewer)
+    if way == "window":
+        viewer.close()
+    else:
+        viewer.window.remove_dock_widget(panel)
+    qtbot.wait(100)
+    work = WorkList(images)
+    np.testing.assert_array_equal(tifffile.imread(work.unfinished(NAMES[0])), mask)
+    assert work.item(NAMES[0]).state == "in progress"
+    again_viewer, _again = queue()
+    layer = annotation_of(session_of(again_viewer), create=False)
+    assert layer is not None
+    np.testing.assert_array_equal(layer.data, mask)
+
+
+def test_broken_image_is_flagged_and_passed(qtbot: Any, queue: Open, images: Path) -> None:
+    (images / NAMES[1]).write_bytes(b"no picture")
+    _, panel = queue()
+    wait_for(qtbot, panel, NAMES[2], panel.next)
+    assert panel.work is not None
+    item = panel.work.item(NAMES[1])
+    assert item.state == "flagged"
+    assert NAMES[1] in item.note
+
+
+def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) -> None:
+    work = WorkList(images)
+    path = work.unfinished(NAMES[0])
+    path.parent.mkdir()
+    path.write_bytes(b"damaged")
+    queue()
+    assert not path.exists()
+    assert path.with_name(path.name + ".broken").read_bytes() == b"damaged"
+
+
+def test_missing_model_is_told(qtbot: Any, queue: Open, tmp_path: Path) -> None:
+    _, panel = queue(wait=False)
+    panel.form.model_folder.setText(str(tmp_path))
+    seen: list[str] = []
+    panel.settled.connect(seen.append)
+    panel.open_folder()
+    qtbot.waitUntil(lambda: "failed" in seen, timeout=PATIENCE)
+    assert panel.work is not None
+    assert panel.work.item(NAMES[0]).state == "not started"
+
+
+def test_two_viewers(qtbot: Any, queue: Open, images: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    first, one = queue()
+    second, two = queue(folder=other)
+    annotate(first)
+    wait_for(qtbot, two, NAMES[1], two.next)
+    assert one.current == NAMES[0]
+    assert annotation_of(session_of(second), create=False) is None
+    assert annotation_of(session_of(first), create=False) is not None
+
+
+def test_flag_keys_tooltips_and_size(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    panel.flag()
+    assert panel.work is not None
+    assert panel.work.item(NAMES[0]).state == "flagged"
+    panel.reset()
+    assert panel.work.item(NAMES[0]).state == "not started"
+    keys = {str(key) for key in viewer.keymap}
+    assert {"PageUp", "PageDown"} <= keys
+    viewer.window.remove_dock_widget(panel)
+    assert "PageUp" not in {str(key) for key in viewer.keymap}
+
+
+def test_keys_work_in_the_table(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    window = panel.window()
+    with qtbot.waitActive(window, timeout=PATIENCE):
+        viewer.window.show()
+        window.activateWindow()
+    table = panel.form.table
+    table.setFocus()
+    qtbot.waitUntil(table.hasFocus, timeout=PATIENCE)
+    down, ctrl = Qt.Key.Key_PageDown, Qt.KeyboardModifier.ControlModifier
+    wait_for(qtbot, panel, NAMES[1], lambda: qtbot.keyClick(table, down))
+    wait_for(qtbot, panel, NAMES[0], lambda: qtbot.keyClick(table, Qt.Key.Key_PageUp))
+    annotate(viewer)
+    wait_for(qtbot, panel, NAMES[1], lambda: qtbot.keyClick(table, Qt.Key.Key_Return, ctrl))
+    assert panel.work is not None
+    assert panel.work.item(NAMES[0]).state == "completed"
+
+
+def test_choices_are_kept_between_starts(queue: Open, tiny_model_folder: Path) -> None:
+    viewer, panel = queue(wait=False)
+    panel.form.order.setCurrentText(BY_DOUBT)
+    panel.form.skip.setChecked(True)
+    panel.form.model_folder.editingFinished.emit()
+    again = QueuePanel(viewer).form
+    assert again.model.currentText() == FOLDER_CHOICE
+    assert again.model_folder.text() == str(tiny_model_folder)
+    assert again.n_samples.value() == 3
+    assert again.order.currentText() == BY_DOUBT
+    assert again.skip.isChecked()
+
+
+def test_ticks_and_strokes_come_back_with_the_image(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    review = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(review, name="Review")
+    redrawn: list[str] = []
+    review.strokes.finished.connect(redrawn.append)
+    review.strokes.paint_background()
+    strokes = stroke_layer(review.session)
+    assert strokes is not None
+    with strokes.block_history():
+        strokes.data_setitem((np.full(8, 32), np.arange(28, 36)), 1)
+    painted = strokes.data.copy()
+    qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
+    assert redrawn == ["done"]
+    # The small model is sure of itself: the same samples with a place of doubt.
+    current = review.session.current
+    doubt = current.result.summary.confidence.copy()
+    doubt[4:12, 4:12] = 0
+    summary = replace(current.result.summary, confidence=doubt)
+    review.session.show(replace(current, result=replace(current.result, summary=summary)))
+    qtbot.waitUntil(lambda: "Looking" not in review.doubt.status.text(), timeout=PATIENCE)
+    review.doubt.visit(1)
+    review.doubt.resolve()
+    ticked = [region["box"] for region in review.doubt.resolved_regions()]
+    assert len(ticked) == 1
+    annotate(viewer)
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    assert stroke_layer(review.session, create=False) is None
+    assert review.doubt.resolved_regions() == []
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
+    again = stroke_layer(review.session, create=False)
+    assert again is not None
+    np.testing.assert_array_equal(again.data, painted)
+    assert [region["box"] for region in review.doubt.resolved_regions()] == ticked
+    qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
+    assert redrawn[1] == "done"
+
+
+def test_pauses_do_not_count(queue: Open) -> None:
+    _, panel = queue()
+    clock = panel.desk.clock
+    clock.start()
+    start = clock._last
+    for moment in (20, 50, 200, 210):
+        clock.touch(start + moment)
+    assert clock.take() == pytest.approx(60)

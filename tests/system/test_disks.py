@@ -1,0 +1,387 @@
+"""Disks that are full, read-only or gone: the commands say so, and lose nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.cli.predict import main as predict
+from latentfm_core.cli.train import main as train
+from latentfm_core.errors import OutputError
+from latentfm_core.files.atomic import write_text
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.output.maps import MapStore
+from latentfm_core.output.result import read_sidecar
+from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.runlog import _read
+from tests.helpers.disks import PretendedDisk, RealDisk, disk, parts_in, pretended_disk, real_disk
+from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
+
+__all__ = ["disk", "pretended_disk", "real_disk"]
+
+Disk = RealDisk | PretendedDisk
+FEW = ["--samples", "2", "--steps", "2", "--device", "cpu"]
+TRAINING = (
+    """
+[data]
+size = 64
+val_fraction = 0.25
+test_fraction = 0.0
+"""
+    + SMALL_NETWORK
+    + """[training]
+device = "cpu"
+precision = "fp32"
+augmentation = "none"
+checkpoint_minutes = 1e-6
+validation_images = 1
+validation_samples = 1
+validation_steps = 1
+image_vae = {epochs = 1, batch_size = 4}
+mask_vae = {epochs = 1, batch_size = 4}
+flow = {epochs = 2, batch_size = 4}
+"""
+)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 4)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the error that was printed; it is one of ours, and the only one."""
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith(("error:", "unexpected"))]
+    assert len(errors) == 1, lines
+    assert errors[0].startswith("error:")
+    return errors[0]
+
+
+def before_call(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, act: Callable[[], Any]
+) -> list[int]:
+    """Let something happen just before the call of this number; return the list of calls."""
+    genuine, calls = getattr(owner, name), []
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == number:
+            act()
+        return genuine(*args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+def training(images: tuple[Path, Path], out: Path) -> list[str]:
+    config = images[0].parent / "config.toml"
+    config.write_text(TRAINING)
+    words = ["--config", config, "--images", images[0], "--masks", images[1], "--out", out]
+    return [str(word) for word in words]
+
+
+def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
+    disk: Disk,
+    images: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = disk.folder / "model"
+    before_call(monkeypatch, trainer_module, "save_checkpoint", 4, disk.fill)
+    assert train(training(images, out)) == 2
+    message = said(capsys)
+    assert "the disk is full" in message
+    assert "The last checkpoint is kept" in message
+    assert "--resume" in message
+    assert parts_in(disk.folder) == []
+    kept = read_checkpoint(out / "training").position
+    assert (kept.stage, kept.step) == ("flow", 1), "what the third of them wrote"
+    assert train(["--out", str(out), "--resume", "--quiet"]) == 2
+    assert "the disk is full" in said(capsys)
+    disk.mend()
+    assert train(["--out", str(out), "--resume", "--quiet"]) == 0
+    load_model(out)
+    steps = [(row["stage"], row["step"]) for row in _read(out / "training" / "log.csv")[1]]
+    assert steps == [("image_vae", "1"), ("mask_vae", "1"), ("flow", "1"), ("flow", "2")]
+
+
+def test_a_training_that_cannot_write_is_told_so_before_it_reads_images(
+    disk: Disk,
+    images: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    disk.make_read_only()
+    read = before_call(monkeypatch, trainer_module, "load_canvases", 0, disk.mend)
+    assert train(training(images, disk.folder / "model")) == 2
+    assert "read-only" in said(capsys)
+    assert read == []
+
+
+def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
+    tmp_path: Path,
+    images: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "model"
+    genuine = trainer_module.Trainer._save
+    calls: list[int] = []
+
+    def save(self: Any, *args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            shutil.rmtree(out)
+        genuine(self, *args)
+
+    monkeypatch.setattr(trainer_module.Trainer, "_save", save)
+    assert train(training(images, out)) == 0
+    assert "is gone. It is made again" in capsys.readouterr().err
+    load_model(out)
+    assert (out / "training" / "split.json").is_file()
+    assert len(_read(out / "training" / "log.csv")[1]) == 4, "also what stood in it before"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_rights_that_are_really_missing(
+    tmp_path: Path, images: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert train(training(images, locked / "model")) == 2
+    assert "no permission" in said(capsys)
+
+
+# --- prediction ---------------------------------------------------------------------------
+
+
+def prediction(images: Path, out: Path, model: Path, *more: object) -> list[str]:
+    return [str(word) for word in (images, "--out", out, "--model", model, *FEW, *more)]
+
+
+KINDS = [pytest.param((), id="plain"), pytest.param(("--tiled",), id="tiled")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
+    disk: Disk,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: tuple[str, ...],
+) -> None:
+    out = disk.folder / "out"
+    module = "latentfm_core.cli.tiled._segment" if kind else "latentfm_core.cli.predict._segment"
+    owner, _, name = module.rpartition(".")
+    before_call(monkeypatch, __import__(owner, fromlist=["x"]), name, 3, disk.fill)
+    words = prediction(images[0], out, tiny_model_folder, *kind)
+    assert predict(words) == 2
+    message = said(capsys)
+    assert "the disk is full" in message
+    assert "blob_002" in message, "it names the file"
+    assert sorted(path.stem for path in out.glob("*.json")) == ["blob_000", "blob_001"]
+    assert parts_in(disk.folder) == []
+    for path in out.glob("*.json"):
+        sidecar = read_sidecar(path)
+        assert sidecar is not None
+        assert all((out / file).exists() for files in sidecar.files.values() for file in files)
+    disk.mend()
+    assert predict([*words, "--skip-done", "--quiet"]) == 0
+    assert len(list(out.glob("*.json"))) == 4
+    assert list(out.glob(".*")) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_into_a_read_only_folder_is_refused(
+    disk: Disk,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: tuple[str, ...],
+) -> None:
+    disk.make_read_only()
+    assert predict(prediction(images[0], disk.folder / "out", tiny_model_folder, *kind)) == 2
+    assert "read-only" in said(capsys)
+
+
+def test_missing_rights_are_told(
+    pretended_disk: PretendedDisk,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pretended_disk.forbid()
+    out = pretended_disk.folder / "out"
+    assert predict(prediction(images[0], out, tiny_model_folder)) == 2
+    assert "no permission" in said(capsys)
+    assert train(training(images, out)) == 2
+    assert "no permission" in said(capsys)
+
+
+def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
+    tmp_path: Path,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    import latentfm_core.cli.predict as module
+
+    before_call(monkeypatch, module, "describe_result", 3, lambda: shutil.rmtree(out))
+    assert predict(prediction(images[0], out, tiny_model_folder)) == 2
+    assert "the folder is gone" in said(capsys)
+    assert not out.exists()
+
+
+def test_maps_that_vanish_under_way_are_never_taken_for_whole(
+    tmp_path: Path,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Zarr would make the folder again, without the chunks that were written before."""
+    out = tmp_path / "out"
+    before_call(monkeypatch, MapStore, "put", 1, lambda: shutil.rmtree(out))
+    assert predict(prediction(images[0], out, tiny_model_folder, "--tiled")) == 2
+    assert "is gone" in said(capsys)
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
+# --- evaluation and calibration -----------------------------------------------------------
+
+
+def test_an_evaluation_that_cannot_be_written_is_still_told(
+    disk: Disk,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = disk.folder / "figures"
+    words = ["--images", images[0], "--masks", images[1], "--out", out]
+    words += ["--model", tiny_model_folder, *FEW, "--overwrite"]
+    command = [str(word) for word in words]
+    assert evaluate(command) == 0
+    older = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    import latentfm_core.cli.evaluate as module
+
+    before_call(monkeypatch, module, "write_evaluation", 1, disk.fill)
+    assert evaluate(command) == 2
+    captured = capsys.readouterr()
+    assert "the disk is full" in captured.err
+    assert "Dice of the mean mask" in captured.out, "hours of work are not lost with the file"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == older
+    disk.mend()
+    before_call(monkeypatch, module, "write_evaluation", 1, lambda: shutil.rmtree(out))
+    assert evaluate(command) == 0
+    assert {path.name for path in out.iterdir()} == set(older), "the folder is made again"
+    capsys.readouterr()
+    disk.make_read_only()
+    assert evaluate(command) == 2
+    assert "read-only" in said(capsys)
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
+    disk: Disk,
+    images: tuple[Path, Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = copy_model(tiny_model_folder, disk.folder / "model")
+    words = ["--images", images[0], "--masks", images[1], "--model", model, *FEW]
+    command = [str(word) for word in words]
+    older = (model / "model.json").read_bytes()
+    import latentfm_core.cli.calibrate as module
+
+    fitted = before_call(monkeypatch, module, "fit_calibration", 0, disk.mend)
+    disk.make_read_only()
+    assert calibrate(command) == 2
+    assert "read-only" in said(capsys)
+    assert fitted == [], "told before the work"
+    disk.mend()
+    before_call(monkeypatch, module, "write_card", 1, disk.fill)
+    assert calibrate(command) == 2
+    assert "the disk is full" in said(capsys)
+    assert (model / "model.json").read_bytes() == older
+    disk.mend()
+    assert calibrate(command) == 0
+    assert load_model(model)[1].calibration is not None
+    genuine = module.fit_calibration
+
+    def fit_and_vanish(*args: Any) -> Any:
+        found = genuine(*args)
+        shutil.rmtree(model)
+        return found
+
+    monkeypatch.setattr(module, "fit_calibration", fit_and_vanish)
+    capsys.readouterr()
+    assert calibrate(command) == 2
+    assert "the folder is gone" in said(capsys)
+    assert not model.exists(), "a card without weights would be no model"
+
+
+# --- what lies below ----------------------------------------------------------------------
+
+
+def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_path: Path) -> None:
+    from latentfm_core.files.temporary import new_file, remove_dead
+
+    dead = tmp_path / ".latentfm-abcd1234-a.txt"
+    dead.write_text("half")
+    aside = tmp_path / ".latentfm-abcd1234-old-b.zarr"
+    aside.mkdir()
+    foreign = tmp_path / ".latentfm-notes.txt"
+    foreign.write_text("of somebody")
+    with new_file(tmp_path / "a.txt") as living:
+        living.write_text("under way")
+        remove_dead(tmp_path)
+        assert living.read_text() == "under way"
+    assert not dead.exists()
+    assert (tmp_path / "b.zarr").is_dir(), "what was about to be replaced has its name again"
+    assert foreign.exists()
+
+
+def test_a_link_called_like_a_part_is_not_followed(tmp_path: Path) -> None:
+    from latentfm_core.files.temporary import remove_dead
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "work.txt").write_text("precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".latentfm-abcd1234-a").symlink_to(mine)
+    remove_dead(folder)
+    assert (mine / "work.txt").read_text() == "precious"
+
+
+def test_a_name_that_just_fits_is_written(tmp_path: Path) -> None:
+    name = "a" * 251 + ".txt"
+    write_text(tmp_path / name, "whole")
+    assert (tmp_path / name).read_text() == "whole"
+
+
+def test_a_quota_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(_: object) -> None:
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", over)
+    with pytest.raises(OutputError, match="quota"):
+        write_text(tmp_path / "a.txt", "x")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""Which package may import which: imports point down the lists below, and nowhere else.
+
+This is the one place where the order is written down. A new arrow either follows it, or is a
+decision to be made here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+CORE = {
+    "errors": "",
+    "types": "",
+    "progress": "",
+    "torchrun": "errors",
+    "files": "errors",
+    "metrics": "types",
+    "config": "errors files",
+    "images": "config errors files types",
+    "datasets": "config errors files images types",
+    "models": "config",
+    "flow": "config",
+    "correction": "errors flow types",
+    "prompts": "config correction errors files images types",
+    "uncertainty": "config correction images metrics types",
+    "model_io": "config errors files models uncertainty",
+    "inference": "config correction errors flow images model_io models progress prompts types "
+    "uncertainty",
+    "evaluation": "config errors images inference metrics prompts types uncertainty",
+    "output": "config errors evaluation files images inference metrics types",
+    "prediction": "config errors files images inference output progress types",
+    "report": "config errors evaluation files images inference metrics output types uncertainty",
+    "training": "config datasets errors files flow images inference metrics model_io models output "
+    "prompts report torchrun types",
+    "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
+    "annotation": "config errors files images output",
+    "worklist": "config errors files images output types",
+    "export": "config errors files flow images inference model_io models output types uncertainty",
+    "cli": "config datasets errors evaluation export files finetuning images inference model_io "
+    "output prediction progress prompts report torchrun training types uncertainty",
+}
+"""Each package or module of the core, lowest first, with what it may import."""
+
+PLUGIN = {
+    "preferences": "",
+    "settings": "",
+    "reading": "preferences settings",
+    "sample_data": "",
+    "background": "",
+    "layers": "",
+    "ui": "layers",
+    "results": "background layers",
+    "annotation": "background layers preferences reading results settings ui",
+    "sampling": "background layers preferences results ui",
+    "review": "annotation background layers preferences results ui",
+    "worklist": "annotation background layers preferences reading results review settings ui",
+    "finetuning": "background preferences reading results sampling ui",
+    "demo": "sampling",
+}
+"""The same of the plugin; all of it may import the core."""
+
+ORDERS = {"latentfm_core": CORE, "napari_latentfm": PLUGIN}
+
+
+def arrows(root: str) -> Iterator[tuple[str, str]]:
+    """Yield each module of a package and each package or module of the project it imports."""
+    for path in sorted((SOURCE / root).rglob("*.py")):
+        inside = path.relative_to(SOURCE / root).with_suffix("").parts
+        if inside == ("__init__",):
+            continue  # the public names
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"{path} has a relative import"
+                found = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in found:
+                top, *rest = name.split(".")
+                if top != root and top in ORDERS:
+                    yield "/".join(inside), top
+                elif top == root and rest[0] != inside[0]:
+                    yield "/".join(inside), rest[0]
+
+
+@pytest.mark.parametrize("root", ORDERS)
+def test_imports_follow_the_order(root: str) -> None:
+    allowed = {name: set(below.split()) for name, below in ORDERS[root].items()}
+    if root == "napari_latentfm":
+        allowed = {name: {*below, "latentfm_core"} for name, below in allowed.items()}
+    wrong = {
+        f"{module} -> {target}"
+        for module, target in arrows(root)
+        if target not in allowed.get(module.split("/")[0], ())
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("root", ORDERS)
+def test_the_order_has_no_upward_arrow_and_allows_nothing_unused(root: str) -> None:
+    order = list(ORDERS[root])
+    used = {(module.split("/")[0], target) for module, target in arrows(root)}
+    for name, below in ORDERS[root].items():
+        assert set(below.split()) <= set(order[: order.index(name)]), name
+        assert set(below.split()) <= {target for source, target in used if source == name}, name
+    present = {path.stem for path in (SOURCE / root).iterdir() if path.suffix == ".py"}
+    present |= {path.parent.name for path in (SOURCE / root).glob("*/__init__.py")}
+    assert present - {"__init__"} == set(order)

@@ -1,0 +1,101 @@
+"""scripts/publish_model.py: only figures of these very weights reach a bundled model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from latentfm_core.errors import ModelFolderError
+from latentfm_core.model_io.folder import load_model, read_card, write_card
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "publish_model.py"
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("publish_model", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
+    return module
+
+
+@pytest.fixture
+def measured(tiny_model_folder: Path, tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """Return a function that makes a model folder and a summary of its test figures."""
+
+    def make(sha256: str | None = None) -> tuple[Path, Path]:
+        folder = tmp_path / "trained"
+        shutil.copytree(tiny_model_folder, folder)
+        summary: dict[str, Any] = {
+            "model": {"sha256": sha256 or read_card(folder).weights_sha256},
+            "metrics": {"dice": 0.8125, "reliability": {"count": [1, 2]}},
+            "command": "latentfm-evaluate --part test",
+        }
+        file = tmp_path / "summary.json"
+        file.write_text(json.dumps(summary))
+        return folder, file
+
+    return make
+
+
+def test_a_published_model_loads_and_its_page_names_figures_and_command(
+    script: ModuleType, measured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    folder, summary = measured()
+    card_file = script.publish(folder, summary)
+    _, card = load_model(card_file.parent)
+    assert card.metrics["test_dice"] == 0.8125
+    assert "test_reliability" not in card.metrics, "cards hold numbers"
+    page = (tmp_path / "pages" / f"{card.id}.md").read_text()
+    assert "| test_dice | 0.8125 |" in page
+    assert "latentfm-evaluate --part test" in page
+    assert card.weights_sha256 in page
+
+
+def test_figures_of_other_weights_are_refused(
+    script: ModuleType, measured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    folder, summary = measured("0" * 64)
+    with pytest.raises(ModelFolderError, match="other weights"):
+        script.publish(folder, summary)
+    assert not (tmp_path / "bundled").exists()
+
+
+def test_a_model_that_is_too_large_is_refused(
+    script: ModuleType,
+    measured: Callable[..., tuple[Path, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(script, "MAX_BYTES", 10)
+    folder, summary = measured()
+    with pytest.raises(ModelFolderError, match="larger than"):
+        script.publish(folder, summary)
+    assert not (tmp_path / "bundled").exists()
+
+
+def test_without_a_summary_only_a_distilled_model_with_figures_is_published(
+    script: ModuleType, measured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    folder, _ = measured()
+    with pytest.raises(ModelFolderError, match="summary of the test part"):
+        script.publish(folder, None)
+    card = read_card(folder)
+    made = card.training.model_copy(update={"command": "latentfm-train --preset distill"})
+    update = {"distillation": made, "metrics": {"test_dice": 0.75}}
+    write_card(folder, card.model_copy(update=update))
+    script.publish(folder, None)
+    page = (tmp_path / "pages" / f"{card.id}.md").read_text()
+    assert "| test_dice | 0.7500 |" in page
+    assert "latentfm-train --preset distill" in page
