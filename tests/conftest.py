@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from tests.helpers.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
 from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
+from tests.helpers.prompting import promptable_model_folder
 
 __all__ = [
     "blob_folders",
@@ -21,6 +22,7 @@ __all__ = [
     "calibrated_model_folder",
     "docked_panel",
     "forget_notifications",
+    "promptable_model_folder",
     "tiny_model_folder",
 ]
 

@@ -19,6 +19,7 @@ from latentfm_core.training.trainer import RunOptions, Trainer
 
 SIZE = 64
 SMALL_NETWORK = """[model]
+condition = "multiscale"
 vae_width = 16
 condition_widths = [16, 24, 32, 32]
 condition_blocks = [1, 1, 1, 1]

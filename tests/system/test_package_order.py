@@ -62,6 +62,7 @@ PLUGIN = {
     "worklist": "annotation background layers preferences reading results review settings ui",
     "finetuning": "background preferences reading results sampling ui",
     "demo": "sampling",
+    "widgets": "review sampling",
 }
 """The same of the plugin; all of it may import the core."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from latentfm_core.inference.batches import Progress
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.prediction.large import LargeResult
+    from latentfm_core.prompts import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Request:
         the image is not read.
     strokes
         ``(H, W)``, what the samples have to agree with, as `Segmenter.sample_steps` takes it.
+    prompt
+        Which object is meant, in pixels of the image; for a model that takes prompts.
     work
         Does something else with the model than to draw one image, see `Work`.
     """
@@ -61,6 +64,7 @@ class Request:
     settings: SamplingConfig
     samples: SampleSet | None = None
     strokes: NDArray[np.uint8] | None = None
+    prompt: Prompt | None = None
     work: Work | None = None
 
 
@@ -282,7 +286,7 @@ def _sample(
         return _summarise_again(request.samples, segmenter, settings, stop)
     yield Update("Reading image…")
     image = request.read()
-    steps = segmenter.sample_steps(image, settings, request.strokes)
+    steps = segmenter.sample_steps(image, settings, request.strokes, prompt=request.prompt)
     samples = yield from follow_until(stop, steps, step_update)
     return Outcome() if samples is None else _summarise(samples, segmenter, settings, stop)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import napari
 
     from latentfm_core.prediction.large import LargeResult
+    from latentfm_core.prompts import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,20 @@ class SamplingPanel(QScrollArea):
 
     def run(self) -> None:
         """Start a run with the settings on screen; `finished` tells when it has ended."""
+        self._run(None)
+
+    def run_prompt(self, prompt: Prompt) -> None:
+        """Start a run for one object of the plane on screen.
+
+        Parameters
+        ----------
+        prompt
+            Which object is meant, in pixels of the plane: ``(row, column)``, whatever the
+            scale of the layer.
+        """
+        self._run(prompt)
+
+    def _run(self, prompt: Prompt | None) -> None:
         if self.running:
             return
         self.last_error = None
@@ -134,7 +149,12 @@ class SamplingPanel(QScrollArea):
             layer, plane = self._choose_plane()
             model, settings = self.form.model_source(), self.form.settings()
             target = _Target(layer, plane, model, layer.data)
-            self._start(target, _request(layer, plane, model, settings))
+            request = _request(layer, plane, model, settings)
+            if prompt is not None:
+                if not isinstance(plane, Plane):
+                    raise ImageError("A prompt needs a single plane. Set Planes to one plane.")
+                request = replace(request, prompt=prompt)
+            self._start(target, request)
         except LatentFMError as error:
             self._fail(error)
         else:
