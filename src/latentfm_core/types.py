@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
 """Boolean with one class, else labels."""
+
+
+PromptGroup = Literal["none", "box", "point"]
+"""Kinds of prompts that are calibrated apart: a box or rough mask bounds the object, points and
+strokes only name it."""
 
 
 def is_binary(mask: Mask) -> TypeGuard[Bool]:

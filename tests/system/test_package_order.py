@@ -29,7 +29,7 @@ CORE = {
     "correction": "errors flow types",
     "prompts": "config correction errors files images types",
     "uncertainty": "config correction images metrics types",
-    "model_io": "config errors files models uncertainty",
+    "model_io": "config errors files models types uncertainty",
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",

@@ -16,14 +16,17 @@ from latentfm_core.cli.options import (
     add_reading_arguments,
     add_sampling_arguments,
 )
+from latentfm_core.cli.prompt_kind import add_prompt_kind, prompt_group, with_prompts
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.evaluation.evaluate import unprompted
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
+from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
 
 logger = logging.getLogger("latentfm_core.cli.calibrate")
@@ -50,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_arguments(parser, "with --split, its training part is taken")
     add_part(parser, "val; never take test")
     add_grouping(parser)
+    add_prompt_kind(parser)
     add_sampling_arguments(parser, leave_out=FITTED, own_model=True)
     add_reading_arguments(parser)
     return parser
@@ -67,16 +71,24 @@ def run(args: argparse.Namespace) -> None:
     groups = None
     if args.group_file is not None:
         groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
-    segmenter, settings = load_segmenter(args)
+    group = prompt_group(args)
+    segmenter, settings = load_segmenter(args, group)
     cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
+    cases, draw = with_prompts(args, cases, segmenter)
     folder = resolve_model(args.model)
     prepare_folder(folder)  # what cannot be written shall be told before the work
     with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
         calibration = fit_calibration(
-            segmenter, cases, settings, lambda done: bar.update(), args.part or "", groups
+            segmenter,
+            cases,
+            settings,
+            lambda done: bar.update(),
+            args.part or "",
+            groups,
+            draw or unprompted,
         )
     check_still_there(folder)
-    write_card(folder, with_calibration(segmenter.card, calibration))
+    write_card(folder, with_calibration(segmenter.card, calibration, group))
     say(
         f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
         f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
@@ -85,8 +97,16 @@ def run(args: argparse.Namespace) -> None:
     bad.report()
 
 
-def with_calibration(card: ModelCard, calibration: Calibration) -> ModelCard:
-    """Return the card with `calibration`, whose threshold and noise scale then are the model's."""
+def with_calibration(
+    card: ModelCard, calibration: Calibration, group: PromptGroup = "none"
+) -> ModelCard:
+    """Return the card with `calibration`, whose threshold and noise scale then are the model's.
+
+    That of a `group` of prompts is kept beside the one for answers without a prompt.
+    """
+    if group != "none":
+        known = {**card.prompt_calibrations, group: calibration}
+        return card.model_copy(update={"prompt_calibrations": known})
     fitted = {"threshold": None, "noise_scale": None}
     sampling = card.config.sampling.model_copy(update=fitted)
     config = card.config.model_copy(update={"sampling": sampling})

@@ -19,6 +19,7 @@ from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.types import PromptGroup
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +148,18 @@ def progress_bar(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
     return tqdm(total=total, desc=what, unit=unit, mininterval=pause, disable=quiet)
 
 
-def load_segmenter(args: argparse.Namespace) -> tuple[Segmenter, SamplingConfig]:
+def load_segmenter(
+    args: argparse.Namespace, group: PromptGroup | None = "none"
+) -> tuple[Segmenter, SamplingConfig]:
     """Return the model that the arguments name, and the settings to sample it with.
+
+    Parameters
+    ----------
+    args
+        The options.
+    group
+        Kind of prompts whose fitted values fill in what the options leave open; None leaves
+        it open, for objects of several kinds.
 
     Raises
     ------
@@ -177,4 +188,4 @@ def load_segmenter(args: argparse.Namespace) -> tuple[Segmenter, SamplingConfig]
             f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
             "or take --confidence raw."
         )
-    return segmenter, segmenter.resolved(settings)
+    return segmenter, settings if group is None else segmenter.resolved(settings, group)

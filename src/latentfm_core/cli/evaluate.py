@@ -20,7 +20,7 @@ from latentfm_core.cli.options import (
     add_reading_arguments,
     add_sampling_arguments,
 )
-from latentfm_core.cli.prompt_kind import add_prompt_kind, with_prompts
+from latentfm_core.cli.prompt_kind import add_prompt_kind, prompt_group, with_prompts
 from latentfm_core.config import (
     REPORT,
     SamplingConfig,
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     pairs = choose_pairs(args)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
-    segmenter, settings = load_segmenter(args)
+    segmenter, settings = load_segmenter(args, prompt_group(args))
     gallery = gallery_for(args, segmenter, settings)
     cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
     cases, draw = with_prompts(args, cases, segmenter)

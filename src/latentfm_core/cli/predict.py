@@ -53,6 +53,7 @@ from latentfm_core.output.result import (
 )
 from latentfm_core.output.sidecar import Sidecar
 from latentfm_core.prediction.claims import Claims, alone, shared
+from latentfm_core.prompts import group_of
 from latentfm_core.torchrun import Launch, read_launch
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
@@ -216,12 +217,12 @@ def predict(args: argparse.Namespace) -> None:
     if launch.size > 1:
         _join(args, launch)
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
-    segmenter, settings = load_segmenter(args)
+    segmenter, settings = load_segmenter(args, group=None)
     planned = jobs = plan_jobs(images, args, settings.n_samples)
     finished = partial(
         _finished,
         settings=settings,
-        model_sha256=segmenter.card.weights_sha256,
+        segmenter=segmenter,
         plane=args.plane if args.stack else None,
     )
     if args.skip_done:
@@ -286,10 +287,14 @@ def _check(args: argparse.Namespace) -> Callable[[Path], object]:
     return partial(read_image, limits=limits)
 
 
-def _finished(job: Job, settings: SamplingConfig, model_sha256: str, plane: str | None) -> bool:
+def _finished(job: Job, settings: SamplingConfig, segmenter: Segmenter, plane: str | None) -> bool:
     prompt = job.item.prompt
     return is_finished(
-        job.plan, settings, model_sha256, plane, None if prompt is None else prompt.to_json()
+        job.plan,
+        segmenter.resolved(settings, group_of(prompt)),
+        segmenter.card.weights_sha256,
+        plane,
+        None if prompt is None else prompt.to_json(),
     )
 
 

@@ -11,6 +11,7 @@ from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.evaluation.prompted import CORRECTIONS, Annotator, prompted_cases
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prompts.annotator import PromptKind
+from latentfm_core.types import PromptGroup
 
 
 def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,12 @@ def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help=f"points after the box, with --prompt corrections (default: {CORRECTIONS})",
     )
+
+
+def prompt_group(args: argparse.Namespace) -> PromptGroup:
+    """Return by which kind of prompts the answers are calibrated."""
+    kind: PromptKind = args.prompt
+    return "box" if kind == "corrections" else kind
 
 
 def with_prompts(

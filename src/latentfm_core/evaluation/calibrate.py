@@ -12,7 +12,7 @@ from scipy.optimize import isotonic_regression
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.evaluation.evaluate import Case, Draw, unprompted
 from latentfm_core.evaluation.noise_scale import (
     NOISE_SCALES,
     choose_noise_scale,
@@ -54,6 +54,7 @@ def fit_calibration(
     on_image: Callable[[int], object] | None = None,
     part: str = "",
     groups: Mapping[str, str] | None = None,
+    draw: Draw = unprompted,
 ) -> Calibration:
     """Fit noise scale, confidence map, probability map and threshold on validation images.
 
@@ -79,6 +80,8 @@ def fit_calibration(
     groups
         Which patient or video each image is of, by its name. Images of one group are alike, and
         count for noise scale and threshold as one observation of chance, not as many.
+    draw
+        How an image is sampled, such as with prompts of one kind.
 
     Raises
     ------
@@ -92,7 +95,10 @@ def fit_calibration(
     scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
     tried = {scale: _Evidence(sigmas, binary) for scale in scales}
     for done, case in enumerate(cases, start=1):
-        _draw(segmenter, case, settings, tried, (groups or {}).get(case.image.name))
+        group = (groups or {}).get(case.image.name)
+        for scale, found in tried.items():
+            drawn = settings.model_copy(update={"noise_scale": scale})
+            found.add(draw(segmenter, case, drawn), case.references, group)
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
@@ -159,19 +165,6 @@ class Frequency:
         x = np.add.reduceat(self.score[used], blocks) / weight
         y = np.add.reduceat(self.hits[used], blocks) / weight
         return _through(*_merged(np.clip(x, 0, 1), np.clip(y, 0, 1), weight))
-
-
-def _draw(
-    segmenter: Segmenter,
-    case: Case,
-    settings: SamplingConfig,
-    tried: Mapping[float, _Evidence],
-    group: str | None,
-) -> None:
-    """Add samples of one image to the evidence of each noise scale."""
-    for scale, found in tried.items():
-        drawn = settings.model_copy(update={"noise_scale": scale})
-        found.add(segmenter.sample(case.image, drawn), case.references, group)
 
 
 def _best_scale(tried: Mapping[float, _Evidence]) -> float:

@@ -236,7 +236,7 @@ def evaluate(
     ResourceError
         If memory runs out.
     """
-    draw = draw or _unprompted
+    draw = draw or unprompted
     scores: list[ImageScores] = []
     total, agreement = ReliabilityBins.empty(), ReliabilityBins.empty()
     for case in cases:
@@ -259,7 +259,8 @@ def evaluate(
     return Evaluation(tuple(scores), total, agreement)
 
 
-def _unprompted(segmenter: Segmenter, case: Case, settings: SamplingConfig) -> SampleSet:
+def unprompted(segmenter: Segmenter, case: Case, settings: SamplingConfig) -> SampleSet:
+    """Return the samples of a case without a prompt."""
     return segmenter.sample(case.image, settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,9 +15,17 @@ from latentfm_core.inference.network import Network, PlainPath
 from latentfm_core.types import Float32
 
 
+@dataclass(frozen=True)
+class ObjectRow:
+    """What the network sees of an object, and the standard deviation of its noise."""
+
+    frame: Frame
+    noise_scale: float
+
+
 def draw_objects(
     network: Network,
-    frames: Sequence[Frame],
+    objects: Sequence[ObjectRow],
     path: PlainPath,
     seeds: Seeds,
     batch: int,
@@ -28,8 +37,10 @@ def draw_objects(
 
     Parameters
     ----------
-    frames
-        Canvas and prompt of each of the M objects.
+    objects
+        The M objects.
+    path
+        Its own noise scale must be 1: each object has one.
     seeds
         One for each of the N samples of an object, the same for all objects.
     batch
@@ -45,17 +56,19 @@ def draw_objects(
     ConfigError, ResourceError
         As `latentfm_core.inference.drawing.draw` does.
     """
-    size = len(frames[0].canvas)
-    conditions = [network.condition(one.canvas, path, one.maps) for one in frames]
+    size = len(objects[0].frame.canvas)
+    conditions = [network.condition(one.frame.canvas, path, one.frame.maps) for one in objects]
     count = len(seeds)
 
     def noise(rows: Seeds) -> Tensor:
-        return network.noise(tuple(seeds[row % count] for row in rows), size)
+        drawn = network.noise(tuple(seeds[row % count] for row in rows), size)
+        scales = torch.tensor([objects[row // count].noise_scale for row in rows])
+        return drawn * scales.to(drawn)[:, None, None, None]
 
     def condition(rows: Seeds) -> list[Tensor]:
         chosen = [conditions[row // count] for row in rows]
         return [torch.cat(levels) for levels in zip(*chosen, strict=True)]
 
-    batches = Batches(tuple(range(len(frames) * count)), batch, path.steps)
+    batches = Batches(tuple(range(len(objects) * count)), batch, path.steps)
     decoded = yield from draw_rows(network, condition, path, batches, noise)
-    return [decoded[i * count : (i + 1) * count] for i in range(len(frames))]
+    return [decoded[i * count : (i + 1) * count] for i in range(len(objects))]

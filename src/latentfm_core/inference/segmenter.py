@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
 from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
-from latentfm_core.inference.objects import draw_objects
+from latentfm_core.inference.objects import ObjectRow, draw_objects
 from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
 from latentfm_core.inference.tiled import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.tiling import TileAxis
@@ -44,8 +45,17 @@ from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import finish
-from latentfm_core.prompts import Prompt
-from latentfm_core.types import Float32, Geometry, ImageInput, Mask, SampleSet, Summary, TiledDraw
+from latentfm_core.prompts import Prompt, group_of, recorded_group
+from latentfm_core.types import (
+    Float32,
+    Geometry,
+    ImageInput,
+    Mask,
+    PromptGroup,
+    SampleSet,
+    Summary,
+    TiledDraw,
+)
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
@@ -181,7 +191,8 @@ class Segmenter:
             meant = yield from self._with_first_answer(rgb, meant, settings, chosen)
         seen = frame(rgb, meant, self.card.config.data, chosen.field_scale)
         guided = said is not None and (meant is None or correction is not None)
-        path = self._path(settings, said if guided else None, seen.geometry, correction)
+        group = group_of(given)
+        path = self._path(settings, said if guided else None, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
         seconds = time.perf_counter() - start
         return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
@@ -196,7 +207,7 @@ class Segmenter:
             }
         )
         seen = frame(rgb, prompt, self.card.config.data, prompting.field_scale)
-        decoded = yield from self._draw(seen, self._plain_path(quick), quick)
+        decoded = yield from self._draw(seen, self._plain_path(quick, "point"), quick)
         return with_box(prompt, decoded, seen.geometry)
 
     def _draw(
@@ -298,10 +309,14 @@ class Segmenter:
                 objects[index] = yield from self._with_first_answer(rgb, one, settings, chosen)
         data = self.card.config.data
         frames = [frame(rgb, one, data, chosen.field_scale) for one in objects]
-        path = self._plain_path(settings)
+        rows = [
+            ObjectRow(seen, self._noise_scale(settings, group_of(one)))
+            for seen, one in zip(frames, meant, strict=True)
+        ]
+        path = replace(self._plain_path(settings), noise_scale=1.0)
         batch = settings.batch_size or DEFAULT_BATCH
         try:
-            drawn = yield from draw_objects(self._network, frames, path, _seeds(settings), batch)
+            drawn = yield from draw_objects(self._network, rows, path, _seeds(settings), batch)
         finally:
             release_memory(self.device)
         seconds = time.perf_counter() - start
@@ -381,14 +396,16 @@ class Segmenter:
             classes=self.card.config.model.classes,
         )
 
-    def resolved(self, settings: SamplingConfig | None = None) -> SamplingConfig:
+    def resolved(
+        self, settings: SamplingConfig | None = None, group: PromptGroup = "none"
+    ) -> SamplingConfig:
         """Return `settings` with what they leave to the model filled in.
 
-        Without `settings`, those of the card. Threshold and noise scale become numbers, and
-        `calibrated` false if the model has no calibration.
+        Without `settings`, those of the card. Threshold and noise scale become numbers, those
+        fitted for the prompts of `group`, and `calibrated` false if nothing was.
         """
         chosen = settings or self.card.config.sampling
-        calibration = self.card.calibration
+        calibration = self.card.calibration_for(group)
         threshold = chosen.threshold
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
@@ -419,8 +436,10 @@ class Segmenter:
         Summary
             Maps of the image's own ``(H, W)``.
         """
-        chosen = self.resolved(settings or SamplingConfig.model_validate(samples.settings))
-        calibration = self.card.calibration if chosen.calibrated else None
+        group = recorded_group(samples.prompt)
+        given = settings or SamplingConfig.model_validate(samples.settings)
+        chosen = self.resolved(given, group)
+        calibration = self.card.calibration_for(group) if chosen.calibrated else None
         return summarise(samples, chosen.threshold, calibration)
 
     def reconstruct_mask(self, mask: Mask) -> Mask:
@@ -445,14 +464,16 @@ class Segmenter:
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
 
-    def _plain_path(self, settings: SamplingConfig) -> PlainPath:
+    def _plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
         distilled = self.card.config.model.distilled_steps
         served = settings.solver == "euler" and settings.steps <= distilled
-        return PlainPath(settings.steps, settings.solver, self._noise_scale(settings), served)
+        return PlainPath(
+            settings.steps, settings.solver, self._noise_scale(settings, group), served
+        )
 
-    def _noise_scale(self, settings: SamplingConfig) -> float:
+    def _noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
         # Filled in by `resolved`; the usual one is for the type checker alone.
-        return self.resolved(settings).noise_scale or USUAL_SCALE
+        return self.resolved(settings, group).noise_scale or USUAL_SCALE
 
     def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:
         side = tiling.tile or self.card.config.data.size
@@ -476,15 +497,16 @@ class Segmenter:
         strokes: NDArray[np.uint8] | None,
         geometry: Geometry,
         correction: CorrectionConfig | None,
+        group: PromptGroup,
     ) -> PlainPath | GuidedPath:
         if strokes is None:
-            return self._plain_path(settings)
+            return self._plain_path(settings, group)
         data = self.card.config.data
         chosen = correction or CorrectionConfig()
         fit = data.fit if geometry.window is None else "pad"
         canvas = strokes_to_canvas(strokes[window_of(geometry)], data.size, fit)
         mismatch = Mismatch(canvas, self.device)
-        return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings))
+        return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings, group))
 
     def _sample_set(
         self,
@@ -503,7 +525,7 @@ class Segmenter:
             nfe=nfe,
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
-            settings=self.resolved(settings).model_dump(mode="json"),
+            settings=self.resolved(settings, group_of(prompt)).model_dump(mode="json"),
             seconds=seconds,
             classes=self.card.config.model.classes,
             strokes=strokes,

@@ -15,6 +15,7 @@ from latentfm_core.config import Config, Settings
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
 
 WEIGHTS = "model.safetensors"
@@ -104,6 +105,10 @@ class ModelCard(Settings):
         How the network for few steps was made, if that was done by a run of its own.
     calibration
         What the confidence is worth, fitted on validation data; None if it was not fitted.
+    prompt_calibrations
+        The same for answers to prompts, by their kind.
+    encoder
+        Where the weights of a pretrained condition encoder came from, and their licence.
     metrics
         Measured figures by name; ``val_*`` were used for choices, ``test_*`` never.
     metrics_command
@@ -123,6 +128,8 @@ class ModelCard(Settings):
     parent: ParentInfo | None = None
     distillation: TrainingInfo | None = None
     calibration: Calibration | None = None
+    prompt_calibrations: dict[Literal["box", "point"], Calibration] = {}
+    encoder: dict[ShortText, ShortText] = {}
     metrics: dict[ShortText, Figure] = {}
     metrics_command: Text = ""
     weights: WeightsInfo
@@ -131,6 +138,10 @@ class ModelCard(Settings):
     def weights_sha256(self) -> str:
         """Hex SHA-256 of the weights file."""
         return self.weights.sha256
+
+    def calibration_for(self, group: PromptGroup) -> Calibration | None:
+        """Return what was fitted for a kind of prompts, or None."""
+        return self.calibration if group == "none" else self.prompt_calibrations.get(group)
 
 
 def write_card(folder: Path, card: ModelCard) -> None:

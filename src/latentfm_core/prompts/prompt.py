@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool
+from latentfm_core.types import Bool, PromptGroup
 
 Box = tuple[float, float, float, float]
 """``(top, left, bottom, right)`` in pixels; the corners of pixel (i, j) are i and i + 1."""
@@ -63,6 +64,20 @@ class Prompt:
         if self.mask is not None:
             values["mask_pixels"] = int(np.count_nonzero(self.mask))
         return values
+
+
+def group_of(prompt: Prompt | None) -> PromptGroup:
+    """Return by which kind of prompts an answer is calibrated."""
+    if prompt is None or prompt.is_empty:
+        return "none"
+    return "point" if prompt.box is None and prompt.mask is None else "box"
+
+
+def recorded_group(prompt: Mapping[str, Any]) -> PromptGroup:
+    """Return the same for a prompt that `Prompt.to_json` recorded."""
+    if not prompt:
+        return "none"
+    return "box" if "box" in prompt or "mask_pixels" in prompt else "point"
 
 
 def check_prompt(prompt: Prompt, shape: tuple[int, int]) -> Prompt:

@@ -30,10 +30,14 @@ def package_name(variant: str) -> str:
 def imagenet_origin(variant: str) -> dict[str, str]:
     """Return where the weights come from, for a model card."""
     name = package_name(variant)
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:  # a resumed run does not need it any more
+        version = "unknown"
     return {
         "architecture": f"EfficientNet-{variant.capitalize()}",
         "package": name.replace("_", "-"),
-        "version": metadata.version(name),
+        "version": version,
         "sha256": _SHA256[variant],
         "licence": "Apache-2.0",
         "pretrained_on": "ImageNet-1k (ILSVRC 2012), whose images are for non-commercial research",

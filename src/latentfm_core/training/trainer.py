@@ -33,7 +33,7 @@ from latentfm_core.errors import CheckpointError, ConfigError, OutputError
 from latentfm_core.files.atomic import atomic_path, write_text
 from latentfm_core.inference.device import describe, resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, ModelCard
+from latentfm_core.model_io.card import CARD, ModelCard, read_card
 from latentfm_core.model_io.folder import load_model, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
@@ -45,7 +45,7 @@ from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, s
 from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
 from latentfm_core.training.distributed import join_team
 from latentfm_core.training.ema import EMA
-from latentfm_core.training.imagenet import load_imagenet
+from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.options import RunOptions
@@ -425,10 +425,19 @@ class Trainer:
                 "versions": versions(),
             },
             "metrics": self.position.metrics,
+            "encoder": self._encoder_origin(),
         }
         if (self.folder / CARD).is_file():
             card = distilled_card(self.folder, card)
         return save_model(self.options.out, self.model, card)
+
+    def _encoder_origin(self) -> dict[str, str]:
+        """Return where the pretrained weights came from, also through a parent model."""
+        if self.config.model.condition != "pretrained":
+            return {}
+        if self.options.init is not None:
+            return dict(read_card(resolve_model(self.options.init)).encoder)
+        return imagenet_origin(self.config.model.encoder)
 
 
 def portable(config: Config) -> Config:

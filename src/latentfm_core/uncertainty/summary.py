@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from latentfm_core.correction.strokes import impose
-from latentfm_core.images.canvas import from_canvas
+from latentfm_core.images.canvas import from_canvas, window_of
 from latentfm_core.types import Float32, Mask, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import (
     Calibration,
@@ -72,6 +72,11 @@ def summarise(
     canvas = samples.probabilities.mean(axis=0, dtype=np.float32)
     q = from_canvas(neighbourhood(canvas, calibration.sigma), samples.geometry)
     summary = calibrated(raw, q, calibration)
+    if samples.geometry.window is not None:
+        unseen = np.ones(samples.geometry.shape, bool)
+        unseen[window_of(samples.geometry)] = False
+        summary.mean_probability[unseen] = 0
+        summary.confidence[unseen] = 1
     if samples.strokes is not None:
         impose(summary.mean_probability, samples.strokes)
         summary.confidence[samples.strokes > 0] = 1

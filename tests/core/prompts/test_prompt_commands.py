@@ -1,0 +1,227 @@
+"""Prompts in latentfm-predict, -evaluate and -calibrate, and in training from several sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.io import imread, imsave
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.cli.predict import main as predict
+from latentfm_core.cli.train import main as train
+from latentfm_core.config import load_config
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.model_io.card import read_card
+from latentfm_core.prompts.field import extent
+from tests.helpers.prompting import write_discs
+
+FAST = ["--samples", "4", "--device", "cpu", "--precision", "fp32", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_discs(tmp_path_factory.mktemp("new"), 3, seed=9)
+
+
+def labels_of(folders: tuple[Path, Path], name: str) -> np.ndarray[Any, Any]:
+    return np.asarray(imread(folders[1] / f"{name}.png"))
+
+
+def prompts_as(kind: str, folders: tuple[Path, Path], folder: Path) -> Path:
+    """Write the same prompts, one box for each disc of each image, in one of the formats."""
+    boxes = {
+        path.stem: [extent(labels_of(folders, path.stem) == k) for k in (1, 2)]
+        for path in sorted(folders[0].iterdir())
+    }
+    path = folder / "prompts.json"
+    if kind == "labels":
+        return folders[1]
+    if kind == "lists":
+        content: Any = {name: [{"box": box} for box in both] for name, both in boxes.items()}
+    else:
+        names = list(boxes)
+        content = {
+            "images": [{"id": i, "file_name": f"{name}.png"} for i, name in enumerate(names)],
+            "annotations": [
+                {"image_id": i, "bbox": [left, top, right - left, bottom - top]}
+                for i, name in enumerate(names)
+                for top, left, bottom, right in boxes[name]  # type: ignore[misc]
+            ],
+        }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["lists", "coco", "labels"])
+def test_every_object_of_a_prompt_file_gets_a_result(
+    kind: str, folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    prompts = prompts_as(kind, folders, tmp_path)
+    words = [folders[0], "--model", promptable_model_folder, "--prompts", prompts]
+    words += ["--out", tmp_path / "out", "--format", "png", *FAST]
+    assert predict([str(word) for word in words]) == 0
+    for path in folders[0].iterdir():
+        labels = labels_of(folders, path.stem)
+        for number in (1, 2):
+            name = f"{path.stem}_object{number}"
+            mask = imread(tmp_path / "out" / f"{name}_mean_mask.png") > 0
+            assert dice(mask, labels == number) > 0.85
+            sidecar = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+            assert sidecar["prompt"]["box"] == list(extent(labels == number))  # type: ignore[arg-type]
+    # Started again it has nothing to do, and with another prompt it refuses to mix results.
+    again = [*map(str, words), "--skip-done"]
+    assert predict(again) == 0
+    box = ["--box", "1,1,30,30"]
+    other = [str(folders[0]), "--model", str(promptable_model_folder), *box, *FAST]
+    assert predict([*other, "--out", str(tmp_path / "boxes"), "--format", "png"]) == 0
+    changed = [word.replace("1,1,30,30", "1,1,40,40") for word in other]
+    repeated = [*changed, "--out", str(tmp_path / "boxes"), "--format", "png", "--skip-done"]
+    assert predict(repeated) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2]", "must hold a JSON object"),
+        ("not JSON", "Cannot read the prompts"),
+        ('{"a": [{"box": [1, 2, 3]}]}', "A box is"),
+        ('{"a": [{"bx": [1, 2, 3, 4]}]}', "cannot be used"),
+        ('{"images": [], "annotations": [{"bbox": [1, 2, 3, 4]}]}', "image_id"),
+        ('{"unknown": [{"box": [1, 2, 3, 4]}]}', "no prompt for any of the 3 images"),
+        ('{"discs_000": [{"box": [900, 2, 903, 4]}]}', "outside the image of 64 x 96"),
+    ],
+)
+def test_prompt_files_that_cannot_be_used_are_named(
+    content: str,
+    message: str,
+    folders: tuple[Path, Path],
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(content, encoding="utf-8")
+    words = [folders[0], "--model", promptable_model_folder, "--prompts", path, "--out"]
+    assert predict([*map(str, words), str(tmp_path / "out"), *FAST]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_box_for_a_model_without_prompts_is_refused(
+    folders: tuple[Path, Path],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [
+        folders[0],
+        "--model",
+        tiny_model_folder,
+        "--box",
+        "1,1,20,20",
+        "--out",
+        tmp_path / "o",
+    ]
+    assert predict([*map(str, words), *FAST]) == 2
+    assert "does not take prompts" in capsys.readouterr().err
+
+
+def test_evaluation_after_a_box_and_calibration_of_it(
+    folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(promptable_model_folder / name, model)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in folders[1].iterdir():
+        imsave(masks / path.name, (imread(path) > 0).astype(np.uint8) * 255, check_contrast=False)
+    data = ["--images", str(folders[0]), "--masks", str(masks), "--model", str(model), *FAST]
+    found = {}
+    for prompt in ("none", "box", "point", "corrections"):
+        out = tmp_path / prompt
+        assert evaluate([*data, "--prompt", prompt, "--out", str(out)]) == 0
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["data"]["prompt"] == prompt
+        with (out / "per_image.csv").open(newline="") as stream:
+            found[prompt] = np.mean([float(row["dice"]) for row in csv.DictReader(stream)])
+    assert min(found["box"], found["point"], found["corrections"]) > 0.85
+    assert calibrate([*data, "--prompt", "box"]) == 0
+    card = read_card(model)
+    assert set(card.prompt_calibrations) == {"box"}
+    assert card.calibration is None
+    words = [str(folders[0]), "--model", str(model), "--box", "2,2,60,40", *FAST]
+    assert predict([*words, "--out", str(tmp_path / "box_result"), "--format", "png"]) == 0
+    sidecar = json.loads((tmp_path / "box_result" / "discs_000.json").read_text())
+    assert sidecar["confidence"] == "calibrated"
+
+
+def test_several_sets_train_one_model(tmp_path: Path) -> None:
+    write_discs(tmp_path / "b", 8, seed=3)
+    toml = """
+[data]
+size = 64
+val_fraction = 0.25
+test_fraction = 0.0
+[[data.sets]]
+name = "a"
+images = "b/images"
+masks = "b/masks"
+kind = "instances"
+weight = 2
+[[data.sets]]
+name = "c"
+images = "b/images"
+masks = "b/masks"
+kind = "instances"
+[model]
+classes = ["disc"]
+prompts = true
+condition = "multiscale"
+vae_width = 16
+condition_widths = [16, 24, 32, 32]
+condition_blocks = [1, 1, 1, 1]
+velocity_widths = [24, 32]
+[training]
+validation_images = 2
+[training.image_vae]
+epochs = 1
+size = 64
+[training.mask_vae]
+epochs = 1
+[training.flow]
+epochs = 1
+batch_size = 4
+"""
+    path = tmp_path / "sets.toml"
+    path.write_text(toml, encoding="utf-8")
+    assert load_config(path).data.sets[0].images == (tmp_path / "b" / "images").resolve()
+    assert train(["--config", str(path), "--out", str(tmp_path / "model"), "--quiet"]) == 0
+    card = read_card(tmp_path / "model")
+    assert (card.data.n_train, card.data.n_val) == (12, 4)
+    assert {"val_dice", "val_dice_box", "val_dice_point"} <= set(card.metrics)
+    assert not card.config.data.sets
+    split = json.loads((tmp_path / "model" / "training" / "split.json").read_text())
+    assert {name.split("__")[0] for name in split["train"]} == {"a", "c"}
+
+
+def test_a_damaged_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_discs(tmp_path / "b", 4, seed=3)
+    (tmp_path / "b" / "masks" / "discs_000.png").unlink()
+    path = tmp_path / "sets.toml"
+    path.write_text(
+        '[model]\nprompts = true\n[[data.sets]]\nname = "wounds"\nimages = "b/images"\n'
+        'masks = "b/masks"\nkind = "instances"\n',
+        encoding="utf-8",
+    )
+    assert train(["--config", str(path), "--out", str(tmp_path / "model"), "--quiet"]) == 2
+    assert "Set wounds: Images in" in capsys.readouterr().err
