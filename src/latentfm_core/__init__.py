@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.inference.stack import segment_stack
     from latentfm_core.prediction.large import segment_large
+    from latentfm_core.prompts import Prompt
     from latentfm_core.types import ImageInput
 
     __version__: str
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageInput",
     "LatentFMError",
+    "Prompt",
     "SamplingConfig",
     "Segmenter",
     "TilingConfig",
@@ -44,6 +46,7 @@ __all__ = [
 _MODULES = {
     "ImageInput": "types",
     "LatentFMError": "errors",
+    "Prompt": "prompts",
     "SamplingConfig": "config",
     "Segmenter": "inference.segmenter",
     "TilingConfig": "config",

@@ -1,0 +1,272 @@
+"""From an image and a prompt to a sample set: frames, paths, batches and their record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import CorrectionConfig, PromptConfig, SamplingConfig, TilingConfig
+from latentfm_core.correction.guidance import Mismatch
+from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.images.canvas import strokes_to_canvas, window_of
+from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.images.read import to_rgb
+from latentfm_core.inference.batches import Batches, Progress
+from latentfm_core.inference.device import release_memory
+from latentfm_core.inference.drawing import draw
+from latentfm_core.inference.framing import Frame, frame
+from latentfm_core.inference.network import GuidedPath, Network, PlainPath
+from latentfm_core.inference.objects import ObjectRow, draw_objects
+from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
+from latentfm_core.inference.tiled import Sink, TiledJob, sample_tiled
+from latentfm_core.inference.tiling import TileAxis
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.prompts import Prompt, group_of
+from latentfm_core.types import (
+    Float32,
+    Geometry,
+    ImageInput,
+    PromptGroup,
+    SampleSet,
+    TiledDraw,
+)
+from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, USUAL_SCALE
+
+DEFAULT_BATCH = 16
+
+
+class Sampler:
+    """What `Segmenter` draws with: a network, and the card that says how it is used.
+
+    `one`, `many` and `tiles` are generators of `Progress`; `Segmenter` documents their parameters,
+    results and errors.
+    """
+
+    def __init__(self, network: Network, card: ModelCard) -> None:
+        self._network = network
+        self.card = card
+
+    def one(
+        self,
+        image: ImageInput,
+        settings: SamplingConfig,
+        strokes: NDArray[Any] | None = None,
+        correction: CorrectionConfig | None = None,
+        prompt: Prompt | None = None,
+        prompting: PromptConfig | None = None,
+    ) -> Generator[Progress, None, SampleSet]:
+        """Draw samples of one object or of what the model was trained to find."""
+        start = time.perf_counter()
+        rgb = to_rgb(image)
+        shape = (rgb.shape[0], rgb.shape[1])
+        said = None
+        if strokes is not None:
+            said = check_strokes(strokes, shape, len(self.card.config.model.classes))
+        given = meant = checked_prompt(prompt, said, shape, self.card)
+        chosen = prompting or PromptConfig()
+        if meant is not None and wants_second_pass(meant, chosen):
+            meant = yield from self._with_first_answer(rgb, meant, settings, chosen)
+        seen = frame(rgb, meant, self.card.config.data, chosen.field_scale)
+        guided = said is not None and (meant is None or correction is not None)
+        group = group_of(given)
+        path = self._path(settings, said if guided else None, seen.geometry, correction, group)
+        decoded = yield from self._draw(seen, path, settings)
+        seconds = time.perf_counter() - start
+        return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
+
+    def many(
+        self,
+        image: ImageInput,
+        prompts: Sequence[Prompt],
+        settings: SamplingConfig,
+        prompting: PromptConfig | None = None,
+    ) -> Generator[Progress, None, list[SampleSet]]:
+        """Draw samples of several objects of one image."""
+        start = time.perf_counter()
+        rgb = to_rgb(image)
+        shape = (rgb.shape[0], rgb.shape[1])
+        chosen = prompting or PromptConfig()
+        meant = [checked_prompt(one, None, shape, self.card) for one in prompts]
+        objects = [one for one in meant if one is not None]
+        if not objects:
+            return []
+        for index, one in enumerate(objects):
+            if wants_second_pass(one, chosen):
+                objects[index] = yield from self._with_first_answer(rgb, one, settings, chosen)
+        data = self.card.config.data
+        frames = [frame(rgb, one, data, chosen.field_scale) for one in objects]
+        rows = [
+            ObjectRow(seen, self._noise_scale(settings, group_of(one)))
+            for seen, one in zip(frames, meant, strict=True)
+        ]
+        path = replace(self._plain_path(settings), noise_scale=1.0)
+        batch = settings.batch_size or DEFAULT_BATCH
+        try:
+            drawn = yield from draw_objects(self._network, rows, path, _seeds(settings), batch)
+        finally:
+            release_memory(self._network.device)
+        seconds = time.perf_counter() - start
+        return [
+            self._sample_set(values, seen.geometry, path.nfe, settings, seconds, prompt=one)
+            for values, seen, one in zip(drawn, frames, meant, strict=True)
+        ]
+
+    def tiles(
+        self,
+        image: LargeImage,
+        settings: SamplingConfig,
+        tiling: TilingConfig,
+        sink: Sink,
+    ) -> Generator[Progress, None, TiledDraw]:
+        """Draw samples of a large image, tile by tile."""
+        start = time.perf_counter()
+        field = PixelField(image, tiling.scale)
+        used = self.resolved(settings)
+        job = self._tiled_job(field, used, tiling)
+        tiles = yield from sample_tiled(self._network, field, job, sink)
+        return TiledDraw(
+            shape=field.shape,
+            scale=tiling.scale,
+            tile=job.rows.tile,
+            tiles=tiles,
+            seeds=job.seeds,
+            nfe=job.path.nfe,
+            model_id=self.card.id,
+            model_hash=self.card.weights_sha256,
+            settings=used.model_dump(mode="json"),
+            seconds=time.perf_counter() - start,
+            classes=self.card.config.model.classes,
+        )
+
+    def resolved(
+        self, settings: SamplingConfig | None = None, group: PromptGroup = "none"
+    ) -> SamplingConfig:
+        """Return `settings` with what they leave to the model filled in.
+
+        Without `settings`, those of the card. Threshold and noise scale become numbers, those
+        fitted for the prompts of `group`, and `calibrated` false if nothing was.
+        """
+        chosen = settings or self.card.config.sampling
+        calibration = self.card.calibration_for(group)
+        threshold = chosen.threshold
+        if threshold is None:
+            threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
+        spread = chosen.noise_scale
+        if spread is None:
+            spread = USUAL_SCALE if calibration is None else calibration.noise_scale
+        return chosen.model_copy(
+            update={
+                "threshold": threshold,
+                "noise_scale": spread,
+                "calibrated": chosen.calibrated and calibration is not None,
+            }
+        )
+
+    def _with_first_answer(
+        self, rgb: Float32, prompt: Prompt, settings: SamplingConfig, prompting: PromptConfig
+    ) -> Generator[Progress, None, Prompt]:
+        quick = settings.model_copy(
+            update={
+                "n_samples": min(settings.n_samples, prompting.first_samples),
+                "steps": min(settings.steps, prompting.first_steps),
+            }
+        )
+        seen = frame(rgb, prompt, self.card.config.data, prompting.field_scale)
+        decoded = yield from self._draw(seen, self._plain_path(quick, "point"), quick)
+        return with_box(prompt, decoded, seen.geometry)
+
+    def _draw(
+        self, seen: Frame, path: PlainPath | GuidedPath, settings: SamplingConfig
+    ) -> Generator[Progress, None, Float32]:
+        size = self.card.config.data.size
+        batches = Batches(_seeds(settings), settings.batch_size or DEFAULT_BATCH, path.steps)
+        try:
+            return (
+                yield from draw(
+                    self._network,
+                    seen.canvas,
+                    path,
+                    batches,
+                    lambda part: self._network.noise(part, size),
+                    seen.maps,
+                )
+            )
+        finally:
+            release_memory(self._network.device)
+
+    def _plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
+        distilled = self.card.config.model.distilled_steps
+        served = settings.solver == "euler" and settings.steps <= distilled
+        return PlainPath(
+            settings.steps, settings.solver, self._noise_scale(settings, group), served
+        )
+
+    def _noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
+        # Filled in by `resolved`; the usual one is for the type checker alone.
+        return self.resolved(settings, group).noise_scale or USUAL_SCALE
+
+    def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:
+        side = tiling.tile or self.card.config.data.size
+        rows, columns = (TileAxis(length, side, tiling.overlap) for length in field.shape)
+        mask_channels = self.card.config.model.mask_channels
+        return TiledJob(
+            rows=rows,
+            columns=columns,
+            seeds=tuple(used.seed + n for n in range(used.n_samples)),
+            path=self._plain_path(used),
+            batch=used.batch_size or DEFAULT_BATCH,
+            channels=() if mask_channels == 1 else (mask_channels,),
+            threshold=DEFAULT_THRESHOLD if used.threshold is None else used.threshold,
+            calibration=self.card.calibration if used.calibrated else None,
+            memory=tiling.memory_mb * 2**20,
+        )
+
+    def _path(
+        self,
+        settings: SamplingConfig,
+        strokes: NDArray[np.uint8] | None,
+        geometry: Geometry,
+        correction: CorrectionConfig | None,
+        group: PromptGroup,
+    ) -> PlainPath | GuidedPath:
+        if strokes is None:
+            return self._plain_path(settings, group)
+        data = self.card.config.data
+        chosen = correction or CorrectionConfig()
+        fit = data.fit if geometry.window is None else "pad"
+        canvas = strokes_to_canvas(strokes[window_of(geometry)], data.size, fit)
+        mismatch = Mismatch(canvas, self._network.device)
+        return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings, group))
+
+    def _sample_set(
+        self,
+        probabilities: Float32,
+        geometry: Geometry,
+        nfe: int,
+        settings: SamplingConfig,
+        seconds: float,
+        strokes: NDArray[np.uint8] | None = None,
+        prompt: Prompt | None = None,
+    ) -> SampleSet:
+        return SampleSet(
+            probabilities=probabilities,
+            geometry=geometry,
+            seeds=_seeds(settings),
+            nfe=nfe,
+            model_id=self.card.id,
+            model_hash=self.card.weights_sha256,
+            settings=self.resolved(settings, group_of(prompt)).model_dump(mode="json"),
+            seconds=seconds,
+            classes=self.card.config.model.classes,
+            strokes=strokes,
+            prompt={} if prompt is None else prompt.to_json(),
+        )
+
+
+def _seeds(settings: SamplingConfig) -> tuple[int, ...]:
+    return tuple(settings.seed + n for n in range(settings.n_samples))
