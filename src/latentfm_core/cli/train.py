@@ -28,6 +28,7 @@ from latentfm_core.config import (
     Config,
     DataConfig,
     TrainingConfig,
+    config_from_mapping,
     load_config,
     preset,
     read_toml,
@@ -207,6 +208,8 @@ def make_config(args: argparse.Namespace) -> Config:
         config = load_config(args.config)
     else:
         config = preset(args.preset or "default")
+        if args.init is not None and config == preset("default"):
+            config = _with_network_of(config, args.init)
     refuse_two_sources(args)
     config = with_overrides(config, _flag_overrides(args))
     if (args.group_file is None) != (args.group_column is None):
@@ -223,6 +226,15 @@ def make_config(args: argparse.Namespace) -> Config:
         layout = read_layout(config.data.folder, config.data.reading)
         layout.check_classes(len(config.model.classes))
     return config
+
+
+def _with_network_of(config: Config, model: str | Path) -> Config:
+    """Return the configuration for weights that start from a model: its network and input."""
+    card = read_card(resolve_model(model)).config
+    data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
+    values = config.model_copy(update={"model": card.model, "data": data}).to_json()
+    values["model"]["distilled_steps"] = 0  # made from the flow, by its own stage
+    return config_from_mapping(values)
 
 
 _FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}

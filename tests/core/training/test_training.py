@@ -20,6 +20,7 @@ from latentfm_core.cli.train import main
 from latentfm_core.config import StageConfig, config_from_mapping, preset
 from latentfm_core.errors import CheckpointError
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.stages import learning_rate
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -251,3 +252,17 @@ def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
     assert learning_rate(settings, 10, 0.01, 1000) == pytest.approx(1.0)
     assert learning_rate(settings, 20, 1.0, 1000) == pytest.approx(0.01)
     assert learning_rate(settings, 1000, 1.0, 1000) == pytest.approx(0.01)
+
+
+def test_training_from_a_model_takes_its_network(
+    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ["--init", tiny_model_folder, "--images", blob_folders[0], "--masks", blob_folders[1]]
+    words += ["--out", tmp_path / "more", "--device", "cpu", "--quiet"]
+    stages = [f"training.{stage}.epochs=0" for stage in ("image_vae", "mask_vae")]
+    stages += ["training.flow.epochs=1"]
+    sets = [item for stage in stages for item in ("--set", stage)]
+    assert main([*map(str, words), *sets]) == 0
+    before, after = (read_card(folder) for folder in (tiny_model_folder, tmp_path / "more"))
+    assert after.config.model == before.config.model
+    assert after.config.data.size == before.config.data.size
