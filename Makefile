@@ -1,5 +1,7 @@
 # make demo   set everything up and run the main job on the bundled model and image
-# make test   set everything up and run all checks and tests (make oldest: with the oldest napari)
+# make quick  lint, types and the tests that need neither a window nor a trained model
+# make test   set everything up and run all checks and tests
+# make oldest the tests with a window again, with the oldest napari and the other Qt binding
 # make docs   build the documentation into docs/_build/html
 #
 # The same as plain pip and pytest commands, for Windows and macOS: see README.md.
@@ -31,7 +33,7 @@ WINDOW_TESTS := $(addprefix tests/plugin/,annotation/test_section.py layers/test
 	sampling/test_sampling_panel.py sampling/test_tiled.py sampling/test_viewport.py \
 	test_manifest.py test_preferences.py)
 
-.PHONY: setup demo test lint docs unit oldest clean
+.PHONY: setup demo quick test lint docs unit oldest clean
 
 setup: $(STAMP)
 
@@ -50,7 +52,11 @@ demo: setup
 	scripts/system_packages.sh
 	$(DISPLAYED) $(BIN)/python -m napari_latentfm.demo --screenshot-without-display $(SCREENSHOT)
 
-test: setup lint docs unit oldest
+quick: setup lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile \
+		-m "not gui and not process and not slow"
+
+test: setup lint docs unit
 
 lint: setup
 	$(BIN)/ruff check .

@@ -53,9 +53,26 @@ SLOW_FIRST = (
 """Files that take longest, by their names after ``test_``."""
 
 
+TRAINED = {"tiny_model_folder", "calibrated_model_folder", "promptable_model_folder"}
+"""Fixtures that train a model."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest files, so that no process waits for another's last one."""
+    """Mark tests by what they need, and begin with the slowest files.
+
+    Then no process waits for another's last file.
+    """
     rank = {f"test_{name}.py": place for place, name in enumerate(SLOW_FIRST)}
+    for item in items:
+        parts = item.path.relative_to(item.config.rootpath).parts
+        if "plugin" in parts:
+            item.add_marker("gui")
+        if "system" in parts:
+            item.add_marker("process")
+        trains = TRAINED & set(getattr(item, "fixturenames", ()))
+        if trains or item.path.name in rank:
+            item.add_marker("slow")
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 

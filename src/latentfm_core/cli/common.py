@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from latentfm_core import __version__
 from latentfm_core.cli.options import sampling_from
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
@@ -137,6 +138,7 @@ def _logging_to_stderr(level: int) -> Iterator[None]:
 
 
 def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument("--verbose", action="store_true", help="log details, and tracebacks")
     noise.add_argument("--quiet", action="store_true", help="log warnings and errors only")
