@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from latentfm_core import __version__
 from latentfm_core.cli.options import sampling_from
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
@@ -20,6 +19,7 @@ from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.output.sidecar import package_version
 from latentfm_core.types import PromptGroup
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _logging_to_stderr(level: int) -> Iterator[None]:
 
 
 def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument("--verbose", action="store_true", help="log details, and tracebacks")
     noise.add_argument("--quiet", action="store_true", help="log warnings and errors only")

@@ -163,10 +163,14 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of `PACKAGES`."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"python": platform.python_version()} | {
+        name: package_version(name) for name in PACKAGES
+    }
+
+
+def package_version(name: str = "napari-latentfm") -> str:
+    """Return the installed version of a package."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from importlib import import_module
+from importlib.metadata import version
+
+import pytest
 
 COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
@@ -37,3 +40,10 @@ def test_every_option_explains_itself() -> None:
     for name, commands in _options().items():
         for command, action in commands.items():
             assert action.help, f"latentfm-{command} does not explain {name}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_its_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = import_module(f"latentfm_core.cli.{command}").main
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"latentfm-{command} {version('napari-latentfm')}\n"
