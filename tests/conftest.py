@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from napari import settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication
 
+from latentfm_core.inference.device import resolve_precision
 from tests.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
 from tests.plugin_fixtures import blob_image, docked_panel, forget_notifications
 
@@ -49,6 +51,11 @@ SLOW_FIRST = (
     "predict_processes",
 )
 """Files that take longest, by their names after ``test_``."""
+
+
+def pytest_report_header() -> str:
+    """Say which precision the tests have that leave it to the processor."""
+    return f"latentfm: precision auto is {resolve_precision('auto', torch.device('cpu'))}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -269,9 +269,10 @@ def _sample(
     settings = request.settings
     key = _key(request.model, settings)
     segmenter = warm.find(key)
-    if segmenter is None:
+    if segmenter is None or not _computes_in(segmenter, settings.precision):
         yield Update("Loading model…")
         # Two models at once may not fit into the memory of a GPU.
+        segmenter = None
         warm.keep(None, None)
         segmenter = load(request.model, settings.device, settings.precision)
         warm.keep(key, segmenter)
@@ -318,7 +319,14 @@ def _key(model: str | Path, settings: SamplingConfig) -> object:
     except OSError:
         # Loading the model tells the user what is wrong with the folder.
         stamps = []
-    return (str(model), tuple(stamps), settings.device, settings.precision)
+    return (str(model), tuple(stamps), settings.device)
+
+
+def _computes_in(segmenter: Segmenter, precision: Precision) -> bool:
+    """Return whether a warm model has this precision; ``"auto"`` is one on each device."""
+    from latentfm_core.inference.device import precision_of, resolve_precision
+
+    return precision_of(resolve_precision(precision, segmenter.device)) == segmenter.precision
 
 
 def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:

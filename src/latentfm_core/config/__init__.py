@@ -10,6 +10,7 @@ from __future__ import annotations
 from latentfm_core.config.base import (
     DEFAULT_MODEL,
     LATENT_DOWNSAMPLE,
+    NUMBER_FORMATS,
     SAMPLE_SLIDER_MAX,
     Blocks,
     ClassName,
@@ -44,6 +45,7 @@ from latentfm_core.config.whole import Config
 __all__ = [
     "DEFAULT_MODEL",
     "LATENT_DOWNSAMPLE",
+    "NUMBER_FORMATS",
     "PRESETS",
     "READING",
     "REPORT",

@@ -24,6 +24,7 @@ from latentfm_core.data.canvas import (
 )
 from latentfm_core.data.field import LargeImage, PixelField
 from latentfm_core.data.images import to_rgb
+from latentfm_core.errors import ConfigError
 from latentfm_core.inference.batches import Batches, Progress
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
@@ -46,6 +47,7 @@ from latentfm_core.uncertainty.summary import (
 )
 
 DEFAULT_BATCH = 16
+_USUAL = SamplingConfig()
 
 
 class Segmenter:
@@ -57,8 +59,10 @@ class Segmenter:
         The network; moved to the device.
     card
         Its card, which decides the preprocessing.
-    device, precision
+    device
         As in `SamplingConfig`.
+    precision
+        As in `SamplingConfig`; None takes that of the card, as the command line and the panel do.
 
     Attributes
     ----------
@@ -66,6 +70,8 @@ class Segmenter:
         The model's card.
     device
         The resolved device.
+    precision
+        The number format in use, never ``"auto"``.
     device_label
         One line about device and precision for people.
 
@@ -79,18 +85,19 @@ class Segmenter:
         self,
         model: LatentFM,
         card: ModelCard,
-        device: str = "auto",
-        precision: Precision = "auto",
+        device: str = _USUAL.device,
+        precision: Precision | None = None,
     ) -> None:
         self.card = card
-        self._network = Network(model, device, precision)
+        self._network = Network(model, device, precision or card.config.sampling.precision)
         self.device = self._network.device
+        self.precision = self._network.precision
         self.device_label = self._network.label
         self.model = self._network.model
 
     @classmethod
     def load(
-        cls, source: str | Path, device: str = "auto", precision: Precision = "auto"
+        cls, source: str | Path, device: str = _USUAL.device, precision: Precision | None = None
     ) -> Segmenter:
         """Load a bundled model by name, or a model folder.
 
@@ -101,7 +108,8 @@ class Segmenter:
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
         precision
-            Number format of the convolutions.
+            Number format of the convolutions; None takes that of the model's card, which is
+            ``"auto"`` unless its maker chose otherwise.
 
         Returns
         -------
@@ -148,12 +156,13 @@ class Segmenter:
         ImageError
             If the image or the strokes cannot be used.
         ConfigError
-            If the network overflows in this precision.
+            If the network overflows in this precision, or `settings` ask for another one.
         ResourceError
             If memory does not even suffice for one sample at a time. Before that, the batches
             are halved, and the progress says so; the samples are the same.
         """
         start = time.perf_counter()
+        self._check_precision(settings)
         data = self.card.config.data
         canvas, geometry = to_canvas(to_rgb(image), data.size, data.fit)
         seeds = tuple(settings.seed + n for n in range(settings.n_samples))
@@ -205,7 +214,7 @@ class Segmenter:
         ImageError, ConfigError, ResourceError
             As `sample_steps` does.
         """
-        steps = self.sample_steps(image, settings or self.card.config.sampling, strokes, correction)
+        steps = self.sample_steps(image, self.resolved(settings), strokes, correction)
         return finish(steps, on_step)
 
     def sample_tiles(
@@ -242,10 +251,13 @@ class Segmenter:
         ------
         ImageError
             If the image cannot be read or used.
+        ConfigError
+            As for `sample_steps`.
         ResourceError
             If memory does not even suffice for one sample of one tile at a time.
         """
         start = time.perf_counter()
+        self._check_precision(settings)
         field = PixelField(image, tiling.scale)
         used = self.resolved(settings)
         job = self._tiled_job(field, used, tiling)
@@ -267,10 +279,14 @@ class Segmenter:
     def resolved(self, settings: SamplingConfig | None = None) -> SamplingConfig:
         """Return `settings` with what they leave to the model filled in.
 
-        Without `settings`, those of the card. Threshold and noise scale become numbers, and
-        `calibrated` false if the model has no calibration.
+        Without `settings`, those of the card, with the precision of this segmenter. Threshold and
+        noise scale become numbers, precision ``"auto"`` the one in use, and `calibrated` false
+        if the model has no calibration.
         """
-        chosen = settings or self.card.config.sampling
+        # The card cannot know how this segmenter was loaded.
+        chosen = settings or self.card.config.sampling.model_copy(
+            update={"precision": self.precision}
+        )
         calibration = self.card.calibration
         threshold = chosen.threshold
         if threshold is None:
@@ -282,6 +298,7 @@ class Segmenter:
             update={
                 "threshold": threshold,
                 "noise_scale": spread,
+                "precision": self.precision if chosen.precision == "auto" else chosen.precision,
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )
@@ -327,6 +344,15 @@ class Segmenter:
         decoded = self._network.decode(self._network.encode(canvas))[0]
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
+
+    def _check_precision(self, settings: SamplingConfig) -> None:
+        if settings.precision in ("auto", self.precision):
+            return
+        raise ConfigError(
+            f"The settings ask for precision {settings.precision}, but the model was loaded for "
+            f"{self.precision} ({self.device_label}). Load it with precision "
+            f"{settings.precision}, or leave the precision of the settings at auto."
+        )
 
     def _plain_path(self, settings: SamplingConfig) -> PlainPath:
         distilled = self.card.config.model.distilled_steps

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import NUMBER_FORMATS, SamplingConfig
 from latentfm_core.data.field import LargeImage
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.names import printable
 from latentfm_core.output.sidecar import Sidecar, StackFacts, TilingFacts, now, versions
@@ -46,8 +45,7 @@ def sidecar_of(
     files, expected_dice, png_white, stack, tiling
         As in `Sidecar`.
     """
-    settings = SamplingConfig.model_validate(drawn.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
+    settings = segmenter.resolved(SamplingConfig.model_validate(drawn.settings))
     return Sidecar(
         image=printable(name),
         shape=shape,
@@ -64,7 +62,7 @@ def sidecar_of(
         threshold=settings.threshold,
         confidence="calibrated" if settings.calibrated else "raw",
         expected_dice=expected_dice,
-        precision=str(dtype).removeprefix("torch."),
+        precision=NUMBER_FORMATS[settings.precision],
         device=segmenter.device_label,
         seconds=round(seconds, 4),
         created=now(),

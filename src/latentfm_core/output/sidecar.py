@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latentfm_core.config import Fraction, SamplingConfig, Settings, SolverName
+from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
@@ -131,7 +131,15 @@ class Sidecar(Settings):
     tiling: TilingFacts | None = None
 
     def was_drawn_with(self, settings: SamplingConfig, model_sha256: str) -> bool:
-        """Tell whether these settings and this model gave the result; `settings` are resolved."""
+        """Return whether the result comes from this model and these settings.
+
+        Parameters
+        ----------
+        settings
+            As `Segmenter.resolved` returns them: without ``"auto"`` as the precision.
+        model_sha256
+            Of the weights file.
+        """
         return (
             self.model_sha256 == model_sha256
             and self.n_samples == settings.n_samples
@@ -139,8 +147,16 @@ class Sidecar(Settings):
             and (self.steps, self.solver) == (settings.steps, settings.solver)
             and self.noise_scale == settings.noise_scale
             and self.threshold == settings.threshold
+            and self.precision == NUMBER_FORMATS[settings.precision]
             and self.confidence == ("calibrated" if settings.calibrated else "raw")
         )
+
+    def precision_note(self, settings: SamplingConfig) -> str:
+        """Return a sentence for an error message if resolved `settings` have another precision."""
+        wanted = NUMBER_FORMATS[settings.precision]
+        if self.precision == wanted:
+            return ""
+        return f" It was computed in {self.precision}; this run would use {wanted} (--precision)."
 
 
 def now() -> str:
