@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from napari import settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication
 
+from latentfm_core.inference.device import resolve_precision
 from tests.helpers.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
 from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
 from tests.helpers.prompting import promptable_model_folder
@@ -55,6 +57,11 @@ SLOW_FIRST = (
 
 TRAINED = {"tiny_model_folder", "calibrated_model_folder", "promptable_model_folder"}
 """Fixtures that train a model."""
+
+
+def pytest_report_header() -> str:
+    """Say which precision the tests have that leave it to the processor."""
+    return f"latentfm: precision auto is {resolve_precision('auto', torch.device('cpu'))}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from napari.utils.notifications import notification_manager
 
 from latentfm_core.config import SamplingConfig
@@ -98,6 +99,8 @@ class GatedSegmenter:
     """
 
     device_label = "gated"
+    device = torch.device("cpu")
+    precision = "fp32"
 
     def __init__(self, error: Exception | None = None, total: int = 50) -> None:
         self.error = error

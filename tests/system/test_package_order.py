@@ -33,7 +33,7 @@ CORE = {
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
-    "output": "config errors evaluation files images inference metrics types",
+    "output": "config errors evaluation files images inference metrics prompts types",
     "prediction": "config errors files images inference output progress types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "config datasets errors files flow images inference metrics model_io models output "

@@ -22,13 +22,13 @@ from latentfm_core.cli.options import (
 )
 from latentfm_core.cli.prompt_kind import add_prompt_kind, prompt_group, with_prompts
 from latentfm_core.config import (
+    NUMBER_FORMATS,
     REPORT,
     SamplingConfig,
     report_settings,
 )
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.evaluate import Evaluation, ImageScores, evaluate
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
 from latentfm_core.output.sidecar import now, versions
@@ -152,8 +152,7 @@ def describe(
     command: str,
 ) -> dict[str, Any]:
     """Return what the summary says of model, data, settings and command."""
-    dtype = resolve_precision(settings.precision, segmenter.device)
-    used = {"precision": str(dtype).removeprefix("torch."), "device": segmenter.device_label}
+    used = {"precision": NUMBER_FORMATS[segmenter.precision], "device": segmenter.device_label}
     return {
         "schema_version": 1,
         "created": now(),

@@ -27,6 +27,7 @@ from latentfm_core.model_io.bundled import bundled_models
 FOLDER = "FOLDER"
 DEVICES = "where to compute: auto, cpu, cuda, cuda:1, ... or mps"
 PRECISION = "number format of the convolutions"
+AUTO_PRECISION = "auto is bf16 where the hardware computes in it, else fp32"
 
 _SAMPLING = {
     "n_samples": "how many plausible masks to draw, N",
@@ -38,7 +39,10 @@ _SAMPLING = {
     "more from each other",
     "batch_size": "samples computed at once; changes memory and speed, not results",
 }
-_RUN = {"device": DEVICES, "precision": f"{PRECISION}: {', '.join(get_args(Precision))}"}
+_RUN = {
+    "device": DEVICES,
+    "precision": f"{PRECISION}: {', '.join(get_args(Precision))}; {AUTO_PRECISION}",
+}
 _FLAGS = {
     name: "--samples" if name == "n_samples" else f"--{name.replace('_', '-')}"
     for name in (*_SAMPLING, *_RUN)

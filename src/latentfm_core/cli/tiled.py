@@ -194,7 +194,8 @@ def _is_finished(
     )
     if not same:
         raise OutputError(
-            f"{job.sidecar} tells of a result from another model or other settings. Choose "
-            "another --out, or replace it with --overwrite."
+            f"{job.sidecar} tells of a result from another model or other settings."
+            f"{older.precision_note(settings)} Choose another --out, or replace it with "
+            "--overwrite."
         )
     return is_zarr(job.maps)

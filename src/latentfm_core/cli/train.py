@@ -14,6 +14,7 @@ from typing import Any
 
 from latentfm_core.cli.common import run_cli
 from latentfm_core.cli.options import (
+    AUTO_PRECISION,
     DEVICES,
     FOLDER,
     PRECISION,
@@ -146,7 +147,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
-        help=f"{PRECISION} (default: {usual.precision})",
+        help=f"{PRECISION}; {AUTO_PRECISION} (default: {usual.precision})",
     )
     run.add_argument(
         "--seed",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from latentfm_core.config.base import (
     DEFAULT_MODEL,
     LATENT_DOWNSAMPLE,
+    NUMBER_FORMATS,
     SAMPLE_SLIDER_MAX,
     Blocks,
     ClassName,
@@ -49,6 +50,7 @@ from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
 __all__ = [
     "DEFAULT_MODEL",
     "LATENT_DOWNSAMPLE",
+    "NUMBER_FORMATS",
     "PRESETS",
     "READING",
     "REPORT",

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+NUMBER_FORMATS: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Full names, as PyTorch, sidecars and reports write them; ``auto`` becomes one of them."""
 PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Blocks = Annotated[int, Field(ge=1, le=64)]
 Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]

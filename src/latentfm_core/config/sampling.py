@@ -39,6 +39,12 @@ class SamplingConfig(Settings):
     batch_size
         Samples integrated at once; None lets the segmenter choose. It changes speed and
         memory, not results.
+    device
+        Where the network runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
+    precision
+        Number format of the convolutions. ``"auto"`` is bf16 where the hardware computes in it,
+        else fp32; the samples of one seed differ between the two. Device and precision are
+        chosen when a model is loaded: a `Segmenter` refuses another precision than its own.
     """
 
     n_samples: Annotated[int, Field(ge=1, le=1024)] = 8

@@ -41,7 +41,7 @@ def held_out_dice(
     pairs
         The images and their masks.
     config
-        Gives the sampling settings, and the device of the training.
+        Gives the sampling settings, and device and precision of the training.
     should_stop
         Asked before every image.
 
@@ -62,7 +62,8 @@ def held_out_dice(
             data = config.data
             yield Case(*read_references(pair, data.mask_threshold, classes, data.reading))
 
-    return tuple(evaluate(segmenter, cases(), config.sampling).values("dice"))
+    settings = config.sampling.model_copy(update={"precision": config.training.precision})
+    return tuple(evaluate(segmenter, cases(), settings).values("dice"))
 
 
 def judge(old: Sequence[float], new: Sequence[float]) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +13,12 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from latentfm_core.config import Precision
+from latentfm_core.config import NUMBER_FORMATS, Precision
 from latentfm_core.errors import ResourceError
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: dict[Precision, torch.dtype] = {
+    name: getattr(torch, full) for name, full in NUMBER_FORMATS.items()
+}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -52,17 +55,33 @@ def own_device(name: str, local_rank: int) -> str:
 
 
 _BF16_FEATURES = ("avx512_bf16", "amx_bf16")
+_ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Environment variables that limit the instructions of oneDNN, which computes the convolutions."""
+_ISAS_WITHOUT_BF16 = (
+    "sse41",
+    "avx",
+    "avx2",
+    "avx2_vnni",
+    "avx2_vnni_2",
+    "avx512_core",
+    "avx512_core_vnni",
+)
+"""Values of these variables under which oneDNN leaves `_BF16_FEATURES` unused."""
 
 
-def _has_bf16(device: torch.device) -> bool:
-    """Tell whether the hardware computes in bf16; PyTorch emulates it elsewhere, and slowly so.
+def has_bf16(device: torch.device) -> bool:
+    """Return whether the hardware computes in bf16; PyTorch emulates it elsewhere, slowly.
 
-    The processor is asked, not a clock: what is chosen must be the same at every start, for
-    the samples of a seed depend on it. Older PyTorch does not tell; then it is false.
+    Decided by the processor and the limit set for oneDNN, not by a measurement: the choice must
+    be the same at every start, since the samples of a seed depend on it. False with a PyTorch
+    that does not report the features of the processor.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
+        return False
+    limit = next((os.environ[name] for name in _ISA_LIMITS if name in os.environ), "")
+    if limit.lower() in _ISAS_WITHOUT_BF16:
         return False
     ask: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
     features = ask()
@@ -78,10 +97,15 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         If the format cannot be used on the device.
     """
     if precision == "auto":
-        return torch.bfloat16 if _has_bf16(device) else torch.float32
+        return torch.bfloat16 if has_bf16(device) else torch.float32
     if precision == "fp16" and device.type == "cpu":
         raise ResourceError("fp16 needs a GPU; use precision bf16, fp32 or auto on the CPU.")
     return _DTYPES[precision]
+
+
+def precision_of(dtype: torch.dtype) -> Precision:
+    """Return the setting for a format: the inverse of `resolve_precision`."""
+    return next(name for name, known in _DTYPES.items() if known == dtype)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

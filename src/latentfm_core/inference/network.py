@@ -16,6 +16,7 @@ from latentfm_core.flow.solvers import integrate, nfe
 from latentfm_core.inference.device import (
     autocast,
     describe,
+    precision_of,
     resolve_device,
     resolve_precision,
     to_device,
@@ -67,6 +68,8 @@ class Network:
     ----------
     model, device
         The model in evaluation mode, and where it runs.
+    precision
+        Number format of the convolutions, never ``"auto"``.
     label
         One line about device and precision for people.
 
@@ -79,6 +82,7 @@ class Network:
     def __init__(self, model: LatentFM, device: str, precision: Precision) -> None:
         self.device = resolve_device(device)
         self._dtype = resolve_precision(precision, self.device)
+        self.precision = precision_of(self._dtype)
         self.label = describe(self.device, self._dtype)
         self.model = to_device(model, self.device).eval()
         self._features = FeatureCache()

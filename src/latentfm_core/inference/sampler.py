@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import CorrectionConfig, PromptConfig, SamplingConfig, TilingConfig
 from latentfm_core.correction.guidance import Mismatch
 from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.errors import ConfigError
 from latentfm_core.images.canvas import strokes_to_canvas, window_of
 from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.images.read import to_rgb
@@ -51,6 +52,21 @@ class Sampler:
         self._network = network
         self.card = card
 
+    def usual(self) -> SamplingConfig:
+        """Return the settings of the card, with the precision of the network."""
+        # The card cannot know how the network was loaded.
+        sampling = self.card.config.sampling
+        return sampling.model_copy(update={"precision": self._network.precision})
+
+    def _check_precision(self, settings: SamplingConfig) -> None:
+        if settings.precision in ("auto", self._network.precision):
+            return
+        raise ConfigError(
+            f"The settings ask for precision {settings.precision}, but the model was loaded for "
+            f"{self._network.precision} ({self._network.label}). Load it with precision "
+            f"{settings.precision}, or leave the precision of the settings at auto."
+        )
+
     def one(
         self,
         image: ImageInput,
@@ -62,6 +78,7 @@ class Sampler:
     ) -> Generator[Progress, None, SampleSet]:
         """Draw samples of one object or of what the model was trained to find."""
         start = time.perf_counter()
+        self._check_precision(settings)
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
         said = None
@@ -88,6 +105,7 @@ class Sampler:
     ) -> Generator[Progress, None, list[SampleSet]]:
         """Draw samples of several objects of one image."""
         start = time.perf_counter()
+        self._check_precision(settings)
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
         chosen = prompting or PromptConfig()
@@ -125,6 +143,7 @@ class Sampler:
     ) -> Generator[Progress, None, TiledDraw]:
         """Draw samples of a large image, tile by tile."""
         start = time.perf_counter()
+        self._check_precision(settings)
         field = PixelField(image, tiling.scale)
         used = self.resolved(settings)
         job = self._tiled_job(field, used, tiling)
@@ -151,11 +170,14 @@ class Sampler:
         Without `settings`, those of the card. Threshold and noise scale become numbers, those
         fitted for the prompts of `group`, and `calibrated` false if nothing was.
         """
-        chosen = settings or self.card.config.sampling
+        chosen = settings or self.usual()
         calibration = self.card.calibration_for(group)
         threshold = chosen.threshold
         if threshold is None:
             threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
+        precision = chosen.precision
+        if precision == "auto":
+            precision = self._network.precision
         spread = chosen.noise_scale
         if spread is None:
             spread = USUAL_SCALE if calibration is None else calibration.noise_scale
@@ -163,6 +185,7 @@ class Sampler:
             update={
                 "threshold": threshold,
                 "noise_scale": spread,
+                "precision": precision,
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )

@@ -47,6 +47,8 @@ from latentfm_core.uncertainty.summary import (
     summarise,
 )
 
+_DEFAULTS = SamplingConfig()
+
 
 class Segmenter:
     """A trained model, warm on its device, that draws plausible masks of images.
@@ -57,13 +59,17 @@ class Segmenter:
         The network; moved to the device.
     card
         Its card, which decides the preprocessing.
-    device, precision
+    device
         As in `SamplingConfig`.
+    precision
+        As in `SamplingConfig`; None takes that of the card, as the command line and the panel do.
 
     Attributes
     ----------
     device
         The resolved device.
+    precision
+        The number format in use, never ``"auto"``.
     device_label
         One line about device and precision for people.
 
@@ -77,12 +83,13 @@ class Segmenter:
         self,
         model: LatentFM,
         card: ModelCard,
-        device: str = "auto",
-        precision: Precision = "auto",
+        device: str = _DEFAULTS.device,
+        precision: Precision | None = None,
     ) -> None:
-        self._network = Network(model, device, precision)
+        self._network = Network(model, device, precision or card.config.sampling.precision)
         self._sampler = Sampler(self._network, card)
         self.device = self._network.device
+        self.precision = self._network.precision
         self.device_label = self._network.label
         self.model = self._network.model
 
@@ -97,7 +104,7 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, source: str | Path, device: str = "auto", precision: Precision = "auto"
+        cls, source: str | Path, device: str = _DEFAULTS.device, precision: Precision | None = None
     ) -> Segmenter:
         """Load a bundled model by name, or a model folder.
 
@@ -108,7 +115,8 @@ class Segmenter:
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
         precision
-            Number format of the convolutions.
+            Number format of the convolutions; None takes that of the model's card, which is
+            ``"auto"`` unless its maker chose otherwise.
 
         Returns
         -------
@@ -162,7 +170,8 @@ class Segmenter:
         ImageError
             If the image, the strokes or the prompt cannot be used.
         ConfigError
-            If the model does not take prompts, or overflows in this precision.
+            If the model does not take prompts, overflows in this precision, or `settings` ask
+            for another precision.
         ResourceError
             If memory does not even suffice for one sample at a time. Before that, the batches
             are halved, and the progress says so; the samples are the same.
@@ -201,7 +210,7 @@ class Segmenter:
         ImageError, ConfigError, ResourceError
             As `sample_steps` does.
         """
-        used = settings or self.card.config.sampling
+        used = settings or self._sampler.usual()
         steps = self.sample_steps(image, used, strokes, correction, prompt, prompting)
         return finish(steps, on_step)
 
@@ -250,7 +259,7 @@ class Segmenter:
 
         Parameters, results and errors are those of `sample_objects_steps`.
         """
-        used = settings or self.card.config.sampling
+        used = settings or self._sampler.usual()
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
@@ -287,6 +296,8 @@ class Segmenter:
         ------
         ImageError
             If the image cannot be read or used.
+        ConfigError
+            As for `sample_steps`.
         ResourceError
             If memory does not even suffice for one sample of one tile at a time.
         """
@@ -298,7 +309,8 @@ class Segmenter:
         """Return `settings` with what they leave to the model filled in.
 
         Without `settings`, those of the card. Threshold and noise scale become numbers, those
-        fitted for the prompts of `group`, and `calibrated` false if nothing was.
+        fitted for the prompts of `group`, precision ``"auto"`` the one in use, and `calibrated`
+        false if nothing was fitted.
         """
         return self._sampler.resolved(settings, group)
 

@@ -175,7 +175,7 @@ def segment_stack(
     ImageError, ResourceError
         As `stack_steps` does.
     """
-    chosen = settings or segmenter.card.config.sampling
+    chosen = segmenter.resolved(settings)
     steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
     return finish(steps, on_step)
 

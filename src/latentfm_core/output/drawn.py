@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import NUMBER_FORMATS, SamplingConfig
 from latentfm_core.images.large import LargeImage
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import Sidecar, StackFacts, TilingFacts, now, versions
+from latentfm_core.prompts import recorded_group
 from latentfm_core.types import ImageInput, SampleSet, TiledDraw
 
 
@@ -46,8 +46,10 @@ def sidecar_of(
     files, expected_dice, png_white, stack, tiling
         As in `Sidecar`.
     """
-    settings = SamplingConfig.model_validate(drawn.settings)
-    dtype = resolve_precision(settings.precision, segmenter.device)
+    prompt = drawn.prompt if isinstance(drawn, SampleSet) else {}
+    settings = segmenter.resolved(
+        SamplingConfig.model_validate(drawn.settings), recorded_group(prompt)
+    )
     return Sidecar(
         image=printable(name),
         shape=shape,
@@ -64,7 +66,7 @@ def sidecar_of(
         threshold=settings.threshold,
         confidence="calibrated" if settings.calibrated else "raw",
         expected_dice=expected_dice,
-        precision=str(dtype).removeprefix("torch."),
+        precision=NUMBER_FORMATS[settings.precision],
         device=segmenter.device_label,
         seconds=round(seconds, 4),
         created=now(),
@@ -73,6 +75,6 @@ def sidecar_of(
         png_white=dict(png_white or {}),
         stack=stack,
         tiling=tiling,
-        prompt=drawn.prompt if isinstance(drawn, SampleSet) else {},
+        prompt=prompt,
         window=drawn.geometry.window if isinstance(drawn, SampleSet) else None,
     )

@@ -227,7 +227,8 @@ def is_finished(
     if not same:
         raise OutputError(
             f"{plan.sidecar} tells of a result from another model, other settings or in other "
-            "formats. Choose another --out, or replace it with --overwrite."
+            f"formats.{older.precision_note(settings)} Choose another --out, or replace it with "
+            "--overwrite."
         )
     return all(path.is_file() for path in plan.paths())
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from latentfm_core.config import Fraction, SamplingConfig, Settings, SolverName
+from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
@@ -152,8 +152,16 @@ class Sidecar(Settings):
             and (self.steps, self.solver) == (settings.steps, settings.solver)
             and self.noise_scale == settings.noise_scale
             and self.threshold == settings.threshold
+            and self.precision == NUMBER_FORMATS[settings.precision]
             and self.confidence == ("calibrated" if settings.calibrated else "raw")
         )
+
+    def precision_note(self, settings: SamplingConfig) -> str:
+        """Return a sentence for an error message if resolved `settings` have another precision."""
+        wanted = NUMBER_FORMATS[settings.precision]
+        if self.precision == wanted:
+            return ""
+        return f" It was computed in {self.precision}; this run would use {wanted} (--precision)."
 
 
 def now() -> str:

@@ -75,7 +75,7 @@ def large_steps(
     OutputError
         If the folder exists or cannot be written.
     """
-    settings = settings or segmenter.card.config.sampling
+    settings = segmenter.resolved(settings)
     tiling = tiling or TilingConfig()
     grid = _grid(segmenter, image, settings, tiling)
     with atomic_folder(folder, overwrite=overwrite, outdated=outdated) as temporary:

@@ -58,6 +58,7 @@ def validate(
         update={
             "n_samples": training.validation_samples,
             "steps": steps or training.validation_steps,
+            "precision": training.precision,
         }
     )
     segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)

@@ -22,6 +22,7 @@ from psygnal import Signal
 from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.progress import follow_until
+from latentfm_core.prompts import recorded_group
 from latentfm_core.types import ImageInput, SampleSet, Summary
 from napari_latentfm.background.signals import start_worker
 
@@ -273,9 +274,10 @@ def _sample(
     settings = request.settings
     key = _key(request.model, settings)
     segmenter = warm.find(key)
-    if segmenter is None:
+    if segmenter is None or not _computes_in(segmenter, settings.precision):
         yield Update("Loading model…")
         # Two models at once may not fit into the memory of a GPU.
+        segmenter = None
         warm.keep(None, None)
         segmenter = load(request.model, settings.device, settings.precision)
         warm.keep(key, segmenter)
@@ -311,7 +313,7 @@ def _summarise_again(
 ) -> Outcome:
     if samples.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
-    used = segmenter.resolved(settings).model_dump(mode="json")
+    used = segmenter.resolved(settings, recorded_group(samples.prompt)).model_dump(mode="json")
     return _summarise(replace(samples, settings=used), segmenter, settings, stop)
 
 
@@ -322,7 +324,14 @@ def _key(model: str | Path, settings: SamplingConfig) -> object:
     except OSError:
         # Loading the model tells the user what is wrong with the folder.
         stamps = []
-    return (str(model), tuple(stamps), settings.device, settings.precision)
+    return (str(model), tuple(stamps), settings.device)
+
+
+def _computes_in(segmenter: Segmenter, precision: Precision) -> bool:
+    """Return whether a warm model has this precision; ``"auto"`` is one on each device."""
+    from latentfm_core.inference.device import precision_of, resolve_precision
+
+    return precision_of(resolve_precision(precision, segmenter.device)) == segmenter.precision
 
 
 def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:

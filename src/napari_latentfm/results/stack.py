@@ -17,7 +17,16 @@ from napari_latentfm.results.stack_job import StackRun
 if TYPE_CHECKING:
     import napari
 
-SAME_SETTINGS = ("n_samples", "seed", "steps", "solver", "noise_scale", "threshold", "calibrated")
+SAME_SETTINGS = (
+    "n_samples",
+    "seed",
+    "steps",
+    "solver",
+    "noise_scale",
+    "threshold",
+    "calibrated",
+    "precision",
+)
 """A plane that was drawn anew with these alike belongs to its stack."""
 
 

@@ -20,12 +20,14 @@ import zarr
 from latentfm_core.cli.predict import main
 from latentfm_core.config import Precision, SamplingConfig
 from latentfm_core.images.large import large_image
-from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, ImageInput
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.plugin_fixtures import disc_image, run
+from tests.helpers.processors import auto_precision
+
+__all__ = ["auto_precision"]
 
 BATCH_BOUND = 2e-5
 """Largest difference of a probability between numbers of samples at once, float32."""
@@ -131,18 +133,8 @@ def test_with_several_threads_every_run_is_the_same_also_in_the_background(
     np.testing.assert_array_equal(found[0], first)
 
 
-def test_auto_precision_is_chosen_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    for features, wanted in (
-        ({"avx2": True, "avx512_bf16": False}, torch.float32),
-        ({"avx2": True, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True}, torch.bfloat16),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda f=features: f, raising=False)
-        assert resolve_precision("auto", cpu) == wanted
-
-
 def test_command_panel_and_python_give_the_same_bits(
+    auto_precision: Precision,
     qtbot: Any,
     docked_panel: Callable[..., tuple[Any, SamplingPanel]],
     calibrated_model_folder: Path,

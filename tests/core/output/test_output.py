@@ -258,7 +258,9 @@ def test_a_result_whose_files_cannot_get_their_names_is_not_called_complete(tmp_
 
 def test_a_finished_result_is_recognised(tmp_path):
     plan = make_plan(tmp_path)
-    settings = SamplingConfig(n_samples=3, seed=5, threshold=0.5, noise_scale=1.0, calibrated=False)
+    settings = SamplingConfig(
+        n_samples=3, seed=5, threshold=0.5, noise_scale=1.0, calibrated=False, precision="fp32"
+    )
     assert not is_finished(plan, settings, SHA)
     write(plan)
     assert is_finished(plan, settings, SHA)
@@ -271,6 +273,8 @@ def test_a_finished_result_is_recognised(tmp_path):
     ):
         with pytest.raises(OutputError, match=r"scan\.json"):
             is_finished(plan, other, SHA)
+    with pytest.raises(OutputError, match=r"computed in float32.*bfloat16 \(--precision\)"):
+        is_finished(plan, settings.model_copy(update={"precision": "bf16"}), SHA)
     with pytest.raises(OutputError, match="another model"):
         is_finished(plan, settings, "cd" * 32)
     with pytest.raises(OutputError, match="formats"):

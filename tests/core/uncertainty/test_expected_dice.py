@@ -14,6 +14,7 @@ import pytest
 
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict
+from latentfm_core.config import Precision
 from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
 from latentfm_core.images.read import read_image, read_mask
@@ -29,8 +30,9 @@ from latentfm_core.uncertainty.expected_dice import (
 from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS, segmenter, with_calibration
 from tests.helpers.fixtures import copy_model
 from tests.helpers.plugin_fixtures import run
+from tests.helpers.processors import auto_precision
 
-__all__ = ["segmenter"]
+__all__ = ["auto_precision", "segmenter"]
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,7 @@ def test_planes_of_a_stack_have_their_own(segmenter: Segmenter, cases: list[Case
 
 
 def test_command_line_and_panel_tell_the_same(
+    auto_precision: Precision,
     tiny_model_folder: Path,
     blob_folders: tuple[Path, Path],
     tmp_path: Path,
@@ -149,10 +152,12 @@ def test_command_line_and_panel_tell_the_same(
 ) -> None:
     model = copy_model(tiny_model_folder, tmp_path / "model")
     image = sorted(blob_folders[0].iterdir())[0]
-    assert predict([str(image), "--out", str(tmp_path), "--model", str(model), *OPTIONS]) == 0
+    words = ["--samples", "4", "--steps", "2", "--device", "cpu"]
+    assert predict([str(image), "--out", str(tmp_path), "--model", str(model), *words]) == 0
     told = json.loads((tmp_path / f"{image.stem}.json").read_text())["expected_dice"]
-    one = Segmenter.load(model, "cpu", "fp32")
-    summary = one.summarise(one.sample(read_image(image), SETTINGS), SETTINGS)
+    one = Segmenter.load(model, "cpu")
+    settings = SETTINGS.model_copy(update={"precision": auto_precision})
+    summary = one.summarise(one.sample(read_image(image), settings), settings)
     assert told == summary.expected_dice
     viewer, panel = docked_panel()
     viewer.add_image(read_image(image).pixels, name="blob")

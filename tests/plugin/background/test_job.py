@@ -86,10 +86,15 @@ def test_model_is_loaded_once(qtbot: Any, tiny_model_folder: Path, request_for: 
 
     job = SamplingJob(load)
     for seed in (1, 2):
-        _end(qtbot, job.start(request_for(tiny_model_folder, seed=seed)))
+        outcome = _end(qtbot, job.start(request_for(tiny_model_folder, seed=seed)))
     assert len(loads) == 1
-    _end(qtbot, job.start(request_for(tiny_model_folder, precision="fp32")))
+    used = outcome.result.samples.settings["precision"]
+    _end(qtbot, job.start(request_for(tiny_model_folder, precision=used)))
+    assert len(loads) == 1, "what auto chose is no other precision"
+    other = "fp32" if used == "bf16" else "bf16"
+    outcome = _end(qtbot, job.start(request_for(tiny_model_folder, precision=other)))
     assert len(loads) == 2
+    assert outcome.result.samples.settings["precision"] == other
 
 
 def test_model_written_anew_is_loaded_anew(

@@ -1,0 +1,19 @@
+"""Stand-ins for processors with and without bf16, so that a test covers both on any machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from latentfm_core.config import Precision
+from latentfm_core.inference import device
+
+
+@pytest.fixture(params=["bf16", "fp32"])
+def auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Precision:
+    """What ``auto`` means in this test, whatever the processor of this machine has.
+
+    PyTorch emulates bf16 where the processor lacks it. Does not reach into other processes.
+    """
+    precision: Precision = request.param
+    monkeypatch.setattr(device, "has_bf16", lambda _device: precision == "bf16")
+    return precision
