@@ -15,6 +15,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 CORE = {
+    "names": "",
     "errors": "",
     "types": "",
     "progress": "",
@@ -22,8 +23,8 @@ CORE = {
     "files": "errors",
     "metrics": "types",
     "config": "errors files",
-    "images": "config errors files types",
-    "datasets": "config errors files images types",
+    "images": "config errors files names types",
+    "datasets": "config errors files images names types",
     "models": "config",
     "flow": "config",
     "correction": "errors flow types",
@@ -33,17 +34,17 @@ CORE = {
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
-    "output": "config errors evaluation files images inference metrics prompts types",
+    "output": "config errors evaluation files images inference metrics names prompts types",
     "prediction": "config errors files images inference output progress types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
-    "training": "config datasets errors files flow images inference metrics model_io models output "
-    "prompts report torchrun types",
+    "training": "config datasets errors files flow images inference metrics model_io models "
+    "output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
-    "annotation": "config errors files images output",
-    "worklist": "config errors files images output types",
+    "annotation": "config errors files images names output",
+    "worklist": "config datasets errors files images names output types",
     "export": "config errors files flow images inference model_io models output types uncertainty",
     "cli": "config datasets errors evaluation export files finetuning images inference model_io "
-    "output prediction progress prompts report torchrun training types uncertainty",
+    "names output prediction progress prompts report torchrun training types uncertainty",
 }
 """Each package or module of the core, lowest first, with what it may import."""
 

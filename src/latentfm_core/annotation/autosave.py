@@ -31,7 +31,7 @@ from latentfm_core.annotation.reading import MAX_SIDECAR_BYTES, read_tiff
 from latentfm_core.config import READING, ReadingConfig, Settings
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
 from latentfm_core.files.atomic import atomic_path, write_text
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.limits import check_bytes_of
 
 logger = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ def _cards(folder: Path) -> list[Path]:
 
 def _read_state(file: Path) -> Autosaved | None:
     try:
-        card = _Card.model_validate_json(read_bounded(file, MAX_SIDECAR_BYTES))
+        card = _Card.model_validate_json(decoded_text(read_bounded(file, MAX_SIDECAR_BYTES)))
     except (OSError, ValueError) as error:
         reason = str(error)[:500]
         logger.warning("%s cannot be read (%s). An older state is taken.", file, reason)

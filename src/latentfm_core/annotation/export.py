@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
-from latentfm_core.annotation.formats import Space, suffix_of, writer_for
+from latentfm_core.annotation.formats import Space, Write, suffix_of, writer_for
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.annotation.reading import read_sidecar
-from latentfm_core.errors import OutputError
+from latentfm_core.annotation.reading import read_labels_file, read_sidecar
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import LatentFMError, OutputError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.names import is_there, shown, storable, too_long
+
+_OWN = ReadingConfig(max_megapixels=2**20, max_megabytes=2**24)
+"""For reading back what lies in memory anyway."""
 
 
 def sidecar_path(path: Path) -> Path:
@@ -41,8 +46,9 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
     """
     values = compact(labels)
     write = writer_for(path, values, space)
+    _check_names(path)
     with atomic_path(path) as temporary:
-        write(temporary, values, space)
+        _write_and_read_back(write, temporary, path, values, space)
 
 
 def export_annotation(
@@ -79,9 +85,10 @@ def export_annotation(
     space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
     write = writer_for(path, values, space)
     beside = sidecar_path(path)
+    _check_names(path, beside)
     older = _sidecar_there(beside)
     digest = labels_digest(values)
-    files = {path.name}
+    files = {storable(path.name)}
     if older is not None and older.labels_digest == digest:
         files |= {name for name in older.files if (path.parent / name).is_file()}
     complete = sidecar.model_copy(update={"files": tuple(sorted(files)), "labels_digest": digest})
@@ -90,17 +97,56 @@ def export_annotation(
         # one tells by its digest that it is not about the new labels.
         text = stack.enter_context(atomic_path(beside))
         text.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        write(stack.enter_context(atomic_path(path)), values, space)
+        again = read_sidecar(text)
+        if again is None or again.model_dump_json() != complete.model_dump_json():
+            raise OutputError(
+                f"{shown(beside)}: what was written differs from the provenance when it is read "
+                "back. Nothing was exported; choose another name."
+            )
+        _write_and_read_back(write, stack.enter_context(atomic_path(path)), path, values, space)
     return path, beside
 
 
+def _check_names(*paths: Path) -> None:
+    """Refuse names that no file can have, before anything is written."""
+    for path in paths:
+        reason = too_long(path)
+        if reason:
+            raise OutputError(f"{shown(path.name)}: {reason}. Choose a shorter name.")
+
+
+def _write_and_read_back(
+    write: Write, temporary: Path, path: Path, values: NDArray[Any], space: Space
+) -> None:
+    """Write labels, and make sure that our own reader finds them in the file again.
+
+    Raises
+    ------
+    OutputError
+        If it does not.
+    """
+    write(temporary, values, space)
+    try:
+        found = read_labels_file(temporary, suffix_of(path), _OWN)
+    except LatentFMError as error:
+        raise OutputError(
+            f"{shown(path)}: what was written cannot be read back ({error}). Nothing was "
+            "exported; choose another format or folder."
+        ) from error
+    if found.size != values.size or not np.array_equal(found.reshape(values.shape), values):
+        raise OutputError(
+            f"{shown(path)}: what was written differs from the labels when it is read back. "
+            "Nothing was exported; choose another format or folder."
+        )
+
+
 def _sidecar_there(beside: Path) -> AnnotationSidecar | None:
-    if not beside.exists():
+    if not is_there(beside):
         return None
     older = read_sidecar(beside)
     if older is None:
         raise OutputError(
-            f"{beside} is there already and is no provenance of an annotation. It would be "
+            f"{shown(beside)} is there already and is no provenance of an annotation. It would be "
             "overwritten; choose another name."
         )
     return older

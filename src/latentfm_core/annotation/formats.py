@@ -229,7 +229,8 @@ def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
         image.header["pixdim"][4] = seconds or (space.step("T") or (1.0,))[0]
     image.header.set_xyzt_units("mm" if metric else 0, "sec" if seconds else 0)
     content = image.to_bytes()
-    path.write_bytes(gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
+    compressed = path.suffix.lower() == ".gz"
+    path.write_bytes(gzip.compress(content, 6, mtime=0) if compressed else content)
 
 
 def nibabel() -> ModuleType:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from latentfm_core.config import Settings
+from latentfm_core.names import is_path
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, versions
 
@@ -135,6 +136,9 @@ class AnnotationSidecar(Settings):
         Of Python and of the packages that decide the numbers.
     files
         Names of the files of this annotation, beside this one.
+    orientation
+        EXIF orientation that was applied to the labels of the layer: they lie as the image file is
+        to be shown, while napari shows it as it is stored. Proposals and strokes are of the layer.
     """
 
     schema_version: Literal[1] = 1
@@ -161,12 +165,13 @@ class AnnotationSidecar(Settings):
     created: Text = ""
     versions: dict[str, Text] = {}
     files: tuple[Annotated[str, Field(max_length=255)], ...] = ()
+    orientation: Annotated[int, Field(ge=1, le=8)] = 1
 
     @field_validator("image", "files")
     @classmethod
     def _no_folder(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
-            if "/" in name or "\\" in name:
+            if name and is_path(name):
                 raise ValueError(f"{name} holds a folder")
         return value
 

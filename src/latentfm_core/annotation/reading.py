@@ -7,9 +7,10 @@ import logging
 import math
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
@@ -17,10 +18,13 @@ from latentfm_core.annotation.formats import nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
+from latentfm_core.images.decode import check_is_file, orient, tiff_palette
 from latentfm_core.images.decode_errors import decoding
-from latentfm_core.images.limits import check_bytes_of, open_pillow
+from latentfm_core.images.limits import check_bytes_of
+from latentfm_core.images.masks import check_numbered, read_numbers
 from latentfm_core.images.tiff import check_series, open_tiff
+from latentfm_core.names import shown, storable
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +63,12 @@ def read_annotation(
     OutputError
         If the ending is not known, or nibabel is missing.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: there is no such file. Check the path.")
+    check_is_file(path)
     suffix = suffix_of(path)
-    with decoding(str(path), "labels", "Choose another file"):
-        labels = compact(_read(path, suffix, limits))
+    labels = read_labels_file(path, suffix, limits)
     sidecar = read_sidecar(path.with_name(path.name[: -len(suffix)] + ".json"))
-    if sidecar is None or path.name not in sidecar.files:
-        return labels, None
+    if sidecar is None or storable(path.name) not in map(storable, sidecar.files):
+        return _black_and_white(labels), None
     if math.prod(sidecar.shape) == labels.size:
         labels = labels.reshape(sidecar.shape)
     if labels_digest(labels) != sidecar.labels_digest:
@@ -75,10 +77,36 @@ def read_annotation(
     return labels, sidecar
 
 
+def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -> NDArray[Any]:
+    """Read the labels of a file whose format is that of `suffix`, as the smallest unsigned type.
+
+    Raises
+    ------
+    ImageError
+        If it does not hold labels, or is larger than `limits` allow.
+    ResourceError
+        If the memory does not suffice.
+    OutputError
+        If nibabel is missing.
+    """
+    with decoding(shown(path), "labels", "Choose another file"):
+        return compact(_read(path, suffix, limits))
+
+
+def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return a mask of 0 and white as labels 0 and 1, as training reads it."""
+    white = np.iinfo(labels.dtype).max if labels.dtype.itemsize <= 2 else 0
+    values = np.unique(labels)
+    if white and values[-1:] == white and values.size <= 2 and values[0] in (0, white):
+        return np.asarray(labels == white, np.uint8)
+    return labels
+
+
 def read_sidecar(path: Path) -> AnnotationSidecar | None:
     """Return the provenance in a JSON file; None if there is none that is readable."""
     try:
-        return AnnotationSidecar.model_validate_json(read_bounded(path, MAX_SIDECAR_BYTES))
+        text = decoded_text(read_bounded(path, MAX_SIDECAR_BYTES))
+        return AnnotationSidecar.model_validate_json(text)
     except (OSError, ValueError):
         return None
 
@@ -92,30 +120,38 @@ def read_tiff(
         series = tiff.series[0]
         check_series(name, series, limits, plane=False)
         if series.dtype is None or series.dtype.kind not in "bui" or "S" in series.axes:
-            raise ImageError(f"{name}: a picture, not labels. Choose a file of integer labels.")
+            raise ImageError(
+                f"{shown(name)}: a picture, not labels. Choose a file of integer labels."
+            )
         end = tiff.filehandle.size
         for page in series.pages:
             parts = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(offset + length > end for offset, length in parts):
                 # tifffile would give zeros for what is missing.
-                raise ImageError(f"{name}: cut short. Copy the file again.")
-        return np.asarray(series.asarray())
+                raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
+        if page_of(series).photometric == tifffile.PHOTOMETRIC.PALETTE:
+            check_numbered(Path(name), tiff_palette(page_of(series)))
+        labels = np.asarray(series.asarray())
+        turn = int(page_of(series).tags.valueof(274, 1) or 1)
+        if turn == 1 or labels.ndim < 2:
+            return labels
+        planes = labels.reshape(-1, *labels.shape[-2:])
+        turned = np.stack([orient(plane, turn) for plane in planes])
+        return turned.reshape(*labels.shape[:-2], *turned.shape[-2:])
+
+
+def page_of(series: tifffile.TiffPageSeries) -> Any:
+    """Return the page that stands for all of a series."""
+    return series.keyframe
 
 
 def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
     if suffix == ".png":
-        return _read_png(path, limits)
+        values = read_numbers(path, limits, binary=True)
+        return values.astype(np.uint16) if values.dtype.kind == "i" else values
     if suffix.startswith(".tif"):
         return read_tiff(path, limits=limits)
     return _read_nifti(path, limits)
-
-
-def _read_png(path: Path, limits: ReadingConfig) -> NDArray[Any]:
-    with open_pillow(path, limits, formats=("PNG",)) as image:
-        if image.mode not in {"1", "L", "P", "I", "I;16"}:
-            raise ImageError(f"{path}: a colour picture, not labels. Choose a grey PNG or a TIFF.")
-        values = np.array(image)
-    return values.astype(np.uint16) if values.dtype.kind == "i" else values
 
 
 _NIFTI = {348: ("f", 108), 540: ("q", 168)}
@@ -124,7 +160,7 @@ _NIFTI = {348: ("f", 108), 540: ("q", 168)}
 
 def _check_nifti_start(path: Path) -> None:
     """Refuse a header that makes nibabel read megabytes before the first voxel."""
-    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as stream:
+    with _opened_nifti(path) as stream:
         head = stream.read(540)
     for order in "<>":
         if len(head) >= 352:
@@ -133,25 +169,41 @@ def _check_nifti_start(path: Path) -> None:
                 offset = struct.unpack_from(order + form, head, place)[0]
                 if not 0 <= offset <= MAX_NIFTI_START:
                     raise ImageError(
-                        f"{path}: its first voxel lies at {offset:g}. It is damaged: copy it again."
+                        f"{shown(path)}: its first voxel lies at {offset:g}. It is damaged: copy "
+                        "it again."
                     )
+
+
+def _opened_nifti(path: Path) -> BinaryIO:
+    """Open a NIfTI file, which is compressed or not, whatever its name says."""
+    packed = read_start(path, 2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     library = nibabel()
     _check_nifti_start(path)
-    image = library.load(path)
+    # Not by name: nibabel looks for other files where an ending has letters of both cases.
+    with _opened_nifti(path) as stream:
+        second = stream.read(4) in (struct.pack("<i", 540), struct.pack(">i", 540))
+        stream.seek(0)
+        kind = library.Nifti2Image if second else library.Nifti1Image
+        return _nifti_labels(path, kind.from_stream(stream), limits)
+
+
+def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]:
     shape = tuple(int(length) for length in image.shape)
     # Scaled values come as double precision.
     check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
     if not 2 <= len(shape) <= 4:
-        raise ImageError(f"{path}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
+        raise ImageError(f"{shown(path)}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
     values = np.asarray(image.dataobj)
     if values.dtype.kind == "f":
         whole = np.rint(values).astype(np.int64)
         if not np.array_equal(whole, values):
             raise ImageError(
-                f"{path}: not labels, its values are no integers. Choose a file of whole numbers."
+                f"{shown(path)}: not labels, its values are no integers. Choose a file of whole "
+                "numbers."
             )
         values = whole
     # (column, row, plane, time) to (time, plane, row, column).

@@ -17,10 +17,12 @@ from latentfm_core.cli.options import (
     add_sampling_arguments,
 )
 from latentfm_core.cli.prompt_kind import add_prompt_kind, prompt_group, with_prompts
+from latentfm_core.cli.survey import Survey
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import unprompted
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard
@@ -73,10 +75,14 @@ def run(args: argparse.Namespace) -> None:
         groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
-    cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
+    classes = segmenter.card.config.model.classes
+    survey = Survey(classes)
+    cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
     folder = resolve_model(args.model)
-    prepare_folder(folder)  # what cannot be written shall be told before the work
+    prepare_folder(folder)  # what cannot be written is said before the work
+    draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
+    survey.say(segmenter, settings, args.part or "", args.mask_threshold, draws=draws, stops=True)
     with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
         calibration = fit_calibration(
             segmenter,

@@ -8,6 +8,7 @@ from functools import partial
 
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.options import reading_from, refuse_two_sources
+from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.in_memory import read_references
 from latentfm_core.datasets.layouts import read_layout
@@ -69,12 +70,12 @@ def _check_classes(args: argparse.Namespace, count: int) -> None:
 
 
 def open_cases(
-    args: argparse.Namespace, pairs: Sequence[Pair], classes: int
+    args: argparse.Namespace, pairs: Sequence[Pair], classes: int, survey: Survey | None = None
 ) -> tuple[Iterator[Case], BadFiles]:
     """Return the pairs, to be read one by one, and what becomes a list of those left out.
 
-    Without ``--skip-bad`` every pair is read once before, so that a bad one stops the command
-    before it has begun.
+    Every pair is read once before, so that a bad one stops the command before it has begun, or is
+    left out from the start with ``--skip-bad``.
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def open_cases(
         As `choose_pairs` returns them.
     classes
         Foreground classes of the model.
+    survey
+        Gathers what the pairs are like.
 
     Raises
     ------
@@ -93,10 +96,24 @@ def open_cases(
     limits = reading_from(args)
     _check_classes(args, classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
-    if not args.skip_bad:
-        check_all(pairs, read, args.quiet)
     bad = BadFiles(len(pairs))
-    return _read_all(pairs, read, bad if args.skip_bad else None), bad
+    good: list[Pair] = []
+
+    def look(pair: Pair) -> None:
+        try:
+            case = read(pair)
+        except ImageError as error:
+            if not args.skip_bad:
+                raise
+            bad.skip(pair.name, error)
+            return
+        good.append(pair)
+        if survey is not None:
+            survey.add(pair, case)
+
+    check_all(pairs, look, args.quiet)
+    bad.check_any_left()
+    return _read_all(good, read, bad if args.skip_bad else None), bad
 
 
 def read_case(

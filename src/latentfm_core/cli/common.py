@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from latentfm_core.cli.options import sampling_from
+from latentfm_core.cli.streams import TolerantStream, tolerant_streams
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.inference.device import is_out_of_memory
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.names import shown, shown_text
 from latentfm_core.output.sidecar import package_version
 from latentfm_core.types import PromptGroup
 
@@ -60,20 +64,58 @@ def run_cli(
         memory); 130 after Ctrl+C; 1 for a defect of this package.
     """
     _add_log_arguments(parser)
+    _open_missing()
+    _escape_names_in(parser)
     _never_fail_on_encoding()
-    try:
-        args = parser.parse_args(argv)
-    except SystemExit as stop:  # wrong arguments (2), or --help (0)
-        return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
-    level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
-    with _logging_to_stderr(level):
+    with tolerant_streams() as printed:
         try:
-            return main(args) or EXIT_OK
-        except KeyboardInterrupt:
-            _complain("interrupted")
-            return EXIT_INTERRUPTED
-        except Exception as error:
-            return _report(error, memory_hint)
+            args = parser.parse_args(argv)
+        except SystemExit as stop:  # wrong arguments (2), or --help (0)
+            return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
+        level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
+        with _logging_to_stderr(level):
+            try:
+                return main(args) or EXIT_OK
+            except KeyboardInterrupt:
+                _complain("interrupted")
+                return EXIT_INTERRUPTED
+            except Exception as error:
+                return _report(error, memory_hint)
+            finally:
+                _warn_of_lost(printed)
+
+
+def _warn_of_lost(printed: TolerantStream) -> None:
+    printed.flush()
+    lost = printed.lost
+    if isinstance(lost, OSError) and lost.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+        _complain(f"warning: what was to be printed is lost: {lost.strerror or lost}")
+
+
+def _open_missing() -> None:
+    """Open closed standard descriptors, so that no file of ours gets their numbers.
+
+    Libraries that are not written in Python would write their messages into it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                opened = os.open(os.devnull, os.O_RDWR)
+                if opened != descriptor:
+                    os.dup2(opened, descriptor)
+                    os.close(opened)
+
+
+def _escape_names_in(parser: argparse.ArgumentParser) -> None:
+    """Escape control characters in complaints about arguments, which may be names of files."""
+    complain = parser.error
+
+    def error(message: str) -> NoReturn:
+        complain(shown(message))
+
+    parser.error = error  # type: ignore[method-assign]  # instead of a parser class of our own
 
 
 def _report(error: Exception, memory_hint: str) -> int:
@@ -82,6 +124,11 @@ def _report(error: Exception, memory_hint: str) -> int:
         error = ResourceError(f"Not enough memory. {memory_hint}.")
     if isinstance(error, LatentFMError):
         _complain(f"error: {error}")
+        return EXIT_USER_ERROR
+    if isinstance(error, OSError) and error.errno is not None:
+        # The fault of a disk, a path or its permissions, wherever it was met.
+        where = "" if error.filename is None else f"{shown(error.filename)}: "
+        _complain(f"error: {where}{error.strerror}. Check the path, its permissions and the disk.")
         return EXIT_USER_ERROR
     _complain(
         f"unexpected error: {type(error).__name__}: {error}\n"
@@ -93,15 +140,11 @@ def _report(error: Exception, memory_hint: str) -> int:
 
 def say(text: str) -> None:
     """Write a result line to stdout."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The reader (``| head``) has gone; the flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(shown_text(text), flush=True)
 
 
 def _complain(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(shown_text(text), file=sys.stderr)
 
 
 def _never_fail_on_encoding() -> None:
@@ -116,7 +159,7 @@ class _StderrHandler(logging.Handler):
     """Writes above a running progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(shown_text(self.format(record)), file=sys.stderr)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from latentfm_core.cli.options import (
     add_sampling_arguments,
 )
 from latentfm_core.cli.prompt_kind import add_prompt_kind, prompt_group, with_prompts
+from latentfm_core.cli.survey import Survey
 from latentfm_core.config import (
     NUMBER_FORMATS,
     REPORT,
@@ -121,9 +122,12 @@ def run(args: argparse.Namespace, command: str) -> None:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
     gallery = gallery_for(args, segmenter, settings)
-    cases, bad = open_cases(args, pairs, len(segmenter.card.config.model.classes))
+    classes = segmenter.card.config.model.classes
+    survey = Survey(classes)
+    cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
     prepare_folder(args.out)
+    survey.say(segmenter, settings, args.part or "", args.mask_threshold)
     with progress_bar(len(pairs), "evaluating", "image", args.quiet) as bar:
 
         def show(scores: ImageScores) -> None:

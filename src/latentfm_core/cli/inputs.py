@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,9 @@ from typing import TypeVar
 from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError, ImageError
-from latentfm_core.images.read import list_images
+from latentfm_core.images.read import is_image, list_images, name_some
+from latentfm_core.names import is_there, shown
+from latentfm_core.output.paths import name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +33,27 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
     """
     found: dict[Path, Path] = {}
     for source in sources:
-        if not source.exists():
-            raise ImageError(f"{source}: there is no such file or folder. Check the path.")
+        if not is_there(source) and not source.is_symlink():
+            raise ImageError(f"{shown(source)}: there is no such file or folder. Check the path.")
         for path in list_images(source, limits) if source.is_dir() else [source]:
-            found.setdefault(path.resolve(), path)
+            first = found.setdefault(Path(os.path.realpath(path)), path)
+            if first is not path:
+                logger.warning(
+                    "%s is the same file as %s, and done once", shown(path), shown(first)
+                )
+        if source.is_dir():
+            _say_subfolders(source)
     return list(found.values())
+
+
+def _say_subfolders(folder: Path) -> None:
+    below = [
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and any(map(is_image, path.iterdir()))
+    ]
+    if below:
+        logger.info("%s: images of subfolders are not taken: %s", shown(folder), name_some(below))
 
 
 @dataclass
@@ -81,6 +100,37 @@ class BadFiles:
         return "\n  ".join(self.reasons.values())
 
 
+def with_possible_names(
+    jobs: Sequence[Item], image: Callable[[Item], Path], files: Callable[[Item], Iterable[Path]]
+) -> tuple[list[Item], dict[str, ImageError]]:
+    """Return the jobs whose files can be made, and what is wrong with the others, by image."""
+    possible: list[Item] = []
+    problems: dict[str, ImageError] = {}
+    for job in jobs:
+        problem = name_problem(image(job), files(job))
+        if problem:
+            problems[str(image(job))] = ImageError(problem)
+        else:
+            possible.append(job)
+    return possible, problems
+
+
+def refuse_all(problems: Sequence[str], total: int) -> None:
+    """Refuse inputs before anything is done.
+
+    Raises
+    ------
+    DatasetError
+        If there are problems; the message lists them all.
+    """
+    if problems:
+        listed = "\n  ".join(problems)
+        raise DatasetError(
+            f"{len(problems)} of {total} inputs cannot be used; nothing was done:\n  "
+            f"{listed}\nFix or remove them, or go on without them: --skip-bad."
+        )
+
+
 def check_all(items: Sequence[Item], read: Callable[[Item], object], quiet: bool) -> None:
     """Read every item once, so that a bad one stops the command before it has begun.
 
@@ -97,9 +147,4 @@ def check_all(items: Sequence[Item], read: Callable[[Item], object], quiet: bool
             except ImageError as error:
                 problems.append(str(error))
             bar.update()
-    if problems:
-        listed = "\n  ".join(problems)
-        raise DatasetError(
-            f"{len(problems)} of {len(items)} inputs cannot be used; nothing was done:\n  "
-            f"{listed}\nMend or remove them, or go on without them: --skip-bad."
-        )
+    refuse_all(problems, len(items))

@@ -208,11 +208,22 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take symbolic links that lead out of a folder (default: they are refused)",
     )
+    group.add_argument(
+        "--channel",
+        type=int,
+        metavar="NUMBER",
+        help="which channel to read of files with several, counted from 1 (default: colours are "
+        "read, and other channels are refused)",
+    )
 
 
 def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
     """Return the fields of `ReadingConfig` that the options give."""
-    given = {"max_megapixels": args.max_megapixels, "max_megabytes": args.max_megabytes}
+    given = {
+        "max_megapixels": args.max_megapixels,
+        "max_megabytes": args.max_megabytes,
+        "channel": args.channel,
+    }
     found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     return found | ({"follow_links": True} if args.follow_links else {})
 

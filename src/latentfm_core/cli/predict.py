@@ -17,7 +17,13 @@ from tqdm import tqdm
 
 from latentfm_core.cli.common import load_segmenter, progress_bar, run_cli, say
 from latentfm_core.cli.first_look import first_look
-from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.cli.inputs import (
+    BadFiles,
+    check_all,
+    find_images,
+    refuse_all,
+    with_possible_names,
+)
 from latentfm_core.cli.options import (
     FOLDER,
     add_reading_arguments,
@@ -218,7 +224,14 @@ def predict(args: argparse.Namespace) -> None:
         _join(args, launch)
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
     segmenter, settings = load_segmenter(args, group=None)
-    planned = jobs = plan_jobs(images, args, settings.n_samples)
+    planned, unnamed = with_possible_names(
+        plan_jobs(images, args, settings.n_samples),
+        lambda job: job.image,
+        lambda job: job.plan.paths(),
+    )
+    if not args.skip_bad:
+        refuse_all([str(error) for error in unnamed.values()], len(images))
+    jobs = planned
     finished = partial(
         _finished,
         settings=settings,
@@ -236,7 +249,9 @@ def predict(args: argparse.Namespace) -> None:
     if not args.skip_bad:
         check_all(list(dict.fromkeys(job.image for job in jobs)), _check(args), args.quiet)
     prepare_folder(args.out)
-    bad = BadFiles(len(jobs))
+    bad = BadFiles(len(jobs) + len(unnamed))
+    for name, error in unnamed.items():
+        bad.skip(name, error)
     with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
         if launch.size == 1:
             with closing(alone(jobs, lambda job: job.plan, claims, args.overwrite)) as mine:
@@ -248,7 +263,7 @@ def predict(args: argparse.Namespace) -> None:
         claims.remove()
     bad.check_any_left()
     # Of several processes none knows what the others did; together they did all that is there.
-    done = len(jobs) if launch.size == 1 else len(planned)
+    done = bad.total if launch.size == 1 else len(planned)
     if launch.first:
         what = "objects" if args.prompts is not None else "images"
         total = len(planned) if args.prompts is not None else len(images)

@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from latentfm_core.cli.common import load_segmenter, progress_bar, say
-from latentfm_core.cli.inputs import BadFiles, check_all, find_images
+from latentfm_core.cli.inputs import (
+    BadFiles,
+    check_all,
+    find_images,
+    refuse_all,
+    with_possible_names,
+)
 from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
 from latentfm_core.errors import ConfigError, ImageError, OutputError
@@ -92,7 +98,11 @@ def check_arguments(args: argparse.Namespace) -> None:
 def predict_tiled(args: argparse.Namespace) -> None:
     """Run the command."""
     tiling, limits = _tiling(args), reading_from(args)
-    jobs = _plan(_find(args.images, limits), args.out)
+    jobs, unnamed = with_possible_names(
+        _plan(_find(args.images, limits), args.out), lambda job: job.image, TiledJob.paths
+    )
+    if not args.skip_bad:
+        refuse_all([str(error) for error in unnamed.values()], len(jobs) + len(unnamed))
     segmenter, settings = load_segmenter(args)
     left, claims = jobs, Claims(args.out)
     if args.skip_done:
@@ -107,7 +117,9 @@ def predict_tiled(args: argparse.Namespace) -> None:
     if not args.skip_bad:
         check_all([job.image for job in left], partial(_check, limits=limits), args.quiet)
     prepare_folder(args.out)
-    bad = BadFiles(len(left))
+    bad = BadFiles(len(left) + len(unnamed))
+    for name, error in unnamed.items():
+        bad.skip(name, error)
     with (
         progress_bar(BAR * len(left), "segmenting", "part", args.quiet) as bar,
         closing(alone(left, lambda job: job, claims, args.overwrite)) as mine,
@@ -125,7 +137,8 @@ def predict_tiled(args: argparse.Namespace) -> None:
                     raise
                 bad.skip(str(job.image), error)
     bad.check_any_left()
-    say(f"{len(left) - len(bad.reasons)} of {len(jobs)} images segmented into {args.out}")
+    done, total = bad.total - len(bad.reasons), len(jobs) + len(unnamed)
+    say(f"{done} of {total} images segmented into {args.out}")
     bad.report()
 
 

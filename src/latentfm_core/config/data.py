@@ -27,11 +27,15 @@ class ReadingConfig(Settings):
         2**20 bytes; None allows 8 bytes for each pixel of `max_megapixels`.
     follow_links
         Take symbolic links in a folder that lead out of it.
+    channel
+        Which channel to read of a file with several, counted from 1. None reads colours, and
+        refuses other channels.
     """
 
     max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
     max_megabytes: Annotated[float, Field(gt=0, le=2**24)] | None = None
     follow_links: bool = False
+    channel: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     @property
     def max_pixels(self) -> int:

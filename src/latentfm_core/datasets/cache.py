@@ -27,7 +27,7 @@ from latentfm_core.files.untrusted import read_bounded
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever decoding or the canvas changes what comes out."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
@@ -47,7 +47,7 @@ class CanvasCache:
     folder
         Where the files lie; others in it are left alone.
     data
-        Gives `fit` and `mask_threshold`.
+        Gives `fit`, `mask_threshold` and the channel that is read.
     size
         Side of the canvas.
     classes
@@ -128,6 +128,7 @@ class CanvasCache:
             "fit": self.data.fit,
             "threshold": self.data.mask_threshold,
             "classes": self.classes,
+            "channel": self.data.reading.channel,
             "files": [(path, state.st_size, state.st_mtime_ns) for path, state in files],
         }
         digest = hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()

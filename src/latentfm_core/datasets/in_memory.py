@@ -17,8 +17,10 @@ from latentfm_core.config import READING, DataConfig, ReadingConfig
 from latentfm_core.datasets.cache import CanvasCache
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
+from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
 from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask, to_rgb
+from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
 
 logger = logging.getLogger(__name__)
@@ -114,14 +116,15 @@ def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
         plane = read_image(path, limits).pixels
         if plane.shape != first.pixels.shape or plane.dtype != first.pixels.dtype:
             raise ImageError(
-                f"{path} is {plane.dtype} of shape {plane.shape}, the first channel {pair.image} "
-                f"{first.pixels.dtype} of shape {first.pixels.shape}. Export all channels alike."
+                f"{shown(path)} is {plane.dtype} of shape {plane.shape}, the first channel "
+                f"{shown(pair.image)} {first.pixels.dtype} of shape {first.pixels.shape}. Export "
+                "all channels alike."
             )
         planes.append(plane)
     if first.pixels.ndim != 2:
         raise ImageError(
-            f"{pair.image} has several channels itself, and {len(pair.channels)} more files stand "
-            "beside it. Give one grey file for each channel, or one colour file."
+            f"{shown(pair.image)} has several channels itself, and {len(pair.channels)} more files "
+            "stand beside it. Give one grey file for each channel, or one colour file."
         )
     return replace(first, pixels=np.stack(planes, axis=-1))
 
@@ -138,9 +141,9 @@ def _read_masks(
         mask = read(path)
         if mask.shape != (rows, columns):
             raise ImageError(
-                f"{path}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
-                f"columns), its image {pair.image} has {rows} x {columns}. Export both at one "
-                "size."
+                f"{shown(path)}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
+                f"columns), its image {shown(pair.image)} has {rows} x {columns}. Export both at "
+                "one size."
             )
         masks.append(mask)
     return np.stack(masks)
@@ -179,10 +182,15 @@ def load_canvases(
         If the folder of the cache cannot be made.
     """
     side = size or data.size
+    raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
+    most = int(raters.max(initial=1))
+    check_memory(
+        len(pairs) * side * side * (3 + most),
+        f"{len(pairs)} images of {side} x {side} pixels",
+        "Lower data.size or use fewer images.",
+    )
     try:
         images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
-        raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
-        most = int(raters.max(initial=1))
         masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
         cache = _cache(data, side, classes)
         problems = _fill(pairs, data, images, masks, classes, on_progress, cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from latentfm_core.datasets.splits import PARTS
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.read import list_images
+from latentfm_core.names import shown
+
+logger = logging.getLogger(__name__)
 
 _ISIC_PART = {"training": "train", "validation": "val", "test": "test"}
 _ISIC_IMAGES = re.compile(r"(training|validation|test)(_v\d+)?_(input|data)$", re.IGNORECASE)
@@ -61,15 +65,18 @@ class Layout:
         """
         if part not in self.parts:
             raise DatasetError(
-                f"{self.folder} has no part {part} with images and masks; it has "
+                f"{shown(self.folder)} has no part {part} with images and masks; it has "
                 f"{', '.join(self.parts)}. Choose one of these."
             )
         images, masks = self.parts[part]
         refuse_links_out((images, masks), self.folder, limits, "folders")
         if self.kind == "nnU-Net":
             return nnunet.find_cases(images, masks, self.ending, skip_unmasked, limits)
-        files = list_images(images, limits)
-        files = [path for path in files if not path.stem.lower().endswith(_SUPERPIXELS)]
+        every = list_images(images, limits)
+        files = [path for path in every if not path.stem.lower().endswith(_SUPERPIXELS)]
+        if len(files) < len(every):
+            count = len(every) - len(files)
+            logger.info("%s: %d maps of superpixels are left out", shown(images), count)
         return pair_files(files, list_images(masks, limits), images, masks, skip_unmasked)
 
     def check_classes(self, count: int) -> None:
@@ -84,8 +91,8 @@ class Layout:
         if own != count:
             named = f" ({', '.join(self.classes)})" if self.classes else ""
             raise ConfigError(
-                f"The masks in {self.folder} have {own} classes{named}, the model {count}. Take a "
-                "model of these classes, or another folder."
+                f"The masks in {shown(self.folder)} have {own} classes{named}, the model {count}. "
+                "Take a model of these classes, or another folder."
             )
 
 
@@ -98,7 +105,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
         If it has neither layout, or is one of nnU-Net that cannot be used here.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder. Give the folder of a data set.")
+        raise DatasetError(f"{shown(folder)} is not a folder. Give the folder of a data set.")
     if (folder / nnunet.DESCRIPTION).is_file():
         refuse_links_out([folder / nnunet.DESCRIPTION], folder, limits)
         found = nnunet.read_description(folder / nnunet.DESCRIPTION)
@@ -112,7 +119,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
     elif isic := _isic_parts(folder):
         return Layout("ISIC", folder, isic)
     raise DatasetError(
-        f"{folder} has no layout that is known here. nnU-Net's raw layout has "
+        f"{shown(folder)} has no layout that is known here. nnU-Net's raw layout has "
         f"{nnunet.DESCRIPTION}, imagesTr and labelsTr; that of the ISIC challenge has folders "
         "such as ISIC2018_Task1-2_Training_Input and ISIC2018_Task1_Training_GroundTruth. Name "
         "folders of images and masks with --images and --masks (data.images, data.masks)."
@@ -125,7 +132,7 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
         folders = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
         raise DatasetError(
-            f"{folder} cannot be read: {error.strerror or error}. Check the rights to it."
+            f"{shown(folder)} cannot be read: {error.strerror or error}. Check the rights to it."
         ) from None
     for path in folders:
         if _ISIC_OTHER_TASKS.search(path.name):
@@ -137,8 +144,8 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
     twice = next((paths for paths in found.values() if len(paths) > 1), None)
     if twice:
         raise DatasetError(
-            f"{folder} has several challenges: {' and '.join(path.name for path in twice)}. Give "
-            "each a folder of its own, or name folders with --images and --masks."
+            f"{shown(folder)} has several challenges: {' and '.join(path.name for path in twice)}. "
+            "Give each a folder of its own, or name folders with --images and --masks."
         )
     both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= found.keys()]
     return {part: (found[f"{part} images"][0], found[f"{part} masks"][0]) for part in both}

@@ -5,6 +5,7 @@ It is described in documentation/dataset_format.md of nnU-Net 2 (Isensee et al. 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ from latentfm_core.datasets.pairs import Pair, name_some, pair_files
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.read import IMAGE_SUFFIXES, list_images
+from latentfm_core.names import comparable, shown
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "dataset.json"
 MAX_BYTES = 4_000_000
@@ -55,28 +59,29 @@ def read_description(path: Path) -> Description:
         values = parse_json(read_bounded(path, MAX_BYTES))
     except OSError as error:
         raise DatasetError(
-            f"Cannot read {path}: {error.strerror or error}. Check the path and the rights to it."
+            f"Cannot read {shown(path)}: {error.strerror or error}. Check the path and the rights "
+            "to it."
         ) from None
     except ValueError as error:
         raise DatasetError(
-            f"{path} is no JSON that can be read: {error}. Mend it, or copy it again."
+            f"{shown(path)} is no JSON that can be read: {error}. Mend it, or copy it again."
         ) from None
     if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
         raise DatasetError(
-            f"{path} is no description of an nnU-Net data set: it has no table of labels. Add it, "
-            "with the background as 0."
+            f"{shown(path)} is no description of an nnU-Net data set: it has no table of labels. "
+            "Add it, with the background as 0."
         )
     ending = values.get("file_ending")
     if not isinstance(ending, str):
         raise DatasetError(
-            f"{path} has no file_ending: it is not of nnU-Net 2. Convert the data set with "
+            f"{shown(path)} has no file_ending: it is not of nnU-Net 2. Convert the data set with "
             "nnUNetv2_convert_old_nnUNet_dataset."
         )
     _check_ending(path, ending.lower())
     if "dataset" in values:
         raise DatasetError(
-            f"{path} lists files that may lie anywhere (its key dataset). Put them into imagesTr "
-            "and labelsTr, and remove the key."
+            f"{shown(path)} lists files that may lie anywhere (its key dataset). Put them into "
+            "imagesTr and labelsTr, and remove the key."
         )
     _check_channels(path, values.get("channel_names"))
     return Description(_classes(path, values["labels"]), ending.lower())
@@ -85,13 +90,13 @@ def read_description(path: Path) -> Description:
 def _check_ending(path: Path, ending: str) -> None:
     if ending in _VOLUMES:
         raise DatasetError(
-            f"{path}: the images are volumes ({ending}). Models here work on planes: write them "
-            "as one PNG or TIFF each."
+            f"{shown(path)}: the images are volumes ({ending}). Models here work on planes: write "
+            "them as one PNG or TIFF each."
         )
     if ending not in IMAGE_SUFFIXES:
         raise DatasetError(
-            f"{path}: file_ending {ending[:40]!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}. "
-            "Convert the files to one of these."
+            f"{shown(path)}: file_ending {ending[:40]!r} is none of "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}. Convert the files to one of these."
         )
 
 
@@ -99,7 +104,7 @@ def _check_channels(path: Path, channels: object) -> None:
     if not isinstance(channels, dict) or len(channels) not in (1, _COLOURS):
         count = len(channels) if isinstance(channels, dict) else "no"
         raise DatasetError(
-            f"{path} names {count} channels. A model takes grey images (one channel) or "
+            f"{shown(path)} names {count} channels. A model takes grey images (one channel) or "
             "three channels as red, green and blue: leave the others out."
         )
 
@@ -107,23 +112,23 @@ def _check_channels(path: Path, channels: object) -> None:
 def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     if "ignore" in labels:
         raise DatasetError(
-            f"{path} has a label ignore. Pixels without a label cannot be left out here: draw "
-            "these regions, or remove the images."
+            f"{shown(path)} has a label ignore. Pixels without a label cannot be left out here: "
+            "draw these regions, or remove the images."
         )
     if not all(type(value) is int for value in labels.values()):
         raise DatasetError(
-            f"{path}: every label needs one whole number. Regions of several labels are not "
+            f"{shown(path)}: every label needs one whole number. Regions of several labels are not "
             "supported, nor are data sets of nnU-Net 1, in which the numbers come first. "
             "Give each label its number."
         )
     by_value = {value: name for name, value in labels.items()}
     if sorted(labels.values()) != list(range(len(labels))) or by_value.get(0) != BACKGROUND:
         raise DatasetError(
-            f"{path}: labels must be 0 for {BACKGROUND}, then 1, 2, ... without a gap. "
+            f"{shown(path)}: labels must be 0 for {BACKGROUND}, then 1, 2, ... without a gap. "
             "Number them so, in the masks too."
         )
     if len(labels) == 1:
-        raise DatasetError(f"{path} has no label but the {BACKGROUND}. Add those to find.")
+        raise DatasetError(f"{shown(path)} has no label but the {BACKGROUND}. Add those to find.")
     return tuple(by_value[value] for value in range(1, len(labels)))
 
 
@@ -140,25 +145,26 @@ def find_cases(
     cases: dict[str, dict[int, Path]] = {}
     foreign = []
     for path in _of_ending(images, ending, limits):
-        match = _CHANNEL_FILE.fullmatch(path.stem)
+        match = _CHANNEL_FILE.fullmatch(comparable(path.stem))
         if match is None:
             foreign.append(path.name)
         else:
             cases.setdefault(match["case"], {})[int(match["channel"])] = path
     if foreign:
         raise DatasetError(
-            f"{images}: {len(foreign)} files lack the number of the channel: {name_some(foreign)}. "
-            f"nnU-Net's images are called NAME_0000{ending}: rename them."
+            f"{shown(images)}: {len(foreign)} files lack the number of the channel: "
+            f"{name_some(foreign)}. nnU-Net's images are called NAME_0000{ending}: rename them."
         )
     odd = [case for case, found in cases.items() if sorted(found) not in ([0], [0, 1, 2])]
     if odd:
         raise DatasetError(
-            f"{images}: {len(odd)} images have neither the one channel _0000 nor the three _0000, "
-            f"_0001 and _0002: {name_some(odd)}. Add what is missing, or leave other channels out."
+            f"{shown(images)}: {len(odd)} images have neither the one channel _0000 nor the three "
+            f"_0000, _0001 and _0002: {name_some(odd)}. Add what is missing, or leave other "
+            "channels out."
         )
     if len({len(found) for found in cases.values()}) > 1:
         raise DatasetError(
-            f"{images}: some images have one file and some have three. Keep one kind."
+            f"{shown(images)}: some images have one file and some have three. Keep one kind."
         )
     first = {found[0]: case for case, found in cases.items()}
     labels = _of_ending(masks, ending, limits)
@@ -172,10 +178,21 @@ def find_cases(
 
 
 def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
-    files = [path for path in list_images(folder, limits) if path.suffix.lower() == ending]
+    every = list_images(folder, limits)
+    files = [path for path in every if path.suffix.lower() == ending]
+    others = [path.name for path in every if path not in files]
+    if files and others:
+        logger.warning(
+            "%s: %d files do not end in %s, as %s says, and are left out: %s",
+            shown(folder),
+            len(others),
+            ending,
+            DESCRIPTION,
+            name_some(others),
+        )
     if not files:
         raise DatasetError(
-            f"{folder} holds no {ending} files, which {DESCRIPTION} promises. Put them there, or "
-            "mend its file_ending."
+            f"{shown(folder)} holds no {ending} files, which {DESCRIPTION} promises. Put them "
+            "there, or mend its file_ending."
         )
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,24 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.limits import refuse_links_out
-from latentfm_core.images.read import is_image, list_images
+from latentfm_core.images.read import is_image, list_images, name_some
+from latentfm_core.names import comparable, shown
 
+__all__ = [
+    "MASK_SUFFIXES",
+    "UNFINISHED",
+    "Pair",
+    "find_pairs",
+    "is_unfinished",
+    "name_some",
+    "pair_files",
+    "rater_folders",
+]
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = "in_progress"
+"""Folder in which a work list keeps annotations that are not completed."""
 MASK_SUFFIXES = (
     "_segmentation",
     "_seg",
@@ -22,9 +39,6 @@ MASK_SUFFIXES = (
     "_groundtruth",
 )
 """What a mask's name may have after the name of its image."""
-
-_NAMES_SHOWN = 10
-_NAME_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -43,14 +57,6 @@ class Pair:
     image: Path
     masks: tuple[Path, ...]
     channels: tuple[Path, ...] = ()
-
-
-def name_some(names: Iterable[str]) -> str:
-    """Return the first ten names for a message, and how many there are."""
-    listed = sorted(name[:_NAME_SHOWN] for name in names)
-    rest = len(listed) - _NAMES_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
-    return ", ".join(listed[:_NAMES_SHOWN]) + more
 
 
 def find_pairs(
@@ -76,14 +82,15 @@ def find_pairs(
         If a folder is missing or empty, two files claim the same name, an image or a mask
         stays alone, or a symbolic link leads out of its folder; the message names them.
     """
+    _say_unfinished(masks)
     raters = rater_folders(images, masks)
     if raters:
         refuse_links_out(raters, masks, limits, "folders")
         return _pair_raters(images, raters, skip_unmasked, masks, limits)
     image_files, mask_files = list_images(images, limits), list_images(masks, limits)
     if images.resolve() == masks.resolve():
-        names = {path.stem for path in image_files}
-        mask_files = [path for path in image_files if _base(path.stem) in names]
+        names = {comparable(path.stem) for path in image_files}
+        mask_files = [path for path in image_files if _base(comparable(path.stem)) in names]
         image_files = [path for path in image_files if path not in set(mask_files)]
     return pair_files(image_files, mask_files, images, masks, skip_unmasked)
 
@@ -94,7 +101,7 @@ def pair_files(
     images: Path,
     masks: Path,
     skip_unmasked: bool = False,
-    name: Callable[[Path], str] = lambda path: path.stem,
+    name: Callable[[Path], str] = lambda path: comparable(path.stem),
 ) -> list[Pair]:
     """Pair listed files of two folders as `find_pairs` does.
 
@@ -117,10 +124,13 @@ def pair_files(
 
 
 def rater_folders(images: Path, masks: Path) -> list[Path]:
-    """Return the subfolders of `masks` that hold images, if `masks` itself holds none."""
+    """Return the subfolders of `masks` that hold images, if `masks` itself holds none.
+
+    The folder in which a work list keeps unfinished annotations is not a rater.
+    """
     if not masks.is_dir() or any(is_image(path) for path in masks.iterdir()):
         return []
-    return sorted(
+    found = sorted(
         folder
         for folder in masks.iterdir()
         if folder.is_dir()
@@ -128,18 +138,61 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
         and folder.resolve() != images.resolve()
         and any(is_image(path) for path in folder.iterdir())
     )
+    return [folder for folder in found if not is_unfinished(folder)]
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a work list keeps its unfinished annotations in `folder`."""
+    return comparable(folder.name).casefold() == UNFINISHED
+
+
+def _say_unfinished(masks: Path) -> None:
+    """Name the unfinished annotations below `masks`, which are left out.
+
+    Raises
+    ------
+    DatasetError
+        If there is nothing else.
+    """
+    if not masks.is_dir():
+        return
+    if is_unfinished(masks):
+        logger.warning("%s: these are unfinished annotations of a work list", shown(masks))
+    folders = [path for path in masks.iterdir() if path.is_dir() and is_unfinished(path)]
+    names = [path.name for folder in folders for path in folder.iterdir() if is_image(path)]
+    if not names:
+        return
+    others = [path for path in masks.iterdir() if path not in folders]
+    if not any(is_image(path) or (path.is_dir() and any(path.iterdir())) for path in others):
+        raise DatasetError(
+            f"{shown(masks)} holds no completed annotation: {len(names)} were begun and not "
+            f"completed ({name_some(names)}). Complete them in the panel Work through a folder."
+        )
+    logger.warning(
+        "%s: %d unfinished annotations of a work list are left out: %s",
+        shown(masks / UNFINISHED),
+        len(names),
+        name_some(names),
+    )
 
 
 def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str, Path]:
     # Without a single pair nothing is left out: the complaint then names both sides.
-    return {name: path for name, path in images.items() if name in masks} or dict(images)
+    kept = {name: path for name, path in images.items() if name in masks}
+    if kept and len(kept) < len(images):
+        without = [images[name].name for name in images.keys() - kept.keys()]
+        logger.warning(
+            "%d images without a mask are left out: %s", len(without), name_some(without)
+        )
+    return kept or dict(images)
 
 
 def _pair_raters(
     images: Path, raters: Sequence[Path], skip_unmasked: bool, masks: Path, limits: ReadingConfig
 ) -> list[Pair]:
     image_files = list_images(images, limits)
-    by_name = _by_key({path: path.stem for path in image_files}, images, "images")
+    stems = {path: comparable(path.stem) for path in image_files}
+    by_name = _by_key(stems, images, "images")
     found: dict[str, list[Path]] = {}
     for folder in raters:
         files = list_images(folder, limits)
@@ -154,9 +207,8 @@ def _pair_raters(
 def _masks_by_name(
     files: Iterable[Path], images: Mapping[str, Path], folder: Path
 ) -> dict[str, Path]:
-    keys = {
-        path: path.stem if path.stem in images else _base(path.stem) or path.stem for path in files
-    }
+    stems = {path: comparable(path.stem) for path in files}
+    keys = {path: stem if stem in images else _base(stem) or stem for path, stem in stems.items()}
     return _by_key(keys, folder, "masks")
 
 
@@ -176,7 +228,7 @@ def _by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path
             twice.add(f"{found[key].name} / {path.name}")
     if twice:
         raise DatasetError(
-            f"{folder}: {len(twice)} {kind} share a name: {name_some(twice)}. "
+            f"{shown(folder)}: {len(twice)} {kind} share a name: {name_some(twice)}. "
             "Keep one file of each name."
         )
     return found
@@ -194,7 +246,7 @@ def _check_complete(
         problems.append(f"{len(lonely_masks)} masks have no image: {name_some(lonely_masks)}")
     if problems:
         raise DatasetError(
-            f"Images in {image_folder} and masks in {mask_folder} do not match. "
+            f"Images in {shown(image_folder)} and masks in {shown(mask_folder)} do not match. "
             f"{'; '.join(problems)}. A mask needs the image's name without extension, or that "
             f"name and one of {', '.join(MASK_SUFFIXES)}. Add what is missing or take the rest "
             "away."

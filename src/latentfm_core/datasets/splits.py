@@ -16,7 +16,8 @@ from latentfm_core.config import DataConfig
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.files.untrusted import decoded_text, parse_json, read_bounded
+from latentfm_core.names import comparable, is_path, shown
 
 PARTS = ("train", "val", "test")
 MAX_BYTES = 16_000_000
@@ -49,7 +50,7 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
         If a file cannot be read, a name is missing or in two parts, or the training part
         would be empty.
     """
-    ordered = sorted(set(names))
+    ordered = sorted({comparable(name) for name in names})
     if config.split_file is not None:
         split = read_split(config.split_file)
         _check_names_exist(split, ordered, config.split_file)
@@ -81,37 +82,32 @@ def read_split(path: Path) -> Split:
         content = parse_json(read_bounded(path, MAX_BYTES))
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"Cannot read the split file {path}: {error}. Check the path, and that it is JSON."
+            f"Cannot read the split file {shown(path)}: {error}. Check the path, and that it is "
+            "JSON."
         ) from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     if not isinstance(content, dict) or not content or set(content) - set(PARTS):
-        raise DatasetError(f"The split file {path} has another form. {form}")
+        raise DatasetError(f"The split file {shown(path)} has another form. {form}")
     seen: Counter[str] = Counter()
     for part in PARTS:
         listed = content.get(part, [])
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise DatasetError(f"The split file {path}: {part} is no list of names. {form}")
+            raise DatasetError(f"The split file {shown(path)}: {part} is no list of names. {form}")
+        listed = content[part] = [comparable(name) for name in listed]
         seen.update(listed)
     paths = {name for name in seen if is_path(name)}
     if paths:
         raise DatasetError(
-            f"The split file {path} holds {len(paths)} paths: {name_some(paths)}. Entries are "
-            "names of images, without folder and ending."
+            f"The split file {shown(path)} holds {len(paths)} paths: {name_some(paths)}. Entries "
+            "are names of images, without folder and ending."
         )
     twice = {name for name, count in seen.items() if count > 1}
     if twice:
         raise DatasetError(
-            f"The split file {path} names {len(twice)} images twice: {name_some(twice)}. "
+            f"The split file {shown(path)} names {len(twice)} images twice: {name_some(twice)}. "
             "An image may be in one part only."
         )
     return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
-
-
-def is_path(name: str) -> bool:
-    """Tell whether `name` leads somewhere else than to a file right inside a folder."""
-    if not name or name in {".", ".."} or name[1:2] == ":":
-        return True
-    return any(sign in name for sign in "/\\\0")
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -137,32 +133,36 @@ def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]
         If the file or a column is missing, a name has no group, or it has two.
     """
     try:
-        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
+        text = decoded_text(read_bounded(path, MAX_BYTES))
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or ())
         rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
-            f"Cannot read the group file {path}: {error}. Check the path, and that it is CSV."
+            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
+            "CSV."
         ) from None
     for needed in ("image", column):
         if needed not in columns:
             raise DatasetError(
-                f"The group file {path} has no column {needed!r}; it has "
+                f"The group file {shown(path)} has no column {needed!r}; it has "
                 f"{', '.join(columns)[:500] or 'none'}. Set data.group_column, or add the column."
             )
-    known = set(names)
+    known = {comparable(name) for name in names}
     groups: dict[str, str] = {}
     for image, group in rows:
+        image = comparable(image)
         name = image if image in known else Path(image).stem
         if name not in known or not group:
             continue
         if groups.setdefault(name, group) != group:
-            raise DatasetError(f"The group file {path} puts {name} into two groups. Keep one row.")
+            raise DatasetError(
+                f"The group file {shown(path)} puts {shown(name)} into two groups. Keep one row."
+            )
     missing = known - groups.keys()
     if missing:
         raise DatasetError(
-            f"The group file {path} has no {column} for {len(missing)} images: "
+            f"The group file {shown(path)} has no {column} for {len(missing)} images: "
             f"{name_some(missing)}. Add a row for each."
         )
     return groups
@@ -172,7 +172,7 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
     missing = {name for part in PARTS for name in getattr(split, part)} - set(names)
     if missing:
         raise DatasetError(
-            f"The split file {path} names {len(missing)} images that do not exist: "
+            f"The split file {shown(path)} names {len(missing)} images that do not exist: "
             f"{name_some(missing)}. Names are file names without extension: mend the file, or add "
             "the images."
         )

@@ -6,6 +6,7 @@ that are none; here everything that is wrong is a `ValueError`.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -51,6 +52,18 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return content
 
 
+def read_start(path: Path, count: int) -> bytes:
+    """Return the first `count` bytes of a file, or all if it is shorter.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return stream.read(count)
+
+
 class BoundedReader(io.BufferedReader):
     """A binary file that never takes more memory for reading than it is large.
 
@@ -74,6 +87,22 @@ class BoundedReader(io.BufferedReader):
         return super().read(size)
 
 
+def decoded_text(content: bytes | str) -> str:
+    """Return a text file as text: UTF-8, or UTF-16 if a byte order mark says so, without the mark.
+
+    Editors and shells of Windows write such marks.
+
+    Raises
+    ------
+    ValueError
+        If it is not in this encoding.
+    """
+    if isinstance(content, bytes):
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        content = content.decode("utf-16" if wide else "utf-8")
+    return content.removeprefix("\ufeff")
+
+
 def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     """Return the value of a JSON text.
 
@@ -87,7 +116,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     ValueError
         If it is no JSON, nested too deeply, or holds a number of thousands of digits.
     """
-    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    text = decoded_text(content)
     try:
         return json.loads(text, parse_constant=_refuse if finite else None)
     except RecursionError:
@@ -106,7 +135,7 @@ def parse_toml(content: bytes | str) -> dict[str, Any]:
     ValueError
         If it is no TOML, or nested too deeply.
     """
-    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    text = decoded_text(content)
     if any(part.count(".") > MAX_DOTS for part in _ENDS.split(_NO_KEYS.sub("", text))):
         raise ValueError(_TOO_DEEP)
     try:

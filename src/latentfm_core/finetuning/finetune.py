@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from latentfm_core.config import Config
 from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.finetuning.compare import held_out_dice, held_out_pairs, judge
 from latentfm_core.finetuning.messages import Doing, Event, Step, Validated, Verdict
 from latentfm_core.finetuning.recipe import model_source
@@ -214,7 +214,7 @@ _MAX_NOTE_BYTES = 4_000_000
 
 def _read_note(path: Path) -> Note:
     try:
-        return _NOTE.validate_json(read_bounded(path, _MAX_NOTE_BYTES))
+        return _NOTE.validate_json(decoded_text(read_bounded(path, _MAX_NOTE_BYTES)))
     except (OSError, ValueError) as error:
         reason = str(error)[:500]
         raise CheckpointError(f"{path} is damaged ({reason}); start a new run.") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,23 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.files.untrusted import read_start
+from latentfm_core.images.channels import COLOURS, Channels, channels_of, used_channels
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.images.tiff import (
+    LOSSY,
     as_stored,
     check_series,
     lacks_codec,
     open_tiff,
     other_colours,
 )
+from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +59,12 @@ _UNITS = {
     "meter": "meter",
     "inch": "inch",
 }
-_SCREEN_DENSITIES = (1.0, 72.0, 96.0)
+_PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 25400.0}
+_SCREEN_DENSITIES = (72.0, 96.0)
+"""Pixels per inch that only mean "some screen", whatever unit they are written in."""
+_NO_DENSITY = 1.0
+_ROUNDED = 0.6
+"""By how much such a density may differ: 28.3 or 28.35 per centimetre are 72 per inch."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +74,27 @@ class Decoded:
     Attributes
     ----------
     pixels
-        ``(H, W)`` or ``(H, W, C)``, C in 1..4, native byte order, a palette applied.
+        ``(H, W)``, or ``(H, W, C)`` of red, green and blue or with alpha as the last channel;
+        native byte order, a palette applied.
     indices
         ``(H, W)`` palette indices when the file has a palette, else None.
+    palette
+        ``(K, 3)`` or ``(K, 4)`` (with alpha) uint8, the colour of each index; None without one.
     spacing, unit
-        Pixel size ``(row, column)``, or None when the file does not tell.
+        Pixel size ``(row, column)``, or None when the file does not say.
+    orientation
+        EXIF or TIFF orientation, 1 to 8, that has been applied to `pixels`.
+    lossy
+        Whether the compression changes values (JPEG and the like).
     """
 
     pixels: NDArray[Any]
     indices: NDArray[Any] | None = None
+    palette: NDArray[np.uint8] | None = None
     spacing: tuple[float, float] | None = None
     unit: str = "pixel"
+    orientation: int = 1
+    lossy: bool = False
 
 
 def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
@@ -90,9 +110,8 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
     ResourceError
         If the memory does not suffice.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: there is no such file. Check the path.")
-    with decoding(str(path), "an image", "Replace the file or take it away"):
+    check_is_file(path)
+    with decoding(shown(path), "an image", "Replace the file or take it away"):
         named_tiff = path.suffix.lower() in TIFF_SUFFIXES
         decoded = _decode_tiff(path, limits) if named_tiff else None
         decoded = decoded or _decode_pillow(path, limits)
@@ -100,16 +119,48 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
     return replace(decoded, pixels=pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
 
 
+def check_is_file(path: Path) -> None:
+    """Refuse a path that is not a file.
+
+    Raises
+    ------
+    ImageError
+        If there is none, it is a link to nowhere, or it may not be read.
+    """
+    try:
+        if path.is_file():
+            return
+        if path.is_symlink():
+            raise ImageError(
+                f"{shown(path)}: a link to {shown(os.readlink(path))}, where there is no file. "
+                "Fetch the file (git annex get, datalad get, dvc pull), or remove the link."
+            )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown(path)}: cannot be opened: {reason}. Check the path.") from None
+    raise ImageError(f"{shown(path)}: there is no such file. Check the path.")
+
+
+_LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
+
+
 def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
     with open_pillow(path, limits) as opened:
+        _check_bmp(path, opened)
         # Pillow halves the depth of 16-bit colour PNGs; their range is still to be found.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
         opened.load()
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1 and opened.format != "MPO":  # of which the others are previews
+            logger.warning("%s: %d pictures in one file; the first is read", shown(path), frames)
+        turn = opened.getexif().get(274, 1)
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
+        palette = None if indices is None else _pillow_palette(image)
+        lossy = opened.format in _LOSSY_FORMATS
         if image.mode == "LAB":
-            raise ImageError(f"{path}: its colours are L*a*b*. Save it as RGB or grey.")
+            raise ImageError(f"{shown(path)}: its colours are L*a*b*. Save it as RGB or grey.")
         if image.mode in {"P", "PA"}:
             transparent = image.mode == "PA" or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
@@ -119,9 +170,45 @@ def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
             image = image.convert("RGB")
         pixels = np.array(image)
     if halved:
-        logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", path)
+        logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
         pixels = pixels.astype(np.uint16) * np.uint16(257)
-    return Decoded(pixels, indices)
+    if limits.channel is not None and pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
+        chosen = Channels(COLOURS, "colours")
+        pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
+        indices = palette = None
+    turn = turn if turn in range(1, 9) else 1
+    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy)
+
+
+def _check_bmp(path: Path, opened: Image.Image) -> None:
+    """Refuse a BMP that Pillow takes for one of another depth, and decodes to other pixels.
+
+    That happens where a grey colour table has fewer entries than its depth has values.
+
+    Raises
+    ------
+    ImageError
+        If that is so.
+    """
+    if opened.format != "BMP" or opened.mode not in {"1", "L"}:
+        return
+    header = read_start(path, 30)
+    bits = int.from_bytes(header[28:30], "little")
+    if bits != {"1": 1, "L": 8}[opened.mode]:
+        raise ImageError(
+            f"{shown(path)}: a BMP of {bits} bits with a colour table of a few grey levels, which "
+            "cannot be read here. Save it as PNG."
+        )
+
+
+def _pillow_palette(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the colours ``(256, 4)`` of a picture in mode P, with their alpha."""
+    every = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
+    every.putpalette(image.getpalette("RGB") or [], "RGB")
+    if "transparency" in image.info:
+        every.info["transparency"] = image.info["transparency"]
+    colours: NDArray[np.uint8] = np.asarray(every.convert("RGBA"), np.uint8)[0]
+    return colours
 
 
 def _decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
@@ -141,25 +228,49 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     series = tiff.series[0]
     if sum(other.shape == series.shape for other in tiff.series) > 1:
         raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
+    others = [other for other in tiff.series[1:] if not _is_thumbnail(other)]
+    if others:
+        logger.warning(
+            "%s: %d pictures of different sizes in one file; the first is read",
+            shown(path),
+            1 + len(others),
+        )
     check_series(str(path), series, limits, plane=True)
     page = series.keyframe
     turn = int(page.tags.valueof(274, 1) or 1)
+    lossy = int(page.compression) in LOSSY
     spacing = spacing_of(tiff)
     if turn > 4 and spacing.get("spacing"):
         spacing["spacing"] = spacing["spacing"][::-1]
     values = _stored_values(series)
     if values is None:
-        _one_plane(path, np.broadcast_to(False, series.shape), series.axes)
+        if not other_colours(page):
+            _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
         found = _decode_pillow(path, limits)
-        return replace(found, pixels=as_stored(page, found.pixels), **spacing)
-    pixels = _orient(_one_plane(path, values, series.axes), turn)
-    indices = None
+        return replace(found, pixels=as_stored(page, found.pixels), lossy=lossy, **spacing)
+    pixels = orient(_one_plane(path, values, series, limits), turn)
+    indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-        indices = pixels
-        table = np.moveaxis(np.asarray(page.colormap), 0, -1)
-        # TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
-        pixels = (table[indices] >> 8).astype(np.uint8)
-    return Decoded(pixels, indices, **spacing)
+        indices, palette = pixels, tiff_palette(page)
+        pixels = palette[indices]
+    turn = turn if 1 <= turn <= 8 else 1
+    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, **spacing)
+
+
+def tiff_palette(page: Any) -> NDArray[np.uint8]:
+    """Return the colours ``(K, 3)`` of a TIFF page with a palette.
+
+    TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
+    """
+    table = np.moveaxis(np.asarray(page.colormap), 0, -1)
+    colours: NDArray[np.uint8] = (table >> 8).astype(np.uint8)
+    return colours
+
+
+def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
+    """Tell whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
+    page: Any = series.keyframe
+    return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)
 
 
 def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
@@ -176,47 +287,47 @@ def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
 
 
 def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:
+    named = "" if set(axes) <= set("TZCYXS") or axes == "pages" else ", whose meaning is not given"
     return (
-        f"{path}: a stack of planes or more than {MAX_CHANNELS} channels (shape "
-        f"{' x '.join(map(str, shape))}, axes {axes}). Save one 2D plane with 1 to "
-        f"{MAX_CHANNELS} channels, or segment all planes with latentfm-predict --stack."
+        f"{shown(path)}: a stack of planes (shape {' x '.join(map(str, shape))}, axes "
+        f"{axes}{named}). Save one 2D plane, or, if these are channels, save them as RGB or with "
+        "the axis C; or segment all planes with latentfm-predict --stack."
     )
 
 
-def _one_plane(path: Path, values: NDArray[Any], axes: str) -> NDArray[Any]:
+def _one_plane(
+    path: Path, values: NDArray[Any], series: tifffile.TiffPageSeries, limits: ReadingConfig
+) -> NDArray[Any]:
     """Return ``(H, W)`` or ``(H, W, C)``; a leading channel axis moves to the end.
 
-    The file's own axis labels decide. Where the writer gave none (``Q``), the one axis
-    with at most four entries holds the channels.
+    The file's own axis labels decide; an axis without a meaning (``Q``, ``I``) is a stack.
     """
-    unknown = "Q" in axes
-    keep = [
-        size > 1 or (label in "YX" and not unknown)
-        for size, label in zip(values.shape, axes, strict=True)
-    ]
+    axes = series.axes
+    keep = [size > 1 or label in "YX" for size, label in zip(values.shape, axes, strict=True)]
     labels = "".join(label for label, kept in zip(axes, keep, strict=True) if kept)
     shape = tuple(size for size, kept in zip(values.shape, keep, strict=True) if kept)
     plane = values.reshape(shape)
-    if len(shape) == 2:
+    if labels == "YX":
         return plane
-    if len(shape) == 3 and unknown:
-        if shape[-1] <= MAX_CHANNELS:
-            return plane
-        if shape[0] <= MAX_CHANNELS:
-            return np.moveaxis(plane, 0, -1)
-    elif len(shape) == 3:
-        position = next((i for i, label in enumerate(labels) if label in "SC"), None)
-        if position is not None and shape[position] <= MAX_CHANNELS:
-            return np.moveaxis(plane, position, -1)
-    raise ImageError(_stack_message(path, values.shape, axes))
+    position = next((i for i, label in enumerate(labels) if label in "SC"), None)
+    if len(shape) != 3 or position is None:
+        raise ImageError(_stack_message(path, values.shape, axes))
+    channels = channels_of(series.keyframe, labels[position], shape[position])
+    moved = np.moveaxis(plane, position, -1)
+    return used_channels(shown(path), moved, channels, limits.channel)
 
 
-def _orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo a TIFF/EXIF orientation (tag 274, values 1 to 8)."""
+def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return ``(H, W)`` or ``(H, W, C)`` turned as a TIFF or EXIF orientation (1 to 8) says."""
     if orientation > 4:
         pixels = np.swapaxes(pixels, 0, 1)
     flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())
     return np.flip(pixels, flips) if flips else pixels
+
+
+def unorient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return pixels as they were before `orient`; only 6 and 8 are not their own inverse."""
+    return orient(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
@@ -224,12 +335,26 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     try:
         found = _ome_spacing(tiff) if tiff.is_ome else _tag_spacing(tiff)
     except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError) as error:
-        logger.info("%s: unreadable resolution metadata (%s)", tiff.filename, error)
+        logger.info("%s: unreadable resolution metadata (%s)", shown(tiff.filename), error)
         return {}
     if found is None or not all(math.isfinite(size) and size > 0 for size in found[:2]):
         return {}
     unit = _UNITS.get(found[2].strip().lower())
-    return {} if unit is None else {"spacing": found[:2], "unit": unit}
+    if unit is None or _is_screen(found[:2], unit):
+        return {}
+    return {"spacing": found[:2], "unit": unit}
+
+
+def _is_screen(size: tuple[float, float], unit: str) -> bool:
+    """Tell whether a pixel size only says how large some screen shows the picture.
+
+    Converters copy such densities into other units and other metadata.
+    """
+    if unit not in _PER_INCH:
+        return False
+    rows, columns = (_PER_INCH[unit] / each for each in size)
+    nominal = [density for density in _SCREEN_DENSITIES if abs(rows - density) < _ROUNDED]
+    return bool(nominal) and abs(rows - columns) < _ROUNDED
 
 
 def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
@@ -244,7 +369,7 @@ def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
 
 
 def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
-    """Pixels per unit, turned over; densities that only mean "some screen" are left out."""
+    """Pixels per unit, turned over; one pixel per unit only means that nothing is known."""
     tags = tiff.pages.first.tags
     densities = [tags.valueof(code) for code in (283, 282)]  # YResolution, XResolution
     if None in densities:
@@ -254,7 +379,9 @@ def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
     if imagej_unit:
         return 1 / rows, 1 / columns, str(imagej_unit)
     code = int(tags.valueof(296, 2))
-    if code == 2 and not (rows == columns and rows in _SCREEN_DENSITIES):
+    if rows == columns == _NO_DENSITY:
+        return None
+    if code == 2:
         return 25400 / rows, 25400 / columns, "um"
     if code == 3:
         return 10000 / rows, 10000 / columns, "um"

@@ -14,6 +14,7 @@ from PIL import Image
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.files.untrusted import BoundedReader
+from latentfm_core.names import shown
 
 _MEGA = 2**20
 _PILLOW = threading.Lock()
@@ -32,10 +33,10 @@ def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -
     """
     if rows * columns > limits.max_pixels:
         raise ImageError(
-            f"{name}: {columns} x {rows} are {rows * columns / _MEGA:,.0f} megapixels, the limit "
-            f"is {limits.max_megapixels:g}. Crop it; or, if it comes from where you trust, raise "
-            "the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in the "
-            "panel Work through a folder."
+            f"{shown(name)}: {columns} x {rows} are {rows * columns / _MEGA:,.0f} megapixels, the "
+            f"limit is {limits.max_megapixels:g}. Crop it; or, if it comes from where you trust, "
+            "raise the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in "
+            "the panel Work through a folder."
         )
 
 
@@ -49,7 +50,7 @@ def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
     """
     if nbytes > limits.max_bytes:
         raise ImageError(
-            f"{name}: {nbytes / _MEGA:,.0f} megabytes once it is decoded, the limit is "
+            f"{shown(name)}: {nbytes / _MEGA:,.0f} megabytes once it is decoded, the limit is "
             f"{limits.max_bytes / _MEGA:,.0f}. Open a part of it; or, if it comes from where you "
             "trust, raise the limit: --max-megabytes (data.reading.max_megabytes), or Largest "
             "image in the panel Work through a folder."
@@ -102,7 +103,7 @@ def refuse_links_out(
     if out:
         more = f" and {len(out) - 5} more" if len(out) > 5 else ""
         raise DatasetError(
-            f"{folder}: {len(out)} {what} are links that lead out of the folder: "
+            f"{shown(folder)}: {len(out)} {what} are links that lead out of the folder: "
             f"{', '.join(out[:5])}{more}. Copy the files there; or, if you made the links, accept "
             "them: --follow-links (data.reading.follow_links = true)."
         )

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.images.decode import MAX_CHANNELS, TIFF_SUFFIXES, spacing_of
+from latentfm_core.images.channels import COLOURS, Channels, channels_of, check_channel
+from latentfm_core.images.decode import TIFF_SUFFIXES, spacing_of
 from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
 from latentfm_core.images.tiff import open_tiff, other_colours
+from latentfm_core.names import is_there, shown
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
     ImageError
         If it cannot be read, or is no 2D image.
     """
-    if not path.exists():
-        raise ImageError(f"{path}: there is no such file or folder. Check the path.")
+    if not is_there(path):
+        raise ImageError(f"{shown(path)}: there is no such file or folder. Check the path.")
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
             yield large_image(_zarr_levels(path, limits), name=path.stem)
@@ -70,24 +72,52 @@ def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
     try:
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
-            return [_as_image(_bounded(node, path, limits), path)]
+            return [_as_image(_bounded(node, path, limits), path, _axes_of(node), limits)]
         attributes: dict[str, Any] = dict(node.attrs)
         scales = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales")
         if not scales:
             raise ImageError(
-                f"{path}: a Zarr group without an image pyramid. Give the folder of one image."
+                f"{shown(path)}: a Zarr group without an image pyramid. Give the folder of one "
+                "image."
             )
         levels = [_bounded(node[level["path"]], path, limits) for level in scales[0]["datasets"]]
-        return [_as_image(level, path) for level in levels]
+        axes = _multiscale_axes(scales[0], levels[0].ndim)
+        return [_as_image(level, path, axes, limits) for level in levels]
     except ImageError:
         raise
     except Exception as error:
         # A store can fail in as many ways as there are kinds of it.
         logger.debug("%s cannot be opened", path, exc_info=True)
         raise ImageError(
-            f"{path}: cannot be read as a Zarr image ({type(error).__name__}: {error}). Copy it "
-            "again."
+            f"{shown(path)}: cannot be read as a Zarr image ({type(error).__name__}: {error}). "
+            "Copy it again."
         ) from None
+
+
+def _multiscale_axes(scale: dict[str, Any], ndim: int) -> str:
+    """Return the axes that OME-NGFF names (its section on multiscales), else ``Q`` for each."""
+    axes = scale.get("axes")
+    if not axes:
+        # Before version 0.3 they were always these five.
+        return "TCZYX" if ndim == 5 else _unnamed(ndim)
+    names = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in axes]
+    return _letters(names)
+
+
+def _axes_of(array: Any) -> str:
+    """Return the axes that an array of its own names (Zarr 3, or xarray's convention)."""
+    names = getattr(array.metadata, "dimension_names", None)
+    names = names or dict(array.attrs).get("_ARRAY_DIMENSIONS")
+    return _letters([str(name) for name in names]) if names else _unnamed(array.ndim)
+
+
+def _letters(names: list[str]) -> str:
+    letters = [name[:1].upper() if name[:1].upper() in "TCZYX" else "Q" for name in names]
+    return "".join(letters)
+
+
+def _unnamed(ndim: int) -> str:
+    return "YX".rjust(ndim, "Q")
 
 
 def _bounded(array: Any, path: Path, limits: ReadingConfig) -> Any:
@@ -120,7 +150,12 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
                 levels = [node[name] for name in names]
             if _decodes_too_much(levels[0], limits):
                 return None
-        levels = [_as_image(level, path) for level in levels]
+        labels = series.axes
+        position = next((n for n, label in enumerate(labels) if label in "SC"), None)
+        channels = None
+        if position is not None and series.shape[position] > 1:
+            channels = channels_of(page, labels[position], series.shape[position])
+        levels = [_as_image(level, path, labels, limits, channels) for level in levels]
         levels[0][0:1, 0:1]  # tells whether there is a decoder
         return large_image(levels, name=path.stem, **spacing_of(tiff))
     except Exception:
@@ -135,38 +170,72 @@ def _decodes_too_much(array: zarr.Array[Any], limits: ReadingConfig) -> bool:
     return chunk >= whole or chunk * array.dtype.itemsize > limits.max_bytes
 
 
-def _as_image(array: Any, path: Path) -> Any:
-    """Return an array as ``(H, W)`` or ``(H, W, C)``, without reading it."""
+def _as_image(
+    array: Any, path: Path, axes: str, limits: ReadingConfig, channels: Channels | None = None
+) -> Any:
+    """Return an array as ``(H, W)`` or ``(H, W, C)``, without reading it.
+
+    Parameters
+    ----------
+    axes
+        One letter for each axis; ``Q`` where the file does not say.
+    channels
+        What its channels are; None where the file does not say more than that they are channels.
+    """
     shape = tuple(array.shape)
-    if len(shape) == 2 or (len(shape) == 3 and shape[-1] <= MAX_CHANNELS):
-        return array
-    one = [size for size in shape[:-2] if size != 1]
-    if len(shape) < 2 or len(one) > 1 or (one and one[0] > MAX_CHANNELS):
+    longer = "".join(
+        axis for axis, size in zip(axes, shape, strict=True) if size > 1 or axis in "YX"
+    )
+    if longer == "QYX" and axes == longer and shape[-1] == COLOURS:
+        # Without names: rows, columns, and red, green and blue, as arrays have them.
+        axes = longer = "YXS"
+    found = next((letter for letter in "SC" if letter in longer), None)
+    if longer.replace(found or "", "", 1) != "YX":
         raise ImageError(
-            f"{path}: shape {shape} is no 2D image. Give one plane with 1 to {MAX_CHANNELS} "
-            "channels."
+            f"{shown(path)}: shape {shape} (axes {axes}) is not a 2D image. Give one plane, grey "
+            "or with an axis of channels that the file names."
         )
-    return _ChannelsFirst(array, len(one) == 1)
+    if found is None:
+        return array if axes == "YX" else _PlaneOf(array, axes)
+    count = shape[axes.index(found)]
+    channels = channels or Channels(count, "colours" if count == COLOURS else "measured")
+    check_channel(shown(path), channels, limits.channel)
+    if limits.channel is not None:
+        return _PlaneOf(array, axes, found, limits.channel - 1)
+    used = count if channels.kind == "alpha" else COLOURS
+    if longer == axes == f"YX{found}" and used == count:
+        return array
+    return _PlaneOf(array, axes, found, slice(0, used))
 
 
 @dataclass(frozen=True)
-class _ChannelsFirst:
-    """An array ``(..., H, W)``, all other axes but the channels of length 1, as an image."""
+class _PlaneOf:
+    """An array of any axes as an image ``(H, W)`` or ``(H, W, C)``.
+
+    Axes other than rows, columns and `channel` have length 1.
+    """
 
     array: Any
-    coloured: bool
+    axes: str
+    channel: str | None = None
+    taken: int | slice = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
-        height, width = self.array.shape[-2:]
-        channels = math.prod(self.array.shape[:-2])
-        return (height, width, channels) if self.coloured else (height, width)
+        sizes = dict(zip(self.axes, self.array.shape, strict=True))
+        colours = (self.taken.stop,) if isinstance(self.taken, slice) else ()
+        return (sizes["Y"], sizes["X"], *colours)
 
     @property
     def dtype(self) -> Any:
         return self.array.dtype
 
     def __getitem__(self, index: tuple[slice, slice]) -> NDArray[Any]:
-        values: NDArray[Any] = self.array[(..., *index)]
-        planes = values.reshape(-1, *values.shape[-2:])
-        return planes.transpose(1, 2, 0) if self.coloured else planes[0]
+        parts: dict[str, Any] = {"Y": index[0], "X": index[1]}
+        if self.channel is not None:
+            parts[self.channel] = self.taken
+        values = np.asarray(self.array[tuple(parts.get(axis, 0) for axis in self.axes)])
+        if not isinstance(self.taken, slice):
+            return values
+        order = [axis for axis in self.axes if axis in parts]
+        return np.moveaxis(values, order.index(str(self.channel)), -1)

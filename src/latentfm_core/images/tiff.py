@@ -20,6 +20,7 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import BoundedReader
 from latentfm_core.images.limits import check_bytes_of, check_pixels_of
+from latentfm_core.names import shown
 
 MAX_TAGS = 400_000
 """Of all pages together: some 25,000 pages; tifffile takes seconds for them."""
@@ -29,6 +30,8 @@ _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
 _OTHER_COLOURS = (5, 8, 9, 10)
 """Values of the tag PhotometricInterpretation: separated, and three kinds of L*a*b*."""
 _JPEG = (6, 7, 33003, 33005, 34712)
+LOSSY = (*_JPEG, 34933, 50001)
+"""Compressions that change values: kinds of JPEG, and WebP."""
 _FAX = (2, 3, 4)
 _SLACK = 2**16
 _PIECE = 2**20
@@ -121,7 +124,7 @@ def check_directories(stream: BinaryIO, name: str = "The labels") -> None:
             tags += (count or 0) + 1  # a page takes time even without tags
             if offset in seen or tags > MAX_TAGS:
                 raise ImageError(
-                    f"{name}: its pages have no end, or more than {MAX_TAGS:,} tags. It is "
+                    f"{shown(name)}: its pages have no end, or more than {MAX_TAGS:,} tags. It is "
                     "damaged or made to do harm; save it anew."
                 )
             seen.add(offset)
@@ -184,7 +187,7 @@ def _check_tiles(
     name: str, tiff: Any, page: Any, pages: Sequence[Any], itemsize: int, limits: ReadingConfig
 ) -> None:
     part = math.prod(page.chunks) * itemsize
-    check_bytes_of(f"{name} (one tile)", part, limits)
+    check_bytes_of(f"{shown(name)} (one tile)", part, limits)
     growth = _GROWTH.get(int(page.compression), 1)
     compressed = sum(sum(each.databytecounts) for each in pages)
     if growth > 1 and compressed * growth > limits.max_bytes:
@@ -199,8 +202,8 @@ def _check_parts(name: str, tiff: Any, page: Any, most: int) -> None:
         content = tiff.filehandle.read(length)
         if inflated_size(content, most, int(page.compression) == 34925) > most:
             raise ImageError(
-                f"{name}: a part of it inflates to more than the picture has room for. It is "
-                "damaged or made to do harm; choose another file."
+                f"{shown(name)}: a part of it inflates to more than the picture has room for. It "
+                "is damaged or made to do harm; choose another file."
             )
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, LatentFMError, ResourceError
-from latentfm_core.images.decode import MAX_CHANNELS, spacing_of
+from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
+from latentfm_core.images.decode import check_is_file, spacing_of
 from latentfm_core.images.limits import check_pixels_of, open_pillow
 from latentfm_core.images.tiff import (
     as_stored,
@@ -25,14 +26,15 @@ from latentfm_core.images.tiff import (
     open_tiff,
     other_colours,
 )
+from latentfm_core.names import shown
 from latentfm_core.types import ImageInput
 
 
 class TiffStack:
     """A TIFF file of several planes; a context manager that holds the file open.
 
-    Channels (the axis S, or C with at most four entries) belong to each plane. All other axes
-    but the two of a plane form the stack.
+    Channels (the axes S or C) belong to each plane; what they are is decided as for single images
+    (`latentfm_core.images.channels`). All other axes but the two of a plane form the stack.
 
     Parameters
     ----------
@@ -69,8 +71,7 @@ class TiffStack:
         self.path = path
         self.limits = limits
         self._whole: NDArray[Any] | None = None
-        if not path.is_file():
-            raise ImageError(f"{path}: there is no such file. Check the path.")
+        check_is_file(path)
         with ExitStack() as opened:
             try:
                 self._tiff = opened.enter_context(open_tiff(path))
@@ -79,8 +80,8 @@ class TiffStack:
                 raise _told(error, path) from None
             except Exception as error:  # as in `decode`: parsers raise nearly any type
                 raise ImageError(
-                    f"{path}: cannot be read as a TIFF stack ({error}). Stacks have to be TIFF "
-                    "files."
+                    f"{shown(path)}: cannot be read as a TIFF stack ({error}). Stacks have to be "
+                    "TIFF files."
                 ) from None
             self._opened = opened.pop_all()
 
@@ -117,8 +118,9 @@ class TiffStack:
             raise _told(error, self.path) from None
         except Exception as error:  # as in `decode`
             raise ImageError(
-                f"{self.path}: plane {number} cannot be read, the file is damaged or compressed "
-                f"in an unknown way ({type(error).__name__}: {error}). Copy the file again."
+                f"{shown(self.path)}: plane {number} cannot be read, the file is damaged or "
+                f"compressed in an unknown way ({type(error).__name__}: {error}). Copy the file "
+                "again."
             ) from None
         name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
         return ImageInput(pixels, self.spacing, self.unit, name)
@@ -132,16 +134,17 @@ class TiffStack:
             pages = [page for other in alike for page in other.pages]
             labels, lengths = f"Q{labels}", (len(alike), *lengths)
         channel = next((c for c in "SC" if c in labels), None)
-        if channel is not None and lengths[labels.index(channel)] > MAX_CHANNELS:
-            raise ImageError(
-                f"{self.path}: more than {MAX_CHANNELS} channels (axes {labels}). Save fewer."
-            )
         keyframe: Any = series.keyframe
         if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
             raise ImageError(
-                f"{self.path}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the stack "
-                "in grey or RGB."
+                f"{shown(self.path)}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the "
+                "stack in grey or RGB."
             )
+        self._channels: Channels | None = None
+        if channel is not None and lengths[labels.index(channel)] > 1:
+            found = channels_of(keyframe, channel, lengths[labels.index(channel)])
+            check_channel(shown(self.path), found, self.limits.channel)
+            self._channels = found
         self._pages = pages
         # Of the array's axes: the place in `axes`, or -1 for the channels.
         kept = [place for place, label in enumerate(labels) if label != channel]
@@ -151,19 +154,20 @@ class TiffStack:
         self.shape = tuple(lengths[place] for place in kept)
         if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
             raise ImageError(
-                f"{self.path}: no plane {plane}; the axes are {self.axes}. Choose two of these."
+                f"{shown(self.path)}: no plane {plane}; the axes are {self.axes}. Choose two of "
+                "these."
             )
         if len(self.axes) < 3:
             raise ImageError(
-                f"{self.path}: one plane (axes {labels}), not a stack. Leave --stack out."
+                f"{shown(self.path)}: one plane (axes {labels}), not a stack. Leave --stack out."
             )
         first, second = sorted(self.axes.index(letter) for letter in plane.upper())
         self.plane = (first, second)
         check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
         self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
-        found = spacing_of(self._tiff)
-        self.spacing: tuple[float, float] | None = found.get("spacing")
-        self.unit: str = found.get("unit", "pixel")
+        size = spacing_of(self._tiff)
+        self.spacing: tuple[float, float] | None = size.get("spacing")
+        self.unit: str = size.get("unit", "pixel")
         self.depth = None if self.spacing is None else _depth(self._tiff)
 
     def _cut(self, index: tuple[int | None, ...]) -> NDArray[Any]:
@@ -191,6 +195,11 @@ class TiffStack:
             taken = [place for place, at in enumerate(index) if at is None]
         channel = [n for n, place in enumerate(taken) if self._order[place] < 0]
         moved = np.moveaxis(values, channel[0], -1) if channel else values
+        if self._channels is not None:
+            name = shown(self.path)
+            moved = used_channels(name, moved, self._channels, self.limits.channel)
+        elif channel:
+            moved = moved[..., 0]
         return moved.astype(moved.dtype.newbyteorder("="), copy=False)
 
     def _decoded(self, number: int) -> NDArray[Any]:
@@ -210,7 +219,9 @@ class TiffStack:
 
 def _told(error: Exception, path: Path) -> Exception:
     if isinstance(error, MemoryError):
-        return ResourceError(f"{path}: the memory does not suffice for it. Close other programs.")
+        return ResourceError(
+            f"{shown(path)}: the memory does not suffice for it. Close other programs."
+        )
     return error
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from latentfm_core.config import Config, Settings
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
 
@@ -178,7 +178,7 @@ def read_card(folder: Path) -> ModelCard:
             "Choose the folder that latentfm-train wrote, or copy it again."
         )
     try:
-        return ModelCard.model_validate_json(read_bounded(path, MAX_CARD_BYTES))
+        return ModelCard.model_validate_json(decoded_text(read_bounded(path, MAX_CARD_BYTES)))
     except ValidationError as error:
         places = ", ".join(
             ".".join(map(str, item["loc"]))[:100] or item["msg"] for item in error.errors()[:5]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from latentfm_core.errors import OutputError
 from latentfm_core.files.disk_errors import write_error
+from latentfm_core.names import comparable, is_there, shown, too_long
 
 _NAMES_SHOWN = 10
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -33,20 +34,32 @@ def output_names(images: Sequence[Path]) -> list[str]:
         If two names are still equal, as those of equally named files of two folders.
     """
     stems = [printable(path.stem) for path in images]
-    used = Counter(stem.casefold() for stem in stems)
+    used = Counter(comparable(stem).casefold() for stem in stems)
     names = [
-        stem if used[stem.casefold()] == 1 else f"{stem}_{printable(path.suffix[1:])}"
+        stem if used[comparable(stem).casefold()] == 1 else f"{stem}_{printable(path.suffix[1:])}"
         for stem, path in zip(stems, images, strict=True)
     ]
     taken: dict[str, Path] = {}
     for name, path in zip(names, images, strict=True):
-        other = taken.setdefault(name.casefold(), path)
+        other = taken.setdefault(comparable(name).casefold(), path)
         if other is not path:
             raise OutputError(
-                f"The results of {other} and {path} would have the same name. "
+                f"The results of {shown(other)} and {shown(path)} would have the same name. "
                 "Give each its own --out, or rename one."
             )
     return names
+
+
+def name_problem(image: Path, files: Iterable[Path]) -> str:
+    """Return why the files of a result cannot be made, or "": a name is too long for the disk."""
+    for path in files:
+        reason = too_long(path)
+        if reason:
+            return (
+                f"{shown(image)}: its result would be called {shown(path.name)}: {reason}. "
+                "Rename the image."
+            )
+    return ""
 
 
 def prepare_folder(folder: Path) -> None:
@@ -96,7 +109,7 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
     OutputError
         The message names the first ten of them.
     """
-    found = [str(path) for path in files if path.exists()]
+    found = [shown(path) for path in files if is_there(path)]
     if found:
         more = len(found) - _NAMES_SHOWN
         listed = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

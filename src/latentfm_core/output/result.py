@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import atomic_path
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.axes import to_axes
 from latentfm_core.output.images import grey_levels, write_png, write_tiff
 from latentfm_core.output.sidecar import Sidecar, StackFacts
@@ -187,7 +187,7 @@ def _stored(mask: Mask) -> NDArray[np.uint8]:
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return a result's JSON file, or None if it is missing or of another kind."""
     try:
-        return Sidecar.model_validate_json(read_bounded(path, MAX_SIDECAR_BYTES))
+        return Sidecar.model_validate_json(decoded_text(read_bounded(path, MAX_SIDECAR_BYTES)))
     except (OSError, ValueError):
         return None
 

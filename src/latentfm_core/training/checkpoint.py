@@ -173,7 +173,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         return Checkpoint(position, config.to_json(), tensors)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
-        raise CheckpointError(f"{path} is damaged ({reason}); start without --resume.") from None
+        raise CheckpointError(
+            f"{path} is damaged ({reason}). Remove that file and start without --resume, or choose "
+            "another --out."
+        ) from None
 
 
 def _described(header: dict[str, str]) -> tuple[Position, Config]:

@@ -8,7 +8,7 @@ from typing import Any
 from latentfm_core.config import Config, DataConfig, preset
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.model_io.card import CARD, MAX_CARD_BYTES, ModelCard, read_card
 
 PRESET = "distill"
@@ -69,7 +69,9 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
         If the kept card is damaged.
     """
     try:
-        parent = ModelCard.model_validate_json(read_bounded(folder / CARD, MAX_CARD_BYTES))
+        parent = ModelCard.model_validate_json(
+            decoded_text(read_bounded(folder / CARD, MAX_CARD_BYTES))
+        )
     except (OSError, ValueError):
         raise ModelFolderError(
             f"{folder / CARD} is damaged. Start again in a new folder, without --resume."

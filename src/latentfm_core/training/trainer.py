@@ -40,6 +40,7 @@ from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import VAE
 from latentfm_core.output.paths import check_writable
 from latentfm_core.output.sidecar import versions
+from latentfm_core.training.announce import DataSet, announce, announce_objects
 from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
@@ -66,9 +67,6 @@ logger = logging.getLogger(__name__)
 __all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
 
 BEST = "best.safetensors"
-
-DataSet = CanvasSet | ObjectSet
-"""Canvases, or for a promptable model images with their objects."""
 
 SLOW_READING = 60.0
 """Seconds of reading from which on a cache is recommended."""
@@ -116,8 +114,18 @@ class Trainer:
         else:
             self.position = Position(STAGES[0])
         to_device(self.model, self.device)
+        self._announce()
         # Nobody may write into the folder before all have looked whether there is a run.
         self.team.wait()
+
+    def _announce(self) -> None:
+        train, val = self.train_set, self.val_set
+        if isinstance(train, ObjectSet):
+            held_out = val if isinstance(val, ObjectSet) else None
+            announce_objects(self.config, self.split, train, held_out, self.device, self.dtype)
+        elif not isinstance(val, ObjectSet):
+            found = self.pairs, self.split, train, val
+            announce(self.config, *found, self.model, self.device, self.dtype)
 
     def _initial_model(self) -> LatentFM:
         if self.options.init is None or self.checkpoint is not None:
@@ -143,13 +151,14 @@ class Trainer:
         start = time.monotonic()
         train: DataSet
         val: DataSet | None = None
+        self.pairs: dict[str, Pair] = {}
         if data.sets:
             sets = find_sets(data)
             split = joined_split(sets)
             train = self._load_part(sets, "train", split)
             val = self._load_part(sets, "val", split) if split.val else None
         else:
-            pairs = {pair.name: pair for pair in training_pairs(data)}
+            pairs = self.pairs = {pair.name: pair for pair in training_pairs(data)}
             split = make_split(pairs, data)
             train = self._load([pairs[name] for name in split.train], "training images")
             if split.val:

@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from latentfm_core.config import READING, Fraction, ReadingConfig, Settings
+from latentfm_core.datasets.pairs import UNFINISHED
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
-from latentfm_core.files.untrusted import read_bounded
+from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.read import list_images
-from latentfm_core.output.paths import output_names, prepare_folder
+from latentfm_core.names import comparable, existing_form, is_path, shown, storable
+from latentfm_core.output.paths import output_names, prepare_folder, printable
 from latentfm_core.output.sidecar import now
 
 logger = logging.getLogger(__name__)
@@ -25,11 +27,11 @@ State = Literal["not started", "in progress", "completed", "flagged"]
 FILE_NAME = "worklist.json"
 FOLDER_NAME = "latentfm_annotations"
 """The output folder inside the folder of images, where none is chosen."""
-UNFINISHED = "in_progress"
-"""Folder below the output folder for annotations that are not completed."""
 MAX_BYTES = 64_000_000
 MAX_IMAGES = 100_000
 MAX_NOTE = 2000
+MAX_NAME = 2000
+"""Letters of a name, each byte that is not UTF-8 escaped by six."""
 
 
 class Item(Settings):
@@ -90,9 +92,8 @@ def check_name(name: str) -> str:
     ValueError
         If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
     """
-    bad = not name or name in {".", ".."} or len(name) > 255
-    if bad or any(sign in name for sign in "/\\\0") or name[1:2] == ":":
-        raise ValueError(f"{name!r} is no name of a file inside the folder")
+    if len(name) > MAX_NAME or is_path(name):
+        raise ValueError(f"{shown(name)!r} is not a name of a file inside the folder")
     return name
 
 
@@ -178,7 +179,7 @@ class WorkList:
 
     def item(self, name: str) -> Item:
         """Return what is known of an image."""
-        return self._items.get(name, Item())
+        return self._items.get(storable(name), Item())
 
     def items(self) -> dict[str, Item]:
         """Return what is known of all images that are there."""
@@ -206,11 +207,11 @@ class WorkList:
         """
         check_name(name)
         if "note" in changes:
-            changes["note"] = str(changes["note"])[:MAX_NOTE]
+            changes["note"] = printable(str(changes["note"]))[:MAX_NOTE]
         values = self.item(name).model_dump() | changes | {"updated": now()}
         item = Item.model_validate(values)
         self.check_there()
-        items = {**self._items, name: item}
+        items = {**self._items, storable(name): item}
         write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
         self._items = items
         return item
@@ -226,7 +227,8 @@ class WorkList:
     def kept(self, name: str) -> Path | None:
         """Return the file with which work on an image goes on, if there is one."""
         files = (self.unfinished(name), self.annotation(name))
-        return next((p for p in files if p.is_file() and self._may_read(p)), None)
+        forms = [existing_form(path) for path in files]
+        return next((p for p in forms if p.is_file() and self._may_read(p)), None)
 
     def _may_read(self, path: Path) -> bool:
         return self._limits.follow_links or not path.is_symlink()
@@ -237,9 +239,14 @@ class WorkList:
             return known
         paths = [self.folder / each for each in sorted({*self._names, name})]
         stem = dict(zip((p.name for p in paths), output_names(paths), strict=True))[name]
-        taken = {item.file.casefold() for other, item in self._items.items() if other != name}
+        taken = {
+            comparable(item.file).casefold()
+            for other, item in self._items.items()
+            if other != storable(name)
+        }
         # An image that came later must not take the file of one that was annotated before.
-        return f"{stem}.tif" if f"{stem}.tif".casefold() not in taken else f"{name}.tif"
+        free = comparable(f"{stem}.tif").casefold() not in taken
+        return f"{stem if free else printable(name)}.tif"
 
     def _read(self) -> dict[str, Item]:
         try:
@@ -254,7 +261,8 @@ class WorkList:
                 "choose another output folder."
             ) from None
         try:
-            return dict(_File.model_validate_json(content).images)
+            found = _File.model_validate_json(decoded_text(content)).images
+            return {storable(name): item for name, item in found.items()}
         except ValueError as error:
             logger.debug("%s is not valid", self.file, exc_info=error)
             self._set_aside()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,23 @@ from psygnal import Signal
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError
-from napari_latentfm.annotation.provenance import Facts, export_file, facts_of, signature_of
+from latentfm_core.images.decode import unorient
+from napari_latentfm.annotation.provenance import (
+    Facts,
+    export_file,
+    facts_of,
+    orientation_of,
+    signature_as_read,
+    signature_of,
+)
 from napari_latentfm.annotation.restoring import restore
 from napari_latentfm.annotation.widgets import AskFile, remember_choice, suggested
 from napari_latentfm.background.task_queue import SerialWork
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_latentfm.annotation.autosave import Autosaver
     from napari_latentfm.annotation.recovery import Recovery
     from napari_latentfm.results.session import ReviewSession
@@ -87,7 +96,7 @@ class AnnotationFiles:
             self.ended.emit("cancelled", "Nothing was opened.")
             return
         self.busy.emit(f"Opening {path.name}…")
-        task = partial(_read, path, partial(signature_of, reviewed.layer))
+        task = partial(_read, path, reviewed.layer)
         self.work.submit(task, partial(self._on_read, path, reviewed.layer))
 
     def _on_exported(self, layer: Labels, result: Any) -> None:
@@ -138,8 +147,16 @@ def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, Path], str
     return export_file(path, facts, labels), labels_digest(labels)
 
 
-def _read(path: Path, sign: Callable[[], str]) -> tuple[Any, Any, bool]:
-    """Read an annotation, and tell whether it is about other pixels than those of the image."""
+def _read(path: Path, layer: Image) -> tuple[Any, Any, bool]:
+    """Read an annotation as the image layer lies.
+
+    Also tells whether it is about other pixels than those of the image.
+    """
     labels, sidecar = read_annotation(path, reading_limits())
     told = "" if sidecar is None else sidecar.image_signature
-    return labels, sidecar, bool(told) and told != sign()
+    turn = orientation_of(layer)
+    if turn != 1 and told and told == signature_of(layer):
+        turn = 1  # written as the file is stored
+    if turn != 1 and labels.ndim >= 2:
+        labels = unorient(labels.reshape(labels.shape[-2:]), turn)
+    return labels, sidecar, bool(told) and told != signature_as_read(layer, turn)

@@ -28,8 +28,11 @@ from latentfm_core.annotation.provenance import (
 )
 from latentfm_core.errors import ImageError
 from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.images.decode import orient
+from latentfm_core.images.orientation import orientation_to_apply
 from napari_latentfm.annotation.record import PlaneIndex, Proposal, record_of
 from napari_latentfm.layers.planes import level_zero
+from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -256,7 +259,38 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     if layer is None:
         raise ImageError("The image of this annotation is closed. Open it and try again.")
     check_still_there(path.parent)
-    return export_annotation(path, labels, sidecar_of(facts, labels, signature_of(layer)))
+    turn = orientation_of(layer)
+    sidecar = sidecar_of(facts, labels, signature_as_read(layer, turn))
+    if turn != 1:
+        labels, sidecar = orient(labels, turn), _turned(sidecar, turn)
+    return export_annotation(path, labels, sidecar)
+
+
+def orientation_of(layer: Image) -> int:
+    """Return the orientation that the commands apply to the file of a layer, and napari did not.
+
+    It reads the file, so call it in a worker thread.
+    """
+    if layer.ndim != 2 or not layer.source.path:
+        return 1
+    return orientation_to_apply(Path(layer.source.path), level_zero(layer), reading_limits())
+
+
+def signature_as_read(layer: Image, turn: int) -> str:
+    """Return the signature of an image layer as the commands read its file."""
+    if turn == 1:
+        return signature_of(layer)
+    return image_signature(np.ascontiguousarray(orient(np.asarray(level_zero(layer)), turn)))
+
+
+def _turned(sidecar: AnnotationSidecar, turn: int) -> AnnotationSidecar:
+    """Return the provenance of labels that were turned; what it says of planes stays as it is."""
+    update: dict[str, Any] = {"orientation": turn}
+    if turn > 4:
+        update["shape"] = sidecar.shape[::-1]
+        update["spacing"] = sidecar.spacing and sidecar.spacing[::-1]
+        update["units"] = sidecar.units[::-1]
+    return sidecar.model_copy(update=update)
 
 
 def label_name(classes: Sequence[str], value: int) -> str:

@@ -9,6 +9,7 @@ nothing at all. An edit that was undone again is no edit.
 from __future__ import annotations
 
 import hashlib
+import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
+from napari.utils.notifications import show_info
 
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
 from napari_latentfm.layers.stacks import PlaneStack, part_indices
@@ -24,6 +26,11 @@ from napari_latentfm.layers.stacks import PlaneStack, part_indices
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+
+logger = logging.getLogger(__name__)
+
+_SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 class EditedLayers(Enum):
@@ -86,14 +93,62 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
     new = [
         _make(s) if t is None or t in kept else None for s, t in zip(specs, targets, strict=True)
     ]
-    for layer in kept:
-        _release(layer)
-    for spec, target, fresh in zip(specs, targets, new, strict=True):
-        if fresh is not None:
-            viewer.add_layer(fresh)
-        elif target is not None:
-            _overwrite(target, spec)
+    with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]):
+        for layer in kept:
+            _release(layer)
+        for spec, target, fresh in zip(specs, targets, new, strict=True):
+            if fresh is not None:
+                viewer.add_layer(fresh)
+            elif target is not None:
+                _overwrite(target, spec)
     return True
+
+
+@contextmanager
+def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None]:
+    """Write to result layers so that after an error all of them are as before.
+
+    Links are removed first: each layer that is linked takes over whatever is written to another,
+    its metadata and transform included.
+    """
+    _unlink(viewer, layers)
+    present = list(viewer.layers)
+    before = [(layer, _state(layer)) for layer in layers]
+    try:
+        yield
+    except BaseException:
+        for layer in [layer for layer in viewer.layers if layer not in present]:
+            viewer.layers.remove(layer)
+        for layer, state in before:
+            _restore(layer, state)
+        raise
+
+
+def _state(layer: Layer) -> dict[str, Any]:
+    values = {key: getattr(layer, key) for key in ("data", *_SPACE)}
+    return {**values, "metadata": dict(layer.metadata)}
+
+
+def _restore(layer: Layer, state: dict[str, Any]) -> None:
+    for key, value in state.items():
+        try:
+            with _without_history(layer):
+                setattr(layer, key, value)
+        except Exception:
+            # What listens to the layer fails once more; the value itself is set by then.
+            logger.debug("%s of %r is restored in part", key, layer.name, exc_info=True)
+
+
+def _unlink(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
+    """Remove the links of result layers to other layers, and say so."""
+    linked = []
+    for layer in layers:
+        before = len(layer.events.opacity.callbacks)
+        viewer.layers.unlink_layers([layer])
+        if len(layer.events.opacity.callbacks) < before:
+            linked.append(layer.name)
+    if linked:
+        show_info(f"No longer linked, so that the result can be written: {', '.join(linked)}.")
 
 
 def place_part(
@@ -128,6 +183,7 @@ def place_part(
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
         return False
+    _unlink(viewer, [layer for layer, _ in targets])
     for layer, spec in targets:
         if choice is EditedLayers.OVERWRITE or layer not in edited:
             _overwrite_part(layer, spec, number)
@@ -234,9 +290,11 @@ def _without_history(layer: Layer) -> Iterator[None]:
     """
     editable, mode = layer.editable, layer.mode
     layer.editable = False
-    yield
-    layer.editable = editable
-    layer.mode = mode
+    try:
+        yield
+    finally:
+        layer.editable = editable
+        layer.mode = mode
 
 
 def _equal(old: Any, new: Any) -> bool:

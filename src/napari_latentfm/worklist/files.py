@@ -15,8 +15,9 @@ from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import Space
 from latentfm_core.annotation.provenance import AnnotationSidecar, file_name
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.read import read_image
+from latentfm_core.output.paths import name_problem
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import WorkList, check_exists, set_aside
 from napari_latentfm.annotation.provenance import Facts, sidecar_of
@@ -82,21 +83,24 @@ def remove(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def load(path: Path, image: ImageInput | None, kept: Path | None) -> Opened:
+def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) -> Opened:
     """Read an image, unless it is there, and its kept annotation.
 
-    An annotation that cannot be used is set aside, not overwritten.
+    An annotation that cannot be used is set aside, not overwritten. `target` is where the
+    annotation will be written, with its provenance beside it.
 
     Raises
     ------
     ImageError
-        If the image cannot be read.
+        If the image cannot be read, or its annotation could not be named after it.
     """
+    problem = name_problem(path, (target, target.with_suffix(".json")))
+    if problem:
+        raise ImageError(problem)
     limits = reading_limits()
     found = read_image(check_exists(path), limits) if image is None else image
     if kept is None:
         return Opened(found)
-    problem = ""
     try:
         labels, sidecar = read_annotation(kept, limits)
         wanted = found.pixels.shape[:2]

@@ -90,7 +90,7 @@ class Walk:
         self.opening.emit(name)
         drawn = self._drawn(name)
         image = None if drawn is None else drawn.image
-        read = partial(load, work.path(name), image, work.kept(name))
+        read = partial(load, work.path(name), image, work.kept(name), work.unfinished(name))
         self._worker.submit(read, partial(self._loaded, name))
 
     def complete(self, snapshot: Snapshot) -> None:

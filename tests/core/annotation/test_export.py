@@ -159,7 +159,7 @@ def test_what_cannot_be_read_says_so(tmp_path: Path, name: str) -> None:
     if name.startswith("text"):
         (tmp_path / name).write_text("hello")
     elif name.startswith("rgb"):
-        Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / name)
+        Image.fromarray(np.eye(5, 3 * 5, dtype=np.uint8).reshape(5, 5, 3)).save(tmp_path / name)
     with pytest.raises(LatentFMError, match=name.replace(".", r"\.")):
         read_annotation(tmp_path / name)
 

@@ -167,7 +167,7 @@ def test_pages_of_other_programs(tmp_path: Path) -> None:
 def test_what_is_no_stack_of_planes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, values((5, 20, 30)), ome=True, metadata={"axes": "CYX"})
-    with pytest.raises(ImageError, match="more than 4 channels"):
+    with pytest.raises(ImageError, match=r"5 channels.*--channel 1"):
         TiffStack(path)
     with pytest.raises(ImageError, match="no such file"):
         TiffStack(tmp_path / "b.tif")

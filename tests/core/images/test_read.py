@@ -68,7 +68,8 @@ def test_channel_counts(tmp_path, channels, suffix):
     if suffix == ".png":
         save(path, pixels)
     else:
-        tifffile.imwrite(path, pixels)
+        options = {"photometric": "minisblack", "extrasamples": ["unassalpha"]}
+        tifffile.imwrite(path, pixels, **(options if channels == 2 else {"photometric": "rgb"}))
     np.testing.assert_array_equal(read_image(path).pixels, pixels)
 
 
@@ -92,12 +93,10 @@ def test_tiff_keeps_values_and_uses_native_byte_order(tmp_path, dtype, compressi
     [
         ((3, 20, 30), {"photometric": "rgb", "planarconfig": "separate"}, (20, 30, 3)),
         ((3, 20, 30), {"imagej": True}, (20, 30, 3)),
-        ((2, 20, 30), {"metadata": {"axes": "CYX"}}, (20, 30, 2)),
-        ((3, 20, 30), {"photometric": "minisblack"}, (20, 30, 3)),
-        ((20, 30, 2), {}, (20, 30, 2)),
+        ((3, 20, 30), {"photometric": "minisblack", "metadata": {"axes": "CYX"}}, (20, 30, 3)),
+        ((4, 20, 30), {"photometric": "rgb", "planarconfig": "separate"}, (20, 30, 4)),
         ((1, 20, 30, 1), {}, (20, 30)),
         ((1, 1, 20, 30), {"imagej": True}, (20, 30)),
-        ((4, 20, 30), {"ome": True, "metadata": {"axes": "CYX"}}, (20, 30, 4)),
     ],
 )
 def test_tiff_axes_become_rows_columns_channels(tmp_path, shape, options, expected):
@@ -117,12 +116,15 @@ def test_tiff_axes_become_rows_columns_channels(tmp_path, shape, options, expect
         ((3, 20, 30), {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}),
         ((3, 20, 30), {"imagej": True, "metadata": {"axes": "TYX"}}),
         ((7, 20, 30), {"photometric": "minisblack"}),
+        ((2, 20, 30), {"photometric": "minisblack"}),
+        ((3, 20, 30), {"photometric": "minisblack"}),
+        ((4, 20, 30), {"photometric": "minisblack"}),
+        ((20, 30, 2), {}),
         ((20, 30, 5), {}),
-        ((5, 20, 30), {"metadata": {"axes": "CYX"}}),
         ((2, 20, 30, 3), {"photometric": "rgb"}),
     ],
 )
-def test_stacks_and_too_many_channels_are_refused(tmp_path, shape, options):
+def test_stacks_and_pages_without_a_meaning_are_refused(tmp_path, shape, options):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(
         path, np.random.default_rng(3).integers(0, 99, shape, dtype=np.uint8), **options

@@ -169,7 +169,8 @@ def test_files_give_the_pixels_that_they_hold(
     path = tmp_path / kind
     if kind == "pyramid.zarr":
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
-        group.attrs["multiscales"] = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
+        axes = [{"name": name} for name in "cyx"]
+        group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}, {"path": "1"}]}]
         planes = np.moveaxis(picture, -1, 0)
         group.create_array("0", data=planes)
         group.create_array("1", data=planes[:, ::2, ::2])

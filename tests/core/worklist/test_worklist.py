@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +80,39 @@ def test_damaged_state_is_kept_aside(folder: Path, content: str) -> None:
 
 def test_names_outside_are_refused(folder: Path) -> None:
     work = WorkList(folder)
-    for name in ("../a.png", "/a.png", "", "..", "x/y.png", "C:x.png"):
-        with pytest.raises(ValueError, match="no name of a file"):
+    for name in ("../a.png", "/a.png", "", "..", "x/y.png", "a\0b"):
+        with pytest.raises(ValueError, match="not a name of a file"):
             work.update(name, state="completed")
-        with pytest.raises(ValueError, match="no name of a file"):
+        with pytest.raises(ValueError, match="not a name of a file"):
             work.path(name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these names lead elsewhere on Windows")
+def test_names_that_only_other_systems_refuse(folder: Path) -> None:
+    for name in ("1:30 visit.png", "set\\b.png", "C:\\x.png", "line\nbreak.png", "a\x1b[31m.png"):
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    (folder / os.fsdecode(b"\xff.png")).write_bytes((folder / "a.png").read_bytes())
+    work = WorkList(folder)
+    for name in work.names:
+        work.update(name, state="completed", note=f"seen {name}")
+    again = WorkList(folder)
+    assert again.warning == ""
+    assert {item.state for item in again.items().values()} == {"completed"}
+    assert len({work.annotation(name) for name in work.names}) == len(work.names)
+
+
+def test_states_and_annotations_are_found_under_both_forms_of_a_name(folder: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "L\u00e4sion.png") for form in ("NFC", "NFD"))
+    (folder / apart).write_bytes((folder / "a.png").read_bytes())
+    work = WorkList(folder)
+    kept = work.annotation(apart)
+    kept.write_bytes(b"labels")
+    work.update(apart, state="completed", file=kept.name)
+    (folder / apart).rename(folder / composed)  # as a copy to another system does
+    kept.rename(kept.with_name(unicodedata.normalize("NFC", kept.name)))
+    again = WorkList(folder)
+    assert again.item(composed).state == "completed"
+    assert again.kept(composed) is not None
 
 
 def test_folders_that_cannot_be(folder: Path, tmp_path: Path) -> None:

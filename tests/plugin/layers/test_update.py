@@ -183,3 +183,55 @@ def test_rerun_leaves_the_users_tool_alone(viewer: ViewerModel) -> None:
     mean.mode, mean.brush_size = "paint", 4
     show(viewer, source, seed=1)
     assert (mean.mode, mean.brush_size, mean.editable) == ("paint", 4, True)
+
+
+def _linked(viewer: ViewerModel, *chosen: str) -> None:
+    viewer.layers.link_layers([layer for layer in viewer.layers if layer.name.endswith(chosen)])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("",),
+        ("mean mask", "samples"),
+        ("a", "confidence"),
+        ("mean probability", "mean mask", "confidence"),
+    ],
+)
+def test_linked_layers_get_their_own_results(viewer: ViewerModel, chosen: tuple[str, ...]) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    show(viewer, source)
+    source.scale = (3, 3)
+    _linked(viewer, *chosen)
+    assert show(viewer, source, count=5, seed=4)
+    roles = [layer.metadata[METADATA_KEY]["role"] for layer in viewer.layers if layer is not source]
+    assert len(set(roles)) == len(roles) == 4
+    assert METADATA_KEY not in source.metadata
+    assert {
+        layer.metadata[METADATA_KEY]["seed"] for layer in viewer.layers if layer is not source
+    } == {4}
+    np.testing.assert_array_equal(by_role(viewer, "samples").scale, (1, 3, 3))
+    np.testing.assert_array_equal(by_role(viewer, "mean_mask").scale, (3, 3))
+    assert show(viewer, source, seed=5), "and so at every further run"
+
+
+@pytest.mark.parametrize("broken", ["confidence", "samples", "mean_mask"])
+def test_an_error_between_two_layers_leaves_all_of_the_run_before(
+    viewer: ViewerModel, broken: str
+) -> None:
+    source = viewer.add_image(np.zeros((12, 20)), name="a")
+    show(viewer, source)
+    viewer.layers.remove(by_role(viewer, "mean_probability"))
+    before = {layer: (layer.data.copy(), dict(layer.metadata)) for layer in viewer.layers}
+
+    def fail(event: object) -> None:
+        raise RuntimeError("a listener of another plugin")
+
+    by_role(viewer, broken).events.set_data.connect(fail)
+    with pytest.raises(Exception, match="another plugin"):
+        show(viewer, source, seed=9)
+    by_role(viewer, broken).events.set_data.disconnect(fail)
+    assert list(viewer.layers) == list(before)
+    for layer, (data, metadata) in before.items():
+        np.testing.assert_array_equal(layer.data, data)
+        assert layer.metadata == metadata

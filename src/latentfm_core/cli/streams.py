@@ -1,0 +1,103 @@
+"""Standard streams that never end the work of a command.
+
+A terminal that was closed, a reader that has gone (``| head``), a full disk behind ``2> log``: what
+a command prints is lost then, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+
+class TolerantStream(io.TextIOBase):
+    """Passes text on to a stream until that fails, and drops the rest.
+
+    Parameters
+    ----------
+    target
+        The stream; None, as Python has it for a stream that was closed before the start, drops
+        everything.
+    """
+
+    def __init__(self, target: TextIO | None) -> None:
+        self._target = target
+        self.lost: OSError | ValueError | None = None
+        """Why text was dropped."""
+
+    def write(self, text: str) -> int:
+        """Write `text`; return its length whatever happens to it."""
+        if self._target is not None and self.lost is None:
+            try:
+                self._target.write(text)
+            except UnicodeEncodeError:
+                self._target.write(text.encode("ascii", "backslashreplace").decode())
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is buffered."""
+        if self._target is not None and self.lost is None:
+            try:
+                self._target.flush()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+
+    def isatty(self) -> bool:
+        """Tell whether people see the text at once."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._target is not None and self.lost is None and self._target.isatty()
+        return False
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream.
+
+        Raises
+        ------
+        OSError
+            If it has none.
+        """
+        if self._target is None:
+            raise OSError("the stream is closed")
+        return self._target.fileno()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in typeshed
+        """Encoding of the stream."""
+        return getattr(self._target, "encoding", None) or "utf-8"
+
+    def __getattr__(self, name: str) -> Any:
+        # Such as ``buffer`` and ``reconfigure``.
+        return getattr(self.__dict__["_target"], name)
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        self.lost = error
+        # What is buffered would fail again when the interpreter ends.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+
+
+@contextmanager
+def tolerant_streams() -> Iterator[TolerantStream]:
+    """Make stdout and stderr tolerant inside the block; yield stdout."""
+    before = sys.stdout, sys.stderr
+    out, err = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,113 @@
+"""What a command says of the images and reference masks it was given, before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.plausibility import (
+    copy_findings,
+    mask_findings,
+    say_findings,
+    size_findings,
+)
+from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.inference.segmenter import Segmenter
+
+_ENOUGH = 5
+"""Images from which on the time is estimated, which takes that of one image."""
+
+
+class Survey:
+    """Facts of images and masks, gathered while each is read once.
+
+    Parameters
+    ----------
+    classes
+        Names of the foreground classes.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.masks: list[MaskFacts] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.pairs: list[Pair] = []
+        self.first: Case | None = None
+
+    def add(self, pair: Pair, case: Case) -> None:
+        """Take note of one image and its masks."""
+        rows, columns = case.image.pixels.shape[:2]
+        self.pairs.append(pair)
+        self.sizes.append((rows, columns))
+        for mask in case.references:
+            self.masks.append(mask_facts(pair.name, mask, len(self.classes)))
+        self.first = self.first or case
+
+    def say(
+        self,
+        segmenter: Segmenter,
+        settings: SamplingConfig,
+        part: str,
+        threshold: float | None,
+        *,
+        draws: int = 1,
+        stops: bool = False,
+    ) -> None:
+        """Print the data summary and warn of what is implausible.
+
+        Parameters
+        ----------
+        segmenter, settings
+            What the images are sampled with.
+        part
+            The part of the data, or "".
+        threshold
+            The mask threshold that was set, if any.
+        draws
+            How often each image is sampled.
+        stops
+            Whether masks that are all alike make the work useless. With a threshold they
+            always do.
+
+        Raises
+        ------
+        DatasetError
+            If they do.
+        """
+        findings = [
+            *mask_findings(
+                self.masks, self.classes, threshold, stops=stops or threshold is not None
+            ),
+            *size_findings(self.sizes),
+            *copy_findings(copies({"": self.pairs})),
+        ]
+        stopped = any(finding.stops for finding in findings)
+        raters = max((len(pair.masks) for pair in self.pairs), default=1)
+        say_summary(
+            {
+                "device": segmenter.device_label,
+                "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
+                "sizes": size_text(self.sizes),
+                "masks": f"{len(self.masks)}, up to {raters} for an image",
+                **mask_rows(self.masks, self.classes),
+                "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "
+                f"steps for each image{f', {draws} times' if draws > 1 else ''}",
+                "expected": "" if stopped else self._expected(segmenter, settings, draws),
+            }
+        )
+        say_findings(findings)
+
+    def _expected(self, segmenter: Segmenter, settings: SamplingConfig, draws: int) -> str:
+        rows, columns = max(self.sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+        memory = megabytes(rows * columns * (5 * settings.n_samples + 40))
+        if self.first is None or len(self.pairs) < _ENOUGH:
+            return f"{memory} for the largest image"
+        segmenter.sample(self.first.image, settings.model_copy(update={"n_samples": 1}))
+        start = time.perf_counter()
+        segmenter.sample(self.first.image, settings)
+        seconds = (time.perf_counter() - start) * draws * len(self.pairs)
+        return f"about {duration(seconds)}, {memory} for the largest image"

@@ -1,0 +1,153 @@
+"""What masks and images of a data set are like, in figures: shares, objects, sizes, copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.images.decode import TIFF_SUFFIXES
+from latentfm_core.images.limits import open_pillow
+from latentfm_core.images.tiff import open_tiff
+
+_COUNTED_PIXELS = 2**20
+"""Larger masks are counted in every second, third, ... row and column."""
+_TURNED = (5, 6, 7, 8)
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """One mask.
+
+    Attributes
+    ----------
+    name
+        Of its image.
+    shares
+        Share of the pixels that each class covers, by class.
+    objects
+        Connected regions of foreground, touching at sides.
+    corners
+        How many of the four corner pixels are foreground.
+    """
+
+    name: str
+    shares: tuple[float, ...]
+    objects: int
+    corners: int
+
+    @property
+    def foreground(self) -> float:
+        """Share of all classes together."""
+        return sum(self.shares)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has not a single pixel of foreground."""
+        return self.foreground == 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every pixel is foreground."""
+        return self.foreground >= 1 - 1e-9
+
+
+def mask_facts(name: str, mask: NDArray[Any], classes: int) -> MaskFacts:
+    """Return the facts of a mask ``(H, W)``, bool or labels from 0 to `classes`."""
+    step = max(1, int(np.sqrt(mask.size / _COUNTED_PIXELS)))
+    labels = mask.astype(np.uint8, copy=False)
+    counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]
+    seen = labels[::step, ::step] > 0
+    objects = int(ndimage.label(seen)[1]) if counts.any() else 0
+    corners = int(np.count_nonzero(labels[np.ix_((0, -1), (0, -1))]))
+    shares = tuple(float(count) / mask.size for count in counts)
+    return MaskFacts(name, shares, max(objects, int(counts.any())), corners)
+
+
+def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
+    """Return the facts of all masks of a data set in memory, as the network sees them."""
+    return [
+        mask_facts(name, canvases.masks[row, rater], classes)
+        for row, name in enumerate(canvases.names)
+        for rater in range(int(canvases.raters[row]))
+    ]
+
+
+def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] | None:
+    """Return rows and columns of an image file, by its header; None if that cannot be read."""
+    try:
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            with open_tiff(path) as tiff:
+                page: Any = tiff.series[0].keyframe
+                rows, columns = int(page.imagelength), int(page.imagewidth)
+                turn = int(page.tags.valueof(274, 1) or 1)
+        else:
+            with open_pillow(path, limits) as opened:
+                columns, rows = opened.size
+                turn = opened.getexif().get(274, 1)
+    except Exception:
+        # Whatever is wrong with the file is said where it is read.
+        return None
+    return (columns, rows) if turn in _TURNED else (rows, columns)
+
+
+def image_sizes(pairs: Sequence[Pair], most: int = 500) -> list[tuple[int, int]]:
+    """Return the sizes of the images, or of an even choice of `most` of them."""
+    step = max(1, -(-len(pairs) // most))
+    found = [image_size(pair.image) for pair in pairs[::step]]
+    return [size for size in found if size is not None]
+
+
+def copies(parts: Mapping[str, Iterable[Pair]]) -> list[tuple[str, ...]]:
+    """Return groups of images whose files are the same, byte by byte, each as ``part: name``.
+
+    Only files of one size are read.
+    """
+    by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    for part, pairs in parts.items():
+        for pair in pairs:
+            try:
+                size = pair.image.stat().st_size
+            except OSError:
+                continue
+            by_size[size].append((f"{part}: {pair.name}" if part else pair.name, pair.image))
+    by_content: dict[bytes, list[str]] = defaultdict(list)
+    for files in by_size.values():
+        if len(files) > 1:
+            for name, path in files:
+                digest = _digest(path)
+                if digest is not None:
+                    by_content[digest].append(name)
+    return sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1)
+
+
+def copied_canvases(parts: Mapping[str, CanvasSet]) -> list[tuple[str, ...]]:
+    """Return groups of images that the network sees as the same, each as ``part: name``."""
+    by_content: dict[bytes, list[str]] = defaultdict(list)
+    for part, canvases in parts.items():
+        for name, image in zip(canvases.names, canvases.images, strict=True):
+            digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+            by_content[digest].append(f"{part}: {name}")
+    return sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1)
+
+
+def _digest(path: Path) -> bytes | None:
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                found.update(block)
+    except OSError:
+        return None
+    return found.digest()

@@ -1,0 +1,176 @@
+"""Rules by which a data set is refused or warned about: masks that cannot be what was meant."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.errors import DatasetError
+from latentfm_core.images.read import name_some
+
+logger = logging.getLogger(__name__)
+
+MOSTLY = 0.5
+"""Mean share of foreground from which on masks may be inverted."""
+WILD = 5.0
+"""Ratio of the longest to the shortest image from which on sizes differ wildly."""
+_CORNERS = 3
+_EXPORT = "Look at a mask in an image viewer, and at how the masks were exported"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a data set that is hardly meant.
+
+    Attributes
+    ----------
+    text
+        What it is, and what to do.
+    stops
+        Whether nothing useful can come of the data.
+    """
+
+    text: str
+    stops: bool = False
+
+
+def mask_findings(
+    masks: Sequence[MaskFacts],
+    classes: Sequence[str],
+    threshold: float | None,
+    *,
+    where: str = "",
+    stops: bool = True,
+) -> list[Finding]:
+    """Return what is implausible about the masks of a part.
+
+    Parameters
+    ----------
+    masks
+        All masks of the part.
+    classes
+        Names of the classes.
+    threshold
+        The mask threshold that was set, if any.
+    where
+        Which part it is, for example ``" of the validation part"``.
+    stops
+        Whether masks that are all alike make the work useless, or are only to be warned of.
+    """
+    if not masks:
+        return []
+    empty = [mask.name for mask in masks if mask.is_empty]
+    full = [mask.name for mask in masks if mask.is_full]
+    setting = "" if threshold is None else f", with the mask threshold {threshold:g}"
+    advice = f"{_EXPORT}" + ("." if threshold is None else ", or choose another threshold.")
+    if len(empty) == len(masks):
+        text = f"Every mask{where} is empty ({len(masks)}{setting}): {name_some(empty)}. {advice}"
+        return [Finding(text, stops)]
+    if len(full) == len(masks):
+        text = f"Every mask{where} is full ({len(masks)}{setting}): {name_some(full)}. {advice}"
+        return [Finding(text, stops)]
+    found = []
+    if empty:
+        count = f"{len(empty)} of {len(masks)} masks"
+        found.append(Finding(f"{count}{where} are empty{setting}: {name_some(empty)}."))
+    if full:
+        count = f"{len(full)} of {len(masks)} masks"
+        found.append(Finding(f"{count}{where} are full{setting}: {name_some(full)}. {advice}"))
+    return [*found, *_missing_classes(masks, classes, where), *_inverted(masks, where)]
+
+
+def _missing_classes(
+    masks: Sequence[MaskFacts], classes: Sequence[str], where: str
+) -> list[Finding]:
+    missing = [
+        name
+        for number, name in enumerate(classes)
+        if len(classes) > 1 and not any(mask.shares[number] for mask in masks)
+    ]
+    if not missing:
+        return []
+    return [
+        Finding(
+            f"No mask{where} has a pixel of the class{'es' if len(missing) > 1 else ''} "
+            f"{name_some(missing)}. Check the numbers in the masks, or leave the class out "
+            "(model.classes)."
+        )
+    ]
+
+
+def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
+    drawn = [mask for mask in masks if not mask.is_empty and not mask.is_full]
+    if not drawn:
+        return []
+    mean = sum(mask.foreground for mask in drawn) / len(drawn)
+    around = sum(mask.corners >= _CORNERS for mask in drawn) / len(drawn)
+    if mean <= MOSTLY and around <= MOSTLY:
+        return []
+    return [
+        Finding(
+            f"The masks{where} are mostly foreground ({mean:.0%} of the pixels; {around:.0%} of "
+            "the masks reach three corners of the image or more). If that is not meant, they are "
+            "inverted: 0 has to be the background."
+        )
+    ]
+
+
+def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:
+    """Return whether the images differ wildly in size ``(H, W)``."""
+    longest = [max(size) for size in sizes]
+    if not longest or max(longest) <= WILD * min(longest):
+        return []
+    small, large = (min(sizes, key=max), max(sizes, key=max))
+    return [
+        Finding(
+            f"The images differ wildly in size: from {small[0]} x {small[1]} to {large[0]} x "
+            f"{large[1]} pixels. All are brought to one size, so that objects of one kind differ "
+            "as much; crop or resample them if that is not meant."
+        )
+    ]
+
+
+def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
+    """Return whether the same image is in two parts, or twice in one.
+
+    `groups` name images as ``part: name``, or as ``name`` where there is one part.
+    """
+    across = [group for group in groups if len({_part(name) for name in group}) > 1]
+    within = [group for group in groups if group not in across]
+    found = []
+    if across:
+        found.append(
+            Finding(
+                f"{len(across)} images are in two parts, so that figures on val and test say too "
+                f"much: {_listed(across)}. Remove the copies, or keep them together with "
+                "--group-file."
+            )
+        )
+    if within:
+        found.append(Finding(f"{len(within)} images are there more than once: {_listed(within)}."))
+    return found
+
+
+def _part(name: str) -> str:
+    return name.partition(": ")[0] if ": " in name else ""
+
+
+def _listed(groups: Iterable[tuple[str, ...]]) -> str:
+    return name_some(" = ".join(group) for group in groups)
+
+
+def say_findings(findings: Sequence[Finding]) -> None:
+    """Warn of what is implausible.
+
+    Raises
+    ------
+    DatasetError
+        If nothing useful can come of the data.
+    """
+    for finding in findings:
+        if finding.stops:
+            raise DatasetError(finding.text)
+    for finding in findings:
+        logger.warning("warning: %s", finding.text)

@@ -1,0 +1,72 @@
+"""The summary of a data set that commands print before they work on it."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+
+from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.images.read import name_some
+from latentfm_core.names import shown
+
+logger = logging.getLogger(__name__)
+
+_WIDTH = 14
+
+
+def size_text(sizes: Sequence[tuple[int, int]]) -> str:
+    """Return the range of sizes ``(H, W)`` in words."""
+    if not sizes:
+        return "unknown"
+    small, large = min(sizes, key=max), max(sizes, key=max)
+    if min(sizes) == max(sizes):
+        return f"{small[0]} x {small[1]} pixels (rows x columns)"
+    rows, columns = (round(statistics.median(size[axis] for size in sizes)) for axis in (0, 1))
+    return (
+        f"{small[0]} x {small[1]} to {large[0]} x {large[1]} pixels (rows x columns), median "
+        f"{rows} x {columns}"
+    )
+
+
+def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, str]:
+    """Return classes with their share of the pixels, objects, and empty masks by name."""
+    if not masks:
+        return {}
+    shares = [
+        f"{shown(name)} {statistics.fmean(mask.shares[number] for mask in masks):.1%} of the pixels"
+        for number, name in enumerate(classes)
+    ]
+    objects = [mask.objects for mask in masks]
+    mean = statistics.fmean(objects)
+    rows = {
+        "classes": ", ".join(shares),
+        "objects": f"{mean:.1f} in a mask ({min(objects)} to {max(objects)})",
+    }
+    for kind, names in (
+        ("empty masks", [mask.name for mask in masks if mask.is_empty]),
+        ("full masks", [mask.name for mask in masks if mask.is_full]),
+    ):
+        listed = f": {name_some(names)}" if names else ""
+        rows[kind] = f"{len(names)} of {len(masks)}{listed}"
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def megabytes(count: float) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / 2**20:,.0f} MB" if count < 2**30 else f"{count / 2**30:,.1f} GB"
+
+
+def say_summary(rows: Mapping[str, str]) -> None:
+    """Print the summary as one entry of the log."""
+    lines = [f"  {key:<{_WIDTH}}{value}" for key, value in rows.items() if value]
+    logger.info("%s", "\n".join(["data summary", *lines]))

@@ -1,0 +1,121 @@
+"""What the channels of a file are: colours, alpha, or measurements of which one is to be chosen.
+
+The file decides: by its photometric interpretation, by ``ExtraSamples`` (TIFF 6.0, section 18)
+and by the letters of its axes. The number of channels says nothing: two may be two stains, and
+three or four pages may be a time series.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from latentfm_core.errors import ImageError
+
+logger = logging.getLogger(__name__)
+
+COLOURS = 3
+
+_COLOURED = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+_ALPHA = (1, 2)
+"""Values of the tag ExtraSamples: associated and unassociated alpha."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How the channel axis of a file is used.
+
+    Attributes
+    ----------
+    count
+        Length of the axis.
+    kind
+        ``"alpha"``: colours or grey, and alpha as the last one; ``"colours"``: the first three
+        are red, green and blue; ``"measured"``: one has to be chosen.
+    """
+
+    count: int
+    kind: Literal["alpha", "colours", "measured"]
+
+
+def channels_of(page: Any, label: str, count: int) -> Channels:
+    """Return what the channels of a TIFF are.
+
+    Parameters
+    ----------
+    page
+        The key frame of the series.
+    label
+        Letter of the axis: S for samples of a pixel, C for channels.
+    count
+        Its length.
+    """
+    if label == "C":
+        # Three channels without further word are taken in the order red, green, blue.
+        return Channels(count, "colours" if count == COLOURS else "measured")
+    coloured = page.photometric in _COLOURED
+    own = COLOURS if coloured else 1
+    extra = tuple(int(value) for value in page.extrasamples)
+    if count == own + 1 and extra and extra[-1] in _ALPHA:
+        return Channels(count, "alpha")
+    return Channels(count, "colours" if coloured and count >= COLOURS else "measured")
+
+
+def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
+    """Refuse channels of which one has to be chosen and none was.
+
+    Parameters
+    ----------
+    name
+        The file, for messages.
+    channels
+        Its channels.
+    chosen
+        Number of the channel to use, counted from 1, or None.
+
+    Raises
+    ------
+    ImageError
+        The message says how to choose one; also if there is no such channel.
+    """
+    if chosen is None and channels.kind == "measured":
+        raise ImageError(
+            f"{name}: {channels.count} channels, and the file does not say that they are colours "
+            "or alpha. Choose the one to use: --channel 1 (data.reading.channel), or save that "
+            "channel alone."
+        )
+    if chosen is not None and not 1 <= chosen <= channels.count:
+        raise ImageError(
+            f"{name}: there is no channel {chosen}, the file has {channels.count}. Choose another "
+            "--channel (data.reading.channel), counted from 1."
+        )
+
+
+def used_channels(
+    name: str, pixels: NDArray[Any], channels: Channels, chosen: int | None
+) -> NDArray[Any]:
+    """Return the channels of ``(..., C)`` that are used: one, three, or with alpha as the last.
+
+    Raises
+    ------
+    ImageError
+        As `check_channel`.
+    """
+    check_channel(name, channels, chosen)
+    if chosen is not None:
+        return pixels[..., chosen - 1]
+    if channels.kind == "alpha" or channels.count == COLOURS:
+        return pixels
+    left_out = channels.count - COLOURS
+    logger.warning(
+        "%s: left out behind red, green and blue: %d channel%s that the file does not call alpha",
+        name,
+        left_out,
+        "" if left_out == 1 else "s",
+    )
+    return np.ascontiguousarray(pixels[..., :COLOURS])

@@ -1,0 +1,281 @@
+"""What the pixels of a mask file mean: background, foreground, numbered classes or objects.
+
+One set of rules for training, evaluation, commands, *Open annotation* and the panels. What a file
+shows decides, not the order of its colour table, which belongs to the program that wrote it:
+
+- grey levels are what they are, also where a colour table holds them;
+- of a colour table with colours, black is the background; a table without black among the colours
+  in use, and one that only turns the grey levels over, do not say what is background: refused;
+- numbered classes are the indices of a colour table whose index 0 is black.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.decode import Decoded, decode
+from latentfm_core.images.intensity import different_values
+from latentfm_core.images.threshold_advice import advice_for
+from latentfm_core.names import shown
+from latentfm_core.types import Bool
+
+_VALUES_SHOWN = 8
+_RAMP = 16
+"""Fewest levels of a grey table that runs backwards, as ImageJ's inverting one does."""
+
+
+def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
+    """Read a mask as ``(H, W)`` bool, turned as `read_image` turns an image.
+
+    Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
+    the highest value (or 1); of a colour table, black and one other colour. With it, pixels above
+    `threshold` are foreground in files of grey levels. Files of other kinds stay as they are: those
+    of 1 bit, of a colour table with colours, and of the values 0 and 1. Colour
+    files with equal channels count as grey; an alpha channel is ignored when it is the same
+    everywhere.
+
+    Returns
+    -------
+    Bool
+        ``(H, W)``; True is foreground.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, holds NaN, does not say which colour is the background, or is
+        not binary; the message then lists its values.
+    """
+    decoded = decode(path, limits)
+    coloured = _coloured_table(path, decoded)
+    if coloured is not None:
+        return _foreground_by_colour(path, decoded, coloured)
+    grey = _grey_levels(path, decoded)
+    values = different_values(grey)
+    if threshold is not None and not _is_zero_one(values):
+        return np.asarray(grey > threshold, dtype=np.bool_)
+    if not _is_binary(values):
+        raise ImageError(
+            f"{shown(path)}: the mask is not binary, it has the values {_listed(values)}. "
+            f"{advice_for(grey, values, decoded.lossy)}"
+        )
+    return np.asarray(grey != 0, dtype=np.bool_)
+
+
+def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> NDArray[np.uint8]:
+    """Read a mask of several classes as ``(H, W)`` uint8: 0 background, k the k-th class.
+
+    Parameters
+    ----------
+    path
+        The file.
+    classes
+        Number of foreground classes.
+    limits
+        Of the file's size and links.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is coloured, or holds other values than 0 to `classes`;
+        the message then lists them.
+    """
+    values = read_numbers(path, limits)
+    found = different_values(values)
+    foreign = found[~np.isin(found, np.arange(classes + 1))]
+    if foreign.size:
+        raise ImageError(
+            f"{shown(path)}: the mask has the values {_listed(foreign)}, but model.classes names "
+            f"{classes} classes: only 0 (background) to {classes} can stand in it. Renumber the "
+            "mask, or name all classes."
+        )
+    return values.astype(np.uint8)
+
+
+def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.uint16]:
+    """Read a mask of numbered objects as ``(H, W)`` uint16: 0 background, 1, 2, ... the objects.
+
+    Raises
+    ------
+    ImageError
+        As `read_numbers`, or if the file holds other values than whole numbers from 0 to 65535.
+    """
+    values = read_numbers(path, limits)
+    found = different_values(values)
+    highest = np.iinfo(np.uint16).max
+    if found.size and (found[0] < 0 or found[-1] > highest or (found != np.rint(found)).any()):
+        raise ImageError(
+            f"{shown(path)}: the mask has the values {_listed(found)}. Objects must be numbered "
+            f"with whole numbers from 1 to {highest}, and the background must be 0."
+        )
+    return values.astype(np.uint16)
+
+
+def read_numbers(
+    path: Path, limits: ReadingConfig = READING, *, binary: bool = False
+) -> NDArray[Any]:
+    """Read the numbers of the classes or objects in a file, ``(H, W)`` of any real dtype.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        Of the file's size and links.
+    binary
+        Take black and one other colour as 0 and 1 where indices cannot be numbers.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, is coloured, holds NaN, or has a colour table whose indices
+        cannot be numbers: index 0 is not black.
+    """
+    decoded = decode(path, limits)
+    coloured = _coloured_table(path, decoded)
+    if coloured is None or decoded.indices is None or decoded.palette is None:
+        return _grey_levels(path, decoded)
+    if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
+        return _foreground_by_colour(path, decoded, coloured)
+    check_numbered(path, decoded.palette)
+    return decoded.indices
+
+
+def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
+    """Refuse a colour table whose index 0 is not black, so that it cannot be the background.
+
+    Raises
+    ------
+    ImageError
+        If that is so.
+    """
+    if palette[0, :3].any():
+        raise ImageError(
+            f"{shown(path)}: index 0 of its colour table is {_colour(palette[0])}, not black. The "
+            "order of the colours was chosen by a program, so that indices are not numbers of "
+            "classes. Save the mask as grey levels 0, 1, 2, ... without a colour table."
+        )
+
+
+def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
+    """Return the indices in use of a colour table with colours; None if it holds grey levels.
+
+    Raises
+    ------
+    ImageError
+        If the table turns grey levels over, or transparency says what is background.
+    """
+    if decoded.indices is None or decoded.palette is None or not decoded.indices.size:
+        return None
+    table = decoded.palette
+    used = different_values(decoded.indices).astype(np.intp)
+    colours = table[used]
+    clear = colours[:, 3] < 255 if colours.shape[1] == 4 else np.zeros(len(used), bool)
+    if bool((clear & colours[:, :3].any(axis=1)).any()):
+        raise ImageError(
+            f"{shown(path)}: the mask has transparent pixels that are not black, so that its "
+            "foreground is unclear. Save it as a grey image without transparency."
+        )
+    is_grey = bool((colours[:, :3] == colours[:, :1]).all())
+    if is_grey and _runs_backwards(table):
+        raise ImageError(
+            f"{shown(path)}: its lookup table is inverted (0 is shown white), so that it is "
+            "unclear whether black or white is the foreground. In ImageJ choose Image > Lookup "
+            "Tables > Grays and look that the foreground is white; then save it again."
+        )
+    return None if is_grey else used
+
+
+def _runs_backwards(table: NDArray[np.uint8]) -> bool:
+    grey = table[:, 0].astype(int)
+    levels = len(np.unique(grey))
+    down = bool((np.diff(grey) <= 0).all()) and bool((table[:, :3] == table[:, :1]).all())
+    return down and levels >= _RAMP
+
+
+def _foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -> Bool:
+    """Return where a picture of a colour table with colours is not black."""
+    if decoded.indices is None or decoded.palette is None:
+        raise TypeError("a file without a colour table")
+    colours = decoded.palette[used, :3]
+    black = ~colours.any(axis=1)
+    others = np.unique(colours[~black], axis=0)
+    # One colour only: the table itself has black as index 0, which the picture does not use.
+    full = not black.any() and not decoded.palette[0, :3].any()
+    if not black.any() and not full:
+        raise ImageError(
+            f"{shown(path)}: the mask has no black among its colours "
+            f"({', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}), so that its "
+            "background is unclear. Save it in grey, 0 for background and 255 for foreground."
+        )
+    if len(others) > 1:
+        raise ImageError(
+            f"{shown(path)}: the mask is not binary, its colours are "
+            f"{', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}. If each is a class, "
+            "name the classes in training: --set 'model.classes=[...]'; if all of them are "
+            "foreground, save the mask in black and white."
+        )
+    foreground = np.asarray(decoded.palette[:, :3].any(axis=1), dtype=np.bool_)
+    return np.asarray(foreground[decoded.indices], dtype=np.bool_)
+
+
+def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
+    """Return the grey levels of a mask, numbers all of them."""
+    grey = _one_channel(path, decoded)
+    if not grey.size:
+        raise ImageError(f"{shown(path)}: the mask has no pixels. Export it again.")
+    if grey.dtype.kind not in "buif":
+        raise ImageError(
+            f"{shown(path)}: a mask cannot have values of type {grey.dtype}. Save whole numbers."
+        )
+    if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+        raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
+    return grey
+
+
+def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:
+    pixels = decoded.pixels
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] in (2, 4):
+        alpha = pixels[..., -1]
+        if alpha.size and alpha.min() != alpha.max() and decoded.indices is None:
+            raise ImageError(
+                f"{shown(path)}: the mask has an alpha channel that varies, so that its foreground "
+                "is unclear. Save it as a grey image without transparency."
+            )
+        pixels = pixels[..., :-1]
+    grey: NDArray[Any] = pixels[..., 0]
+    if bool((pixels == grey[..., np.newaxis]).all()):
+        return grey
+    raise ImageError(
+        f"{shown(path)}: the mask is coloured. Save it as a grey image, 0 for background and one "
+        "other value for foreground."
+    )
+
+
+def _is_zero_one(values: NDArray[Any]) -> bool:
+    return values.dtype == np.bool_ or bool(np.isin(values, (0, 1)).all())
+
+
+def _is_binary(values: NDArray[Any]) -> bool:
+    """Whether the sorted different `values` are those of a binary mask."""
+    if values.size == 1:
+        full = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
+        return values[0] in (0, 1, 255, full)
+    return values.size == 2 and bool((values == 0).any())
+
+
+def _listed(values: NDArray[Any]) -> str:
+    text = ", ".join(str(value) for value in values[:_VALUES_SHOWN].tolist())
+    more = f", ... ({values.size} different ones)" if values.size > _VALUES_SHOWN else ""
+    return text + more
+
+
+def _colour(colour: NDArray[np.uint8]) -> str:
+    return f"({', '.join(str(int(value)) for value in colour[:3])})"

@@ -1,0 +1,60 @@
+"""Photographs that a viewer shows as they are stored, though their metadata say to turn them.
+
+The commands turn a picture as its EXIF or TIFF orientation says; napari opens it as it is stored.
+What is exported from a layer has to lie as the commands read the file.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.errors import LatentFMError
+from latentfm_core.images.decode import decode, unorient
+
+logger = logging.getLogger(__name__)
+
+
+def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READING) -> int:
+    """Return the orientation (1 to 8) that turns `pixels` into what is read from `path`.
+
+    It reads the file, so call it in a worker thread.
+
+    Parameters
+    ----------
+    path
+        The file that the pixels were opened from.
+    pixels
+        ``(H, W)`` or ``(H, W, C)``, as stored in the file or turned already.
+    limits
+        For the file.
+
+    Returns
+    -------
+    int
+        1 if they lie as the file is read, or the file cannot be read any more.
+    """
+    try:
+        decoded = decode(path, limits)
+    except LatentFMError as error:
+        logger.debug("the orientation of %s is not known: %s", path, error)
+        return 1
+    if decoded.orientation == 1:
+        return 1
+    given = np.asarray(pixels)
+    if given.shape[:2] == decoded.pixels.shape[:2] and _alike(given, decoded.pixels):
+        return 1
+    stored = unorient(decoded.pixels, decoded.orientation)
+    return decoded.orientation if given.shape[:2] == stored.shape[:2] else 1
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    colours = [each[..., np.newaxis] if each.ndim == 2 else each[..., :3] for each in (one, other)]
+    channels = min(each.shape[-1] for each in colours)
+    first, second = (each[..., :channels] for each in colours)
+    return bool(np.array_equal(first, second))

@@ -1,0 +1,104 @@
+"""File names: how they are compared, printed and checked, the same everywhere.
+
+Names come from other systems. The same letters have two encodings in Unicode (macOS writes them
+decomposed), control characters reach a terminal, and a colon or a backslash is a separator on one
+system and an ordinary letter on another.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f"  # C0 and C1 control characters, which drive a terminal
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text after them
+    "\u2028\u2029"  # line and paragraph separators
+)
+_CONTROL = re.compile(f"[{_UNSAFE}]")
+_CONTROL_BUT_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+_MAX_NAME = 255
+_MAX_PATH = 4096
+
+
+def shown(name: object) -> str:
+    """Return a file name or path for a message, with control characters escaped."""
+    return _CONTROL.sub(_escaped, str(name))
+
+
+def shown_text(text: str) -> str:
+    """Return a message of one or several lines with all other control characters escaped."""
+    return _CONTROL_BUT_LINES.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def comparable(name: str) -> str:
+    """Return a name in the form in which names are compared (Unicode NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def storable(name: str) -> str:
+    """Return a name as it is stored in JSON: comparable, and bytes that are not UTF-8 escaped."""
+    return comparable(_NOT_UTF8.sub(lambda match: f"\\u{ord(match[0]):04x}", name))
+
+
+def existing_form(path: Path) -> Path:
+    """Return the file that is there under this name in either Unicode form, else `path`."""
+    for form in ("NFC", "NFD"):
+        other = path.with_name(unicodedata.normalize(form, path.name))
+        if not is_there(path) and is_there(other):
+            return other
+    return path
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path exists; one that no file can have does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_path(name: str) -> bool:
+    """Tell whether `name` leads elsewhere than to a file right inside a folder.
+
+    A colon or a backslash is an ordinary character where the system allows it in names; on Windows
+    it leads elsewhere.
+    """
+    if not name or name in {".", ".."} or any(sign in name for sign in "/\0"):
+        return True
+    return os.name == "nt" and ("\\" in name or name[1:2] == ":")
+
+
+def too_long(path: Path) -> str:
+    """Return why no file of this name can be made, or ``""``.
+
+    The limit is that of the disk (255 bytes on most); a name in UTF-8 takes more bytes than
+    letters.
+    """
+    size = len(os.fsencode(path.name))
+    limit = _longest_name(path.parent)
+    if size > limit:
+        return f"the name has {size} bytes, and at most {limit} are possible there"
+    whole = len(os.fsencode(path.absolute()))
+    if whole >= _MAX_PATH:
+        return f"the path has {whole} bytes, and at most {_MAX_PATH - 1} are possible"
+    return ""
+
+
+def _longest_name(folder: Path) -> int:
+    pathconf = getattr(os, "pathconf", None)
+    for each in (folder, *folder.absolute().parents):
+        if pathconf is not None and is_there(each):
+            try:
+                return int(pathconf(each, "PC_NAME_MAX"))
+            except (OSError, ValueError):
+                break
+    return _MAX_NAME

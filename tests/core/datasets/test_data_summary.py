@@ -1,0 +1,274 @@
+"""What the commands say of their data before they work on it, and when they refuse it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.cli.train import main as train
+from latentfm_core.files import memory
+from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
+from tests.helpers.predicting import OPTIONS
+
+SAMPLING = [word for word in OPTIONS if word not in ("--seed", "7")]
+TOML = (
+    "[data]\nsize = 64\nval_fraction = 0.2\ntest_fraction = 0.2\n"
+    + SMALL_NETWORK
+    + """[training]
+precision = "fp32"
+device = "cpu"
+validation_images = 2
+[training.image_vae]
+epochs = 1
+[training.mask_vae]
+epochs = 1
+[training.flow]
+epochs = 1
+"""
+)
+
+Change = Callable[[np.ndarray, int], np.ndarray]
+
+
+def blobs(folder: Path, change: Change | None = None, count: int = 12) -> list[str]:
+    """Write images and masks, masks changed by their number, and return the arguments."""
+    images, masks = write_blobs(folder / "data", count)
+    for number, path in enumerate(sorted(masks.iterdir())):
+        if change is not None:
+            mask = np.array(Image.open(path))
+            Image.fromarray(change(mask, number)).save(path)
+    return ["--images", str(images), "--masks", str(masks)]
+
+
+def trained(folder: Path, data: list[str], *more: str) -> int:
+    (folder / "run.toml").write_text(TOML)
+    return train(["--config", str(folder / "run.toml"), *data, "--out", str(folder / "m"), *more])
+
+
+def rows(printed: str) -> dict[str, str]:
+    lines = printed.partition("data summary\n")[2].splitlines()
+    named = [line for line in lines if line.startswith("  ") and line[2:16].strip()]
+    return {line[2:16].strip(): line[16:].strip() for line in named}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda mask, _: mask * 0, "Every mask is empty (8)"),
+        (lambda mask, _: mask * 0 + 255, "Every mask is full (8)"),
+        (lambda mask, _: mask * 0 + 1, "Every mask is full (8)"),
+    ],
+)
+def test_masks_of_one_kind_stop_the_training_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
+) -> None:
+    assert trained(tmp_path, blobs(tmp_path, change)) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "blob_0" in told, "some are named"
+    assert not (tmp_path / "m" / "model.json").exists()
+
+
+def test_a_threshold_that_empties_masks_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = blobs(tmp_path, lambda mask, number: mask // 255 * 2 * (1 + 99 * (number == 0)))
+    assert trained(tmp_path, [*data, "--mask-threshold", "250"]) == 2
+    assert "Every mask is empty (8, with the mask threshold 250)" in capsys.readouterr().err
+
+
+def test_the_summary_comes_first_and_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = blobs(tmp_path, lambda mask, number: mask * (number not in (0, 1)))
+    split = {"train": [f"blob_{n:03d}" for n in range(8)], "val": ["blob_008"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
+    told = capsys.readouterr().err
+    found = rows(told)
+    assert found["device"].startswith("CPU")
+    assert found["images"].startswith("8 train, 1 val, 0 test; 3 of the folder are in no part")
+    assert found["sizes"].startswith("64 x 64 pixels")
+    share = np.mean(
+        [np.array(Image.open(path)) > 0 for path in sorted((tmp_path / "data/masks").iterdir())[:9]]
+    )
+    assert found["classes"] == f"lesion {share:.1%} of the pixels"
+    assert found["objects"] == "0.8 in a mask (0 to 1)"
+    assert found["empty masks"] == "2 of 9: blob_000, blob_001"
+    assert found["stages"] == (
+        "image_vae 1 epochs (1 steps), mask_vae 1 epochs (1 steps), flow 1 epochs (1 steps)"
+    )
+    assert "without validation" in found["expected"]
+    assert "MB for images" in found["expected"]
+    assert "warning: 2 of 8 masks are empty: blob_000, blob_001." in told
+    assert told.index("data summary") < told.index("mask VAE reconstruction")
+
+
+def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from latentfm_core.training import announce
+
+    data = blobs(tmp_path)
+    assert trained(tmp_path, data) == 0
+    with_estimate = (tmp_path / "m" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(announce, "_seconds", lambda *_: 1.0)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert trained(other, data) == 0
+    assert (other / "m" / "model.safetensors").read_bytes() == with_estimate
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda mask, _: 255 - mask, "mostly foreground"),
+        (lambda mask, number: mask * 0 + 255 * (number > 2), "masks are empty"),
+        (lambda mask, number: mask * 0 + 255 * (number > 2), "masks are full"),
+    ],
+)
+def test_what_is_hardly_meant_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
+) -> None:
+    assert trained(tmp_path, blobs(tmp_path, change), "--quiet") == 0
+    told = capsys.readouterr().err
+    assert said in told
+    assert "data summary" not in told, "warnings alone are left by --quiet"
+
+
+def test_a_class_that_no_mask_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = blobs(tmp_path, lambda mask, _: mask // 255)
+    classes = ["--set", 'model.classes=["disc","cup","rim"]']
+    assert trained(tmp_path, data, *classes) == 0
+    told = capsys.readouterr().err
+    assert "No mask has a pixel of the classes cup, rim" in told
+    assert "cup 0.0% of the pixels" in rows(told)["classes"]
+
+
+def test_copies_across_parts_and_wild_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = blobs(tmp_path)
+    images, masks = Path(data[1]), Path(data[3])
+    split = {
+        "train": [f"blob_{n:03d}" for n in range(8)],
+        "val": ["blob_008"],
+        "test": ["blob_009"],
+    }
+    (images / "blob_009.png").write_bytes((images / "blob_003.png").read_bytes())
+    Image.open(images / "blob_004.png").save(images / "blob_008.bmp")  # other bytes, same pixels
+    (images / "blob_008.png").unlink()
+    for folder, mode in ((images, Image.Resampling.BILINEAR), (masks, Image.Resampling.NEAREST)):
+        large = Image.open(folder / "blob_000.png").resize((512, 512), mode)
+        large.save(folder / "blob_000.png")
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
+    told = capsys.readouterr().err
+    assert "2 images are in two parts" in told
+    assert "test: blob_009 = train: blob_003" in told
+    assert "train: blob_004 = val: blob_008" in told
+    assert "differ wildly in size: from 64 x 64 to 512 x 512" in told
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_evaluation_and_calibration_say_what_they_are_given(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    data = blobs(tmp_path, lambda mask, number: mask * (number != 3), count=6)
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    run = evaluate if command == "evaluate" else calibrate
+    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else []
+    assert run([*data, "--model", str(model), *SAMPLING, *out]) == 0
+    told = capsys.readouterr().err
+    found = rows(told)
+    assert found["images"] == "6"
+    assert found["empty masks"] == "1 of 6: blob_003"
+    assert found["stages"].startswith("3 samples of 2 euler steps for each image")
+    assert found["expected"].startswith("about ")
+    assert "warning: 1 of 6 masks are empty: blob_003." in told
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "code"),
+    [
+        ("evaluate", [], 0),
+        ("evaluate", ["--mask-threshold", "1"], 2),
+        ("calibrate", [], 2),
+    ],
+)
+def test_references_without_foreground(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    more: list[str],
+    code: int,
+) -> None:
+    """A set of healthy images may be evaluated; nothing can be fitted to one."""
+    data = blobs(tmp_path, lambda mask, _: mask * 0, count=4)
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    card = (model / "model.json").read_bytes()
+    run = evaluate if command == "evaluate" else calibrate
+    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else []
+    assert run([*data, "--model", str(model), *SAMPLING, *out, *more]) == code
+    assert "Every mask is empty (4" in capsys.readouterr().err
+    assert (model / "model.json").read_bytes() == card
+
+
+def test_a_data_set_that_cannot_fit_is_refused_before_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 100_000.0)
+    assert trained(tmp_path, blobs(tmp_path)) == 2
+    assert "images of 64 x 64 pixels need 0.0 GB of memory" in capsys.readouterr().err
+
+
+# --- advice is followed -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("levels", "suffix", "threshold"),
+    [
+        ((0, 1, 2, 3), ".png", "0.5"),
+        ((0, 1, 255), ".png", "0.5"),
+        ((0, 17, 40, 200), ".tif", "0.5"),
+        ((0, 300, 40000), ".tif", "0.5"),
+        ((1, 2), ".png", "1.5"),
+        ((0, 255), ".jpg", None),
+    ],
+)
+def test_the_advised_threshold_keeps_every_object(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    levels: tuple[int, ...],
+    suffix: str,
+    threshold: str | None,
+) -> None:
+    images, masks = (tmp_path / name for name in ("i", "m"))
+    images.mkdir()
+    masks.mkdir()
+    drawn = np.zeros((64, 64), np.uint16) + levels[0]
+    for number, level in enumerate(levels[1:]):
+        drawn[10 : 20 + 8 * number, 5 + 18 * number : 18 + 18 * number] = level
+    picture = np.where(drawn > levels[0], 60, 200).astype(np.uint8)
+    picture[0, 0] = 0
+    Image.fromarray(picture).save(images / "a.png")
+    small = drawn if max(levels) > 255 else drawn.astype(np.uint8)
+    Image.fromarray(small).save(masks / f"a{suffix}")
+    words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model_folder), *SAMPLING]
+    assert evaluate(words) == 2
+    told = capsys.readouterr().err
+    advised = re.findall(r"--mask-threshold ([\d.]*\d)", told)[0]
+    if threshold is not None:
+        assert advised == threshold
+    assert evaluate([*words, "--mask-threshold", advised]) == 0
+    share = float(np.mean(drawn > levels[0]))
+    assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"

@@ -1,0 +1,253 @@
+"""What pixels mean is decided by what a file says, never by an order or a number of channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+from skimage.draw import disk
+
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.open_large import open_large
+from latentfm_core.images.read import read_image, read_labels, read_mask
+from latentfm_core.images.tiff_stack import TiffStack
+
+SHAPE = (60, 80)
+DRAWN = np.zeros(SHAPE, bool)
+DRAWN[disk((25, 40), 15, shape=SHAPE)] = True
+SECOND = ReadingConfig(channel=2)
+
+
+def indexed(path: Path, indices: Any, table: list[tuple[int, int, int]], **options: Any) -> Path:
+    image = Image.fromarray(np.asarray(indices, np.uint8), mode="P")
+    image.putpalette([level for colour in table for level in colour])
+    image.save(path, **options)
+    return path
+
+
+def agrees(path: Path) -> bool:
+    """Tell whether a mask is read as drawn; a refusal is right as well, wrong pixels are not."""
+    try:
+        return bool((read_mask(path) == DRAWN).all())
+    except ImageError as error:
+        return "save it" in str(error).lower()
+
+
+# --- masks with a colour table --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 90, 0), (255, 255, 255), (1, 0, 0)])
+@pytest.mark.parametrize("first", ["background", "lesion"])
+def test_black_is_background_wherever_it_stands_in_the_table(
+    tmp_path: Path, suffix: str, colour: tuple[int, int, int], first: str
+) -> None:
+    table = [(0, 0, 0), colour] if first == "background" else [colour, (0, 0, 0)]
+    drawn = DRAWN if first == "background" else ~DRAWN
+    path = indexed(tmp_path / f"m{suffix}", drawn, table)
+    if suffix == ".bmp" and table == [(0, 0, 0), (255, 255, 255)]:
+        with pytest.raises(ImageError, match=r"8 bits.*Save it as PNG"):
+            read_mask(path)  # Pillow takes it for one of 1 bit and finds all of it black
+    else:
+        np.testing.assert_array_equal(read_mask(path), DRAWN)
+
+
+@pytest.mark.parametrize("colours", [2, 8, 256])
+@pytest.mark.parametrize("method", list(Image.Quantize)[:3])
+def test_masks_that_a_program_made_indexed(tmp_path: Path, colours: int, method: Any) -> None:
+    rgb = np.zeros((*SHAPE, 3), np.uint8)
+    rgb[DRAWN] = (200, 30, 90)
+    Image.fromarray(rgb).quantize(colours, method).save(tmp_path / "m.png")
+    assert agrees(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ([(255, 255, 255), (255, 0, 0)], "no black among its colours"),
+        ([(200, 200, 0), (0, 0, 200)], "no black among its colours"),
+        ([(255 - level,) * 3 for level in range(256)], "lookup table is inverted"),
+        ([(level // 2 * 2 ^ 254,) * 3 for level in range(256)], "lookup table is inverted"),
+    ],
+)
+def test_a_table_that_does_not_say_what_is_background_is_refused(
+    tmp_path: Path, table: list[Any], reason: str
+) -> None:
+    indices = DRAWN * (len(table) - 1)
+    path = indexed(tmp_path / "m.png", indices, table)
+    for read in (read_mask, read_annotation, lambda file: read_labels(file, 2)):
+        with pytest.raises(ImageError, match=f"m.png.*({reason}|index 0 of its colour table)"):
+            read(path)
+    with pytest.raises(ImageError, match=reason):
+        read_mask(path, 127.5)
+
+
+def test_transparency_of_another_colour_than_black_is_refused(tmp_path: Path) -> None:
+    table = [(255, 255, 255), (255, 0, 0)]
+    clear = indexed(tmp_path / "m.png", DRAWN, table, transparency=0)
+    with pytest.raises(ImageError, match="transparent pixels"):
+        read_mask(clear)
+    black = indexed(tmp_path / "b.png", DRAWN, [(0, 0, 0), (255, 0, 0)], transparency=0)
+    np.testing.assert_array_equal(read_mask(black), DRAWN)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_numbers_of_classes_are_indices_if_index_0_is_black(tmp_path: Path, suffix: str) -> None:
+    numbers = DRAWN.astype(np.uint8) + (np.arange(80) > 40) * DRAWN
+    voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+    path = indexed(tmp_path / f"m{suffix}", numbers, voc)
+    np.testing.assert_array_equal(read_labels(path, 2), numbers)
+    np.testing.assert_array_equal(read_annotation(path)[0], numbers)
+    other = indexed(tmp_path / f"o{suffix}", numbers, [voc[2], voc[0], voc[1]])
+    for read in (lambda file: read_labels(file, 2), read_annotation):
+        with pytest.raises(ImageError, match=r"index 0 of its colour table is .0, 128, 0., not bl"):
+            read(other)
+
+
+def test_an_annotation_is_what_training_would_see(tmp_path: Path) -> None:
+    Image.fromarray(DRAWN).save(tmp_path / "bit.png")
+    Image.fromarray(DRAWN.astype(np.uint8) * 255).save(tmp_path / "white.png")
+    indexed(tmp_path / "lesion first.png", ~DRAWN, [(255, 0, 0), (0, 0, 0)])
+    tifffile.imwrite(tmp_path / "white.tif", DRAWN.astype(np.uint8) * 255)
+    exif = Image.Exif()
+    exif[274] = 6
+    stored = np.rot90(DRAWN).astype(np.uint8)
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    tifffile.imwrite(tmp_path / "turned.tif", stored, extratags=[(274, 3, 1, 6, True)])
+    for path in sorted(tmp_path.iterdir()):
+        np.testing.assert_array_equal(read_annotation(path)[0], read_mask(path), str(path))
+
+
+# --- channels -------------------------------------------------------------------------------
+
+
+def two_stains(path: Path, **options: Any) -> Path:
+    planes = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint8)
+    planes[0, 0] = 7
+    tifffile.imwrite(path, planes, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("imagej.tif", {"imagej": True, "metadata": {"axes": "CYX", "mode": "composite"}}),
+        ("a.ome.tif", {"metadata": {"axes": "CYX", "Channel": {"Name": ["DAPI", "BF"]}}}),
+        ("plain.tif", {"photometric": "minisblack", "metadata": {"axes": "CYX"}}),
+        ("samples.tif", {"photometric": "minisblack", "planarconfig": "separate"}),
+        ("tiles.tif", {"metadata": {"axes": "CYX"}, "tile": (16, 16), "compression": "zlib"}),
+    ],
+)
+def test_a_second_channel_is_not_alpha(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    path = two_stains(tmp_path / name, **options)
+    with pytest.raises(ImageError, match=r"2 channels.*--channel 1"):
+        read_image(path)
+    with pytest.raises(ImageError, match=r"2 channels.*--channel 1"), open_large(path):
+        pass
+    np.testing.assert_array_equal(read_image(path, SECOND).pixels > 100, DRAWN)
+    with open_large(path, SECOND) as image:
+        np.testing.assert_array_equal(np.asarray(image.levels[0][0:60, 0:80]) > 100, DRAWN)
+    with pytest.raises(ImageError, match="no channel 3, the file has 2"):
+        read_image(path, ReadingConfig(channel=3))
+
+
+def test_channels_of_a_stack_are_chosen_alike(tmp_path: Path) -> None:
+    frame = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint8)
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, np.stack([frame] * 3), imagej=True, metadata={"axes": "TCYX"})
+    with pytest.raises(ImageError, match=r"2 channels.*--channel 1"):
+        TiffStack(path)
+    with TiffStack(path, limits=SECOND) as stack:
+        assert (stack.axes, len(stack)) == ("TYX", 3)
+        np.testing.assert_array_equal(stack.read(2).pixels > 100, DRAWN)
+
+
+def test_a_fourth_channel_is_dropped_only_if_it_is_alpha(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (*SHAPE, 4), dtype=np.uint8)
+    alpha, other = tmp_path / "alpha.tif", tmp_path / "infrared.tif"
+    tifffile.imwrite(alpha, rgb, photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite(other, rgb, photometric="rgb", extrasamples=["unspecified"])
+    assert read_image(alpha).pixels.shape == (*SHAPE, 4)
+    assert not caplog.records
+    np.testing.assert_array_equal(read_image(other).pixels, rgb[..., :3])
+    assert "infrared.tif: left out behind red, green and blue: 1 channel that" in caplog.text
+    with open_large(other) as image:
+        np.testing.assert_array_equal(np.asarray(image.levels[0][5:9, 3:8]), rgb[5:9, 3:8, :3])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_frames_are_not_colours(tmp_path: Path, count: int) -> None:
+    frames = np.stack([DRAWN * np.uint8(200 + n) for n in range(count)])
+    for name, options in {
+        "pages.tif": {"photometric": "minisblack"},
+        "time.tif": {"imagej": True, "metadata": {"axes": "TYX"}},
+        "depth.ome.tif": {"metadata": {"axes": "ZYX"}},
+    }.items():
+        tifffile.imwrite(tmp_path / name, frames, **options)
+        with pytest.raises(ImageError, match="a stack of planes"):
+            read_image(tmp_path / name)
+    for axes in (None, ["t", "y", "x"], ["z", "y", "x"]):
+        store = zarr.create_array(
+            str(tmp_path / f"{axes}.zarr"), data=frames, dimension_names=axes
+        ).store_path
+        with (
+            pytest.raises(ImageError, match="not a 2D image"),
+            open_large(Path(str(store.store.root))),
+        ):
+            pass
+
+
+def test_axes_of_zarr_decide(tmp_path: Path) -> None:
+    planes = np.stack([DRAWN * np.uint8(n) for n in (50, 100, 200)])
+    zarr.create_array(str(tmp_path / "c.zarr"), data=planes, dimension_names=["c", "y", "x"])
+    zarr.create_array(str(tmp_path / "rgb.zarr"), data=np.moveaxis(planes, 0, -1).copy())
+    for name in ("c.zarr", "rgb.zarr"):
+        with open_large(tmp_path / name) as image:
+            part = np.asarray(image.levels[0][10:30, 20:50])
+        np.testing.assert_array_equal(part, np.moveaxis(planes, 0, -1)[10:30, 20:50])
+    zarr.create_array(str(tmp_path / "two.zarr"), data=planes[:2], dimension_names=["c", "y", "x"])
+    with pytest.raises(ImageError, match="2 channels"), open_large(tmp_path / "two.zarr"):
+        pass
+
+
+# --- pixel sizes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("density", [72, 96])
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda d: {"resolution": (d, d), "resolutionunit": "inch"},
+        lambda d: {"resolution": (d / 2.54, d / 2.54), "resolutionunit": "centimeter"},
+        lambda d: {"resolution": (round(d / 2.54, 1),) * 2, "resolutionunit": "centimeter"},
+        lambda d: {"imagej": True, "resolution": (d, d), "metadata": {"unit": "inch"}},
+        lambda d: {"imagej": True, "resolution": (d / 2.54,) * 2, "metadata": {"unit": "cm"}},
+        lambda d: {"imagej": True, "resolution": (d / 25.4,) * 2, "metadata": {"unit": "mm"}},
+        lambda d: {
+            "ome": True,
+            "metadata": {"axes": "YX", "PhysicalSizeX": 25400 / d, "PhysicalSizeY": 25400 / d},
+        },
+    ],
+)
+def test_a_density_of_screens_says_nothing_in_any_unit(
+    tmp_path: Path, density: int, options: Any
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, DRAWN.astype(np.uint8), **options(density))
+    assert read_image(path).spacing is None
+
+
+@pytest.mark.parametrize("per_cm", [20.0, 30.0, 100.0])
+def test_other_densities_are_pixel_sizes(tmp_path: Path, per_cm: float) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, DRAWN.astype(np.uint8), resolution=(per_cm, per_cm), resolutionunit=3)
+    assert read_image(path).spacing == pytest.approx((1e4 / per_cm,) * 2)

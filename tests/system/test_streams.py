@@ -1,0 +1,148 @@
+"""Standard output and error that are closed, full or gone; names that a terminal would obey."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.predicting import OPTIONS, folder, names, run, save_png
+
+__all__ = ["folder", "run"]
+
+ESCAPES = "\x1b]0;owned\x07red\x1b[31m\r.png"
+
+
+def shell(folder: Path, out: Path, model: Path, how: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "latentfm_core.cli.predict", str(folder), "--out", str(out)]
+    line = shlex.join([*words, "--model", str(model), *OPTIONS])
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line} {how}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "how",
+    [
+        "> /dev/full",
+        "2> /dev/full",
+        ">&-",
+        "2>&-",
+        ">&- 2>&-",
+        "<&- >&- 2>&-",
+        "| true",
+        "2>&1 | head -c 1 > /dev/null",
+    ],
+)
+def test_output_that_is_gone_ends_no_work(
+    folder: Path, tmp_path: Path, tiny_model_folder: Path, how: str
+) -> None:
+    done = shell(folder, tmp_path / "out", tiny_model_folder, how)
+    assert done.returncode == 0, done.stderr
+    assert "defect" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert {"one.json", "two.json", "three.json"} <= names(tmp_path / "out")
+    if how == "> /dev/full":
+        assert "what was to be printed is lost: No space left" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["bad", "good", "argument", "option"])
+def test_control_characters_of_names_never_reach_the_terminal(
+    run, folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    path = folder / ESCAPES
+    if kind == "bad":
+        path.write_text("no picture")
+        assert run(folder, "--skip-bad") == 0
+    elif kind == "good":
+        save_png(path)
+        assert run(folder) == 0
+    elif kind == "argument":
+        assert run(path) == 2
+    else:
+        assert run(folder, f"--{ESCAPES}") == 2
+    printed = "".join(capsys.readouterr())
+    assert not set(printed) & {"\x1b", "\x07", "\u202e"}
+    if kind != "good":
+        assert r"\x1b]0;owned\x07red" in printed
+
+
+def test_a_line_break_in_a_name_forges_no_line(
+    run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "x\nerror: all is lost\n.png").write_text("no picture")
+    assert run(folder, "--skip-bad") == 0
+    assert "\nerror: all is lost" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", [245, 251])
+@pytest.mark.parametrize("letter", ["x", "ä", "😀"])
+def test_long_names_are_refused_before_any_work_or_work(
+    run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int, letter: str
+) -> None:
+    name = letter * (length // len(letter.encode()))
+    save_png(folder / f"{name}.png")
+    assert run(folder) == 2
+    told = capsys.readouterr().err
+    assert f"{name[:20]}" in told
+    assert "bytes, and at most" in told
+    assert not (tmp_path / "out").exists()
+    assert run(folder, "--skip-bad") == 0
+    assert "3 of 4 images segmented" in capsys.readouterr().out
+    assert "one.json" in names(tmp_path / "out")
+    assert run(folder, "--tiled", "--skip-bad", "--overwrite") in (0, 2)
+    assert "defect" not in "".join(capsys.readouterr())
+
+
+def test_paths_that_no_file_can_have_are_user_errors(
+    run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in ("y" * 300, "z/" * 3000 + "a.png", os.fsdecode(b"\xff.png")):
+        assert run(folder / path) == 2
+        assert "defect" not in capsys.readouterr().err
+
+
+def test_links_to_nowhere_are_named(
+    run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "c.png").symlink_to(folder / "gone.png")
+    assert run(folder) == 2
+    assert "c.png: a link to" in capsys.readouterr().err
+    assert run(folder, "--skip-bad") == 0
+    captured = capsys.readouterr()
+    assert "git annex get" in captured.err
+    assert "3 of 4 images" in captured.out
+    (folder / "round.png").symlink_to(folder / "round.png")
+    assert run(folder, "--skip-bad", "--overwrite", "--follow-links") == 0
+    assert "round.png" in capsys.readouterr().err
+
+
+def test_what_is_not_taken_for_an_image_is_counted_and_named(
+    run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("scan.heic", "scan.DCM", "notes.txt", "._one.png"):
+        (folder / name).write_bytes(b"x")
+    (folder / "below").mkdir()
+    save_png(folder / "below" / "deep.png")
+    (folder / "again.png").symlink_to(folder / "one.png")
+    assert run(folder) == 0
+    told = capsys.readouterr().err
+    assert "2 files are not taken for images: scan.DCM, scan.heic" in told
+    assert "2 files are not taken for images: ._one.png, notes.txt" in told
+    assert "images of subfolders are not taken: below" in told
+    assert "one.png is the same file as" in told
+
+
+def test_a_name_of_many_bytes_that_fits_is_segmented(run, folder: Path, tmp_path: Path) -> None:
+    save_png(folder / f"{'ä' * 115}.png")
+    assert run(folder) == 0
+    assert f"{'ä' * 115}_mean_mask.tif" in names(tmp_path / "out")
