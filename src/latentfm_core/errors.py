@@ -38,5 +38,9 @@ class OutputError(LatentFMError):
     """A result cannot be written where it was asked for."""
 
 
+class FolderBusy(OutputError):
+    """Another process is writing to the folder."""
+
+
 class Cancelled(LatentFMError):
     """The caller asked for the job to stop; no result was made."""

@@ -305,7 +305,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = copy_model(tiny_model_folder, disk.folder / "model")
-    words = ["--images", images[0], "--masks", images[1], "--model", model, *FEW]
+    words = ["--images", images[0], "--masks", images[1], "--model", model, *FEW, "--allow-few"]
     command = [str(word) for word in words]
     older = (model / "model.json").read_bytes()
     import latentfm_core.cli.calibrate as module

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tests.core.datasets.test_data_summary import blobs, trained
 
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.provenance import AnnotationSidecar
@@ -26,6 +25,7 @@ from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.card import read_card
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.state import WorkList
+from tests.core.datasets.test_data_summary import blobs, trained
 from tests.helpers.fixtures import copy_model
 
 NAMES = ["Läsion Zoë 1", "åßç", "한글", "नमस्ते é"]

@@ -15,6 +15,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 CORE = {
+    "bars": "",
     "names": "",
     "errors": "",
     "types": "",
@@ -35,16 +36,16 @@ CORE = {
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
     "output": "config errors evaluation files images inference metrics names prompts types",
-    "prediction": "config errors files images inference output progress types",
+    "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
-    "training": "config datasets errors files flow images inference metrics model_io models "
+    "training": "bars config datasets errors files flow images inference metrics model_io models "
     "output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
     "annotation": "config errors files images names output",
     "worklist": "config datasets errors files images names output types",
     "export": "config errors files flow images inference model_io models output types uncertainty",
-    "cli": "config datasets errors evaluation export files finetuning images inference model_io "
-    "names output prediction progress prompts report torchrun training types uncertainty",
+    "cli": "bars config datasets errors evaluation export files finetuning images inference "
+    "model_io names output prediction progress prompts report torchrun training types uncertainty",
 }
 """Each package or module of the core, lowest first, with what it may import."""
 

@@ -7,6 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from latentfm_core.cli.inputs import BadFiles, check_all
+from latentfm_core.cli.model_split import (
+    ALL,
+    ModelSplit,
+    model_split,
+    pairs_of_model,
+    warn_of_trained,
+)
 from latentfm_core.cli.options import reading_from, refuse_two_sources
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
@@ -23,12 +30,23 @@ def _check_data_arguments(args: argparse.Namespace) -> None:
     if args.data is None and (args.images is None or args.masks is None):
         raise ConfigError("Name the data: --images FOLDER and --masks FOLDER, or --data FOLDER.")
     refuse_two_sources(args)
-    if args.data is None and args.split is None and args.part is not None:
-        raise ConfigError("--part needs a split file; add --split FILE or leave it out.")
+    if args.part == ALL and (args.data is not None or args.split is not None):
+        raise ConfigError(f"--part {ALL} belongs to --images and --masks without --split.")
 
 
-def choose_pairs(args: argparse.Namespace) -> list[Pair]:
+def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
     """Return the pairs to evaluate, sorted by name; ``args.part`` becomes the part they are of.
+
+    Without ``--split`` the parts are those that the model was trained with, if it lies beside
+    them and the images are those. ``args.trained_on`` becomes the number of pairs that the model
+    was trained on, which is warned of.
+
+    Parameters
+    ----------
+    args
+        The options.
+    default
+        The part to take without ``--part``.
 
     Raises
     ------
@@ -38,13 +56,32 @@ def choose_pairs(args: argparse.Namespace) -> list[Pair]:
         If ``--part`` stands alone, or the data is named twice or not at all.
     """
     _check_data_arguments(args)
+    own = model_split(args)
+    pairs = _chosen(args, own, default)
+    args.trained_on = warn_of_trained(pairs, own)
+    return pairs
+
+
+def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> list[Pair]:
     limits = reading_from(args)
+    if args.split is None and args.data is None:
+        if own is None and args.part not in (None, ALL):
+            raise ConfigError(
+                "--part needs a split file, and there is none beside the model; add --split FILE "
+                "or leave it out."
+            )
+        return pairs_of_model(
+            args, find_pairs(args.images, args.masks, limits=limits), own, default
+        )
     if args.split is None:
-        if args.data is None:
-            return find_pairs(args.images, args.masks, limits=limits)
-        args.part = args.part or "test"
-        return read_layout(args.data, limits).pairs(args.part, limits=limits)
-    args.part = args.part or "test"
+        layout, part = read_layout(args.data, limits), args.part or default
+        if own is not None and part not in layout.parts:
+            # The training took its parts from the part train of the folder.
+            args.part = part
+            return pairs_of_model(args, layout.pairs("train", limits=limits), own, default)
+        args.part = part
+        return layout.pairs(part, limits=limits)
+    args.part = args.part or default
     names: tuple[str, ...] = getattr(read_split(args.split), args.part)
     if not names:
         raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")

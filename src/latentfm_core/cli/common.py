@@ -7,13 +7,17 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import FrameType
+from typing import NoReturn
 
 from tqdm import tqdm
 
+from latentfm_core.bars import progress_bar
 from latentfm_core.cli.options import sampling_from
 from latentfm_core.cli.streams import TolerantStream, tolerant_streams
 from latentfm_core.config import SamplingConfig
@@ -25,6 +29,8 @@ from latentfm_core.model_io.folder import read_card
 from latentfm_core.names import shown, shown_text
 from latentfm_core.output.sidecar import package_version
 from latentfm_core.types import PromptGroup
+
+__all__ = ["load_segmenter", "progress_bar", "run_cli", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +67,8 @@ def run_cli(
     -------
     int
         0; 2 for whatever the user can mend (`LatentFMError`, wrong arguments, exhausted
-        memory); 130 after Ctrl+C; 1 for a defect of this package.
+        memory); 130 after Ctrl+C, SIGTERM or SIGHUP; 1 for a defect of this package. Output that
+        cannot be written, as to a closed terminal, changes nothing.
     """
     _add_log_arguments(parser)
     _open_missing()
@@ -73,7 +80,7 @@ def run_cli(
         except SystemExit as stop:  # wrong arguments (2), or --help (0)
             return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
         level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
-        with _logging_to_stderr(level):
+        with _logging_to_stderr(level), _ended_by_signals():
             try:
                 return main(args) or EXIT_OK
             except KeyboardInterrupt:
@@ -83,6 +90,33 @@ def run_cli(
                 return _report(error, memory_hint)
             finally:
                 _warn_of_lost(printed)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that was closed, end the block as Ctrl+C does.
+
+    Temporary files are removed and locks given up then. A command may install handlers of its
+    own inside the block. What ``nohup`` has set is left alone.
+    """
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in names):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupt)
+    own = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if before:
+            signal.signal(signal.SIGINT, own)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _warn_of_lost(printed: TolerantStream) -> None:
@@ -159,7 +193,10 @@ class _StderrHandler(logging.Handler):
     """Writes above a running progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(shown_text(self.format(record)), file=sys.stderr)
+        try:
+            tqdm.write(shown_text(self.format(record)), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
 
 
 @contextmanager
@@ -185,12 +222,6 @@ def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument("--verbose", action="store_true", help="log details, and tracebacks")
     noise.add_argument("--quiet", action="store_true", help="log warnings and errors only")
-
-
-def progress_bar(total: int, what: str, unit: str, quiet: bool) -> tqdm[Any]:
-    """Return a progress bar on stderr, which rarely writes where nobody watches."""
-    pause = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, desc=what, unit=unit, mininterval=pause, disable=quiet)
 
 
 def load_segmenter(

@@ -99,8 +99,9 @@ def add_part(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--part`` with what is taken when it is not given."""
     parser.add_argument(
         "--part",
-        choices=PARTS,
-        help=f"which part of --split or --data to take (default: {default})",
+        choices=(*PARTS, "all"),
+        help="which part to take of --split, of --data, or of the split beside the model that its "
+        f"training wrote; all: every image (default: {default})",
     )
 
 

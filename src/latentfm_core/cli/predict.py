@@ -224,54 +224,95 @@ def predict(args: argparse.Namespace) -> None:
         _join(args, launch)
     images = find_inputs(args)  # a wrong path is told before seconds go into the model
     segmenter, settings = load_segmenter(args, group=None)
-    planned, unnamed = with_possible_names(
+    jobs, unnamed = with_possible_names(
         plan_jobs(images, args, settings.n_samples),
         lambda job: job.image,
         lambda job: job.plan.paths(),
     )
     if not args.skip_bad:
         refuse_all([str(error) for error in unnamed.values()], len(images))
-    jobs = planned
-    finished = partial(
+    claims, there = Claims(args.out), args.out.is_dir()
+    if not there and not args.skip_bad:
+        check_all(_files(jobs), _check(args), args.quiet)
+    prepare_folder(args.out)
+    with claims.whole_folder(launch):
+        # Under the lock, since another command may have been at work there until now.
+        left = _check_jobs(jobs, segmenter, settings, claims, args, launch, check_files=there)
+        bad = BadFiles(len(left) + len(unnamed))
+        for name, error in unnamed.items():
+            bad.skip(name, error)
+        _predict_all(left, segmenter, settings, claims, args, launch, bad)
+    # Of several processes none knows what the others did; together they did all that is there.
+    total = len(jobs) + len(unnamed)
+    done = bad.total if launch.size == 1 else total
+    if launch.first:
+        what = "objects" if args.prompts is not None else "images"
+        say(f"{done - len(bad.reasons)} of {total} {what} segmented into {args.out}")
+        look = first_look(job.plan for job in jobs)
+        if look is not None:
+            say(look)
+        bad.report()
+
+
+def _check_jobs(
+    jobs: Sequence[Job],
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    claims: Claims,
+    args: argparse.Namespace,
+    launch: Launch,
+    check_files: bool = True,
+) -> list[Job]:
+    """Return the jobs that are left to do; refuse results in the way, and bad images."""
+    left = list(jobs)
+    if args.skip_done:
+        left = _unfinished(jobs, _finished_with(segmenter, settings, args), claims)
+    if not args.overwrite and launch.size == 1:
+        whole = left
+        if args.skip_done:  # what a killed run left half done is no user's own
+            whole = [job for job in left if not claims.begun(job.plan)]
+        refuse_existing([path for job in whole for path in job.plan.paths()], "--skip-done")
+    if check_files and not args.skip_bad:
+        check_all(_files(left), _check(args), args.quiet)
+    return left
+
+
+def _predict_all(
+    left: Sequence[Job],
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    claims: Claims,
+    args: argparse.Namespace,
+    launch: Launch,
+    bad: BadFiles,
+) -> None:
+    with progress_bar(len(left), "segmenting", "image", args.quiet) as bar:
+        if launch.size == 1:
+            with closing(alone(left, lambda job: job.plan, claims, args.overwrite)) as mine:
+                run_jobs(mine, left, segmenter, settings, bad, args, bar)
+        else:
+            finished = _finished_with(segmenter, settings, args)
+            shares = _shared(left, launch, finished, claims, bar)
+            run_jobs(shares, left, segmenter, settings, bad, args, bar)
+    if launch.size > 1:
+        claims.remove()
+    bad.check_any_left()
+
+
+def _files(jobs: Iterable[Job]) -> list[Path]:
+    """Return the files of the jobs, each once however many objects it holds."""
+    return list(dict.fromkeys(job.image for job in jobs))
+
+
+def _finished_with(
+    segmenter: Segmenter, settings: SamplingConfig, args: argparse.Namespace
+) -> Callable[[Job], bool]:
+    return partial(
         _finished,
         settings=settings,
         segmenter=segmenter,
         plane=args.plane if args.stack else None,
     )
-    if args.skip_done:
-        jobs = _unfinished(jobs, finished, Claims(args.out))
-    claims = Claims(args.out)
-    if not args.overwrite and launch.size == 1:
-        whole = jobs
-        if args.skip_done:  # what a killed run left half done is no user's own
-            whole = [job for job in jobs if not claims.begun(job.plan)]
-        refuse_existing([path for job in whole for path in job.plan.paths()], "--skip-done")
-    if not args.skip_bad:
-        check_all(list(dict.fromkeys(job.image for job in jobs)), _check(args), args.quiet)
-    prepare_folder(args.out)
-    bad = BadFiles(len(jobs) + len(unnamed))
-    for name, error in unnamed.items():
-        bad.skip(name, error)
-    with progress_bar(len(jobs), "segmenting", "image", args.quiet) as bar:
-        if launch.size == 1:
-            with closing(alone(jobs, lambda job: job.plan, claims, args.overwrite)) as mine:
-                run_jobs(mine, jobs, segmenter, settings, bad, args, bar)
-        else:
-            shares = _shared(jobs, launch, finished, claims, bar)
-            run_jobs(shares, jobs, segmenter, settings, bad, args, bar)
-    if launch.size > 1:
-        claims.remove()
-    bad.check_any_left()
-    # Of several processes none knows what the others did; together they did all that is there.
-    done = bad.total if launch.size == 1 else len(planned)
-    if launch.first:
-        what = "objects" if args.prompts is not None else "images"
-        total = len(planned) if args.prompts is not None else len(images)
-        say(f"{done - len(bad.reasons)} of {total} {what} segmented into {args.out}")
-        look = first_look(job.plan for job in planned)
-        if look is not None:
-            say(look)
-        bad.report()
 
 
 def _join(args: argparse.Namespace, launch: Launch) -> None:

@@ -104,7 +104,33 @@ def predict_tiled(args: argparse.Namespace) -> None:
     if not args.skip_bad:
         refuse_all([str(error) for error in unnamed.values()], len(jobs) + len(unnamed))
     segmenter, settings = load_segmenter(args)
-    left, claims = jobs, Claims(args.out)
+    claims, there = Claims(args.out), args.out.is_dir()
+    if not there and not args.skip_bad:
+        check_all([job.image for job in jobs], partial(_check, limits=limits), args.quiet)
+    prepare_folder(args.out)
+    with claims.whole_folder(read_launch()):
+        # Under the lock, since another command may have been at work there until now.
+        left = _check_jobs(jobs, segmenter, settings, tiling, claims, args, check_files=there)
+        bad = BadFiles(len(left) + len(unnamed))
+        for name, error in unnamed.items():
+            bad.skip(name, error)
+        _predict_all(left, segmenter, settings, tiling, claims, args, bad)
+    done, total = bad.total - len(bad.reasons), len(jobs) + len(unnamed)
+    say(f"{done} of {total} images segmented into {args.out}")
+    bad.report()
+
+
+def _check_jobs(
+    jobs: Sequence[TiledJob],
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    tiling: TilingConfig,
+    claims: Claims,
+    args: argparse.Namespace,
+    check_files: bool = True,
+) -> list[TiledJob]:
+    """Return the jobs that are left to do; refuse results in the way, and bad images."""
+    left = list(jobs)
     if args.skip_done:
         sha256 = segmenter.card.weights_sha256
         left = [job for job in jobs if not _is_finished(job, settings, tiling, sha256)]
@@ -114,12 +140,22 @@ def predict_tiled(args: argparse.Namespace) -> None:
         if args.skip_done:  # what a killed run left half done is no user's own
             whole = [job for job in left if not claims.begun(job)]
         refuse_existing([path for job in whole for path in job.paths()], "--skip-done")
-    if not args.skip_bad:
-        check_all([job.image for job in left], partial(_check, limits=limits), args.quiet)
-    prepare_folder(args.out)
-    bad = BadFiles(len(left) + len(unnamed))
-    for name, error in unnamed.items():
-        bad.skip(name, error)
+    if check_files and not args.skip_bad:
+        check = partial(_check, limits=reading_from(args))
+        check_all([job.image for job in left], check, args.quiet)
+    return left
+
+
+def _predict_all(
+    left: Sequence[TiledJob],
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    tiling: TilingConfig,
+    claims: Claims,
+    args: argparse.Namespace,
+    bad: BadFiles,
+) -> None:
+    limits = reading_from(args)
     with (
         progress_bar(BAR * len(left), "segmenting", "part", args.quiet) as bar,
         closing(alone(left, lambda job: job, claims, args.overwrite)) as mine,
@@ -137,9 +173,6 @@ def predict_tiled(args: argparse.Namespace) -> None:
                     raise
                 bad.skip(str(job.image), error)
     bad.check_any_left()
-    done, total = bad.total - len(bad.reasons), len(jobs) + len(unnamed)
-    say(f"{done} of {total} images segmented into {args.out}")
-    bad.report()
 
 
 def _tiling(args: argparse.Namespace) -> TilingConfig:

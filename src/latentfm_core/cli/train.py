@@ -42,9 +42,17 @@ from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.torchrun import read_launch
+from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
-from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
+from latentfm_core.training.resuming import (
+    check_resumed,
+    finished_card,
+    follows_paths,
+    resumed_config,
+)
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.trainer import RunOptions, Trainer
 
 # Under ``python -m`` the name of this module is "__main__", which nobody listens to.
 logger = logging.getLogger("latentfm_core.cli.train")
@@ -53,7 +61,10 @@ EXIT_INTERRUPTED = 130
 
 
 class StopFlag:
-    """Turns the first Ctrl+C into a request to stop after the current step.
+    """Turns Ctrl+C, SIGTERM and SIGHUP into a request to save and stop.
+
+    Before `begin` there is nothing to save, and a signal ends the command at once. Afterwards a
+    second Ctrl+C does.
 
     Parameters
     ----------
@@ -65,18 +76,27 @@ class StopFlag:
     def __init__(self, launched: bool = False) -> None:
         self.stopped = False
         self._launched = launched
+        self._training = False
 
     def install(self) -> None:
-        """Handle SIGINT and SIGTERM."""
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
+        """Handle the signals; what ``nohup`` makes the process ignore stays ignored."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def begin(self) -> None:
+        """Save from now on before a signal ends the command."""
+        self._training = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped and not self._launched:
+        # A closing terminal sends several signals; only a person means it by the second one.
+        again = self.stopped and number == signal.SIGINT and not self._launched
+        if again or not self._training:
             raise KeyboardInterrupt
         if not self.stopped:
-            again = "" if self._launched else "; press Ctrl+C again to stop at once"
-            logger.warning("Stopping after this step%s.", again)
+            at_once = "" if self._launched else "; press Ctrl+C again to stop without saving"
+            logger.warning("Saving, then stopping%s.", at_once)
         self.stopped = True
 
     def __call__(self) -> bool:
@@ -130,7 +150,20 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, with the settings that it was started with",
+        help="go on with the run in --out, with the settings and the images that it was started "
+        "with",
+    )
+    parser.add_argument(
+        "--changed-data",
+        choices=("keep", "redraw"),
+        help="with --resume, go on although images were added, removed or changed: keep the parts "
+        "and leave new images out, or redraw the parts (default: stop and say what has changed)",
+    )
+    parser.add_argument(
+        "--trust-paths",
+        action="store_true",
+        help="with --resume, use the folders that the checkpoint names although the run is from "
+        "somebody else or was moved",
     )
     parser.add_argument(
         "--init",
@@ -198,13 +231,16 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
 
 def make_config(args: argparse.Namespace) -> Config:
     """Return the configuration: file or preset, then flags, then ``--set``."""
+    if not args.resume and (args.trust_paths or args.changed_data):
+        raise ConfigError("--trust-paths and --changed-data belong to --resume: leave them out.")
     if args.resume:
         if args.config or args.preset:
             raise ConfigError(
                 "--resume goes on with the settings of the run itself: leave --config and "
                 "--preset out; --set may still change single settings."
             )
-        config = resumed_config(args.out)
+        named = args.data is not None or (args.images is not None and args.masks is not None)
+        config = resumed_config(args.out, args.trust_paths, named=named)
     elif args.config:
         config = load_config(args.config)
     else:
@@ -270,16 +306,23 @@ def train(args: argparse.Namespace, command: str) -> int:
         command=command,
         card=_read_card(args.card),
         init=args.init,
+        changed_data=args.changed_data or "refuse",
+        urgent=flag,
     )
     config = make_config(args)
-    finished: object
+    if args.resume and _is_finished(config, options):
+        return 0
+    run: FineTune | Trainer
     if args.preset == PRESET or (args.resume and is_learning(args.out)):
-        finished = FineTune(config, options).run()
+        run = FineTune(config, options)
     else:
-        finished = Trainer(config, options).run()
-    if finished is None:
-        again = shlex.join(["latentfm-train", "--out", str(args.out), "--resume"])
-        logger.warning("Stopped; everything so far is saved. To go on: %s", again)
+        run = Trainer(config, options)
+    flag.begin()
+    if run.run() is None:
+        again = ["latentfm-train", "--out", str(args.out), "--resume"]
+        if not follows_paths(args.out):
+            again.append("--trust-paths")
+        logger.warning("Stopped; everything so far is saved. To go on: %s", shlex.join(again))
         return EXIT_INTERRUPTED
     if not launch.first:
         return 0
@@ -287,6 +330,21 @@ def train(args: argparse.Namespace, command: str) -> int:
     figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
     logger.info("Model written to %s (%s)", args.out, figures or "no validation part")
     return 0
+
+
+def _is_finished(config: Config, options: RunOptions) -> bool:
+    """Tell whether the run has nothing left to do, and say so.
+
+    Raises
+    ------
+    CheckpointError
+        If the settings ask for something else.
+    """
+    if finished_card(options.out) is None:
+        return False
+    check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
+    logger.info("The run in %s is finished; nothing was left to do.", options.out)
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

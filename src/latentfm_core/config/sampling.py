@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 from latentfm_core.config.base import (
-    PositiveInt,
     Precision,
     Seed,
     Settings,
@@ -54,7 +53,7 @@ class SamplingConfig(Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     calibrated: bool = True
     noise_scale: Annotated[float, Field(gt=0, le=4)] | None = None
-    batch_size: PositiveInt | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     device: str = "auto"
     precision: Precision = "auto"
 
@@ -117,4 +116,4 @@ class TilingConfig(Settings):
     overlap: Annotated[float, Field(ge=0.0, le=0.75)] = 0.5
     scale: Annotated[float, Field(ge=1 / 1024, le=1.0)] = 1.0
     tile: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] | None = None
-    memory_mb: Annotated[int, Field(ge=1)] = 512
+    memory_mb: Annotated[int, Field(ge=1, le=2**24)] = 512

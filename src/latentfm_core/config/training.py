@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from latentfm_core.config.base import (
-    PositiveInt,
     Precision,
     Seed,
     Settings,
 )
+
+Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class StageConfig(Settings):
@@ -31,14 +33,14 @@ class StageConfig(Settings):
         speed and therefore cannot be repeated exactly.
     """
 
-    epochs: Annotated[int, Field(ge=0)] = 10
-    batch_size: PositiveInt = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    epochs: Epochs = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
     cosine: bool = True
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
 
 
 class FlowConfig(StageConfig):
@@ -70,16 +72,16 @@ class FlowConfig(StageConfig):
         Epochs between validations.
     """
 
-    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_epochs: Epochs = 0
     small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
-    noise_draws: PositiveInt = 4
+    noise_draws: Annotated[int, Field(ge=1, le=1024)] = 4
     time_sampling: Literal["uniform", "logit_normal"] = "uniform"
-    endpoint_weight: Annotated[float, Field(ge=0)] = 0.2
-    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.5
+    endpoint_weight: Weight = 0.2
+    auxiliary_weight: Weight = 0.5
     encoder_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     encoder_frozen: Annotated[int, Field(ge=0, le=7)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    validate_every: PositiveInt = 2
+    validate_every: Annotated[int, Field(ge=1, le=1_000_000)] = 2
 
 
 class DistillConfig(StageConfig):
@@ -93,10 +95,10 @@ class DistillConfig(StageConfig):
         Midpoint steps of the flow within each step that is to be learned.
     """
 
-    small_epochs: Annotated[int, Field(ge=0)] = 0
+    small_epochs: Epochs = 0
     small_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 128
-    noise_draws: PositiveInt = 2
-    teacher_steps: PositiveInt = 6
+    noise_draws: Annotated[int, Field(ge=1, le=1024)] = 2
+    teacher_steps: Annotated[int, Field(ge=1, le=1000)] = 6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
@@ -118,13 +120,13 @@ class TrainingConfig(Settings):
     mask_vae: StageConfig = StageConfig(epochs=12, learning_rate=1e-3)
     flow: FlowConfig = FlowConfig(epochs=60, learning_rate=5e-4)
     distill: DistillConfig = DistillConfig(epochs=0, learning_rate=5e-4)
-    kl_weight: Annotated[float, Field(ge=0)] = 1e-4
+    kl_weight: Weight = 1e-4
     augmentation: Literal["none", "flips", "strong"] = "strong"
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    gradient_clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     seed: Seed = 0
     device: str = "auto"
     precision: Precision = "auto"
-    validation_samples: PositiveInt = 4
-    validation_steps: PositiveInt = 4
-    validation_images: PositiveInt = 64
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    validation_samples: Annotated[int, Field(ge=1, le=1024)] = 4
+    validation_steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    validation_images: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=100_000)] = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, DataConfig, ReadingConfig
 from latentfm_core.datasets.cache import CanvasCache
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
@@ -266,14 +267,10 @@ def _fill(
         return None
 
     problems: dict[str, str] = {}
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        for index, problem in enumerate(pool.map(fill, range(len(pairs)))):
+    with closing(in_threads(fill, len(pairs), min(8, os.cpu_count() or 1))) as found:
+        for index, problem in enumerate(found):
             if problem is not None:
                 problems[pairs[index].name] = problem
             if on_progress is not None:
                 on_progress(index + 1, len(pairs))
-    finally:
-        # After an error or Ctrl+C, files that nobody waits for are not read any more.
-        pool.shutdown(wait=True, cancel_futures=True)
     return problems

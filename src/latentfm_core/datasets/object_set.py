@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -118,6 +118,19 @@ def joined_split(sets: Iterable[SetPairs]) -> Split:
         for part, names in parts.items():
             names += [unique_name(one.settings.name, name) for name in getattr(one.split, part)]
     return Split(*(tuple(sorted(parts[part])) for part in ("train", "val", "test")))
+
+
+def with_split(sets: Iterable[SetPairs], split: Split) -> list[SetPairs]:
+    """Return the sets divided as `split` says, whose names are those of `joined_split`."""
+    divided = []
+    for one in sets:
+        unique = {unique_name(one.settings.name, name): name for name in one.pairs}
+        parts = (
+            tuple(sorted(unique[name] for name in getattr(split, part) if name in unique))
+            for part in ("train", "val", "test")
+        )
+        divided.append(replace(one, split=Split(*parts)))
+    return divided
 
 
 def unique_name(set_name: str, name: str) -> str:

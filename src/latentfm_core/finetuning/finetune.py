@@ -22,7 +22,8 @@ from latentfm_core.model_io.card import CARD, ModelCard, ParentInfo, read_card, 
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.meters import EpochReport, StepReport
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.trainer import Trainer, resumed_config
+from latentfm_core.training.resuming import resumed_config
+from latentfm_core.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -141,9 +142,15 @@ class FineTune:
 
     def _prepare(self) -> None:
         """Compare the parent, unless that is done, and fix what the card shall tell of it."""
+        self.trainer.claim()
         file = self.trainer.folder / NOTE
         if self._parent is None:
             note = _read_note(file)
+            if len(note.dice) != len(self.trainer.split.val):
+                raise CheckpointError(
+                    "Held-out images of this run are missing, on which the old model was measured. "
+                    "Bring them back, or start a new run."
+                )
         else:
             note = self._note(self._parent)
             write_text(file, json.dumps(asdict(note), indent=1) + "\n")

@@ -43,7 +43,7 @@ class LearningRequest(Settings):
     model: str = ""
     images: Path | None = None
     masks: Path | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    minutes: Annotated[float, Field(gt=0, le=1e7)] | None = None
     seed: Seed = 0
     device: str = "auto"
     overrides: tuple[str, ...] = ()

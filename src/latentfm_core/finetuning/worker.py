@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import Cancelled, LatentFMError
 from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, to_line
 from latentfm_core.finetuning.request import LearningRequest
 
@@ -35,6 +35,7 @@ def carry_out(
     from latentfm_core.finetuning.finetune import FineTune
     from latentfm_core.training.checkpoint import FILE
     from latentfm_core.training.options import RunOptions
+    from latentfm_core.training.run_folder import TRAINING
 
     new = request.action == "learn"
     options = RunOptions(
@@ -43,8 +44,15 @@ def carry_out(
         should_stop=should_stop,
         command=f"learned in the window with seed {request.seed}",
         init=request.model if new else None,
+        should_stop_reading=should_stop,
+        # Work in the window goes on while a run is stopped: images that were accepted meanwhile
+        # are for the next run.
+        changed_data="keep",
     )
-    run = FineTune(request.config() if new else None, options, tell)
+    try:
+        run = FineTune(request.config() if new else None, options, tell)
+    except Cancelled:
+        return Stopped((request.out / TRAINING / FILE).is_file())
     verdict = run.finish() if request.action == "finish" else run.run()
     return verdict or Stopped((run.trainer.folder / FILE).is_file())
 

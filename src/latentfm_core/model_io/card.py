@@ -64,13 +64,25 @@ class DataInfo(Settings):
 
 
 class TrainingInfo(Settings):
-    """How the weights were made."""
+    """How the weights were made.
+
+    Attributes
+    ----------
+    command
+        The commands that started and resumed the run, one a line.
+    seed, seconds, device, versions
+        Of the run; the seconds of all its parts.
+    epochs
+        Epochs that were trained, by the name of the stage; a run that ended early, by a time
+        budget or with fewer epochs than before, has fewer than the settings say.
+    """
 
     command: Text = ""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     seconds: float = 0.0
     device: ShortText = ""
     versions: dict[ShortText, ShortText] = {}
+    epochs: dict[ShortText, Annotated[float, Field(ge=0)]] = {}
 
 
 class ParentInfo(Settings):

@@ -20,8 +20,10 @@ from filelock import FileLock, Timeout
 
 from latentfm_core.errors import OutputError
 from latentfm_core.files.disk_errors import write_error
+from latentfm_core.files.locks import one_writer
 from latentfm_core.files.temporary import remove_dead
 from latentfm_core.output.paths import refuse_existing
+from latentfm_core.torchrun import Launch
 
 FOLDER = ".latentfm-claims"
 PAUSE = 0.2
@@ -56,6 +58,27 @@ class Claims:
     """
 
     folder: Path
+
+    @contextmanager
+    def whole_folder(self, launch: Launch) -> Iterator[None]:
+        """Let no other command write results into the folder during the block.
+
+        Processes of one launcher share the folder: the first of them takes it for all.
+
+        Raises
+        ------
+        FolderBusy
+            If another command has it.
+        """
+        if not launch.first:
+            yield
+            return
+        advice = (
+            "Wait until it has finished, choose another --out, or start both under one torchrun, "
+            "so that they share the images."
+        )
+        with one_writer(self.folder, "writing results to", advice):
+            yield
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[bool]:

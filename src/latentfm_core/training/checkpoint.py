@@ -25,6 +25,7 @@ from latentfm_core.files.untrusted import parse_json
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.meters import EpochSums
+from latentfm_core.training.run_record import RunRecord
 from latentfm_core.training.stages import STAGES
 
 FILE = "checkpoint.safetensors"
@@ -59,6 +60,9 @@ class Position:
     best_score: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     epoch: EpochSums = field(default_factory=EpochSums)
+    epochs: dict[str, float] = field(default_factory=dict)
+    first_loss: float | None = None
+    written: str = ""
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -77,6 +81,7 @@ def save_checkpoint(
     config: dict[str, Any],
     optimizer: torch.optim.Optimizer | None = None,
     ema: EMA | None = None,
+    run: RunRecord | None = None,
 ) -> None:
     """Write the run's checkpoint, replacing the last one only when it is complete."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -86,17 +91,23 @@ def save_checkpoint(
         tensors |= {f"ema.{i}": value for i, value in enumerate(ema.shadow)}
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"position": json.dumps(asdict(position)), "config": json.dumps(config)}
+    if run is not None:
+        header["run"] = run.to_text()
     with atomic_path(folder / FILE) as temporary:
         save_file(stored, temporary, metadata=header)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read."""
+    """A checkpoint that was read.
+
+    ``run`` is None if an older version wrote it.
+    """
 
     position: Position
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+    run: RunRecord | None = None
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {
@@ -167,10 +178,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     try:
         with safe_open(path, framework="pt") as stream:
-            position, config = _described(stream.metadata() or {})
+            header = stream.metadata() or {}
+            run = RunRecord.from_text(header["run"]) if "run" in header else None
+            position, config = _described({**header, "run": ""})
             _check_tensors(stream, config)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        return Checkpoint(position, config.to_json(), tensors)
+        return Checkpoint(position, config.to_json(), tensors, run)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
         raise CheckpointError(

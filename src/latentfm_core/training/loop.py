@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.config import DistillConfig, FlowConfig
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
-from latentfm_core.errors import ConfigError, LatentFMError
+from latentfm_core.errors import Cancelled, ConfigError
 from latentfm_core.inference.device import autocast
 from latentfm_core.training.batch_source import Feeder, Source
 from latentfm_core.training.batches import (
@@ -29,19 +29,19 @@ from latentfm_core.training.batches import (
 )
 from latentfm_core.training.checkpoint import Checkpoint, Position
 from latentfm_core.training.distributed import Team
+from latentfm_core.training.divergence import Diverged, DivergenceWatch
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.meters import EpochReport, EpochSums, Meter, StepReport, ignore
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.stage import BatchSource
+from latentfm_core.training.stage_work import stage_work
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
 from latentfm_core.training.step_timer import PartsClock
 
+__all__ = ["Diverged", "Hooks", "StageLoop"]
+
 logger = logging.getLogger(__name__)
-
-
-class Diverged(LatentFMError):
-    """The loss is no longer a number."""
 
 
 @dataclass
@@ -58,12 +58,15 @@ class Hooks:
         Gets the report and may add validation figures to it.
     end_of_step
         Gets where the stage stands.
+    urgent
+        Asked several times within a step of a single process; True gives the step up.
     """
 
     should_stop: Callable[[], bool]
     save: Callable[[StageLoop], None]
     end_of_epoch: Callable[[StageLoop, EpochReport], None]
     end_of_step: Callable[[StepReport], None] = ignore
+    urgent: Callable[[], bool] = lambda: False
 
 
 class StageLoop:
@@ -121,8 +124,12 @@ class StageLoop:
         self._unshared = 0.0
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
         self.total = self.per_epoch * settings.epochs
-        pixels = [stage.size_at(step / self.total) ** 2 for step in range(self.total)]
-        self._work = np.concatenate([[0], np.cumsum(pixels)])
+        self._work = stage_work(stage, self.per_epoch)
+        self._watch = DivergenceWatch(stage.name, settings, dtype, position.first_loss)
+        # Running averages of a step that is given up would stay in the network.
+        self._has_averages = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.model.modules()
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take optimiser and averages from a checkpoint of this stage."""
@@ -141,14 +148,23 @@ class StageLoop:
             Seconds between checkpoints.
         """
         first = self.position.step
+        if first and self.share_done() >= 1:
+            return True  # interrupted after its last step
+        try:
+            return self._run(hooks, save_every, first)
+        except Cancelled:
+            hooks.save(self)
+            return False
+
+    def _run(self, hooks: Hooks, save_every: float, first: int) -> bool:
         saved = time.monotonic()
         with self._bar(first) as bar:
             meter = Meter(self.position.epoch)
             for step, index in enumerate(self._indices(first), start=first):
-                stop = self._timed_step(step, index, meter, hooks.should_stop)
+                stop = self._timed_step(step, index, meter, hooks)
                 bar.update()
                 if (step + 1) % 10 == 0:
-                    bar.set_postfix(self._postfix(meter))
+                    bar.set_postfix(self._postfix(meter), refresh=False)
                 hooks.end_of_step(self._stands(meter.last_loss()))
                 over = self.share_done() >= 1
                 if over or (step + 1) % self.per_epoch == 0:
@@ -157,11 +173,12 @@ class StageLoop:
                     meter = Meter(self.position.epoch)
                     self.clock.reset()
                 if over:
+                    self._watch.check_end(step + 1)
                     return True
                 if stop or (self.team.size == 1 and hooks.should_stop()):
                     hooks.save(self)
                     return False
-                if time.monotonic() - saved > save_every:
+                if time.monotonic() - saved > save_every and self._watch.healthy:
                     hooks.save(self)
                     saved = time.monotonic()
         return True
@@ -188,18 +205,10 @@ class StageLoop:
         )
 
     def _bar(self, first: int) -> tqdm[Any]:
-        return tqdm(
-            total=self.total,
-            initial=first,
-            desc=self.stage.name,
-            unit="step",
-            mininterval=1.0,
-            disable=not self.team.first,
-        )
+        quiet = not self.team.first or is_quiet(logger)
+        return progress_bar(self.total, self.stage.name, "step", quiet, initial=first)
 
-    def _timed_step(
-        self, step: int, index: NDArray[np.intp], meter: Meter, should_stop: Callable[[], bool]
-    ) -> bool:
+    def _timed_step(self, step: int, index: NDArray[np.intp], meter: Meter, hooks: Hooks) -> bool:
         """Do a step; return whether one of several processes was asked to stop.
 
         Several processes must agree on the seconds too, by which a time budget ends. They
@@ -211,9 +220,9 @@ class StageLoop:
         def own() -> list[float]:
             nonlocal told_at
             told_at = time.monotonic()
-            return [told_at - start + self._unshared, 0.0 if alone else float(should_stop())]
+            return [told_at - start + self._unshared, 0.0 if alone else float(hooks.should_stop())]
 
-        losses, (seconds, stop) = self._step(step, index, own)
+        losses, (seconds, stop) = self._step(step, index, own, hooks.urgent)
         end = time.monotonic()
         if alone:
             seconds = end - start
@@ -222,13 +231,16 @@ class StageLoop:
         self.position.step = step + 1
         self.position.seconds += seconds
         self.position.stage_seconds += seconds
+        epochs = self.position.epochs
+        epochs[self.stage.name] = epochs.get(self.stage.name, 0.0) + 1 / self.per_epoch
         meter.add(losses, len(index), seconds)
+        self._watch.add(losses["loss"], step)
+        self.position.first_loss = self._watch.first_loss
         return stop > 0
 
     def _stands(self, loss: float) -> StepReport:
         position, budget = self.position, self.stage.settings.max_seconds
-        done, whole = self._work[position.step], self._work[-1]
-        left = position.stage_seconds * float((whole - done) / done)
+        left = position.stage_seconds * self._work.share_left(position.step)
         if budget is not None:
             left = min(left, max(0.0, budget - position.stage_seconds))
         return StepReport(
@@ -252,9 +264,21 @@ class StageLoop:
         )
 
     def _step(
-        self, step: int, index: NDArray[np.intp], own: Callable[[], list[float]]
+        self,
+        step: int,
+        index: NDArray[np.intp],
+        own: Callable[[], list[float]],
+        urgent: Callable[[], bool],
     ) -> tuple[dict[str, float], list[float]]:
-        """Do a step; return its losses, and the mean over the processes of what is `own`."""
+        """Do a step; return its losses, and the mean over the processes of what is `own`.
+
+        Raises
+        ------
+        Cancelled
+            If `urgent` gave the step up; the weights are as before it.
+        Diverged
+            If the loss is not a number.
+        """
         settings = self.stage.settings
         generator = self.stage.generator(step)
         # Dropout draws from the global generator; each process drops out for its own images.
@@ -272,25 +296,29 @@ class StageLoop:
         with self.clock.part("augmentation"):
             batch = self.stage.prepare(self._source(step, index, rows, done), whole)
         self.stage.model.train()
+        self._give_up_if(urgent)
         with self.clock.part("network"):
             with autocast(self.device, self.dtype):
                 losses = self._losses(batch, whole)
+            if not self._has_averages:
+                self._give_up_if(urgent)
             self.optimizer.zero_grad(set_to_none=True)
             self.team.backward(losses["loss"], weight)
             # One wait for the device instead of one for each value, and after the work is queued.
             figures = torch.stack([value.detach() for value in losses.values()])
             found, agreed = self.team.agree(figures, weight, own())
         values = dict(zip(losses, found, strict=True))
-        if not math.isfinite(values["loss"]):
-            # Before the weights take it in: the last checkpoint stays good.
-            raise Diverged(
-                f"The loss of stage {self.stage.name} is not finite at step {step}. Lower its "
-                "learning_rate, or use --precision fp32; --resume goes on from the last "
-                "checkpoint."
-            )
+        # Before the weights take it in: the last checkpoint stays good.
+        self._watch.check_finite(values["loss"], step)
+        if not self._has_averages:
+            self._give_up_if(urgent)
         with self.clock.part("optimiser"):
             self._update(step)
         return values, agreed
+
+    def _give_up_if(self, urgent: Callable[[], bool]) -> None:
+        if self.team.size == 1 and urgent():
+            raise Cancelled("Stopped within a step.")
 
     def _source(self, step: int, index: NDArray[np.intp], rows: slice, done: float) -> BatchSource:
         size = self.stage.size_at(done)

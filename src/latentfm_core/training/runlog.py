@@ -13,6 +13,7 @@ from typing import Any
 
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.optional import not_essential
 from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.meters import EpochReport
@@ -98,8 +99,9 @@ class RunLog:
             100 * report.share_outside(),
         )
         if self._writer is not None:
-            for key, value in values.items():
-                self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
+            with not_essential(self._path.with_name("tensorboard")):
+                for key, value in values.items():
+                    self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
         if report.validation or time.monotonic() - self._reported > REPORT_SECONDS:
             self._show()
 
@@ -112,7 +114,7 @@ class RunLog:
         writer = csv.DictWriter(stream, self._columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self._rows)
-        with atomic_path(self._path) as temporary:
+        with not_essential(self._path), atomic_path(self._path) as temporary:
             temporary.write_bytes(stream.getvalue().encode())
 
     def close(self) -> None:
@@ -120,7 +122,8 @@ class RunLog:
         if self._rows:
             self._show()
         if self._writer is not None:
-            self._writer.close()
+            with not_essential(self._path.with_name("tensorboard")):
+                self._writer.close()
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:

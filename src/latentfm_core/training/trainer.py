@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,8 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tqdm import tqdm
 
+from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.layouts import training_pairs
@@ -26,11 +25,20 @@ from latentfm_core.datasets.object_set import (
     joined_split,
     load_objects,
     load_sets,
+    with_split,
 )
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.splits import Split, make_split, write_split
-from latentfm_core.errors import CheckpointError, ConfigError, OutputError
+from latentfm_core.errors import (
+    Cancelled,
+    CheckpointError,
+    ConfigError,
+    FolderBusy,
+    OutputError,
+)
 from latentfm_core.files.atomic import atomic_path, write_text
+from latentfm_core.files.optional import not_essential
+from latentfm_core.files.own_runs import signature_of
 from latentfm_core.inference.device import describe, resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import CARD, ModelCard, read_card
@@ -39,19 +47,41 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.models.vae import VAE
 from latentfm_core.output.paths import check_writable
-from latentfm_core.output.sidecar import versions
 from latentfm_core.training.announce import DataSet, announce, announce_objects
 from latentfm_core.training.batches import seed_for
-from latentfm_core.training.checkpoint import FILE, Position, read_checkpoint, save_checkpoint
+from latentfm_core.training.checkpoint import DONE, FILE, Position, read_checkpoint, save_checkpoint
 from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
 from latentfm_core.training.distributed import join_team
+from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.options import RunOptions
+from latentfm_core.training.resuming import check_resumed, resumed_config
+from latentfm_core.training.run_card import card_fields, check_card
+from latentfm_core.training.run_folder import (
+    BEST,
+    TRAINING,
+    RunFolder,
+    check_initial,
+    check_places,
+    check_tensorboard,
+    refuse_second_run,
+)
+from latentfm_core.training.run_record import (
+    DataRecord,
+    data_record,
+    fingerprints,
+    refuse_changed_pixels,
+    resumed_split,
+    signed_facts,
+    with_command,
+    with_signature,
+)
 from latentfm_core.training.runlog import RunLog
 from latentfm_core.training.stages import STAGES, make_stage
+from latentfm_core.training.trained_on import write_trained_on
 from latentfm_core.training.validate import (
     all_masks,
     draft_card,
@@ -65,8 +95,6 @@ from latentfm_core.training.validate_prompts import validate_prompts
 logger = logging.getLogger(__name__)
 
 __all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
-
-BEST = "best.safetensors"
 
 SLOW_READING = 60.0
 """Seconds of reading from which on a cache is recommended."""
@@ -82,32 +110,61 @@ class Trainer:
     ConfigError
         If the settings name no data.
     CheckpointError
-        If there is a run in the folder already and `resume` is off, or none to resume.
+        If there is a run in the folder already and `resume` is off, none to resume, or the run
+        cannot go on with these settings or images.
+    OutputError
+        If the folder cannot be used, or another process has it (`FolderBusy`).
+    Cancelled
+        If a stop was asked for while images were read.
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
         self.config = config
         self.options = options
-        self.folder = options.out / "training"
-        has_checkpoint = (self.folder / FILE).is_file()
-        if has_checkpoint and not options.resume:
-            raise CheckpointError(
-                f"{options.out} already holds a training run. Add --resume to go on with it, "
-                "or choose another --out."
-            )
+        self.folder = options.out / TRAINING
+        # Whatever the end of the run needs is checked before the images are read.
+        if not options.resume:
+            refuse_second_run(options.out)
+        check_places(options.out, config.data)
         self.checkpoint = read_checkpoint(self.folder) if options.resume else None
-        check_writable(options.out)  # before minutes go into reading the images
+        self._check_settings()
+        check_writable(options.out)
         self.team = join_team(config.training.device)
         self.device = self.team.device
         if config.training.precision == "fp16":
             raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")
         self.dtype = resolve_precision(config.training.precision, self.device)
+        self._place = RunFolder(options.out, options.resume)
+        if self.team.first:
+            self._place.claim_if_there()
+        try:
+            self._prepare()
+        except BaseException:
+            self._place.release()
+            raise
+
+    def _check_settings(self) -> None:
+        """Refuse what could not be used, or not be written, at the end of the run."""
+        config, options = self.config, self.options
+        check_card(options.card or {}, portable(config), options.out.resolve().name)
+        if options.tensorboard:
+            check_tensorboard()
+        if self.checkpoint is not None:
+            check_resumed(self.checkpoint, config, options.out)
+        elif options.init is not None:
+            check_initial(options.init, config)
+
+    def _prepare(self) -> None:
+        """Read the images and make the network."""
+        config = self.config
         # What one has decoded, the others find in the cache; without one, none need wait.
         turns = self.team.one_here_first() if config.data.cache else nullcontext()
         with self.team.together(), turns:
             self.split, self.train_set, self.val_set = self._load_data()
         torch.manual_seed(seed_for(config.training.seed, 99))
         self.model = self._initial_model()
+        before = self.checkpoint.run if self.checkpoint is not None else None
+        self._record = with_command(before, self.options.command, self._data_record())
         if self.checkpoint is not None:
             self.checkpoint.restore_model(self.model)
             self.position = self.checkpoint.position
@@ -133,13 +190,7 @@ class Trainer:
             if model.encoder is not None and self.checkpoint is None:
                 load_imagenet(model.encoder.encoder, self.config.model.encoder)
             return model
-        source, card = load_model(resolve_model(self.options.init))
-        same = {"distilled_steps": self.config.model.distilled_steps}
-        if card.config.model.model_copy(update=same) != self.config.model:
-            raise ConfigError(
-                f"The model {card.id} that --init names has other network settings than this "
-                "run. Leave the [model] table as it is on the card of that model."
-            )
+        source, _ = load_model(resolve_model(self.options.init))
         model = LatentFM(self.config.model)
         # The network for few steps is always made from the flow, by its own stage.
         weights = {k: v for k, v in source.state_dict().items() if not k.startswith("fast.")}
@@ -155,11 +206,14 @@ class Trainer:
         if data.sets:
             sets = find_sets(data)
             split = joined_split(sets)
+            if self.checkpoint is not None:
+                split = self._split([*split.train, *split.val, *split.test], split)
+                sets = with_split(sets, split)
             train = self._load_part(sets, "train", split)
             val = self._load_part(sets, "val", split) if split.val else None
         else:
             pairs = self.pairs = {pair.name: pair for pair in training_pairs(data)}
-            split = make_split(pairs, data)
+            split = self._split(pairs)
             train = self._load([pairs[name] for name in split.train], "training images")
             if split.val:
                 val = self._load([pairs[name] for name in split.val], "validation images")
@@ -172,6 +226,34 @@ class Trainer:
             )
         used = {*train.names, *(val.names if val is not None else ()), *split.test}
         return split.restricted(used), train, val
+
+    def _split(self, names: Collection[str], drawn: Split | None = None) -> Split:
+        """Return the parts: as they were if the run goes on, unless `--changed-data` redraws.
+
+        `drawn` are the parts as they would be drawn now, if `make_split` does not draw them.
+        """
+        data, checkpoint = self.config.data, self.checkpoint
+        redrawn = drawn is not None and self.options.changed_data == "redraw"
+        if checkpoint is None or checkpoint.run is None or redrawn:
+            return drawn or make_split(names, data)
+        stored = config_from_mapping(checkpoint.config).data
+        record, changed = checkpoint.run.data, self.options.changed_data
+        return resumed_split(record, names, data, stored, changed)
+
+    def _data_record(self) -> DataRecord:
+        """Return what the checkpoint will remember of the images.
+
+        Raises
+        ------
+        CheckpointError
+            If they have changed since the run began, and nobody said to go on.
+        """
+        before = self.checkpoint.run.data if self.checkpoint and self.checkpoint.run else None
+        found = fingerprints(self.train_set, self.val_set)
+        if before is not None and self.options.changed_data == "refuse":
+            refuse_changed_pixels(before, found)
+        left_out = {*self.train_set.skipped, *(self.val_set.skipped if self.val_set else ())}
+        return data_record(before, self.split, found, left_out)
 
     def _load(self, pairs: list[Pair], what: str) -> DataSet:
         data = self.config.data
@@ -190,16 +272,13 @@ class Trainer:
 
     @contextmanager
     def _reading_bar(self, what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        with tqdm(
-            total=total,
-            desc=f"reading {what}",
-            unit="image",
-            mininterval=1.0,
-            disable=not self.team.first,
-        ) as bar:
+        quiet = not self.team.first or is_quiet(logger)
+        with progress_bar(total, f"reading {what}", "image", quiet) as bar:
 
             def advance(done: int, total: int) -> None:
                 bar.update()
+                if self.options.should_stop_reading():
+                    raise Cancelled("Stopped while the images were read.")
 
             yield advance
 
@@ -222,13 +301,41 @@ class Trainer:
         """
         try:
             with self.team.together():
+                self.claim()
                 if not self._run_stages():
                     return None
                 card = self._write_model() if self.team.first else draft_card(self.config)
                 self.team.wait()
+        except FolderBusy:
+            raise
         except OutputError as error:
             raise OutputError(f"{error} {self._how_to_go_on()}") from error
+        except Diverged as error:
+            raise self._with_advice(error) from error
+        finally:
+            self._place.release()
         return card
+
+    def claim(self) -> None:
+        """Take the folder for this run, until `run` or `finish` has ended.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be made, or another process has it (`FolderBusy`).
+        CheckpointError
+            If another run was begun there meanwhile.
+        """
+        if self.team.first:
+            self._place.claim()
+
+    def _with_advice(self, error: Diverged) -> Diverged:
+        setting = f"--set training.{error.stage}.learning_rate={error.learning_rate:g}"
+        if (self.folder / FILE).is_file():
+            how = f"Go on from the last checkpoint, which is good, with --resume {setting}."
+        else:
+            how = f"Start again with {setting}."
+        return Diverged(f"{error} {how}", error.stage, error.learning_rate)
 
     def _how_to_go_on(self) -> str:
         if not (self.folder / FILE).is_file():
@@ -240,6 +347,7 @@ class Trainer:
         text = json.dumps(self.config.to_json(), indent=2)
         write_text(self.folder / "config.json", text + "\n")
         write_split(self.folder / "split.json", self.split)
+        write_trained_on(self.folder, self._record.data.trained_on)
         if self.options.init is not None and is_distillation(self.config):
             remember_parent(self.folder, resolve_model(self.options.init))
 
@@ -263,14 +371,18 @@ class Trainer:
         The best validated weights are taken, or, before the first validation, the latest
         averages.
         """
-        if (self.folder / BEST).is_file():
-            self._take_best()
-        elif self.checkpoint is not None and self.position.stage != "done":
-            stage = make_stage(self.position.stage, self.model, self.config)
-            averages = EMA(stage.parameters(), 0.0)
-            self.checkpoint.restore_ema(averages)
-            averages.copy_to_model()
-        return self._write_model()
+        self.claim()
+        try:
+            if (self.folder / BEST).is_file():
+                self._take_best()
+            elif self.checkpoint is not None and self.position.stage != "done":
+                stage = make_stage(self.position.stage, self.model, self.config)
+                averages = EMA(stage.parameters(), 0.0)
+                self.checkpoint.restore_ema(averages)
+                averages.copy_to_model()
+            return self._write_model()
+        finally:
+            self._place.release()
 
     def _run_stage(self, name: str, log: RunLog | None) -> bool:
         absent = (
@@ -295,13 +407,31 @@ class Trainer:
                 log.add(report)
 
         options = self.options
-        hooks = Hooks(options.should_stop, self._save, end_of_epoch, options.on_step)
+        hooks = Hooks(
+            options.should_stop, self._save, end_of_epoch, options.on_step, options.urgent
+        )
         if not loop.run(hooks, self.config.training.checkpoint_minutes * 60):
             return False
         if loop.ema is not None:
             loop.ema.copy_to_model()
-        self._finish_stage(name)
+        try:
+            self._finish_stage(name)
+        except Cancelled:
+            # The checkpoint is that after the last step; the run goes on with what was left out.
+            self._save(loop)
+            return False
         return True
+
+    def _check_urgent(self) -> None:
+        """Give up long work between two steps if the user asks for it.
+
+        Raises
+        ------
+        Cancelled
+            If that is so. Of several processes none may leave the others behind.
+        """
+        if self.team.size == 1 and self.options.urgent():
+            raise Cancelled("Stopped at the end of a stage.")
 
     def _finish_stage(self, name: str) -> None:
         self.model.eval()
@@ -316,7 +446,10 @@ class Trainer:
         ):
             images = torch.from_numpy(self.train_set.images).permute(0, 3, 1, 2)
             mean, std = latent_statistics(
-                lambda x: vae.encode(x.float() / 127.5 - 1), images, self.device
+                lambda x: vae.encode(x.float() / 127.5 - 1),
+                images,
+                self.device,
+                self._check_urgent,
             )
             self.model.image_latent_mean.copy_(mean)
             self.model.image_latent_std.copy_(std)
@@ -329,12 +462,13 @@ class Trainer:
                     ),
                     masks,
                     self.device,
+                    self._check_urgent,
                 )
                 self.model.latent_mean.copy_(mean)
                 self.model.latent_std.copy_(std)
             held_out = self.val_set or self.train_set
             shown = all_masks(held_out, self.config.data.size)
-            score = reconstruction_dice(self.model, shown, self.device)
+            score = reconstruction_dice(self.model, shown, self.device, self._check_urgent)
             logger.info("mask VAE reconstruction Dice: %.4f", score)
             self.position.metrics["val_mask_vae_dice"] = score
         if name == "flow" and self.team.first and (self.folder / BEST).is_file():
@@ -344,6 +478,7 @@ class Trainer:
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
         self.position.step, self.position.stage_seconds = 0, 0.0
+        self.position.first_loss = None
         self._save()
 
     def _take_best(self) -> None:
@@ -398,6 +533,7 @@ class Trainer:
         for steps in range(1, self.config.model.distilled_steps + 1):
             picture = self.folder / "samples" / f"steps_{steps}.png"
             figures = self._figures(data, picture, steps)
+            self._check_urgent()
             named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
             logger.info("with %d ODE steps: %s", steps, named)
             self.position.metrics |= named
@@ -409,36 +545,32 @@ class Trainer:
             # Nothing but this process has the weights now: keep them rather than give up.
             logger.warning("%s is gone. It is made again, and the training goes on.", self.folder)
             self._write_facts()
-        parts = (None, None) if loop is None else (loop.optimizer, loop.ema)
-        save_checkpoint(self.folder, self.model, self.position, self.config.to_json(), *parts)
+        config = self.config.to_json()
+        signature = signature_of(signed_facts(self.options.out, config))
+        run = with_signature(self._record, signature)
+        optimizer, ema = (None, None) if loop is None else (loop.optimizer, loop.ema)
+        save_checkpoint(self.folder, self.model, self.position, config, optimizer, ema, run)
 
     def _write_model(self) -> ModelCard:
-        written = self.options.card or {}
-        data = {
-            **written.get("data", {}),
-            "n_train": len(self.split.train),
-            "n_val": len(self.split.val),
-            "n_test": len(self.split.test),
-        }
-        card = {
-            "id": self.options.out.resolve().name,
-            **written,
-            "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "config": portable(self.config).to_json(),
-            "data": data,
-            "training": {
-                "command": self.options.command,
-                "seed": self.config.training.seed,
-                "seconds": round(self.position.seconds, 1),
-                "device": describe(self.device, self.dtype),
-                "versions": versions(),
-            },
-            "metrics": self.position.metrics,
-            "encoder": self._encoder_origin(),
-        }
+        card = card_fields(
+            self.options.card or {},
+            portable(self.config),
+            name=self.options.out.resolve().name,
+            commands=self._record.commands,
+            position=self.position,
+            split=self.split,
+            device=describe(self.device, self.dtype),
+        )
+        card["encoder"] = self._encoder_origin()
         if (self.folder / CARD).is_file():
             card = distilled_card(self.folder, card)
-        return save_model(self.options.out, self.model, card)
+        written = save_model(self.options.out, self.model, card)
+        if self.position.stage == DONE:
+            # Only tells the next --resume that nothing is left to do.
+            self.position.written = written.weights_sha256
+            with not_essential(self.folder / FILE):
+                self._save()
+        return written
 
     def _encoder_origin(self) -> dict[str, str]:
         """Return where the pretrained weights came from, also through a parent model."""
@@ -456,14 +588,3 @@ def portable(config: Config) -> Config:
     grouping = {"group_file": None, "group_column": None}
     data = config.data.model_copy(update={**paths, **grouping})
     return config.model_copy(update={"data": data})
-
-
-def resumed_config(folder: Path) -> Config:
-    """Return the configuration that the run in model folder `folder` was started with.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no run, or its checkpoint is damaged.
-    """
-    return config_from_mapping(read_checkpoint(folder / "training").config)

@@ -16,6 +16,7 @@ from latentfm_core.config import Config
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.optional import not_essential
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice, class_ged, class_iou
 from latentfm_core.model_io.card import ModelCard, WeightsInfo
@@ -96,7 +97,7 @@ def validate(
 def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
     """Write rows of `picture_row`, one below the other, as a PNG file."""
     if rows:
-        with atomic_path(path) as temporary:
+        with not_essential(path), atomic_path(path) as temporary:
             imsave(temporary, np.concatenate(rows), check_contrast=False)
 
 
@@ -173,17 +174,25 @@ def _drawable(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def reconstruction_dice(model: LatentFM, labels: torch.Tensor, device: torch.device) -> float:
+def reconstruction_dice(
+    model: LatentFM,
+    labels: torch.Tensor,
+    device: torch.device,
+    check: Callable[[], None] = lambda: None,
+) -> float:
     """Return the mean Dice of masks after encoding and decoding by the mask VAE.
 
     Parameters
     ----------
     labels
         ``(n, S, S)`` uint8.
+    check
+        Called before each batch; may raise to give up.
     """
     scores: list[float] = []
     channels = model.config.mask_channels
     for part in torch.split(labels, 32):
+        check()
         masks = one_hot(part.to(device), channels)
         logits = model.decode_mask(model.encode_mask(masks))
         decoded = (logits[:, 0] > 0) if channels == 1 else logits.argmax(dim=1)
@@ -194,16 +203,21 @@ def reconstruction_dice(model: LatentFM, labels: torch.Tensor, device: torch.dev
 
 @torch.inference_mode()
 def latent_statistics(
-    encode: Any, values: torch.Tensor, device: torch.device
+    encode: Any,
+    values: torch.Tensor,
+    device: torch.device,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return per-channel mean and standard deviation ``(1, c, 1, 1)`` of encoded `values`.
 
-    Accumulated in float64 over the whole set.
+    Accumulated in float64 over the whole set. `check` is called before each batch and may raise
+    to give up.
     """
     count = 0
     total: torch.Tensor | float = 0.0
     squares: torch.Tensor | float = 0.0
     for part in torch.split(values, 32):
+        check()
         z = encode(part.to(device)).mean.double()
         count += z.numel() // z.shape[1]
         total = total + z.sum(dim=(0, 2, 3), keepdim=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +16,7 @@ from latentfm_core.datasets.pairs import UNFINISHED
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.files.locks import FolderLock, busy
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.read import list_images
 from latentfm_core.names import comparable, existing_form, is_path, shown, storable
@@ -27,6 +30,9 @@ State = Literal["not started", "in progress", "completed", "flagged"]
 FILE_NAME = "worklist.json"
 FOLDER_NAME = "latentfm_annotations"
 """The output folder inside the folder of images, where none is chosen."""
+LOCK = ".latentfm-worklist.lock"
+LOCK_SECONDS = 5.0
+"""How long a change waits for one that another process is writing; that takes milliseconds."""
 MAX_BYTES = 64_000_000
 MAX_IMAGES = 100_000
 MAX_NOTE = 2000
@@ -100,8 +106,9 @@ def check_name(name: str) -> str:
 class WorkList:
     """The images of a folder and what was done to them.
 
-    Every change is written at once and atomically. What is known of an image that vanished
-    is kept for the case that it comes back.
+    Every change is written at once and atomically. Several windows or processes may work
+    through one list: a change is made to what the file holds at that moment. What is known of
+    an image that vanished is kept for the case that it comes back.
 
     Parameters
     ----------
@@ -142,6 +149,7 @@ class WorkList:
         self._names: list[str] = []
         self.refresh()
         prepare_folder(self.output)
+        self._read_at = _version(self.file)
         self._items = self._read()
 
     def _refuse_links(self, *folders: Path) -> None:
@@ -208,13 +216,39 @@ class WorkList:
         check_name(name)
         if "note" in changes:
             changes["note"] = printable(str(changes["note"]))[:MAX_NOTE]
-        values = self.item(name).model_dump() | changes | {"updated": now()}
-        item = Item.model_validate(values)
         self.check_there()
-        items = {**self._items, storable(name): item}
-        write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
+        with self._one_writer():
+            items = {**self._items, **self._changed_elsewhere()}
+            values = items.get(storable(name), Item()).model_dump() | changes | {"updated": now()}
+            item = Item.model_validate(values)
+            items[storable(name)] = item
+            write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
+            self._read_at = _version(self.file)
         self._items = items
         return item
+
+    @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        """Let no other window or process write the state between reading and writing it.
+
+        Raises
+        ------
+        FolderBusy
+            If another one holds the lock for seconds.
+        """
+        lock = FolderLock(self.output, LOCK)
+        if not lock.acquire(patience=LOCK_SECONDS):
+            raise busy(lock, "writing the work list in", "Try again when it has finished.")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _changed_elsewhere(self) -> dict[str, Item]:
+        """Return the items in the file if another window has written it since it was read."""
+        if _version(self.file) == self._read_at:
+            return {}
+        return self._read()
 
     def annotation(self, name: str) -> Path:
         """Return where the completed annotation of an image lies, or will."""
@@ -275,6 +309,15 @@ class WorkList:
             "annotations that were saved are still there."
         )
         logger.warning("%s", self.warning)
+
+
+def _version(file: Path) -> tuple[int, int, int] | None:
+    """Return what changes when the file is replaced; None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def set_aside(file: Path) -> Path:

@@ -155,7 +155,7 @@ def test_evaluation_after_a_box_and_calibration_of_it(
         with (out / "per_image.csv").open(newline="") as stream:
             found[prompt] = np.mean([float(row["dice"]) for row in csv.DictReader(stream)])
     assert min(found["box"], found["point"], found["corrections"]) > 0.85
-    assert calibrate([*data, "--prompt", "box"]) == 0
+    assert calibrate([*data, "--prompt", "box", "--allow-few"]) == 0
     card = read_card(model)
     assert set(card.prompt_calibrations) == {"box"}
     assert card.calibration is None

@@ -1,0 +1,64 @@
+"""Threads that read files, and that nobody waits for after Ctrl+C."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.2
+
+
+def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:
+    """Yield ``work(0)``, ``work(1)``, ... in this order, computed in several threads.
+
+    Unlike those of a `ThreadPoolExecutor`, the threads do not hold up the end of the process:
+    after an error or Ctrl+C, a large file that is being decoded is not waited for.
+
+    Parameters
+    ----------
+    work
+        Called with a number from 0 to `count` - 1.
+    count
+        How many numbers there are.
+    threads
+        How many threads work.
+
+    Raises
+    ------
+    Exception
+        What `work` raised.
+    """
+    numbers, stopped = itertools.count(), threading.Event()
+    done: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        for number in numbers:
+            if number >= count or stopped.is_set():
+                return
+            try:
+                done.put((number, work(number), None))
+            except BaseException as error:
+                done.put((number, None, error))
+                return
+
+    for _ in range(min(threads, count)):
+        threading.Thread(target=run, daemon=True, name="latentfm-reading").start()
+    waiting: dict[int, T] = {}
+    try:
+        for number in range(count):
+            while number not in waiting:
+                try:
+                    found, value, error = done.get(timeout=_LOOK_SECONDS)
+                except queue.Empty:
+                    continue  # signals are handled between two looks
+                if error is not None:
+                    raise error
+                waiting[found] = value  # type: ignore[assignment]  # None where T allows it
+            yield waiting.pop(number)
+    finally:
+        stopped.set()

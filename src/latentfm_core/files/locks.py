@@ -1,0 +1,184 @@
+"""One writer per folder: locks that the operating system drops when their process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from latentfm_core.errors import FolderBusy
+from latentfm_core.files.disk_errors import write_error
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _FCNTL = None
+else:
+    _FCNTL = fcntl
+
+logger = logging.getLogger(__name__)
+
+NAME = ".latentfm-lock"
+"""Name of the lock file of a folder. Removed with the lock; after a kill it stays, unlocked."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+_PAUSE = 0.02
+_MAX_OWNER = 200
+
+
+class FolderLock:
+    """The exclusive right to write into a folder.
+
+    The lock file holds the process number and the host of its owner, for messages.
+
+    Parameters
+    ----------
+    folder
+        The folder; it must exist.
+    name
+        Name of the lock file.
+    """
+
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self.path = folder / name
+        self._descriptor: int | None = None
+        self._other: FileLock | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None or self._other is not None
+
+    def acquire(self, patience: float = 0.0) -> bool:
+        """Take the lock; return False if another process holds it.
+
+        Parameters
+        ----------
+        patience
+            Seconds to wait for it.
+
+        Raises
+        ------
+        OutputError
+            If no file can be made in the folder.
+        """
+        if self.held:
+            return True
+        end = time.monotonic() + patience
+        while True:
+            try:
+                taken = self._try()
+            except OSError as error:
+                raise write_error(self.path, error) from None
+            if taken or time.monotonic() >= end:
+                return taken
+            time.sleep(_PAUSE)
+
+    def release(self) -> None:
+        """Give the lock up; without effect if it is not held."""
+        if self._descriptor is not None:
+            # Removed while it is held: a process that waits for this file notices (see `_try`).
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._other is not None:
+            self._other.release()
+            self._other = None
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def owner(self) -> str:
+        """Return who holds the lock, such as ``process 123 on host``; empty if unknown."""
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as stream:
+                return " ".join(stream.read(_MAX_OWNER).split())
+        except OSError:
+            return ""
+
+    def _try(self) -> bool:
+        if _FCNTL is None:
+            return self._try_elsewhere()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.path, flags, 0o666)
+        try:
+            _FCNTL.flock(descriptor, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+            if not self._is_current(descriptor):
+                os.close(descriptor)  # its last owner has removed it meanwhile
+                return False
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            logger.debug("%s: this file system has no locks", self.path)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, _me().encode())
+        self._descriptor = descriptor
+        return True
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        mine = os.fstat(descriptor)
+        return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
+
+    def _try_elsewhere(self) -> bool:
+        lock = FileLock(self.path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        self._other = lock
+        return True
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+@contextmanager
+def one_writer(folder: Path, doing: str, advice: str, name: str = NAME) -> Iterator[None]:
+    """Hold the lock of `folder` inside the block.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    doing
+        What another process would be doing there, such as ``writing results to``.
+    advice
+        What to do instead, as full sentences.
+
+    Raises
+    ------
+    FolderBusy
+        If another process holds the lock.
+    OutputError
+        If no file can be made in the folder.
+    """
+    lock = FolderLock(folder, name)
+    if not lock.acquire(patience=0.2):
+        raise busy(lock, doing, advice)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def busy(lock: FolderLock, doing: str, advice: str) -> FolderBusy:
+    """Return the error for a folder that another process is writing to."""
+    owner = lock.owner()
+    who = f" ({owner})" if owner else ""
+    return FolderBusy(f"Another process{who} is {doing} {lock.path.parent}. {advice}")

@@ -1,0 +1,116 @@
+"""Which settings a resumed run may change, and which paths of a checkpoint are followed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.errors import CheckpointError, ModelFolderError
+from latentfm_core.files.own_runs import is_own
+from latentfm_core.model_io.card import ModelCard, read_card
+from latentfm_core.training.checkpoint import DONE, Checkpoint, read_checkpoint
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.run_record import signed_facts
+from latentfm_core.training.stages import STAGES
+
+_PATHS = ("images", "masks", "folder", "split_file", "group_file", "group_column", "cache")
+
+
+def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False) -> Config:
+    """Return the settings that the run in model folder `out` was started with.
+
+    Parameters
+    ----------
+    out
+        The model folder.
+    trust_paths
+        Follow the paths in the checkpoint even if it is not this user's own or was moved.
+    named
+        Whether the user names images and masks; then a checkpoint from elsewhere is used
+        without its paths.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, its checkpoint is damaged, or its paths are not to be followed.
+    """
+    checkpoint = read_checkpoint(out / TRAINING)
+    config = config_from_mapping(checkpoint.config)
+    paths = [str(path) for name in _PATHS[:5] if (path := getattr(config.data, name))]
+    cache = config.data.cache
+    if trust_paths or not (paths or cache) or _is_own(out, checkpoint):
+        return config
+    if named:
+        free = dict.fromkeys(_PATHS)
+        data = type(config.data).model_validate(config.data.model_dump(exclude={"reading"}) | free)
+        return config.model_copy(update={"data": data})
+    writes = f"; decoded images would be written to {cache}" if cache else ""
+    raise CheckpointError(
+        f"The run in {out} was not started here by you, or its folder was moved, and it names "
+        f"other folders: {', '.join(paths) or 'none'}{writes}. If these are what you mean, add "
+        "--trust-paths; else name your own with --images and --masks (or --data)."
+    )
+
+
+def follows_paths(out: Path) -> bool:
+    """Tell whether ``--resume`` alone will follow the paths in the checkpoint of `out`."""
+    try:
+        return _is_own(out, read_checkpoint(out / TRAINING))
+    except CheckpointError:
+        return False
+
+
+def _is_own(out: Path, checkpoint: Checkpoint) -> bool:
+    if checkpoint.run is None:
+        return False
+    return is_own(signed_facts(out, checkpoint.config), checkpoint.run.signature)
+
+
+def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
+    """Refuse changes of settings that a resumed run could not follow.
+
+    Raises
+    ------
+    CheckpointError
+        If the network is another one, or a stage that is over has other settings.
+    """
+    stored = config_from_mapping(checkpoint.config)
+    if stored.model != config.model:
+        raise CheckpointError(
+            "The network of a run cannot be changed: leave the settings of [model] as they were, "
+            "or start in a new folder."
+        )
+    at = checkpoint.position.stage
+    over = STAGES if at == DONE else STAGES[: STAGES.index(at)]
+    changed = [
+        f"training.{name}.{key}"
+        for name in over
+        for key in type(getattr(config.training, name)).model_fields
+        if getattr(getattr(config.training, name), key)
+        != getattr(getattr(stored.training, name), key)
+    ]
+    if changed:
+        finished = "The run is finished" if at == DONE else f"The run is at stage {at}"
+        raise CheckpointError(
+            f"{finished}, and {', '.join(changed)} would change what is over. Leave that out. To "
+            f"train the finished model further, start a new run from it: --init {out} with another "
+            "--out, and with the epochs of training.image_vae and training.mask_vae set to 0."
+        )
+
+
+def finished_card(out: Path) -> ModelCard | None:
+    """Return the card of a finished run whose model is there; None if something is left to do.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run, or its checkpoint is damaged.
+    """
+    position = read_checkpoint(out / TRAINING).position
+    if position.stage != DONE or not position.written:
+        return None
+    try:
+        card = read_card(out)
+    except ModelFolderError:
+        return None
+    return card if card.weights_sha256 == position.written else None

@@ -1,0 +1,145 @@
+"""The model card of a training run, checked before the first image is read."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from latentfm_core.config import Config
+from latentfm_core.datasets.splits import Split
+from latentfm_core.errors import ConfigError
+from latentfm_core.model_io.card import ModelCard, WeightsInfo
+from latentfm_core.output.paths import printable
+from latentfm_core.output.sidecar import versions
+from latentfm_core.training.checkpoint import Position
+
+MAX_COMMANDS = 18_000
+"""Characters of all commands on a card."""
+_LONGEST_ID = 100
+_OWN = ("config", "created", "training", "weights", "format_version")
+"""Keys of a card that a run writes by itself."""
+
+
+def model_id(name: str) -> str:
+    """Return an id for a model in a folder called `name`: letters without accents, digits, -._.
+
+    Examples
+    --------
+    >>> model_id("Mein Modell, größer")
+    'Mein-Modell-groer'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
+    return plain[:_LONGEST_ID] or "model"
+
+
+def card_fields(
+    written: Mapping[str, Any],
+    config: Config,
+    *,
+    name: str,
+    commands: Sequence[str],
+    position: Position,
+    split: Split,
+    device: str,
+) -> dict[str, Any]:
+    """Return the fields of a run's card but for ``weights``.
+
+    Parameters
+    ----------
+    written
+        What people wrote: title, data, licence, ...
+    config
+        Settings without paths.
+    name
+        Name of the model's folder.
+    commands
+        With which the run was started and resumed.
+    position
+        Time, epochs and figures.
+    split
+        The images.
+    device
+        Where the run computed.
+    """
+    data = written.get("data", {})
+    counts = {f"n_{part}": len(getattr(split, part)) for part in ("train", "val", "test")}
+    return {
+        "id": model_id(name),
+        **written,
+        "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "config": config.to_json(),
+        "data": {**data, **counts} if isinstance(data, Mapping) else data,
+        "training": {
+            "command": _joined(commands),
+            "seed": config.training.seed,
+            "seconds": round(position.seconds, 1),
+            "device": device,
+            "versions": versions(),
+            "epochs": {stage: round(done, 2) for stage, done in position.epochs.items()},
+        },
+        "metrics": position.metrics,
+    }
+
+
+def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
+    """Make sure that the card of a run can be written at its end.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value cannot be used; the message names each one.
+    """
+    own = [key for key in _OWN if key in written]
+    if own:
+        raise ConfigError(
+            f"The card cannot set {', '.join(own)}: a run writes that by itself. Leave it out."
+        )
+    fields = card_fields(
+        written,
+        config,
+        name=name,
+        commands=(),
+        position=Position("done"),
+        split=Split(()),
+        device="",
+    )
+    weights = WeightsInfo(sha256="0" * 64, size_bytes=1, dtype="float16")
+    try:
+        ModelCard.model_validate({**fields, "weights": weights})
+    except ValidationError as error:
+        lines = [_explained(item["loc"], item["msg"], item["type"]) for item in error.errors()[:10]]
+        raise ConfigError("The card cannot be used:\n  " + "\n  ".join(lines)) from None
+
+
+def _explained(place: tuple[int | str, ...], message: str, kind: str) -> str:
+    path = ".".join(map(str, place))[:200] or "card"
+    if kind != "extra_forbidden":
+        return f"{path}: {message}"
+    known = list(ModelCard.model_fields)
+    if place[0] == "data":
+        known = ["name", "source", "licence", "split"]
+    close = difflib.get_close_matches(str(place[-1]), known, 1, 0.5)
+    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+    return f"{path}: there is no such key; {hint}"
+
+
+def _joined(commands: Sequence[str]) -> str:
+    """Return the commands, one a line; of too many the first and the last ones."""
+    lines = [printable(command)[:MAX_COMMANDS] for command in commands]
+    first = lines[:1]
+    rest: list[str] = []
+    room = MAX_COMMANDS - sum(map(len, first))
+    for number, line in enumerate(reversed(lines[1:])):
+        if len(line) + 1 > room:
+            rest.append(f"... and {len(lines) - 1 - number} more before these")
+            break
+        room -= len(line) + 1
+        rest.append(line)
+    return "\n".join([*first, *reversed(rest)])

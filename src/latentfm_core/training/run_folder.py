@@ -1,0 +1,199 @@
+"""The folder of a training run: whether it can be used, its lock, and what lies there already."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from latentfm_core.config import Config, DataConfig
+from latentfm_core.errors import CheckpointError, ConfigError, OutputError
+from latentfm_core.files.disk_errors import write_error
+from latentfm_core.files.locks import FolderLock, busy
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import CARD, read_card
+from latentfm_core.training.checkpoint import FILE
+
+logger = logging.getLogger(__name__)
+
+TRAINING = "training"
+"""Subfolder of a model folder for checkpoint, log and pictures."""
+BEST = "best.safetensors"
+EARLIER = "training-earlier"
+"""How the folders begin into which the files of an earlier run are moved."""
+
+_FOLDERS = (TRAINING, f"{TRAINING}/samples", f"{TRAINING}/tensorboard")
+_WORTH_KEEPING = (BEST, "log.csv", "learning.json", "model.json", "samples")
+
+
+def check_places(out: Path, data: DataConfig) -> None:
+    """Make sure that model, images, masks and cache do not get into each other's way.
+
+    Raises
+    ------
+    OutputError
+        If they would, `out` is a file, or a folder in it is a symbolic link.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file. Choose another --out: the name of a folder.")
+    for name in _FOLDERS:
+        if (out / name).is_symlink():
+            raise OutputError(
+                f"{out / name} is a symbolic link, and the training would write to where it "
+                "leads. Remove the link, or choose another --out."
+            )
+    for option, folder in (("--out", out), ("--cache", data.cache)):
+        if folder is not None:
+            _check_place(option, folder.resolve(), data)
+    if data.cache is not None and data.cache.resolve() == out.resolve():
+        raise OutputError("--cache and --out are one folder. Give each its own.")
+
+
+def _check_place(option: str, place: Path, data: DataConfig) -> None:
+    for what, folder in (("images", data.images), ("masks", data.masks), ("data", data.folder)):
+        if folder is not None and place == folder.resolve():
+            raise OutputError(
+                f"{option} is the folder of the {what}, {folder}: files of the training would lie "
+                f"among them. Choose another {option}."
+            )
+    if data.masks is not None and place.is_relative_to(data.masks.resolve()):
+        raise OutputError(
+            f"{option} lies inside the folder of the masks, {data.masks}, and would be taken for "
+            f"the masks of a rater. Choose another {option}."
+        )
+
+
+def check_tensorboard() -> None:
+    """Make sure that TensorBoard events can be written.
+
+    Raises
+    ------
+    ConfigError
+        If TensorBoard is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "TensorBoard is not installed: pip install 'napari-latentfm[tensorboard]', "
+            "or leave --tensorboard out."
+        )
+
+
+def check_initial(init: str, config: Config) -> None:
+    """Make sure that a run can start from the model `init`.
+
+    Raises
+    ------
+    ModelFolderError
+        If there is no such model.
+    ConfigError
+        If its network is another one.
+    """
+    card = read_card(resolve_model(init))
+    same = {"distilled_steps": config.model.distilled_steps}
+    if card.config.model.model_copy(update=same) != config.model:
+        raise ConfigError(
+            f"The model {card.id} that --init names has other network settings than this "
+            "run. Leave the [model] table as it is on the card of that model."
+        )
+
+
+class RunFolder:
+    """The right of one process to write a run into a model folder.
+
+    Parameters
+    ----------
+    out
+        The model folder.
+    resume
+        Whether the run there goes on.
+    """
+
+    def __init__(self, out: Path, resume: bool) -> None:
+        self._out, self._resume = out, resume
+        self._lock = FolderLock(out)
+        self._ready = False
+
+    def claim(self) -> None:
+        """Take the folder; make it if it is missing, and clear the way for a new run.
+
+        Raises
+        ------
+        FolderBusy
+            If another process has it.
+        CheckpointError
+            If another process has begun a run there meanwhile.
+        OutputError
+            If it cannot be made.
+        """
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(self._out, error) from None
+        self.claim_if_there()
+        if self._ready:
+            return
+        if not self._resume:
+            refuse_second_run(self._out)
+            self._clear()
+        self._ready = True
+
+    def claim_if_there(self) -> None:
+        """Take the folder if it exists.
+
+        Raises
+        ------
+        FolderBusy
+            If another process has it.
+        """
+        if self._out.is_dir() and not self._lock.acquire(patience=0.2):
+            raise busy(
+                self._lock,
+                "writing to",
+                "Wait until it has finished, or choose another --out.",
+            )
+
+    def release(self) -> None:
+        """Give the folder up."""
+        self._lock.release()
+
+    def _clear(self) -> None:
+        """Put away what an earlier run has left, so that nothing of it is taken for this one's."""
+        folder = self._out / TRAINING
+        if any((folder / name).exists() for name in _WORTH_KEEPING):
+            aside = next(path for path in _free_names(self._out) if not path.exists())
+            try:
+                folder.rename(aside)
+            except OSError as error:
+                raise write_error(aside, error) from None
+            logger.warning(
+                "%s holds files of an earlier run without a checkpoint. They are kept in %s.",
+                folder,
+                aside.name,
+            )
+        if (self._out / CARD).exists():
+            logger.warning(
+                "%s holds a model. It will be replaced at the end of this run.", self._out
+            )
+
+
+def refuse_second_run(out: Path) -> None:
+    """Refuse a new run in a folder with a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If there is one.
+    """
+    if (out / TRAINING / FILE).is_file():
+        raise CheckpointError(
+            f"{out} already holds a training run. Add --resume to go on with it, "
+            "or choose another --out."
+        )
+
+
+def _free_names(out: Path) -> Iterator[Path]:
+    number = 1
+    while True:
+        yield out / f"{EARLIER}-{number}"
+        number += 1

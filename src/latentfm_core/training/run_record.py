@@ -1,0 +1,249 @@
+"""What a checkpoint remembers beside the weights: commands, images, and whose run it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from latentfm_core.config import DataConfig
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.datasets.pairs import name_some
+from latentfm_core.datasets.splits import Split, make_split, read_split
+from latentfm_core.errors import CheckpointError
+from latentfm_core.files.untrusted import parse_json
+
+ChangedData = Literal["refuse", "keep", "redraw"]
+"""What a resumed run does if the data are not those that it began with."""
+
+MAX_CHARACTERS = 32_000_000
+"""Names and fingerprints of some 300,000 images."""
+
+_DRAW = ("val_fraction", "test_fraction", "split_seed", "split_file", "group_file", "group_column")
+_CANVAS = ("size", "fit", "mask_threshold")
+_ADVICE = (
+    "Bring back what there was, or choose with --changed-data: keep goes on with the parts as "
+    "they were (new images are not used), redraw draws them again (images that were trained on "
+    "may then be in the test part)."
+)
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The images of a run.
+
+    Attributes
+    ----------
+    split
+        The parts, without unusable images.
+    fingerprints
+        Hex digest of what the network sees of each training and validation image.
+    left_out
+        Images that could not be used.
+    trained_on
+        Images of other parts that were in the training part before it was drawn again.
+    """
+
+    split: Split
+    fingerprints: dict[str, str]
+    left_out: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+
+    def names(self) -> set[str]:
+        """Return the names of all images that the run knew."""
+        return {*self.split.train, *self.split.val, *self.split.test, *self.left_out}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a checkpoint remembers of its run.
+
+    Attributes
+    ----------
+    commands
+        The commands that the run was started and resumed with, in their order.
+    data
+        Its images.
+    signature
+        See `latentfm_core.files.own_runs`.
+    """
+
+    commands: tuple[str, ...]
+    data: DataRecord
+    signature: str = ""
+
+    def to_text(self) -> str:
+        """Return what `from_text` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> RunRecord:
+        """Read a record.
+
+        Raises
+        ------
+        ValueError
+            If `text` is none, or is too long.
+        """
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError("its record is too large")
+        return _RECORD.validate_python(parse_json(text))
+
+
+_RECORD = TypeAdapter(RunRecord)
+
+
+def fingerprints(*sets: CanvasSet | ObjectSet | None) -> dict[str, str]:
+    """Return a digest of image and masks by name; equal pixels have equal digests."""
+    found: dict[str, str] = {}
+    for data in sets:
+        if data is None:
+            continue
+        if isinstance(data, ObjectSet):
+            for image in data.images:
+                digest = hashlib.blake2b(digest_size=8)
+                digest.update(image.rgb.tobytes())
+                digest.update(image.masks.tobytes())
+                found[image.name] = digest.hexdigest()
+            continue
+        for row, name in enumerate(data.names):
+            digest = hashlib.blake2b(digest_size=8)
+            digest.update(data.images[row].tobytes())
+            digest.update(data.masks[row, : data.raters[row]].tobytes())
+            found[name] = digest.hexdigest()
+    return found
+
+
+def resumed_split(
+    record: DataRecord,
+    names: Collection[str],
+    data: DataConfig,
+    stored: DataConfig,
+    changed: ChangedData,
+) -> Split:
+    """Return the parts with which a run goes on.
+
+    Parameters
+    ----------
+    record
+        What the checkpoint knows.
+    names
+        Images that are there now.
+    data, stored
+        Settings of now, and those in the checkpoint.
+    changed
+        What to do if the images are others.
+
+    Raises
+    ------
+    CheckpointError
+        If images were added or are missing, or the parts are to be drawn in another way, and
+        `changed` does not say what to do.
+    DatasetError
+        If no training image is left, or the split file cannot be used.
+    """
+    if changed == "redraw":
+        return make_split(names, data)
+    there, known = set(names), record.names()
+    if changed == "refuse":
+        _refuse_other_draw(record, data, stored)
+        _refuse_other_canvas(data, stored)
+        found = [
+            f"{len(some)} {what} ({name_some(some)})"
+            for some, what in ((there - known, "were added"), (known - there, "are missing"))
+            if some
+        ]
+        if found:
+            raise CheckpointError(
+                f"The images are not those that the run began with: {', '.join(found)}. {_ADVICE}"
+            )
+    kept = record.split.restricted(there)
+    if not kept.train:
+        raise CheckpointError(
+            "None of the training images of the run is there. Name their folders with --images "
+            "and --masks."
+        )
+    return kept
+
+
+def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig) -> None:
+    differ = [name for name in _DRAW if getattr(data, name) != getattr(stored, name)]
+    if differ == ["split_file"] and data.split_file is not None:
+        known = record.names()
+        if read_split(data.split_file).restricted(known - set(record.left_out)) == record.split:
+            return
+    # A run from elsewhere, whose paths are not followed, has its parts in the checkpoint.
+    gone = {name for name in differ if getattr(data, name) is None}
+    differ = [name for name in differ if name not in gone]
+    if differ:
+        raise CheckpointError(
+            f"A resumed run keeps the parts that it began with, and "
+            f"{', '.join(f'data.{name}' for name in differ)} would change them. Leave that out, "
+            "or draw them again: --changed-data redraw."
+        )
+
+
+def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
+    differ = [name for name in _CANVAS if getattr(data, name) != getattr(stored, name)]
+    if differ:
+        raise CheckpointError(
+            f"A resumed run sees its images as it did before, and "
+            f"{', '.join(f'data.{name}' for name in differ)} would change that. Leave it out, or "
+            "add --changed-data keep."
+        )
+
+
+def refuse_changed_pixels(record: DataRecord, found: Mapping[str, str]) -> None:
+    """Refuse images or masks that have changed since the run began.
+
+    Raises
+    ------
+    CheckpointError
+        The message names the first of them.
+    """
+    known = record.fingerprints
+    changed = {name for name, digest in found.items() if known.get(name, digest) != digest}
+    if changed:
+        raise CheckpointError(
+            f"{len(changed)} images or their masks have changed since the run began: "
+            f"{name_some(changed)}. {_ADVICE}"
+        )
+
+
+def data_record(
+    before: DataRecord | None,
+    split: Split,
+    found: dict[str, str],
+    left_out: Collection[str],
+) -> DataRecord:
+    """Return the record of a run that goes on from `before`."""
+    trained: set[str] = set()
+    if before is not None:
+        trained = {*before.trained_on, *before.split.train} - set(split.train)
+        left_out = {*left_out, *before.left_out}
+    now_used = {*split.train, *split.val, *split.test}
+    return DataRecord(split, found, tuple(sorted(set(left_out) - now_used)), tuple(sorted(trained)))
+
+
+def with_command(before: RunRecord | None, command: str, data: DataRecord) -> RunRecord:
+    """Return the record of a run that was just started or resumed by `command`."""
+    commands = () if before is None else before.commands
+    if command:
+        commands = (*commands, command)
+    return RunRecord(commands, data)
+
+
+def signed_facts(out: Path, config: Mapping[str, Any]) -> str:
+    """Return what of a run in `out` is signed: where it lies, and whatever leads out of it."""
+    return json.dumps([str(out.resolve()), config["data"]], sort_keys=True)
+
+
+def with_signature(record: RunRecord, signature: str) -> RunRecord:
+    """Return `record` with `signature`."""
+    return replace(record, signature=signature)

@@ -1,0 +1,61 @@
+"""Reading in threads: in order, and nobody waits for it after Ctrl+C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from latentfm_core.datasets.reading_threads import in_threads
+from tests.helpers.processes import PATIENCE, environment
+
+BLOCKED = """
+import threading
+from latentfm_core.datasets.reading_threads import in_threads
+
+def read(number):
+    print("reading", flush=True)
+    threading.Event().wait()  # a file that takes for ever
+
+for _ in in_threads(read, 3, 2):
+    pass
+"""
+
+
+def test_results_come_in_order() -> None:
+    first_may_end = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            first_may_end.wait()
+        if number == 5:
+            first_may_end.set()
+        return number * number
+
+    assert list(in_threads(work, 10, 3)) == [number * number for number in range(10)]
+    assert list(in_threads(work, 0, 3)) == []
+
+
+def test_an_error_is_raised_and_ends_the_work() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise MemoryError("too large")
+        return number
+
+    with pytest.raises(MemoryError, match="too large"):
+        list(in_threads(work, 1000, 2))
+
+
+def test_a_thread_that_is_busy_does_not_hold_up_ctrl_c() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert "KeyboardInterrupt" in errors

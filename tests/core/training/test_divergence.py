@@ -1,0 +1,90 @@
+"""A stage that diverges says so, with advice that helps."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import StageConfig
+from latentfm_core.training.divergence import Diverged, DivergenceWatch
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.training_runs import words
+
+LONGER = ("image_vae", "mask_vae", "flow")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 16)
+
+
+def advice_in(message: str) -> list[str]:
+    """Return the options that a message recommends."""
+    _, found, rest = message.partition("--")
+    return shlex.split(found + rest.rstrip().rstrip("."))
+
+
+@pytest.mark.parametrize("stage", LONGER)
+def test_a_loss_that_explodes_but_stays_finite_ends_its_stage(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    out = tmp_path / "model"
+    more = [f"--set=training.{name}.epochs=20" for name in LONGER]
+    more += [f"--set=training.{name}.warmup_steps=0" for name in LONGER]
+    rate = 3 if stage == "image_vae" else 10
+    assert main(words(images, out, *more, f"--set=training.{stage}.learning_rate={rate}")) == 2
+    said = capsys.readouterr().err
+    message = said[said.index("error: ") :]
+    assert f"Stage {stage} diverges" in message
+    assert "fp32" not in message, "that is the precision already"
+    assert f"training.{stage}.learning_rate={rate / 10:g}" in message
+    assert ("--resume" in message) == (stage != "image_vae"), "before there is no checkpoint"
+    assert not (out / "model.safetensors").exists()
+    # The advice, with a rate that is surely low enough.
+    good = f"training.{stage}.learning_rate=1e-3"
+    if "--resume" in message:
+        told = advice_in(message[message.index("--resume") :])
+        assert told[0] == "--resume"
+        assert main(["--out", str(out), "--resume", "--set", good, "--quiet"]) == 0
+    else:
+        assert main(words(images, out, *more, "--set", good, "--quiet")) == 0
+    assert (out / "model.safetensors").exists()
+
+
+def watch(dtype: torch.dtype = torch.float32) -> DivergenceWatch:
+    return DivergenceWatch("flow", StageConfig(learning_rate=0.01), dtype, None)
+
+
+def test_noise_and_single_bad_batches_are_no_divergence() -> None:
+    seen = watch()
+    for step in range(500):
+        seen.add(1e6 if step % 50 == 7 else 1.0 + step % 3, step)
+    seen.check_end(500)
+
+
+def test_no_checkpoint_is_written_of_a_network_that_is_about_to_diverge() -> None:
+    seen = watch()
+    for step, loss in enumerate([1.0, 0.9, *[8.0] * 12]):
+        seen.add(loss, step)
+    assert not seen.healthy
+    with pytest.raises(Diverged, match="was 1 at the first step and is 8 at the last one"):
+        seen.check_end(20)
+
+
+def test_low_precision_is_named_only_where_it_may_be_the_reason() -> None:
+    for dtype, named in ((torch.float32, False), (torch.bfloat16, True)):
+        with pytest.raises(Diverged) as caught:
+            watch(dtype).check_finite(float("nan"), 3)
+        assert ("fp32" in str(caught.value)) == named
+        assert caught.value.learning_rate == pytest.approx(1e-3)
+
+
+def test_a_resumed_stage_is_compared_with_its_very_first_step() -> None:
+    seen = DivergenceWatch("flow", StageConfig(), torch.float32, 0.1)
+    with pytest.raises(Diverged, match=r"rose from 0\.1"):
+        for step in range(10):
+            seen.add(5.0, step)

@@ -1,0 +1,250 @@
+"""What a resumed run keeps, what it refuses, and what its card says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from skimage.io import imread, imsave
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import load_config, with_overrides
+from latentfm_core.datasets.splits import read_split
+from latentfm_core.model_io.card import read_card
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.processes import wait_for
+from tests.helpers.training_runs import start, words
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 12)
+
+
+class After:
+    """Asks for a stop after some questions."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def stopped(images: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A run that was stopped before its end."""
+    out = tmp_path / "model"
+    arguments = words(images, out)
+    config = load_config(Path(arguments[1]))
+    config = with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}"])
+    options = RunOptions(out, should_stop=After(1), command="latentfm-train the first")
+    assert Trainer(config, options).run() is None
+    assert read_checkpoint(out / "training").position.stage != "done"
+    return out
+
+
+def resume(out: Path, *more: object) -> int:
+    return main(["--out", str(out), "--resume", *map(str, more)])
+
+
+def parts(out: Path) -> dict[str, Any]:
+    return json.loads((out / "training" / "split.json").read_text())
+
+
+def add_image(folders: tuple[Path, Path]) -> None:
+    # Its name comes first, so that the parts would be drawn in another order.
+    for folder in folders:
+        shutil.copy(folder / "blob_003.png", folder / "a_new_one.png")
+
+
+def remove_image(folders: tuple[Path, Path], name: str = "blob_004") -> None:
+    for folder in folders:
+        (folder / f"{name}.png").unlink()
+
+
+def change_image(folders: tuple[Path, Path]) -> None:
+    for path in sorted(folders[0].iterdir()):
+        imsave(path, 255 - imread(path), check_contrast=False)
+
+
+def change_mask(folders: tuple[Path, Path]) -> None:
+    for path in sorted(folders[1].iterdir()):
+        imsave(path, np.roll(imread(path), 9, axis=0), check_contrast=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (add_image, "1 were added (a_new_one)"),
+        (remove_image, "1 are missing (blob_004)"),
+        (change_image, "images or their masks have changed"),
+        (change_mask, "images or their masks have changed"),
+    ],
+)
+def test_changed_data_are_refused_and_the_parts_kept_when_told(
+    images: tuple[Path, Path],
+    stopped: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[tuple[Path, Path]], None],
+    message: str,
+) -> None:
+    before = parts(stopped)
+    change(images)
+    assert resume(stopped) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "--changed-data" in said
+    assert parts(stopped) == before
+    assert resume(stopped, "--changed-data", "keep", "--quiet") == 0
+    gone = {"blob_004"} if change is remove_image else set()
+    kept = {part: [name for name in names if name not in gone] for part, names in before.items()}
+    assert parts(stopped) == kept, "no image has moved, and none was added"
+    assert read_card(stopped).data.n_train == len(kept["train"])
+
+
+def test_parts_are_drawn_again_only_when_told_and_what_was_seen_is_remembered(
+    images: tuple[Path, Path], stopped: Path
+) -> None:
+    before = parts(stopped)
+    add_image(images)
+    seed = ("--set", "data.split_seed=5")
+    assert resume(stopped, *seed) == 2
+    assert resume(stopped, "--changed-data", "redraw", *seed, "--quiet") == 0
+    now = parts(stopped)
+    names, older = ({name for part in each.values() for name in part} for each in (now, before))
+    assert names == {*older, "a_new_one"}
+    moved = set(before["train"]) - set(now["train"])
+    assert moved, "this seed moves some"
+    seen = json.loads((stopped / "training" / "trained_on.json").read_text())
+    assert set(seen) == moved
+
+
+def test_other_fractions_of_a_resumed_run_are_refused(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resume(stopped, "--set", "data.test_fraction=0") == 2
+    assert "data.test_fraction would change them" in capsys.readouterr().err
+    assert resume(stopped, "--set", "data.size=96") == 2
+    assert "data.size would change that" in capsys.readouterr().err
+
+
+def test_moved_images_are_the_same_images(
+    images: tuple[Path, Path], stopped: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    images[0].parent.rename(moved)
+    own = ("--images", moved / "images", "--masks", moved / "masks")
+    assert resume(stopped, *own, "--quiet") == 0
+
+
+def test_the_card_of_a_run_in_parts_tells_of_all_of_them(
+    images: tuple[Path, Path], stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resume(stopped, "--set", "training.flow.epochs=5") == 0
+    card = read_card(stopped)
+    commands = card.training.command.splitlines()
+    assert commands[0] == "latentfm-train the first"
+    assert commands[1].endswith("--resume --set training.flow.epochs=5")
+    assert card.training.epochs == {"image_vae": 1, "mask_vae": 1, "flow": 5}
+    assert card.config.training.flow.epochs == 5
+    split = read_split(stopped / "training" / "split.json")
+    found = (card.data.n_train, card.data.n_val, card.data.n_test)
+    assert found == (len(split.train), len(split.val), len(split.test))
+    # A finished run is neither trained on nor told on its card to have been.
+    before = (stopped / "model.json").read_bytes()
+    capsys.readouterr()
+    assert resume(stopped, "--set", "training.flow.epochs=50") == 2
+    assert "The run is finished, and training.flow.epochs would change" in capsys.readouterr().err
+    assert resume(stopped) == 0
+    assert "nothing was left to do" in capsys.readouterr().err
+    assert (stopped / "model.json").read_bytes() == before
+    # What the message advises.
+    further = stopped.parent / "further"
+    vaes = [f"--set=training.{name}.epochs=0" for name in ("image_vae", "mask_vae")]
+    more = (*vaes, "--set=training.flow.epochs=1", "--quiet")
+    assert main(words(images, further, "--init", stopped, *more)) == 0
+
+
+def test_settings_of_stages_that_are_over_cannot_be_changed(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert resume(stopped, "--set", "model.vae_width=24") == 2
+    assert "The network of a run cannot be changed" in capsys.readouterr().err
+
+
+def as_if_from(folder: Path, **data: object) -> None:
+    """Change what the checkpoint says of its data, as somebody else might."""
+    file = folder / "training" / "checkpoint.safetensors"
+    with safe_open(file, "pt") as stream:
+        header = stream.metadata()
+    config = json.loads(header["config"])
+    config["data"] |= data
+    save_file(load_file(file), file, {**header, "config": json.dumps(config)})
+
+
+def test_paths_in_the_run_of_a_stranger_are_not_followed(
+    images: tuple[Path, Path], stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trap = tmp_path / "trap"
+    as_if_from(stopped, cache=str(trap))
+    assert resume(stopped) == 2
+    said = capsys.readouterr().err
+    assert f"decoded images would be written to {trap}" in said
+    assert "--trust-paths" in said
+    own = ("--images", images[0], "--masks", images[1], "--quiet")
+    assert resume(stopped, *own) == 0
+    assert not trap.exists()
+
+
+def test_the_flag_follows_them(stopped: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    as_if_from(stopped, cache=str(cache))
+    assert resume(stopped, "--trust-paths", "--quiet") == 0
+    assert list(cache.glob("*.canvas"))
+
+
+def test_a_run_that_was_copied_or_is_of_another_user_is_a_strangers(
+    stopped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copied = shutil.copytree(stopped, tmp_path / "copied")
+    assert resume(copied) == 2
+    monkeypatch.setenv("NAPARI_LATENTFM_HOME", str(tmp_path / "another user"))
+    assert resume(stopped) == 2
+    assert capsys.readouterr().err.count("--trust-paths") == 2
+
+
+def test_ctrl_c_while_images_are_read_ends_the_command(tmp_path: Path) -> None:
+    images, masks = write_blobs(tmp_path / "data", 4)
+    for folder in (images, masks):
+        large = np.kron(imread(folder / "blob_000.png"), np.ones((40, 40), np.uint8)[..., None])
+        large = large[..., 0] if folder == masks else large
+        for number in range(80):
+            path = folder / f"large_{number:02d}.png"
+            if number == 0:
+                imsave(path, large.astype(np.uint8), check_contrast=False)
+            else:
+                shutil.copy(folder / "large_00.png", path)
+    out, cache = tmp_path / "model", tmp_path / "cache"
+    process = start(words((images, masks), out, "--cache", cache))
+    wait_for(lambda: bool(list(cache.glob("*.canvas"))), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert len(list(cache.glob("*.canvas"))) < 42, "not all training images were waited for"
+    assert not out.exists()

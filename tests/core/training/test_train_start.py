@@ -1,0 +1,232 @@
+"""What the end of a training needs is checked before its first image is read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import Config
+from latentfm_core.model_io.card import read_card
+from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training.run_card import model_id
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.processes import wait_for
+from tests.helpers.training_runs import start, words
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 8)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows whenever images are read."""
+    genuine, calls = trainer_module.load_canvases, []
+
+    def load(*args: object, **options: object) -> object:
+        calls.append(1)
+        return genuine(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer_module, "load_canvases", load)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["my model", "modèle été", "模型", "-_."])
+def test_a_folder_of_any_name_becomes_a_model(
+    images: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    assert main(words(images, out, "--quiet")) == 0
+    assert read_card(out).id == model_id(name)
+
+
+def test_ids_are_made_of_names() -> None:
+    assert model_id("my model") == "my-model"
+    assert model_id("modèle été") == "modele-ete"
+    assert model_id("模型") == "model"
+    assert len(model_id("a" * 300)) == 100
+    assert model_id("run_1.2") == "run_1.2"
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ('titel = "x"', "titel: there is no such key; did you mean title?"),
+        ("title = 7", "title"),
+        ('[data]\nlicense = "CC0"', "data.license: there is no such key; did you mean licence?"),
+        ('data = "ISIC"', "data"),
+        ('id = "a b"', "id"),
+        ('created = "today"', "cannot set created"),
+    ],
+)
+def test_a_card_that_cannot_be_written_is_refused_first(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    read: list[int],
+    capsys: pytest.CaptureFixture[str],
+    card: str,
+    message: str,
+) -> None:
+    (tmp_path / "card.toml").write_text(card)
+    out = tmp_path / "model"
+    assert main(words(images, out, "--card", tmp_path / "card.toml")) == 2
+    assert message in capsys.readouterr().err
+    assert read == []
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("where", ["images", "masks", "masks/model", "data", "file"])
+def test_an_output_among_the_data_is_refused_first(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    read: list[int],
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+) -> None:
+    (tmp_path / "data" / "file").touch()
+    out = tmp_path / "data" / where
+    before = sorted(tmp_path.rglob("*"))
+    code = main(words(images, out, "--quiet"))
+    if where == "data":  # beside images and masks nothing is in the way
+        assert code == 0
+        return
+    assert code == 2
+    assert "Choose another --out" in capsys.readouterr().err
+    assert read == []
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.suffix != ".toml"] == before
+
+
+@pytest.mark.parametrize("where", ["images", "masks", "masks/cache", "model"])
+def test_a_cache_among_the_data_is_refused(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    folder = tmp_path if where == "model" else tmp_path / "data"
+    out = tmp_path / "model"
+    assert main(words(images, out, "--cache", folder / where)) == 2
+    assert "--cache" in capsys.readouterr().err
+
+
+def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    read: list[int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = ("--init", tiny_model_folder, "--set", "model.vae_width=24")
+    assert main(words(images, tmp_path / "model", *more)) == 2
+    assert "other network settings" in capsys.readouterr().err
+    assert read == []
+
+
+def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used, fresh = tmp_path / "used", tmp_path / "fresh"
+    assert main(words(images, used, "--seed", 1, "--quiet")) == 0
+    old = used / "training" / "best.safetensors"
+    kept = old.read_bytes()
+    (used / "training" / "checkpoint.safetensors").unlink()
+    # With no validation of its own, the second run has no best weights.
+    more = ("--set", "data.val_fraction=0", "--seed", 2)
+    assert main(words(images, used, *more)) == 0
+    assert "training-earlier-1" in capsys.readouterr().err
+    assert main(words(images, fresh, *more, "--quiet")) == 0
+    ours, theirs = (load_file(each / "model.safetensors") for each in (used, fresh))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (used / "training-earlier-1" / "best.safetensors").read_bytes() == kept, (
+        "nothing is lost"
+    )
+
+
+def test_a_second_process_in_the_folder_is_told_so(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    first = start(words(images, out, "--set", "training.flow.epochs=100000"))
+    wait_for((out / "training" / "checkpoint.safetensors").exists, first)
+    for more in ([], ["--resume"]):
+        assert main(["--out", str(out), *more] if more else words(images, out)) == 2
+    said = capsys.readouterr().err
+    assert "already holds a training run" in said
+    assert f"Another process (process {first.pid} on " in said
+    first.terminate()
+    _, errors = first.communicate()
+    assert first.returncode == 130, errors
+    assert not (out / ".latentfm-lock").exists()
+
+
+def test_links_in_a_run_folder_are_not_written_through(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("training", "training/samples", "training/tensorboard"):
+        out = tmp_path / "out"
+        (out / name).parent.mkdir(parents=True)
+        (out / name).symlink_to(mine)
+        assert main(words(images, out)) == 2
+        assert "symbolic link" in capsys.readouterr().err
+        assert list(mine.iterdir()) == []
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.flow.epochs=100000000",
+        "training.flow.batch_size=1000000000",
+        "training.flow.learning_rate=1e6",
+        "training.flow.noise_draws=2000000",
+        "training.validation_samples=1000000",
+        "sampling.batch_size=1000000000",
+    ],
+)
+def test_mistyped_numbers_are_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", "nowhere", "--set", setting]) == 2
+    assert setting.partition("=")[0] in capsys.readouterr().err
+
+
+def test_the_work_of_a_stage_takes_no_memory_and_is_that_of_its_steps() -> None:
+    from latentfm_core.training.stage_work import stage_work
+    from latentfm_core.training.stages import FlowStage
+
+    class Sizes(FlowStage):
+        def __init__(self, config: Config) -> None:
+            self.config, self.settings = config, config.training.flow
+
+    for epochs, small in ((1_000_000, 300_000), (10, 3), (7, 0), (3, 9)):
+        flow = Config().training.flow.model_copy(
+            update={"epochs": epochs, "small_epochs": small, "small_size": 128}
+        )
+        training = Config().training.model_copy(update={"flow": flow})
+        stage = Sizes(Config().model_copy(update={"training": training}))
+        work = stage_work(stage, 13)
+        total = 13 * epochs
+        assert work.total == total
+        if epochs > 100:
+            assert work.until(total) == 13 * (small * 128**2 + (epochs - small) * 256**2)
+            continue
+        pixels = [stage.size_at(step / total) ** 2 for step in range(total)]
+        sums = np.cumsum(pixels)
+        assert [work.until(step + 1) for step in range(total)] == list(sums)
+
+
+def test_the_message_of_a_second_run_can_be_followed(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """ "Add --resume" leads to a run that goes on."""
+    out = tmp_path / "model"
+    assert main(words(images, out, "--quiet")) == 0
+    result = start(["--out", str(out), "--resume"], subprocess.STDOUT)
+    said, _ = result.communicate()
+    assert result.returncode == 0, said
+    assert "nothing was left to do" in said
