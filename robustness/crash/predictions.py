@@ -32,13 +32,14 @@ def _prepare(folder: Path) -> None:
 def _prepare_older(tiled: bool) -> Any:
     def prepare(folder: Path) -> None:
         _prepare(folder)
-        if _predict(folder, OLD, tiled, "--overwrite"):
+        if predict(folder, OLD, tiled, "--overwrite"):
             raise RuntimeError("the older results were not made")
 
     return prepare
 
 
-def _predict(folder: Path, seed: str, tiled: bool, going_on: str) -> int:
+def predict(folder: Path, seed: str, tiled: bool, going_on: str) -> int:
+    """Segment the images of a folder; return the exit code."""
     words = [folder / "images", "--model", folder / "model", "--out", folder / "out"]
     words += ["--samples", "2", "--steps", "2", "--seed", seed, "--device", "cpu", going_on]
     words += ["--tiled", "--overlap", "0.25"] if tiled else []
@@ -47,12 +48,12 @@ def _predict(folder: Path, seed: str, tiled: bool, going_on: str) -> int:
 
 def _work(tiled: bool, going_on: str) -> Any:
     def work(folder: Path, told: Told) -> int:
-        return _predict(folder, NEW, tiled, going_on)
+        return predict(folder, NEW, tiled, going_on)
 
     return work
 
 
-def _look(folder: Path, told: int) -> list[str]:
+def look(folder: Path, told: int) -> list[str]:
     """Read every file under a final name; one with a JSON file is complete and of its seed."""
     found = []
     for path in sorted((folder / "out").rglob("*")):
@@ -104,7 +105,7 @@ def _pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def _compare(folder: Path, whole: Path) -> list[str]:
+def compare(folder: Path, whole: Path) -> list[str]:
     """Compare every file with that of a prediction that nobody disturbed."""
     ours, theirs = _contents(folder / "out"), _contents(whole / "out")
     found = [f"missing: {name}" for name in theirs.keys() - ours.keys()]
@@ -134,7 +135,7 @@ def _timeless(values: Any) -> Any:
     return [_timeless(each) for each in values] if isinstance(values, list) else values
 
 
-PREDICT = Victim(_prepare, _work(False, "--skip-done"), _look, _compare, share=4)
-PREDICT_AGAIN = Victim(_prepare_older(False), _work(False, "--overwrite"), _look, _compare, share=2)
-TILED = Victim(_prepare, _work(True, "--skip-done"), _look, _compare, share=4)
-TILED_AGAIN = Victim(_prepare_older(True), _work(True, "--overwrite"), _look, _compare, share=2)
+PREDICT = Victim(_prepare, _work(False, "--skip-done"), look, compare, share=4)
+PREDICT_AGAIN = Victim(_prepare_older(False), _work(False, "--overwrite"), look, compare, share=2)
+TILED = Victim(_prepare, _work(True, "--skip-done"), look, compare, share=4)
+TILED_AGAIN = Victim(_prepare_older(True), _work(True, "--overwrite"), look, compare, share=2)

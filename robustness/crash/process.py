@@ -25,19 +25,28 @@ CRASHED = 70
 
 
 class Told:
-    """A number that survives the process that wrote it: the last state it was done with."""
+    """Numbers that survive the processes that wrote them: the last states these were done with."""
 
     def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, 8)
+        self._shared = mmap.mmap(-1, 16)
 
     @property
     def value(self) -> int:
-        """The number; 0 at the beginning."""
-        return int.from_bytes(self._shared[:], "little")
+        """The number of the process itself; 0 at the beginning."""
+        return int.from_bytes(self._shared[:8], "little")
 
     @value.setter
     def value(self, value: int) -> None:
-        self._shared[:] = value.to_bytes(8, "little")
+        self._shared[:8] = value.to_bytes(8, "little")
+
+    @property
+    def second(self) -> int:
+        """The number of a second process that writes at the same time."""
+        return int.from_bytes(self._shared[8:], "little")
+
+    @second.setter
+    def second(self, value: int) -> None:
+        self._shared[8:] = value.to_bytes(8, "little")
 
 
 Work = Callable[[Path, Told], int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
 from robustness.crash.exports import MODEL_EXPORT
+from robustness.crash.pairs import TWO_LISTS, TWO_PREDICTIONS
 from robustness.crash.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
 from robustness.crash.rounds import Victim
 from robustness.crash.training import TRAIN
@@ -18,4 +19,6 @@ VICTIMS: dict[str, Victim] = {
     "export": EXPORT,
     "model export": MODEL_EXPORT,
     "work list": WORKLIST,
+    "two writers of a work list": TWO_LISTS,
+    "two predictions of a folder": TWO_PREDICTIONS,
 }

@@ -44,6 +44,14 @@ def test_work_that_is_killed_at_a_write_leaves_nothing_half_and_goes_on(tmp_path
     assert sum(tally["steered"] for tally in tallies.values()) >= 9
 
 
+def test_two_writers_of_one_place_keep_every_state(tmp_path: Path) -> None:
+    names = ["two writers of a work list", "two predictions of a folder"]
+    words = ["--kills", 8, "--seed", 3, "--victims", ",".join(names)]
+    code, tallies, said = kill(*words, report=tmp_path / "report.json")
+    assert code == 0, said
+    assert all(tally["kills"] >= 4 for tally in tallies.values())
+
+
 def test_the_harness_finds_known_defects(tmp_path: Path) -> None:
     words = ["--kills", 60, "--module", "tests.helpers.crash_traps"]
     code, tallies, said = kill(*words, report=tmp_path / "report.json")

@@ -37,6 +37,7 @@ from latentfm_core.config import (
 )
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
+from latentfm_core.files.locks import one_writer
 from latentfm_core.finetuning.finetune import FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
@@ -79,11 +80,12 @@ class StopFlag:
         self._training = False
 
     def install(self) -> None:
-        """Handle the signals; what ``nohup`` makes the process ignore stays ignored."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._handle)
+        """Handle the signals; SIGHUP stays ignored where ``nohup`` has made it so."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+            signal.signal(hangup, self._handle)
 
     def begin(self) -> None:
         """Save from now on before a signal ends the command."""
@@ -343,6 +345,8 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     if finished_card(options.out) is None:
         return False
     check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
+    with one_writer(options.out, "writing to", "Wait until it has finished."):
+        pass  # takes away the lock of a process that was killed at its end
     logger.info("The run in %s is finished; nothing was left to do.", options.out)
     return True
 

@@ -13,8 +13,11 @@ from latentfm_core.datasets.reading_threads import in_threads
 from tests.helpers.processes import PATIENCE, environment
 
 BLOCKED = """
+import signal
 import threading
 from latentfm_core.datasets.reading_threads import in_threads
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 
 def read(number):
     print("reading", flush=True)

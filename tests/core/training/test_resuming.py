@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from skimage.io import imread, imsave
@@ -61,6 +62,10 @@ def resume(out: Path, *more: object) -> int:
 
 def parts(out: Path) -> dict[str, Any]:
     return json.loads((out / "training" / "split.json").read_text())
+
+
+def names_in(split: dict[str, Any]) -> set[str]:
+    return {name for names in split.values() for name in names}
 
 
 def add_image(folders: tuple[Path, Path]) -> None:
@@ -226,6 +231,26 @@ def test_a_run_that_was_copied_or_is_of_another_user_is_a_strangers(
     monkeypatch.setenv("NAPARI_LATENTFM_HOME", str(tmp_path / "another user"))
     assert resume(stopped) == 2
     assert capsys.readouterr().err.count("--trust-paths") == 2
+
+
+def test_steps_and_ends_of_stages_that_are_given_up_lose_nothing(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = load_config(Path(words(images, tmp_path)[1]))
+    config = with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}"])
+    assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
+    out, stages = tmp_path / "parts", []
+    for number, asked in enumerate((1, 2, 3, 1, 4, 2)):
+        options = RunOptions(out, resume=number > 0, urgent=After(asked))
+        assert Trainer(config, options).run() is None
+        position = read_checkpoint(out / "training").position
+        stages.append((position.stage, position.step))
+    assert stages == sorted(stages, key=lambda each: ("imf".index(each[0][0]), each[1]))
+    assert ("image_vae", 0) in stages, "given up within its very first step"
+    assert len({stage for stage, _ in stages}) > 1
+    assert Trainer(config, RunOptions(out, resume=True)).run() is not None
+    ours, theirs = (load_file(tmp_path / each / "model.safetensors") for each in ("parts", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_ctrl_c_while_images_are_read_ends_the_command(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""The parts that a model was trained with, where evaluation and calibration name no split."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.datasets.splits import Split, read_split, write_split
+from latentfm_core.model_io.card import read_card
+from tests.helpers.fixtures import copy_model
+
+FEW = ["--samples", "2", "--steps", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def model(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """The model with the parts of its training beside it: 24, 8 and 8 of 40 images."""
+    folder = copy_model(tiny_model_folder, tmp_path / "model")
+    (folder / "training").mkdir()
+    shutil.copy(tiny_model_folder / "training" / "split.json", folder / "training")
+    return folder
+
+
+def run_evaluation(
+    model: Path, folders: tuple[Path, Path], out: Path, *more: object
+) -> tuple[int, dict[str, object]]:
+    words = ["--images", folders[0], "--masks", folders[1], "--model", model, "--out", out]
+    code = evaluate([str(word) for word in (*words, *FEW, *more)])
+    summary = out / "summary.json"
+    return code, json.loads(summary.read_text()) if summary.exists() else {}
+
+
+def names_in(out: Path) -> list[str]:
+    lines = (out / "per_image.csv").read_text().splitlines()[1:]
+    return sorted(line.split(",")[0] for line in lines)
+
+
+def only(folders: tuple[Path, Path], names: tuple[str, ...], target: Path) -> tuple[Path, Path]:
+    for source in folders:
+        (target / source.name).mkdir(parents=True)
+        for name in names:
+            shutil.copy(source / f"{name}.png", target / source.name)
+    return target / folders[0].name, target / folders[1].name
+
+
+def test_the_test_part_is_taken_and_named(
+    model: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, summary = run_evaluation(model, blob_folders, tmp_path / "out")
+    said = capsys.readouterr()
+    split = read_split(model / "training" / "split.json")
+    assert code == 0
+    assert names_in(tmp_path / "out") == list(split.test)
+    assert f"The 8 images of part test of {model / 'training' / 'split.json'} are taken" in said.err
+    assert "WARNING" not in said.err
+    assert summary["data"]["part"] == "test"  # type: ignore[index]
+    assert summary["data"]["trained_on"] == 0  # type: ignore[index]
+
+
+def test_images_that_were_trained_on_are_warned_of(
+    model: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, summary = run_evaluation(model, blob_folders, tmp_path / "out", "--part", "all")
+    said = capsys.readouterr()
+    assert code == 0
+    assert len(names_in(tmp_path / "out")) == 40
+    assert "WARNING: the model was trained on 24 of these 40 images" in said.err
+    assert "TRAINED ON" in said.out
+    assert summary["data"]["trained_on"] == 24  # type: ignore[index]
+    # A split of one's own does not hide it.
+    own = tmp_path / "own.json"
+    write_split(own, Split((), (), read_split(model / "training" / "split.json").train[:5]))
+    run_evaluation(model, blob_folders, tmp_path / "out2", "--split", own)
+    assert "trained on 5 of these 5 images" in capsys.readouterr().err
+
+
+def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(
+    model: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    test = read_split(model / "training" / "split.json").test
+    (model / "training" / "trained_on.json").write_text(json.dumps(test[:3]))
+    run_evaluation(model, blob_folders, tmp_path / "out")
+    assert "trained on 3 of these 8 images" in capsys.readouterr().err
+
+
+def test_other_images_are_all_taken(
+    model: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    split = read_split(model / "training" / "split.json")
+    some = only(blob_folders, (*split.test[:3], split.train[0]), tmp_path / "some")
+    code, _ = run_evaluation(model, some, tmp_path / "out")
+    said = capsys.readouterr().err
+    assert code == 0
+    assert len(names_in(tmp_path / "out")) == 4
+    assert "All 4 images are taken" in said
+    assert "trained on 1 of these 4 images" in said
+    code, _ = run_evaluation(model, some, tmp_path / "out2", "--part", "test")
+    assert code == 2
+    assert "lacks 5 images of the part test" in capsys.readouterr().err
+
+
+def run_calibration(model: Path, folders: tuple[Path, Path], *more: object) -> int:
+    words = ["--images", folders[0], "--masks", folders[1], "--model", model, *FEW, *more]
+    return calibrate([str(word) for word in words])
+
+
+def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
+    model: Path, blob_folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_calibration(model, blob_folders) == 2
+    said = capsys.readouterr().err
+    assert "The 8 images of part val" in said
+    assert "add --allow-few" in said
+    assert run_calibration(model, blob_folders, "--allow-few") == 0
+    fitted = read_card(model).calibration
+    assert fitted is not None
+    assert (fitted.part, fitted.n_images) == ("val", 8)
+    capsys.readouterr()
+    for part, count in (("test", 8), ("all", 8)):
+        assert run_calibration(model, blob_folders, "--part", part, "--allow-few") == 2
+        said = capsys.readouterr().err
+        assert f"{count} of the" in said
+        assert "--allow-test" in said
+    assert run_calibration(model, blob_folders, "--part", "all", "--allow-test") == 0
+    assert "WARNING: the model was trained on 24 of these 40" in capsys.readouterr().err
+
+
+def test_two_calibrations_of_one_model_do_not_mix(
+    model: Path, blob_folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from latentfm_core.files.locks import FolderLock
+
+    lock = FolderLock(model)
+    assert lock.acquire()
+    assert run_calibration(model, blob_folders, "--allow-few") == 2
+    assert "Another process" in capsys.readouterr().err
+    lock.release()
