@@ -16,7 +16,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from napari_latentfm.annotation.record import MEAN_MASK, Proposal, Record, record_of
+from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.planes import Plane, placement
 from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
 

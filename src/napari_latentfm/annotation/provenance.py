@@ -30,7 +30,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.decode import orient
 from latentfm_core.images.orientation import orientation_to_apply
-from napari_latentfm.annotation.record import PlaneIndex, Proposal, record_of
+from napari_latentfm.layers.annotation_record import PlaneIndex, Proposal, record_of
 from napari_latentfm.layers.planes import level_zero
 from napari_latentfm.reading import reading_limits
 

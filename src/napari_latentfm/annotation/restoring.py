@@ -13,7 +13,7 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
 from napari_latentfm.annotation.provenance import carry, remember
-from napari_latentfm.annotation.record import record_of
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import placement
 
 if TYPE_CHECKING:

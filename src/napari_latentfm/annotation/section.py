@@ -20,7 +20,6 @@ from napari_latentfm.annotation.autosave import Autosaver, autosave_folder
 from napari_latentfm.annotation.files import AnnotationFiles
 from napari_latentfm.annotation.layer import annotation_of, write_labels
 from napari_latentfm.annotation.provenance import Facts, facts_of
-from napari_latentfm.annotation.record import MEAN_MASK, record_of
 from napari_latentfm.annotation.recovery import Recovery, duration
 from napari_latentfm.annotation.region import drawn_region, region_layer
 from napari_latentfm.annotation.widgets import (
@@ -33,6 +32,7 @@ from napari_latentfm.annotation.widgets import (
 )
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button
 

@@ -15,8 +15,8 @@ from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
-from napari_latentfm.annotation.record import PAUSE, Record, record_of
 from napari_latentfm.annotation.region import REGION_KEY
+from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
 from napari_latentfm.layers.planes import Plane, level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.update import EditedLayers, is_edited

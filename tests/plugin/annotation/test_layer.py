@@ -17,8 +17,8 @@ from napari_latentfm.annotation.layer import (
     write_labels,
     write_mask,
 )
-from napari_latentfm.annotation.record import record_of
 from napari_latentfm.annotation.region import drawn_region, region_layer
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import ReviewSession, session_of
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 from tests.helpers.plugin_fixtures import disc_image

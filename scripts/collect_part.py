@@ -1,0 +1,62 @@
+"""Copy one part of several data sets into one folder, to calibrate a model for all of them.
+
+    python scripts/collect_part.py --config configs/generalist.toml --part val --most 12 --out runs/val
+
+Sets of numbered objects are left out: without a prompt, none of their objects is meant more than
+another. Of several raters the first who drew something counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from skimage.io import imsave
+
+from latentfm_core.config import load_config
+from latentfm_core.datasets.object_set import find_sets, load_sets, with_split
+from latentfm_core.datasets.splits import Split
+from latentfm_core.training.validate_prompts import spread
+
+
+def collect(config: Path, part: str, most: int, out: Path, leave_out: set[str]) -> int:
+    """Write images, masks and ``groups.csv``; return the number of images."""
+    data = load_config(config).data
+    rows = ["image,set"]
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for one in find_sets(data):
+        if one.settings.kind == "instances" or one.settings.name in leave_out:
+            continue
+        names = getattr(one.split, part)
+        chosen = tuple(names[i] for i in spread(len(names), most))
+        [narrow] = with_split(
+            [one], Split(tuple(f"{one.settings.name}__{name}" for name in chosen))
+        )
+        for image in load_sets([narrow], "train", data).images:
+            drawn = [mask for mask in image.masks if mask.any()]
+            if not drawn:
+                continue
+            mask = (drawn[0] > 0).astype(np.uint8) * 255
+            imsave(out / "images" / f"{image.name}.png", image.rgb, check_contrast=False)
+            imsave(out / "masks" / f"{image.name}.png", mask, check_contrast=False)
+            rows.append(f"{image.name},{one.settings.name}")
+    (out / "groups.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return len(rows) - 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--part", choices=("train", "val", "test"), default="val")
+    parser.add_argument("--most", type=int, default=12, help="images of each set")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="names of sets")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    count = collect(args.config, args.part, args.most, args.out, set(args.leave_out))
+    print(f"{count} images in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
