@@ -144,7 +144,7 @@ def _complete(queue: QueuePanel, wait: Wait) -> None:
     name, work = queue.current, queue.work
     if name is None or work is None:
         raise SystemExit("there is no open image")
-    queue.complete()
+    queue.accept()
     wait(lambda: work.item(name).state == "completed")
 
 

@@ -138,7 +138,7 @@ def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
     qtbot.waitUntil(lambda: panel.sampler._active is None, timeout=PATIENCE)
     said.clear()
     one_disk.fill()
-    for act in (panel.next, panel.complete):
+    for act in (panel.next, panel.accept):
         blocked(qtbot, panel, act)
         assert "the disk is full" in said[-1]
         assert "the disk is full" in panel.form.status.text()

@@ -90,7 +90,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     mask = np.zeros((64, 64), bool)
     mask[:9, :9] = True
     write_mask(session_of(viewer), mask)
-    panel.complete()
+    panel.accept()
     qtbot.waitUntil(lambda: "b.png" in seen, timeout=PATIENCE)
     assert (tmp_path / "out" / "a.json").is_file()
     for path in (tmp_path / "out").rglob("*"):

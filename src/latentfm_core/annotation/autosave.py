@@ -161,6 +161,15 @@ class AutosaveStore:
                 return state
         return None
 
+    def images(self) -> frozenset[str]:
+        """Return the names of the images of which a state is kept, as far as files tell."""
+        try:
+            folders = [entry for entry in self.folder.iterdir() if _SIGNATURE.fullmatch(entry.name)]
+        except OSError:
+            return frozenset()
+        newest = (next(iter(self.history(folder.name)), None) for folder in folders)
+        return frozenset(state.info.image for state in newest if state is not None)
+
     def discard(self, signature: str, keep: str = "") -> None:
         """Remove all states of an image, but those of the writer `keep`."""
         folder = self._folder(signature)

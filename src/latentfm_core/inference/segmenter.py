@@ -31,7 +31,7 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
-from latentfm_core.progress import finish
+from latentfm_core.progress import finish, follow
 from latentfm_core.prompts import Prompt, recorded_group
 from latentfm_core.types import (
     ImageInput,
@@ -44,7 +44,7 @@ from latentfm_core.types import (
 from latentfm_core.uncertainty.summary import (
     SAMPLE_THRESHOLD,
     harden,
-    summarise,
+    summary_steps,
 )
 
 _DEFAULTS = SamplingConfig()
@@ -330,11 +330,21 @@ class Segmenter:
         Summary
             Maps of the image's own ``(H, W)``.
         """
+        return finish(self.summary_steps(samples, settings))
+
+    def summary_steps(
+        self, samples: SampleSet, settings: SamplingConfig | None = None
+    ) -> Generator[Progress, None, Summary]:
+        """Do what `summarise` does; yields a `Progress` after each sample.
+
+        Closing the generator cancels the work within one sample.
+        """
         group = recorded_group(samples.prompt)
         given = settings or SamplingConfig.model_validate(samples.settings)
         chosen = self.resolved(given, group)
         calibration = self.card.calibration_for(group) if chosen.calibrated else None
-        return summarise(samples, chosen.threshold, calibration)
+        steps = summary_steps(samples, chosen.threshold, calibration)
+        return (yield from follow(steps, lambda done: Progress(done, len(samples))))
 
     def reconstruct_mask(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAE and back.

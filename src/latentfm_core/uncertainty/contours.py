@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,14 @@ def agreement_contours(
     share = np.pad(foreground_share(sample_masks), 1)
     count = len(sample_masks)
     return tuple(AgreementContour(level, _paths(share, level, count)) for level in levels)
+
+
+def enlarged(contour: AgreementContour, step: int) -> AgreementContour:
+    """Return a contour that was found on a grid of `step` pixels in pixels of its plane."""
+    if step == 1:
+        return contour
+    # The first point of a grid is the pixel in the middle of its cell.
+    return replace(contour, paths=tuple(path * step + step // 2 for path in contour.paths))
 
 
 def _paths(framed: Float32, level: float, count: int) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -119,6 +119,21 @@ def doubt_regions(
             )
         )
     return tuple(regions), labels
+
+
+def enlarged(region: DoubtRegion, step: int, shape: tuple[int, int]) -> DoubtRegion:
+    """Return a region that was found on a grid of `step` pixels in pixels of its plane."""
+    top, left, bottom, right = (side * step for side in region.box)
+    row, column = (
+        min(at * step + step // 2, n - 1) for at, n in zip(region.centre, shape, strict=True)
+    )
+    return replace(
+        region,
+        centre=(row, column),
+        box=(top, left, min(bottom, shape[0]), min(right, shape[1])),
+        area=region.area * step * step,
+        stake=region.stake * step * step,
+    )
 
 
 def _stakes(probability: Float32) -> Float32:

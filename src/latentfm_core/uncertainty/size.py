@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from latentfm_core.types import Mask
+from latentfm_core.types import Bool, Mask
 
 INTERVAL = (0.05, 0.95)
 """Quantiles of the 90 % interval."""
@@ -44,11 +45,29 @@ def area_spread(sample_masks: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -
 
 
 def diameter_spread(sample_masks: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> Spread:
-    """Return the largest diameters of the foreground of samples ``(N, H, W)``, in units.
+    """Return the `diameter` of each of the samples ``(N, H, W)``, in units."""
+    return _spread([diameter(mask != 0, spacing) for mask in sample_masks])
 
-    The maximum Feret diameter: the largest distance of two corners of foreground pixels.
+
+def diameter(mask: Bool, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
+    """Return the maximum Feret diameter of the largest piece of a mask ``(H, W)``, in units.
+
+    That is the largest distance of two corners of its pixels; specks elsewhere do not count.
     """
-    return _spread([_feret(mask != 0, spacing) for mask in sample_masks])
+    return _feret(largest_piece(mask), spacing)
+
+
+def largest_piece(mask: Bool) -> Bool:
+    """Return the connected piece of a mask ``(H, W)`` with the most pixels.
+
+    Pixels that touch at a corner belong together.
+    """
+    pieces, count = ndimage.label(mask, np.ones((3, 3)))
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray(pieces == sizes.argmax())
 
 
 def _spread(values: list[float]) -> Spread:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from latentfm_core.correction.strokes import impose
 from latentfm_core.images.canvas import from_canvas, window_of
+from latentfm_core.progress import finish
 from latentfm_core.types import Float32, Mask, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import (
     Calibration,
@@ -60,11 +61,28 @@ def summarise(
     ValueError
         If there are no samples.
     """
+    return finish(summary_steps(samples, threshold, calibration))
+
+
+def summary_steps(
+    samples: SampleSet,
+    threshold: float | None = None,
+    calibration: Calibration | None = None,
+) -> Generator[int, None, Summary]:
+    """Do what `summarise` does; yields the number of samples that are at the image's size.
+
+    On a large image each takes a second: closing the generator cancels the work within one.
+
+    Raises
+    ------
+    ValueError
+        As `summarise`.
+    """
     count = len(samples)
     if count == 0:
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
-    raw = summarise_maps(_native(samples), count, level)
+    raw = yield from _map_steps(_native(samples), count, level)
     raw = replace(raw, expected_dice=sample_agreement(raw.sample_masks, raw.mean_mask))
     if calibration is None:
         return raw
@@ -103,6 +121,12 @@ def summarise_maps(maps: Iterable[Float32], count: int, threshold: float) -> Sum
     threshold
         Of the mean mask.
     """
+    return finish(_map_steps(maps, count, threshold))
+
+
+def _map_steps(
+    maps: Iterable[Float32], count: int, threshold: float
+) -> Generator[int, None, Summary]:
     for index, native in enumerate(maps):
         if index == 0:
             channels = native.ndim == 3
@@ -117,6 +141,7 @@ def summarise_maps(maps: Iterable[Float32], count: int, threshold: float) -> Sum
         native -= mean
         step *= native
         squares += step
+        yield index + 1
     np.clip(mean, 0.0, 1.0, out=mean)
     squares /= np.float32(count)
     variance = np.clip(squares, 0.0, 0.25, out=squares)

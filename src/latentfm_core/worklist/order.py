@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from latentfm_core.types import Summary
+from latentfm_core.uncertainty.figures import agreement_says_nothing
 from latentfm_core.worklist.state import Item
 
 Order = Literal["name", "doubt"]
@@ -19,8 +20,11 @@ def doubt_of(summary: Summary) -> float:
 
     That tells images that need work from those that do not; the mean confidence hardly does,
     since it tells mostly how long the contour is. Of a single sample, which has no
-    expected Dice, it is 1 - the mean confidence nevertheless.
+    expected Dice, it is 1 - the mean confidence nevertheless. Where nothing was found, or all of
+    the image, it is 1: that the samples agree on it says nothing, and somebody has to look.
     """
+    if agreement_says_nothing(summary):
+        return 1.0
     sure = summary.expected_dice
     if sure is None:
         sure = float(summary.confidence.mean(dtype=np.float64))

@@ -59,6 +59,8 @@ class Item(Settings):
         For people, such as why it was flagged.
     file
         Name of its annotation without folder; empty until there is one.
+    empty
+        Whether it was completed as an image with nothing to mark.
     """
 
     state: State = "not started"
@@ -68,6 +70,7 @@ class Item(Settings):
     updated: Annotated[str, Field(max_length=60)] = ""
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
     file: Annotated[str, Field(max_length=255)] = ""
+    empty: bool = False
 
     @field_validator("file")
     @classmethod

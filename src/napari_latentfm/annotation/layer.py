@@ -19,6 +19,7 @@ from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.planes import Plane, placement
 from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
+from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -226,7 +227,7 @@ def _create(session: ReviewSession, reviewed: Reviewed) -> Labels:
     layer.colormap = label_colours()
     record = record_of(layer)
     record.source_id, record.layer_id = str(reviewed.layer.unique_id), str(layer.unique_id)
-    session.viewer.add_layer(layer)
+    add_above(session.viewer, layer, reviewed.layer)
     _count_strokes(layer)
     return layer
 

@@ -31,7 +31,7 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.decode import orient
 from latentfm_core.images.orientation import orientation_to_apply
 from napari_latentfm.layers.annotation_record import PlaneIndex, Proposal, record_of
-from napari_latentfm.layers.planes import level_zero
+from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Facts:
 _ORIGINS: WeakKeyDictionary[Labels, Origin] = WeakKeyDictionary()
 _RESOLVED: WeakKeyDictionary[Labels, tuple[dict[str, Any], ...]] = WeakKeyDictionary()
 _CARRIED: WeakKeyDictionary[Labels, dict[PlaneIndex, tuple[Proposal, int]]] = WeakKeyDictionary()
+_RESTORED: WeakKeyDictionary[Labels, str] = WeakKeyDictionary()
 _SIGNATURES: WeakKeyDictionary[Image, tuple[ReferenceType[Any], str]] = WeakKeyDictionary()
 
 
@@ -193,10 +194,16 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
         record.proposals[info.index] = proposal
         carried[info.index] = (proposal, info.edited_pixels)
     _CARRIED[layer] = carried
+    _RESTORED[layer] = sidecar.created
     _RESOLVED[layer] = sidecar.resolved_regions
     origin = _ORIGINS.get(layer)
     if origin is not None:
         origin.corrections.update({info.index: info for info in sidecar.corrections})
+
+
+def restored_from(layer: Labels) -> str:
+    """Return when the labels that an annotation began with were kept, "" if it began empty."""
+    return _RESTORED.get(layer, "")
 
 
 def edited_by_plane(facts: Facts, labels: NDArray[Any]) -> dict[PlaneIndex, int]:

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
+import numpy as np
+from napari.layers import Labels
 from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -16,7 +18,7 @@ from psygnal import Signal
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import signature_of
+from napari_latentfm.annotation.provenance import restored_from, signature_of
 from napari_latentfm.annotation.restoring import add_labels, restore
 from napari_latentfm.reading import reading_limits
 
@@ -120,6 +122,10 @@ class Recovery:
         if choice == "recover":
             self.recovered.emit(offer.state.info)
 
+    def close(self) -> None:
+        """Look no more; for the end of the window."""
+        self._session.changed.disconnect(self.look, missing_ok=True)
+
     def withdraw(self) -> None:
         """Close the offer without an answer, as after an export."""
         self._put(None)
@@ -138,7 +144,7 @@ class Recovery:
             return
         layer = annotation_of(self._session, create=False)
         own = found.state.writer == self._autosaver.writer_of(layer)
-        if layer is not None and (own or layer.data.any()):
+        if layer is not None and (own or (layer.data.any() and not _is_newer(found, layer))):
             return
         self._put(found)
         if self.ask is not None:
@@ -157,6 +163,8 @@ def duration(seconds: float) -> str:
 
 
 def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
+    if not store.images():
+        return None  # reading all of a large image is for nothing
     signature = signature_of(reviewed.layer)
     limits = reading_limits()
     state = store.newest(signature, limits)
@@ -165,6 +173,13 @@ def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
     labels = state.labels(limits)
     # Nothing is worth recovering of an annotation that was emptied.
     return Offer(reviewed, signature, state, labels) if labels.any() else None
+
+
+def _is_newer(found: Offer, layer: Labels) -> bool:
+    """Tell whether a state was kept after the file that an annotation was restored from."""
+    since = restored_from(layer)
+    same = layer.data.shape == found.labels.shape and np.array_equal(layer.data, found.labels)
+    return bool(since) and found.state.info.created > since and not same
 
 
 def _ignore(_result: Any) -> None:

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from napari_latentfm.layers.planes import placement
+from napari_latentfm.layers.stacking import REGION_KEY, add_above
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
 
 Bool = NDArray[np.bool_]
 
-REGION_KEY = "latentfm_region"
-"""In the metadata of the Shapes layer in which regions are drawn."""
 REGION_COLOUR = "#e69f00"
 ELLIPSE_POINTS = 128
 
@@ -72,7 +71,7 @@ def region_layer(session: ReviewSession, create: bool = True) -> Shapes | None:
         metadata={REGION_KEY: key},
         **placement(reviewed.layer, reviewed.plane.first()),
     )
-    session.viewer.add_layer(layer)
+    add_above(session.viewer, layer, reviewed.layer)
     return layer
 
 

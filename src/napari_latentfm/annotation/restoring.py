@@ -15,6 +15,7 @@ from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
 from napari_latentfm.annotation.provenance import carry, remember
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import placement
+from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
@@ -83,7 +84,7 @@ def add_labels(
         **placement(reviewed.layer, reviewed.plane.first()),
     )
     layer.colormap = label_colours()
-    session.viewer.add_layer(layer)
+    add_above(session.viewer, layer, reviewed.layer)
     return layer
 
 

@@ -16,11 +16,12 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.autosave import Autosaver, autosave_folder
+from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.files import AnnotationFiles
+from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.layer import annotation_of, write_labels
 from napari_latentfm.annotation.provenance import Facts, facts_of
-from napari_latentfm.annotation.recovery import Recovery, duration
+from napari_latentfm.annotation.recovery import duration
 from napari_latentfm.annotation.region import drawn_region, region_layer
 from napari_latentfm.annotation.widgets import (
     LabelList,
@@ -67,25 +68,25 @@ class AnnotationSection(QWidget):
         self._timer.setInterval(MEASURE_MS)
         self._timer.timeout.connect(self._measure)
         self._lay_out()
-        self.autosaver = Autosaver(session)
-        self.recovery = Recovery(session, self.autosaver)
+        keeper = keeper_of(session, self)
+        self.autosaver, self.recovery = keeper.autosaver, keeper.recovery
         self.files = AnnotationFiles(
             session, self.autosaver, self.recovery, partial(ask_save, self), partial(ask_open, self)
         )
         self.files.busy.connect(self._set_busy)
         self.files.ended.connect(self._on_file)
         self.files.opened.connect(self.restored.emit)
-        self.autosaver.kept.connect(self._on_kept)
-        self.autosaver.failed.connect(self._on_not_kept)
-        self.autosaver.touched.connect(self._on_touched)
-        self.autosaver.watched.connect(self._on_changed)
-        self.recovery.offered.connect(self.bar.show_offer)
-        self.recovery.recovered.connect(self._on_recovered)
+        listen(self, self.autosaver.kept, self._on_kept)
+        listen(self, self.autosaver.failed, self._on_not_kept)
+        listen(self, self.autosaver.touched, self._on_touched)
+        listen(self, self.autosaver.watched, self._on_changed)
+        listen(self, self.recovery.offered, self.bar.show_offer)
+        listen(self, self.recovery.recovered, self._on_recovered)
+        self.bar.show_offer(self.recovery.offer)
         self.bar.chosen.connect(self.recovery.answer)
         listen(self, session.changed, self._on_changed)
-        saver, recovery = self.autosaver, self.recovery
         works = (self.files.work, self._measuring)
-        self.destroyed.connect(lambda: _part(saver, recovery, works))
+        self.destroyed.connect(lambda: _part(works))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -302,12 +303,7 @@ class AnnotationSection(QWidget):
         ]
 
 
-def _part(saver: Autosaver, recovery: Recovery, works: tuple[SerialWork, ...]) -> None:
-    """Keep what was edited, finish an export, and stop listening; the window is gone."""
-    for signal in (saver.kept, saver.failed, saver.touched, saver.watched):
-        signal.disconnect()
-    for signal in (recovery.offered, recovery.recovered):
-        signal.disconnect()
-    saver.close()
+def _part(works: tuple[SerialWork, ...]) -> None:
+    """Finish an export; the window is gone."""
     for work in works:
         work.close()

@@ -138,7 +138,7 @@ def area(pixels: int, space: Space) -> str:
     """Return an area in the units of the image, or in pixels if they are not known."""
     row, column = space.step("Y"), space.step("X")
     if row is None or column is None or row[1] != column[1] or row[1] == "pixel":
-        return f"{pixels:,} px"
+        return f"{pixels:,} px²"
     return f"{pixels * row[0] * column[0]:,.4g} {SYMBOLS.get(row[1], row[1])}²"
 
 

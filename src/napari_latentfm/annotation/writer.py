@@ -12,6 +12,7 @@ import numpy as np
 
 from latentfm_core.annotation.export import write_labels_file
 from napari_latentfm.annotation.provenance import annotation_with, export_file, facts_of, space_of
+from napari_latentfm.layers.pyramid import finest
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -40,7 +41,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """
     annotation = annotation_with(data)
     facts = None if annotation is None else facts_of(annotation)
-    labels = np.asarray(data)
+    labels = finest(data)
     if facts is not None:
         return [str(file) for file in export_file(Path(path), facts, labels)]
     scale = meta.get("scale")

@@ -284,13 +284,14 @@ def _sample(
     if request.work is not None:
         return (yield from request.work(segmenter, stop))
     if request.samples is not None:
-        yield Update("Summarising…")
-        return _summarise_again(request.samples, segmenter, settings, stop)
+        return (yield from _summarise_again(request.samples, segmenter, settings, stop))
     yield Update("Reading image…")
     image = request.read()
     steps = segmenter.sample_steps(image, settings, request.strokes, prompt=request.prompt)
     samples = yield from follow_until(stop, steps, step_update)
-    return Outcome() if samples is None else _summarise(samples, segmenter, settings, stop)
+    if samples is None:
+        return Outcome()
+    return (yield from _summarise(samples, segmenter, settings, stop))
 
 
 def step_update(step: Progress) -> Update:
@@ -301,20 +302,35 @@ def step_update(step: Progress) -> Update:
 
 def _summarise(
     samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
-) -> Outcome:
-    if stop.is_set():
+) -> Generator[Update, None, Outcome]:
+    summary = yield from summary_updates(samples, segmenter, settings, stop)
+    if summary is None:
         return Outcome()
-    summary = segmenter.summarise(samples, settings)
     return Outcome(Result(samples, summary, segmenter.device_label))
+
+
+def summary_updates(
+    samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
+) -> Generator[Update, None, Summary | None]:
+    """Summarise samples, for a job's work; None if it was cancelled meanwhile."""
+    yield Update("Summarising…")
+    steps = segmenter.summary_steps(samples, settings)
+    return (yield from follow_until(stop, steps, _summary_update))
+
+
+def _summary_update(step: Progress) -> Update:
+    text = f"Summarising: sample {step.done} of {step.total} resized to the image"
+    return Update(text, step.done, step.total)
 
 
 def _summarise_again(
     samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
-) -> Outcome:
+) -> Generator[Update, None, Outcome]:
     if samples.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
     used = segmenter.resolved(settings, recorded_group(samples.prompt)).model_dump(mode="json")
-    return _summarise(replace(samples, settings=used), segmenter, settings, stop)
+    again = replace(samples, settings=used)
+    return (yield from _summarise(again, segmenter, settings, stop))
 
 
 def _key(model: str | Path, settings: SamplingConfig) -> object:

@@ -220,6 +220,8 @@ class LearningPanel(QScrollArea):
         self._runs.clear()
         if isinstance(ending, Verdict):
             self.verdict = ending
+            # The last validation need not be the best one: one figure for one model.
+            self.form.dice.settle(ending.new)
             self.form.verdict.setText(f"{ending.text()} {_ADVICE[ending.better]}")
             self._finish("done", f"Done. The new model is {self.form.name.text()}.")
         elif isinstance(ending, Failed):

@@ -47,6 +47,9 @@ class CurvePlot(QWidget):
         Value of the dashed line, or None.
     level_name
         Its name.
+    settled
+        The figure that counts in the end, which stands beside the title instead of the last
+        point; None while the curve goes on.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class CurvePlot(QWidget):
         self.points: list[tuple[float, float]] = []
         self.level: float | None = None
         self.level_name = ""
+        self.settled: float | None = None
         self.last_step = 1
         self.setMinimumHeight(HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -70,7 +74,7 @@ class CurvePlot(QWidget):
     def clear(self) -> None:
         """Start anew."""
         self.points.clear()
-        self.level = None
+        self.level = self.settled = None
         self.last_step = 1
         self.update()
 
@@ -83,6 +87,11 @@ class CurvePlot(QWidget):
     def set_level(self, value: float, name: str) -> None:
         """Draw a dashed line at `value`."""
         self.level, self.level_name = value, name
+        self.update()
+
+    def settle(self, value: float | None) -> None:
+        """Show the figure that counts; None goes back to the last point."""
+        self.settled = value
         self.update()
 
     def set_end(self, step: int) -> None:
@@ -103,7 +112,7 @@ class CurvePlot(QWidget):
         font.setPointSizeF(8)
         painter.setFont(font)
         painter.drawText(
-            QRectF(LEFT, 0, area.width(), TOP), Qt.AlignmentFlag.AlignLeft, self._head()
+            QRectF(LEFT, 0, area.width(), TOP), Qt.AlignmentFlag.AlignLeft, self.head()
         )
         right = Qt.AlignmentFlag.AlignRight
         painter.drawText(QRectF(0, area.top() - 5, LEFT - 4, 12), right, f"{high:.2f}")
@@ -141,9 +150,12 @@ class CurvePlot(QWidget):
         high = float(values.max()) if len(values) else 1.0
         return 0.0, high * 1.05 or 1.0
 
-    def _head(self) -> str:
+    def head(self) -> str:
+        """Return what stands above the curve."""
         head = self._title
-        if self.points:
+        if self.settled is not None:
+            head += f" {self.settled:.3f}"
+        elif self.points:
             head += f" {self.points[-1][1]:.3f}"
         if self.level is not None:
             head += f"   - - {self.level_name} {self.level:.3f}"

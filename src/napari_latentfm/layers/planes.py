@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
+from napari_latentfm.layers.pyramid import level_zero
 
 if TYPE_CHECKING:
     from napari.components import Dims
@@ -67,11 +68,6 @@ class Plane:
     def label(self) -> str:
         """Return what tells this plane from others of the layer: ``""`` for 2D images."""
         return "" if not self.fixed else f" [{', '.join(map(str, self.fixed.values()))}]"
-
-
-def level_zero(layer: Image) -> Any:
-    """Return the layer's array; of a multiscale image the finest level."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def displayed_plane(
@@ -291,3 +287,17 @@ def _behind_identity(matrix: Matrix) -> Matrix:
     larger = np.eye(len(matrix) + 1)
     larger[1:, 1:] = matrix
     return larger
+
+
+def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]:
+    """Return pixel size (row, column) of a plane and its unit; 1 and ``"px"`` if unknown."""
+    row, column = plane.axes
+    unit = layer.units[row]
+    sizes = (
+        abs(float(layer.scale[row])),
+        abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit),
+    )
+    if str(unit) == "pixel":
+        return ((1.0, 1.0), "px") if sizes == (1.0, 1.0) else (sizes, "units")
+    # The short form, such as µm, where the unit has one.
+    return sizes, f"{unit:~}"

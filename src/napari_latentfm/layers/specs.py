@@ -10,6 +10,7 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelCol
 from numpy.typing import NDArray
 
 from napari_latentfm.layers.planes import Plane, placement, with_leading_axis
+from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.stacks import PlaneStack
 
 if TYPE_CHECKING:
@@ -36,8 +37,12 @@ TITLES: dict[Role, str] = {
 # that of labels which the user adds by hand.
 MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
-CONTOUR_PER_SIDE = 256
-"""Image pixels per contour pixel: outlines look equally strong on small and large images."""
+CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}
+"""napari's `contour` of outlines, which are a pixel wider: at most 3 pixels of what is drawn.
+
+napari finds outlines in the GUI thread, and wider ones take much longer. A large image is drawn
+from a coarser level, so that its outlines are as wide on screen as those of a small one.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class LayerSpec:
         Colours, opacity, visibility; only for a new layer, then they are the user's.
     metadata
         Provenance, under `METADATA_KEY` of the layer's metadata.
+    pyramid_axes
+        The two axes of `data` along which a large plane has coarser levels; None of a small
+        plane, and of a stack.
     """
 
     role: Role
@@ -69,6 +77,12 @@ class LayerSpec:
     space: dict[str, Any]
     look: dict[str, Any]
     metadata: dict[str, Any]
+    pyramid_axes: tuple[int, int] | None = None
+
+    @property
+    def levels(self) -> Any:
+        """What a layer takes: the array, or those of a pyramid."""
+        return self.data if self.pyramid_axes is None else pyramid(self.data, self.pyramid_axes)
 
 
 def result_layers(
@@ -100,7 +114,10 @@ def result_layers(
     if summary.expected_dice is not None:
         mapped["expected_dice"] = summary.expected_dice
 
+    axes = plane.axes if isinstance(plane, Plane) and is_large(plane.shape) else None
+
     def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
+        leading = values.ndim - 2
         return LayerSpec(
             role=role,
             kind="image" if values.dtype == np.float32 else "labels",
@@ -108,8 +125,9 @@ def result_layers(
             data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
-            look=look(role, max(plane.shape), several),
+            look=look(role, several),
             metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
+            pyramid_axes=None if axes is None else _shifted(axes, leading),
         )
 
     specs = [spec("mean_probability", summary.mean_probability)]
@@ -123,17 +141,14 @@ def result_layers(
     ]
 
 
-def look(role: Role, pixels: int, several: bool) -> dict[str, Any]:
+def look(role: Role, several: bool) -> dict[str, Any]:
     """Return colours, opacity and visibility of a new result layer.
 
     Parameters
     ----------
-    pixels
-        Longer side of the image; it decides how strong outlines are.
     several
         Whether the model has several classes.
     """
-    contour = max(1, round(pixels / CONTOUR_PER_SIDE))
     image: dict[str, Any] = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
     doubt = {**image, "colormap": confidence_colormap()}
     looks: dict[Role, dict[str, Any]] = {
@@ -142,12 +157,12 @@ def look(role: Role, pixels: int, several: bool) -> dict[str, Any]:
         "confidence": doubt,
         "samples": {
             "colormap": _class_colours() if several else _label_colours(SAMPLE_COLOUR),
-            "contour": contour,
+            "contour": CONTOURS["samples"],
             "opacity": 0.9,
         },
         "mean_mask": {
             "colormap": _class_colours() if several else _label_colours(MEAN_COLOUR),
-            "contour": contour + 1,
+            "contour": CONTOURS["mean_mask"],
             "opacity": 0.9,
         },
     }
@@ -172,6 +187,10 @@ def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> 
         "settings": {key: v for key, v in samples.settings.items() if key != "calibrated"},
         "seconds": samples.seconds,
     }
+
+
+def _shifted(axes: tuple[int, int], by: int) -> tuple[int, int]:
+    return axes[0] + by, axes[1] + by
 
 
 def confidence_colormap() -> Colormap:

@@ -21,6 +21,7 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
+from napari_latentfm.layers.stacking import add_result
 from napari_latentfm.layers.stacks import PlaneStack, part_indices
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
             _release(layer)
         for spec, target, fresh in zip(specs, targets, new, strict=True):
             if fresh is not None:
-                viewer.add_layer(fresh)
+                add_result(viewer, fresh)
             elif target is not None:
                 _overwrite(target, spec)
     return True
@@ -191,10 +192,12 @@ def place_part(
 
 
 def _own_layer(viewer: ViewerModel, spec: LayerSpec) -> Layer | None:
-    return _find(viewer, spec.metadata, spec.data.ndim)
+    return _find(viewer, spec.metadata, spec.data.ndim, _is_pyramid(spec))
 
 
-def _find(viewer: ViewerModel, facts: dict[str, Any], ndim: int) -> Layer | None:
+def _find(
+    viewer: ViewerModel, facts: dict[str, Any], ndim: int, multiscale: bool = False
+) -> Layer | None:
     wanted = ("role", "source_id", "plane", "along")
     for layer in viewer.layers:
         found = layer.metadata.get(METADATA_KEY, {})
@@ -202,14 +205,20 @@ def _find(viewer: ViewerModel, facts: dict[str, Any], ndim: int) -> Layer | None
             found.get("layer_id") == str(layer.unique_id)
             and all(found.get(key) == facts.get(key) for key in wanted)
             and layer.ndim == ndim
+            and layer.multiscale == multiscale
         ):
             return layer
     return None
 
 
 def is_edited(layer: Layer) -> bool:
-    """Tell whether a result layer was edited since it was written."""
+    """Tell whether a result layer was edited since it was written.
+
+    A pyramid, of a large image, cannot be edited: hashing it would freeze the window.
+    """
     facts = layer.metadata[METADATA_KEY]
+    if layer.multiscale and facts["digest"] is None:
+        return False
     return bool(facts["digest"] != _fingerprint(facts, layer.data))
 
 
@@ -243,27 +252,35 @@ def _make(spec: LayerSpec) -> Layer:
     if spec.kind == "labels":
         look = dict(spec.look)
         contour = look.pop("contour")
-        layer = Labels(spec.data, name=spec.name, **spec.space, **look)
+        layer = Labels(
+            spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **look
+        )
         # The constructor takes no contour.
         layer.contour = contour
     else:
-        layer = Image(spec.data, name=spec.name, **spec.space, **spec.look)
+        layer = Image(
+            spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **spec.look
+        )
     _stamp(layer, spec)
     return layer
+
+
+def _is_pyramid(spec: LayerSpec) -> bool:
+    return spec.pyramid_axes is not None
 
 
 def _stamp(layer: Layer, spec: LayerSpec) -> None:
     # A duplicate of the layer carries the same metadata but has another id: it is the user's.
     stamp = {
         "layer_id": str(layer.unique_id),
-        "digest": _fingerprint(spec.metadata, spec.data),
+        "digest": None if _is_pyramid(spec) else _fingerprint(spec.metadata, spec.data),
     }
     layer.metadata = {**layer.metadata, METADATA_KEY: {**spec.metadata, **stamp}}
 
 
 def _overwrite(layer: Layer, spec: LayerSpec) -> None:
     with _without_history(layer):
-        layer.data = spec.data
+        layer.data = spec.levels
         for key, value in spec.space.items():
             if not _equal(getattr(layer, key), value):
                 setattr(layer, key, value)

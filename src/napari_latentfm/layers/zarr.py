@@ -133,6 +133,5 @@ def _stored(role: Role, group: zarr.Group, several: bool) -> StoredMap:
         pixel=(first["scale"][-2], first["scale"][-1]),
         origin=(second["translation"][-2], second["translation"][-1]),
         unit=scales["axes"][-1].get("unit", "pixel"),
-        # Outlines of a pyramid are drawn on the level that is on screen.
-        look=look(role, 0, several),
+        look=look(role, several),
     )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from latentfm_core.errors import ImageError
 from napari_latentfm.background.job import Result
-from napari_latentfm.layers.planes import Plane, level_zero
+from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import LayerSpec, Role, result_layers
+from napari_latentfm.layers.stacking import bring_forward
 from napari_latentfm.layers.stacks import PlaneStack
 from napari_latentfm.layers.update import AskAboutEdits, place, place_part
 from napari_latentfm.results.session import Reviewed, ReviewSession, session_of
@@ -63,6 +65,7 @@ def show_result(
     specs = _specs(reviewed.layer, reviewed.plane, result, roles)
     if not place_part(viewer, specs, stack.planes, number, ask):
         return False
+    bring_forward(viewer, reviewed.layer)
     stack.renew(number, result)
     return True
 
@@ -115,6 +118,7 @@ def show_drawn(
         raise TypeError("the result of a stack is a StackRun")
     if not place(viewer, _specs(layer, plane, result, roles), ask):
         return False
+    bring_forward(viewer, layer)
     session_of(viewer).follow(StackReview(viewer, layer, plane, model, result))
     return True
 
@@ -128,6 +132,7 @@ def _show_alone(
     specs = _specs(reviewed.layer, reviewed.plane, reviewed.result, roles)
     if not place(viewer, specs, ask):
         return False
+    bring_forward(viewer, reviewed.layer)
     session_of(viewer).show(reviewed)
     return True
 

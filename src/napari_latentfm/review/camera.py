@@ -20,20 +20,6 @@ LEAST_VIEW = 6
 USUAL_CANVAS = (600, 800)
 
 
-def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]:
-    """Return pixel size (row, column) of a plane and its unit; 1 and ``"px"`` if unknown."""
-    row, column = plane.axes
-    unit = layer.units[row]
-    sizes = (
-        abs(float(layer.scale[row])),
-        abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit),
-    )
-    if str(unit) == "pixel":
-        return ((1.0, 1.0), "px") if sizes == (1.0, 1.0) else (sizes, "units")
-    # The short form, such as µm, where the unit has one.
-    return sizes, f"{unit:~}"
-
-
 def go_to(
     viewer: napari.viewer.Viewer, layer: Image, plane: Plane, box: tuple[int, int, int, int]
 ) -> None:

@@ -192,9 +192,11 @@ class HypothesesSection(QWidget):
         else:
             by: Order = self.order.currentData()
             self.hypotheses = ordered(found.hypotheses, by)
-            pictures = dict(zip(found.hypotheses, found.pictures, strict=True))
+            shown = zip(found.pictures, found.areas, strict=True)
+            pictures = dict(zip(found.hypotheses, shown, strict=True))
             count = len(found.reviewed.result.summary.sample_masks)
-            self.strip.show_tiles([tile(h, pictures[h], by, count) for h in self.hypotheses])
+            tiles = [tile(h, pictures[h][0], by, count, pictures[h][1]) for h in self.hypotheses]
+            self.strip.show_tiles(tiles)
         self._mark()
 
     def _place(self) -> int:

@@ -13,7 +13,9 @@ from qtpy.QtCore import QTimer
 
 from latentfm_core.uncertainty.contours import AgreementContour
 from napari_latentfm.layers.planes import placement
-from napari_latentfm.layers.specs import CONTOUR_PER_SIDE, OTHER_COLOUR
+from napari_latentfm.layers.pyramid import is_large, pyramid
+from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
+from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 
@@ -26,6 +28,8 @@ CONTOUR_WIDTHS = (0.7, 1.0, 1.5)
 """The more samples agree the wider the line; a second sign beside the colour."""
 OVERLAY_KEY = "latentfm_overlay"
 """In the metadata of a layer that shows something for a while and holds no work."""
+LINES_PER_SIDE = 256
+"""Longer side of the image per unit of width of the contours of agreement, which are vectors."""
 
 
 class Overlays:
@@ -49,7 +53,10 @@ class Overlays:
 
     def preview(self, reviewed: Reviewed, mask: Mask) -> None:
         """Show the outline of a mask ``(H, W)`` on the image."""
-        values = reviewed.plane.embed(mask.astype(np.uint8))
+        plane = reviewed.plane
+        values: Any = plane.embed(mask.view(np.uint8) if mask.dtype == bool else mask)
+        if is_large(plane.shape):
+            values = pyramid(values, plane.axes)
         layer = self.layers.get("preview")
         if layer is not None:
             layer.data = values
@@ -59,11 +66,12 @@ class Overlays:
             name=f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}",
             colormap=_colours(reviewed, self._colour),
             opacity=1.0,
-            metadata={OVERLAY_KEY: "preview"},
+            multiscale=is_large(plane.shape),
+            metadata={OVERLAY_KEY: "preview", OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)},
             **placement(reviewed.layer, reviewed.plane),
         )
-        layer.contour = 1 + round(_line_width(reviewed))
-        self._add("preview", layer)
+        layer.contour = CONTOURS["mean_mask"]
+        self._add("preview", layer, reviewed)
 
     def draw(self, reviewed: Reviewed, contours: tuple[AgreementContour, ...]) -> None:
         """Show contours on the image."""
@@ -87,11 +95,11 @@ class Overlays:
             name=f"{reviewed.layer.name}{plane.label()} · agreement",
             face_color="transparent",
             opacity=0.9,
-            metadata={OVERLAY_KEY: "contours"},
+            metadata={OVERLAY_KEY: "contours", OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)},
             **look,
             **placement(reviewed.layer, plane),
         )
-        self._add("contours", layer)
+        self._add("contours", layer, reviewed)
 
     def remove(self, *roles: str, later: bool = False) -> None:
         """Remove layers where they are there; `later` once the event in progress is over."""
@@ -111,10 +119,10 @@ class Overlays:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
-    def _add(self, role: str, layer: Labels | Shapes) -> None:
+    def _add(self, role: str, layer: Labels | Shapes, reviewed: Reviewed) -> None:
         selection = self._viewer.layers.selection
         active, others = selection.active, set(selection)
-        self._viewer.add_layer(layer)
+        add_above(self._viewer, layer, reviewed.layer)
         # Neither is for painting: that would be lost when it is removed. A viewer makes the
         # layers that it takes in editable.
         layer.editable = False
@@ -132,7 +140,7 @@ class Overlays:
 
 
 def _line_width(reviewed: Reviewed) -> float:
-    return max(1.0, max(reviewed.plane.shape) / CONTOUR_PER_SIDE)
+    return max(1.0, max(reviewed.plane.shape) / LINES_PER_SIDE)
 
 
 def _colours(reviewed: Reviewed, colour: str) -> DirectLabelColormap:

@@ -54,7 +54,7 @@ class ReviewPanel(QTabWidget):
         self._bind()
         self.annotation.restored.connect(self._recall_settings)
         listen(self, self.session.restored, self._recall_work)
-        self.annotation.autosaver.watched.connect(self._note_resolved)
+        listen(self, self.annotation.autosaver.watched, self._note_resolved)
         self.doubt.ticked.connect(self._note_resolved)
         keys = self._keys
         # The window's end deletes the panel without a close event.
@@ -108,7 +108,7 @@ class ReviewPanel(QTabWidget):
         for title, tip, section in (
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
             ("Doubt", "where the samples disagree, place by place", self.doubt),
-            ("Correct", "say what is surely lesion; the samples follow", self.strokes),
+            ("Correct", "say what is surely right; the samples follow", self.strokes),
             ("Accept", "write the annotation, keep it, export it", self.annotation),
         ):
             index = self.addTab(_scrolling(section), title)

@@ -12,10 +12,12 @@ from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions
+from latentfm_core.uncertainty.grid import grid_step, summary_on_grid
+from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions, enlarged
 from latentfm_core.uncertainty.size import Spread, area_spread, diameter_spread
+from napari_latentfm.layers.planes import plane_spacing
 from napari_latentfm.results.session import Reviewed
-from napari_latentfm.review.camera import plane_spacing
+from napari_latentfm.ui.units import number, square
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +34,12 @@ SHOWN_ROWS = 8
 
 @dataclass(frozen=True)
 class Doubt:
-    """What the worker makes of a result."""
+    """What the worker makes of a result; `labels` are those of a grid of `step` pixels."""
 
     reviewed: Reviewed
     regions: tuple[DoubtRegion, ...] = ()
     labels: NDArray[np.int32] | None = None
+    step: int = 1
     area: Spread | None = None
     diameter: Spread | None = None
     error: str | None = None
@@ -48,12 +51,17 @@ def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
     try:
         # A cancelled worker ends at a yield.
         yield Doubt(reviewed)
-        regions, labels = doubt_regions(summary)
+        step = grid_step(reviewed.plane.shape)
+        coarse = summary_on_grid(summary, step)
+        regions, labels = doubt_regions(coarse)
         yield Doubt(reviewed)
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         area = area_spread(summary.sample_masks, spacing)
-        diameter = diameter_spread(summary.sample_masks, spacing)
-        yield Doubt(reviewed, regions, labels, area, diameter)
+        yield Doubt(reviewed)
+        wide = (spacing[0] * step, spacing[1] * step)
+        diameter = diameter_spread(coarse.sample_masks, wide)
+        every = tuple(enlarged(region, step, reviewed.plane.shape) for region in regions)
+        yield Doubt(reviewed, every, labels, step, area, diameter)
     # The worker would swallow a RuntimeError, and every other one would be a crash report.
     except Exception as error:
         logger.error("The doubt could not be measured", exc_info=error)
@@ -132,16 +140,6 @@ class RegionTable(QTableWidget):
             self.ticked.emit(item.row() + 1, item.checkState() == Qt.CheckState.Checked)
 
 
-def number(value: float) -> str:
-    """Return a size for people."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def interval(spread: Spread) -> str:
     """Return mean and 90 % interval."""
     return f"{number(spread.mean)} ({number(spread.low)} to {number(spread.high)})"
-
-
-def square(unit: str) -> str:
-    """Return the unit of areas; pixels are areas themselves."""
-    return "px" if unit == "px" else f"{unit}²"

@@ -14,20 +14,16 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 from latentfm_core.uncertainty.regions import DoubtRegion
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.layers.planes import plane_spacing
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.review.camera import go_to, plane_spacing
+from napari_latentfm.review.camera import go_to
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
-from napari_latentfm.review.regions_parts import (
-    Doubt,
-    RegionTable,
-    interval,
-    measure,
-    number,
-    square,
-)
+from napari_latentfm.review.regions_parts import Doubt, RegionTable, interval, measure
 from napari_latentfm.review.reviewed_regions import Ticks
+from napari_latentfm.sampling.status import describe_mask
 from napari_latentfm.ui.common import push_button
+from napari_latentfm.ui.units import area_text, square
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
 DOUBT_COLOUR = "#d55e00"
@@ -114,6 +110,14 @@ class DoubtSection(QWidget):
 
     def region_mask(self, rank: int) -> NDArray[np.bool_]:
         """Return ``(H, W)`` bool of a region of the table."""
+        mask = self._grid_mask(rank)
+        if self._doubt is None or self._doubt.step == 1:
+            return mask
+        step, (height, width) = self._doubt.step, self._doubt.reviewed.plane.shape
+        return np.asarray(mask.repeat(step, 0).repeat(step, 1)[:height, :width])
+
+    def _grid_mask(self, rank: int) -> NDArray[np.bool_]:
+        """Return a region of the table on the grid that it was found on."""
         if self._doubt is None or self._doubt.labels is None:
             raise IndexError(f"there is no region {rank}")
         return np.asarray(self._doubt.labels == rank)
@@ -167,7 +171,7 @@ class DoubtSection(QWidget):
             self.resolved = {
                 region.rank
                 for region in self.regions
-                if self._ticks.has(layer, index, region, self.region_mask(region.rank))
+                if self._ticks.has(layer, index, region, self._grid_mask(region.rank))
             }
             self._fill()
             self._count()
@@ -189,15 +193,11 @@ class DoubtSection(QWidget):
             return
         reviewed = doubt.reviewed
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
-        summary = reviewed.result.summary
-        kind = "calibrated" if summary.calibrated else "raw"
-        self.histogram.show_values(
-            doubt.area.values, lambda value: f"{number(value)} {square(unit)}"
-        )
+        self.histogram.show_values(doubt.area.values, lambda value: area_text(value, unit))
         self.sizes.setText(
-            f"Confidence of the image: {float(summary.confidence.mean()):.3f} ({kind})\n"
-            f"Area: {interval(doubt.area)} {square(unit)}\n"
-            f"Diameter: {interval(doubt.diameter)} {unit}"
+            f"{describe_mask(reviewed.layer, reviewed.plane, reviewed.result)}\n"
+            f"Samples, area: {interval(doubt.area)} {square(unit)}\n"
+            f"Samples, diameter: {interval(doubt.diameter)} {unit}"
         )
 
     def _count(self) -> None:
@@ -214,7 +214,7 @@ class DoubtSection(QWidget):
         (self.resolved.add if on else self.resolved.discard)(rank)
         where = doubt.reviewed.layer, doubt.reviewed.plane.index
         change = self._ticks.put if on else self._ticks.drop
-        change(*where, self.regions[rank - 1], self.region_mask(rank))
+        change(*where, self.regions[rank - 1], self._grid_mask(rank))
         self._count()
         self.ticked.emit()
 
@@ -224,7 +224,10 @@ class DoubtSection(QWidget):
     def _lay_out(self) -> None:
         self.sizes = QLabel()
         self.sizes.setWordWrap(True)
-        self.sizes.setToolTip("Mean over the samples, and in brackets the 90 % interval.")
+        self.sizes.setToolTip(
+            "The mean mask; mean over the samples, and in brackets the 90 % interval. The diameter "
+            "is that of the largest piece."
+        )
         self.histogram = Histogram()
         self.histogram.setToolTip(
             "Areas of the samples, from the smallest to the largest; the line is their mean."

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.stacking import STROKES_KEY, add_above
 from napari_latentfm.results.session import Reviewed, ReviewSession
 
-STROKES_KEY = "latentfm_strokes"
-"""In the metadata of the layer: the id of the image layer that the strokes are about."""
 NOT_COLOUR = "#d55e00"
 SURE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#999999")
 """Okabe-Ito; vermilion, which says "not", is left out."""
@@ -97,5 +96,5 @@ def _add(session: ReviewSession, reviewed: Reviewed, key: str) -> Labels:
         **placement(reviewed.layer, reviewed.plane.first()),
     )
     layer.brush_size = max(2, round(max(reviewed.plane.shape) / BRUSH_PER_SIDE))
-    session.viewer.add_layer(layer)
+    add_above(session.viewer, layer, reviewed.layer)
     return layer

@@ -35,11 +35,12 @@ from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.results.show import show_result
 from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, repaint, stroke_layer
+from napari_latentfm.sampling.status import describe_mask, foreground
 from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
-READY = "Paint over what is surely lesion, or surely not; the samples follow."
+READY = "Paint over what is surely {}, or surely not; the samples follow."
 PAUSE_MS = 400
 """After the last stroke, before the samples are drawn anew."""
 SECTION = "strokes"
@@ -174,7 +175,7 @@ class StrokesSection(QWidget):
         layer.visible = True
         layer.selected_label = label
         layer.mode = "paint"
-        self._say(READY)
+        self._say(_ready(self._names))
 
     def _listen(self, layer: Labels | None) -> None:
         if layer is self._layer:
@@ -267,10 +268,12 @@ class StrokesSection(QWidget):
         self.status.setText(text)
 
     def _offer_classes(self, reviewed: Reviewed | None) -> None:
-        names = ("lesion",) if reviewed is None else reviewed.result.samples.classes
+        names = ("foreground",) if reviewed is None else reviewed.result.samples.classes
         if names == self._names:
             return
         self._names = names
+        called = foreground(names)
+        self.not_button.setToolTip(f"Take the brush and paint over what is surely not {called}.")
         for button in self.class_buttons:
             button.deleteLater()
         self.class_buttons = [self._class_button(place, name) for place, name in enumerate(names)]
@@ -287,7 +290,7 @@ class StrokesSection(QWidget):
         self._brushes = QGridLayout()
         self.not_button = push_button(
             "Surely not (Shift+G)",
-            "Take the brush and paint over what is surely not lesion.",
+            "Take the brush and paint over what is surely not foreground.",
             self.paint_background,
         )
         self.follow = QCheckBox("Draw samples after each stroke")
@@ -333,9 +336,14 @@ _EVENTS = ("paint", "labels_update", "set_data", "data")
 def _describe(reviewed: Reviewed) -> str:
     samples = reviewed.result.samples
     if samples.strokes is None:
-        return READY
+        return _ready(samples.classes)
     said = int(np.count_nonzero(samples.strokes))
+    mask = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
     return (
         f"{len(samples)} samples agree with {said:,} painted pixels, in {samples.seconds:.1f} s. "
-        "Clear the strokes, or undo them, to go back."
+        f"{mask} Clear the strokes, or undo them, to go back."
     )
+
+
+def _ready(classes: Sequence[str]) -> str:
+    return READY.format(foreground(classes))

@@ -19,16 +19,18 @@ from skimage.transform import resize
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.types import Float32, Mask
-from latentfm_core.uncertainty.contours import AgreementContour, agreement_contours
+from latentfm_core.uncertainty.contours import AgreementContour, agreement_contours, enlarged
+from latentfm_core.uncertainty.grid import grid_step, on_grid, summary_on_grid
 from latentfm_core.uncertainty.hypotheses import (
     Hypothesis,
     Order,
     find_hypotheses,
     foreground_window,
 )
-from napari_latentfm.layers.planes import read_plane
+from napari_latentfm.layers.planes import plane_spacing, read_plane
 from napari_latentfm.layers.specs import CLASS_COLOURS
 from napari_latentfm.results.session import Reviewed
+from napari_latentfm.ui.units import area_text
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +116,12 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
 
 @dataclass(frozen=True)
 class Found:
-    """What the worker makes of a result; `contours` come last."""
+    """What the worker makes of a result; `areas` have units, and `contours` come last."""
 
     reviewed: Reviewed
     hypotheses: tuple[Hypothesis, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    areas: tuple[str, ...] = ()
     contours: tuple[AgreementContour, ...] | None = None
     error: str | None = None
 
@@ -127,19 +130,42 @@ def search(reviewed: Reviewed) -> Generator[Found, None, None]:
     """Find the hypotheses, their pictures and the contours; never raises."""
     summary = reviewed.result.summary
     try:
-        found = find_hypotheses(summary.sample_masks, summary.mean_mask)
+        step = grid_step(reviewed.plane.shape)
+        coarse = summary_on_grid(summary, step)
+        found = tuple(
+            replace(h, area=int(np.count_nonzero(summary.sample_masks[h.medoid])))
+            for h in find_hypotheses(coarse.sample_masks, coarse.mean_mask)
+        )
         yield Found(reviewed)
-        image = to_rgb(read_plane(reviewed.layer, reviewed.plane))
         several = summary.class_confidence is not None
-        pictures = thumbnails(image, summary.sample_masks, found, several)
-        ready = Found(reviewed, found, tuple(pictures))
+        # As fine as the pictures need it, for they may show a small part of a large image.
+        fine = min(step, max(1, _longest(coarse.sample_masks) * step // (2 * PICTURE_SIDE)))
+        image = read_plane(reviewed.layer, reviewed.plane)
+        ground = to_rgb(replace(image, pixels=_every(image.pixels, fine)))
+        masks = on_grid(summary.sample_masks, fine)
+        pictures = thumbnails(ground, masks, found, several)
+        spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
+        areas = tuple(area_text(h.area * spacing[0] * spacing[1], unit) for h in found)
+        ready = Found(reviewed, found, tuple(pictures), areas)
         yield ready
-        yield replace(ready, contours=agreement_contours(summary.sample_masks))
+        contours = agreement_contours(coarse.sample_masks)
+        yield replace(ready, contours=tuple(enlarged(each, step) for each in contours))
     # The worker would swallow a RuntimeError, and every other one would be a crash report.
     except Exception as error:
         if not isinstance(error, LatentFMError):
             logger.error("The hypotheses could not be found", exc_info=error)
         yield Found(reviewed, error=str(error) or type(error).__name__)
+
+
+def _longest(masks: Mask) -> int:
+    rows, columns = _window(masks)
+    return max(int(rows.stop - rows.start), int(columns.stop - columns.start))
+
+
+def _every(pixels: NDArray[np.generic], step: int) -> NDArray[np.generic]:
+    """Return pixels ``(H, W)`` or ``(H, W, C)`` at the points that `on_grid` takes."""
+    first = [min(step // 2, (length - 1) // 2) for length in pixels.shape[:2]]
+    return pixels[first[0] :: step, first[1] :: step]
 
 
 @dataclass(frozen=True)
@@ -151,7 +177,7 @@ class Tile:
     tooltip: str
 
 
-def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int) -> Tile:
+def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: str = "") -> Tile:
     """Return the button of a hypothesis.
 
     Parameters
@@ -162,11 +188,14 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int) -> Til
         The order of the strip; the third line names the figure that it goes by.
     count
         Number of samples.
+    area
+        Of the hypothesis, with its unit; by default in pixels.
     """
+    area = area or f"{hypothesis.area:,} px²"
     look = "show nothing" if hypothesis.empty else "look like this"
     figures = {
         "weight": f"{len(hypothesis.members)} of {count}",
-        "area": f"{hypothesis.area:,} px",
+        "area": area,
         "agreement": f"Dice {hypothesis.agreement:.2f}",
         "difference": f"1 - IoU {hypothesis.distance:.2f}",
     }
@@ -174,7 +203,7 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int) -> Til
         picture,
         f"{100 * hypothesis.weight:.0f} % of samples\n{look}\n{figures[by]}",
         f"Sample {hypothesis.medoid} stands for {len(hypothesis.members)} of {count} samples.\n"
-        f"Area {hypothesis.area:,} pixels. Against the mean mask: Dice "
+        f"Area {area}. Against the mean mask: Dice "
         f"{hypothesis.agreement:.2f}, 1 - IoU {hypothesis.distance:.2f}.\n"
         "Click to see it on the image, and again to hide it (H next, Shift+H previous, Q hide).",
     )

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QScrollArea
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm import preferences
+from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Outcome, Request, Result, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.planes import Plane
@@ -116,6 +117,7 @@ class SamplingPanel(QScrollArea):
         self.form.restore(preferences.get(SECTION))
         self._lay_out()
         self._follow_viewer()
+        self._keeper = keeper_of(self._session, self)
         self._offer_planes()
         self._suggest()
 
@@ -238,6 +240,7 @@ class SamplingPanel(QScrollArea):
         self.form.image.changed.connect(self._offer_planes)
         for name in ("order", "ndisplay", "ndim", "axis_labels"):
             listen(self, self._viewer.dims.events.emitters[name], self._offer_planes)
+        listen(self, self._session.changed, self._on_reviewed)
         listen(self, self._session.recalled, self._recall)
         listen(self, self._session.model_kept, self._take_model)
         # The window's end deletes the panel without a word; nothing may report to it then.
@@ -315,9 +318,19 @@ class SamplingPanel(QScrollArea):
             return
         self.form.device_label.value = result.device
         if placed:
-            self._finish("done", describe(result))
+            self._finish("done", self._told())
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
+
+    def _told(self) -> str:
+        """Return what is said of the result under review."""
+        last = last_drawn(self._session)
+        return _READY if last is None else describe(last.layer, last.plane, last.result)
+
+    def _on_reviewed(self) -> None:
+        """Tell the figures of what is on screen now, as after strokes."""
+        if not self.running and self.form.image.value is not None:
+            self.form.status.value = self._told()
 
     def _place(self, target: _Target, result: Result) -> bool:
         if isinstance(target.plane, TiledPlane):

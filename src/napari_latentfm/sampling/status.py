@@ -1,34 +1,79 @@
-"""What the panel says of a result in its status line."""
+"""What the panels say of a result in their status lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from latentfm_core.uncertainty.figures import MaskFigures, mask_figures
 from napari_latentfm.background.job import Result
+from napari_latentfm.layers.planes import Plane, plane_spacing
 from napari_latentfm.results.stack_job import StackRun
 from napari_latentfm.sampling.form import CALIBRATED, RAW
+from napari_latentfm.ui.units import area_text, number
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentfm.layers.stacks import PlaneStack
 
 
-def describe(result: Result) -> str:
-    """Return samples, size and expected Dice of the mean mask, and kind of the confidence."""
-    samples, summary = result.samples, result.summary
-    seed = samples.seeds[0]
-    head = f"{len(samples)} samples in {samples.seconds:.2f} s, seed {seed}, {samples.model_id}."
-    if isinstance(result, StackRun):
-        blank = len(result.stack.blank)
-        head = f"{len(result.stack)} planes, {head}" + (f" {blank} are blank." if blank else "")
-    tail = f"Confidence: {CALIBRATED if summary.calibrated else RAW}."
-    tail = " ".join(filter(None, (_expectation(result), tail)))
-    if not summary.mean_mask.any():
-        return f"{head} No pixel reached the threshold: the mean mask is empty. {tail}"
-    return f"{head} Mean mask: {(summary.mean_mask > 0).mean():.1%} of the image. {tail}"
+def describe(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
+    """Return the status of a result, which begins with the name of its image."""
+    samples = result.samples
+    tail = (
+        f"{len(samples)} samples in {samples.seconds:.2f} s, seed {samples.seeds[0]}, "
+        f"{samples.model_id}. Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
+    )
+    if isinstance(result, StackRun) or not isinstance(plane, Plane):
+        return f"{layer.name}: {_of_stack(result)}{tail}"
+    return f"{layer.name}{plane.label()}: {describe_mask(layer, plane, result)} {tail}"
 
 
-def _expectation(result: Result) -> str:
-    """Return how good the mean mask probably is, and which plane of a stack is the worst."""
+def describe_mask(layer: Image, plane: Plane, result: Result) -> str:
+    """Return size and expected Dice of the mean mask on screen."""
+    spacing, unit = plane_spacing(layer, plane)
+    figures = mask_figures(result.summary, spacing)
+    return " ".join(filter(None, (_size(figures, result.samples.classes, unit), _dice(figures))))
+
+
+def foreground(classes: Sequence[str]) -> str:
+    """Return how foreground is called: by its class, or all classes together."""
+    return classes[0] if len(classes) == 1 else "foreground"
+
+
+def _size(figures: MaskFigures, classes: Sequence[str], unit: str) -> str:
+    name = foreground(classes)
+    if figures.empty:
+        return f"No {name}: no pixel reached the threshold, the mean mask is empty."
+    if figures.full:
+        return f"The mean mask covers the image ({figures.share:.1%}); it outlines nothing."
+    return (
+        f"Mean mask: {name} on {figures.share:.1%} of the image, "
+        f"{area_text(figures.area, unit)}, diameter {number(figures.diameter)} {unit}."
+    )
+
+
+def _dice(figures: MaskFigures) -> str:
+    expected = figures.expected_dice
+    return "" if expected is None else f"Expected Dice: {expected:.2f}."
+
+
+def _of_stack(result: Result) -> str:
+    """Return number of planes, size of the mean mask, and which plane is the worst."""
+    mask = result.summary.mean_mask
+    size = f"Mean mask: {(mask > 0).mean():.1%} of the image. "
+    if not mask.any():
+        size = "No pixel reached the threshold: the mean mask is empty. "
     if not isinstance(result, StackRun):
-        expected = result.summary.expected_dice
-        return "" if expected is None else f"Expected Dice: {expected:.2f}."
-    by_plane = {n: d for n, d in enumerate(result.stack.expected_dice, 1) if d is not None}
-    if not by_plane:
-        return ""
-    worst, best = min(by_plane, key=by_plane.__getitem__), max(by_plane.values())
-    return f"Expected Dice: {by_plane[worst]:.2f} (plane {worst}) to {best:.2f}."
+        return size
+    stack = result.stack
+    blank = f" {len(stack.blank)} are blank." if stack.blank else ""
+    by_plane = {n: d for n, d in enumerate(stack.expected_dice, 1) if d is not None}
+    # What is expected of a plane without foreground says nothing.
+    shown = {n: d for n, d in by_plane.items() if stack.summary_of(n - 1).mean_mask.any()}
+    if not shown:
+        return f"{len(stack)} planes. {blank.strip()} {size}".replace("  ", " ")
+    worst, best = min(shown, key=shown.__getitem__), max(shown.values())
+    expected = f"Expected Dice: {shown[worst]:.2f} (plane {worst}) to {best:.2f}. "
+    return f"{len(stack)} planes.{blank} {size}{expected}"

@@ -25,7 +25,14 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import MIN_SIDE
 from latentfm_core.progress import follow_until
 from latentfm_core.types import ImageInput
-from napari_latentfm.background.job import Outcome, Request, Result, Update, step_update
+from napari_latentfm.background.job import (
+    Outcome,
+    Request,
+    Result,
+    Update,
+    step_update,
+    summary_updates,
+)
 from napari_latentfm.layers.planes import (
     MAX_PLANE_PIXELS,
     Plane,
@@ -230,7 +237,9 @@ def _draw(
     samples = yield from follow_until(stop, steps, step_update)
     if samples is None:
         return Outcome()
-    summary = segmenter.summarise(samples, settings)
+    summary = yield from summary_updates(samples, segmenter, settings, stop)
+    if summary is None:
+        return Outcome()
     return Outcome(FieldRun(samples, summary, segmenter.device_label, image.pixels))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from napari_latentfm.ui.common import push_button, wrapped_text
 from napari_latentfm.worklist.table import ImageTable
 
 MOST_MEGAPIXELS = 16_384
+NOTHING = "Nothing to mark"
+"""What an image without foreground is called where a model has several classes."""
 BY_NAME, BY_DOUBT = "by name", "most doubtful first"
 
 
@@ -64,15 +66,21 @@ class QueueForm(QWidget):
         self.order = QComboBox()
         self.order.addItems([BY_NAME, BY_DOUBT])
         self.order.setToolTip("In which order the images come.")
-        self.skip = QCheckBox("Skip completed")
-        self.skip.setToolTip("Previous and Next pass over completed images.")
+        self.skip = QCheckBox("Skip done")
+        self.skip.setToolTip("Next, and opening a folder, pass over images that are done.")
+        self.skip.setChecked(True)
         self.table = ImageTable()
         self.previous = push_button(
             "Previous (PageUp)", "Keep the annotation, open the one before."
         )
         self.next = push_button("Next (PageDown)", "Keep the annotation and open the next image.")
-        self.complete = push_button(
-            "Completed (Ctrl+Enter)", "Save the annotation, mark the image, open the next."
+        self.accept = push_button(
+            "Accept && next (Ctrl+Enter)",
+            "Save the annotation, or the mean mask if you changed nothing; open the next image.",
+        )
+        self.empty_name = NOTHING
+        self.accept_empty = push_button(
+            "", "Save an empty annotation: this image shows nothing to mark. Open the next image."
         )
         self.flag = push_button("Flag", "Mark the image for somebody to look at, or unmark it.")
         self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
@@ -109,7 +117,9 @@ class QueueForm(QWidget):
 
     def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
         """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""
-        return step(self.names(work), work.items(), current, by, self.skip.isChecked())
+        # Back is always to the image before, which is mostly one that was just done.
+        skip = self.skip.isChecked() and by > 0
+        return step(self.names(work), work.items(), current, by, skip)
 
     def show_list(self, work: WorkList, current: str | None) -> None:
         """Show how far the list is."""
@@ -169,15 +179,22 @@ class QueueForm(QWidget):
                 box.setCurrentIndex(place)
         if isinstance(state.get("n_samples"), int):
             self.n_samples.setValue(state["n_samples"])
-        self.skip.setChecked(state.get("skip") is True)
+        self.skip.setChecked(state.get("skip") is not False)
 
     def _take_model(self, _text: str = "") -> None:
         self.model_row.setVisible(self.model.currentText() == FOLDER_CHOICE)
         try:
-            base = read_card(resolve_model(self.source())).config.sampling
+            config = read_card(resolve_model(self.source())).config
         except LatentFMError:
+            self._name_classes(())
             return  # opening an image will say what is wrong
-        self.n_samples.setValue(min(base.n_samples, SAMPLE_SLIDER_MAX))
+        self._name_classes(config.model.classes)
+        self.n_samples.setValue(min(config.sampling.n_samples, SAMPLE_SLIDER_MAX))
+
+    def _name_classes(self, classes: Sequence[str]) -> None:
+        """Call an image without foreground as the model calls it."""
+        self.empty_name = f"No {classes[0]}" if len(classes) == 1 else NOTHING
+        self.accept_empty.setText(f"{self.empty_name} (Ctrl+Backspace)")
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
@@ -206,7 +223,7 @@ class QueueForm(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self.tally)
         layout.addLayout(_row(self.previous, self.next))
-        layout.addWidget(self.complete)
+        layout.addLayout(_row(self.accept, self.accept_empty))
         layout.addLayout(_row(self.flag, self.reset, self.skip))
         layout.addLayout(_row(self.measure, self.cancel))
         layout.addWidget(self.bar)

@@ -13,32 +13,55 @@ from napari_latentfm.worklist.open_image import Desk
 logger = logging.getLogger(__name__)
 
 
-NOTHING_DRAWN = (
-    "Nothing is annotated. Take a mask or paint; if there is nothing to mark in this image, "
-    "press Completed once more."
+WAIT = "Wait for the samples: an annotation begins with them."
+WAIT_FOR_KEPT = "Wait until the annotation that was kept is shown."
+EMPTIED = (
+    "The annotation is empty. Take a mask or paint; or press {none} if there is nothing to mark."
+)
+EMPTY_MEAN = (
+    "The mean mask is empty. Paint, or take a hypothesis; or press {none} if there is nothing to "
+    "mark."
+)
+MARKED = (
+    "{count:,} pixels are marked in this image. Accept them, or erase them (Ctrl+Z takes a step "
+    "back) before you press {none}."
 )
 
 
-def ready_to_complete(work: WorkList, desk: Desk, name: str, sure: bool) -> Snapshot | str:
-    """Return the annotation of the open image, or what there is to do before it is complete.
+def ready_to_accept(work: WorkList, desk: Desk, name: str, none: str) -> Snapshot | str:
+    """Return the annotation to accept, or what there is to do before.
 
-    `sure` says that an image without any mark is meant to have none.
+    Where nobody has touched the annotation yet, the mean mask is accepted. An empty one never
+    is: that is said by another action, whose name is `none`.
     """
     snapshot = desk.snapshot(force=True)
+    if snapshot is not None and snapshot.labels.any():
+        return snapshot
     if snapshot is None and work.kept(name) is not None:
-        return "Wait until the annotation that was kept is shown."
-    if (snapshot is None or not snapshot.labels.any()) and not sure:
-        return NOTHING_DRAWN
-    if snapshot is None:
-        desk.ensure_annotation()
-        snapshot = desk.snapshot(force=True)
-    return snapshot or "Wait for the samples: an annotation begins with them."
+        return WAIT_FOR_KEPT
+    if desk.touched:
+        return EMPTIED.format(none=none)
+    if not desk.take_mean_mask():
+        return EMPTY_MEAN.format(none=none) if desk.is_reviewed else WAIT
+    return desk.snapshot(force=True) or WAIT
+
+
+def ready_as_empty(work: WorkList, desk: Desk, name: str, none: str) -> Snapshot | str:
+    """Return an annotation without any mark, or why there is none; `none` as above."""
+    snapshot = desk.snapshot(force=True)
+    if snapshot is None and work.kept(name) is not None:
+        return WAIT_FOR_KEPT
+    if snapshot is not None and snapshot.labels.any():
+        return MARKED.format(count=int((snapshot.labels != 0).sum()), none=none)
+    desk.ensure_annotation()
+    return desk.snapshot(force=True) or WAIT
 
 
 def note_unfinished(work: WorkList, name: str, path: Path) -> None:
     """Note that an unfinished annotation was written."""
     state = work.item(name).state
-    work.update(name, state=state if state == "flagged" else "in progress", file=path.name)
+    state = state if state == "flagged" else "in progress"
+    work.update(name, state=state, file=path.name, empty=False)
 
 
 def count_time(work: WorkList | None, desk: Desk) -> None:

@@ -94,7 +94,7 @@ class Walk:
         self._worker.submit(read, partial(self._loaded, name))
 
     def complete(self, snapshot: Snapshot) -> None:
-        """Save an annotation for good."""
+        """Save an annotation for good; one without any mark is noted as such."""
         work = self.work
         if work is None:
             return
@@ -134,11 +134,19 @@ class Walk:
         if name != self.wanted:
             self.read()  # another one was wished for in the meantime
             return
-        self.moving = False
         if isinstance(opened, Opened):
+            # The image before stays until the next one is there, and may have been painted on.
+            self.leave(partial(self._arrive, name, opened))
+        else:
+            self.moving = False
+            self.unreadable.emit(name, opened)
+
+    def _arrive(self, name: str, opened: Opened) -> None:
+        self.moving = False
+        if name == self.wanted:
             self.arrived.emit(name, opened)
         else:
-            self.unreadable.emit(name, opened)
+            self.leave(self.read)
 
     def _completed(self, work: WorkList, snapshot: Snapshot, path: Path, error: Any) -> None:
         self.moving = False
@@ -148,7 +156,8 @@ class Walk:
         self._desk.is_kept(snapshot)
         self.count_time()
         try:
-            work.update(snapshot.name, state="completed", file=path.name, note="")
+            empty = not snapshot.labels.any()
+            work.update(snapshot.name, state="completed", file=path.name, note="", empty=empty)
         except LatentFMError as problem:
             self.failed.emit(problem)
             return

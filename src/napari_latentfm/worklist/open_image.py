@@ -13,16 +13,16 @@ from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
-from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.layer import annotation_of, write_labels
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
-from napari_latentfm.annotation.region import REGION_KEY
-from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
-from napari_latentfm.layers.planes import Plane, level_zero
+from napari_latentfm.layers.annotation_record import MEAN_MASK, PAUSE, Record, record_of
+from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.stacking import REGION_KEY, STROKES_KEY
 from napari_latentfm.layers.update import EditedLayers, is_edited
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result
-from napari_latentfm.review.stroke_layer import STROKES_KEY
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.prefetch import Drawn, Task
 
@@ -102,6 +102,7 @@ class Desk:
         self.layer: Image | None = None
         self.clock = Clock()
         self._annotation: Labels | None = None
+        self._old: list[Any] = []
         self._kept: Opened | None = None
         self._digest = ""
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -114,13 +115,27 @@ class Desk:
         self.clock.stop()
 
     def lay_out(self, name: str, opened: Opened) -> None:
-        """Add the layer of an image that was read."""
+        """Add the layer of an image that was read; call `tidy` when its results are there too."""
+        self.put_aside()
         self.name, self._kept = name, opened
         self._annotation, self._digest = None, ""
         self.layer = image_layer(opened.image)
         self._viewer.add_layer(self.layer)
-        self._viewer.reset_view()
         self.clock.start()
+
+    def tidy(self) -> None:
+        """Remove the layers of the image that was open before.
+
+        A viewer that is empty for a moment, or redraws layers of which the last was removed, can
+        end the process with a segmentation fault in OpenGL.
+        """
+        old, self._old = self._old, []
+        present = [layer for layer in old if layer in self._viewer.layers]
+        # From napari 0.9 on every single removal collects garbage, some 0.2 s with PyTorch.
+        with getattr(self._viewer.layers, "batched_update", nullcontext)():
+            for each in present:
+                self._viewer.layers.remove(each)
+        self._viewer.reset_view()
 
     def show(self, task: Task, drawn: Drawn) -> None:
         """Show samples of the open image, and put them under review."""
@@ -131,10 +146,46 @@ class Desk:
         reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
         show_result(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
 
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether samples of the open image are under review."""
+        current = self._session.current
+        return current is not None and self.layer is not None and current.layer is self.layer
+
+    @property
+    def annotation(self) -> Labels | None:
+        """The annotation of the open image."""
+        return self._find()
+
+    @property
+    def digest(self) -> str:
+        """Of its labels, as they were saved last."""
+        return self._digest
+
+    @property
+    def touched(self) -> bool:
+        """Whether something was painted or taken in the annotation, even if it is gone by now."""
+        layer = self._find()
+        if layer is None:
+            return False
+        record = record_of(layer)
+        return record.strokes > 0 or bool(record.proposals) or bool(layer.data.any())
+
     def ensure_annotation(self) -> None:
         """Add an empty annotation, if the samples of the image are there."""
-        if self._is_reviewed():
+        if self.is_reviewed:
             annotation_of(self._session)
+
+    def take_mean_mask(self) -> bool:
+        """Make the mean mask the annotation; return False if there is none, or an empty one."""
+        current = self._session.current
+        if current is None or not self.is_reviewed:
+            return False
+        mask = current.result.summary.mean_mask
+        if not mask.any():
+            return False
+        write_labels(self._session, mask.astype(np.uint8), origin=MEAN_MASK)
+        return True
 
     def snapshot(self, force: bool = False) -> Snapshot | None:
         """Return the annotation if it was changed since it was kept (or at any rate)."""
@@ -159,8 +210,11 @@ class Desk:
         """Make the annotation a layer of the user's, which stays when the image is left."""
         self._annotation = None
 
-    def clear(self) -> None:
-        """Remove the layers of the image; those of the user stay."""
+    def put_aside(self) -> None:
+        """Let go of the open image; its layers go when the next one is there, see `tidy`.
+
+        Those of the user stay.
+        """
         layer, self.layer, self.name = self.layer, None, None
         annotation, self._annotation, self._kept = self._annotation, None, None
         self.clock.stop()
@@ -168,22 +222,21 @@ class Desk:
             return
         key = str(layer.unique_id)
         doomed = [x for x in self._viewer.layers if _is_ours(x, key)]
-        # From napari 0.9 on every single removal collects garbage, some 0.2 s with PyTorch.
-        with getattr(self._viewer.layers, "batched_update", nullcontext)():
-            for each in (*doomed, annotation, layer):
-                if each is not None and each in self._viewer.layers:
-                    self._viewer.layers.remove(each)
+        if annotation is not None:
+            doomed.append(annotation)
+        self._old += [*doomed, layer]
+        for each in (*self._old,):
+            # Another image of the same name, or its results, get the names of these.
+            each.name = f"{each.name} (before)"
+            if isinstance(each, Labels):
+                each.editable = False
 
     def _find(self) -> Labels | None:
-        if self._is_reviewed():
+        if self.is_reviewed:
             # A layer may have been made the annotation without being new.
             found = annotation_of(self._session, create=False)
             self._annotation = found or self._annotation
         return self._annotation
-
-    def _is_reviewed(self) -> bool:
-        current = self._session.current
-        return current is not None and self.layer is not None and current.layer is self.layer
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -192,12 +245,12 @@ class Desk:
         if record_of(layer).source_id == str(self.layer.unique_id):
             # Held here, since the end of the window removes all layers before it is told.
             self._annotation = layer
-            if self._session.current is not None and self._is_reviewed():
+            if self._session.current is not None and self.is_reviewed:
                 remember(layer, self._session.current)
 
     def _on_changed(self) -> None:
         current = self._session.current
-        if current is None or not self._is_reviewed():
+        if current is None or not self.is_reviewed:
             return
         kept, self._kept = self._kept, None
         if kept is not None and kept.labels is not None:

@@ -17,17 +17,23 @@ from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
+from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
+from napari_latentfm.background.signals import listen
+from napari_latentfm.background.thread_task import Errand
 from napari_latentfm.reading import reading_limits
+from napari_latentfm.results.session import session_of
+from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
 from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
-from napari_latentfm.worklist.keeping import NOTHING_DRAWN, gone, keep, ready_to_complete
+from napari_latentfm.worklist.keeping import gone, keep, ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.measuring import Measuring
 from napari_latentfm.worklist.navigator import Walk
 from napari_latentfm.worklist.open_image import Desk
 from napari_latentfm.worklist.prefetch import Drawn, Sampler, Task
+from napari_latentfm.worklist.unsaved import unsaved_images
 
 if TYPE_CHECKING:
     import napari
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECTION = "queue"
+ALL_DONE = "All images are done."
 
 
 class QueuePanel(QScrollArea):
@@ -68,9 +75,11 @@ class QueuePanel(QScrollArea):
         self._measuring = Measuring(self.sampler, self.form.bar)
         self._keys = KeyBindings(napari_viewer, self)
         self._direction = 1
-        self._confirm: str | None = None
+        self._all_done = False
         fill_dock(self, "LatentFM queue", self.form)
         self.form.restore(preferences.get(SECTION))
+        self.keeper = keeper_of(session_of(napari_viewer), self)
+        self._looking: list[Errand] = []
         self._connect()
         self.destroyed.connect(partial(_part, self._walk, self.sampler, self.desk, self._keys))
 
@@ -113,20 +122,31 @@ class QueuePanel(QScrollArea):
         if self.work is None:
             return
         self._walk.wanted = name
+        self._all_done = self._all_done and self.current is None
         if not self._walk.moving:
             self._walk.leave(self._walk.read)
 
-    def complete(self) -> None:
-        """Save the annotation, mark the image as completed and open the next."""
+    def accept(self) -> None:
+        """Save the annotation, or else the mean mask, mark the image as done, open the next."""
+        self._complete(ready_to_accept)
+
+    def accept_empty(self) -> None:
+        """Save that there is nothing to mark, mark the image as done and open the next."""
+        self._complete(ready_as_empty)
+
+    def _complete(self, ready: Callable[[WorkList, Desk, str, str], Snapshot | str]) -> None:
         work, name = self.work, self.current
         if work is None or name is None or self._walk.moving:
             return
-        ready = ready_to_complete(work, self.desk, name, sure=self._confirm == name)
-        if isinstance(ready, Snapshot):
-            self._walk.complete(ready)
+        try:
+            found = ready(work, self.desk, name, self.form.empty_name)
+        except LatentFMError as error:
+            self._fail(error)
             return
-        self._confirm = name if ready == NOTHING_DRAWN else self._confirm
-        self._say(ready)
+        if isinstance(found, Snapshot):
+            self._walk.complete(found)
+        else:
+            self._say(f"{name}: {found}")
 
     def flag(self) -> None:
         """Mark the open image for somebody to look at, or unmark it."""
@@ -137,7 +157,7 @@ class QueuePanel(QScrollArea):
     def reset(self) -> None:
         """Mark the open image as not started; its files stay."""
         if self.work is not None and self.current is not None:
-            self._update(self.current, state="not started", note="")
+            self._update(self.current, state="not started", note="", empty=False)
 
     def measure(self) -> None:
         """Measure the doubt of all images of which it is not known, in the background."""
@@ -158,7 +178,12 @@ class QueuePanel(QScrollArea):
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
-        return {"PageUp": self.previous, "PageDown": self.next, "Ctrl-Enter": self.complete}
+        return {
+            "PageUp": self.previous,
+            "PageDown": self.next,
+            "Ctrl-Enter": self.accept,
+            "Ctrl-Backspace": self.accept_empty,
+        }
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Keep the work when the panel is taken out of its dock, which sends no close event."""
@@ -190,7 +215,7 @@ class QueuePanel(QScrollArea):
             self._fail(error)
             return
         older, again = self.work, self.current
-        self.desk.clear()
+        self.desk.put_aside()
         self._walk.work = work
         self._remember(folder=str(folder), output=str(output or ""))
         self._refresh()
@@ -199,29 +224,49 @@ class QueuePanel(QScrollArea):
         first = self.form.neighbour(work, None, 1)
         if older is not None and older.folder == folder and older.output != work.output:
             first = again if again in work.names else first  # only the output is another
-        if first is None:
-            self._say("All images are completed.")
-        else:
-            self.open(first)
-            if self.form.by_doubt:
-                self.measure()
+        self._look_for_unsaved()
+        self._all_done = first is None
+        # The viewer is never left empty.
+        self.open(first or self.form.names(work)[0])
+        if self.form.by_doubt:
+            self.measure()
 
-    def _step(self, by: int) -> None:
+    def _step(self, by: int, here: str | None = None) -> None:
         if self.work is None:
             return
         self._direction = by
-        here = self._walk.wanted if self._walk.moving or self.current is None else self.current
+        if here is None:
+            moving = self._walk.moving or self.current is None
+            here = self._walk.wanted if moving else self.current
         found = self.form.neighbour(self.work, here, by)
         if found is None:
-            self._say("This is the last image." if by > 0 else "This is the first image.")
+            self._say(self._end_of_list(by))
         else:
             self.open(found)
 
+    def _look_for_unsaved(self, offer: object = None) -> None:
+        """Mark the images of which work can be recovered; again after an offer was answered."""
+        if self.work is None or offer is not None:
+            return
+        for errand in self._looking:
+            errand.quit()
+        self._looking.clear()
+        store = self.keeper.autosaver.store
+        errand = Errand(partial(unsaved_images, store, self.work, reading_limits()))
+        listen(self, errand.told, self.form.table.mark_unsaved)
+        self._looking.append(errand)
+        self.form.table.mark_unsaved(frozenset())
+        errand.start()
+
+    def _end_of_list(self, by: int) -> str:
+        if by < 0:
+            return "This is the first image."
+        if self.work is not None and self.form.neighbour(self.work, None, 1) is None:
+            return f"{ALL_DONE} {self.current} is still open."
+        return "This is the last image."
+
     def _on_opening(self, name: str) -> None:
         self.sampler.stop("open")
-        self._confirm = None
-        self.desk.clear()
-        self._refresh()
         self._say(f"Opening {name}…")
 
     def _drawn(self, name: str) -> Drawn | None:
@@ -233,9 +278,12 @@ class QueuePanel(QScrollArea):
     def _on_unreadable(self, name: str, error: object) -> None:
         if not self._is_gone():
             self._mark_bad(name, error)
-            self._step(self._direction)
+            self._step(self._direction, name)
 
     def _on_completed(self, _name: str, _path: Path) -> None:
+        if self.desk.annotation is not None:
+            # It is in a file now, and no more offered after a crash.
+            self.keeper.autosaver.exported(self.desk.annotation, self.desk.digest)
         self._refresh()
         self._step(1)
 
@@ -248,14 +296,16 @@ class QueuePanel(QScrollArea):
         try:
             task = self._task(name)
         except LatentFMError as error:
+            self.desk.tidy()
             self._fail(error)
             return
         drawn = self.sampler.find(task)
-        if drawn is None:
-            self._say(f"Drawing samples of {name}…")
-            self.sampler.open(task, opened.image)
-        else:
+        if drawn is not None:
             self._show_samples(task, drawn)
+        self.desk.tidy()
+        if drawn is None:
+            self._say(f"{name}: drawing samples…")
+            self.sampler.open(task, opened.image)
 
     def _show_samples(self, task: Task, drawn: Drawn) -> None:
         try:
@@ -263,10 +313,17 @@ class QueuePanel(QScrollArea):
         except LatentFMError as error:
             self._fail(error)
             return
-        self._say(f"{task.name}: {len(drawn.result.samples)} samples.")
+        self._tell()
         self._read_ahead()
         self.shown.emit(task.name)
         self.settled.emit("done")
+
+    def _tell(self) -> None:
+        """Tell the figures of what is on screen, as after strokes."""
+        current = session_of(self._viewer).current
+        if current is not None and self.desk.is_reviewed:
+            told = describe(current.layer, current.plane, current.result)
+            self._say(f"{ALL_DONE} {told}" if self._all_done else told)
 
     def _read_ahead(self) -> None:
         if self.work is None:
@@ -340,7 +397,7 @@ class QueuePanel(QScrollArea):
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
-            self._say(update.text)
+            self._say(f"{self.current}: {update.text}")
 
     def _fail(self, error: LatentFMError) -> None:
         show_error(str(error))
@@ -356,7 +413,8 @@ class QueuePanel(QScrollArea):
             (form.open_button, self.open_folder),
             (form.previous, self.previous),
             (form.next, self.next),
-            (form.complete, self.complete),
+            (form.accept, self.accept),
+            (form.accept_empty, self.accept_empty),
             (form.flag, self.flag),
             (form.reset, self.reset),
             (form.measure, self.measure),
@@ -373,6 +431,8 @@ class QueuePanel(QScrollArea):
         ):
             change.connect(self._remember)
         form.table.chosen.connect(self.open)
+        listen(self, session_of(self._viewer).changed, self._tell)
+        listen(self, self.keeper.recovery.offered, self._look_for_unsaved)
         self._walk.opening.connect(self._on_opening)
         self._walk.arrived.connect(self._show_image)
         self._walk.unreadable.connect(self._on_unreadable)

@@ -19,6 +19,8 @@ MEANINGS = {
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
 """Told by shape, not by colour alone."""
+UNSAVED = "↺ recover"
+"""Beside the state of an image of which work was kept that is in no file of the list."""
 
 
 class Rows(QAbstractTableModel):
@@ -28,6 +30,7 @@ class Rows(QAbstractTableModel):
         super().__init__()
         self.names: list[str] = []
         self.items: Mapping[str, Item] = {}
+        self.unsaved: frozenset[str] = frozenset()
 
     def fill(self, names: list[str], items: Mapping[str, Item]) -> None:
         """Show other rows."""
@@ -62,10 +65,19 @@ class Rows(QAbstractTableModel):
         minutes, seconds = divmod(round(item.seconds), 60)
         return (
             name,
-            f"{SIGNS[item.state]}{item.state}" + (f": {item.note}" if item.note else ""),
+            state_text(item, name in self.unsaved),
             f"{minutes}:{seconds:02d}" if item.seconds else "",
             "" if item.doubt is None else f"{item.doubt:.3f}",
         )[index.column()]
+
+
+def state_text(item: Item, unsaved: bool = False) -> str:
+    """Return what the table says of the state of an image."""
+    state: str = item.state
+    if item.state == "completed":
+        state = "done (empty)" if item.empty else "done"
+    note = f": {item.note}" if item.note else ""
+    return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS[item.state]}{state}{note}"
 
 
 class ImageTable(QTableView):
@@ -107,6 +119,13 @@ class ImageTable(QTableView):
             if index.isValid():
                 self.selectRow(index.row())
                 self.scrollTo(index)
+
+    def mark_unsaved(self, names: frozenset[str]) -> None:
+        """Mark the images of which work can be recovered."""
+        self.rows.unsaved = names
+        first, last = self.rows.index(0, 1), self.rows.index(len(self.rows.names) - 1, 1)
+        if self.rows.names:
+            self.rows.dataChanged.emit(first, last)
 
     def filter(self, text: str) -> None:
         """Show rows that hold a text in any column."""

@@ -75,6 +75,8 @@ def test_learn_keep_and_equal_python(
     assert len(form.loss.points) == 30
     assert [step for step, _ in form.dice.points] == [10, 20, 30]
     assert form.dice.level == pytest.approx(panel.verdict.old)
+    assert f"{panel.verdict.new:.3f}" in form.dice.head(), "the figure of the verdict, no other"
+    assert f"new {panel.verdict.new:.3f}" in form.verdict.text()
     out = models_folder() / "mine"
     assert read_card(out).parent is not None
     kept: list[Path] = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,10 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist import navigator as walk_module
 from napari_latentfm.worklist.form import BY_DOUBT, BY_NAME
 from napari_latentfm.worklist.panel import QueuePanel
+from napari_latentfm.worklist.table import COLUMNS
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
 Open = Callable[..., tuple[Any, QueuePanel]]
@@ -95,7 +100,7 @@ def test_walk_complete_and_return(
     mine = viewer.add_points([[1, 1]], name="mine")
     mask = annotate(viewer)
     panel.desk.clock.touch(panel.desk.clock._last + 30)
-    wait_for(qtbot, panel, NAMES[1], panel.complete)
+    wait_for(qtbot, panel, NAMES[1], panel.accept)
     assert panel.work is not None
     np.testing.assert_array_equal(tifffile.imread(panel.work.annotation(NAMES[0])), mask)
     assert (panel.work.output / "blob_000.json").is_file()
@@ -114,9 +119,9 @@ def test_walk_complete_and_return(
     layer = annotation_of(session_of(viewer), create=False)
     assert layer is not None
     np.testing.assert_array_equal(layer.data, other)
-    panel.form.skip.setChecked(True)
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
     panel.previous()
-    assert panel.current == NAMES[1]
+    assert panel.current == NAMES[0]
     assert "first image" in panel.form.status.text()
 
 
@@ -137,14 +142,98 @@ def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
     assert QueuePanel(panel.desk._viewer).form.megapixels.value() == 2, "the choice is kept"
 
 
-def test_empty_annotation_has_to_be_confirmed(qtbot: Any, queue: Open) -> None:
+def test_accept_takes_the_mean_mask_where_nothing_was_changed(
+    qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
+) -> None:
     _, panel = queue()
-    panel.complete()
-    assert panel.current == NAMES[0]
-    assert "once more" in panel.form.status.text()
-    wait_for(qtbot, panel, NAMES[1], panel.complete)
+    wanted = expected(images, NAMES[0], tiny_model_folder)
+    assert wanted.mean_mask.any()
+    press = partial(qtbot.mouseClick, panel.form.accept, Qt.MouseButton.LeftButton)
+    wait_for(qtbot, panel, NAMES[1], press)
+    assert panel.work is not None
+    saved = tifffile.imread(panel.work.annotation(NAMES[0]))
+    np.testing.assert_array_equal(saved, wanted.mean_mask)
+    sidecar = json.loads((panel.work.output / "blob_000.json").read_text())
+    assert sidecar["proposals"][0]["origin"] == "mean mask"
+    assert cell(panel, NAMES[0], "State") == "✓ done"
+
+
+def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    button = panel.form.accept_empty
+    assert button.text() == "No blob (Ctrl+Backspace)", "the class of the model"
+    annotate(viewer)
+    for _ in range(3):
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        assert panel.current == NAMES[0], "what is marked is not thrown away"
+        assert "25 pixels are marked" in panel.form.status.text()
+    layer = annotation_of(session_of(viewer), create=False)
+    assert layer is not None
+    layer.undo()
+    for _ in range(3):
+        panel.accept()
+        assert panel.current == NAMES[0], "what was erased is not replaced by the mean mask"
+        assert "press No blob" in panel.form.status.text()
+    press = partial(qtbot.mouseClick, button, Qt.MouseButton.LeftButton)
+    wait_for(qtbot, panel, NAMES[1], press)
     assert panel.work is not None
     assert not tifffile.imread(panel.work.annotation(NAMES[0])).any()
+    assert cell(panel, NAMES[0], "State") == "✓ done (empty)"
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+
+
+def test_resuming_opens_the_first_image_that_is_not_done(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    work = WorkList(images)
+    work.update(NAMES[0], state="completed")
+    _, panel = queue(wait=False)
+    assert panel.form.skip.isChecked()
+    wait_for(qtbot, panel, NAMES[1], panel.open_folder)
+    for name in NAMES:
+        work.update(name, state="completed")
+    wait_for(qtbot, panel, NAMES[0], panel.open_folder)
+    assert panel.form.status.text().startswith("All images are done.")
+
+
+def test_the_viewer_is_never_empty_between_two_images(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    counts: list[int] = []
+    viewer.layers.events.removed.connect(lambda _event: counts.append(len(viewer.layers)))
+    viewer.layers["blob_000"].events.name.connect(lambda _e: counts.append(len(viewer.layers)))
+    idle(qtbot, panel)
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
+    assert min(counts) >= 5, "the next image and its layers are there before the others go"
+    assert [x.name for x in viewer.layers if "before" in x.name] == []
+
+
+def test_strokes_painted_while_the_next_image_is_read_are_kept(
+    qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, panel = queue()
+    gate = threading.Event()
+    real = walk_module.load
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(PATIENCE / 1000)
+        return real(*arguments)
+
+    monkeypatch.setattr(walk_module, "load", slow)
+    seen: list[str] = []
+    panel.shown.connect(seen.append)
+    panel.next()
+    mask = annotate(viewer, 7)
+    gate.set()
+    qtbot.waitUntil(lambda: NAMES[1] in seen, timeout=PATIENCE)
+    assert panel.work is not None
+    np.testing.assert_array_equal(tifffile.imread(panel.work.unfinished(NAMES[0])), mask)
+
+
+def cell(panel: QueuePanel, name: str, column: str) -> str:
+    rows = panel.form.table.rows
+    return str(rows.data(rows.index(rows.names.index(name), COLUMNS.index(column))))
 
 
 def test_next_was_drawn_ahead(qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""The figures of a mean mask, computed in one place from the mask that is on screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latentfm_core.types import Summary
+from latentfm_core.uncertainty.grid import grid_step, on_grid
+from latentfm_core.uncertainty.size import diameter
+
+FULL_SHARE = 0.95
+"""Share of the image from which on a mask outlines nothing."""
+
+
+@dataclass(frozen=True)
+class MaskFigures:
+    """What is said of the mean mask of one plane; several classes count as one foreground.
+
+    Attributes
+    ----------
+    share
+        Of the image, in [0, 1].
+    area, diameter
+        In (square) units of the pixel size; the diameter is that of the largest piece.
+    expected_dice
+        How good the mask probably is; None where that says nothing: of an empty mask, of one that
+        covers the image, and of a single sample.
+    """
+
+    share: float
+    area: float
+    diameter: float
+    expected_dice: float | None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no pixel is foreground."""
+        return self.share == 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the mask covers (nearly) the whole image."""
+        return self.share >= FULL_SHARE
+
+
+def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) -> MaskFigures:
+    """Return the figures of the mean mask of a summary of one plane.
+
+    Parameters
+    ----------
+    summary
+        The maps that are on screen.
+    spacing
+        Pixel size (row, column).
+    """
+    mask = summary.mean_mask
+    pixels = int(np.count_nonzero(mask))
+    share = pixels / mask.size
+    step = grid_step((mask.shape[0], mask.shape[1]))
+    coarse = on_grid(mask, step) != 0
+    says = 0 < share < FULL_SHARE
+    return MaskFigures(
+        share=share,
+        area=pixels * abs(spacing[0] * spacing[1]),
+        diameter=diameter(coarse, (spacing[0] * step, spacing[1] * step)),
+        expected_dice=summary.expected_dice if says else None,
+    )
+
+
+def agreement_says_nothing(summary: Summary) -> bool:
+    """Return whether the mean mask is empty or covers the image.
+
+    The samples then agree because nothing was found; that says nothing of how good the mask is.
+    """
+    share = float(np.count_nonzero(summary.mean_mask)) / summary.mean_mask.size
+    return not 0 < share < FULL_SHARE

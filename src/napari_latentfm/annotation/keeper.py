@@ -1,0 +1,108 @@
+"""Keeps the annotation of a viewer and offers it again after a crash, whatever panel is open."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QObject
+
+from napari_latentfm.annotation.autosave import Autosaver
+from napari_latentfm.annotation.recovery import Offer, Recovery
+from napari_latentfm.annotation.widgets import RecoveryBar
+from napari_latentfm.results.session import ReviewSession
+
+logger = logging.getLogger(__name__)
+
+BANNER = "LatentFM: unsaved annotation"
+
+
+class Keeper:
+    """The autosaver and the recovery of one viewer, as long as one of its panels is there.
+
+    Attributes
+    ----------
+    autosaver, recovery
+        Shared by all panels.
+    """
+
+    def __init__(self, session: ReviewSession) -> None:
+        self.autosaver = Autosaver(session)
+        self.recovery = Recovery(session, self.autosaver)
+        self._session = session
+        self._holders = 0
+        self._banner = Banner(session, self.recovery)
+
+    def hold(self, widget: QObject) -> None:
+        """Go on until `widget`, and all others that hold it, are gone."""
+        self._holders += 1
+        # Not a method of the widget, which is half gone when the signal comes.
+        widget.destroyed.connect(partial(_let_go, self))
+
+    def let_go(self) -> None:
+        """Keep what was edited and end, if this was the last panel."""
+        self._holders -= 1
+        if self._holders > 0:
+            return
+        saver, recovery = self.autosaver, self.recovery
+        for signal in (saver.kept, saver.failed, saver.touched, saver.watched):
+            signal.disconnect()
+        for offers in (recovery.offered, recovery.recovered):
+            offers.disconnect()
+        recovery.close()
+        saver.close()
+        if _KEEPERS.get(self._session) is self:
+            del _KEEPERS[self._session]
+
+
+class Banner:
+    """Offers a kept annotation across the top of the window, and notifies."""
+
+    def __init__(self, session: ReviewSession, recovery: Recovery) -> None:
+        self._session, self._recovery = session, recovery
+        self._dock: Any = None
+        recovery.offered.connect(self._on_offer)
+        if recovery.offer is not None:
+            self._on_offer(recovery.offer)
+
+    def _on_offer(self, offer: Offer | None) -> None:
+        window = getattr(self._session.viewer, "window", None)
+        if window is None:
+            return
+        try:
+            self._show(window, offer)
+        except RuntimeError:
+            logger.debug("the window is gone")
+
+    def _show(self, window: Any, offer: Offer | None) -> None:
+        if offer is None:
+            if self._dock is not None:
+                self._dock.hide()
+            return
+        if self._dock is None:
+            bar = RecoveryBar()
+            bar.chosen.connect(self._recovery.answer)
+            self._recovery.offered.connect(bar.show_offer)
+            self._dock = window.add_dock_widget(bar, name=BANNER, area="top")
+            bar.show_offer(offer)
+        self._dock.show()
+        show_warning(f"{offer.question} Choose at the top of the window what to do with it.")
+
+
+_KEEPERS: WeakKeyDictionary[ReviewSession, Keeper] = WeakKeyDictionary()
+
+
+def keeper_of(session: ReviewSession, widget: QObject) -> Keeper:
+    """Return what keeps the annotation of a viewer, for as long as `widget` lives."""
+    keeper = _KEEPERS.get(session)
+    if keeper is None:
+        keeper = _KEEPERS[session] = Keeper(session)
+    keeper.hold(widget)
+    return keeper
+
+
+def _let_go(keeper: Keeper, *_: object) -> None:
+    keeper.let_go()

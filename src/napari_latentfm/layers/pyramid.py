@@ -1,0 +1,56 @@
+"""Coarser views of large arrays, so that napari draws no more pixels than the window has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGE_PIXELS = 2**20
+"""Pixels of a plane above which napari would keep the window waiting.
+
+It erodes the whole plane for an outline, and uploads all of it, in the GUI thread.
+"""
+COARSEST = 512
+"""Side of the coarsest level, at most."""
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Return whether a plane of `shape` ``(H, W)`` is shown as a pyramid."""
+    return shape[0] * shape[1] > LARGE_PIXELS
+
+
+def pyramid(data: NDArray[Any], axes: Sequence[int]) -> list[NDArray[Any]]:
+    """Return `data` and views of it of half the size each, finest first; nothing is copied.
+
+    A pixel of a coarser level is the middle one of those that it stands for.
+
+    Parameters
+    ----------
+    data
+        An array in memory.
+    axes
+        The two axes that become shorter; others keep their length.
+    """
+    levels, step = [data], 1
+    while max(levels[-1].shape[axis] for axis in axes) > COARSEST:
+        step *= 2
+        index = tuple(
+            slice(min(step // 2, (length - 1) // 2), None, step) if axis in axes else slice(None)
+            for axis, length in enumerate(data.shape)
+        )
+        levels.append(data[index])
+    return levels
+
+
+def level_zero(layer: Any) -> Any:
+    """Return the array of an Image or Labels layer; of a multiscale one the finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def finest(data: Any) -> NDArray[Any]:
+    """Return the data that napari hands to a writer, of several levels the finest, in memory."""
+    several = isinstance(data, list | tuple) or type(data).__name__ == "MultiScaleData"
+    return np.asarray(data[0] if several else data)

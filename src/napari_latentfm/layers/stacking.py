@@ -1,0 +1,112 @@
+"""Which layers lie on an image, and where: directly above it, and not below another image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_latentfm.layers.annotation_record import Record, record_of
+from napari_latentfm.layers.specs import METADATA_KEY
+
+if TYPE_CHECKING:
+    from napari.components import LayerList, ViewerModel
+    from napari.layers import Layer
+
+STROKES_KEY = "latentfm_strokes"
+"""In the metadata of a layer of strokes: the id of the image layer that they are about."""
+REGION_KEY = "latentfm_region"
+"""Likewise, of a drawn region."""
+OVERLAY_SOURCE_KEY = "latentfm_overlay_source"
+"""Likewise, of a layer that shows something for a while."""
+COVERING = ("opaque", "translucent", "translucent_no_depth")
+"""Blendings of an image that hide what lies below."""
+SAME_PLACE = 0.5
+"""Share of an image from which on another one lies in its place."""
+
+_HIDDEN: set[str] = set()
+"""Ids of layers that were hidden here, and not by the user; napari's proxies are other objects."""
+
+
+def source_of(layer: Layer) -> str:
+    """Return the id of the image layer that a layer of this plugin lies on, "" of others."""
+    found = layer.metadata.get(METADATA_KEY)
+    if found is not None and found.get("layer_id") == str(layer.unique_id):
+        return str(found.get("source_id", ""))
+    for key in (STROKES_KEY, REGION_KEY, OVERLAY_SOURCE_KEY):
+        if key in layer.metadata:
+            return str(layer.metadata[key])
+    return record_of(layer).source_id if isinstance(layer, Labels) and Record.is_in(layer) else ""
+
+
+def add_result(viewer: ViewerModel, layer: Layer) -> None:
+    """Add a result above its image and the results that are there, below what is painted."""
+    _insert(viewer.layers, layer, METADATA_KEY)
+
+
+def add_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
+    """Add a layer above an image and all that lies on it."""
+    _insert(viewer.layers, layer, "", str(source.unique_id))
+
+
+def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:
+    source = source or source_of(layer)
+    places = [
+        place
+        for place, other in enumerate(layers)
+        if str(other.unique_id) == source
+        or (source_of(other) == source and (not key or key in other.metadata))
+    ]
+    layers.insert(max(places) + 1 if places else len(layers), layer)
+
+
+def bring_forward(viewer: ViewerModel, source: Image) -> int:
+    """Hide what covers an image: other images in its place, and what lies on them.
+
+    What was hidden here of this image before is shown again. Channels that are blended with
+    each other stay visible.
+
+    Returns
+    -------
+    int
+        Number of other images that were hidden now.
+    """
+    layers, own = list(viewer.layers), str(source.unique_id)
+    ids = [str(layer.unique_id) for layer in layers]
+    if own not in ids:
+        return 0
+    for layer in layers:
+        if str(layer.unique_id) in _HIDDEN and own in (str(layer.unique_id), source_of(layer)):
+            _HIDDEN.discard(str(layer.unique_id))
+            layer.visible = True
+    source.visible = True
+    above = layers[ids.index(own) + 1 :]
+    images = [layer for layer in above if layer.visible and _covers(layer, source)]
+    gone = {str(image.unique_id) for image in images}
+    # What lies on an image that was hidden before, by whomever, must not lie on this one.
+    gone |= {
+        source_of(layer)
+        for layer in above
+        if layer.visible and source_of(layer) not in ("", own) and _in_place_of(layer, source)
+    }
+    for key, layer in zip(ids, layers, strict=True):
+        if layer.visible and (key in gone or source_of(layer) in gone):
+            _HIDDEN.add(key)
+            layer.visible = False
+    return len(images)
+
+
+def _covers(layer: Layer, source: Image) -> bool:
+    if not isinstance(layer, Image) or source_of(layer) or METADATA_KEY in layer.metadata:
+        return False
+    if str(layer.blending) not in COVERING or layer.opacity < 1:
+        return False
+    return _in_place_of(layer, source)
+
+
+def _in_place_of(layer: Layer, source: Image) -> bool:
+    one, other = (np.asarray(each.extent.world)[:, -2:] for each in (layer, source))
+    common = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
+    size = np.maximum(other[1] - other[0], 1e-9)
+    return bool(np.prod(np.maximum(common, 0) / size) >= SAME_PLACE)

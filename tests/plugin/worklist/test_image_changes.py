@@ -1,0 +1,28 @@
+"""Many changes from one image of a work list to the next, in a process of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHANGES = 200
+
+
+def test_many_changes_of_the_image_end_well(
+    tmp_path: Path, blob_folders: tuple[Path, Path], tiny_model_folder: Path
+) -> None:
+    """Napari's window with software OpenGL died of a viewer that was empty for a moment."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for file in sorted(blob_folders[0].glob("*.png"))[:5]:
+        shutil.copy(file, folder)
+    command = [sys.executable, "-m", "tests.helpers.image_changes"]
+    arguments = [str(folder), str(tiny_model_folder), str(CHANGES)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"ended with {done.returncode}: {done.stderr[-3000:]}")
+    assert f"{CHANGES} changes" in done.stdout
