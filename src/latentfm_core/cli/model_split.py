@@ -102,7 +102,8 @@ def pairs_of_model(
     if missing:
         raise DatasetError(
             f"{args.images} lacks {len(missing)} images of the part {part} of {model.file}: "
-            f"{name_some(missing)}. Name the folder of the training, or add --part {ALL}."
+            f"{name_some(missing)}. Name the folder of the training, or other parts with --split "
+            f"FILE, or add --part {ALL}."
         )
     args.part = part
     logger.info(

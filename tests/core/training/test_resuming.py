@@ -45,14 +45,14 @@ class After:
 
 @pytest.fixture
 def stopped(images: tuple[Path, Path], tmp_path: Path) -> Path:
-    """A run that was stopped before its end."""
+    """A run that was stopped in its flow."""
     out = tmp_path / "model"
     arguments = words(images, out)
     config = load_config(Path(arguments[1]))
     config = with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}"])
     options = RunOptions(out, should_stop=After(1), command="latentfm-train the first")
     assert Trainer(config, options).run() is None
-    assert read_checkpoint(out / "training").position.stage != "done"
+    assert read_checkpoint(out / "training").position.stage == "flow"
     return out
 
 
@@ -185,6 +185,9 @@ def test_the_card_of_a_run_in_parts_tells_of_all_of_them(
 def test_settings_of_stages_that_are_over_cannot_be_changed(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert resume(stopped, "--set", "training.mask_vae.epochs=9") == 2
+    said = capsys.readouterr().err
+    assert "The run is at stage flow, and training.mask_vae.epochs would change" in said
     assert resume(stopped, "--set", "model.vae_width=24") == 2
     assert "The network of a run cannot be changed" in capsys.readouterr().err
 
@@ -246,7 +249,7 @@ def test_steps_and_ends_of_stages_that_are_given_up_lose_nothing(
         position = read_checkpoint(out / "training").position
         stages.append((position.stage, position.step))
     assert stages == sorted(stages, key=lambda each: ("imf".index(each[0][0]), each[1]))
-    assert ("image_vae", 0) in stages, "given up within its very first step"
+    assert stages[0] == ("image_vae", 0), "given up within its very first step"
     assert len({stage for stage, _ in stages}) > 1
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None
     ours, theirs = (load_file(tmp_path / each / "model.safetensors") for each in ("parts", "whole"))

@@ -177,7 +177,7 @@ def command(
     words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
 
     def run(*more: object) -> int:
-        split = ["--split", tmp_path / "split.json"]
+        split = ["--split", tmp_path / "split.json", "--allow-few"]
         return calibrate([*map(str, (*words, *split)), *OPTIONS, *map(str, more)])
 
     return folder, run
