@@ -55,6 +55,7 @@ def main(folder: Path, model: Path, changes: int) -> None:
         with layer.block_history():
             layer.paint((20, 20), layer.selected_label)
 
+    panel.settled.connect(stop_if_failed)
     wait(panel.shown, panel.open_folder)
     for change in range(changes):
         axis = viewer.dims.ndim - 3
@@ -74,6 +75,12 @@ def main(folder: Path, model: Path, changes: int) -> None:
     sys.stdout.write(f"{changes} changes\n")
     sys.stdout.flush()
     viewer.close()
+
+
+def stop_if_failed(ending: str) -> None:
+    """End the process where an image could not be opened."""
+    if ending == "failed":
+        sys.exit("an image could not be opened")
 
 
 def first(panel: Any) -> str:

@@ -351,6 +351,8 @@ def check_exists(path: Path) -> Path:
     ImageError
         If it vanished.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: the file is gone. Put it back, or go on with another image.")
+    if not path.is_file() and not path.is_symlink():  # a link to nowhere is named where it is read
+        raise ImageError(
+            f"{shown(path)}: the file is gone. Put it back, or go on with another image."
+        )
     return path

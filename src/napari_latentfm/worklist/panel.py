@@ -244,9 +244,14 @@ class QueuePanel(QScrollArea):
         else:
             self.open(found)
 
-    def _look_for_unsaved(self, offer: object = None) -> None:
-        """Mark the images of which work can be recovered; again after an offer was answered."""
-        if self.work is None or offer is not None:
+    def _on_offer(self, offer: object) -> None:
+        """Look again what can be recovered when an offer was answered, and that is done."""
+        if offer is None:
+            self.keeper.autosaver.work.submit(list, self._look_for_unsaved)
+
+    def _look_for_unsaved(self, _done: object = None) -> None:
+        """Mark the images of which work can be recovered."""
+        if self.work is None:
             return
         for errand in self._looking:
             errand.quit()
@@ -432,7 +437,7 @@ class QueuePanel(QScrollArea):
             change.connect(self._remember)
         form.table.chosen.connect(self.open)
         listen(self, session_of(self._viewer).changed, self._tell)
-        listen(self, self.keeper.recovery.offered, self._look_for_unsaved)
+        listen(self, self.keeper.recovery.offered, self._on_offer)
         self._walk.opening.connect(self._on_opening)
         self._walk.arrived.connect(self._show_image)
         self._walk.unreadable.connect(self._on_unreadable)

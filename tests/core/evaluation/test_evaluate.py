@@ -336,7 +336,7 @@ def test_skip_bad_with_nothing_left_is_an_error(run, data, tmp_path, capsys):
     assert run("--skip-bad") == 2
     message = said_error(capsys)
     assert all(f"blob_{index:03d}" in message for index in range(4))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_threshold_makes_a_grey_mask_usable(run, data, tmp_path):

@@ -31,6 +31,7 @@ from napari_latentfm.worklist import navigator as walk_module
 from napari_latentfm.worklist.form import BY_DOUBT, BY_NAME
 from napari_latentfm.worklist.panel import QueuePanel
 from napari_latentfm.worklist.table import COLUMNS
+from tests.helpers.fixtures import copy_model
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
 Open = Callable[..., tuple[Any, QueuePanel]]
@@ -161,7 +162,6 @@ def test_accept_takes_the_mean_mask_where_nothing_was_changed(
 def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> None:
     viewer, panel = queue()
     button = panel.form.accept_empty
-    assert button.text() == "No blob (Ctrl+Backspace)", "the class of the model"
     annotate(viewer)
     for _ in range(3):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -173,7 +173,7 @@ def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> Non
     for _ in range(3):
         panel.accept()
         assert panel.current == NAMES[0], "what was erased is not replaced by the mean mask"
-        assert "press No blob" in panel.form.status.text()
+        assert "press No lesion" in panel.form.status.text()
     press = partial(qtbot.mouseClick, button, Qt.MouseButton.LeftButton)
     wait_for(qtbot, panel, NAMES[1], press)
     assert panel.work is not None
@@ -181,6 +181,19 @@ def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> Non
     assert cell(panel, NAMES[0], "State") == "✓ done (empty)"
     wait_for(qtbot, panel, NAMES[0], panel.previous)
     wait_for(qtbot, panel, NAMES[1], panel.next)
+
+
+def test_an_empty_image_is_called_as_the_model_calls_it(
+    queue: Open, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    _, panel = queue(wait=False)
+    assert panel.form.accept_empty.text() == "No lesion (Ctrl+Backspace)"
+    folder = copy_model(tiny_model_folder, tmp_path / "polyps")
+    card = json.loads((folder / "model.json").read_text())
+    card["config"]["model"]["classes"] = ["polyp"]
+    (folder / "model.json").write_text(json.dumps(card))
+    panel.form.model_folder.setText(str(folder))
+    assert panel.form.accept_empty.text() == "No polyp (Ctrl+Backspace)"
 
 
 def test_resuming_opens_the_first_image_that_is_not_done(

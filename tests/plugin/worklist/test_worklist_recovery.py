@@ -1,0 +1,93 @@
+"""Work that was kept in a crash is offered in front, whatever panel is open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget
+
+from latentfm_core.annotation.autosave import AutosaveStore
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.widgets import RecoveryBar
+from napari_latentfm.results.session import session_of
+from napari_latentfm.worklist.table import UNSAVED
+from tests.helpers.plugin_fixtures import PATIENCE
+from tests.plugin.worklist.test_worklist_panel import (
+    NAMES,
+    Open,
+    annotate,
+    cell,
+    images,
+    queue,
+    wait_for,
+)
+
+__all__ = ["images", "queue"]
+
+
+def banner(viewer: Any) -> RecoveryBar | None:
+    """Return the offer across the top of the window, if one is shown."""
+    window = viewer.window._qt_window
+    bars = [dock.findChild(RecoveryBar) for dock in window.findChildren(QDockWidget)]
+    return next((bar for bar in bars if bar is not None and bar.isVisible()), None)
+
+
+@pytest.fixture
+def crashed(queue: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Annotate in a window that never saves to the list; return what was painted."""
+    monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
+    viewer, _ = queue()
+    mask = annotate(viewer, 9)
+    store = AutosaveStore(autosave_folder())
+    qtbot.waitUntil(lambda: bool(store.images()), timeout=PATIENCE)
+    return mask
+
+
+def test_work_of_a_crash_is_offered_on_top_notified_and_marked(
+    crashed: np.ndarray, queue: Open, qtbot: Any
+) -> None:
+    viewer, panel = queue(wait=False)
+    viewer.window.show()
+    notification_manager.records.clear()
+    wait_for(qtbot, panel, NAMES[0], panel.open_folder)
+    qtbot.waitUntil(lambda: banner(viewer) is not None, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: UNSAVED in cell(panel, NAMES[0], "State"), timeout=PATIENCE)
+    assert UNSAVED not in cell(panel, NAMES[1], "State")
+    told = [str(record.message) for record in notification_manager.records]
+    assert any("never exported" in text and "top of the window" in text for text in told)
+    bar = banner(viewer)
+    assert bar is not None
+    assert bar.window() is viewer.window._qt_window
+    qtbot.mouseClick(bar.recover, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: banner(viewer) is None, timeout=PATIENCE)
+    layer = annotation_of(session_of(viewer), create=False)
+    assert layer is not None
+    np.testing.assert_array_equal(layer.data, crashed)
+    # Accepted, it is in a file of the list, and nothing is left to recover.
+    wait_for(qtbot, panel, NAMES[1], panel.accept)
+    qtbot.waitUntil(
+        lambda: not panel.keeper.autosaver.work.busy and not autosave_images(), timeout=PATIENCE
+    )
+
+
+def autosave_images() -> frozenset[str]:
+    """Return the names of the images with kept states."""
+    return AutosaveStore(autosave_folder()).images()
+
+
+def test_discarded_work_is_marked_no_more(crashed: np.ndarray, queue: Open, qtbot: Any) -> None:
+    viewer, panel = queue(wait=False)
+    viewer.window.show()
+    wait_for(qtbot, panel, NAMES[0], panel.open_folder)
+    qtbot.waitUntil(lambda: banner(viewer) is not None, timeout=PATIENCE)
+    bar = banner(viewer)
+    assert bar is not None
+    qtbot.mouseClick(bar.discard, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: banner(viewer) is None, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: UNSAVED not in cell(panel, NAMES[0], "State"), timeout=PATIENCE)
