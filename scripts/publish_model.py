@@ -3,7 +3,12 @@
     python scripts/publish_model.py runs/isic2018 runs/isic2018-test/summary.json
 
 The summary is what ``latentfm-evaluate --part test`` wrote; it must have been measured with
-exactly these weights, otherwise nothing is written. It may be left out for a model to which
+exactly these weights, otherwise nothing is written. A model that was measured on several sets or
+with several prompts takes several, each with a name for its figures::
+
+    python scripts/publish_model.py runs/generalist busi_box=runs/busi_box/summary.json ...
+
+It may be left out for a model to which
 only a network for few steps was added: the flow is the one whose figures the card has. The
 card's page in ``docs/models`` is written anew from the card.
 """
@@ -29,6 +34,23 @@ PAGES = ROOT / "docs" / "models"
 MAX_BYTES = 25_000_000
 
 logger = logging.getLogger("publish_model")
+
+
+NAMED_FIGURES = ("dice", "iou", "sample_dice", "error_auroc", "confidence_ece")
+"""Figures of each of several summaries that go onto the card."""
+
+
+def with_named_figures(card: ModelCard, summaries: dict[str, dict[str, Any]]) -> ModelCard:
+    """Return the card with some figures of each summary, under its name."""
+    kept = {key: value for key, value in card.metrics.items() if not key.startswith("test_")}
+    commands = []
+    for name, summary in summaries.items():
+        if summary["model"]["sha256"] != card.weights_sha256:
+            raise ModelFolderError(f"{name} was measured with other weights than these.")
+        kept |= {f"test_{name}_{key}": summary["metrics"][key] for key in NAMED_FIGURES}
+        commands.append(summary["command"])
+    update = {"metrics": kept, "metrics_command": "\n    ".join(commands)}
+    return card.model_copy(update=update)
 
 
 def with_test_figures(card: ModelCard, summary: dict[str, Any]) -> ModelCard:
@@ -68,7 +90,7 @@ Split: {data.split} ({data.n_train} training, {data.n_val} validation, {data.n_t
 
 Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 ({", ".join(f"{k} {v}" for k, v in training.versions.items())}).
-
+{encoder(card)}
 {distillation(card)}## Figures
 
 `val_` figures were used to choose among epochs; `test_` figures come from images that were
@@ -82,6 +104,16 @@ used for nothing else, by
 
 Weights: `{card.weights.file}`, {card.weights.size_bytes / 1e6:.1f} MB, {card.weights.dtype},
 SHA-256 `{card.weights.sha256}`.
+"""
+
+
+def encoder(card: ModelCard) -> str:
+    """Return where the pretrained encoder came from, if there is one."""
+    if not card.encoder:
+        return ""
+    facts = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in card.encoder.items())
+    return f"""
+Encoder, whose weights were changed by the training: {facts}.
 """
 
 
@@ -101,10 +133,13 @@ Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}.
 """
 
 
-def publish(folder: Path, summary_file: Path | None) -> Path:
+def publish(folder: Path, summary_file: Path | None, named: dict[str, Path] | None = None) -> Path:
     """Copy the model folder among the bundled models; return where."""
     card = read_card(folder)
-    if summary_file is not None:
+    if named:
+        found = {name: json.loads(path.read_text("utf-8")) for name, path in named.items()}
+        card = with_named_figures(card, found)
+    elif summary_file is not None:
         card = with_test_figures(card, json.loads(summary_file.read_text("utf-8")))
     elif card.distillation is None or "test_dice" not in card.metrics:
         raise ModelFolderError("Give the summary of the test part.")
@@ -123,10 +158,15 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="model folder that latentfm-train wrote")
-    parser.add_argument("summary", type=Path, nargs="?", help="summary.json of latentfm-evaluate")
+    parser.add_argument(
+        "summary", nargs="*", help="summary.json of latentfm-evaluate, or several as NAME=FILE"
+    )
     args = parser.parse_args()
+    named = dict(text.split("=", 1) for text in args.summary if "=" in text)
+    single = None if named or not args.summary else Path(args.summary[0])
+    paths = {name: Path(text) for name, text in named.items()}
     try:
-        logger.info("wrote %s", publish(args.folder, args.summary))
+        logger.info("wrote %s", publish(args.folder, single, paths))
     except LatentFMError as error:
         logger.error("error: %s", error)
         return 2
