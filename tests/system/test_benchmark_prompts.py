@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,11 +224,16 @@ def test_classical_methods_find_a_plain_object(make: type, kind: str) -> None:
 def test_classical_methods_obey_corrections(make: type) -> None:
     if make is GrabCut:
         pytest.importorskip("cv2")
-    image, _ = scene()
+    image, mask = scene()
     wide = Prompt(box=(60.0, 150.0, 230.0, 390.0), negative=((140.5, 190.5),))
     answer = make().answer(image, wide, None)
     assert not answer.mask[140, 190]
-    assert not answer.mask[:60].any()
+    assert not answer.mask[:59].any()
+    # A click in the object takes nothing away from what the box says.
+    box = first_prompt(mask, "box")
+    assert box is not None
+    more = replace(box, positive=((95.5, 250.5),))
+    assert dice(make().answer(image, more, None).mask, mask) > 0.97
 
 
 @pytest.mark.parametrize("make", [RandomWalker, GrabCut])
