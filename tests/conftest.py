@@ -39,6 +39,7 @@ SLOW_FIRST = (
     "autosave",
     "worklist_panel",
     "demo",
+    "benchmark_prompts",
     "distributed",
     "export_models",
     "disks_panels",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy.data import Parts, load_train
-from benchmarks.accuracy.loop import optimise
+from benchmarks.accuracy.loop import canvas_losses, optimise
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import to_rgb
@@ -62,6 +62,10 @@ class Baseline(ABC):
         """Return what the optimiser may change."""
         return list(self.module.parameters())
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Return those of them that learn at the rate of a pretrained encoder."""
+        return []
+
     @abstractmethod
     def losses(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
@@ -75,7 +79,8 @@ class Baseline(ABC):
     def train(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         """Train on the training part for the time budget; return the log."""
         train = load_train(parts, self.settings)
-        return optimise(self, train, self.settings, self.settings.budget, device, dtype)
+        losses = canvas_losses(self, train, self.settings, device, dtype)
+        return optimise(self, train, losses, self.settings, self.settings.budget, device)
 
 
 class BaselinePredictor:

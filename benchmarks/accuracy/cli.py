@@ -39,6 +39,7 @@ _PASSED_ON = {
     "learning_rate": float,
     "weight_decay": float,
     "ema_decay": float,
+    "encoder_rate": float,
 }
 """Numbers of `RunSettings` that are flags of the same name; absent ones keep their default."""
 
@@ -50,6 +51,7 @@ _HELP = {
     "limit": "most test images",
     "val_limit": "most validation images for the threshold; 0 takes all",
     "mask_threshold": "grey level above which a mask pixel is foreground",
+    "encoder_rate": "learning rate of the encoder of lite_unet, as a share",
 }
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.accuracy.baseline import Baseline
 from benchmarks.accuracy.data import Parts
 from benchmarks.accuracy.latentfm import make_config
-from benchmarks.accuracy.loop import optimise
+from benchmarks.accuracy.loop import canvas_losses, optimise
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import with_overrides
 from latentfm_core.datasets.in_memory import CanvasSet
@@ -61,7 +61,11 @@ class LatentDiffusion(Baseline):
 
     def parameters(self) -> list[nn.Parameter]:
         """Return those of denoising network and condition encoder."""
-        return self.module.flow_parameters()
+        return self.module.flow_parameters(self.config.training.flow.encoder_frozen)
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Return those of the encoder that starts from ImageNet."""
+        return self.module.pretrained_parameters()
 
     def train(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         """Run LatentFM's two VAE stages, then train the denoising network."""
@@ -76,7 +80,9 @@ class LatentDiffusion(Baseline):
         rest = max(self.settings.budget - before, 1e-3)
         if not isinstance(trainer.train_set, CanvasSet):
             raise ConfigError("The row latent_diffusion has no prompts. Set model.prompts=false.")
-        log = optimise(self, trainer.train_set, self.settings, rest, device, dtype)
+        train = trainer.train_set
+        losses = canvas_losses(self, train, self.settings, device, dtype)
+        log = optimise(self, train, losses, self.settings, rest, device)
         return log | {"seconds": before + log["seconds"], "vae_seconds": before}
 
     def losses(

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import Config, SamplingConfig, preset, with_overrides
+from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import LatentFMError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.training.checkpoint import FILE
@@ -17,8 +18,11 @@ from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)
 
-ENDLESS = 10**6
-"""Epochs and epochs between validations that no time budget reaches."""
+NEVER = 10**6
+"""Epochs between validations that no training reaches."""
+
+ENDLESS_IMAGES = 16_000_000
+"""Images of a stage that no time budget reaches; the trainer lists all steps of a stage."""
 
 STAGES = ("image_vae", "mask_vae", "flow")
 
@@ -27,10 +31,15 @@ def make_config(settings: RunSettings, name: str) -> Config:
     """Return preset `name` on the data and under the budget of `settings`.
 
     The last weights count: validation runs once, at the end, because keeping the best of
-    many validations would be a choice that the other rows do not have.
+    many validations would be a choice that the other rows do not have. A model without an image
+    VAE gets the seconds of that stage for its flow.
     """
     config = preset(name)
     stages = config.training
+    epochs = max(1, ENDLESS_IMAGES // max(1, len(read_split(settings.split).train)))
+    image_vae, mask_vae, flow = settings.stage_seconds
+    if with_overrides(config, settings.overrides).model.condition == "pretrained":
+        image_vae, flow = 0.0, image_vae + flow
     values: dict[str, object] = {
         "data.images": settings.images.resolve(),
         "data.masks": settings.masks.resolve(),
@@ -41,15 +50,15 @@ def make_config(settings: RunSettings, name: str) -> Config:
         else settings.mask_threshold,
         "training.image_vae.size": min(stages.image_vae.size or settings.size, settings.size),
         "training.flow.small_epochs": 0,
-        "training.flow.validate_every": ENDLESS,
+        "training.flow.validate_every": NEVER,
         "training.validation_images": 6,
         "training.seed": settings.seed,
         "training.device": settings.device,
         "training.precision": settings.precision,
     }
-    for stage, seconds in zip(STAGES, settings.stage_seconds, strict=True):
+    for stage, seconds in zip(STAGES, (image_vae, mask_vae, flow), strict=True):
         if seconds > 0:
-            values[f"training.{stage}.epochs"] = ENDLESS
+            values[f"training.{stage}.epochs"] = epochs
             values[f"training.{stage}.max_seconds"] = seconds
         else:
             values[f"training.{stage}.epochs"] = 0

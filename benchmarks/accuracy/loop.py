@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.accuracy.data import draw_batch
-from benchmarks.accuracy.settings import RunSettings
+from benchmarks.accuracy.settings import OptimiserSettings
 from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import batch_indices, generator_for, seed_for
@@ -40,9 +42,13 @@ STREAM = 7
 
 MAX_STEPS = 10**9
 
+StepLosses = Callable[[int, NDArray[np.intp], float], dict[str, Tensor]]
+"""From the number of a step, the indices of its images and the share of the budget that is used to
+named scalars; ``"loss"`` is followed."""
+
 
 class Task(Protocol):
-    """What `optimise` needs of a network."""
+    """Network and parameters that `optimise` changes."""
 
     @property
     def module(self) -> nn.Module:
@@ -53,6 +59,14 @@ class Task(Protocol):
         """Return what the optimiser may change."""
         ...
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Return those of them that learn at a share of the rate."""
+        ...
+
+
+class CanvasTask(Task, Protocol):
+    """A network that is trained on whole images and their masks."""
+
     def losses(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
@@ -62,16 +76,20 @@ class Task(Protocol):
 
 def optimise(
     task: Task,
-    train: CanvasSet,
-    settings: RunSettings,
+    train: CanvasSet | ObjectSet,
+    step_losses: StepLosses,
+    settings: OptimiserSettings,
     budget: float,
     device: torch.device,
-    dtype: torch.dtype,
 ) -> dict[str, Any]:
     """Train for `budget` wall seconds and leave the averaged weights in the module.
 
     Parameters
     ----------
+    train
+        Training images; those of an `ObjectSet` are drawn by their weights.
+    step_losses
+        Reads the images of a step and returns the losses, for example `canvas_losses`.
     budget
         Seconds spent in steps: batch, augmentation, forward, backward and update. The step
         that crosses the budget is the last one.
@@ -86,19 +104,21 @@ def optimise(
     Diverged
         If the loss is not finite.
     """
-    parameters, optimizer = _prepare(task, settings.weight_decay, device)
+    parameters, optimizer = _prepare(task, settings, device)
     ema = EMA(parameters, settings.ema_decay) if settings.ema_decay else None
+    weights = train.weights if isinstance(train, ObjectSet) else None
     indices = batch_indices(
-        len(train.names), settings.batch_size, settings.seed, STREAM, 0, MAX_STEPS
+        len(train.names), settings.batch_size, settings.seed, STREAM, 0, MAX_STEPS, weights
     )
     seconds, images, recent = 0.0, 0, list[dict[str, float]]()
     with tqdm(total=round(budget, 1), desc=settings.label, unit="s", mininterval=5.0) as bar:
         for step in itertools.count():
             start = time.monotonic()
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(seconds / budget, settings.learning_rate)
+                rate = rate_at(seconds / budget, settings.learning_rate)
+                group["lr"] = group["rate"] * rate
             index = next(indices)
-            losses = _losses(task, train, settings, step, index, device, dtype)
+            losses = step_losses(step, index, seconds / budget)
             values = {key: value.item() for key, value in losses.items()}
             if not math.isfinite(values["loss"]):
                 raise Diverged(f"The loss of {settings.label} is not finite at step {step}.")
@@ -128,36 +148,43 @@ def optimise(
     }
 
 
+def canvas_losses(
+    task: CanvasTask,
+    train: CanvasSet,
+    settings: OptimiserSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> StepLosses:
+    """Return the losses of batches of whole, augmented images."""
+
+    def losses(step: int, index: NDArray[np.intp], done: float) -> dict[str, Tensor]:
+        generator = step_generator(settings.seed, step)
+        x, masks = draw_batch(train, index, device, seed_for(settings.seed, STREAM, step, 2))
+        x, masks = augment(x, masks, AUGMENTATION, GlobalBatch.alone(generator, len(index)))
+        with autocast(device, dtype):
+            return task.losses(x.contiguous(memory_format=torch.channels_last), masks, generator)
+
+    return losses
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the random numbers of a step, and seed the global generator, which dropout uses."""
+    generator = generator_for(seed, STREAM, step, 0)
+    torch.manual_seed(generator.initial_seed())
+    return generator
+
+
 def _prepare(
-    task: Task, weight_decay: float, device: torch.device
+    task: Task, settings: OptimiserSettings, device: torch.device
 ) -> tuple[list[nn.Parameter], torch.optim.AdamW]:
-    """Return what is trained, and what trains it; all else of the module is held still."""
+    """Return the trained parameters and their optimiser; the rest of the module is frozen."""
     to_device(task.module, device).train()
     parameters = task.parameters()
     task.module.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    groups = _decay_groups(parameters, weight_decay)
+    groups = _parameter_groups(parameters, task.pretrained_parameters(), settings)
     return parameters, torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
-
-
-def _losses(
-    task: Task,
-    train: CanvasSet,
-    settings: RunSettings,
-    step: int,
-    index: NDArray[np.intp],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
-    """Return the losses of one batch, whose random numbers belong to the step."""
-    generator = generator_for(settings.seed, STREAM, step, 0)
-    # Dropout draws from the global generator.
-    torch.manual_seed(generator.initial_seed())
-    x, masks = draw_batch(train, index, device, seed_for(settings.seed, STREAM, step, 2))
-    x, masks = augment(x, masks, AUGMENTATION, GlobalBatch.alone(generator, len(index)))
-    with autocast(device, dtype):
-        return task.losses(x.contiguous(memory_format=torch.channels_last), masks, generator)
 
 
 def rate_at(done: float, peak: float) -> float:
@@ -168,8 +195,17 @@ def rate_at(done: float, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase)))
 
 
-def _decay_groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, object]]:
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _parameter_groups(
+    parameters: list[nn.Parameter], pretrained: Iterable[nn.Parameter], settings: OptimiserSettings
+) -> list[dict[str, object]]:
+    """Decay weights but not biases and scales; slow down pretrained parameters."""
+    slow = {id(p) for p in pretrained}
+    groups: list[dict[str, object]] = []
+    for is_slow, rate in ((False, 1.0), (True, settings.encoder_rate)):
+        for is_weight, decay in ((True, settings.weight_decay), (False, 0.0)):
+            chosen = [
+                p for p in parameters if (id(p) in slow) == is_slow and (p.ndim > 1) == is_weight
+            ]
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "rate": rate})
+    return groups

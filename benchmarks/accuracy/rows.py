@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.accuracy.baseline import Baseline
+from benchmarks.accuracy.lite_unet import LiteUNet
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.errors import ConfigError
 
 PRESET_ROWS = ("default", "paper")
 DETERMINISTIC_ROWS = ("basic_unet", "dynunet", "basic_unet_dropout", "dynunet_dropout")
-ROWS = (*PRESET_ROWS, *DETERMINISTIC_ROWS, "prob_unet", "pixel_flow", "latent_diffusion")
+ENCODER_ROW = "lite_unet"
+ROWS = (
+    *PRESET_ROWS,
+    ENCODER_ROW,
+    *DETERMINISTIC_ROWS,
+    "prob_unet",
+    "pixel_flow",
+    "latent_diffusion",
+)
 CONFIGURED_ROWS = (*PRESET_ROWS, "latent_diffusion")
 """Rows that have a LatentFM configuration, which overrides change."""
 
@@ -27,6 +36,8 @@ def make_baseline(settings: RunSettings) -> Baseline:
         raise ConfigError(
             f"--set changes LatentFM settings, which the row {settings.row} does not have."
         )
+    if settings.row == ENCODER_ROW:
+        return LiteUNet(settings)
     try:
         factories = _factories()
     except ModuleNotFoundError as error:

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from latentfm_core.config import PositiveInt, Precision, Seed, Settings, SolverName
+from latentfm_core.config import (
+    FlowConfig,
+    PositiveInt,
+    Precision,
+    Seed,
+    Settings,
+    SolverName,
+)
 
 Clock = Literal["wall", "processor"]
 
@@ -27,13 +34,35 @@ SHARES = (0.08, 0.12, 0.8)
 _NOT_IN_RESULT = ("images", "masks", "split", "out", "model")
 
 
-class RunSettings(Settings):
+class OptimiserSettings(Settings):
+    """Optimisation of the networks that are not trained by `latentfm_core.training`.
+
+    Attributes
+    ----------
+    label
+        Name in the table and in progress bars.
+    batch_size, learning_rate, weight_decay, ema_decay
+        As in the training settings of LatentFM.
+    encoder_rate
+        Learning rate of a pretrained encoder, as a share of `learning_rate`.
+    """
+
+    label: str
+    seed: Seed = 0
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    encoder_rate: Annotated[float, Field(gt=0, le=1)] = FlowConfig().encoder_rate
+
+
+class RunSettings(OptimiserSettings):
     """Everything that decides the figures of one row.
 
     Attributes
     ----------
-    row, label
-        Which network; under which name it stands in the table.
+    row
+        Which network.
     images, masks, split
         Folders, and the JSON file with the parts.
     out
@@ -52,8 +81,6 @@ class RunSettings(Settings):
         K, sampler steps; None takes the row's own default.
     limit, val_limit
         Most test and validation images used, spread evenly over the sorted names.
-    batch_size, learning_rate, weight_decay, ema_decay
-        Optimisation of the rows that are not LatentFM presets.
     overrides
         ``section.key=value`` settings of the LatentFM configuration.
     shares
@@ -61,7 +88,6 @@ class RunSettings(Settings):
     """
 
     row: str
-    label: str
     images: Path
     masks: Path
     split: Path
@@ -70,17 +96,12 @@ class RunSettings(Settings):
     size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     budget: PositiveFloat = 60.0
     clock: Clock = "wall"
-    seed: Seed = 0
     samples: PositiveInt = 8
     steps: PositiveInt | None = None
     solver: SolverName = "euler"
     limit: PositiveInt | None = None
     val_limit: PositiveInt | None = 64
     mask_threshold: float | None = None
-    batch_size: PositiveInt = 16
-    learning_rate: PositiveFloat = 5e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     device: str = "auto"
     precision: Precision = "auto"
     overrides: tuple[str, ...] = ()

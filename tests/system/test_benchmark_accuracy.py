@@ -26,7 +26,7 @@ from tests.helpers.fixtures import SIZE
 
 BUDGET = 2.0
 SAMPLES = 3
-TRAINED = ("basic_unet", "dynunet_dropout", "default")
+TRAINED = ("basic_unet", "dynunet_dropout", "lite_unet", "default")
 
 SMALL_NETWORK = (
     "model.vae_width=16",
@@ -111,12 +111,13 @@ def test_table_has_one_row_for_each_label(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "table.md"
     assert main(["--quiet", "table", "--runs", str(runs), "--out", str(out)]) == 0
     lines = out.read_text("utf-8").splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:5]] == [
+    assert [line.split("|")[1].strip() for line in lines[2:6]] == [
         "default",
+        "lite_unet",
         "basic_unet",
         "dynunet_dropout",
     ]
-    assert all(line.count("|") == lines[0].count("|") for line in lines[:5])
+    assert all(line.count("|") == lines[0].count("|") for line in lines[:6])
     assert f"budget {BUDGET}" in lines[-2]
     assert "differ" not in "".join(lines)
 

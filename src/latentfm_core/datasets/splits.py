@@ -122,10 +122,12 @@ def write_split(path: Path, split: Split) -> None:
     write_text(path, json.dumps(lists, indent=1) + "\n")
 
 
-def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the group of every name, from a CSV file with the columns ``image`` and `column`.
+def read_groups(
+    path: Path, column: str, names: Sequence[str], key: str = "image"
+) -> dict[str, str]:
+    """Return the group of every name, from a CSV file with the columns `key` and `column`.
 
-    An entry of ``image`` is a name or a file name. Rows of other images are ignored.
+    An entry of `key` is a name or a file name. Rows of other images are ignored.
 
     Raises
     ------
@@ -136,13 +138,13 @@ def read_groups(path: Path, column: str, names: Sequence[str]) -> dict[str, str]
         text = decoded_text(read_bounded(path, MAX_BYTES))
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or ())
-        rows = [(row.get("image") or "", row.get(column) or "") for row in reader]
+        rows = [(row.get(key) or "", row.get(column) or "") for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
             "CSV."
         ) from None
-    for needed in ("image", column):
+    for needed in (key, column):
         if needed not in columns:
             raise DatasetError(
                 f"The group file {shown(path)} has no column {needed!r}; it has "

@@ -1,0 +1,1 @@
+"""Accuracy of prompted samples, beside other methods that get the same prompts."""
