@@ -6,6 +6,7 @@ corrupt the new. Everything here is therefore written as a painted stroke is.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -167,9 +168,9 @@ def write_labels(
     """
     reviewed = _reviewed(session)
     values = np.asarray(labels).astype(np.uint8)
-    inside = np.ones(values.shape, bool) if region is None else np.asarray(region).astype(bool)
+    inside = None if region is None else np.asarray(region).astype(bool)
     for part in (values, inside):
-        if part.shape != reviewed.plane.shape:
+        if part is not None and part.shape != reviewed.plane.shape:
             raise ImageError(
                 f"A mask of {part.shape} does not fit the plane of {reviewed.plane.shape} pixels."
             )
@@ -180,15 +181,17 @@ def write_labels(
         raise ImageError("Nothing is under review. Draw samples of an image first.")
     if getattr(layer, "locked", False) or not layer.editable:
         raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
-    current = layer.data[_index(reviewed.plane)]
-    target = _combine(current, values, how, classes)
+    window = _window(layer.data[_index(reviewed.plane)], values)
+    current = layer.data[_index(reviewed.plane)][window]
+    target = _combine(current, values[window], how, classes)
     record = record_of(layer)
-    free = inside & ~_protected(layer, record, current, target)
-    changed = (target != current) & free
+    changed = (target != current) & ~_protected(layer, record, current, target)
+    if inside is not None:
+        changed &= inside[window]
     _note_proposal(record, reviewed, values, how, origin)
     # Ctrl+Z is for the layer in hand, and has to take this back.
     session.viewer.layers.selection.active = layer
-    return _paint(layer, record, reviewed.plane, changed, target)
+    return _paint(layer, record, reviewed.plane, window, changed, target)
 
 
 def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
@@ -260,6 +263,15 @@ def _index(plane: Plane) -> tuple[Any, ...]:
     return tuple(slice(None) if place is None else place for place in plane.index)
 
 
+def _window(current: NDArray[Any], values: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the rows and columns in which something is or will be marked; no other can change."""
+    sides = []
+    for axis in (1, 0):
+        places = np.flatnonzero(current.any(axis=axis) | values.any(axis=axis))
+        sides.append(slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0))
+    return sides[0], sides[1]
+
+
 def _combine(
     current: NDArray[Any], values: NDArray[np.uint8], how: str, classes: Sequence[int]
 ) -> NDArray[Any]:
@@ -284,12 +296,18 @@ def _protected(
 
 
 def _paint(
-    layer: Labels, record: Record, plane: Plane, changed: NDArray[np.bool_], target: NDArray[Any]
+    layer: Labels,
+    record: Record,
+    plane: Plane,
+    window: tuple[slice, slice],
+    changed: NDArray[np.bool_],
+    target: NDArray[Any],
 ) -> int:
     count = int(np.count_nonzero(changed))
     if count == 0:
         return 0
-    found = iter(np.nonzero(changed))
+    places = zip(np.nonzero(changed), window, strict=True)
+    found = iter([place + side.start for place, side in places])
     indices = tuple(
         next(found) if place is None else np.full(count, place) for place in plane.index
     )
@@ -302,6 +320,17 @@ def _paint(
     return count
 
 
+def _origin_of(reviewed: Reviewed, values: NDArray[np.uint8]) -> str:
+    """Return which mask of the result was proposed."""
+    summary = reviewed.result.summary
+    if np.array_equal(values, summary.mean_mask.astype(np.uint8)):
+        return MEAN_MASK
+    for place, mask in enumerate(summary.sample_masks):
+        if np.array_equal(values, mask.astype(np.uint8)):
+            return f"sample {place}"
+    return "mask"
+
+
 def _note_proposal(
     record: Record,
     reviewed: Reviewed,
@@ -310,20 +339,14 @@ def _note_proposal(
     origin: str | None,
 ) -> None:
     """Remember what the model proposed; what a union or a region adds is edited by that."""
-    samples, summary = reviewed.result.samples, reviewed.result.summary
-    seed = samples.seeds[0]
-    found = origin
-    if np.array_equal(values, summary.mean_mask.astype(np.uint8)):
-        found = found or MEAN_MASK
-    else:
-        for place, mask in enumerate(summary.sample_masks):
-            if np.array_equal(values, mask.astype(np.uint8)):
-                found, seed = found or f"sample {place}", samples.seeds[place]
-                break
+    samples = reviewed.result.samples
+    found = origin or _origin_of(reviewed, values)
+    sample = re.fullmatch(r"sample (\d+)", found)
+    seed = samples.seeds[0 if sample is None else int(sample[1])]
     record.spend(time.monotonic())
     record.proposals[reviewed.plane.index] = Proposal(
         values.copy(),
-        found or "mask",
+        found,
         how,
         seed,
         samples.model_id,

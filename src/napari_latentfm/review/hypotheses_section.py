@@ -146,7 +146,8 @@ class HypothesesSection(QWidget):
             if inside and (region is None or not region.any()):
                 self._say("Draw a region around the part that you want to take, then try again.")
                 return
-            changed = write_labels(session, mask, how, region)
+            origin = f"sample {self.chosen.medoid}"
+            changed = write_labels(session, mask, how, region, origin=origin)
         except LatentFMError as error:
             self._say(str(error))
         else:
