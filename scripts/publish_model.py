@@ -20,6 +20,7 @@ import json
 import logging
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ Split: {data.split} ({data.n_train} training, {data.n_val} validation, {data.n_t
 
 ## Training
 
-    {training.command}
+{indented(training.command)}
 
 Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 ({", ".join(f"{k} {v}" for k, v in training.versions.items())}).
@@ -117,6 +118,11 @@ Encoder, whose weights were changed by the training: {facts}.
 """
 
 
+def indented(commands: str) -> str:
+    """Return commands, one a line, as a block of code."""
+    return textwrap.indent(commands, "    ")
+
+
 def distillation(card: ModelCard) -> str:
     """Return how the network for few steps was made, if there is one."""
     made = card.distillation
@@ -126,7 +132,7 @@ def distillation(card: ModelCard) -> str:
     return f"""Afterwards, a network for runs of at most {steps} Euler steps was added, which
 changes nothing else (`_steps_1` and `_steps_2` below are its figures):
 
-    {made.command}
+{indented(made.command)}
 
 Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}.
 

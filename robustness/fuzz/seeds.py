@@ -249,9 +249,11 @@ def checkpoint() -> Files:
     """Return a checkpoint in the middle of the flow stage."""
     import torch
 
+    from latentfm_core.datasets.splits import Split
     from latentfm_core.models.latentfm import LatentFM
     from latentfm_core.training.checkpoint import Position, save_checkpoint
     from latentfm_core.training.ema import EMA
+    from latentfm_core.training.run_record import DataRecord, RunRecord
 
     config = tiny()
     torch.manual_seed(0)
@@ -262,7 +264,10 @@ def checkpoint() -> Files:
     optimizer.step()
     position = Position("flow", step=3, metrics={"val_dice": 0.5})
     ema = EMA(weights, 0.9)
-    return _made(lambda f: save_checkpoint(f, network, position, config.to_json(), optimizer, ema))
+    data = DataRecord(Split(("a", "b"), ("c",)), {"a": "00", "b": "01", "c": "02"}, ("d",))
+    run = RunRecord(("latentfm-train --out a",), data, "ff")
+    facts = config.to_json()
+    return _made(lambda f: save_checkpoint(f, network, position, facts, optimizer, ema, run))
 
 
 CONFIG = b"""\

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.errors import DatasetError, ImageError
+from latentfm_core.errors import DatasetError, ImageError, OutputError
 from latentfm_core.images.read import is_image, list_images, name_some
 from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import name_problem
@@ -54,6 +54,21 @@ def _say_subfolders(folder: Path) -> None:
     ]
     if below:
         logger.info("%s: images of subfolders are not taken: %s", shown(folder), name_some(below))
+
+
+def refuse_among(sources: Sequence[Path], out: Path) -> None:
+    """Refuse an output folder that is one of the folders of images.
+
+    Raises
+    ------
+    OutputError
+        If it is.
+    """
+    if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
+        raise OutputError(
+            f"The results would lie among the images of {out}, and be taken for images by the "
+            "next run. Choose another --out."
+        )
 
 
 @dataclass

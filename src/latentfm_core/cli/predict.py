@@ -22,6 +22,7 @@ from latentfm_core.cli.inputs import (
     check_all,
     find_images,
     refuse_all,
+    refuse_among,
     with_possible_names,
 )
 from latentfm_core.cli.options import (
@@ -182,11 +183,7 @@ def find_inputs(args: argparse.Namespace) -> list[Path]:
     LatentFMError
         If there are none, or the results would lie among them.
     """
-    if any(source.is_dir() and source.resolve() == args.out.resolve() for source in args.images):
-        raise OutputError(
-            f"The results would lie among the images of {args.out}, and be taken for images by "
-            "the next run. Choose another --out."
-        )
+    refuse_among(args.images, args.out)
     return find_images(args.images, reading_from(args))
 
 

@@ -38,7 +38,7 @@ from latentfm_core.config import (
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.locks import one_writer
-from latentfm_core.finetuning.finetune import FineTune, is_learning
+from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
@@ -342,7 +342,8 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     CheckpointError
         If the settings ask for something else.
     """
-    if finished_card(options.out) is None:
+    judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
+    if finished_card(options.out) is None or not judged:
         return False
     check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
     with one_writer(options.out, "writing to", "Wait until it has finished."):

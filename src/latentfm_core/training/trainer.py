@@ -58,7 +58,7 @@ from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import check_resumed, resumed_config
+from latentfm_core.training.resuming import check_resumed, finished_card, resumed_config
 from latentfm_core.training.run_card import card_fields, check_card
 from latentfm_core.training.run_folder import (
     BEST,
@@ -552,6 +552,11 @@ class Trainer:
         save_checkpoint(self.folder, self.model, self.position, config, optimizer, ema, run)
 
     def _write_model(self) -> ModelCard:
+        if self.position.written:
+            # Killed, or resumed, after that: the card may have a calibration by now.
+            finished = finished_card(self.options.out)
+            if finished is not None:
+                return finished
         card = card_fields(
             self.options.card or {},
             portable(self.config),
