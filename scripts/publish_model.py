@@ -50,7 +50,7 @@ def with_named_figures(card: ModelCard, summaries: dict[str, dict[str, Any]]) ->
             raise ModelFolderError(f"{name} was measured with other weights than these.")
         kept |= {f"test_{name}_{key}": summary["metrics"][key] for key in NAMED_FIGURES}
         commands.append(summary["command"])
-    update = {"metrics": kept, "metrics_command": "\n    ".join(commands)}
+    update = {"metrics": kept, "metrics_command": "\n".join(commands)}
     return card.model_copy(update=update)
 
 
@@ -97,7 +97,7 @@ Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 `val_` figures were used to choose among epochs; `test_` figures come from images that were
 used for nothing else, by
 
-    {card.metrics_command}
+{indented(card.metrics_command)}
 
 | figure | value |
 | --- | --- |

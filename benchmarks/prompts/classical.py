@@ -194,10 +194,11 @@ class GrabCut(_Deterministic):
             labels[_discs(prompt.positive, shape, NEAR)] = cv2.GC_PR_FGD
         else:
             labels[_inside(prompt.box, shape)] = cv2.GC_PR_FGD
+        # The middle of a box is sure, as for the random walker: without it GrabCut answers nothing
+        # where object and surroundings look alike.
         sure = seeds(prompt, shape)
         labels[sure == BACKGROUND] = cv2.GC_BGD
-        # As usual, all of the box is only probable; what was clicked is sure.
-        labels[_discs(prompt.positive, shape, POINT_RADIUS)] = cv2.GC_FGD
+        labels[sure == FOREGROUND] = cv2.GC_FGD
         return labels
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed.contenders import OWN, Job, jobs
+from benchmarks.speed.contenders import OWN, jobs, prompted_jobs
 from benchmarks.speed.floor import floors
+from benchmarks.speed.job import Job
 from benchmarks.speed.measure import CLOCKS, measure, measure_here, to_json
 from benchmarks.speed.table import page
 from latentfm_core.cli.common import run_cli
@@ -32,6 +33,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 10], help="K")
     parser.add_argument(
         "--own", action="store_true", help="only LatentFM, for its growth with N and pixels"
+    )
+    parser.add_argument(
+        "--prompted", action="store_true", help="only the rows of a promptable model"
+    )
+    parser.add_argument(
+        "--prompted-model",
+        default="",
+        help="promptable model or model folder (default: an untrained one of the default preset)",
+    )
+    parser.add_argument(
+        "--prompted-sizes",
+        type=int,
+        nargs="*",
+        default=[256],
+        help="pixels, beside the model's own size",
     )
     parser.add_argument("--rounds", type=int, default=2, help="times that all cells are measured")
     parser.add_argument("--threads", type=int, default=2)
@@ -58,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     wanted = jobs(args.sizes, args.samples, args.steps)
     if args.own:
         wanted = [job for job in wanted if job.name == OWN]
+    else:
+        prompted = prompted_jobs(args.prompted_sizes, args.prompted_model)
+        wanted = prompted if args.prompted else wanted + prompted
     cells = measure(wanted, args.rounds, args.threads, args.clock)
     parts = floors(min(16, max(args.samples)), min(args.sizes), CLOCKS[args.clock])
     device = describe(torch.device("cpu"), resolve_precision("auto", torch.device("cpu")))

@@ -6,85 +6,48 @@ mode, with channels-last convolutions, in the format that LatentFM takes on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 
 from benchmarks.accuracy.deterministic import DROPOUT, basic_unet, dynunet
+from benchmarks.speed.job import Call, Job, card_at, photo
+from benchmarks.speed.prompted import PROMPTED, own_size, prompted
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.device import autocast, resolve_device, resolve_precision, to_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.folder import load_model
-from latentfm_core.types import ImageInput
-
-Call = Callable[[], object]
 
 CPU = torch.device("cpu")
 PIXEL_STEPS = 50
 OWN = "LatentFM"
 
-
-@dataclass(frozen=True)
-class Job:
-    """One cell of the table.
-
-    Attributes
-    ----------
-    name
-        Row of the table.
-    size, samples
-        Side of the image in pixels, and N.
-    steps
-        K of LatentFM.
-    times
-        By how much the measured call is multiplied: diffusion in pixel space takes too long
-        to be run whole, and all its steps cost the same.
-    shown
-        N in the table, where it is not `samples`.
-    """
-
-    name: str
-    size: int
-    samples: int
-    steps: int = 0
-    times: float = 1.0
-    shown: int = 0
-
-    @property
-    def samples_shown(self) -> int:
-        """N in the table."""
-        return self.shown or self.samples
-
-    @property
-    def label(self) -> str:
-        """Name with K."""
-        return f"{self.name}, K = {self.steps}" if self.steps else self.name
-
-
-def _photo(size: int) -> ImageInput:
-    pixels = np.random.default_rng(0).integers(60, 200, (size, size, 3), dtype=np.uint8)
-    pixels[size // 4 : size // 2, size // 4 : size // 2] //= 2
-    return ImageInput(pixels)
+WITH_DROPOUT = ("DynUNet, MC-dropout", "BasicUNet, MC-dropout")
+PLAIN = "DynUNet, plain pass"
+ENSEMBLE = "DynUNet, ensemble"
+ENSEMBLE_MEMBERS = 4
+"""Networks of an ensemble that are held at once; more cost in proportion."""
 
 
 def latentfm(job: Job) -> Call:
     """Return a call of the `Segmenter` as users make it: samples, then all maps."""
     model, card = load_model(resolve_model("isic2018"))
-    data = card.config.data.model_copy(update={"size": job.size})
-    card = card.model_copy(update={"config": card.config.model_copy(update={"data": data})})
-    segmenter, image = Segmenter(model, card), _photo(job.size)
+    segmenter, image = Segmenter(model, card_at(card, job.size)), photo(job.size)
     settings = SamplingConfig(n_samples=job.samples, steps=job.steps)
     return lambda: segmenter.summarise(segmenter.sample(image, settings))
 
 
 def _passes(network: nn.Module, job: Job, batch: int) -> Call:
-    """Return a call of N passes with dropout on, in batches, and mean and variance of them."""
+    """Return a call of N passes with dropout on, in batches, and mean and variance of them.
+
+    On a CPU drawing the dropout masks costs two to three times the pass itself; `_ensemble` is
+    the same number of passes without it.
+    """
     dtype = resolve_precision("auto", CPU)
     network = to_device(network, resolve_device("cpu")).eval()
     for module in network.modules():
@@ -99,6 +62,28 @@ def _passes(network: nn.Module, job: Job, batch: int) -> Call:
             count = min(batch, job.samples - start)
             with autocast(CPU, dtype):
                 logits = network(x.expand(count, -1, -1, -1))
+            drawn.append(logits.float().sigmoid())
+        p = torch.cat(drawn)
+        return p.mean(0), p.var(0, correction=0)
+
+    return call
+
+
+def _ensemble(networks: Sequence[nn.Module], job: Job) -> Call:
+    """Return a call of one pass of each network, dropout off, and mean and variance of them.
+
+    With one network it is the plain pass of a user who wants a single answer.
+    """
+    dtype = resolve_precision("auto", CPU)
+    members = [to_device(network, CPU).eval() for network in networks]
+    x = torch.rand(1, 3, job.size, job.size).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def call() -> object:
+        drawn: list[Tensor] = []
+        for member in members:
+            with autocast(CPU, dtype):
+                logits = member(x)
             drawn.append(logits.float().sigmoid())
         p = torch.cat(drawn)
         return p.mean(0), p.var(0, correction=0)
@@ -183,11 +168,14 @@ def make(job: Job, batch: int = 1) -> Call:
     """Return the call that `job` names."""
     if job.name == OWN:
         return latentfm(job)
-    if job.name == "DynUNet, MC-dropout":
-        network = dynunet(job.size, DROPOUT)
-        return _passes(network, job, batch)
-    if job.name == "BasicUNet, MC-dropout":
-        return _passes(basic_unet(DROPOUT), job, batch)
+    if job.name in PROMPTED:
+        return prompted(job)
+    if job.name in WITH_DROPOUT:
+        dyn = job.name.startswith("DynUNet")
+        return _passes(dynunet(job.size, DROPOUT) if dyn else basic_unet(DROPOUT), job, batch)
+    if job.name in (PLAIN, ENSEMBLE):
+        # nnU-Net's network has no dropout layers.
+        return _ensemble([dynunet(job.size, 0.0) for _ in range(job.samples)], job)
     if job.name == "pixel diffusion, 50 steps":
         return pixel_diffusion(job)
     return latent_diffusion(job)
@@ -201,12 +189,23 @@ def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
             found += [Job(OWN, size, n, k) for k in steps]
             # Passes are independent of each other: more than 16 cost in proportion.
             passes = Job("", size, min(n, 16), times=n / min(n, 16), shown=n)
-            found += [
-                replace(passes, name=name)
-                for name in ("DynUNet, MC-dropout", "BasicUNet, MC-dropout")
-            ]
+            found += [replace(passes, name=name) for name in WITH_DROPOUT]
+            members = min(n, ENSEMBLE_MEMBERS)
+            found.append(Job(ENSEMBLE, size, members, times=n / members, shown=n))
             found += [
                 Job("pixel diffusion, 50 steps", size, 1, times=PIXEL_STEPS * n, shown=n),
                 Job("latent diffusion, 1 step", size, 1, times=n, shown=n),
             ]
+        # A plain pass gives one answer, whatever N.
+        found.append(Job(PLAIN, size, 1))
     return found
+
+
+def prompted_jobs(sizes: list[int], model: str) -> list[Job]:
+    """Return the cells of a promptable model, with the N and K that a user gets by default."""
+    usual = SamplingConfig()
+    return [
+        Job(name, size, usual.n_samples, usual.steps, model=model)
+        for size in dict.fromkeys([*sizes, own_size(model)])
+        for name in PROMPTED
+    ]

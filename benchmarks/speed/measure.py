@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from benchmarks.speed.contenders import Job, make
+from benchmarks.speed.contenders import make
+from benchmarks.speed.job import Job
 from latentfm_core.errors import LatentFMError
 
 LEAST_SECONDS = 1.5

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.speed.contenders import OWN, Job
+from benchmarks.speed.contenders import ENSEMBLE, OWN, PLAIN, WITH_DROPOUT
 from benchmarks.speed.floor import Floor
+from benchmarks.speed.job import Job
 from benchmarks.speed.measure import Measured
+from benchmarks.speed.prompted import PROMPTED
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
@@ -18,7 +20,9 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def page(cells: Sequence[Measured], parts: Sequence[Floor], device: str) -> str:
-    """Return table, ratios, exponents and floors."""
+    """Return tables, ratios, exponents and floors."""
+    prompted = [cell for cell in cells if cell.job.name in PROMPTED]
+    cells = [cell for cell in cells if cell.job.name not in PROMPTED]
     found = {_key(cell.job): cell for cell in cells}
     samples = sorted({cell.job.samples_shown for cell in cells})
     lines = [f"{device}; seconds (peak memory in MB of the process).", ""]
@@ -29,6 +33,7 @@ def page(cells: Sequence[Measured], parts: Sequence[Floor], device: str) -> str:
             row = [_cell(found.get((label, size, n))) for n in samples]
             lines.append(f"| {label} | " + " | ".join(row) + " |")
         lines += ["", *_ratios(found, size), ""]
+    lines += _prompted(prompted)
     lines += _exponents(cells)
     lines += ["", "| part | 10^9 multiply-adds | seconds | its convolutions alone | share |"]
     lines += ["| --- | --- | --- | --- | --- |"]
@@ -53,13 +58,34 @@ def _ratios(found: dict[tuple[str, int, int], Measured], size: int) -> list[str]
         one, other = found.get((a[0], size, a[1])), found.get((b[0], size, b[1]))
         return None if one is None or other is None else one.seconds / other.seconds
 
-    unet, pixel = "DynUNet, MC-dropout", "pixel diffusion, 50 steps"
-    wanted = {
-        "K = 1, N = 16 over one pass of DynUNet": ratio(("LatentFM, K = 1", 16), (unet, 1)),
-        "K = 4, N = 16 over 16 passes of DynUNet": ratio(("LatentFM, K = 4", 16), (unet, 16)),
-        "K = 4, N = 16 over diffusion in pixels": ratio(("LatentFM, K = 4", 16), (pixel, 16)),
-    }
+    unet, pixel = WITH_DROPOUT[0], "pixel diffusion, 50 steps"
+    wanted: dict[str, float | None] = {}
+    for k in (1, 4):
+        own = (f"{OWN}, K = {k}", 16)
+        wanted |= {
+            f"K = {k}, N = 16 over ONE plain pass of DynUNet": ratio(own, (PLAIN, 1)),
+            f"K = {k}, N = 16 over an ensemble of 16": ratio(own, (ENSEMBLE, 16)),
+            f"K = {k}, N = 16 over one pass with dropout": ratio(own, (unet, 1)),
+            f"K = {k}, N = 16 over 16 passes with dropout": ratio(own, (unet, 16)),
+        }
+    wanted["K = 4, N = 16 over diffusion in pixels"] = ratio((f"{OWN}, K = 4", 16), (pixel, 16))
+    wanted["one pass with dropout over one plain pass"] = ratio((unet, 1), (PLAIN, 1))
     return [f"- {name}: {value:.4f}" for name, value in wanted.items() if value is not None]
+
+
+def _prompted(cells: Sequence[Measured]) -> list[str]:
+    if not cells:
+        return []
+    sizes = sorted({cell.job.size for cell in cells})
+    first = cells[0].job
+    title = f"promptable model, N = {first.samples}, K = {first.steps}"
+    lines = [f"| {title} | " + " | ".join(f"{size} px" for size in sizes) + " |"]
+    lines += ["| --- |" + " --- |" * len(sizes)]
+    for name in dict.fromkeys(cell.job.name for cell in cells):
+        row = {cell.job.size: cell for cell in cells if cell.job.name == name}
+        shown = name.removeprefix("promptable, ")
+        lines.append(f"| {shown} | " + " | ".join(_cell(row.get(size)) for size in sizes) + " |")
+    return [*lines, ""]
 
 
 def _exponents(cells: Sequence[Measured]) -> list[str]:
