@@ -33,6 +33,7 @@ def tiny_settings(**training: object) -> dict[str, object]:
     return {
         "data": {"size": SIZE, "val_fraction": 0.2, "test_fraction": 0.2},
         "model": {
+            "condition": "multiscale",
             "vae_width": 16,
             "condition_widths": [16, 24, 32, 32],
             "condition_blocks": [1, 1, 1, 1],

@@ -113,7 +113,11 @@ class GatedSegmenter:
         return self
 
     def sample_steps(
-        self, image: ImageInput, settings: SamplingConfig, strokes: object = None
+        self,
+        image: ImageInput,
+        settings: SamplingConfig,
+        strokes: object = None,
+        prompt: object = None,
     ) -> Generator[Progress, None, SampleSet]:
         try:
             for step in range(self.total):
@@ -127,11 +131,14 @@ class GatedSegmenter:
         finally:
             self.closed.set()
 
+    def summarise(self, samples: SampleSet, settings: SamplingConfig) -> Summary:
+        return summarise(samples, settings.threshold)
+
     def summary_steps(
         self, samples: SampleSet, settings: SamplingConfig
     ) -> Generator[Progress, None, Summary]:
         yield Progress(1, 1)
-        return summarise(samples, settings.threshold)
+        return self.summarise(samples, settings)
 
     def allow(self, steps: int) -> None:
         self.gate.release(steps)

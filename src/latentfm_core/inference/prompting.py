@@ -79,7 +79,16 @@ def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prom
     """
     mean = from_canvas(probabilities.mean(axis=0, dtype=np.float32), geometry)
     box = _extent_of_marked(mean >= 0.5, prompt)
-    return prompt if box is None else replace(prompt, box=box)
+    return prompt if box is None else replace(prompt, box=_with_marks(box, prompt))
+
+
+def _with_marks(box: Box, prompt: Prompt) -> Box:
+    """Extend a box to the pixels of positive points: a first answer may have missed some."""
+    top, left, bottom, right = box
+    for row, column in prompt.positive:
+        top, bottom = min(top, float(int(row))), max(bottom, float(int(row) + 1))
+        left, right = min(left, float(int(column))), max(right, float(int(column) + 1))
+    return top, left, bottom, right
 
 
 def _extent_of_marked(mask: Bool, prompt: Prompt) -> Box | None:

@@ -29,6 +29,8 @@ from napari_latentfm.worklist.prefetch import Drawn, Task
 if TYPE_CHECKING:
     import napari
 
+BEFORE = " (before)"
+"""Behind the names of layers that go when the results of the next image are there."""
 _ACTIVITY = {
     QEvent.Type.MouseMove,
     QEvent.Type.MouseButtonPress,
@@ -105,6 +107,7 @@ class Desk:
         self._old: list[Any] = []
         self._kept: Opened | None = None
         self._digest = ""
+        self._view: tuple[Any, ...] = ()
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
 
@@ -121,13 +124,15 @@ class Desk:
         self._annotation, self._digest = None, ""
         self.layer = image_layer(opened.image)
         self._viewer.add_layer(self.layer)
+        self._viewer.reset_view()
+        self._view = self._camera()
         self.clock.start()
 
     def tidy(self) -> None:
-        """Remove the layers of the image that was open before.
+        """Remove the layers of the image that was open before, which are hidden by now.
 
-        A viewer that is empty for a moment, or redraws layers of which the last was removed, can
-        end the process with a segmentation fault in OpenGL.
+        A viewer that has no layers for a moment, or no stack while it shows one, can end the
+        process with a segmentation fault in OpenGL.
         """
         old, self._old = self._old, []
         present = [layer for layer in old if layer in self._viewer.layers]
@@ -135,7 +140,9 @@ class Desk:
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
             for each in present:
                 self._viewer.layers.remove(each)
-        self._viewer.reset_view()
+        if old and self._camera() == self._view:
+            # The layers before may have been larger; who has zoomed meanwhile stays there.
+            self._viewer.reset_view()
 
     def show(self, task: Task, drawn: Drawn) -> None:
         """Show samples of the open image, and put them under review."""
@@ -220,6 +227,9 @@ class Desk:
         self.clock.stop()
         if layer is None:
             return
+        if self._session.current is not None and self._session.current.layer is layer:
+            # Nothing is written to an image that is out of sight.
+            self._session.show(None)
         key = str(layer.unique_id)
         doomed = [x for x in self._viewer.layers if _is_ours(x, key)]
         if annotation is not None:
@@ -227,9 +237,15 @@ class Desk:
         self._old += [*doomed, layer]
         for each in (*self._old,):
             # Another image of the same name, or its results, get the names of these.
-            each.name = f"{each.name} (before)"
+            each.name = f"{each.name.removesuffix(BEFORE)}{BEFORE}"
+            each.visible = False
             if isinstance(each, Labels):
                 each.editable = False
+
+    def _camera(self) -> tuple[Any, ...]:
+        # Napari 0.9 moved the camera.
+        camera = getattr(self._viewer, "scene", self._viewer).camera
+        return (*camera.center, camera.zoom)
 
     def _find(self) -> Labels | None:
         if self.is_reviewed:

@@ -301,20 +301,19 @@ class QueuePanel(QScrollArea):
         try:
             task = self._task(name)
         except LatentFMError as error:
-            self.desk.tidy()
             self._fail(error)
             return
         drawn = self.sampler.find(task)
         if drawn is not None:
             self._show_samples(task, drawn)
-        self.desk.tidy()
-        if drawn is None:
+        else:
             self._say(f"{name}: drawing samples…")
             self.sampler.open(task, opened.image)
 
     def _show_samples(self, task: Task, drawn: Drawn) -> None:
         try:
             self.desk.show(task, drawn)
+            self.desk.tidy()
         except LatentFMError as error:
             self._fail(error)
             return

@@ -248,7 +248,7 @@ def test_several_classes_have_their_names(
     qtbot.waitUntil(lambda: section.labels.count() == 2, timeout=PATIENCE)
     names = [section.labels.item(row).text().split("  ")[1] for row in range(2)]
     assert names == ["cell", "nucleus"]
-    assert section.labels.item(1).text().endswith(f"{disc(30, 30, 8).sum():,} px")
+    assert section.labels.item(1).text().endswith(f"{disc(30, 30, 8).sum():,} px²")
 
 
 # --- writer -------------------------------------------------------------------------------

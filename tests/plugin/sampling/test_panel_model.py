@@ -68,7 +68,7 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
     mine.fill((0, 0), 3)
     before = contents_of(viewer)
     # The samples are there, and a correction of the mask is nobody's business.
-    monkeypatch.setattr(Segmenter, "sample_steps", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(Segmenter, "sample_steps", lambda *_, **__: pytest.fail("sampled again"))
     panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
     panel.form.n_samples.value = 7
     for choice, calibrated in (("raw", False), ("calibrated", True)):

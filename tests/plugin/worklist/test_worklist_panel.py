@@ -253,9 +253,9 @@ def test_next_was_drawn_ahead(qtbot: Any, queue: Open, monkeypatch: pytest.Monke
     drawn: list[str] = []
     real = Segmenter.sample_steps
 
-    def counted(self: Any, image: Any, *rest: Any) -> Any:
+    def counted(self: Any, image: Any, *rest: Any, **options: Any) -> Any:
         drawn.append(image.name)
-        return real(self, image, *rest)
+        return real(self, image, *rest, **options)
 
     monkeypatch.setattr(Segmenter, "sample_steps", counted)
     _, panel = queue()
