@@ -116,9 +116,7 @@ def test_results_are_written_through_no_link(
     assert sorted(path.name for path in outside.iterdir()) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize(
-    "name", ["../outside/a", "/etc/passwd", "..", "C:\\a", "x/../../a", "a\0b"]
-)
+@pytest.mark.parametrize("name", ["../outside/a", "/etc/passwd", "..", "x/../../a", "a\0b"])
 def test_a_split_file_holds_names_and_no_paths(dataset: Path, name: str) -> None:
     file = dataset / "split.json"
     file.write_text(json.dumps({"train": ["a", name]}))

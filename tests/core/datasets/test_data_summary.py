@@ -183,7 +183,7 @@ def test_evaluation_and_calibration_say_what_they_are_given(
     data = blobs(tmp_path, lambda mask, number: mask * (number != 3), count=6)
     model = copy_model(tiny_model_folder, tmp_path / "model")
     run = evaluate if command == "evaluate" else calibrate
-    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else []
+    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else ["--allow-few"]
     assert run([*data, "--model", str(model), *SAMPLING, *out]) == 0
     told = capsys.readouterr().err
     found = rows(told)
@@ -215,7 +215,7 @@ def test_references_without_foreground(
     model = copy_model(tiny_model_folder, tmp_path / "model")
     card = (model / "model.json").read_bytes()
     run = evaluate if command == "evaluate" else calibrate
-    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else []
+    out = ["--out", str(tmp_path / "out")] if command == "evaluate" else ["--allow-few"]
     assert run([*data, "--model", str(model), *SAMPLING, *out, *more]) == code
     assert "Every mask is empty (4" in capsys.readouterr().err
     assert (model / "model.json").read_bytes() == card

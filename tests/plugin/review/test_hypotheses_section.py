@@ -71,7 +71,7 @@ def test_order_of_the_pictures(desk: Desk, skin: Image) -> None:
     assert desk.checked == [False, False, True]
     order.setCurrentIndex(order.findData("area"))
     area = int(disc(*LARGE).sum())
-    assert desk.texts[0].endswith(f"{area:,} px")
+    assert desk.texts[0].endswith(f"{area:,} px²")
     order.setCurrentIndex(order.findData("agreement"))
     assert desk.texts[0].endswith("Dice 1.00")
 
@@ -134,7 +134,7 @@ def test_click_previews_on_the_image_and_click_ends_it(desk: Desk, skin: Image) 
     # The layer in hand stays in hand.
     assert desk.viewer.layers.selection.active is mine
     desk.click(0)
-    assert desk.names == ["skin", "mine", "skin · preview"]
+    assert desk.names == ["skin", "skin · preview", "mine"]
     np.testing.assert_array_equal(preview.data, disc(*LARGE))
     assert desk.checked == [True, False, False]
     desk.click(0)

@@ -80,15 +80,14 @@ def test_table_in_the_units_of_the_layer(desk: Desk) -> None:
     areas = doubtful().sum(axis=(1, 2)) * 0.1
     low, high = np.quantile(areas, (0.05, 0.95))
     text = desk.section.sizes.text()
-    assert f"Area: {areas.mean():,.0f} ({low:,.0f} to {high:,.0f}) mm²" in text
-    assert "Diameter: " in text
-    assert "(raw)" in text
+    assert f"Samples, area: {areas.mean():,.0f} ({low:,.0f} to {high:,.0f}) mm²" in text
+    assert "Samples, diameter: " in text
     assert desk.section.histogram.counts.sum() == 10
 
 
 def test_pixels_where_the_layer_says_nothing(desk: Desk, skin: Image) -> None:
     desk.review(skin)
-    assert desk.cells(1)[2] == f"{disc(10, 70, 3).sum()} px"
+    assert desk.cells(1)[2] == f"{disc(10, 70, 3).sum()} px²"
 
 
 def test_keys_walk_and_the_camera_follows(desk: Desk) -> None:
