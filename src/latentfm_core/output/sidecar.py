@@ -152,13 +152,13 @@ class Sidecar(Settings):
             and (self.steps, self.solver) == (settings.steps, settings.solver)
             and self.noise_scale == settings.noise_scale
             and self.threshold == settings.threshold
-            and self.precision == NUMBER_FORMATS[settings.precision]
+            and self.precision == NUMBER_FORMATS.get(settings.precision, self.precision)
             and self.confidence == ("calibrated" if settings.calibrated else "raw")
         )
 
     def precision_note(self, settings: SamplingConfig) -> str:
         """Return a sentence for an error message if resolved `settings` have another precision."""
-        wanted = NUMBER_FORMATS[settings.precision]
+        wanted = NUMBER_FORMATS.get(settings.precision, self.precision)
         if self.precision == wanted:
             return ""
         return f" It was computed in {self.precision}; this run would use {wanted} (--precision)."

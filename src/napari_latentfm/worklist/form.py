@@ -194,7 +194,7 @@ class QueueForm(QWidget):
     def _name_classes(self, classes: Sequence[str]) -> None:
         """Call an image without foreground as the model calls it."""
         self.empty_name = f"No {classes[0]}" if len(classes) == 1 else NOTHING
-        self.accept_empty.setText(f"{self.empty_name} (Ctrl+Backspace)")
+        self.accept_empty.setText(f"{self.empty_name} (Ctrl+Shift+Enter)")
 
     def _lay_out(self) -> None:
         grid = QGridLayout()

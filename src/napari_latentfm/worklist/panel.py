@@ -182,7 +182,7 @@ class QueuePanel(QScrollArea):
             "PageUp": self.previous,
             "PageDown": self.next,
             "Ctrl-Enter": self.accept,
-            "Ctrl-Backspace": self.accept_empty,
+            "Ctrl-Shift-Enter": self.accept_empty,
         }
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

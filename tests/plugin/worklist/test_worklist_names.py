@@ -41,7 +41,7 @@ def test_every_name_is_worked_through(qtbot: Any, queue: Open, images: Path) -> 
         qtbot.waitUntil(lambda number=number: len(shown) > number, timeout=PATIENCE)
         mask = annotate(viewer, 5 + number)
         name = shown[number]
-        panel.complete()
+        panel.accept()
         assert panel.work is not None
         work = panel.work
         qtbot.waitUntil(

@@ -187,13 +187,13 @@ def test_an_empty_image_is_called_as_the_model_calls_it(
     queue: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = queue(wait=False)
-    assert panel.form.accept_empty.text() == "No lesion (Ctrl+Backspace)"
+    assert panel.form.accept_empty.text() == "No lesion (Ctrl+Shift+Enter)"
     folder = copy_model(tiny_model_folder, tmp_path / "polyps")
     card = json.loads((folder / "model.json").read_text())
     card["config"]["model"]["classes"] = ["polyp"]
     (folder / "model.json").write_text(json.dumps(card))
     panel.form.model_folder.setText(str(folder))
-    assert panel.form.accept_empty.text() == "No polyp (Ctrl+Backspace)"
+    assert panel.form.accept_empty.text() == "No polyp (Ctrl+Shift+Enter)"
 
 
 def test_resuming_opens_the_first_image_that_is_not_done(
