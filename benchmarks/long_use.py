@@ -145,7 +145,8 @@ def _complete(queue: QueuePanel, wait: Wait) -> None:
     if name is None or work is None:
         raise SystemExit("there is no open image")
     queue.accept()
-    wait(lambda: work.item(name).state == "completed")
+    # The image that was accepted stays until the next one is there.
+    wait(lambda: work.item(name).state == "completed" and queue.current != name)
 
 
 def _is_reviewed(queue: QueuePanel, review: ReviewPanel) -> bool:
