@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-CHANGES = 200
+CHANGES = 60
+"""`python -m tests.helpers.image_changes IMAGES MODEL 200` makes 200."""
 
 
 def test_many_changes_of_the_image_end_well(
