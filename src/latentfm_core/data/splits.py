@@ -1,0 +1,5 @@
+"""At its first path; new code imports `latentfm_core.datasets.splits`."""
+
+from latentfm_core.datasets.splits import Split, make_split, read_groups, read_split, write_split
+
+__all__ = ["Split", "make_split", "read_groups", "read_split", "write_split"]

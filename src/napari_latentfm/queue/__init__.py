@@ -1,0 +1,1 @@
+"""The import path that scripts written for the first version use."""
