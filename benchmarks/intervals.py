@@ -15,35 +15,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+
+from benchmarks.prompts.bootstrap import interval
 
 logger = logging.getLogger("benchmarks.intervals")
-
-DRAWS = 2000
-
-
-def interval(
-    values: NDArray[np.float64], groups: NDArray[np.intp], seed: int = 0
-) -> tuple[float, float, float]:
-    """Return mean, lower and upper end of the 95 % bootstrap interval of the mean.
-
-    Parameters
-    ----------
-    values
-        ``(N,)``, one figure for each image.
-    groups
-        ``(N,)``, the number of the group of each image; groups are drawn as a whole.
-    seed
-        Of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    count = int(groups.max()) + 1
-    sums = np.bincount(groups, weights=values, minlength=count)
-    sizes = np.bincount(groups, minlength=count)
-    drawn = rng.integers(count, size=(DRAWS, count))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
 
 
 def read_column(path: Path, name: str, column: str) -> dict[str, str]:
@@ -63,10 +38,10 @@ def main() -> int:
     known = read_column(Path(args.groups[0]), "image", args.groups[1]) if args.groups else {}
     for path in args.files:
         found = read_column(path, "name", args.figure)
-        names = [known.get(name, name) for name in found]
-        groups = np.unique(np.array(names), return_inverse=True)[1]
-        mean, low, high = interval(np.array([float(v) for v in found.values()]), groups)
-        logger.info("%s: %.3f [%.3f, %.3f], %d images", path, mean, low, high, len(found))
+        values = [float(value) for value in found.values()]
+        ends = interval(values, [known.get(name, name) for name in found])
+        text = "" if ends is None else " [{:.3f}, {:.3f}]".format(*ends)
+        logger.info("%s: %.3f%s, %d images", path, np.mean(values), text, len(values))
     return 0
 
 

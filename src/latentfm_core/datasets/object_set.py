@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from latentfm_core.config import DataConfig, SetConfig
 from latentfm_core.datasets.in_memory import read_instance_pair, read_pair, report_problems
 from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.splits import Split, make_split
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.images.read import to_rgb
@@ -176,9 +177,11 @@ def _load(
     problems: dict[str, str] = {}
     images: list[TrainingImage] = []
     kept: list[float] = []
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        results = pool.map(lambda job: _decoded(job[0], job[1], data), jobs)
+
+    def decode(index: int) -> TrainingImage | str:
+        return _decoded(*jobs[index], data)
+
+    with closing(in_threads(decode, len(jobs), min(8, os.cpu_count() or 1))) as results:
         for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
             if isinstance(result, str):
                 problems[_name(job[0], job[1])] = result
@@ -187,8 +190,6 @@ def _load(
                 kept.append(shares[index])
             if on_progress is not None:
                 on_progress(index + 1, len(jobs))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
     report_problems(problems, len(jobs), data.skip_bad)
     if not images:
         raise DatasetError("No image with a mask is left that can be used. Check the data.")
