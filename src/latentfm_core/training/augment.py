@@ -14,6 +14,12 @@ from latentfm_core.training.globalbatch import GlobalBatch
 TURNS = 8
 """Flips and quarter turns of a square, the identity among them."""
 
+GREY = 0.2
+"""Share of the images that lose their colours where a model is to generalise to other modalities."""
+
+INVERTED = 0.06
+"""Share of the images whose intensities are inverted there: bright lesions become dark ones."""
+
 
 def _matrices(whole: GlobalBatch) -> Tensor:
     """Return ``(rows, 2, 3)`` affine maps from output to input coordinates in [-1, 1]."""
@@ -135,3 +141,25 @@ def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
 def change_photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
     """Change colours, sharpness and noise of images, as another camera would; overwrites them."""
     return _blur_and_noise(_colour(images, whole), whole).clamp_(0, 1)
+
+
+def change_modality(images: Tensor, whole: GlobalBatch) -> Tensor:
+    """Make some images grey and invert some; overwrites them.
+
+    Colour photographs without their colours, and CT inverted, stand between the modalities that
+    a model is trained on and those that it has never seen, such as ultrasound.
+
+    Parameters
+    ----------
+    images
+        ``(B, 3, S, S)`` float in [0, 1].
+    whole
+        The random numbers of the step.
+    """
+    grey = (whole.uniform(0, 1) < GREY).nonzero()[:, 0].to(images.device)
+    inverted = (whole.uniform(0, 1) < INVERTED).nonzero()[:, 0].to(images.device)
+    if len(grey):
+        images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    if len(inverted):
+        images[inverted] = 1 - images[inverted]
+    return images

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentfm_core.flow.solvers import integrate
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.augment import change_photograph
+from latentfm_core.training.augment import change_modality, change_photograph
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompt_simulation import correct, simulate_prompt
@@ -37,7 +37,7 @@ def prompted_batch(
     crops = source.crops()
     images = crops.images
     if augmentation == "strong":
-        images = change_photograph(images, whole)
+        images = change_modality(change_photograph(images, whole), whole)
     size = images.shape[-1]
     prompts = np.zeros((len(images), 4, size, size), np.float32)
     corrected = np.zeros(len(images), bool)
