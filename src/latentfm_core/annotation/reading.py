@@ -90,14 +90,17 @@ def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -
         If nibabel is missing.
     """
     with decoding(shown(path), "labels", "Choose another file"):
-        return compact(_read(path, suffix, limits))
+        labels = _read(path, suffix, limits)
+        if not labels.size:
+            raise ImageError(f"{shown(path)}: the file has no pixels. Choose another file.")
+        return compact(labels)
 
 
 def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
     """Return a mask of 0 and white as labels 0 and 1, as training reads it."""
     white = np.iinfo(labels.dtype).max if labels.dtype.itemsize <= 2 else 0
     values = np.unique(labels)
-    if white and values[-1:] == white and values.size <= 2 and values[0] in (0, white):
+    if white and values[-1] == white and values.size <= 2 and values[0] in (0, white):
         return np.asarray(labels == white, np.uint8)
     return labels
 

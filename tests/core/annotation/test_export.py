@@ -186,6 +186,14 @@ def test_a_file_cut_short_never_gives_other_labels(
         np.testing.assert_array_equal(back, labels)
 
 
+def test_a_file_without_pixels_is_refused(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    path = tmp_path / "empty.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((0, 4), np.uint8), np.eye(4)), path)
+    with pytest.raises(ImageError, match=r"no pixels\. Choose another file"):
+        read_annotation(path)
+
+
 def test_no_folder_gets_into_the_provenance() -> None:
     assert file_name("C:\\patients\\miller\\skin.png") == "skin.png"
     assert file_name("/home/a/skin.png") == "skin.png"
