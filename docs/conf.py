@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
 
 project = "napari-latentfm"
 author = "napari-latentfm maintainers"
@@ -30,3 +32,8 @@ html_show_sourcelink = False
 html_show_copyright = False
 html_logo = "images/icon.svg"
 html_favicon = "images/icon.svg"
+
+sys.path.insert(0, str(Path(__file__).parent))
+from settings_page import write_page  # noqa: E402  # found only by the line before
+
+write_page(Path(__file__).with_name("settings.md"))

@@ -13,10 +13,18 @@ Bool = NDArray[np.bool_]
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
 """Boolean with one class, else labels."""
 
+PARTS = ("train", "val", "test")
+"""Parts of a data set."""
 
 PromptGroup = Literal["none", "box", "point"]
 """Kinds of prompts that are calibrated apart: a box or rough mask bounds the object, points and
 strokes only name it."""
+
+PromptKind = Literal["none", "box", "point", "corrections"]
+"""How a simulated annotator points at an object; corrections follow a box."""
+
+CORRECTIONS = 3
+"""Points of a simulated annotator after the box, unless a number is given."""
 
 
 def is_binary(mask: Mask) -> TypeGuard[Bool]:

@@ -184,7 +184,8 @@ def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
     kind: tuple[str, ...],
 ) -> None:
     out = disk.folder / "out"
-    module = "latentfm_core.cli.tiled._segment" if kind else "latentfm_core.cli.predict._segment"
+    package = "latentfm_core.cli"
+    module = f"{package}.tiled._segment" if kind else f"{package}.commands.predict._segment"
     owner, _, name = module.rpartition(".")
     before_call(monkeypatch, __import__(owner, fromlist=["x"]), name, 3, disk.fill)
     words = prediction(images[0], out, tiny_model_folder, *kind)
@@ -239,7 +240,7 @@ def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    import latentfm_core.cli.predict as module
+    import latentfm_core.cli.commands.predict as module
 
     before_call(monkeypatch, module, "describe_result", 3, lambda: shutil.rmtree(out))
     assert predict(prediction(images[0], out, tiny_model_folder)) == 2
@@ -279,7 +280,7 @@ def test_an_evaluation_that_cannot_be_written_is_still_told(
     assert evaluate(command) == 0
     older = {path.name: path.read_bytes() for path in out.iterdir()}
     capsys.readouterr()
-    import latentfm_core.cli.evaluate as module
+    import latentfm_core.cli.commands.evaluate as module
 
     before_call(monkeypatch, module, "write_evaluation", 1, disk.fill)
     assert evaluate(command) == 2
@@ -308,7 +309,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     words = ["--images", images[0], "--masks", images[1], "--model", model, *FEW, "--allow-few"]
     command = [str(word) for word in words]
     older = (model / "model.json").read_bytes()
-    import latentfm_core.cli.calibrate as module
+    import latentfm_core.cli.commands.calibrate as module
 
     fitted = before_call(monkeypatch, module, "fit_calibration", 0, disk.mend)
     disk.make_read_only()

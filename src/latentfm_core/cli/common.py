@@ -7,30 +7,25 @@ import contextlib
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 from tqdm import tqdm
 
 from latentfm_core.bars import progress_bar
-from latentfm_core.cli.options import sampling_from
 from latentfm_core.cli.streams import TolerantStream, tolerant_streams
-from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import ConfigError, LatentFMError, ModelFolderError, ResourceError
-from latentfm_core.inference.device import is_out_of_memory
-from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.model_io.bundled import bundled_models, resolve_model
-from latentfm_core.model_io.folder import read_card
+from latentfm_core.errors import LatentFMError, ResourceError
 from latentfm_core.names import shown, shown_text
 from latentfm_core.output.sidecar import package_version
-from latentfm_core.types import PromptGroup
 
-__all__ = ["load_segmenter", "progress_bar", "run_cli", "say"]
+__all__ = ["progress_bar", "run_cli", "run_command", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +85,28 @@ def run_cli(
                 return _report(error, memory_hint)
             finally:
                 _warn_of_lost(printed)
+
+
+def run_command(
+    name: str,
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+    *,
+    memory_hint: str = MEMORY_HINT,
+) -> int:
+    """Parse the arguments and hand them to ``cli.commands.NAME.run``, as `run_cli` does.
+
+    The module is imported after the arguments are parsed: it imports PyTorch, which takes
+    seconds, and ``--help`` must not wait for that.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = shlex.join([parser.prog, *arguments])
+
+    def run(args: argparse.Namespace) -> int | None:
+        code: int | None = import_module(f"latentfm_core.cli.commands.{name}").run(args, command)
+        return code
+
+    return run_cli(run, parser, arguments, memory_hint=memory_hint)
 
 
 @contextmanager
@@ -154,6 +171,9 @@ def _escape_names_in(parser: argparse.ArgumentParser) -> None:
 
 def _report(error: Exception, memory_hint: str) -> int:
     logger.debug("details of the error:", exc_info=error)
+    # PyTorch takes seconds to import, and --help must not wait for it.
+    from latentfm_core.inference.device import is_out_of_memory
+
     if is_out_of_memory(error):
         error = ResourceError(f"Not enough memory. {memory_hint}.")
     if isinstance(error, LatentFMError):
@@ -222,46 +242,3 @@ def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument("--verbose", action="store_true", help="log details, and tracebacks")
     noise.add_argument("--quiet", action="store_true", help="log warnings and errors only")
-
-
-def load_segmenter(
-    args: argparse.Namespace, group: PromptGroup | None = "none"
-) -> tuple[Segmenter, SamplingConfig]:
-    """Return the model that the arguments name, and the settings to sample it with.
-
-    Parameters
-    ----------
-    args
-        The options.
-    group
-        Kind of prompts whose fitted values fill in what the options leave open; None leaves
-        it open, for objects of several kinds.
-
-    Raises
-    ------
-    ModelFolderError
-        If there is no such model, or its folder is damaged.
-    ConfigError, ResourceError
-        If settings are wrong together, or the device does not exist.
-    """
-    source = args.model
-    if source is None:
-        names = bundled_models()
-        if not names:
-            raise ModelFolderError(
-                "This installation has no bundled model. Name a model folder: --model FOLDER."
-            )
-        source = names[0]
-    folder = resolve_model(source)
-    base = read_card(folder).config.sampling
-    # The device is a matter of this machine, not of the one that trained the model.
-    base = base.model_copy(update={"device": SamplingConfig().device})
-    settings = sampling_from(args, base)
-    segmenter = Segmenter.load(folder, settings.device, settings.precision)
-    logger.info("model %s on %s", segmenter.card.id, segmenter.device_label)
-    if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
-        raise ConfigError(
-            f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
-            "or take --confidence raw."
-        )
-    return segmenter, settings if group is None else segmenter.resolved(settings, group)

@@ -7,14 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentfm_core.cli.common import load_segmenter, run_cli, say
-from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments, reading_from
-from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import ConfigError, OutputError
-from latentfm_core.export.bioimage import Described, write_package
-from latentfm_core.export.parts import write_parts
-from latentfm_core.images.read import read_image
-from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.cli.common import run_command
+from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments
 
 DESCRIPTION = """\
 Write a model in a format that other programs run, without PyTorch and without this package.
@@ -71,42 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    _check(args)
-    # One place to compute what the test tensors must be: the reference of every other device.
-    args.device, args.precision = "cpu", "fp32"
-    segmenter, settings = load_segmenter(args)
-    if args.format == "onnx":
-        write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
-    else:
-        _write_zoo(args, segmenter, settings)
-    say(f"{segmenter.card.id} written to {args.out}")
-
-
-def _write_zoo(args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig) -> None:
-    picture = None
-    if args.test_image is not None:
-        picture = read_image(args.test_image, reading_from(args))
-    told = Described(tuple(args.author), args.licence, picture)
-    write_package(args.out, segmenter, settings, told)
-
-
-def _check(args: argparse.Namespace) -> None:
-    zoo = args.format == "bioimageio"
-    if not zoo and (args.author or args.licence or args.test_image):
-        raise ConfigError(
-            "--author, --licence and --test-image belong to --format bioimageio: leave them out."
-        )
-    if zoo and args.out.suffix.lower() != ".zip":
-        raise OutputError(f"{args.out}: a BioImage.IO package ends in .zip. Choose such a name.")
-    if args.out.exists() and (not args.overwrite or args.out.is_dir() == zoo):
-        raise OutputError(f"{args.out} exists already. Choose another --out, or add --overwrite.")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``latentfm-export``; returns the exit code."""
-    return run_cli(run, build_parser(), argv)
+    """Entry point of ``latentfm-export``; return the exit code."""
+    return run_command("export", build_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from latentfm_core.config import (
     ReadingConfig,
     SamplingConfig,
     SolverName,
+    TilingConfig,
     reading_settings,
     sampling_settings,
 )
-from latentfm_core.datasets.splits import PARTS
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.bundled import bundled_models
+from latentfm_core.types import PARTS
 
 FOLDER = "FOLDER"
 DEVICES = "where to compute: auto, cpu, cuda, cuda:1, ... or mps"
@@ -277,3 +278,26 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
     if confidence is not None:
         given["calibrated"] = confidence == "calibrated"
     return sampling_settings(base, **given)
+
+
+def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tiled`` and its options."""
+    usual = TilingConfig()
+    group = parser.add_argument_group("large images")
+    group.add_argument(
+        "--tiled",
+        action="store_true",
+        help="segment images of any size in overlapping tiles; each result is a Zarr folder",
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        help="with --tiled, pixels that the network sees per image pixel, along a side; the maps "
+        f"have that many (default: {usual.scale:g})",
+    )
+    group.add_argument(
+        "--overlap",
+        type=float,
+        help="with --tiled, share of a tile's side in common with the next one "
+        f"(default: {usual.overlap:g})",
+    )

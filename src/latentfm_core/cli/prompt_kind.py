@@ -1,36 +1,15 @@
-"""``--prompt``: how a simulated annotator points at what is meant."""
+"""The simulated annotator of ``--prompt``."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import get_args
 
 from latentfm_core.errors import ConfigError
 from latentfm_core.evaluation.evaluate import Case, Draw
-from latentfm_core.evaluation.prompted import CORRECTIONS, Annotator, prompted_cases
+from latentfm_core.evaluation.prompted import Annotator, prompted_cases
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.prompts.annotator import PromptKind
-from latentfm_core.types import PromptGroup
-
-
-def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
-    """Add ``--prompt`` and ``--corrections``."""
-    parser.add_argument(
-        "--prompt",
-        choices=get_args(PromptKind),
-        default="none",
-        help="simulate an annotator who points at the largest object of each image: with its box, "
-        "with a point in its middle, or with the box and then corrections in the middle of the "
-        "largest error (default: none, the whole mask is compared)",
-    )
-    parser.add_argument(
-        "--corrections",
-        type=int,
-        default=CORRECTIONS,
-        metavar="COUNT",
-        help=f"points after the box, with --prompt corrections (default: {CORRECTIONS})",
-    )
+from latentfm_core.types import PromptGroup, PromptKind
 
 
 def prompt_group(args: argparse.Namespace) -> PromptGroup:

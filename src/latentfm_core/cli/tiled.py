@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from latentfm_core.cli.common import load_segmenter, progress_bar, say
+from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.inputs import (
     BadFiles,
     check_all,
@@ -18,6 +18,7 @@ from latentfm_core.cli.inputs import (
     refuse_all,
     with_possible_names,
 )
+from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig, tiling_settings
 from latentfm_core.errors import ConfigError, ImageError, OutputError
@@ -50,29 +51,6 @@ class TiledJob:
     def paths(self) -> list[Path]:
         """Return its folder and its file; the file is written last."""
         return [self.maps, self.sidecar]
-
-
-def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this way of prediction."""
-    usual = TilingConfig()
-    group = parser.add_argument_group("large images")
-    group.add_argument(
-        "--tiled",
-        action="store_true",
-        help="segment images of any size in overlapping tiles; each result is a Zarr folder",
-    )
-    group.add_argument(
-        "--scale",
-        type=float,
-        help="with --tiled, pixels that the network sees per image pixel, along a side; the maps "
-        f"have that many (default: {usual.scale:g})",
-    )
-    group.add_argument(
-        "--overlap",
-        type=float,
-        help="with --tiled, share of a tile's side in common with the next one "
-        f"(default: {usual.overlap:g})",
-    )
 
 
 def check_arguments(args: argparse.Namespace) -> None:

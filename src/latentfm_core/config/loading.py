@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tomli_w
 from pydantic import ValidationError
 
 from latentfm_core.config.base import Settings
@@ -14,6 +15,7 @@ from latentfm_core.config.config import Config
 from latentfm_core.config.data import ReadingConfig
 from latentfm_core.config.report import ReportConfig
 from latentfm_core.config.sampling import SamplingConfig, TilingConfig
+from latentfm_core.config.suggest import suggestion
 from latentfm_core.errors import ConfigError
 from latentfm_core.files.untrusted import MAX_TOML_BYTES, parse_json, parse_toml, read_bounded
 
@@ -23,12 +25,15 @@ PRESETS = ("default", "paper", "finetune", "distill")
 _MOST_SHOWN = 10
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[Settings]) -> str:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [
-        f"{'.'.join(str(part) for part in item['loc'])[:200] or 'settings'}: {item['msg'][:400]}"
-        for item in found[:_MOST_SHOWN]
-    ]
+    lines = []
+    for item in found[:_MOST_SHOWN]:
+        place, problem = item["loc"], item["msg"][:400]
+        if item["type"] == "extra_forbidden":
+            problem = f"there is no such setting. {suggestion(kind, place)}"
+        name = ".".join(str(part) for part in place)[:200] or "settings"
+        lines.append(f"{name}: {problem}")
     if len(found) > _MOST_SHOWN:
         lines.append(f"and {len(found) - _MOST_SHOWN} more")
     return "These settings cannot be used:\n  " + "\n  ".join(lines)
@@ -119,6 +124,22 @@ def load_config(path: Path) -> Config:
     return config_from_mapping(_merge(base, values))
 
 
+def to_toml(config: Config) -> str:
+    """Return all settings as TOML, which `load_config` reads.
+
+    Settings that are None are left out: TOML has no value for them, and None is their default.
+    """
+    return tomli_w.dumps(_without_none(config.to_json()))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_none(each) for each in value]
+    return value
+
+
 def _resolved(folder: Path, text: str) -> str:
     try:
         return str((folder / text).resolve())
@@ -205,4 +226,4 @@ def _validated(kind: type[SettingsT], values: Mapping[str, object]) -> SettingsT
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(_explain(error, kind)) from None

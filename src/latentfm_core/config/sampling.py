@@ -23,6 +23,9 @@ class SamplingConfig(Settings):
         N, the number of plausible masks.
     steps
         K, ODE solver steps from t = 0 to t = 1.
+    solver
+        ODE solver. Euler evaluates the network once per step, midpoint and heun twice, rk4 four
+        times.
     seed
         Base seed; sample n uses seed + n.
     threshold

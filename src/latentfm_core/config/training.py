@@ -23,8 +23,16 @@ class StageConfig(Settings):
     ----------
     epochs
         Passes over the training images; 0 leaves the stage at its initial weights.
+    batch_size
+        Images in each step.
     learning_rate
         Peak rate of AdamW; warmed up linearly, then annealed by a cosine if `cosine`.
+    weight_decay
+        Decay of AdamW; biases and scales are left out.
+    warmup_steps
+        Steps over which the learning rate rises.
+    cosine
+        Whether the learning rate is annealed.
     size
         Side of the training images in this stage; None takes ``data.size``.
     max_seconds
@@ -70,6 +78,9 @@ class FlowConfig(StageConfig):
         Decay of the exponential moving average of the weights; 0 turns it off.
     validate_every
         Epochs between validations.
+    patience
+        The stage ends after this many validations in a row without a new best one; None never
+        ends it early. The learning rate is then not annealed to its end.
     """
 
     small_epochs: Epochs = 0
@@ -82,6 +93,7 @@ class FlowConfig(StageConfig):
     encoder_frozen: Annotated[int, Field(ge=0, le=7)] = 0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validate_every: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class DistillConfig(StageConfig):
@@ -112,8 +124,24 @@ class TrainingConfig(Settings):
     augmentation
         ``"none"``, ``"flips"`` (flips and quarter turns) or ``"strong"`` (rotation, scale,
         aspect, shift, colour, blur, noise).
+    image_vae, mask_vae, flow, distill
+        The stages.
+    gradient_clip
+        Largest norm of the gradient; larger ones are scaled down to it.
+    seed
+        Seed of everything random: first weights, order of the images, augmentation, noise.
+    device
+        Where to compute, as in `SamplingConfig`.
+    precision
+        Number format of the convolutions, as in `SamplingConfig`.
     validation_samples, validation_steps, validation_images
         Samples, ODE steps and number of images used by each validation in the flow stage.
+    minutes
+        Time budget of the whole run, shared out over the stages that have none of their own
+        (`max_seconds`). The run ends earlier if the epochs do. Reading the images comes on top.
+    checkpoint_minutes, checkpoint_steps
+        A checkpoint is written after this many minutes, and after this many steps of a stage if
+        `checkpoint_steps` is not None.
     """
 
     image_vae: StageConfig = StageConfig(epochs=4, learning_rate=5e-4, size=128)
@@ -130,3 +158,5 @@ class TrainingConfig(Settings):
     validation_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     validation_images: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     checkpoint_minutes: Annotated[float, Field(gt=0, le=100_000)] = 5.0
+    checkpoint_steps: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    minutes: Annotated[float, Field(gt=0, le=1e7)] | None = None

@@ -12,11 +12,11 @@ from typing import Literal
 from latentfm_core.config import READING, Config, DataConfig, ReadingConfig, config_from_mapping
 from latentfm_core.datasets import nnunet
 from latentfm_core.datasets.pairs import Pair, find_pairs, pair_files
-from latentfm_core.datasets.splits import PARTS
 from latentfm_core.errors import ConfigError, DatasetError
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.read import list_images
 from latentfm_core.names import shown
+from latentfm_core.types import PARTS
 
 logger = logging.getLogger(__name__)
 

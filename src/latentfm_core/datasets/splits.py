@@ -18,8 +18,8 @@ from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, parse_json, read_bounded
 from latentfm_core.names import comparable, is_path, shown
+from latentfm_core.types import PARTS
 
-PARTS = ("train", "val", "test")
 MAX_BYTES = 16_000_000
 """A larger split or group file is none: that is over 100,000 long names."""
 

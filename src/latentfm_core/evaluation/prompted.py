@@ -10,11 +10,8 @@ import numpy as np
 from latentfm_core.config import SamplingConfig
 from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.prompts.annotator import PromptKind, corrected, first_prompt, largest_object
-from latentfm_core.types import SampleSet
-
-CORRECTIONS = 3
-"""Corrections after the box, where none are asked for by number."""
+from latentfm_core.prompts.annotator import corrected, first_prompt, largest_object
+from latentfm_core.types import CORRECTIONS, PromptKind, SampleSet
 
 
 def prompted_cases(cases: Iterable[Case]) -> Iterator[Case]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,7 @@ from scipy import ndimage
 
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
-from latentfm_core.types import Bool
-
-PromptKind = Literal["none", "box", "point", "corrections"]
+from latentfm_core.types import Bool, PromptKind
 
 
 def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from latentfm_core.config import Config
 from latentfm_core.datasets.facts import (
@@ -33,10 +34,13 @@ from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_s
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batch_source import Feeder, Source
-from latentfm_core.training.batches import draw_raters, steps_per_epoch
+from latentfm_core.training.batches import draw_raters, seed_for, steps_per_epoch
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.object_source import ObjectSource
+from latentfm_core.training.stage import BatchSource
 from latentfm_core.training.stages import STAGES, Stage, freeze_except, make_stage
 from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.time_budget import is_trained, stage_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +111,7 @@ def announce_objects(
     split: Split,
     train: ObjectSet,
     val: ObjectSet | None,
+    model: LatentFM,
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
@@ -131,6 +136,7 @@ def announce_objects(
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(config, len(train.names)),
+            "expected": _expected(config, train, val, model, device, dtype),
         }
     )
     say_findings(mask_findings(masks, classes, config.data.mask_threshold))
@@ -155,28 +161,23 @@ def _stages(config: Config, images: int) -> str:
     parts = []
     for name in STAGES:
         settings = getattr(config.training, name)
-        if settings.epochs and _has(config, name):
+        if is_trained(config, name):
             steps = settings.epochs * steps_per_epoch(images, settings.batch_size)
-            parts.append(f"{name} {settings.epochs} epochs ({steps:,} steps)")
+            limit = stage_seconds(config, name)
+            most = "" if limit is None else f", at most {duration(limit)}"
+            parts.append(f"{name} {settings.epochs} epochs ({steps:,} steps{most})")
     return ", ".join(parts) or "none"
-
-
-def _has(config: Config, stage: str) -> bool:
-    """Return whether the networks have what a stage trains."""
-    if stage == "image_vae":
-        return config.model.condition != "pretrained"
-    return stage != "distill" or config.model.distilled_steps > 0
 
 
 def _expected(
     config: Config,
-    train: CanvasSet,
-    val: CanvasSet | None,
+    train: DataSet,
+    val: DataSet | None,
     model: LatentFM,
     device: torch.device,
     dtype: torch.dtype,
 ) -> str:
-    kept = sum(each.images.nbytes + each.masks.nbytes for each in (train, val) if each is not None)
+    kept = sum(_bytes_of(each) for each in (train, val) if each is not None)
     weights = sum(value.numel() * value.element_size() for value in model.parameters())
     memory = f"{megabytes(kept)} for images, {megabytes(_STATES * weights)} for the networks"
     try:
@@ -188,31 +189,37 @@ def _expected(
     return f"about {duration(seconds)} without validation; {memory}"
 
 
+def _bytes_of(data: DataSet) -> int:
+    if isinstance(data, CanvasSet):
+        return data.images.nbytes + data.masks.nbytes
+    return sum(image.rgb.nbytes + sum(mask.nbytes for mask in image.masks) for image in data.images)
+
+
 def _seconds(
-    config: Config, train: CanvasSet, model: LatentFM, device: torch.device, dtype: torch.dtype
+    config: Config, train: DataSet, model: LatentFM, device: torch.device, dtype: torch.dtype
 ) -> float:
     """Return how long the stages take, by one step of each on a copy of the networks."""
     total = 0.0
     for name in STAGES:
         settings = getattr(config.training, name)
-        if not settings.epochs or not _has(config, name):
+        if not is_trained(config, name):
             continue
         stage = make_stage(name, copy.deepcopy(model), config)
         per_pixel = _seconds_per_pixel(stage, train, device, dtype)
         epochs = settings.epochs
         pixels = [stage.size_at(epoch / epochs) ** 2 for epoch in range(min(epochs, 1000))]
         seconds = per_pixel * float(np.mean(pixels)) * epochs * len(train.names)
-        total += min(seconds, settings.max_seconds or seconds)
+        total += min(seconds, stage_seconds(config, name) or seconds)
     return total
 
 
 def _seconds_per_pixel(
-    stage: Stage, data: CanvasSet, device: torch.device, dtype: torch.dtype
+    stage: Stage, data: DataSet, device: torch.device, dtype: torch.dtype
 ) -> float:
     count = min(_PROBED, stage.settings.batch_size, len(data.names))
     index = np.arange(count)
     size = stage.size_at(1.0)
-    feeder = Feeder(data, stage.config.model.mask_channels, device)
+    source = _probe(stage, data, index, device, dtype)
     freeze_except(stage.model, stage.parameters())
     cuda = [device] if device.type == "cuda" else []
     seconds = []
@@ -222,8 +229,6 @@ def _seconds_per_pixel(
         for _ in range(2):  # the first step also sets things up
             start = time.perf_counter()
             whole = GlobalBatch.alone(stage.generator(0), count)
-            raters = draw_raters(data, index, stage.draws(0))
-            source = Source(feeder, index, raters, size, PartsClock(device), dtype)
             batch = stage.prepare(source, whole)
             with autocast(device, dtype):
                 losses = stage.losses(batch, whole)
@@ -233,3 +238,15 @@ def _seconds_per_pixel(
             if seconds[0] > _SLOW:
                 break
     return seconds[-1] / (count * size**2)
+
+
+def _probe(
+    stage: Stage, data: DataSet, index: NDArray[np.intp], device: torch.device, dtype: torch.dtype
+) -> BatchSource:
+    """Return what the first step of a stage would read, for a few images."""
+    size, draws, clock = stage.size_at(1.0), stage.draws(0), PartsClock(device)
+    if isinstance(data, CanvasSet):
+        feeder = Feeder(data, stage.config.model.mask_channels, device)
+        return Source(feeder, index, draw_raters(data, index, draws), size, clock, dtype)
+    seeds = tuple(seed_for(draws, row) for row in range(len(index)))
+    return ObjectSource(data, index, seeds, size, clock, device, dtype)

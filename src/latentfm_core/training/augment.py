@@ -15,10 +15,10 @@ TURNS = 8
 """Flips and quarter turns of a square, the identity among them."""
 
 GREY = 0.2
-"""Share of the images that lose their colours where a model is to generalise to other modalities."""
+"""Share of the images whose colours are removed, so that a model generalises to grey ones."""
 
 INVERTED = 0.06
-"""Share of the images whose intensities are inverted there: bright lesions become dark ones."""
+"""Share of the images whose intensities are inverted: bright lesions become dark ones."""
 
 
 def _matrices(whole: GlobalBatch) -> Tensor:

@@ -46,6 +46,8 @@ class Position:
         Training time so far, over all interruptions: of the run and of the stage.
     best_score
         Best validation figure of the flow stage so far: Dice, or -GED with several raters.
+    stale
+        Validations since then.
     metrics
         Validation figures for the model card.
     epoch
@@ -58,6 +60,7 @@ class Position:
     seconds: float = 0.0
     stage_seconds: float = 0.0
     best_score: float = -math.inf
+    stale: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     epoch: EpochSums = field(default_factory=EpochSums)
     epochs: dict[str, float] = field(default_factory=dict)

@@ -38,6 +38,7 @@ from latentfm_core.training.stage import BatchSource
 from latentfm_core.training.stage_work import stage_work
 from latentfm_core.training.stages import Stage, freeze_except, learning_rate
 from latentfm_core.training.step_timer import PartsClock
+from latentfm_core.training.time_budget import stage_seconds
 
 __all__ = ["Diverged", "Hooks", "StageLoop"]
 
@@ -125,6 +126,8 @@ class StageLoop:
         self.per_epoch = steps_per_epoch(len(data.names), settings.batch_size)
         self.total = self.per_epoch * settings.epochs
         self._work = stage_work(stage, self.per_epoch)
+        self._budget = stage_seconds(stage.config, stage.name)
+        self._ended = False
         self._watch = DivergenceWatch(stage.name, settings, dtype, position.first_loss)
         # Running averages of a step that is given up would stay in the network.
         self._has_averages = any(
@@ -172,22 +175,32 @@ class StageLoop:
                     self.position.epoch = EpochSums()
                     meter = Meter(self.position.epoch)
                     self.clock.reset()
-                if over:
+                if over or self._ended:
                     self._watch.check_end(step + 1)
                     return True
                 if stop or (self.team.size == 1 and hooks.should_stop()):
                     hooks.save(self)
                     return False
-                if time.monotonic() - saved > save_every and self._watch.healthy:
+                if self._is_due(step + 1, time.monotonic() - saved, save_every):
                     hooks.save(self)
                     saved = time.monotonic()
         return True
 
+    def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
+        """Return whether to write a checkpoint after `step` steps, `seconds` after the last."""
+        every = self.stage.config.training.checkpoint_steps
+        due = seconds > save_every or (every is not None and step % every == 0)
+        return due and self._watch.healthy
+
     def share_done(self) -> float:
         """Return the share of the stage that is over: of its steps or of its time budget."""
-        budget = self.stage.settings.max_seconds
+        budget = self._budget
         steps = self.position.step / max(1, self.total)
         return steps if budget is None else max(steps, self.position.stage_seconds / budget)
+
+    def end_early(self) -> None:
+        """End the stage after this step, as if its steps were done."""
+        self._ended = True
 
     def _postfix(self, meter: Meter) -> dict[str, str]:
         return {
@@ -239,7 +252,7 @@ class StageLoop:
         return stop > 0
 
     def _stands(self, loss: float) -> StepReport:
-        position, budget = self.position, self.stage.settings.max_seconds
+        position, budget = self.position, self._budget
         left = position.stage_seconds * self._work.share_left(position.step)
         if budget is not None:
             left = min(left, max(0.0, budget - position.stage_seconds))

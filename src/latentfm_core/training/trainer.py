@@ -179,7 +179,8 @@ class Trainer:
         train, val = self.train_set, self.val_set
         if isinstance(train, ObjectSet):
             held_out = val if isinstance(val, ObjectSet) else None
-            announce_objects(self.config, self.split, train, held_out, self.device, self.dtype)
+            objects = self.split, train, held_out, self.model
+            announce_objects(self.config, *objects, self.device, self.dtype)
         elif not isinstance(val, ObjectSet):
             found = self.pairs, self.split, train, val
             announce(self.config, *found, self.model, self.device, self.dtype)
@@ -315,6 +316,10 @@ class Trainer:
         finally:
             self._place.release()
         return card
+
+    def close(self) -> None:
+        """Give the folder up without training."""
+        self._place.release()
 
     def claim(self) -> None:
         """Take the folder for this run, until `run` or `finish` has ended.
@@ -499,11 +504,15 @@ class Trainer:
         if report.epoch % flow.validate_every and not last:
             return
         picture = self.folder / "samples" / f"epoch_{report.epoch:04d}.png"
-        if loop.ema is None:
+        with nullcontext() if loop.ema is None else loop.ema.applied():
             self._score(report, picture)
-            return
-        with loop.ema.applied():
-            self._score(report, picture)
+        if flow.patience is not None and self.position.stale >= flow.patience and not last:
+            logger.info(
+                "No better validation in %d in a row: the flow stage ends early, with the best "
+                "weights.",
+                self.position.stale,
+            )
+            loop.end_early()
 
     def _score(self, report: EpochReport, picture: Path) -> None:
         if self.val_set is None:
@@ -513,8 +522,9 @@ class Trainer:
             return
         self.options.on_validation(report)
         score = selection_score(report.validation)
+        self.position.stale += 1
         if score > self.position.best_score:
-            self.position.best_score = score
+            self.position.best_score, self.position.stale = score, 0
             self.position.metrics |= report.validation
             if not self.team.first:
                 return

@@ -18,7 +18,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.annotator import PromptKind, first_prompt, largest_object
+from latentfm_core.prompts.annotator import first_prompt, largest_object
 from latentfm_core.training.distributed import Team
 from latentfm_core.training.validate import (
     PICTURES,
@@ -27,7 +27,7 @@ from latentfm_core.training.validate import (
     picture_row,
     write_picture,
 )
-from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
+from latentfm_core.types import Bool, ImageInput, PromptKind, SampleSet, Summary
 
 PROMPTED: tuple[PromptKind, ...] = ("box", "point")
 PROMPTS: tuple[PromptKind, ...] = ("none", *PROMPTED)

@@ -12,7 +12,6 @@ from typing import Annotated, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.ndimage import gaussian_filter
 
 from latentfm_core.config import Fraction, PositiveInt, Settings, SolverName
 from latentfm_core.types import Float32
@@ -104,6 +103,9 @@ def neighbourhood(mean: Float32, sigma: float) -> Float32:
     mean
         ``(S, S)`` or ``(K, S, S)`` float32, mean over the samples on the canvas.
     """
+    # Cards hold calibrations, and a command reads cards before --help: SciPy is not needed there.
+    from scipy.ndimage import gaussian_filter
+
     widths = (0.0,) * (mean.ndim - 2) + (sigma, sigma)
     smoothed: Float32 = gaussian_filter(mean, widths, mode="nearest", truncate=TRUNCATE)
     return np.clip(smoothed, 0.0, 1.0)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentfm_core.cli.train import build_parser, make_config
+from latentfm_core.cli.commands.train_config import make_config
+from latentfm_core.cli.train import build_parser
 from latentfm_core.config import DataConfig, config_from_mapping
 from latentfm_core.datasets import in_memory
 from latentfm_core.datasets.cache import SUFFIX, CanvasCache

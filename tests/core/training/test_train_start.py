@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import Config
+from latentfm_core.config import Config, load_config, preset, with_overrides
 from latentfm_core.model_io.card import read_card
 from latentfm_core.training import trainer as trainer_module
 from latentfm_core.training.run_card import model_id
@@ -230,3 +230,46 @@ def test_the_message_of_a_second_run_can_be_followed(
     said, _ = result.communicate()
     assert result.returncode == 0, said
     assert "nothing was left to do" in said
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*words(images, out), "--minutes", "60", "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert all(part in said for part in ("data summary", "at most", "expected"))
+    assert not out.exists()
+
+
+def test_dumped_settings_start_the_same_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--set", "training.flow.epochs=7", "--minutes", "5", "--dump-config"]) == 0
+    path = tmp_path / "run.toml"
+    path.write_text(capsys.readouterr().out)
+    config = load_config(path)
+    assert config == with_overrides(
+        preset("default"), ["training.flow.epochs=7", "training.minutes=5"]
+    )
+
+
+def test_a_run_without_a_folder_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--images", "a", "--masks", "b"]) == 2
+    assert "--out FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("training.flow.epoch", "Did you mean training.flow.epochs?"),
+        ("training.epochs", "training.mask_vae.epochs, training.flow.epochs"),
+        ("trainin.seed", "Did you mean training?"),
+        ("sampling.zzz", "Choose one of: batch_size"),
+    ],
+)
+def test_a_misspelt_setting_gets_the_nearest_name(
+    wrong: str, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path / "m"), "--set", f"{wrong}=1"]) == 2
+    assert right in capsys.readouterr().err

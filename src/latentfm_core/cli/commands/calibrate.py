@@ -1,0 +1,130 @@
+"""What ``latentfm-calibrate`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentfm_core.cli.calibrate import LEAST_IMAGES
+from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.model_split import model_split
+from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
+from latentfm_core.cli.survey import Survey
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.splits import read_groups
+from latentfm_core.errors import ConfigError, OutputError
+from latentfm_core.evaluation.calibrate import fit_calibration
+from latentfm_core.evaluation.evaluate import unprompted
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.files.locks import one_writer
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import ModelCard, read_card
+from latentfm_core.model_io.folder import write_card
+from latentfm_core.output.paths import prepare_folder
+from latentfm_core.types import PromptGroup
+from latentfm_core.uncertainty.calibration import Calibration
+
+logger = logging.getLogger("latentfm_core.cli.calibrate")
+
+
+def run(args: argparse.Namespace, command: str) -> None:
+    """Run the command."""
+    if args.model is None:
+        raise ConfigError("Name the model to calibrate: --model FOLDER.")
+    if (args.group_file is None) != (args.group_column is None):
+        raise ConfigError("--group-file and --group-column belong together: give both or none.")
+    pairs = choose_pairs(args, "val")
+    _check_images(args, pairs)
+    groups = None
+    if args.group_file is not None:
+        groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
+    group = prompt_group(args)
+    segmenter, settings = load_segmenter(args, group)
+    classes = segmenter.card.config.model.classes
+    survey = Survey(classes)
+    cases, bad = open_cases(args, pairs, len(classes), survey)
+    cases, draw = with_prompts(args, cases, segmenter)
+    folder = resolve_model(args.model)
+    draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
+    prepare_folder(folder)  # what cannot be written is said before the work
+    survey.say(segmenter, settings, args.part or "", args.mask_threshold, draws=draws, stops=True)
+    with one_writer(folder, "writing to", "Wait until it has finished."):
+        with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
+            calibration = fit_calibration(
+                segmenter,
+                cases,
+                settings,
+                lambda done: bar.update(),
+                args.part or "",
+                groups,
+                draw or unprompted,
+            )
+        check_still_there(folder)
+        card = _unchanged_card(folder, segmenter.card)
+        write_card(folder, with_calibration(card, calibration, group))
+    say(
+        f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
+        f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
+        f"{calibration.n_images} images"
+    )
+    bad.report()
+
+
+def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
+    """Refuse images on which no model should be calibrated.
+
+    Raises
+    ------
+    ConfigError
+        If they are test images, or few, and no option allows that.
+    """
+    own = model_split(args)
+    tested = set(own.split.test) if own is not None else set()
+    count = len(pairs) if args.part == "test" else sum(pair.name in tested for pair in pairs)
+    if count and not args.allow_test:
+        raise ConfigError(
+            f"{count} of the {len(pairs)} images are of the test part. Figures on them would say "
+            "too much: take --part val. --allow-test takes them all the same."
+        )
+    if len(pairs) < LEAST_IMAGES and not args.allow_few:
+        raise ConfigError(
+            f"{len(pairs)} images are too few for a calibration: chance would decide. Give "
+            f"{LEAST_IMAGES} or more, or add --allow-few."
+        )
+
+
+def _unchanged_card(folder: Path, before: ModelCard) -> ModelCard:
+    """Return the card as it is now.
+
+    Raises
+    ------
+    OutputError
+        If the weights are no longer those that were calibrated.
+    """
+    card = read_card(folder)
+    if card.weights_sha256 != before.weights_sha256:
+        raise OutputError(
+            f"The model in {folder} was replaced while it was calibrated. Calibrate it again."
+        )
+    return card
+
+
+def with_calibration(
+    card: ModelCard, calibration: Calibration, group: PromptGroup = "none"
+) -> ModelCard:
+    """Return the card with `calibration`, whose threshold and noise scale then are the model's.
+
+    That of a `group` of prompts is kept beside the one for answers without a prompt.
+    """
+    if group != "none":
+        known = {**card.prompt_calibrations, group: calibration}
+        return card.model_copy(update={"prompt_calibrations": known})
+    fitted = {"threshold": None, "noise_scale": None}
+    sampling = card.config.sampling.model_copy(update=fitted)
+    config = card.config.model_copy(update={"sampling": sampling})
+    return card.model_copy(update={"config": config, "calibration": calibration})

@@ -1,0 +1,152 @@
+"""What ``latentfm-evaluate`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.inputs import BadFiles
+from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
+from latentfm_core.cli.survey import Survey
+from latentfm_core.config import (
+    NUMBER_FORMATS,
+    SamplingConfig,
+    report_settings,
+)
+from latentfm_core.errors import ConfigError
+from latentfm_core.evaluation.evaluate import (
+    Case,
+    Draw,
+    Evaluation,
+    ImageScores,
+    evaluate,
+)
+from latentfm_core.files.locks import one_writer
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
+from latentfm_core.output.sidecar import now, versions
+from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
+from latentfm_core.report.evaluation import write_report
+from latentfm_core.report.gallery import Gallery
+
+# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+logger = logging.getLogger("latentfm_core.cli.evaluate")
+BUSY = "Wait until it has finished, or choose another --out."
+
+
+def gallery_for(
+    args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig
+) -> Gallery | None:
+    """Return what gathers the pictures of a report, or None without ``--report``.
+
+    Raises
+    ------
+    ConfigError
+        If ``--report-cases`` is out of range or stands without ``--report``.
+    """
+    given = {} if args.report_cases is None else {"cases": args.report_cases}
+    if args.report:
+        return Gallery(segmenter, settings, report_settings(**given))
+    if given:
+        raise ConfigError("--report-cases needs a report; add --report or leave it out.")
+    return None
+
+
+def run(args: argparse.Namespace, command: str) -> None:
+    """Run the command."""
+    pairs = choose_pairs(args)
+    if not args.overwrite:
+        refuse_existing(evaluation_files(args.out))
+    segmenter, settings = load_segmenter(args, prompt_group(args))
+    gallery = gallery_for(args, segmenter, settings)
+    classes = segmenter.card.config.model.classes
+    survey = Survey(classes)
+    cases, bad = open_cases(args, pairs, len(classes), survey)
+    cases, draw = with_prompts(args, cases, segmenter)
+    prepare_folder(args.out)
+    survey.say(segmenter, settings, args.part or "", args.mask_threshold)
+    with one_writer(args.out, "writing to", BUSY):
+        _evaluate(args, command, segmenter, settings, cases, len(pairs), bad, gallery, draw)
+    bad.report()
+    logger.info("written to %s", args.out)
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    command: str,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    cases: Iterator[Case],
+    count: int,
+    bad: BadFiles,
+    gallery: Gallery | None,
+    draw: Draw | None,
+) -> None:
+    with progress_bar(count, "evaluating", "image", args.quiet) as bar:
+
+        def show(scores: ImageScores) -> None:
+            bar.set_postfix_str(f"Dice {scores.dice:.3f}", refresh=False)
+            bar.update()
+
+        look = None if gallery is None else gallery.add
+        evaluation = evaluate(segmenter, cases, settings, show, look, draw)
+    facts = describe(args, segmenter, settings, bad, command)
+    try:
+        write_evaluation(args.out, evaluation, facts)
+    finally:
+        # Hours of work may be in the figures; they are told even if they cannot be written.
+        say(report(evaluation, segmenter, settings, args))
+    if gallery is not None:
+        write_report(args.out, evaluation, gallery, facts)
+
+
+def describe(
+    args: argparse.Namespace,
+    segmenter: Segmenter,
+    settings: SamplingConfig,
+    bad: BadFiles,
+    command: str,
+) -> dict[str, Any]:
+    """Return what the summary says of model, data, settings and command."""
+    used = {"precision": NUMBER_FORMATS[segmenter.precision], "device": segmenter.device_label}
+    return {
+        "schema_version": 1,
+        "created": now(),
+        "command": printable(command),
+        "model": {"id": segmenter.card.id, "sha256": segmenter.card.weights_sha256},
+        "data": {
+            "part": args.part,
+            "trained_on": args.trained_on,
+            "mask_threshold": args.mask_threshold,
+            "prompt": args.prompt,
+            "corrections": args.corrections if args.prompt == "corrections" else 0,
+            "left_out": [printable(name) for name in bad.reasons],
+        },
+        "settings": settings.model_dump(mode="json") | used,
+        "versions": versions(),
+    }
+
+
+def report(
+    evaluation: Evaluation, segmenter: Segmenter, settings: SamplingConfig, args: argparse.Namespace
+) -> str:
+    """Return the table that is printed."""
+    card = segmenter.card
+    facts = {
+        "model": f"{card.id} (weights {card.weights_sha256[:12]})",
+        "samples": f"{settings.n_samples}, seed {settings.seed}",
+        "ODE": f"{settings.steps} {settings.solver} steps, {evaluation.scores[0].nfe} evaluations",
+        "device": segmenter.device_label,
+    }
+    if args.prompt != "none":
+        facts["prompt"] = args.prompt
+    if args.part:
+        facts["part"] = args.part
+    if args.trained_on:
+        facts["TRAINED ON"] = f"{args.trained_on} of these images: the figures say too much"
+    return readable(evaluation, facts)

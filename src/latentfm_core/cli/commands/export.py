@@ -1,0 +1,48 @@
+"""What ``latentfm-export`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+
+from latentfm_core.cli.common import say
+from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.options import reading_from
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ConfigError, OutputError
+from latentfm_core.export.bioimage import Described, write_package
+from latentfm_core.export.parts import write_parts
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+
+
+def run(args: argparse.Namespace, command: str) -> None:
+    """Run the command."""
+    _check(args)
+    # One place to compute what the test tensors must be: the reference of every other device.
+    args.device, args.precision = "cpu", "fp32"
+    segmenter, settings = load_segmenter(args)
+    if args.format == "onnx":
+        write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
+    else:
+        _write_zoo(args, segmenter, settings)
+    say(f"{segmenter.card.id} written to {args.out}")
+
+
+def _write_zoo(args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig) -> None:
+    picture = None
+    if args.test_image is not None:
+        picture = read_image(args.test_image, reading_from(args))
+    told = Described(tuple(args.author), args.licence, picture)
+    write_package(args.out, segmenter, settings, told)
+
+
+def _check(args: argparse.Namespace) -> None:
+    zoo = args.format == "bioimageio"
+    if not zoo and (args.author or args.licence or args.test_image):
+        raise ConfigError(
+            "--author, --licence and --test-image belong to --format bioimageio: leave them out."
+        )
+    if zoo and args.out.suffix.lower() != ".zip":
+        raise OutputError(f"{args.out}: a BioImage.IO package ends in .zip. Choose such a name.")
+    if args.out.exists() and (not args.overwrite or args.out.is_dir() == zoo):
+        raise OutputError(f"{args.out} exists already. Choose another --out, or add --overwrite.")

@@ -1,0 +1,155 @@
+"""What ``latentfm-train`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import signal
+from pathlib import Path
+from types import FrameType
+
+from latentfm_core.cli.commands.train_config import make_config
+from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, say
+from latentfm_core.config import (
+    Config,
+    read_toml,
+)
+from latentfm_core.config.loading import to_toml
+from latentfm_core.errors import ConfigError
+from latentfm_core.files.locks import one_writer
+from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
+from latentfm_core.finetuning.recipe import PRESET
+from latentfm_core.model_io.card import read_card
+from latentfm_core.torchrun import read_launch
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.resuming import (
+    check_resumed,
+    finished_card,
+    follows_paths,
+)
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.trainer import RunOptions, Trainer
+
+# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+logger = logging.getLogger("latentfm_core.cli.train")
+
+
+class StopFlag:
+    """Turns Ctrl+C, SIGTERM and SIGHUP into a request to save and stop.
+
+    Before `begin` there is nothing to save, and a signal ends the command at once. Afterwards a
+    second Ctrl+C does.
+
+    Parameters
+    ----------
+    launched
+        Whether a launcher watches over this process. It passes Ctrl+C on, sometimes more than
+        once, and kills what does not end.
+    """
+
+    def __init__(self, launched: bool = False) -> None:
+        self.stopped = False
+        self._launched = launched
+        self._training = False
+
+    def install(self) -> None:
+        """Handle the signals; SIGHUP stays ignored where ``nohup`` has made it so."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+            signal.signal(hangup, self._handle)
+
+    def begin(self) -> None:
+        """Save from now on before a signal ends the command."""
+        self._training = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # A closing terminal sends several signals; only a person means it by the second one.
+        again = self.stopped and number == signal.SIGINT and not self._launched
+        if again or not self._training:
+            raise KeyboardInterrupt
+        if not self.stopped:
+            at_once = "" if self._launched else "; press Ctrl+C again to stop without saving"
+            logger.warning("Saving, then stopping%s.", at_once)
+        self.stopped = True
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self.stopped
+
+
+def run(args: argparse.Namespace, command: str) -> int:
+    """Run the command; return its exit code."""
+    if args.dump_config:
+        say(to_toml(make_config(args)).rstrip())
+        return EXIT_OK
+    if args.out is None:
+        raise ConfigError("Name the folder of the new model: --out FOLDER.")
+    launch = read_launch()
+    if not launch.first:  # the first process speaks for all; errors are reported by any
+        logging.getLogger("latentfm_core").setLevel(logging.ERROR)
+    flag = StopFlag(launched=launch.size > 1)
+    flag.install()
+    options = RunOptions(
+        out=args.out,
+        resume=args.resume,
+        tensorboard=args.tensorboard,
+        should_stop=flag,
+        command=command,
+        card={} if args.card is None else read_toml(args.card),
+        init=args.init,
+        changed_data=args.changed_data or "refuse",
+        urgent=flag,
+    )
+    config = make_config(args)
+    if args.dry_run:
+        Trainer(config, options).close()
+        logger.info("Nothing was trained or written. Leave --dry-run out to train.")
+        return EXIT_OK
+    if args.resume and _is_finished(config, options):
+        return EXIT_OK
+    run: FineTune | Trainer
+    if args.preset == PRESET or (args.resume and is_learning(args.out)):
+        run = FineTune(config, options)
+    else:
+        run = Trainer(config, options)
+    flag.begin()
+    if run.run() is None:
+        return _say_stopped(args.out)
+    if launch.first:
+        _say_written(args.out)
+    return EXIT_OK
+
+
+def _say_stopped(out: Path) -> int:
+    again = ["latentfm-train", "--out", str(out), "--resume"]
+    if not follows_paths(out):
+        again.append("--trust-paths")
+    logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
+    return EXIT_INTERRUPTED
+
+
+def _say_written(out: Path) -> None:
+    card = read_card(out)
+    figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
+    logger.info("Model written to %s (%s)", out, figures or "no validation part")
+
+
+def _is_finished(config: Config, options: RunOptions) -> bool:
+    """Tell whether the run has nothing left to do, and say so.
+
+    Raises
+    ------
+    CheckpointError
+        If the settings ask for something else.
+    """
+    judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
+    if finished_card(options.out) is None or not judged:
+        return False
+    check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
+    with one_writer(options.out, "writing to", "Wait until it has finished."):
+        pass  # takes away the lock of a process that was killed at its end
+    logger.info("The run in %s is finished; nothing was left to do.", options.out)
+    return True

@@ -1,0 +1,109 @@
+"""The settings of a training run, from files and options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.cli.options import (
+    reading_overrides,
+    refuse_two_sources,
+)
+from latentfm_core.config import (
+    Config,
+    config_from_mapping,
+    load_config,
+    preset,
+    with_overrides,
+)
+from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
+from latentfm_core.errors import ConfigError
+from latentfm_core.finetuning.recipe import PRESET, finetune_config
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_card
+from latentfm_core.training.distillation import PRESET as DISTILL
+from latentfm_core.training.distillation import distill_config
+from latentfm_core.training.resuming import (
+    resumed_config,
+)
+
+
+def _flag_overrides(args: argparse.Namespace) -> list[str]:
+    flags: dict[str, Any] = {
+        "data.images": args.images and args.images.resolve(),
+        "data.masks": args.masks and args.masks.resolve(),
+        "data.folder": args.data and args.data.resolve(),
+        "data.split_file": args.split and args.split.resolve(),
+        "data.mask_threshold": args.mask_threshold,
+        "data.skip_bad": "true" if args.skip_bad else None,
+        "data.cache": args.cache and args.cache.resolve(),
+        "training.minutes": args.minutes,
+        "training.device": args.device,
+        "training.precision": args.precision,
+        "training.seed": args.seed,
+    }
+    # What the command names takes the place of what the configuration names otherwise.
+    if args.data:
+        flags |= {"data.images": "null", "data.masks": "null"}
+    elif args.images or args.masks:
+        flags["data.folder"] = "null"
+    limits = {f"data.reading.{name}": value for name, value in reading_overrides(args).items()}
+    flags |= {key: str(value).lower() for key, value in limits.items()}
+    return [f"{key}={value}" for key, value in flags.items() if value is not None]
+
+
+def make_config(args: argparse.Namespace) -> Config:
+    """Return the configuration: file or preset, then flags, then ``--set``."""
+    if not args.resume and (args.trust_paths or args.changed_data):
+        raise ConfigError("--trust-paths and --changed-data belong to --resume: leave them out.")
+    if args.resume:
+        if args.config or args.preset:
+            raise ConfigError(
+                "--resume goes on with the settings of the run itself: leave --config and "
+                "--preset out; --set may still change single settings."
+            )
+        named = args.data is not None or (args.images is not None and args.masks is not None)
+        config = resumed_config(args.out, args.trust_paths, named=named)
+    elif args.config:
+        config = load_config(args.config)
+    else:
+        config = preset(args.preset or "default")
+        if args.init is not None and config == preset("default"):
+            config = _with_network_of(config, args.init)
+    refuse_two_sources(args)
+    config = with_overrides(config, _flag_overrides(args))
+    if (args.group_file is None) != (args.group_column is None):
+        raise ConfigError("--group-file and --group-column belong together: give both or none.")
+    if args.group_file is not None:
+        group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
+        config = config.model_copy(update={"data": config.data.model_copy(update=group)})
+    if not args.resume:
+        config = with_classes_of_folder(config)
+    if args.preset in _FROM_PARENT:
+        config = _from_parent(config, args)
+    config = with_overrides(config, args.overrides)
+    if config.data.folder is not None:
+        layout = read_layout(config.data.folder, config.data.reading)
+        layout.check_classes(len(config.model.classes))
+    return config
+
+
+def _with_network_of(config: Config, model: str | Path) -> Config:
+    """Return the configuration for weights that start from a model: its network and input."""
+    card = read_card(resolve_model(model)).config
+    data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
+    values = config.model_copy(update={"model": card.model, "data": data}).to_json()
+    values["model"]["distilled_steps"] = 0  # made from the flow, by its own stage
+    return config_from_mapping(values)
+
+
+_FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}
+"""Presets that train a finished model on."""
+
+
+def _from_parent(config: Config, args: argparse.Namespace) -> Config:
+    if args.init is None:
+        raise ConfigError(f"--preset {args.preset} trains a model on: name it, --init MODEL.")
+    make = _FROM_PARENT[args.preset]
+    return make(read_card(resolve_model(args.init)), config.data, config)

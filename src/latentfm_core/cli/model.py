@@ -1,0 +1,59 @@
+"""The model that the arguments of a command name."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from latentfm_core.cli.options import sampling_from
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ConfigError, ModelFolderError
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.folder import read_card
+from latentfm_core.types import PromptGroup
+
+logger = logging.getLogger("latentfm_core.cli.model")
+
+
+def load_segmenter(
+    args: argparse.Namespace, group: PromptGroup | None = "none"
+) -> tuple[Segmenter, SamplingConfig]:
+    """Return the model that the arguments name, and the settings to sample it with.
+
+    Parameters
+    ----------
+    args
+        The options.
+    group
+        Kind of prompts whose fitted values fill in what the options leave open; None leaves
+        it open, for objects of several kinds.
+
+    Raises
+    ------
+    ModelFolderError
+        If there is no such model, or its folder is damaged.
+    ConfigError, ResourceError
+        If settings are wrong together, or the device does not exist.
+    """
+    source = args.model
+    if source is None:
+        names = bundled_models()
+        if not names:
+            raise ModelFolderError(
+                "This installation has no bundled model. Name a model folder: --model FOLDER."
+            )
+        source = names[0]
+    folder = resolve_model(source)
+    base = read_card(folder).config.sampling
+    # The device is a matter of this machine, not of the one that trained the model.
+    base = base.model_copy(update={"device": SamplingConfig().device})
+    settings = sampling_from(args, base)
+    segmenter = Segmenter.load(folder, settings.device, settings.precision)
+    logger.info("model %s on %s", segmenter.card.id, segmenter.device_label)
+    if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
+        raise ConfigError(
+            f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
+            "or take --confidence raw."
+        )
+    return segmenter, settings if group is None else segmenter.resolved(settings, group)

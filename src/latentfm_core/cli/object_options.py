@@ -1,0 +1,61 @@
+"""Options that say which objects of an image are meant, declared once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from latentfm_core.types import CORRECTIONS, PromptKind
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--box`` and ``--prompts``."""
+    group = parser.add_argument_group(
+        "prompts", "Which object is meant, for a model that takes prompts (such as generalist)."
+    )
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--box",
+        type=_box,
+        metavar="TOP,LEFT,BOTTOM,RIGHT",
+        help="box around the object, in pixels; the same for every image",
+    )
+    either.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="one or several objects for each image, in COCO annotations (JSON: bbox, keypoints), "
+        'in a JSON list ({"scan1": [{"box": [top, left, bottom, right], "positive": [[row, '
+        "column]]}]}), or in a label image or a folder of label images (numbered rough outlines). "
+        "Results are named NAME_object1, NAME_object2, ...",
+    )
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        top, left, bottom, right = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not a box; write TOP,LEFT,BOTTOM,RIGHT in pixels"
+        ) from None
+    return top, left, bottom, right
+
+
+def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
+    """Add ``--prompt`` and ``--corrections``."""
+    parser.add_argument(
+        "--prompt",
+        choices=get_args(PromptKind),
+        default="none",
+        help="simulate an annotator who points at the largest object of each image: with its box, "
+        "with a point in its middle, or with the box and then corrections in the middle of the "
+        "largest error (default: none, the whole mask is compared)",
+    )
+    parser.add_argument(
+        "--corrections",
+        type=int,
+        default=CORRECTIONS,
+        metavar="COUNT",
+        help=f"points after the box, with --prompt corrections (default: {CORRECTIONS})",
+    )

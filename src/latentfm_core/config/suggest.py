@@ -1,0 +1,73 @@
+"""Names of settings that a misspelt one may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import get_args
+
+from latentfm_core.config.base import Settings
+
+
+def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
+    """Return which setting an unknown one may have meant.
+
+    Parameters
+    ----------
+    kind
+        The settings, with those of their sections.
+    path
+        Names of the sections and of the unknown setting, from the outside in. Numbers are places
+        in a list of sections.
+
+    Returns
+    -------
+    str
+        ``"Did you mean training.flow.epochs?"``, or what there is if nothing is alike.
+    """
+    names = [str(part) for part in path if isinstance(part, str)]
+    *sections, name = names
+    table = _section(kind, sections)
+    alike = get_close_matches(name, table.model_fields, n=3, cutoff=0.6)
+    if alike:
+        return _question([".".join([*sections, one]) for one in alike])
+    elsewhere = [full for full in all_names(kind) if full.rpartition(".")[2] == name]
+    if elsewhere:
+        return _question(elsewhere)
+    return f"Choose one of: {', '.join(sorted(table.model_fields))}."
+
+
+def all_names(kind: type[Settings], before: str = "") -> Iterator[str]:
+    """Yield the full name of every setting, such as ``training.flow.epochs``."""
+    for name, field in kind.model_fields.items():
+        inner = _settings_in(field.annotation)
+        if inner is None:
+            yield before + name
+        else:
+            yield from all_names(inner, f"{before}{name}.")
+
+
+def _section(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:
+    for name in sections:
+        field = kind.model_fields.get(name)
+        inner = None if field is None else _settings_in(field.annotation)
+        if inner is None:
+            return kind
+        kind = inner
+    return kind
+
+
+def _settings_in(annotation: object) -> type[Settings] | None:
+    """Return the settings that a field holds: one section, or a list of sections."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    for inner in get_args(annotation):
+        found = _settings_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _question(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"Did you mean {', '.join(most)} or {last}?" if most else f"Did you mean {last}?"

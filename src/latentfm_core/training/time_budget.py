@@ -1,0 +1,39 @@
+"""The time budget of a run, shared out over its stages."""
+
+from __future__ import annotations
+
+from latentfm_core.config import Config
+from latentfm_core.training.stage import STAGES
+
+SHARES = {"image_vae": 8, "mask_vae": 10, "flow": 72, "distill": 10}
+"""How the time is shared out if all stages train: parts of 100."""
+
+OPTIMISATION = 0.9
+"""Share of the budget that goes into steps; validation and the end of each stage need the rest."""
+
+
+def is_trained(config: Config, stage: str) -> bool:
+    """Return whether a stage has epochs, and the model the network that it trains."""
+    if not getattr(config.training, stage).epochs:
+        return False
+    if stage == "image_vae":
+        return config.model.condition != "pretrained"
+    return stage != "distill" or config.model.distilled_steps > 0
+
+
+def stage_seconds(config: Config, stage: str) -> float | None:
+    """Return the most seconds that the steps of a stage may take, None without a limit.
+
+    A stage with ``max_seconds`` has its own limit. The others share what the run's budget
+    (``training.minutes``) leaves, by `SHARES`.
+    """
+    own: float | None = getattr(config.training, stage).max_seconds
+    if own is not None or config.training.minutes is None:
+        return own
+    trained = [name for name in STAGES if is_trained(config, name)]
+    limits = {name: getattr(config.training, name).max_seconds for name in trained}
+    fixed = sum(limit for limit in limits.values() if limit is not None)
+    left: float = max(1.0, config.training.minutes * 60 * OPTIMISATION - fixed)
+    parts = sum(SHARES[name] for name in trained if limits[name] is None)
+    share = SHARES[stage] / max(parts, SHARES[stage])
+    return left * share

@@ -1,0 +1,79 @@
+"""When a stage ends: by patience, by the run's time budget; and when checkpoints are written."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import Config, with_overrides
+from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training.time_budget import stage_seconds
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.training_runs import words
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 8)
+
+
+def _epochs(out: Path, stage: str) -> int:
+    with (out / "training" / "log.csv").open() as stream:
+        return sum(row["stage"] == stage for row in csv.DictReader(stream))
+
+
+def test_patience_ends_the_flow_and_keeps_the_best_weights(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A small network gets better for long; here the first validation is the best.
+    scores = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
+    monkeypatch.setattr(trainer_module, "selection_score", lambda _: next(scores))
+    changes = ("training.flow.epochs=6", "training.flow.patience=2")
+    sets = [part for change in changes for part in ("--set", change)]
+    with caplog.at_level(logging.INFO, logger="latentfm_core"):
+        assert main(words(images, tmp_path / "out", *sets)) == 0
+    assert _epochs(tmp_path / "out", "flow") == 3
+    assert "No better validation in 2 in a row" in caplog.text
+
+
+def test_the_budget_of_a_run_ends_every_stage(images: tuple[Path, Path], tmp_path: Path) -> None:
+    endless = [f"training.{stage}.epochs=100000" for stage in ("image_vae", "mask_vae", "flow")]
+    sets = [part for change in endless for part in ("--set", change)]
+    assert main(words(images, tmp_path / "out", "--minutes", "0.05", *sets)) == 0
+    assert _epochs(tmp_path / "out", "flow") >= 1
+
+
+def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
+    config = with_overrides(Config(), ["training.minutes=100", "training.mask_vae.max_seconds=400"])
+    assert config.model.condition == "multiscale"
+    seconds = {name: stage_seconds(config, name) for name in ("image_vae", "mask_vae", "flow")}
+    assert seconds["mask_vae"] == 400
+    assert seconds["image_vae"] == pytest.approx((5400 - 400) * 8 / 80)
+    assert seconds["flow"] == pytest.approx((5400 - 400) * 72 / 80)
+    pretrained = with_overrides(config, ["model.condition=pretrained"])
+    assert stage_seconds(pretrained, "flow") == pytest.approx(5400 - 400)
+
+
+def test_checkpoints_are_written_after_so_many_steps(
+    images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, int]] = []
+    save = trainer_module.save_checkpoint
+
+    def noting(*args: object, **kwargs: object) -> None:
+        position = args[2]
+        assert isinstance(position, trainer_module.Position)
+        steps.append((position.stage, position.step))
+        save(*args, **kwargs)  # type: ignore[arg-type]  # handed on as they are
+
+    monkeypatch.setattr(trainer_module, "save_checkpoint", noting)
+    sets = ("--set", "training.checkpoint_steps=2", "--set", "training.flow.epochs=5")
+    assert main(words(images, tmp_path / "out", *sets)) == 0
+    assert {("flow", 2), ("flow", 4)} <= set(steps)
