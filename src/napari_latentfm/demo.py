@@ -15,12 +15,12 @@ from latentfm_core.files.atomic import atomic_path
 if TYPE_CHECKING:
     import napari
 
-    from napari_latentfm.sampling.panel import SamplingPanel
+    from napari_latentfm.dock.panel import LatentFMPanel
 
 logger = logging.getLogger(__name__)
 
 PLUGIN = "napari-latentfm"
-PANEL = "Sample segmentation"
+PANEL = "LatentFM"
 SAMPLE = "dermoscopy_demo"
 VIRTUAL_DISPLAY = "LATENTFM_VIRTUAL_DISPLAY"
 WINDOW_SIZE = (1280, 720)
@@ -28,18 +28,18 @@ PAINT_MS = 500
 """Time for the canvas to be drawn before a screenshot is taken."""
 
 
-def open_demo() -> tuple[napari.Viewer, SamplingPanel]:
-    """Open napari with the sample image and the panel, as the menus would."""
+def open_demo() -> tuple[napari.Viewer, LatentFMPanel]:
+    """Open napari with the sample image and the dock, as the menus would."""
     import napari
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*WINDOW_SIZE)
     viewer.open_sample(PLUGIN, SAMPLE)
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
-    return viewer, panel
+    _, entry = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+    return viewer, entry.panel
 
 
-def screenshot_when_done(viewer: napari.Viewer, panel: SamplingPanel, path: Path) -> None:
+def screenshot_when_done(viewer: napari.Viewer, panel: LatentFMPanel, path: Path) -> None:
     """Write a picture of the window once the run has ended, then close it."""
     from qtpy.QtCore import QTimer
 
@@ -52,7 +52,7 @@ def screenshot_when_done(viewer: napari.Viewer, panel: SamplingPanel, path: Path
         viewer.close()
 
     # The layers are added before `finished`, but painted only when the event loop runs again.
-    panel.finished.connect(lambda: QTimer.singleShot(PAINT_MS, take))
+    panel.sampling.finished.connect(lambda: QTimer.singleShot(PAINT_MS, take))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     viewer, panel = open_demo()
     if path is not None:
         screenshot_when_done(viewer, panel, path)
-    panel.run()
+    panel.sampling.run()
     napari.run()
-    if panel.last_error is not None:
-        logger.error("error: %s", panel.last_error)
+    if panel.sampling.last_error is not None:
+        logger.error("error: %s", panel.sampling.last_error)
         return 2
     if path is not None:
         print(path.resolve())

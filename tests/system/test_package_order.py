@@ -65,7 +65,9 @@ PLUGIN = {
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "demo": "sampling",
+    "dock": "annotation background finetuning layers preferences results review sampling ui "
+    "worklist",
+    "demo": "dock",
     "widgets": "review sampling",
 }
 """The same of the plugin; all of it may import the core."""

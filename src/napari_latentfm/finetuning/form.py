@@ -29,8 +29,8 @@ from napari_latentfm.finetuning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
 from napari_latentfm.sampling.form import DEVICES
-from napari_latentfm.ui.choices import FOLDER_CHOICE
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.choices import FOLDER_CHOICE, model_choices
+from napari_latentfm.ui.common import narrow, push_button, wrapped_text
 
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images in which accepted masks lie."""
@@ -106,9 +106,9 @@ class LearningForm(QWidget):
         self._show_default_masks()
 
     def _make_choices(self) -> None:
-        self.model = QComboBox()
+        self.model = narrow(QComboBox())
         self.model.setToolTip("The model to learn from; it stays as it is, a copy is trained on.")
-        self.model.addItems([*bundled_models(), *learned_models(), FOLDER_CHOICE])
+        self._offer_models()
         self.folder = FolderEdit("Folder that holds model.json and model.safetensors.")
         self.images = FolderEdit("Folder of images; those without a mask are left out.")
         self.masks = FolderEdit(
@@ -209,7 +209,7 @@ class LearningForm(QWidget):
         ConfigError
             If no folder is given where one is wanted.
         """
-        chosen = self.model.currentText()
+        chosen = str(self.model.currentData())
         if chosen in bundled_models():
             return chosen
         if chosen != FOLDER_CHOICE:
@@ -242,16 +242,21 @@ class LearningForm(QWidget):
 
     def refresh_models(self) -> None:
         """Offer the models that have been learned meanwhile."""
-        chosen = self.model.currentText()
+        chosen = self.model.currentData()
         blocked = self.model.blockSignals(True)
         self.model.clear()
-        self.model.addItems([*bundled_models(), *learned_models(), FOLDER_CHOICE])
-        self.model.setCurrentText(chosen)
+        self._offer_models()
+        self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
         self.model.blockSignals(blocked)
+
+    def _offer_models(self) -> None:
+        *bundled, folder = model_choices()
+        for title, name in (*bundled, *((name, name) for name in learned_models()), folder):
+            self.model.addItem(title, name)
 
     def suggest_name(self) -> None:
         """Put a free name for the new model into its line."""
-        chosen = self.model.currentText()
+        chosen = str(self.model.currentData())
         folder = self.folder.path()
         self.name.setText(free_name(str(folder or "model") if chosen == FOLDER_CHOICE else chosen))
 
@@ -261,7 +266,7 @@ class LearningForm(QWidget):
         return (self.model, *folders, self.minutes, self.name, self.device)
 
     def _on_model(self) -> None:
-        shown = self.model.currentText() == FOLDER_CHOICE
+        shown = self.model.currentData() == FOLDER_CHOICE
         self.folder.setVisible(shown)
         label = self._choices.labelForField(self.folder)
         if label is not None:

@@ -146,12 +146,14 @@ class LearningPanel(QScrollArea):
         """Stop a run when the panel is taken out of its dock, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._give_up()
+            self.release()
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)
-        for box, chosen in ((self.form.model, "model"), (self.form.device, "device")):
-            place = box.findText(str(kept.get(chosen, "")))
+        for box, place in (
+            (self.form.model, self.form.model.findData(str(kept.get("model", "")))),
+            (self.form.device, self.form.device.findText(str(kept.get("device", "")))),
+        ):
             if place >= 0:
                 box.setCurrentIndex(place)
         for name in ("folder", "images", "masks"):
@@ -163,7 +165,7 @@ class LearningPanel(QScrollArea):
     def _keep_choices(self, request: LearningRequest) -> None:
         form = self.form
         values = {
-            "model": form.model.currentText(),
+            "model": form.model.currentData(),
             "folder": str(form.folder.path() or ""),
             "images": str(request.images),
             "masks": str(form.masks.path() or ""),
@@ -267,7 +269,8 @@ class LearningPanel(QScrollArea):
             return False
         return (out / CHECKPOINT).is_file() and not (out / CARD).is_file()
 
-    def _give_up(self) -> None:
+    def release(self) -> None:
+        """Stop what runs, since nobody sees the panel any more."""
         if self.running:
             abandon(self._runs)
             self._runs.clear()

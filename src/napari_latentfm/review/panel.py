@@ -8,15 +8,8 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from latentfm_core.annotation.provenance import AnnotationSidecar
-from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import note_resolved
-from napari_latentfm.annotation.section import AnnotationSection
-from napari_latentfm.background.signals import listen
 from napari_latentfm.results.session import ReviewSession, session_of
-from napari_latentfm.review.hypotheses_section import HypothesesSection
-from napari_latentfm.review.regions_section import DoubtSection
-from napari_latentfm.review.strokes_section import StrokesSection
+from napari_latentfm.review.sections import ReviewSections
 from napari_latentfm.ui.area import MIN_WIDTH, scroll_down
 from napari_latentfm.ui.shortcuts import KeyBindings
 
@@ -45,17 +38,11 @@ class ReviewPanel(QTabWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session: ReviewSession = session_of(napari_viewer)
-        self.hypotheses = HypothesesSection(self.session)
-        self.doubt = DoubtSection(self.session)
-        self.strokes = StrokesSection(self.session)
-        self.annotation = AnnotationSection(self.session)
+        self._sections = ReviewSections(self.session, self)
+        self.hypotheses, self.doubt, self.strokes, self.annotation = self._sections.all
         self._keys = KeyBindings(napari_viewer, self)
         self._lay_out()
         self._bind()
-        self.annotation.restored.connect(self._recall_settings)
-        listen(self, self.session.restored, self._recall_work)
-        listen(self, self.annotation.autosaver.watched, self._note_resolved)
-        self.doubt.ticked.connect(self._note_resolved)
         keys = self._keys
         # The window's end deletes the panel without a close event.
         self.destroyed.connect(lambda: keys.part())
@@ -79,26 +66,10 @@ class ReviewPanel(QTabWidget):
     def release(self) -> None:
         """Cancel what runs, keep the annotation, and give the keys back."""
         self._keys.release()
-        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
-            section.release()
-
-    def _note_resolved(self) -> None:
-        layer = annotation_of(self.session, create=False)
-        if layer is not None:
-            note_resolved(layer, self.doubt.resolved_regions())
-
-    def _recall_work(self, sidecar: AnnotationSidecar) -> None:
-        """Go on with the ticks and strokes of an annotation that was put back."""
-        self.doubt.recall(sidecar.resolved_regions)
-        self.strokes.recall(sidecar.corrections)
-
-    def _recall_settings(self, sidecar: AnnotationSidecar) -> None:
-        """Sample as the annotation's samples were drawn, the next time."""
-        if sidecar.sampling:
-            self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})
+        self._sections.release()
 
     def _bind(self) -> None:
-        for section in (self.hypotheses, self.doubt, self.strokes, self.annotation):
+        for section in self._sections.all:
             self._keys.bind(section.key_actions())
 
     def _lay_out(self) -> None:

@@ -31,10 +31,11 @@ from latentfm_core.config import (
     tiling_settings,
 )
 from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
-from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import DISCLAIMER, ModelCard, read_card
 from napari_latentfm.sampling.plane_choice import PlaneChoice
-from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds
+from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices
+from napari_latentfm.ui.common import narrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,10 +140,11 @@ class SamplingForm(Container[Any]):
 
     def _add_model_controls(self) -> None:
         self.model = ComboBox(
-            choices=[*bundled_models(), FOLDER_CHOICE],
+            choices=model_choices(),
             label="Model",
             tooltip="A bundled model, or a model folder that latentfm-train wrote.",
         )
+        narrow(self.model.native)
         self.folder = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             label="Folder",
@@ -323,8 +325,14 @@ class SamplingForm(Container[Any]):
             control.enabled = not running
         self.confidence.enabled = not running and self._is_calibrated()
         self.cancel_button.enabled = running
+        self.progress.native.setFormat("%p%" if running else "")
         if not running:
             self.show_progress(0, 1)
+
+    def show_done(self) -> None:
+        """Show that a run has ended well."""
+        self.progress.native.setFormat("done")
+        self.show_progress(1, 1)
 
     def show_progress(self, done: int, total: int) -> None:
         """Show `done` of `total`; a total of 0 shows that something goes on."""

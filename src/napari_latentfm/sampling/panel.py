@@ -221,7 +221,7 @@ class SamplingPanel(QScrollArea):
         """Give up a run when the panel is taken out of its dock, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._give_up()
+            self.release()
 
     def _lay_out(self) -> None:
         fill_dock(self, "LatentFM sampling", self.form.native)
@@ -376,10 +376,13 @@ class SamplingPanel(QScrollArea):
 
     def _finish(self, ending: Ending, text: str) -> None:
         self.form.set_running(False)
+        if ending == "done":
+            self.form.show_done()
         self.form.status.value = text
         self.finished.emit(ending)
 
-    def _give_up(self) -> None:
+    def release(self) -> None:
+        """Give up what runs, since nobody sees the panel any more."""
         if self.running:
             abandon(self._runs)
             self._runs.clear()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import LatentFMError
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
 
 FOLDER_CHOICE = "Folder…"
 
@@ -13,3 +18,16 @@ def bounds(name: str) -> tuple[int, int]:
     low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
     high = next(limit.le for limit in limits if hasattr(limit, "le"))
     return low, high
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """Return title and name of each bundled model, and at last the choice of a folder."""
+    return [*((_title(name), name) for name in bundled_models()), (FOLDER_CHOICE, FOLDER_CHOICE)]
+
+
+@cache
+def _title(name: str) -> str:
+    try:
+        return read_card(resolve_model(name)).title or name
+    except LatentFMError:
+        return name  # a run with it will say what is wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy
 
 
 def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None) -> QPushButton:
@@ -15,6 +15,15 @@ def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None)
         # Qt would hand over whether it is checked.
         made.clicked.connect(lambda: slot())
     return made
+
+
+def narrow(box: QComboBox) -> QComboBox:
+    """Let a box be narrower than its longest choice, which its list shows in full."""
+    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    box.setSizeAdjustPolicy(policy)
+    box.setMinimumContentsLength(8)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box
 
 
 def wrapped_text(tooltip: str) -> QLabel:

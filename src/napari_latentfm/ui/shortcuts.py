@@ -33,6 +33,11 @@ class KeyBindings:
     panel
         Has them too while the focus is in it: its tables and boxes keep letters and arrows
         to themselves, to search what they list. Lines of text still take what is typed.
+
+    Attributes
+    ----------
+    taken
+        Keys that were left to something else.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, panel: QWidget) -> None:
@@ -41,6 +46,7 @@ class KeyBindings:
         self._panel = ref(panel)
         self._bound: dict[Any, Callable[[Any], None]] = {}
         self._shortcuts: dict[Any, list[QShortcut]] = {}
+        self.taken: set[str] = set()
 
     def bind(self, actions: Mapping[str, Callable[[], None]]) -> None:
         """Bind napari key strings to functions without arguments."""
@@ -48,6 +54,7 @@ class KeyBindings:
             code = KeyBinding.from_str(key)
             if code in self._viewer.keymap:
                 logger.info("the key %s is taken; it keeps its meaning", key)
+                self.taken.add(key)
                 continue
 
             def press(_viewer: Any, run: Callable[[], None] = action) -> None:
@@ -72,6 +79,7 @@ class KeyBindings:
             if self._viewer.keymap.get(code) is press:
                 del self._viewer.keymap[code]
         self._bound.clear()
+        self.taken.clear()
 
     def _make(self, code: KeyBinding, action: Callable[[], None]) -> list[QShortcut]:
         panel = self._panel()

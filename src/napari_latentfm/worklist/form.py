@@ -22,15 +22,15 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_settings
 from latentfm_core.errors import LatentFMError, ModelFolderError
-from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import settings
 from napari_latentfm.background.signals import listen
 from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
-from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices
+from napari_latentfm.ui.common import narrow, push_button, wrapped_text
 from napari_latentfm.worklist.table import ImageTable
 
 MOST_MEGAPIXELS = 16_384
@@ -46,8 +46,9 @@ class QueueForm(QWidget):
         super().__init__()
         self.folder = _line("Folder of the images to annotate.")
         self.output = _line("Folder for annotations and progress.", "below the images")
-        self.model = QComboBox()
-        self.model.addItems([*bundled_models(), FOLDER_CHOICE])
+        self.model = narrow(QComboBox())
+        for title, name in model_choices():
+            self.model.addItem(title, name)
         self.model.setToolTip("A bundled model, or a model folder that latentfm-train wrote.")
         self.model_folder = _line("Folder that holds model.json and model.safetensors.")
         self.n_samples = QSpinBox()
@@ -135,8 +136,8 @@ class QueueForm(QWidget):
         ModelFolderError
             If a folder is wanted and none is given.
         """
-        if self.model.currentText() != FOLDER_CHOICE:
-            return self.model.currentText()
+        if self.model.currentData() != FOLDER_CHOICE:
+            return str(self.model.currentData())
         if not self.model_folder.text().strip():
             raise ModelFolderError("No model folder is given. Choose it, or a bundled model.")
         return Path(self.model_folder.text().strip())
@@ -160,7 +161,7 @@ class QueueForm(QWidget):
     def state(self) -> dict[str, Any]:
         """Return the choices as JSON values, for `restore`; without the folders of a list."""
         return {
-            "model": self.model.currentText(),
+            "model": self.model.currentData(),
             "model_folder": self.model_folder.text().strip(),
             "n_samples": self.n_samples.value(),
             "order": self.order.currentText(),
@@ -173,8 +174,10 @@ class QueueForm(QWidget):
         self.output.setText(str(state.get("output", "")))
         # The model first: it brings a number of samples of its own.
         self.model_folder.setText(str(state.get("model_folder", "")))
-        for box, name in ((self.model, "model"), (self.order, "order")):
-            place = box.findText(str(state.get(name, "")))
+        for box, place in (
+            (self.model, self.model.findData(str(state.get("model", "")))),
+            (self.order, self.order.findText(str(state.get("order", "")))),
+        ):
             if place >= 0:
                 box.setCurrentIndex(place)
         if isinstance(state.get("n_samples"), int):
@@ -182,7 +185,7 @@ class QueueForm(QWidget):
         self.skip.setChecked(state.get("skip") is not False)
 
     def _take_model(self, _text: str = "") -> None:
-        self.model_row.setVisible(self.model.currentText() == FOLDER_CHOICE)
+        self.model_row.setVisible(self.model.currentData() == FOLDER_CHOICE)
         try:
             config = read_card(resolve_model(self.source())).config
         except LatentFMError:

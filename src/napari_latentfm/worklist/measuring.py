@@ -44,9 +44,9 @@ class Measuring:
 
 
 def is_bad(work: WorkList, name: str) -> bool:
-    """Tell whether an image is flagged with a reason: it cannot be read."""
+    """Tell whether an image is flagged with a reason before any samples: it cannot be read."""
     item = work.item(name)
-    return item.state == "flagged" and bool(item.note)
+    return item.state == "flagged" and bool(item.note) and item.doubt is None
 
 
 def _is_known(work: WorkList, task: Task) -> bool:

@@ -157,7 +157,7 @@ class Walk:
         self.count_time()
         try:
             empty = not snapshot.labels.any()
-            work.update(snapshot.name, state="completed", file=path.name, note="", empty=empty)
+            work.update(snapshot.name, state="completed", file=path.name, empty=empty)
         except LatentFMError as problem:
             self.failed.emit(problem)
             return

@@ -29,7 +29,7 @@ from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.keeping import gone, keep, ready_as_empty, ready_to_accept
-from napari_latentfm.worklist.measuring import Measuring
+from napari_latentfm.worklist.measuring import Measuring, is_bad
 from napari_latentfm.worklist.navigator import Walk
 from napari_latentfm.worklist.open_image import Desk
 from napari_latentfm.worklist.prefetch import Drawn, Sampler, Task
@@ -51,9 +51,15 @@ class QueuePanel(QScrollArea):
     ----------
     napari_viewer
         The viewer.
+    own_keys
+        Whether the panel binds its keys; False where it is part of a dock that does.
 
     Attributes
     ----------
+    told
+        Emitted with what the status line says.
+    listed
+        Emitted when another image is open, or something is known of an image of the list.
     shown
         Emitted with the name of an image when its samples are shown.
     settled
@@ -62,11 +68,14 @@ class QueuePanel(QScrollArea):
         Controls, the open image, the background work.
     """
 
+    told = Signal(str)
+    listed = Signal()
     shown = Signal(str)
     settled = Signal(str)
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, napari_viewer: napari.viewer.Viewer, own_keys: bool = True) -> None:
         super().__init__()
+        self._own_keys = own_keys
         self._viewer = napari_viewer
         self.form = QueueForm()
         self.desk = Desk(napari_viewer)
@@ -152,7 +161,14 @@ class QueuePanel(QScrollArea):
         """Mark the open image for somebody to look at, or unmark it."""
         if self.work is not None and self.current is not None:
             flagged = self.work.item(self.current).state == "flagged"
-            self._update(self.current, state="in progress" if flagged else "flagged", note="")
+            # What was wrong with a file is no remark of a person's.
+            cleared = {"note": ""} if is_bad(self.work, self.current) else {}
+            self._update(self.current, state="in progress" if flagged else "flagged", **cleared)
+
+    def note(self, text: str) -> None:
+        """Keep a remark on the open image."""
+        if self.work is not None and self.current is not None:
+            self._update(self.current, note=text.strip())
 
     def reset(self) -> None:
         """Mark the open image as not started; its files stay."""
@@ -190,11 +206,15 @@ class QueuePanel(QScrollArea):
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             self._keys.release()
-            if self.parent() is not None:
+            if self.parent() is None:
+                self.release()
+            elif self._own_keys:
                 self._keys.bind(self.key_actions())
-            else:
-                self.cancel()
-                self.keep_now()
+
+    def release(self) -> None:
+        """Stop the background work and keep the annotation, since nobody sees the panel."""
+        self.cancel()
+        self.keep_now()
 
     def keep_now(self) -> None:
         """Write the annotation and the time of the open image at once."""
@@ -340,7 +360,8 @@ class QueuePanel(QScrollArea):
             return
         if drawn is not None:
             doubt = doubt_of(drawn.result.summary)
-            if not self._update(task.name, doubt=doubt, doubt_of=task.key()):
+            cleared = {"note": ""} if is_bad(self.work, task.name) else {}
+            if not self._update(task.name, doubt=doubt, doubt_of=task.key(), **cleared):
                 self.sampler.stop("ahead", "doubt")  # the next could not be noted either
         elif isinstance(error, ImageError) and self._is_gone():
             pass
@@ -370,7 +391,7 @@ class QueuePanel(QScrollArea):
         return True
 
     def _mark_bad(self, name: str, error: object) -> None:
-        self._update(name, state="flagged", note=str(error))
+        self._update(name, state="flagged", note=str(error), doubt=None, doubt_of="")
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
 
@@ -398,6 +419,7 @@ class QueuePanel(QScrollArea):
     def _refresh(self) -> None:
         if self.work is not None:
             self.form.show_list(self.work, self.current)
+        self.listed.emit()
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
@@ -410,6 +432,7 @@ class QueuePanel(QScrollArea):
 
     def _say(self, text: str) -> None:
         self.form.status.setText(text)
+        self.told.emit(text)
 
     def _connect(self) -> None:
         form = self.form

@@ -1,0 +1,1 @@
+"""The one dock of the plugin: annotate, work through a folder, learn."""

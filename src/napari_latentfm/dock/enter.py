@@ -1,0 +1,108 @@
+"""Enter on the canvas, which accepts unless napari needs it to finish a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from app_model.types import KeyBinding
+from napari.layers import Labels, Layer, Shapes
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_latentfm.background.signals import listen
+
+if TYPE_CHECKING:
+    import napari
+
+KEY = "Enter"
+ENTER = KeyBinding.from_str(KEY)
+
+
+def is_drawing(layer: Layer) -> bool:
+    """Tell whether Enter finishes something that is drawn in a layer, as a polygon."""
+    if isinstance(layer, Labels):
+        return str(layer.mode) == "polygon"
+    return isinstance(layer, Shapes) and str(layer.mode).startswith("add_")
+
+
+class CanvasEnter:
+    """Calls a function at Enter, while the canvas has the focus.
+
+    napari's Labels and Shapes layers bind Enter in every mode and come before the viewer. Such a
+    layer therefore gets a binding of its own for as long as it is active, which hands the key on
+    to napari while something is drawn.
+
+    Parameters
+    ----------
+    viewer
+        Whose canvas.
+    panel
+        Ends the connection to the viewer when it is deleted.
+    accept
+        Is called.
+    """
+
+    def __init__(
+        self, viewer: napari.viewer.Viewer, panel: QWidget, accept: Callable[[], None]
+    ) -> None:
+        self._viewer, self._accept = viewer, accept
+        self._layer: Layer | None = None
+        self._bound = False
+        listen(panel, viewer.layers.selection.events.active, self._follow)
+
+    def bind(self) -> None:
+        """Take the key, unless somebody bound it to something else in this viewer."""
+        if self._bound or ENTER in self._viewer.keymap:
+            return
+        self._viewer.bind_key(KEY, self._press_viewer)
+        self._bound = True
+        self._follow()
+
+    def release(self) -> None:
+        """Give the key back."""
+        if self._bound:
+            self._bound = False
+            if self._viewer.keymap.get(ENTER) == self._press_viewer:
+                del self._viewer.keymap[ENTER]
+        self._let_go()
+
+    def _follow(self, _event: Any = None) -> None:
+        self._let_go()
+        layer = self._viewer.layers.selection.active
+        if not self._bound or layer is None or ENTER in layer.keymap:
+            return
+        if _inherited(layer) is not None:
+            layer.bind_key(KEY, self._press_layer)
+            self._layer = layer
+
+    def _let_go(self) -> None:
+        layer, self._layer = self._layer, None
+        if layer is not None and layer.keymap.get(ENTER) == self._press_layer:
+            del layer.keymap[ENTER]
+
+    def _press_viewer(self, _viewer: Any) -> None:
+        if _canvas_has_focus():
+            self._accept()
+
+    def _press_layer(self, layer: Any) -> None:
+        inherited = _inherited(layer)
+        if inherited is not None and is_drawing(layer):
+            inherited(layer)
+        else:
+            self._press_viewer(None)
+
+
+def _inherited(layer: Layer) -> Callable[[Any], object] | None:
+    """Return what napari does at Enter in a layer of this kind."""
+    for kind in type(layer).__mro__:
+        found = vars(kind).get("class_keymap", {}).get(ENTER)
+        if found is not None:
+            return found  # type: ignore[no-any-return]  # napari does not type its keymaps
+    return None
+
+
+def _canvas_has_focus() -> bool:
+    # napari's docks hand keys that their widgets do not use on to the canvas: Enter in a line of
+    # text, or on a button, would accept.
+    focus = QApplication.focusWidget()
+    return focus is None or focus.inherits("QOpenGLWidget")

@@ -1,0 +1,120 @@
+"""The foot of the dock, which is always in view: accept, flag, note, export."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal as QtSignal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
+
+from latentfm_core.model_io.card import DISCLAIMER
+from latentfm_core.worklist.state import MAX_NOTE, Item
+from napari_latentfm.ui.common import push_button, wrapped_text
+
+ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
+ONLY_IN_LIST = " Open a folder first: flags and notes are kept in its work list."
+FLAG_TIP = "Mark the image for somebody to look at, or unmark it."
+NOTE_TIP = "A remark on this image, kept in the work list."
+
+
+class Foot(QWidget):
+    """Buttons and lines; knows nothing of the viewer.
+
+    Attributes
+    ----------
+    noted
+        Emitted with the note when it was changed.
+    """
+
+    noted = QtSignal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._name: str | None = None
+        self._kept_note = ""
+        self.accept = push_button(
+            ACCEPT,
+            "Save the annotation, or the mean mask if you changed nothing; then open the next "
+            "image of the folder (Enter while the image has the focus, or Ctrl+Enter).",
+        )
+        self.accept.setObjectName("LatentFM accept")
+        self.accept_empty = push_button(
+            "", "Save that there is nothing to mark in this image (Ctrl+Shift+Enter)."
+        )
+        self.flag = push_button("Flag", "")
+        self.flag.setCheckable(True)
+        self.note = QLineEdit()
+        self.note.setPlaceholderText("Note on this image")
+        self.note.setMaxLength(MAX_NOTE)
+        self.note.editingFinished.connect(self.commit)
+        self.export = push_button("Export…", "Write the annotation and its provenance to files.")
+        self.message = wrapped_text("What happened last.")
+        self.message.hide()
+        self.kept = QLabel()
+        self.kept.setToolTip("When the annotation was last kept automatically.")
+        self.disclaimer = QLabel(DISCLAIMER)
+        self.disclaimer.setToolTip(DISCLAIMER)
+        for label in (self.kept, self.disclaimer):
+            label.setObjectName("LatentFM small")
+        self._lay_out()
+        self.show_item(None, None)
+
+    def commit(self) -> None:
+        """Hand on the note if it was changed."""
+        text = self.note.text().strip()
+        if self._name is not None and text != self._kept_note:
+            self._kept_note = text
+            self.noted.emit(text)
+
+    def say(self, text: str) -> None:
+        """Show a sentence, or nothing."""
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    def show_kept(self, text: str) -> None:
+        """Show whether the annotation is kept."""
+        self.kept.setText(text)
+
+    def show_item(self, name: str | None, item: Item | None) -> None:
+        """Show what is known of the open image; None without a work list."""
+        in_list = name is not None and item is not None
+        self.accept.setText(ACCEPT_AND_NEXT if in_list else ACCEPT)
+        for control, tip in ((self.flag, FLAG_TIP), (self.note, NOTE_TIP)):
+            control.setEnabled(in_list)
+            control.setToolTip(tip if in_list else tip + ONLY_IN_LIST)
+        note = "" if item is None else item.note
+        if name != self._name or note != self._kept_note:
+            # What is being typed is not overwritten by news of the same image.
+            self.note.setText(note)
+        self._name, self._kept_note = name, note
+        flagged = item is not None and item.state == "flagged"
+        self.flag.setChecked(flagged)
+        self.flag.setText("⚑ Flagged" if flagged else "Flag")
+
+    def show_empty_name(self, name: str) -> None:
+        """Call an image without foreground as the model calls it."""
+        self.accept_empty.setText(name)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 2, 4, 2)
+        layout.setSpacing(3)
+        layout.addWidget(self.message)
+        first = _row(self.accept, self.accept_empty)
+        first.setStretch(0, 3)
+        first.setStretch(1, 2)
+        second = _row(self.note, self.flag, self.export)
+        second.setStretch(0, 1)
+        for button in (self.accept, self.accept_empty):
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        for row in (first, second):
+            layout.addLayout(row)
+        last = _row(self.kept, self.disclaimer)
+        last.insertStretch(1)
+        layout.addLayout(last)
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(3)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

@@ -1,0 +1,109 @@
+"""The head of the dock: image, model, samples, run; and what is rarely needed, folded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_latentfm.sampling.form import WHOLE
+from napari_latentfm.ui.collapsible import Collapsible
+
+if TYPE_CHECKING:
+    from napari_latentfm.background.job import Update
+    from napari_latentfm.sampling.form import SamplingForm
+    from napari_latentfm.sampling.panel import SamplingPanel
+
+ADVANCED = "Advanced"
+LABEL_WIDTH = 56
+"""Pixels; of the few labels in the head."""
+RUN_KEY = "Ctrl-R"
+
+
+class Head(QWidget):
+    """Lays out the controls of a sampling panel, which keeps working them.
+
+    Attributes
+    ----------
+    advanced
+        The folded rest, for whoever lays out the dock.
+    """
+
+    def __init__(self, panel: SamplingPanel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._panel, form = panel, panel.form
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 2)
+        layout.setSpacing(2)
+        for control in (
+            form.image,
+            *form.plane_choice.rows,
+            form.model,
+            form.folder,
+            form.samples_row,
+        ):
+            layout.addWidget(_with_label(form, control, LABEL_WIDTH))
+        form.run_button.tooltip = f"{form.run_button.tooltip} (Ctrl+R)"
+        buttons = QHBoxLayout()
+        buttons.setSpacing(3)
+        for button in (form.run_button, form.cancel_button):
+            buttons.addWidget(button.native)
+        layout.addLayout(buttons)
+        self._bar = form.progress.native
+        self._bar.setMaximumHeight(14)
+        layout.addWidget(self._bar)
+        layout.addWidget(form.status.native)
+        self.advanced = self._advanced(form)
+        form.field.changed.connect(self._name_field)
+        self._bar.setFormat("")
+
+    def follow(self, update: Update) -> None:
+        """Show the progress of samples that are drawn for the work list."""
+        if not self._panel.running:
+            self._bar.setFormat("%p%")
+            self._panel.form.show_progress(update.done, update.total)
+
+    def settle(self, ending: str) -> None:
+        """Show how the drawing of samples for the work list has ended."""
+        if self._panel.running:
+            return
+        self._bar.setFormat("")
+        self._panel.form.show_progress(0, 1)
+        if ending == "done":
+            self._panel.form.show_done()
+
+    def _advanced(self, form: SamplingForm) -> Collapsible:
+        section = Collapsible(ADVANCED, "Field, ODE solver, seed, confidence and device.")
+        for control in (
+            form.field,
+            form.scale,
+            form.results,
+            form.steps,
+            form.solver,
+            form.seed,
+            form.confidence,
+            form.device,
+            form.device_label,
+        ):
+            section.add(_with_label(form, control))
+        form.unload_button.text = "Unload model"
+        section.add(form.unload_button.native)
+        return section
+
+    def _name_field(self, field: str) -> None:
+        # What differs from the usual is to be seen while the section is folded.
+        told = "" if field == WHOLE else f": {field}"
+        self.advanced.header.setText(f"{ADVANCED}{told}")
+
+
+def _with_label(form: SamplingForm, control: Any, width: int | None = None) -> QWidget:
+    """Return a control with the label that magicgui has put beside it."""
+    native: QWidget = control.native
+    row = native.parentWidget()
+    if row is None or row is form.native:
+        return native
+    if width is not None:
+        for label in row.findChildren(QLabel):
+            if label.text() == control.label:
+                label.setFixedWidth(width)
+    return row

@@ -1,0 +1,47 @@
+"""One model and one number of samples for the head and the work list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_latentfm.sampling.form import SamplingForm
+    from napari_latentfm.worklist.form import QueueForm
+
+
+class SharedModel:
+    """Keeps the choices of two forms equal; at first the head's are taken."""
+
+    def __init__(self, head: SamplingForm, queue: QueueForm) -> None:
+        self._head, self._queue = head, queue
+        self._busy = False
+        for change in (head.model.changed, head.folder.changed, head.n_samples.changed):
+            change.connect(self._to_queue)
+        for moved in (queue.model.currentIndexChanged, queue.n_samples.valueChanged):
+            moved.connect(self._to_head)
+        queue.model_folder.textChanged.connect(self._to_head)
+        self._to_queue()
+
+    def _to_queue(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        head, queue = self._head, self._queue
+        # The model first: it brings a number of samples of its own.
+        queue.model.setCurrentIndex(queue.model.findData(head.model.value))
+        queue.model_folder.setText(head.folder.line_edit.value.strip())
+        queue.n_samples.setValue(head.n_samples.value)
+        self._busy = False
+
+    def _to_head(self, *_: object) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        head, queue = self._head, self._queue
+        model, folder = queue.model.currentData(), queue.model_folder.text().strip()
+        if head.model.value != model:
+            head.model.value = model
+        if folder and folder != head.folder.line_edit.value.strip():
+            head.folder.value = folder
+        head.n_samples.value = queue.n_samples.value()
+        self._busy = False

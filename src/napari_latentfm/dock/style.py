@@ -1,0 +1,27 @@
+"""How the dock looks beyond napari's theme."""
+
+from __future__ import annotations
+
+FOCUS = "#56b4e9"
+"""Okabe-Ito sky blue, to be seen on napari's dark and light theme alike."""
+
+STYLE = f"""
+QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QSpinBox:focus,
+QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus, QTabBar:focus {{
+    border: 1px solid {FOCUS};
+}}
+QSlider:focus, QCheckBox:focus {{
+    border: 1px solid {FOCUS};
+}}
+QToolButton[objectName="LatentFM section"] {{
+    font-weight: bold;
+    text-align: left;
+    padding: 3px;
+}}
+QPushButton[objectName="LatentFM accept"] {{
+    font-weight: bold;
+}}
+QLabel[objectName="LatentFM small"] {{
+    font-size: 8pt;
+}}
+"""

@@ -1,0 +1,68 @@
+"""The sections of the review over one session, and what they tell each other."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QWidget
+
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import note_resolved
+from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.background.signals import listen
+from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.review.hypotheses_section import HypothesesSection
+from napari_latentfm.review.regions_section import DoubtSection
+from napari_latentfm.review.strokes_section import StrokesSection
+
+
+class ReviewSections:
+    """The four sections; who shows them lays them out and binds their keys.
+
+    Parameters
+    ----------
+    session
+        What is under review.
+    owner
+        The widget in which the sections are shown.
+
+    Attributes
+    ----------
+    hypotheses, doubt, strokes, annotation
+        The sections.
+    """
+
+    def __init__(self, session: ReviewSession, owner: QWidget) -> None:
+        self.session = session
+        self.hypotheses = HypothesesSection(session)
+        self.doubt = DoubtSection(session)
+        self.strokes = StrokesSection(session)
+        self.annotation = AnnotationSection(session)
+        self.annotation.restored.connect(self._recall_settings)
+        self.doubt.ticked.connect(self._note_resolved)
+        listen(owner, session.restored, self._recall_work)
+        listen(owner, self.annotation.autosaver.watched, self._note_resolved)
+
+    @property
+    def all(self) -> tuple[HypothesesSection, DoubtSection, StrokesSection, AnnotationSection]:
+        """All sections."""
+        return (self.hypotheses, self.doubt, self.strokes, self.annotation)
+
+    def release(self) -> None:
+        """Cancel what runs, and keep the annotation."""
+        for section in self.all:
+            section.release()
+
+    def _note_resolved(self) -> None:
+        layer = annotation_of(self.session, create=False)
+        if layer is not None:
+            note_resolved(layer, self.doubt.resolved_regions())
+
+    def _recall_work(self, sidecar: AnnotationSidecar) -> None:
+        """Go on with the ticks and strokes of an annotation that was put back."""
+        self.doubt.recall(sidecar.resolved_regions)
+        self.strokes.recall(sidecar.corrections)
+
+    def _recall_settings(self, sidecar: AnnotationSidecar) -> None:
+        """Sample as the annotation's samples were drawn, the next time."""
+        if sidecar.sampling:
+            self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})

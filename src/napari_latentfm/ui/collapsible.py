@@ -1,0 +1,79 @@
+"""A title that shows and hides what is below it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtCore import Signal as QtSignal
+from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+
+class Collapsible(QWidget):
+    """A section that is folded and unfolded by its title.
+
+    superqt's QCollapsible gives its content the height of its size hint, which is wrong for text
+    that wraps; here the layout does it.
+
+    Parameters
+    ----------
+    title, tooltip
+        Of the button.
+    opened
+        Whether it is unfolded at first.
+
+    Attributes
+    ----------
+    toggled
+        Emitted when the section was folded or unfolded.
+    header
+        The button.
+    """
+
+    toggled = QtSignal(bool)
+
+    def __init__(
+        self, title: str, tooltip: str = "", opened: bool = False, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.title = title
+        self.header = QToolButton()
+        self.header.setObjectName("LatentFM section")
+        self.header.setText(title)
+        self.header.setToolTip(tooltip)
+        self.header.setCheckable(True)
+        self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.header.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.header.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._body = QWidget()
+        self._parts = QVBoxLayout(self._body)
+        self._parts.setContentsMargins(4, 2, 0, 4)
+        self._parts.setSpacing(4)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.header)
+        layout.addWidget(self._body)
+        self.header.toggled.connect(self._on_toggled)
+        self.header.setChecked(opened)
+        self._show(opened)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the content is shown."""
+        return self.header.isChecked()
+
+    def add(self, part: QWidget) -> None:
+        """Put something below the title, under what is there already."""
+        self._parts.addWidget(part)
+
+    def set_opened(self, opened: bool) -> None:
+        """Fold or unfold the section."""
+        self.header.setChecked(opened)
+
+    def _on_toggled(self, opened: bool) -> None:
+        self._show(opened)
+        self.toggled.emit(opened)
+
+    def _show(self, opened: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
+        self.header.setArrowType(arrow)
+        self._body.setVisible(opened)
