@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_latentfm.worklist.panel import QueuePanel
 
 NOTHING = "Nothing to accept yet. Run the model on an image first."
-WHERE = "It is kept automatically; Export… saves it as a file."
+WHERE = "Kept automatically; Export… saves it as a file."
 
 
 class Accepting:
@@ -94,7 +94,7 @@ class Accepting:
         self._autosaver.watch()
         self._autosaver.flush()
         count = int(np.count_nonzero(layer.data))
-        return f"Accepted: {count:,} pixels in the layer {layer.name!r}. {WHERE}"
+        return f"Accepted: {count:,} pixels in {layer.name!r}. {WHERE}"
 
     def _accept_empty(self, _reviewed: Reviewed) -> str:
         layer = annotation_of(self._session)

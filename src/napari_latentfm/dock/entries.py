@@ -15,6 +15,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
+from napari_latentfm.dock import small_screen
 from napari_latentfm.dock.panel import LatentFMPanel, Place
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ def dock_of(viewer: napari.viewer.Viewer) -> LatentFMPanel | None:
 
 def open_dock(viewer: napari.viewer.Viewer, place: Place = "as it was") -> LatentFMPanel:
     """Open the dock of a viewer, or bring it to the front, and show a place of it."""
-    panel = dock_of(viewer)
+    panel, made = dock_of(viewer), False
     if panel is None:
         panel = LatentFMPanel(viewer)
         _PANELS[_own(viewer)] = ref(panel)
         viewer.window.add_dock_widget(panel, name=NAME)
+        made = True
     dock = _dock(panel)
     if dock is not None:
+        if made:
+            small_screen.fit(dock)
         dock.show()
         dock.raise_()
     panel.show_place(place)

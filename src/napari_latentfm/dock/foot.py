@@ -47,6 +47,7 @@ class Foot(QWidget):
         self.note.editingFinished.connect(self.commit)
         self.export = push_button("Export…", "Write the annotation and its provenance to files.")
         self.message = wrapped_text("What happened last.")
+        self.message.setObjectName("LatentFM small")
         self.message.hide()
         self.kept = QLabel()
         self.kept.setToolTip("When the annotation was last kept automatically.")
@@ -107,8 +108,9 @@ class Foot(QWidget):
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for row in (first, second):
             layout.addLayout(row)
-        last = _row(self.kept, self.disclaimer)
-        last.insertStretch(1)
+        self.disclaimer.setWordWrap(True)
+        last = _row(self.disclaimer, self.kept)
+        last.setStretch(0, 1)
         layout.addLayout(last)
 
 

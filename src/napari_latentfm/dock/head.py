@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_latentfm.sampling.panel import SamplingPanel
 
 ADVANCED = "Advanced"
-LABEL_WIDTH = 56
+LABEL_WIDTH = 66
 """Pixels; of the few labels in the head."""
 RUN_KEY = "Ctrl-R"
 
@@ -25,8 +25,9 @@ class Head(QWidget):
 
     Attributes
     ----------
-    advanced
-        The folded rest, for whoever lays out the dock.
+    status, advanced
+        The status line and the folded rest, which may be long: for the part of the dock that
+        scrolls.
     """
 
     def __init__(self, panel: SamplingPanel, parent: QWidget | None = None) -> None:
@@ -52,7 +53,7 @@ class Head(QWidget):
         self._bar = form.progress.native
         self._bar.setMaximumHeight(14)
         layout.addWidget(self._bar)
-        layout.addWidget(form.status.native)
+        self.status: QWidget = form.status.native
         self.advanced = self._advanced(form)
         form.field.changed.connect(self._name_field)
         self._bar.setFormat("")

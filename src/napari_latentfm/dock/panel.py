@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 SECTION = "dock"
 """Of the preferences."""
 COMPARE = "Compare"
+WIDTH = MIN_WIDTH + 22
+"""Pixels: a section in a scrolling area in a tab."""
 Place = Literal["as it was", "sample", "review", "folder", "learn"]
 """What of the dock is to be shown."""
 
@@ -240,7 +242,7 @@ class LatentFMPanel(QWidget):
         self.setObjectName("LatentFM")
         self.setStyleSheet(STYLE)
         self.setAcceptDrops(True)
-        self.setMinimumWidth(MIN_WIDTH)
+        self.setMinimumWidth(WIDTH)
         # The panel's form is in the head; the panel itself has nothing to show.
         self.sampling.setParent(self)
         self.sampling.hide()
@@ -251,7 +253,6 @@ class LatentFMPanel(QWidget):
             (self.learning, "Learn", "Train a copy of the model on accepted masks."),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(page, title), tip)
-        self.tabs.setDocumentMode(True)
         self.help = QToolButton()
         self.help.setText("?")
         self.help.setToolTip("List all keys (?).")
@@ -278,6 +279,7 @@ class LatentFMPanel(QWidget):
         column = QVBoxLayout(middle)
         column.setContentsMargins(4, 0, 4, 0)
         column.setSpacing(2)
+        column.addWidget(self.head.status)
         for title in (ADVANCED, *self._parts()):
             column.addWidget(self.sections[title])
         column.addStretch(1)
@@ -377,7 +379,7 @@ class LatentFMPanel(QWidget):
         self.foot.say(self.review.annotation.status.text())
 
     def _on_kept(self, when: str) -> None:
-        self.foot.show_kept(f"Kept {when}")
+        self.foot.show_kept(f"Kept {when[:5]}")
 
     def _on_not_kept(self, _message: str) -> None:
         self.foot.show_kept("Not kept")

@@ -8,9 +8,9 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from napari_latentfm.ui.common import push_button
 
 STEPS = (
-    "Open an image, or drop a folder of images here.",
-    "Press <b>Run</b>, or point at the lesion.",
-    "Compare the outlines, fix one, and <b>Accept</b>.",
+    "Open an image or drop a folder.",
+    "<b>Run</b>, or point at what you mean.",
+    "Compare the outlines, fix, <b>Accept</b>.",
 )
 
 

@@ -33,6 +33,7 @@ from napari_latentfm.review.thumbnails import (
     search,
     tile,
 )
+from napari_latentfm.ui.common import narrow
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
 SECTION = "hypotheses"
@@ -234,7 +235,7 @@ class HypothesesSection(QWidget):
         self.status.setText(text)
 
     def _lay_out(self) -> None:
-        self.order = QComboBox()
+        self.order = narrow(QComboBox())
         for by, name in ORDER_NAMES.items():
             self.order.addItem(name, by)
         kept = preferences.get(SECTION)
@@ -267,7 +268,7 @@ class HypothesesSection(QWidget):
         for row in ((QLabel("Order"), self.order), (self.contours, legend)):
             line = QHBoxLayout()
             for widget in row:
-                line.addWidget(widget)
+                line.addWidget(widget, 1 if widget is self.order else 0)
             line.addStretch()
             layout.addLayout(line)
         layout.insertWidget(1, self.strip)

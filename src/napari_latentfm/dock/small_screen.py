@@ -1,0 +1,33 @@
+"""Where the dock lies on a small screen.
+
+napari's layer list and layer controls, one above the other and beside a canvas with sliders, need
+580 x 590 pixels. With the dock beside them the window would be larger than a screen of 1280 x 720
+at a scale of 150 %, and napari would cut it off.
+"""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+LEAST_WIDTH, LEAST_HEIGHT = 960, 640
+"""Pixels of a screen on which all docks can be side by side, in Qt's units."""
+LAYER_DOCKS = ("layer controls", "layer list")
+"""Object names of napari's own docks."""
+
+
+def fit(dock: QDockWidget) -> None:
+    """Put the dock and napari's own ones behind each other, as tabs, if the screen is small."""
+    window, screen = dock.window(), dock.screen()
+    if not isinstance(window, QMainWindow) or screen is None or dock.isFloating():
+        return
+    room = screen.availableGeometry()
+    if room.width() >= LEAST_WIDTH and room.height() >= LEAST_HEIGHT:
+        return
+    others = [window.findChild(QDockWidget, name) for name in LAYER_DOCKS]
+    before: QDockWidget | None = None
+    for each in (*others, dock):
+        if each is None or each.isFloating():
+            continue
+        if before is not None:
+            window.tabifyDockWidget(before, each)
+        before = each

@@ -1,0 +1,246 @@
+"""What the dock shows, remembers and takes from the keyboard and the mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app_model.types import KeyBinding
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QLineEdit, QPushButton, QWidget
+
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import read_card
+from napari_latentfm import preferences
+from napari_latentfm.dock.entries import open_dock
+from napari_latentfm.dock.head import ADVANCED
+from napari_latentfm.dock.keys import KeySheet
+from napari_latentfm.dock.panel import COMPARE, SECTION, LatentFMPanel
+from napari_latentfm.dock.welcome import Welcome
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+
+
+def test_what_is_folded_and_dismissed_is_remembered(
+    make_napari_viewer: Any, opened: Open, qtbot: Any
+) -> None:
+    _, panel = opened(show=True)
+    form = panel.sampling.form
+    assert not form.seed.native.isVisible(), "few choices at first"
+    assert form.model.native.isVisible()
+    (welcome,) = panel.findChildren(Welcome)
+    assert welcome.isVisible()
+    qtbot.mouseClick(welcome.close_button, Qt.MouseButton.LeftButton)
+    assert not welcome.isVisible()
+    qtbot.mouseClick(panel.sections[ADVANCED].header, Qt.MouseButton.LeftButton)
+    assert form.seed.native.isVisible()
+    panel.sections[COMPARE].set_opened(False)
+    other = open_dock(make_napari_viewer(show=True))
+    assert not other.findChildren(Welcome)
+    assert other.sampling.form.seed.native.isVisible()
+    assert not other.review.hypotheses.isVisible()
+    assert set(preferences.get(SECTION)) == {"welcome", "opened"}
+
+
+def test_a_run_ends_at_done(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    bar = panel.sampling.form.progress.native
+    assert bar.text() == ""
+    assert run(qtbot, panel.sampling) == "done"
+    assert (bar.value(), bar.maximum(), bar.text()) == (1, 1, "done")
+    assert "photo" in panel.head.status.text()
+
+
+def test_models_are_called_by_their_titles(opened: Open) -> None:
+    _, panel = opened()
+    boxes = (panel.sampling.form.model.native, panel.queue.form.model, panel.learning.form.model)
+    titles = [read_card(resolve_model(name)).title for name in bundled_models()]
+    for box in boxes:
+        assert [box.itemText(place) for place in range(len(titles))] == titles
+    panel.sampling.form.model.value = "isic2018"
+    assert panel.sampling.form.model_source() == "isic2018"
+    panel.learning.form.model.setCurrentIndex(panel.learning.form.model.findData("cvc_clinicdb"))
+    assert panel.learning.form.model_source() == "cvc_clinicdb"
+
+
+def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -> None:
+    _, panel = opened()
+    head, folder = panel.sampling.form, panel.queue.form
+    assert folder.source() == head.model_source()
+    assert folder.n_samples.value() == 3
+    head.model.value = "isic2018"
+    head.n_samples.value = 7
+    assert (folder.source(), folder.n_samples.value()) == ("isic2018", 7)
+    assert panel.foot.accept_empty.text() == "No lesion"
+    folder.model.setCurrentIndex(folder.model.findData("cvc_clinicdb"))
+    folder.n_samples.setValue(5)
+    assert (head.model.value, head.n_samples.value) == ("cvc_clinicdb", 5)
+    assert panel.foot.accept_empty.text() == "No polyp"
+
+
+def test_a_field_that_differs_is_named_while_folded(opened: Open) -> None:
+    _, panel = opened()
+    panel.sampling.form.field.value = "visible field"
+    assert panel.sections[ADVANCED].header.text() == "Advanced: visible field"
+    panel.sampling.form.field.value = "whole image"
+    assert panel.sections[ADVANCED].header.text() == "Advanced"
+
+
+def test_planes_are_asked_for_stacks_only(opened: Open) -> None:
+    viewer, panel = opened(show=True)
+    planes = panel.sampling.form.plane_choice.planes.native
+    viewer.add_image(disc_image()[..., 0], name="photo")
+    assert not planes.isVisible()
+    viewer.add_image(disc_image()[None, ..., 0].repeat(3, 0), name="stack")
+    assert planes.isVisible()
+
+
+def drop(panel: QWidget, path: Path) -> bool:
+    """Drop a path onto the dock; return whether it was taken."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    action, button, none = (
+        Qt.DropAction.CopyAction,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    enter = QDragEnterEvent(QPoint(20, 20), action, mime, button, none)
+    enter.ignore()
+    QApplication.sendEvent(panel, enter)
+    if not enter.isAccepted():
+        return False
+    QApplication.sendEvent(panel, QDropEvent(QPointF(20, 20), action, mime, button, none))
+    return True
+
+
+def test_a_folder_that_is_dropped_becomes_the_work_list(
+    opened: Open, images: Path, qtbot: Any
+) -> None:
+    viewer, panel = opened(show=True)
+    panel.tabs.setCurrentWidget(panel.learning)
+    assert not drop(panel, images), "its lines take folders themselves"
+    panel.tabs.setCurrentWidget(panel.queue)
+    assert not drop(panel, images / "blob_000.png")
+    shown: list[str] = []
+    panel.queue.shown.connect(shown.append)
+    assert drop(panel, images)
+    qtbot.waitUntil(lambda: shown == ["blob_000.png"], timeout=PATIENCE)
+    assert panel.queue.work is not None
+    assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Annotate"
+    assert "blob_000" in [layer.name for layer in viewer.layers]
+    lines = [*panel.queue.findChildren(QLineEdit), panel.foot.note]
+    assert not any(line.acceptDrops() for line in lines)
+
+
+def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    qtbot.mouseClick(panel.help, Qt.MouseButton.LeftButton)
+    (sheet,) = panel.findChildren(KeySheet)
+    assert sheet.isVisible()
+    bound = {str(key) for key in viewer.keymap}
+    named = {str(KeyBinding.from_str(k.replace("+", "-"))) for k in sheet.texts if k != "?"}
+    assert named == bound
+    assert all(text.endswith(".") and text[0].isupper() for text in sheet.texts.values())
+    assert "Run" in sheet.texts["Ctrl+R"]
+    sheet.close()
+
+
+def test_a_key_that_is_taken_is_said_to_be(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    pressed: list[str] = []
+    viewer.bind_key("H", lambda _viewer: pressed.append("mine"))
+    panel = open_dock(viewer)
+    panel.show_keys()
+    (sheet,) = panel.findChildren(KeySheet)
+    assert "used by something else" in sheet.texts["H"]
+    assert "used by something else" not in sheet.texts["Shift+H"]
+    viewer.window.remove_dock_widget(panel)
+    assert [str(key) for key in viewer.keymap] == ["H"]
+
+
+def test_a_hidden_dock_has_no_keys(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    keys = set(viewer.keymap)
+    assert keys
+    dock = panel.parentWidget()
+    dock.close()
+    assert not viewer.keymap
+    dock.show()
+    assert set(viewer.keymap) == keys
+
+
+def test_ctrl_r_runs(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    assert "Ctrl+R" in panel.sampling.form.run_button.tooltip
+    endings: list[str] = []
+    panel.sampling.finished.connect(endings.append)
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(canvas, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: endings == ["done"], timeout=PATIENCE)
+
+
+def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    form = panel.sampling.form
+    chain: list[QWidget] = []
+    here: QWidget = panel
+    while (here := here.nextInFocusChain()) is not panel and len(chain) < 2000:
+        chain.append(here)
+    wanted = [
+        form.image.native,
+        form.model.native,
+        form.n_samples.native,
+        form.run_button.native,
+        panel.sections[ADVANCED].header,
+        panel.sections["Point"].header,
+        panel.sections[COMPARE].header,
+        panel.sections["Annotation"].header,
+        panel.foot.accept,
+        panel.foot.accept_empty,
+        panel.foot.note,
+        panel.foot.flag,
+        panel.foot.export,
+    ]
+    places = [chain.index(widget) for widget in wanted]
+    assert places == sorted(places)
+    assert ":focus" in panel.styleSheet()
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 768)])
+def test_head_and_foot_stay_in_view_whatever_is_unfolded(
+    opened: Open, qtbot: Any, size: tuple[int, int]
+) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    viewer.window.resize(*size)
+    assert run(qtbot, panel.sampling) == "done"
+    for section in panel.sections.values():
+        section.set_opened(True)
+    QApplication.processEvents()
+    window = panel.window()
+    assert (window.width(), window.height()) == size
+    stay = [panel.foot.accept, panel.foot.note, panel.foot.export, panel.foot.disclaimer]
+    stay += [panel.sampling.form.run_button.native, panel.sampling.form.image.native]
+    for widget in stay:
+        corner = widget.mapTo(window, QPoint(widget.width(), widget.height()))
+        assert corner.x() <= size[0]
+        assert corner.y() <= size[1]
+        assert widget.mapTo(panel, QPoint(0, 0)).x() >= 0
+        assert widget.visibleRegion().boundingRect().size() == widget.size()
+    area = panel._scroll
+    assert area.verticalScrollBar().maximum() > 0, "the middle scrolls"
+    qtbot.waitUntil(
+        lambda: area.widget().minimumSizeHint().width() <= area.viewport().width(),
+        timeout=PATIENCE,
+    )
+    for button in area.widget().findChildren(QPushButton):
+        if button.isVisible():
+            right = button.mapTo(area.widget(), QPoint(button.width(), 0)).x()
+            assert right <= area.viewport().width(), button.text()

@@ -1,0 +1,152 @@
+"""Whatever entry of whatever menu is used, a window has one dock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from qtpy.QtWidgets import QDockWidget, QMenu
+
+from napari_latentfm.dock.entries import NAME, dock_of, open_dock
+from napari_latentfm.dock.panel import COMPARE, LatentFMPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+
+ENTRIES = [
+    "LatentFM",
+    "Sample segmentation",
+    "Review samples",
+    "Work through a folder",
+    "Learn from corrections",
+]
+
+
+def entry(menu: QMenu, text: str) -> Any:
+    menu.aboutToShow.emit()
+    for action in menu.actions():
+        if action.text() == text:
+            return action
+        if action.menu() is not None and (found := entry(action.menu(), text)) is not None:
+            return found
+    return None
+
+
+def docks(viewer: Any) -> list[QDockWidget]:
+    """Return the docks of the window that napari has not made itself."""
+    own = {"layer controls", "layer list", "console", "performance"}
+    found = viewer.window._qt_window.findChildren(QDockWidget)
+    return [dock for dock in found if dock.objectName() not in own]
+
+
+def wait_for_one(viewer: Any, qtbot: Any) -> QDockWidget:
+    """Wait until napari's docks of the entries themselves are gone."""
+    qtbot.waitUntil(lambda: len(docks(viewer)) == 1, timeout=PATIENCE)
+    (dock,) = docks(viewer)
+    assert dock.objectName() == NAME
+    assert len(viewer.window._qt_window.findChildren(LatentFMPanel)) == 1
+    return dock
+
+
+def test_the_plugin_menu_begins_with_the_dock(plugin: Any, make_napari_viewer: Any) -> None:
+    menu = make_napari_viewer().window.plugins_menu
+    menu.aboutToShow.emit()
+    (ours,) = (a.menu() for a in menu.actions() if a.menu() is not None and a.text() == NAME)
+    ours.aboutToShow.emit()
+    texts = [action.text().removesuffix(" (LatentFM)") for action in ours.actions()]
+    assert texts[0] == "LatentFM"
+    assert set(texts) == set(ENTRIES)
+
+
+def test_every_entry_opens_the_one_dock_at_its_place(
+    plugin: Any, make_napari_viewer: Any, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer()
+    menu = viewer.window.plugins_menu
+    pages = {}
+    for text in [*ENTRIES, *ENTRIES]:
+        entry(menu, f"{text} (LatentFM)").trigger()
+        wait_for_one(viewer, qtbot)
+        panel = dock_of(viewer)
+        assert panel is not None
+        pages[text] = panel.tabs.tabText(panel.tabs.currentIndex())
+        if text == "Review samples":
+            assert panel.sections[COMPARE].opened
+            panel.sections[COMPARE].set_opened(False)
+    assert pages == {
+        "LatentFM": "Learn",  # as it was left
+        "Sample segmentation": "Annotate",
+        "Review samples": "Annotate",
+        "Work through a folder": "Folder",
+        "Learn from corrections": "Learn",
+    }
+
+
+def test_a_script_gets_the_part_it_asks_for(
+    plugin: Any, make_napari_viewer: Any, tiny_model_folder: Any, qtbot: Any
+) -> None:
+    """As it was when each entry was a dock of its own."""
+    viewer = make_napari_viewer()
+    viewer.add_image(disc_image(), name="photo")
+    name = "napari-latentfm"
+    _, sampling = viewer.window.add_plugin_dock_widget(name, "Sample segmentation")
+    _, review = viewer.window.add_plugin_dock_widget(name, "Review samples")
+    _, dock = viewer.window.add_plugin_dock_widget(name, "LatentFM")
+    wait_for_one(viewer, qtbot)
+    assert dock.tabs.count() == 3
+    sampling.form.folder.value = tiny_model_folder
+    sampling.form.model.value = "Folder…"
+    sampling.form.steps.value = 2
+    assert run(qtbot, sampling) == "done"
+    qtbot.waitUntil(lambda: bool(review.hypotheses.hypotheses), timeout=PATIENCE)
+
+
+def test_a_hidden_dock_comes_back(plugin: Any, make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    panel = open_dock(viewer)
+    (dock,) = docks(viewer)
+    dock.close()
+    assert not panel.isVisible()
+    entry(viewer.window.plugins_menu, "LatentFM (LatentFM)").trigger()
+    wait_for_one(viewer, qtbot)
+    assert panel.isVisible()
+    assert dock_of(viewer) is panel
+
+
+def test_closing_and_opening_again(opened: Callable[..., Any], qtbot: Any) -> None:
+    viewer, panel = opened()
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    keys = set(viewer.keymap)
+    assert len(keys) > 15
+    gone: list[bool] = []
+    panel.destroyed.connect(lambda: gone.append(True))
+    viewer.window.remove_dock_widget(panel)
+    assert not viewer.keymap, "the keys are given back"
+    assert dock_of(viewer) is None
+    del panel
+    qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+    again = open_dock(viewer)
+    wait_for_one(viewer, qtbot)
+    assert set(viewer.keymap) == keys
+    # What was drawn is still under review.
+    qtbot.waitUntil(lambda: bool(again.review.hypotheses.hypotheses), timeout=PATIENCE)
+    assert again.sampling.form.image.value is viewer.layers["photo"]
+
+
+def test_two_windows_have_two_docks(make_napari_viewer: Any) -> None:
+    first, second = make_napari_viewer(), make_napari_viewer()
+    one, other = open_dock(first), open_dock(second)
+    assert one is not other
+    assert open_dock(first) is one
+    assert open_dock(second) is other
+
+
+@pytest.mark.parametrize("docked", [True, False])
+def test_the_parts_still_work_alone(make_napari_viewer: Any, docked: bool) -> None:
+    viewer = make_napari_viewer()
+    panel = SamplingPanel(viewer)
+    if docked:
+        viewer.window.add_dock_widget(panel, name="alone")
+    assert panel.form.steps.native.parentWidget() is not None
+    assert dock_of(viewer) is None

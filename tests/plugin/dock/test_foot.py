@@ -1,0 +1,230 @@
+"""Accept, no lesion, flag and note: in a real folder, and for a single image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from napari.layers import Labels, Shapes
+from qtpy.QtCore import Qt
+
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.dock.panel import LatentFMPanel
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from tests.plugin.dock.conftest import NAMES
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+
+
+class Bench:
+    """A viewer with the dock and an open folder."""
+
+    def __init__(self, viewer: Any, panel: LatentFMPanel, folder: Path, qtbot: Any) -> None:
+        self.viewer, self.panel, self.folder, self.qtbot = viewer, panel, folder, qtbot
+        self.shown: list[str] = []
+        panel.queue.shown.connect(self.shown.append)
+        panel.open_folder(folder)
+        self.wait_for(NAMES[0])
+
+    @property
+    def canvas(self) -> Any:
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def wait_for(self, name: str) -> None:
+        self.qtbot.waitUntil(lambda: self.shown[-1:] == [name], timeout=PATIENCE)
+        assert self.panel.queue.current == name
+
+    def click(self, button: Any) -> None:
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def annotate(self) -> None:
+        mask = np.zeros((64, 64), bool)
+        mask[:9, :9] = True
+        write_mask(self.panel.session, mask)
+
+    def item(self, name: str) -> Any:
+        """Return what the file says, not what the window has in mind."""
+        return WorkList(self.folder).item(name)
+
+
+@pytest.fixture
+def bench(opened: Open, images: Path, qtbot: Any) -> Bench:
+    viewer, panel = opened(show=True)
+    return Bench(viewer, panel, images, qtbot)
+
+
+def test_accept_goes_to_the_next_image(bench: Bench) -> None:
+    foot = bench.panel.foot
+    assert foot.accept.text() == "Accept && next"
+    bench.annotate()
+    bench.click(foot.accept)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).state == "completed"
+    work = bench.panel.queue.work
+    assert work is not None
+    assert tifffile.imread(work.annotation(NAMES[0])).sum() == 81
+
+
+def test_no_lesion_is_refused_where_something_is_marked(bench: Bench) -> None:
+    foot = bench.panel.foot
+    bench.annotate()
+    bench.click(foot.accept_empty)
+    assert "81 pixels are marked" in foot.message.text()
+    assert foot.message.isVisible()
+    assert bench.item(NAMES[0]).state == "not started"
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    layer.undo()
+    bench.click(foot.accept_empty)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).empty
+
+
+def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
+    foot = bench.panel.foot
+    bench.click(foot.flag)
+    assert bench.item(NAMES[0]).state == "flagged"
+    assert foot.flag.isChecked()
+    bench.qtbot.keyClicks(foot.note, "two lesions?")
+    bench.qtbot.keyClick(foot.note, Qt.Key.Key_Return)
+    assert bench.item(NAMES[0]).note == "two lesions?"
+    assert bench.panel.queue.current == NAMES[0], "Enter in a line of text accepts nothing"
+    bench.click(foot.flag)
+    assert not foot.flag.isChecked()
+    assert bench.item(NAMES[0]).note == "two lesions?", "a remark is not the flag's"
+    bench.qtbot.keyClicks(foot.note, " left one")
+    # Typed and not yet confirmed, it is kept too.
+    bench.annotate()
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    bench.wait_for(NAMES[1])
+    item = bench.item(NAMES[0])
+    assert (item.state, item.note) == ("completed", "two lesions? left one")
+    assert foot.note.text() == ""
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    assert foot.note.text() == "two lesions? left one"
+
+
+def test_news_of_the_image_do_not_overwrite_what_is_typed(bench: Bench) -> None:
+    foot = bench.panel.foot
+    bench.qtbot.keyClicks(foot.note, "half a rem")
+    bench.panel.queue.listed.emit()
+    assert foot.note.text() == "half a rem"
+
+
+@pytest.mark.parametrize("active", ["image", "annotation", "region, panning"])
+def test_enter_on_the_canvas_accepts(bench: Bench, active: str) -> None:
+    bench.annotate()
+    layers, session = bench.viewer.layers, bench.panel.session
+    if active == "image":
+        layers.selection.active = bench.panel.queue.desk.layer
+    elif active == "annotation":
+        layer = annotation_of(session)
+        assert layer is not None
+        layers.selection.active = layer
+        layer.mode = "paint"
+    else:
+        region = region_layer(session)
+        assert region is not None
+        layers.selection.active = region
+        region.mode = "pan_zoom"
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).state == "completed"
+
+
+@pytest.mark.parametrize("kind", [Labels, Shapes])
+def test_enter_finishes_a_polygon_first(bench: Bench, kind: type) -> None:
+    session = bench.panel.session
+    bench.annotate()
+    layer = annotation_of(session) if kind is Labels else region_layer(session)
+    assert layer is not None
+    bench.viewer.layers.selection.active = layer
+    layer.mode = "polygon" if kind is Labels else "add_polygon"
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.qtbot.wait(50)
+    assert bench.panel.queue.current == NAMES[0]
+    assert not bench.panel.queue._walk.moving
+    assert bench.item(NAMES[0]).state == "not started"
+    layer.mode = "pan_zoom"
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.wait_for(NAMES[1])
+
+
+def test_enter_on_a_button_or_in_a_line_accepts_nothing(bench: Bench) -> None:
+    bench.annotate()
+    panel = bench.panel
+    for widget in (panel.sampling.form.run_button.native, panel.foot.note, panel.help):
+        widget.setFocus()
+        bench.qtbot.waitUntil(widget.hasFocus, timeout=PATIENCE)
+        bench.qtbot.keyClick(widget, Qt.Key.Key_Return)
+        assert not panel.queue._walk.moving
+    assert bench.item(NAMES[0]).state == "not started"
+
+
+def test_layers_get_their_enter_back(bench: Bench) -> None:
+    bench.annotate()
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    bench.viewer.layers.selection.active = layer
+    assert layer.keymap
+    bench.viewer.layers.selection.active = bench.panel.queue.desk.layer
+    assert not layer.keymap
+    bench.viewer.layers.selection.active = layer
+    bench.viewer.window.remove_dock_widget(bench.panel)
+    assert not layer.keymap
+    assert not bench.viewer.keymap
+
+
+def test_closing_the_dock_keeps_the_work(bench: Bench) -> None:
+    bench.annotate()
+    bench.qtbot.keyClicks(bench.panel.foot.note, "unfinished")
+    bench.viewer.window.remove_dock_widget(bench.panel)
+    item = bench.item(NAMES[0])
+    assert (item.state, item.note) == ("in progress", "unfinished")
+
+
+def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
+    form = bench.panel.sampling.form
+    assert form.progress.native.text() == "done"
+    assert not form.cancel_button.enabled
+
+
+def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    foot = panel.foot
+    assert foot.accept.text() == "Accept"
+    assert not foot.flag.isEnabled()
+    assert "Open a folder" in foot.note.toolTip()
+    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
+    assert "Run the model" in foot.message.text()
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    current = panel.session.current
+    assert current is not None
+    mask = current.result.summary.mean_mask
+    assert mask.any()
+    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
+    layer = annotation_of(panel.session, create=False)
+    assert layer is not None
+    np.testing.assert_array_equal(layer.data > 0, mask)
+    assert layer.name in foot.message.text()
+    assert f"{np.count_nonzero(mask):,} pixels" in foot.message.text()
+    qtbot.waitUntil(lambda: foot.kept.text().startswith("Kept"), timeout=PATIENCE)
+    assert any(autosave_folder().rglob("*"))
+    # What was painted is accepted as it is.
+    with layer.block_history():
+        layer.data_setitem(np.nonzero(mask), 0)
+        layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
+    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
+    assert "Accepted: 2 pixels" in foot.message.text()
+    qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
+    assert "2 pixels are marked" in foot.message.text()
+    assert layer.data.any()
