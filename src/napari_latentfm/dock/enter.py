@@ -105,4 +105,4 @@ def _canvas_has_focus() -> bool:
     # napari's docks hand keys that their widgets do not use on to the canvas: Enter in a line of
     # text, or on a button, would accept.
     focus = QApplication.focusWidget()
-    return focus is None or focus.inherits("QOpenGLWidget")
+    return focus is not None and focus.inherits("QOpenGLWidget")

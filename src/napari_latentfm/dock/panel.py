@@ -302,8 +302,9 @@ class LatentFMPanel(QWidget):
         foot.noted.connect(queue.note)
         for section in self.sections.values():
             section.toggled.connect(lambda _: self._remember_opened())
-        self.sampling.form.model.changed.connect(self._name_empty)
-        self.sampling.form.folder.changed.connect(self._name_empty)
+        # After the form's own slots, which look the name up.
+        queue.form.model.currentTextChanged.connect(self._name_empty)
+        queue.form.model_folder.textChanged.connect(self._name_empty)
         self.sampling.form.cancel_button.changed.connect(self._cancel_list)
         self._name_empty()
         queue.told.connect(self._on_told)

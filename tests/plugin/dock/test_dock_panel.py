@@ -77,10 +77,10 @@ def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -
     head.n_samples.value = 7
     assert (folder.source(), folder.n_samples.value()) == ("isic2018", 7)
     assert panel.foot.accept_empty.text() == "No lesion"
-    folder.model.setCurrentIndex(folder.model.findData("cvc_clinicdb"))
+    folder.model.setCurrentIndex(folder.model.findData("generalist"))
     folder.n_samples.setValue(5)
-    assert (head.model.value, head.n_samples.value) == ("cvc_clinicdb", 5)
-    assert panel.foot.accept_empty.text() == "No polyp"
+    assert (head.model.value, head.n_samples.value) == ("generalist", 5)
+    assert panel.foot.accept_empty.text() == "No object"
 
 
 def test_a_field_that_differs_is_named_while_folded(opened: Open) -> None:
@@ -189,10 +189,6 @@ def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     form = panel.sampling.form
-    chain: list[QWidget] = []
-    here: QWidget = panel
-    while (here := here.nextInFocusChain()) is not panel and len(chain) < 2000:
-        chain.append(here)
     wanted = [
         form.image.native,
         form.model.native,
@@ -208,8 +204,14 @@ def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
         panel.foot.flag,
         panel.foot.export,
     ]
-    places = [chain.index(widget) for widget in wanted]
-    assert places == sorted(places)
+    here, met = wanted[0], [wanted[0]]
+    for _ in range(500):
+        here = here.nextInFocusChain()
+        if here in wanted:
+            met.append(here)
+        if here is wanted[-1]:
+            break
+    assert met == wanted
     assert ":focus" in panel.styleSheet()
 
 

@@ -44,6 +44,13 @@ class Bench:
     def click(self, button: Any) -> None:
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
+    def press(self, where: Any, key: Qt.Key = Qt.Key.Key_Return) -> None:
+        """Press a key where the keyboard is, as a user does."""
+        self.panel.window().activateWindow()
+        where.setFocus()
+        self.qtbot.waitUntil(where.hasFocus, timeout=PATIENCE)
+        self.qtbot.keyClick(where, key)
+
     def annotate(self) -> None:
         mask = np.zeros((64, 64), bool)
         mask[:9, :9] = True
@@ -93,7 +100,7 @@ def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state == "flagged"
     assert foot.flag.isChecked()
     bench.qtbot.keyClicks(foot.note, "two lesions?")
-    bench.qtbot.keyClick(foot.note, Qt.Key.Key_Return)
+    bench.press(foot.note)
     assert bench.item(NAMES[0]).note == "two lesions?"
     assert bench.panel.queue.current == NAMES[0], "Enter in a line of text accepts nothing"
     bench.click(foot.flag)
@@ -135,7 +142,7 @@ def test_enter_on_the_canvas_accepts(bench: Bench, active: str) -> None:
         assert region is not None
         layers.selection.active = region
         region.mode = "pan_zoom"
-    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).state == "completed"
 
@@ -148,13 +155,13 @@ def test_enter_finishes_a_polygon_first(bench: Bench, kind: type) -> None:
     assert layer is not None
     bench.viewer.layers.selection.active = layer
     layer.mode = "polygon" if kind is Labels else "add_polygon"
-    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.press(bench.canvas)
     bench.qtbot.wait(50)
     assert bench.panel.queue.current == NAMES[0]
     assert not bench.panel.queue._walk.moving
     assert bench.item(NAMES[0]).state == "not started"
     layer.mode = "pan_zoom"
-    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
 
 
@@ -162,9 +169,7 @@ def test_enter_on_a_button_or_in_a_line_accepts_nothing(bench: Bench) -> None:
     bench.annotate()
     panel = bench.panel
     for widget in (panel.sampling.form.run_button.native, panel.foot.note, panel.help):
-        widget.setFocus()
-        bench.qtbot.waitUntil(widget.hasFocus, timeout=PATIENCE)
-        bench.qtbot.keyClick(widget, Qt.Key.Key_Return)
+        bench.press(widget)
         assert not panel.queue._walk.moving
     assert bench.item(NAMES[0]).state == "not started"
 
