@@ -79,7 +79,7 @@ class Window:
         import napari
         from qtpy.QtCore import QTimer
 
-        from napari_latentfm.demo import PANEL, PLUGIN
+        from napari_latentfm.demo import PLUGIN
 
         self._until: Callable[[], bool] = bool
         self._loop: Any = None
@@ -88,7 +88,7 @@ class Window:
         self._timer.timeout.connect(self._look)
 
         self.viewer = napari.Viewer(show=True)
-        _, self.sampling = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+        _, self.sampling = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Sample segmentation")
         _, self.review = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Review samples")
         self.heart = Heartbeat(blame)
         self.found: dict[str, dict[str, float]] = {}

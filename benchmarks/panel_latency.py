@@ -55,7 +55,7 @@ def main() -> None:
     import numpy as np
     from skimage.transform import resize
 
-    from napari_latentfm.demo import PANEL, PLUGIN
+    from napari_latentfm.demo import PLUGIN
     from napari_latentfm.sample_data import dermoscopy_demo
 
     viewer = napari.Viewer(show=True)
@@ -63,7 +63,7 @@ def main() -> None:
     shape = (args.side, args.side, 3)
     image = np.rint(255 * resize(pixels, shape, anti_aliasing=True)).astype(np.uint8)
     viewer.add_image(image, rgb=True)
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Sample segmentation")
     panel.form.n_samples.value = args.samples
     panel.form.steps.value = args.steps
     first = timed_run(viewer, panel, 0)

@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
@@ -31,9 +30,12 @@ def dock_of(viewer: napari.viewer.Viewer) -> LatentFMPanel | None:
     """Return what is in the dock of a viewer, or None if it is closed."""
     known = _PANELS.get(_own(viewer))
     panel = None if known is None else known()
-    if panel is None or not isalive(panel) or _dock(panel) is None:
+    if panel is None:
         return None
-    return panel
+    try:
+        return panel if _dock(panel) is not None else None
+    except RuntimeError:
+        return None  # its window is gone
 
 
 def open_dock(viewer: napari.viewer.Viewer, place: Place = "as it was") -> LatentFMPanel:

@@ -94,7 +94,8 @@ class LatentFMPanel(QWidget):
         self._show_item()
         keys, enter = self._keys, self._enter
         # The window's end deletes the panel without a close event.
-        self.destroyed.connect(lambda: (keys.part(), enter.release()))
+        self.destroyed.connect(lambda: keys.part())
+        self.destroyed.connect(lambda: enter.release())
 
     def show_place(self, place: Place) -> None:
         """Show a part of the dock, and let it have the keyboard."""
@@ -346,6 +347,8 @@ class LatentFMPanel(QWidget):
         self._to_annotate = True
 
     def _on_shown(self, _name: str) -> None:
+        if self.queue.work is not None and self.learning.form.images.path() is None:
+            self.learning.form.images.set_path(self.queue.work.folder)
         if self._to_annotate:
             self._to_annotate = False
             self.tabs.setCurrentWidget(self._annotate)

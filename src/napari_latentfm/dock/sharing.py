@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,6 @@ class SharedModel:
         if head.model.value != model:
             head.model.value = model
         if folder and folder != head.folder.line_edit.value.strip():
-            head.folder.value = folder
+            head.folder.value = Path(folder)
         head.n_samples.value = queue.n_samples.value()
         self._busy = False

@@ -147,7 +147,7 @@ class DoubtSection(QWidget):
         self.resolved.clear()
         self._fill()
         self.setEnabled(reviewed is not None)
-        self._say(NOTHING if reviewed is None else "Looking for doubt…")
+        self._say(NOTHING if reviewed is None else "Looking for uncertain regions…")
         if reviewed is not None:
             errand = Errand(partial(measure, reviewed))
             errand.told.connect(self._on_measured)
@@ -202,7 +202,7 @@ class DoubtSection(QWidget):
 
     def _count(self) -> None:
         if not self.regions:
-            self._say("The samples agree everywhere: no region of doubt.")
+            self._say("The samples agree everywhere: no uncertain region.")
             return
         seen = f", number {self.here} on screen" if self.here else ""
         self._say(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
@@ -238,7 +238,7 @@ class DoubtSection(QWidget):
         self.previous_button = push_button(
             "Previous (Shift+N)", "Go one region back.", self.previous
         )
-        self.next_button = push_button("Next (N)", "Go to the next region of doubt.", self.next)
+        self.next_button = push_button("Next (N)", "Go to the next uncertain region.", self.next)
         self.resolve_button = push_button(
             "Resolved (J)", "Tick the region on screen and go to the next open one.", self.resolve
         )
