@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import (
     QDragEnterEvent,
     QDragMoveEvent,
@@ -176,7 +177,7 @@ class LatentFMPanel(QWidget):
         """Cancel what runs, keep the annotation, and give the keys back."""
         self._release_keys()
         self.foot.commit()
-        for part in (self.sampling, self.review, self.queue, self.learning):
+        for part in (self.sampling, self.queue, self.learning, *chain(*self._parts().values())):
             part.release()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
@@ -217,8 +218,11 @@ class LatentFMPanel(QWidget):
             event.acceptProposedAction()
             self.open_folder(folder)
 
-    def _parts(self) -> dict[str, tuple[QWidget, ...]]:
-        """Return what is in each section, by its title."""
+    def _parts(self) -> dict[str, tuple[Any, ...]]:
+        """Return what is in each section, by its title.
+
+        Each part is a widget with `key_actions` and `release`.
+        """
         review = self.review
         return {
             "Point": (review.strokes,),
@@ -285,6 +289,8 @@ class LatentFMPanel(QWidget):
             column.addWidget(self.sections[title])
         column.addStretch(1)
         scroll_down(self._scroll, middle)
+        # What has the focus in it is scrolled into view.
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         page = QVBoxLayout(self._annotate)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
@@ -407,11 +413,11 @@ TIPS = {
 }
 
 
-def _actions(parts: tuple[QWidget, ...]) -> dict[str, Callable[[], None]]:
-    """Return the keys of widgets that have some."""
+def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
+    """Return the keys of several parts."""
     found: dict[str, Callable[[], None]] = {}
     for part in parts:
-        found |= getattr(part, "key_actions", dict)()
+        found |= part.key_actions()
     return found
 
 

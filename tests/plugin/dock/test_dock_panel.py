@@ -21,6 +21,7 @@ from napari_latentfm.dock.keys import KeySheet
 from napari_latentfm.dock.panel import COMPARE, SECTION, LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from tests.plugin.test_controls import controls
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
 
@@ -148,6 +149,24 @@ def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> No
     assert all(text.endswith(".") and text[0].isupper() for text in sheet.texts.values())
     assert "Run" in sheet.texts["Ctrl+R"]
     sheet.close()
+
+
+def test_every_control_explains_itself(opened: Open) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    for section in panel.sections.values():
+        section.set_opened(True)
+    found = controls(panel)
+    assert len(found) > 60
+    silent = []
+    for control in found:
+        above: QWidget | None = control
+        while above is not None and above is not panel and not above.toolTip():
+            above = above.parentWidget()
+        if above is panel:
+            silent.append(control)
+    assert not silent, [(w, getattr(w, "text", str)()) for w in silent]
+    assert all(panel.tabs.tabToolTip(place) for place in range(panel.tabs.count()))
 
 
 def test_a_key_that_is_taken_is_said_to_be(make_napari_viewer: Any, qtbot: Any) -> None:

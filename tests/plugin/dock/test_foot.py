@@ -200,6 +200,8 @@ def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
     form = bench.panel.sampling.form
     assert form.progress.native.text() == "done"
     assert not form.cancel_button.enabled
+    assert "Mean mask" in bench.panel.head.status.text()
+    assert bench.panel.foot.message.text() == "", "nothing is said twice"
 
 
 def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
