@@ -161,7 +161,7 @@ class Tour:
 
     def accept(self) -> np.ndarray:
         """Take the mean mask, undo, redo, and wait until it is kept; return the annotation."""
-        self.review.setCurrentIndex(3)
+        self.review.setCurrentIndex(4)
         self.review.annotation.take_mean_mask()
         annotation = self.layer_named("annotation")
         taken = annotation.data.copy()
@@ -175,7 +175,7 @@ class Tour:
 
     def recover(self, wanted: np.ndarray) -> None:
         """Take up what another window left behind without exporting it; the strokes as well."""
-        self.review.setCurrentIndex(3)
+        self.review.setCurrentIndex(4)
         endings: list[str] = []
         self.review.strokes.finished.connect(endings.append)
         bar = self.review.annotation.bar

@@ -42,7 +42,7 @@ CORE = {
     "training": "bars config datasets errors files flow images inference metrics model_io models "
     "output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
-    "annotation": "config errors files images names output",
+    "annotation": "config errors files images names output types uncertainty",
     "worklist": "config datasets errors files images names output types uncertainty",
     "export": "config errors files flow images inference model_io models output types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
@@ -61,7 +61,8 @@ PLUGIN = {
     "results": "background layers",
     "annotation": "background layers preferences reading results settings ui",
     "sampling": "annotation background layers preferences results ui",
-    "review": "annotation background layers preferences results sampling ui",
+    "fixing": "annotation background layers results ui",
+    "review": "annotation background fixing layers preferences results sampling ui",
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",

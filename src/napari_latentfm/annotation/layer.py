@@ -181,8 +181,8 @@ def write_labels(
         raise ImageError("Nothing is under review. Draw samples of an image first.")
     if getattr(layer, "locked", False) or not layer.editable:
         raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
-    window = _window(layer.data[_index(reviewed.plane)], values)
-    current = layer.data[_index(reviewed.plane)][window]
+    window = _window(layer.data[plane_index(reviewed.plane)], values)
+    current = layer.data[plane_index(reviewed.plane)][window]
     target = _combine(current, values[window], how, classes)
     record = record_of(layer)
     changed = (target != current) & ~_protected(layer, record, current, target)
@@ -192,6 +192,37 @@ def write_labels(
     # Ctrl+Z is for the layer in hand, and has to take this back.
     session.viewer.layers.selection.active = layer
     return _paint(layer, record, reviewed.plane, window, changed, target)
+
+
+def write_pixels(
+    layer: Labels,
+    plane: Plane,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    values: NDArray[Any],
+) -> None:
+    """Write labels into pixels of a plane of the annotation, as one undo step.
+
+    Parameters
+    ----------
+    layer, plane
+        The annotation and the plane.
+    rows, columns, values
+        ``(P,)``: the pixels and their new labels. Without pixels there is no undo step.
+    """
+    if not rows.size:
+        return
+    found = iter((rows, columns))
+    indices = tuple(
+        next(found) if place is None else np.full(rows.size, place) for place in plane.index
+    )
+    with layer.block_history():
+        layer.data_setitem(indices, values)
+
+
+def plane_index(plane: Plane) -> tuple[Any, ...]:
+    """Return what cuts a plane out of an array of the layer's shape."""
+    return tuple(slice(None) if place is None else place for place in plane.index)
 
 
 def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
@@ -259,10 +290,6 @@ def _on_stroke(record: Record, _event: Any = None) -> None:
         record.strokes += 1
 
 
-def _index(plane: Plane) -> tuple[Any, ...]:
-    return tuple(slice(None) if place is None else place for place in plane.index)
-
-
 def _window(current: NDArray[Any], values: NDArray[np.uint8]) -> tuple[slice, slice]:
     """Return the rows and columns in which something is or will be marked; no other can change."""
     sides = []
@@ -303,21 +330,15 @@ def _paint(
     changed: NDArray[np.bool_],
     target: NDArray[Any],
 ) -> int:
-    count = int(np.count_nonzero(changed))
-    if count == 0:
-        return 0
-    places = zip(np.nonzero(changed), window, strict=True)
-    found = iter([place + side.start for place, side in places])
-    indices = tuple(
-        next(found) if place is None else np.full(count, place) for place in plane.index
+    rows, columns = (
+        place + side.start for place, side in zip(np.nonzero(changed), window, strict=True)
     )
     record.writing = True
     try:
-        with layer.block_history():
-            layer.data_setitem(indices, target[changed])
+        write_pixels(layer, plane, rows, columns, target[changed])
     finally:
         record.writing = False
-    return count
+    return len(rows)
 
 
 def _origin_of(reviewed: Reviewed, values: NDArray[np.uint8]) -> str:

@@ -227,6 +227,7 @@ class LatentFMPanel(QWidget):
         return {
             "Point": (review.strokes,),
             COMPARE: (review.hypotheses,),
+            "Fix": (review.fix,),
             "Uncertain regions": (review.doubt,),
             "Annotation": (review.annotation,),
         }
@@ -408,6 +409,7 @@ class LatentFMPanel(QWidget):
 TIPS = {
     "Point": "Point at what is meant; the samples follow.",
     COMPARE: "The plausible outlines, side by side.",
+    "Fix": "Pieces, holes and outline of the annotation.",
     "Uncertain regions": "Where the samples disagree, place by place.",
     "Annotation": "Regions, layers, files, and what can be recovered.",
 }

@@ -16,7 +16,7 @@ from napari_latentfm.layers.pyramid import level_zero
 
 if TYPE_CHECKING:
     from napari.components import Dims
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from napari_latentfm.layers.stacks import PlaneStack
 
@@ -159,10 +159,15 @@ def _fixed_axes(
     return fixed
 
 
-def position_of(layer: Image, dims: Dims) -> tuple[int, ...]:
-    """Return the viewer's position in pixels of the layer, which may lie outside of it."""
-    position = layer.world_to_data(_point_in_layer_units(layer, dims))
-    return tuple(math.floor(place + 0.5) for place in position)
+def position_of(
+    layer: Layer, dims: Dims, position: Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """Return a position of the viewer in pixels of the layer, which may lie outside of it.
+
+    None is where the sliders are; the mouse has a `position` in the world.
+    """
+    point = _point_in_layer_units(layer, dims, dims.point if position is None else position)
+    return tuple(math.floor(place + 0.5) for place in layer.world_to_data(point))
 
 
 def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
@@ -175,9 +180,9 @@ def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
     return bool(worst > 1e-6 * mixing.max())
 
 
-def _point_in_layer_units(layer: Image, dims: Dims) -> Matrix:
-    """Return the viewer's position, which is in the units of `dims`, in those of the layer."""
-    point = np.asarray(dims.point, float)[-layer.ndim :]
+def _point_in_layer_units(layer: Layer, dims: Dims, position: Sequence[float]) -> Matrix:
+    """Return a position in the world, which is in the units of `dims`, in those of the layer."""
+    point = np.asarray(position, float)[-layer.ndim :]
     world_units = getattr(dims, "units", None)
     if world_units is None or len(world_units) < layer.ndim:
         return point

@@ -1,4 +1,4 @@
-"""The panel under Plugins > LatentFM > Review: compare, go through doubt, correct, accept."""
+"""The panel under Plugins > LatentFM > Review: compare, go through doubt, correct, fix, accept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReviewPanel(QTabWidget):
-    """Four sections over what the sampling panel drew last in the same viewer.
+    """Five sections over what the sampling panel drew last in the same viewer.
 
     Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
 
@@ -31,7 +31,7 @@ class ReviewPanel(QTabWidget):
     ----------
     session
         What is under review.
-    hypotheses, doubt, strokes, annotation
+    hypotheses, doubt, strokes, fix, annotation
         The sections.
     """
 
@@ -39,7 +39,13 @@ class ReviewPanel(QTabWidget):
         super().__init__()
         self.session: ReviewSession = session_of(napari_viewer)
         self._sections = ReviewSections(self.session, self)
-        self.hypotheses, self.doubt, self.strokes, self.annotation = self._sections.all
+        sections = self._sections
+        self.hypotheses, self.doubt, self.strokes = (
+            sections.hypotheses,
+            sections.doubt,
+            sections.strokes,
+        )
+        self.fix, self.annotation = sections.fix, sections.annotation
         self._keys = KeyBindings(napari_viewer, self)
         self._lay_out()
         self._bind()
@@ -80,6 +86,7 @@ class ReviewPanel(QTabWidget):
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
             ("Doubt", "where the samples disagree, place by place", self.doubt),
             ("Correct", "say what is surely right; the samples follow", self.strokes),
+            ("Fix", "pieces, holes and outline of the annotation", self.fix),
             ("Accept", "write the annotation, keep it, export it", self.annotation),
         ):
             index = self.addTab(_scrolling(section), title)

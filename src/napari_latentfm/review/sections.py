@@ -9,14 +9,18 @@ from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import note_resolved
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.background.signals import listen
+from napari_latentfm.fixing.section import FixSection
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.hypotheses_section import HypothesesSection
 from napari_latentfm.review.regions_section import DoubtSection
 from napari_latentfm.review.strokes_section import StrokesSection
 
+Section = HypothesesSection | DoubtSection | StrokesSection | FixSection | AnnotationSection
+"""A part of the review with keys, that can be released."""
+
 
 class ReviewSections:
-    """The four sections; who shows them lays them out and binds their keys.
+    """The sections; who shows them lays them out and binds their keys.
 
     Parameters
     ----------
@@ -27,7 +31,7 @@ class ReviewSections:
 
     Attributes
     ----------
-    hypotheses, doubt, strokes, annotation
+    hypotheses, doubt, strokes, fix, annotation
         The sections.
     """
 
@@ -36,6 +40,7 @@ class ReviewSections:
         self.hypotheses = HypothesesSection(session)
         self.doubt = DoubtSection(session)
         self.strokes = StrokesSection(session)
+        self.fix = FixSection(session)
         self.annotation = AnnotationSection(session)
         self.annotation.restored.connect(self._recall_settings)
         self.doubt.ticked.connect(self._note_resolved)
@@ -43,9 +48,9 @@ class ReviewSections:
         listen(owner, self.annotation.autosaver.watched, self._note_resolved)
 
     @property
-    def all(self) -> tuple[HypothesesSection, DoubtSection, StrokesSection, AnnotationSection]:
+    def all(self) -> tuple[Section, ...]:
         """All sections."""
-        return (self.hypotheses, self.doubt, self.strokes, self.annotation)
+        return (self.hypotheses, self.doubt, self.strokes, self.fix, self.annotation)
 
     def release(self) -> None:
         """Cancel what runs, and keep the annotation."""

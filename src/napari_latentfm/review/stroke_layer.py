@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.annotation.layer import plane_index
+from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.stacking import STROKES_KEY, add_above
 from napari_latentfm.results.session import Reviewed, ReviewSession
 
@@ -74,11 +75,6 @@ def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -
     if changed[0].size:
         with layer.block_history():
             layer.data_setitem(changed, wanted[changed])
-
-
-def plane_index(plane: Plane) -> tuple[Any, ...]:
-    """Return what cuts the plane out of an array of the layer's shape."""
-    return tuple(slice(None) if place is None else place for place in plane.index)
 
 
 def _add(session: ReviewSession, reviewed: Reviewed, key: str) -> Labels:

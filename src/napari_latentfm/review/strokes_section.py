@@ -28,13 +28,14 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
+from napari_latentfm.annotation.layer import plane_index
 from napari_latentfm.background.job import Outcome, Request, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.planes import read_plane
 from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.results.show import show_result
-from napari_latentfm.review.stroke_layer import painted_strokes, plane_index, repaint, stroke_layer
+from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke_layer
 from napari_latentfm.sampling.status import describe_mask, foreground
 from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.questions import ask_about_edits

@@ -1,4 +1,4 @@
-"""All four tabs of the review panel, on samples of a real run, in one window."""
+"""All tabs of the review panel, on samples of a real run, in one window."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_stroke_renews_every_tab(window: Window) -> None:
 
 def test_keys_differ_between_tabs(window: Window) -> None:
     review = window.review
-    tabs = (review.hypotheses, review.doubt, review.strokes, review.annotation)
+    tabs = (review.hypotheses, review.doubt, review.strokes, review.fix, review.annotation)
     keys = [KeyBinding.from_str(key) for tab in tabs for key in tab.key_actions()]
     assert len(set(keys)) == len(keys)
     assert all(key in window.viewer.keymap for key in keys)
@@ -138,6 +138,7 @@ def test_every_control_explains_itself_and_fits_a_small_screen(window: Window) -
         "Compare",
         "Doubt",
         "Correct",
+        "Fix",
         "Accept",
     ]
 

@@ -1,0 +1,1 @@
+"""Corrections of one label of the annotation: pieces, holes, outline."""

@@ -1,0 +1,197 @@
+"""Runs operations on the annotation: computed in a thread, written as one undo step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
+from latentfm_core.errors import ImageError, LatentFMError
+from napari_latentfm.annotation.layer import (
+    annotation_of,
+    plane_index,
+    write_labels,
+    write_pixels,
+)
+from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
+from napari_latentfm.layers.planes import Plane, displayed_plane
+
+if TYPE_CHECKING:
+    from napari_latentfm.results.session import Reviewed, ReviewSession
+
+NOTHING = "Nothing is under review. Draw samples of an image to fix its annotation."
+UNCHANGED: dict[Kind, str] = {
+    "keep": "This is the only piece; nothing changed.",
+    "largest": "There is only one piece; nothing changed.",
+    "fill": "There are no holes; nothing changed.",
+    "smooth": "The outline is smooth at this size; nothing changed.",
+    "grow": "There is no room to grow; nothing changed.",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an operation works on: a label of a plane of the annotation."""
+
+    layer: Labels
+    plane: Plane
+    label: int
+
+    @property
+    def view(self) -> NDArray[Any]:
+        """The plane of the annotation ``(H, W)``; writing to it changes the annotation."""
+        return np.asarray(self.layer.data[plane_index(self.plane)])
+
+
+def find_target(session: ReviewSession) -> Target:
+    """Return the selected label of the annotation on the plane on screen.
+
+    Where nothing was annotated so far, the mean mask is taken first, as an undo step of its own.
+
+    Raises
+    ------
+    ImageError
+        If there is nothing to work on, or the annotation is locked.
+    """
+    reviewed = session.current
+    if reviewed is None:
+        raise ImageError(NOTHING)
+    plane = displayed_plane(reviewed.layer, session.viewer.dims, limit=None)
+    layer = annotation_of(session, create=False)
+    if layer is None or _is_new(layer, plane):
+        layer = _take_mean_mask(session, reviewed, plane)
+    if getattr(layer, "locked", False) or not layer.editable:
+        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
+    if layer.selected_label == 0:
+        raise ImageError(
+            f"Label 0 is the background. Select the label to fix in the controls of {layer.name!r}."
+        )
+    return Target(layer, plane, int(layer.selected_label))
+
+
+def _is_new(layer: Labels, plane: Plane) -> bool:
+    return (
+        plane.index not in record_of(layer).proposals and not layer.data[plane_index(plane)].any()
+    )
+
+
+def _take_mean_mask(session: ReviewSession, reviewed: Reviewed, plane: Plane) -> Labels:
+    if plane != reviewed.plane:
+        raise ImageError(
+            "This plane has neither an annotation nor samples under review. Draw samples of it, "
+            "or paint."
+        )
+    mask = reviewed.result.summary.mean_mask
+    if not mask.any():
+        raise ImageError("There is no annotation, and the mean mask is empty. Paint first.")
+    write_labels(session, mask.astype(np.uint8), origin=MEAN_MASK)
+    layer = annotation_of(session)
+    if layer is None:
+        raise ImageError(NOTHING)
+    return layer
+
+
+class LabelEditor:
+    """Does one operation after the other on the annotation.
+
+    Attributes
+    ----------
+    said
+        Emitted with what an operation did, or why it did nothing.
+    working
+        Emitted with whether an operation is being computed.
+    """
+
+    said = Signal(str)
+    working = Signal(bool)
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = session
+        self._waiting: deque[tuple[Target, Operation]] = deque()
+        self._errand: Errand | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation is being computed."""
+        return self._errand is not None
+
+    def do(self, operation: Operation) -> None:
+        """Do an operation on the selected label, after those that were asked for before."""
+        try:
+            target = find_target(self._session)
+        except LatentFMError as error:
+            self.said.emit(str(error))
+            return
+        # Ctrl+Z is for the layer in hand, and has to take this back.
+        self._session.viewer.layers.selection.active = target.layer
+        self._waiting.append((target, operation))
+        self._next()
+
+    def cancel(self) -> None:
+        """Forget what is being computed, and what waits for it."""
+        self._waiting.clear()
+        if self._errand is not None:
+            self._errand.quit()
+            self._errand = None
+            self.working.emit(False)
+            self.said.emit("Cancelled; nothing was changed.")
+
+    def _next(self) -> None:
+        if self._errand is not None or not self._waiting:
+            return
+        target, operation = self._waiting.popleft()
+        before = target.view.copy()
+        self._errand = Errand(partial(_compute, before, target.label, operation))
+        self._errand.told.connect(partial(self._on_computed, target, operation, before))
+        self.working.emit(True)
+        self._errand.start()
+
+    def _on_computed(
+        self,
+        target: Target,
+        operation: Operation,
+        before: NDArray[Any],
+        found: Edit | LatentFMError,
+    ) -> None:
+        self._errand = None
+        if target.layer not in self._session.viewer.layers:
+            self._waiting.clear()
+        elif isinstance(found, LatentFMError):
+            self.said.emit(str(found))
+        elif not np.array_equal(target.view, before):
+            # Painted meanwhile: what was computed is about older labels.
+            self._waiting.appendleft((target, operation))
+        else:
+            write_pixels(target.layer, target.plane, found.rows, found.columns, found.values)
+            self.said.emit(_describe(operation, found))
+        self._next()
+        if self._errand is None:
+            self.working.emit(False)
+
+
+def _compute(
+    labels: NDArray[Any], label: int, operation: Operation
+) -> Iterator[Edit | LatentFMError]:
+    try:
+        yield edit(labels, label, operation)
+    except LatentFMError as error:
+        yield error
+    except MemoryError:
+        yield ImageError("The memory does not suffice for this. Close other images and try again.")
+
+
+def _describe(operation: Operation, found: Edit) -> str:
+    if not len(found.rows):
+        return UNCHANGED.get(operation.kind, "Nothing changed.")
+    counts = ((found.added, "added"), (found.removed, "removed"))
+    parts = [f"{count:,} pixels {what}" for count, what in counts if count]
+    return f"{', '.join(parts)}. Ctrl+Z takes it back."

@@ -1,0 +1,300 @@
+"""Fix what is wrong in the annotation: pieces, holes and outline of one label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from latentfm_core.annotation.editing import LIMITS, Kind, Operation
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import label_name
+from napari_latentfm.background.signals import listen
+from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
+from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
+from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.ui.common import push_button, wrapped_text
+
+SMOOTH_SIZE = 8
+STEP = 2
+EMPTY = "No annotation yet. The first step takes the mean mask."
+
+
+class FixSection(QWidget):
+    """Fixes the selected label of the annotation on the plane on screen.
+
+    Attributes
+    ----------
+    editor, tools
+        What does the operations, and the two mouse tools.
+    """
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._layer: Labels | None = None
+        self.editor, self.tools = LabelEditor(session), PieceTools(session)
+        self._lay_out()
+        self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        self._escape.setContext(Qt.ShortcutContext.WindowShortcut)
+        self._escape.activated.connect(self.end_tool)
+        self._escape.setEnabled(False)
+        listen(self, self.editor.said, self._say)
+        listen(self, self.editor.working, self._on_working)
+        listen(self, self.tools.changed, self._on_tool)
+        listen(self, self.tools.picked, self._on_picked)
+        listen(self, session.changed, self._on_changed)
+        for emitter in (
+            session.viewer.layers.events.inserted,
+            session.viewer.layers.events.removed,
+        ):
+            listen(self, emitter, self._on_changed)
+        self.destroyed.connect(partial(_part, self.editor, self.tools))
+        self._on_changed()
+
+    def key_actions(self) -> dict[str, Callable[[], None]]:
+        """Return napari key strings and what they do."""
+        return {
+            "Shift-K": self.keep_piece,
+            "Shift-D": self.remove_piece,
+            "Shift-B": self.keep_largest,
+            "Shift-F": self.fill_holes,
+            "Shift-S": self.smooth,
+            "9": self.grow,
+            "8": self.shrink,
+        }
+
+    def release(self) -> None:
+        """Put the tool away and cancel what is being computed."""
+        self.tools.put_away()
+        self.editor.cancel()
+
+    def keep_piece(self) -> None:
+        """Take the tool that keeps the piece that is clicked, or put it away."""
+        self._take("keep")
+
+    def remove_piece(self) -> None:
+        """Take the tool that removes the pieces that are clicked, or put it away."""
+        self._take("remove")
+
+    def end_tool(self) -> None:
+        """Put the mouse tool away."""
+        self.tools.put_away()
+
+    def keep_largest(self) -> None:
+        """Remove all pieces of the label but the largest."""
+        self._do("largest")
+
+    def fill_holes(self) -> None:
+        """Fill the holes of the label; other labels in them stay."""
+        self._do("fill")
+
+    def smooth(self) -> None:
+        """Smooth the outline of the label."""
+        self._do("smooth", self.smooth_size.value())
+
+    def grow(self) -> None:
+        """Grow the label."""
+        self._do("grow", self.grow_size.value())
+
+    def shrink(self) -> None:
+        """Shrink the label."""
+        self._do("shrink", self.grow_size.value())
+
+    def paint(self, mode: str = "paint") -> None:
+        """Take one of napari's own tools on the annotation: its brush, polygon or eraser."""
+        layer = annotation_of(self._session)
+        if layer is None:
+            self._say(NOTHING)
+            return
+        self._session.viewer.layers.selection.active = layer
+        layer.visible = True
+        layer.mode = mode
+
+    def _do(self, kind: Kind, pixels: int = 0) -> None:
+        self.editor.do(Operation(kind, pixels))
+
+    def _take(self, tool: PieceTool) -> None:
+        if self.tools.tool == tool:
+            self.tools.put_away()
+            return
+        try:
+            target = find_target(self._session)
+        except LatentFMError as error:
+            self._say(str(error))
+            self._on_tool()
+            return
+        self.tools.take(tool, target.layer)
+
+    def _on_picked(self, tool: PieceTool, at: tuple[int, ...]) -> None:
+        try:
+            plane = find_target(self._session).plane
+        except LatentFMError as error:
+            self._say(str(error))
+            return
+        row, column = (at[axis] for axis in plane.axes)
+        self.editor.do(Operation(tool, at=(row, column)))
+        if tool == "keep":
+            # One piece is left; another click could only miss it.
+            self.tools.put_away()
+
+    def _on_tool(self) -> None:
+        tool = self.tools.tool
+        for name, button in self.tool_buttons.items():
+            button.setChecked(name == tool)
+        self._escape.setEnabled(tool is not None)
+        if tool is not None:
+            self._say(HINTS[tool])
+        elif self.status.text() in HINTS.values():
+            self._say("")
+
+    def _on_working(self, working: bool) -> None:
+        # A bar without an end moves by itself.
+        self.progress.setRange(0, 0 if working else 1)
+        self.cancel_button.setEnabled(working)
+
+    def _on_changed(self, _event: Any = None) -> None:
+        reviewed = self._session.current
+        layer = annotation_of(self._session, create=False)
+        if layer is not self._layer:
+            self.tools.put_away()
+            self._layer = layer
+            if layer is not None:
+                listen(self, layer.events.selected_label, self._describe)
+        self.setEnabled(reviewed is not None)
+        if reviewed is None:
+            self._say(NOTHING)
+        elif self.status.text() == NOTHING:
+            self._say("")
+        self._describe()
+
+    def _describe(self, _event: Any = None) -> None:
+        reviewed, layer = self._session.current, self._layer
+        if reviewed is None or layer is None:
+            self.about.setText("" if reviewed is None else EMPTY)
+            return
+        label, classes = layer.selected_label, reviewed.result.samples.classes
+        known = 1 <= label <= len(classes)
+        called = f"Label {label}, {label_name(classes, label)}" if known else f"Label {label}"
+        self.about.setText(f"<b>{called}</b> of {layer.name}")
+
+    def _say(self, text: str) -> None:
+        self.status.setText(text)
+
+    def _lay_out(self) -> None:
+        self.about = wrapped_text("What is fixed: the label that is selected, on this plane only.")
+        self.status = wrapped_text("What the last step did.")
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setMaximumHeight(8)
+        self.progress.setRange(0, 1)
+        self.progress.setToolTip("Moves while a large annotation is worked on.")
+        self.cancel_button = push_button(
+            "Cancel", "Stop; the annotation stays as it is.", self.editor.cancel
+        )
+        self.cancel_button.setEnabled(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.about)
+        for title, grid in (
+            ("Pieces", self._piece_grid()),
+            ("Outline", self._outline_grid()),
+            ("By hand", self._hand_grid()),
+        ):
+            layout.addWidget(QLabel(title))
+            layout.addLayout(grid)
+        row = QHBoxLayout()
+        row.addWidget(self.progress, 1)
+        row.addWidget(self.cancel_button)
+        layout.addLayout(row)
+        layout.addWidget(self.status)
+
+    def _piece_grid(self) -> QGridLayout:
+        self.tool_buttons: dict[PieceTool, QPushButton] = {
+            "keep": push_button(
+                "Keep one (Shift+K)",
+                "Click a piece to keep; the others of its label go.",
+                self.keep_piece,
+            ),
+            "remove": push_button("Remove (Shift+D)", "Click pieces to remove.", self.remove_piece),
+        }
+        for button in self.tool_buttons.values():
+            button.setCheckable(True)
+        self.largest_button = push_button(
+            "Largest (Shift+B)", "Remove all pieces but the largest.", self.keep_largest
+        )
+        self.fill_button = push_button(
+            "Fill holes (Shift+F)", "Fill the holes; other labels in them stay.", self.fill_holes
+        )
+        buttons = (*self.tool_buttons.values(), self.largest_button, self.fill_button)
+        return _grid([[buttons[0], buttons[1]], [buttons[2], buttons[3]]])
+
+    def _outline_grid(self) -> QGridLayout:
+        self.smooth_size = _pixels(*LIMITS["smooth"], SMOOTH_SIZE, "Narrower details disappear.")
+        self.grow_size = _pixels(*LIMITS["grow"], STEP, "By how much the label grows or shrinks.")
+        self.smooth_button = push_button(
+            "Smooth (Shift+S)", "Smooth the outline; each piece keeps its area.", self.smooth
+        )
+        self.grow_button = push_button("Grow (9)", "Grow, up to other labels.", self.grow)
+        self.shrink_button = push_button("Shrink (8)", "Shrink the label.", self.shrink)
+        return _grid(
+            [
+                [self.smooth_button, self.smooth_size],
+                [self.grow_button, self.shrink_button, self.grow_size],
+            ]
+        )
+
+    def _hand_grid(self) -> QGridLayout:
+        row = [
+            push_button(text, tooltip, partial(self.paint, mode))
+            for text, mode, tooltip in (
+                ("Brush (P)", "paint", "Take napari's brush on the annotation."),
+                ("Polygon (3)", "polygon", "Take napari's polygon on the annotation."),
+                ("Eraser (E)", "erase", "Take napari's eraser on the annotation."),
+            )
+        ]
+        self.hand_buttons = row
+        return _grid([list(row)])
+
+
+def _grid(rows: list[list[QWidget]]) -> QGridLayout:
+    grid = QGridLayout()
+    grid.setSpacing(3)
+    columns = max(len(row) for row in rows)
+    for number, row in enumerate(rows):
+        for place, widget in enumerate(row):
+            # The last one of a short row is as wide as the rest of a long one.
+            width = columns - place if place == len(row) - 1 else 1
+            grid.addWidget(widget, number, place, 1, width)
+    return grid
+
+
+def _pixels(low: int, high: int, value: int, tooltip: str) -> QSpinBox:
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setValue(value)
+    box.setSuffix(" px")
+    box.setToolTip(tooltip)
+    return box
+
+
+def _part(editor: LabelEditor, tools: PieceTools) -> None:
+    """Take a section that is gone out of everything that would call it."""
+    tools.put_away()
+    editor.cancel()

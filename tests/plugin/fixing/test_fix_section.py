@@ -1,0 +1,437 @@
+"""Fixing the annotation in a real window, with keys, mouse and napari's own undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from app_model.types import KeyBinding
+from napari.layers import Labels
+from napari.utils.shortcuts import default_shortcuts
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication, QPushButton
+
+from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.results.session import session_of
+from napari_latentfm.review.panel import ReviewPanel
+from tests.helpers.looks import SHAPE, disc, reviewed
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image
+
+SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+PLAIN = Qt.KeyboardModifier.NoModifier
+BIG, SPECK, HOLE, OTHER = (30, 24, 15), (12, 62, 5), (30, 24, 4), (48, 40, 8)
+
+
+def pieces() -> np.ndarray:
+    """A disc with a hole, and a small disc apart from it."""
+    return (disc(*BIG) & ~disc(*HOLE)) | disc(*SPECK)
+
+
+def other() -> np.ndarray:
+    """A disc of another label that touches the large one."""
+    return disc(*OTHER) & ~pieces()
+
+
+class Desk:
+    """A window with the review panel, an image under review, keys and a mouse."""
+
+    def __init__(self, viewer: Any, qtbot: Any, planes: int = 0) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        image = disc_image()
+        if planes:
+            image = np.stack([image[..., 0]] * planes)
+        self.image = viewer.add_image(
+            image,
+            rgb=not planes,
+            name="skin",
+            scale=(3, 0.5, 0.25)[-(2 + bool(planes)) :],
+            units="mm",
+        )
+        self.session = session_of(viewer)
+        self.panel = ReviewPanel(viewer)
+        self.dock = viewer.window.add_dock_widget(self.panel, name="Review")
+        self.fix = self.panel.fix
+        self.panel.setCurrentIndex(3)
+        self.show_result()
+        self.canvas = viewer.window._qt_viewer.canvas.native
+        with qtbot.waitActive(self.panel.window(), timeout=PATIENCE):
+            self.panel.window().activateWindow()
+
+    def show_result(self) -> None:
+        self.session.show(reviewed(self.image, self.viewer, np.stack([pieces()] * 3)))
+
+    def annotate(self) -> Labels:
+        """Annotate both labels on the plane under review; label 1 is selected."""
+        write_mask(self.session, pieces())
+        write_mask(self.session, other(), label=2)
+        layer = self.layer
+        layer.selected_label = 1
+        return layer
+
+    @property
+    def layer(self) -> Labels:
+        layer = annotation_of(self.session, create=False)
+        assert layer is not None
+        return layer
+
+    def wait(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.fix.editor.busy, timeout=PATIENCE)
+
+    def press(self, button: QPushButton) -> None:
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.wait()
+
+    def key(self, key: Any, modifier: Any = PLAIN) -> None:
+        self.canvas.setFocus()
+        self.qtbot.waitUntil(self.canvas.hasFocus, timeout=PATIENCE)
+        self.qtbot.keyClick(self.canvas, key, modifier)
+        self.wait()
+
+    def on_screen(self, row: float, column: float) -> QPoint:
+        """Return where a pixel of the image is on the canvas."""
+        # Napari 0.9 moved the camera.
+        camera = getattr(self.viewer, "scene", self.viewer).camera
+        world = np.array(self.image.data_to_world((0,) * (self.image.ndim - 2) + (row, column)))
+        y, x = (world[-2:] - np.array(camera.center)[-2:]) * camera.zoom
+        return QPoint(round(self.canvas.width() / 2 + x), round(self.canvas.height() / 2 + y))
+
+    def click(self, row: float, column: float) -> None:
+        at = self.on_screen(row, column)
+        self.qtbot.mouseMove(self.canvas, at)
+        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=at)
+        QApplication.processEvents()
+        self.wait()
+
+    def drag(self, row: float, column: float) -> None:
+        left, start = Qt.MouseButton.LeftButton, self.on_screen(row, column)
+        self.qtbot.mousePress(self.canvas, left, pos=start)
+        for step in range(1, 6):
+            self.qtbot.mouseMove(self.canvas, start + QPoint(6 * step, 0))
+            QApplication.processEvents()
+        self.qtbot.mouseRelease(self.canvas, left, pos=start + QPoint(30, 0))
+        self.wait()
+
+    @property
+    def cursor(self) -> str:
+        return str(self.viewer.cursor.style)
+
+    def undoes(self, before: np.ndarray) -> None:
+        """Check that one Ctrl+Z brings a state back, bit for bit, and one redo the next."""
+        after = self.layer.data.copy()
+        assert not np.array_equal(after, before)
+        self.key(Qt.Key.Key_Z, CTRL)
+        np.testing.assert_array_equal(self.layer.data, before)
+        self.key(Qt.Key.Key_Z, CTRL | SHIFT)
+        np.testing.assert_array_equal(self.layer.data, after)
+
+
+@pytest.fixture
+def desk(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Desk:
+    return Desk(make_napari_viewer(show=True), qtbot)
+
+
+OPERATIONS = {
+    Qt.Key.Key_B: "largest_button",
+    Qt.Key.Key_F: "fill_button",
+    Qt.Key.Key_S: "smooth_button",
+    Qt.Key.Key_9: "grow_button",
+    Qt.Key.Key_8: "shrink_button",
+}
+
+
+@pytest.mark.parametrize(("key", "button"), OPERATIONS.items(), ids=OPERATIONS.values())
+def test_each_operation_is_one_step_and_leaves_other_labels(
+    desk: Desk, key: Any, button: str
+) -> None:
+    layer = desk.annotate()
+    before = layer.data.copy()
+    desk.press(getattr(desk.fix, button))
+    assert "Ctrl+Z takes it back" in desk.fix.status.text()
+    np.testing.assert_array_equal(layer.data == 2, other())
+    by_button = layer.data.copy()
+    desk.undoes(before)
+    # The key does what the button does.
+    layer.undo()
+    desk.key(key, PLAIN if key in (Qt.Key.Key_8, Qt.Key.Key_9) else SHIFT)
+    np.testing.assert_array_equal(layer.data, by_button)
+
+
+def test_results_of_the_operations(desk: Desk) -> None:
+    layer = desk.annotate()
+    desk.press(desk.fix.largest_button)
+    np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
+    desk.press(desk.fix.fill_button)
+    np.testing.assert_array_equal(layer.data == 1, disc(*BIG))
+    desk.press(desk.fix.fill_button)
+    assert desk.fix.status.text() == "There are no holes; nothing changed."
+    desk.fix.grow_size.setValue(5)
+    desk.press(desk.fix.grow_button)
+    grown = layer.data == 1
+    assert grown[30, 24 + 19]
+    assert grown.sum() < disc(BIG[0], BIG[1], BIG[2] + 5.5).sum()
+    desk.fix.grow_size.setValue(30)
+    before = layer.data.copy()
+    desk.press(desk.fix.shrink_button)
+    assert "would leave nothing" in desk.fix.status.text()
+    np.testing.assert_array_equal(layer.data, before)
+
+
+# --- mouse tools --------------------------------------------------------------------------
+
+
+def test_click_removes_pieces_until_escape(desk: Desk) -> None:
+    layer = desk.annotate()
+    before = layer.data.copy()
+    desk.key(Qt.Key.Key_D, SHIFT)
+    assert desk.cursor == "crosshair"
+    assert desk.fix.tool_buttons["remove"].isChecked()
+    assert "Esc" in desk.fix.status.text()
+    assert "Esc" in layer.help
+    desk.click(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
+    np.testing.assert_array_equal(layer.data == 2, other())
+    desk.undoes(before)
+    # The tool is still in hand; beside the label it says what to do.
+    after = layer.data.copy()
+    desk.click(2, 2)
+    assert "Click inside a piece" in desk.fix.status.text()
+    desk.click(OTHER[0] + 4, OTHER[1] + 4)
+    assert "Click inside a piece" in desk.fix.status.text()
+    np.testing.assert_array_equal(layer.data, after)
+    desk.key(Qt.Key.Key_Escape)
+    assert desk.fix.tools.tool is None
+    assert desk.cursor == "standard"
+    assert not desk.fix.tool_buttons["remove"].isChecked()
+    desk.click(BIG[0] - 10, BIG[1])
+    np.testing.assert_array_equal(layer.data, after)
+
+
+def test_click_keeps_one_piece(desk: Desk) -> None:
+    layer = desk.annotate()
+    before = layer.data.copy()
+    desk.press(desk.fix.tool_buttons["keep"])
+    assert desk.cursor == "pointing"
+    desk.click(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data == 1, disc(*SPECK))
+    np.testing.assert_array_equal(layer.data == 2, other())
+    desk.undoes(before)
+    assert desk.fix.tools.tool is None
+
+
+def test_a_drag_moves_the_camera_and_removes_nothing(desk: Desk) -> None:
+    layer = desk.annotate()
+    before = layer.data.copy()
+    desk.key(Qt.Key.Key_D, SHIFT)
+    old = desk.on_screen(0, 0)
+    desk.drag(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data, before)
+    assert desk.on_screen(0, 0) != old
+    # What was moved is hit where it is now.
+    desk.click(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
+
+
+def test_escape_in_the_panel_ends_the_tool(desk: Desk) -> None:
+    desk.annotate()
+    desk.press(desk.fix.tool_buttons["keep"])
+    desk.fix.grow_size.setFocus()
+    desk.qtbot.keyClick(desk.fix.grow_size, Qt.Key.Key_Escape)
+    assert desk.fix.tools.tool is None
+
+
+@pytest.mark.parametrize("way", ["brush", "layer", "again", "other tool"])
+def test_other_tools_and_layers_end_the_tool(desk: Desk, way: str) -> None:
+    layer = desk.annotate()
+    desk.press(desk.fix.tool_buttons["keep"])
+    if way == "brush":
+        desk.press(desk.fix.hand_buttons[0])
+        assert layer.mode == "paint"
+        assert desk.cursor == "circle"
+    elif way == "layer":
+        desk.viewer.layers.selection.active = desk.image
+    elif way == "again":
+        desk.press(desk.fix.tool_buttons["keep"])
+    else:
+        desk.press(desk.fix.tool_buttons["remove"])
+        assert desk.fix.tools.tool == "remove"
+        assert not desk.fix.tool_buttons["keep"].isChecked()
+        desk.fix.end_tool()
+    assert desk.fix.tools.tool is None
+    assert layer.cursor != "pointing"
+    before = layer.data.copy()
+    layer.mode = "pan_zoom"
+    desk.click(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data, before)
+
+
+@pytest.mark.parametrize(("place", "mode"), [(0, "paint"), (1, "polygon"), (2, "erase")])
+def test_napari_tools_on_the_annotation(desk: Desk, place: int, mode: str) -> None:
+    layer = desk.annotate()
+    desk.viewer.layers.selection.active = desk.image
+    layer.visible = False
+    desk.press(desk.fix.hand_buttons[place])
+    assert layer.visible
+    assert layer.mode == mode
+    assert desk.viewer.layers.selection.active is layer
+
+
+# --- what it works on ---------------------------------------------------------------------
+
+
+def test_without_an_annotation_the_mean_mask_comes_first(desk: Desk) -> None:
+    assert "takes the mean mask" in desk.fix.about.text()
+    desk.press(desk.fix.largest_button)
+    layer = desk.layer
+    np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
+    assert "Label 1, cell" in desk.fix.about.text()
+    desk.key(Qt.Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(layer.data == 1, pieces())
+    desk.key(Qt.Key.Key_Z, CTRL)
+    assert not layer.data.any()
+    # What was taken back on purpose is not taken again.
+    desk.press(desk.fix.largest_button)
+    assert not layer.data.any()
+    assert "Label 1 is not on this plane" in desk.fix.status.text()
+
+
+def test_empty_mean_mask_and_background_label(desk: Desk) -> None:
+    desk.session.show(reviewed(desk.image, desk.viewer, np.zeros((3, *SHAPE), bool)))
+    desk.press(desk.fix.smooth_button)
+    assert "Paint first" in desk.fix.status.text()
+    layer = desk.annotate()
+    layer.selected_label = 0
+    desk.press(desk.fix.smooth_button)
+    assert "Label 0 is the background" in desk.fix.status.text()
+    layer.selected_label = 2
+    assert "Label 2" in desk.fix.about.text()
+    desk.press(desk.fix.grow_button)
+    np.testing.assert_array_equal(layer.data == 1, pieces())
+    assert (layer.data == 2).sum() > other().sum()
+
+
+def test_locked_annotation_stays(desk: Desk) -> None:
+    layer = desk.annotate()
+    layer.editable = False
+    before = layer.data.copy()
+    desk.press(desk.fix.fill_button)
+    assert "locked" in desk.fix.status.text()
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_nothing_under_review(desk: Desk) -> None:
+    desk.annotate()
+    desk.press(desk.fix.tool_buttons["keep"])
+    desk.session.show(None)
+    assert not desk.fix.isEnabled()
+    assert desk.fix.tools.tool is None
+    for press in desk.fix.key_actions().values():
+        press()
+    assert "Draw samples" in desk.fix.status.text()
+
+
+def test_in_a_stack_only_the_plane_on_screen_changes(
+    make_napari_viewer: Callable[..., Any], qtbot: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    desk = Desk(viewer, qtbot, planes=4)
+    for plane in (1, 2):
+        viewer.dims.set_current_step(0, plane)
+        desk.show_result()
+        layer = desk.annotate()
+    before = layer.data.copy()
+    # Samples of plane 2 are under review; plane 1 is on screen.
+    viewer.dims.set_current_step(0, 1)
+    desk.press(desk.fix.fill_button)
+    np.testing.assert_array_equal(layer.data[1] == 1, disc(*BIG) | disc(*SPECK))
+    np.testing.assert_array_equal(np.delete(layer.data, 1, 0), np.delete(before, 1, 0))
+    desk.press(desk.fix.tool_buttons["remove"])
+    desk.click(SPECK[0], SPECK[1])
+    np.testing.assert_array_equal(layer.data[1] == 1, disc(*BIG))
+    # Undo finds its plane again, whichever is on screen.
+    viewer.dims.set_current_step(0, 3)
+    layer.undo()
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+    desk.press(desk.fix.fill_button)
+    assert "neither an annotation nor samples" in desk.fix.status.text()
+    np.testing.assert_array_equal(layer.data, before)
+
+
+# --- while it is computed -----------------------------------------------------------------
+
+
+def test_paint_during_the_computation_is_not_lost(desk: Desk) -> None:
+    layer = desk.annotate()
+    desk.fix.fill_holes()
+    assert desk.fix.editor.busy
+    # The result comes through the event loop, which has not run since.
+    with layer.block_history():
+        layer.data_setitem((np.full(4, 30), np.arange(23, 27)), 3)
+    desk.wait()
+    assert (layer.data[30, 23:27] == 3).all()
+    filled = layer.data == 1
+    assert filled[disc(*HOLE)].sum() == disc(*HOLE).sum() - 4
+
+
+def test_operations_wait_for_each_other_and_cancel_drops_them(desk: Desk) -> None:
+    layer = desk.annotate()
+    desk.fix.fill_holes()
+    desk.fix.keep_largest()
+    desk.wait()
+    np.testing.assert_array_equal(layer.data == 1, disc(*BIG))
+    before = layer.data.copy()
+    desk.fix.grow()
+    desk.fix.smooth()
+    assert desk.fix.cancel_button.isEnabled()
+    desk.press(desk.fix.cancel_button)
+    desk.qtbot.wait(300)
+    np.testing.assert_array_equal(layer.data, before)
+    assert "Cancelled" in desk.fix.status.text()
+    assert not desk.fix.cancel_button.isEnabled()
+
+
+def test_layer_that_goes_meanwhile(desk: Desk) -> None:
+    layer = desk.annotate()
+    desk.fix.fill_holes()
+    desk.viewer.layers.remove(layer)
+    desk.wait()
+    np.testing.assert_array_equal(layer.data == 1, pieces())
+    assert annotation_of(desk.session, create=False) is None
+    assert "takes the mean mask" in desk.fix.about.text()
+
+
+def test_fixes_are_kept_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
+    layer = desk.annotate()
+    desk.qtbot.waitUntil(lambda: bool(desk.panel.annotation.kept.text()), timeout=PATIENCE)
+    times: list[str] = []
+    desk.panel.annotation.autosaver.kept.connect(times.append)
+    strokes = record_of(layer).strokes
+    desk.press(desk.fix.fill_button)
+    desk.qtbot.waitUntil(lambda: bool(times), timeout=PATIENCE)
+    assert record_of(layer).strokes == strokes + 1
+
+
+def test_panel_that_is_gone_is_not_called(desk: Desk) -> None:
+    layer = desk.annotate()
+    desk.press(desk.fix.tool_buttons["keep"])
+    desk.fix.grow()
+    desk.viewer.window.remove_dock_widget(desk.panel)
+    gone: list[bool] = []
+    desk.panel.destroyed.connect(lambda: gone.append(True))
+    desk.panel.deleteLater()
+    desk.qtbot.waitUntil(lambda: bool(gone), timeout=PATIENCE)
+    layer.selected_label = 2
+    desk.show_result()
+    desk.viewer.layers.remove(layer)
+    desk.qtbot.wait(50)
+
+
+def test_keys_are_not_those_of_napari_and_the_panel_is_narrow(desk: Desk) -> None:
+    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
+    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.fix.key_actions())
+    assert desk.fix.minimumSizeHint().width() <= 310
