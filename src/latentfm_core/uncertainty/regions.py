@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
-from skimage.measure import find_contours, label
+from skimage.measure import find_contours
 
 from latentfm_core.types import Bool, Float32, Summary
+from latentfm_core.uncertainty.region_pieces import closed, cut, length, merge, smoothed
 
 Place = Literal["boundary", "apart"]
 
@@ -24,10 +23,19 @@ ROUNDING = 1e-4
 LEAST_SHARE = 1e-4
 """Smaller parts of the image are specks."""
 LONGEST_SHARE = 0.2
-"""A region is cut where it is longer than this share of the image's longer side."""
+"""A region is cut where it is longer than this share of the image's longer side, or than a longer
+stretch, if there would be too many."""
+LARGEST_SHARE = 0.4
+"""No region becomes longer than this by merging."""
+SMOOTH_SHARE = 1 / 16
+"""Likewise: the length over which the outline is smoothed before it is cut."""
+GAP_SHARE = 1 / 64
+"""Likewise: a gap that parts no region from another."""
 NEAR_SHARE = 1 / 64
 """How near to the boundary of the mean mask counts as there, likewise."""
-MAX_REGIONS = 20
+REACH_SHARE = 1 / 16
+"""How near a crumb has to be to be merged, likewise."""
+MAX_REGIONS = 10
 
 
 @dataclass(frozen=True)
@@ -68,16 +76,17 @@ def doubt_regions(
 ) -> tuple[tuple[DoubtRegion, ...], NDArray[np.int32]]:
     """Return the regions of low confidence, the weightiest first.
 
-    Connected pixels with a confidence below nine in ten: calibrated, that is 0.9 itself; raw, it
-    is the confidence of a pixel that nine of ten samples agree on. Doubt that runs all along the
-    outline is cut into stretches, for nobody can settle a whole ring at once.
+    Pixels with a confidence below nine in ten: calibrated, that is 0.9 itself; raw, it is the
+    confidence of a pixel that nine of ten samples agree on. Small gaps part no region. Doubt that
+    runs all along the outline is cut into stretches of the smoothed outline, for nobody can settle
+    a whole ring at once. Where that makes too many, the smallest join their neighbours.
 
     Parameters
     ----------
     summary
         The maps of one image.
     max_regions
-        The rest, on which less hangs, is left out.
+        Most regions. What cannot be merged, and on which less hangs, is left out.
 
     Returns
     -------
@@ -93,32 +102,38 @@ def doubt_regions(
     side = max(doubtful.shape)
     outline = _outline(summary.mean_mask != 0)
     near = _near(doubtful.shape, outline, max(1.5, NEAR_SHARE * side))
-    parts = _cut(doubtful, outline, LONGEST_SHARE * side)
-    # Noise makes thousands of specks: only what is kept is looked at one by one.
-    areas = np.bincount(parts.ravel())
-    weights = np.bincount(parts.ravel(), stakes.ravel())
-    large = np.flatnonzero(areas >= max(4, LEAST_SHARE * doubtful.size))
-    kept = sorted(large[large > 0], key=lambda part: (-weights[part], part))[:max_regions]
-    boxes = ndimage.find_objects(parts)
+    # Specks of the mean mask cut nothing.
+    lines = [line for line in outline if length(line) > SMOOTH_SHARE * side]
+    smooth = [smoothed(line, SMOOTH_SHARE * side) for line in lines]
+    pieces = cut(doubtful, smooth, _stretch(smooth, side, max_regions), GAP_SHARE * side)
+    least = max(4, LEAST_SHARE * doubtful.size)
     labels = np.zeros(doubtful.shape, np.int32)
     regions = []
-    for rank, part in enumerate(kept, start=1):
-        window = boxes[part - 1]
-        inside = parts[window] == part
-        labels[window][inside] = rank
-        rows, columns = window
+    sizes = LARGEST_SHARE * side, REACH_SHARE * side
+    groups = merge(pieces, stakes, least, *sizes, max_regions)
+    for rank, numbers in enumerate(groups, start=1):
+        inside = np.isin(pieces, numbers)
+        labels[inside] = rank
+        pixels = np.argwhere(inside)
+        top, left = pixels.min(axis=0)
+        bottom, right = pixels.max(axis=0) + 1
         regions.append(
             DoubtRegion(
                 rank=rank,
-                centre=_inside(np.argwhere(inside) + np.array([rows.start, columns.start])),
-                box=(rows.start, columns.start, rows.stop, columns.stop),
-                area=int(areas[part]),
-                stake=float(weights[part]),
-                confidence=float(summary.confidence[window][inside].mean()),
-                place="boundary" if near[window][inside].any() else "apart",
+                centre=_inside(pixels),
+                box=(int(top), int(left), int(bottom), int(right)),
+                area=len(pixels),
+                stake=float(stakes[inside].sum()),
+                confidence=float(summary.confidence[inside].mean()),
+                place="boundary" if near[inside].any() else "apart",
             )
         )
     return tuple(regions), labels
+
+
+def shape_of(region: Bool) -> Bool:
+    """Return a region ``(H, W)`` with its crumbs joined, for an outline that can be followed."""
+    return closed(region, REACH_SHARE * max(region.shape))
 
 
 def enlarged(region: DoubtRegion, step: int, shape: tuple[int, int]) -> DoubtRegion:
@@ -134,6 +149,12 @@ def enlarged(region: DoubtRegion, step: int, shape: tuple[int, int]) -> DoubtReg
         area=region.area * step * step,
         stake=region.stake * step * step,
     )
+
+
+def _stretch(outline: list[NDArray[np.float64]], side: int, count: int) -> float:
+    """Return how long a stretch of outline may be, so that `count` of them are enough."""
+    total = sum(map(length, outline))
+    return min(max(LONGEST_SHARE * side, total / count), LARGEST_SHARE * side)
 
 
 def _stakes(probability: Float32) -> Float32:
@@ -156,43 +177,6 @@ def _near(shape: tuple[int, ...], outline: list[NDArray[np.float64]], reach: flo
     if off.all():
         return ~off
     return np.asarray(ndimage.distance_transform_edt(off) <= reach)
-
-
-def _cut(doubtful: Bool, outline: list[NDArray[np.float64]], longest: float) -> NDArray[np.int32]:
-    """Return labels of connected parts, long ones cut along the outline's length."""
-    parts = np.asarray(label(doubtful, connectivity=2), np.int32)
-    boxes = ndimage.find_objects(parts)
-    long = [
-        number
-        for number, box in enumerate(boxes, start=1)
-        if max(side.stop - side.start for side in box) > longest
-    ]
-    if not long or not outline:
-        return parts
-    rows, columns = np.nonzero(np.isin(parts, long))
-    piece = _stretches(np.stack([rows, columns], axis=1), outline, longest)
-    pieces = np.zeros_like(parts)
-    pieces[rows, columns] = piece
-    # Neighbours are connected where they have the same number; parts that are not cut have one
-    # beyond those of the stretches.
-    rest = (parts > 0) & (pieces == 0)
-    pieces[rest] = parts[rest] + int(piece.max())
-    return np.asarray(label(pieces, connectivity=2), np.int32)
-
-
-def _stretches(
-    pixels: NDArray[np.intp], outline: list[NDArray[np.float64]], longest: float
-) -> NDArray[np.int32]:
-    """Return, for each pixel, the number of the stretch of outline that is nearest."""
-    numbers, offset = [], 1
-    for line in outline:
-        steps = np.hypot(*np.diff(line, axis=0).T)
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        count = max(1, math.ceil(along[-1] / longest))
-        numbers.append(offset + np.minimum(count - 1, along * count // max(along[-1], 1e-9)))
-        offset += count
-    _, nearest = cKDTree(np.concatenate(outline)).query(pixels)
-    return np.concatenate(numbers)[nearest].astype(np.int32)
 
 
 def _inside(pixels: NDArray[np.intp]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,32 +14,35 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-CONTEXT = 4.0
-"""The view is this many times as large as what is looked at."""
-LEAST_VIEW = 6
-"""Pixels; what is smaller is shown as if it were as large."""
+CONTEXT = 2.0
+"""The view is this many times as large as the largest of what is looked at."""
+LEAST_SHARE = 1 / 8
+"""Share of the plane's longer side that the view shows at least."""
 USUAL_CANVAS = (600, 800)
+
+Box = tuple[int, int, int, int]
 
 
 def go_to(
-    viewer: napari.viewer.Viewer, layer: Image, plane: Plane, box: tuple[int, int, int, int]
+    viewer: napari.viewer.Viewer, layer: Image, plane: Plane, boxes: Sequence[Box], place: int
 ) -> None:
-    """Show a box of a plane in the middle of the canvas, and the plane itself.
+    """Show one of several boxes of a plane in the middle of the canvas, and the plane itself.
+
+    The zoom is the same for all boxes, so that the image does not change its size from one to the
+    next. A closer zoom that the user has chosen stays, as long as the whole box is in sight.
 
     Parameters
     ----------
     viewer, layer, plane
         Where.
-    box
-        ``(top, left, bottom, right)`` in pixels of the plane.
+    boxes
+        ``(top, left, bottom, right)`` each, in pixels of the plane.
+    place
+        Which of them.
     """
-    top, left, bottom, right = box
+    top, left, bottom, right = boxes[place]
     factor = _to_viewer(viewer, layer)
     missing = viewer.dims.ndim - layer.ndim
-    first, last = (factor * _world(layer, plane, *at) for at in ((top, left), (bottom, right)))
-    other, pixel = (
-        factor * _world(layer, plane, *at) for at in ((top, right), (top + 1, left + 1))
-    )
     middle = factor * _world(layer, plane, (top + bottom - 1) / 2, (left + right - 1) / 2)
     for axis, at in enumerate(middle):
         if axis + missing not in viewer.dims.displayed:
@@ -47,10 +51,19 @@ def go_to(
     # Napari 0.9 moved the camera.
     camera = getattr(viewer, "scene", viewer).camera
     camera.center = tuple(middle[shown])
-    # The corners' spread, for the layer may be rotated.
-    extent = np.maximum(np.ptp([first, last, other], axis=0), LEAST_VIEW * np.abs(pixel - first))
-    zoom = np.array(_canvas_size(viewer)) / np.maximum(CONTEXT * extent[shown][-2:], 1e-9)
-    camera.zoom = float(zoom.min())
+
+    def zoom(rows: float, columns: float) -> float:
+        corners = ((0.0, 0.0), (0.0, columns), (rows, 0.0), (rows, columns))
+        world = np.array([factor * _world(layer, plane, *corner) for corner in corners])
+        # The corners' spread, for the layer may be rotated.
+        extent = np.maximum(np.ptp(world, axis=0)[shown][-2:], 1e-9)
+        return float((np.array(_canvas_size(viewer)) / extent).min())
+
+    longest = max(max(box[2] - box[0], box[3] - box[1]) for box in boxes)
+    side = min(max(CONTEXT * longest, LEAST_SHARE * max(plane.shape)), max(plane.shape))
+    usual = zoom(side, side)
+    if not usual < camera.zoom <= zoom(bottom - top, right - left):
+        camera.zoom = usual
 
 
 def _world(layer: Image, plane: Plane, row: float, column: float) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from latentfm_core.uncertainty.regions import DoubtRegion
+from latentfm_core.uncertainty.regions import DoubtRegion, shape_of
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import Errand
 from napari_latentfm.layers.planes import plane_spacing
@@ -89,8 +89,8 @@ class DoubtSection(QWidget):
         if reviewed is None or not 1 <= rank <= len(self.regions):
             return
         self.here = rank
-        region = self.regions[rank - 1]
-        go_to(self._session.viewer, reviewed.layer, reviewed.plane, region.box)
+        boxes = [region.box for region in self.regions]
+        go_to(self._session.viewer, reviewed.layer, reviewed.plane, boxes, rank - 1)
         self._overlays.preview(reviewed, self.region_mask(rank))
         self.table.selectRow(rank - 1)
         self._count()
@@ -109,8 +109,8 @@ class DoubtSection(QWidget):
             self.visit(still[0])
 
     def region_mask(self, rank: int) -> NDArray[np.bool_]:
-        """Return ``(H, W)`` bool of a region of the table."""
-        mask = self._grid_mask(rank)
+        """Return ``(H, W)`` bool of a region of the table, its crumbs joined."""
+        mask = shape_of(self._grid_mask(rank))
         if self._doubt is None or self._doubt.step == 1:
             return mask
         step, (height, width) = self._doubt.step, self._doubt.reviewed.plane.shape

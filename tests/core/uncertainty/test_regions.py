@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from skimage.draw import disk
+from skimage.measure import label
 
 from latentfm_core.types import Summary
-from latentfm_core.uncertainty.regions import doubt_regions
+from latentfm_core.uncertainty.regions import doubt_regions, shape_of
 from latentfm_core.uncertainty.size import area_spread, diameter_spread
 
 SHAPE = (128, 160)
@@ -132,5 +133,60 @@ def test_noise_of_thousands_of_specks_is_no_hang() -> None:
     p = rng.random((512, 512), np.float32)
     summary = Summary(p, p >= 0.5, p * (1 - p), 1 - 4 * p * (1 - p), (p >= 0.5)[None])
     regions, labels = doubt_regions(summary)
-    assert len(regions) <= 20
+    assert len(regions) <= 10
     assert labels.max() == len(regions)
+
+
+def test_a_long_ragged_ring_is_at_most_ten_stretches_that_leave_nothing_out() -> None:
+    rng = np.random.default_rng(0)
+    masks = np.zeros((10, 256, 256), bool)
+    for number, radius in enumerate(np.linspace(96, 112, 10)):
+        masks[number][disk((128, 128), radius, shape=(256, 256))] = True
+    masks ^= rng.random(masks.shape) < 0.02
+    summary = summary_of(masks)
+    regions, labels = doubt_regions(summary)
+    assert 6 <= len(regions) <= 10
+    ring = np.zeros((256, 256), bool)
+    ring[disk((128, 128), 110, shape=(256, 256))] = True
+    ring[disk((128, 128), 98, shape=(256, 256))] = False
+    doubtful = ring & (summary.confidence < 0.639)
+    assert (labels[doubtful] > 0).mean() > 0.98
+    # No region is a crumb.
+    areas = [region.area for region in regions]
+    assert max(areas) < 3 * min(areas)
+
+
+def test_many_small_objects_are_visited_in_neighbourhoods() -> None:
+    masks = np.zeros((10, 256, 256), bool)
+    for row in range(20, 250, 44):
+        for column in range(20, 250, 44):
+            masks[:5, row - 5 : row + 5, column - 5 : column + 5] = True
+    regions, labels = doubt_regions(summary_of(masks))
+    assert len(regions) == 10
+    assert all(max(r.box[2] - r.box[0], r.box[3] - r.box[1]) <= 0.4 * 256 for r in regions)
+    # Most of the 36 are in one of the ten.
+    assert (labels > 0).sum() >= 0.8 * 3600
+
+
+def test_a_band_with_gaps_is_one_region() -> None:
+    masks = np.zeros((10, *SHAPE), bool)
+    masks[:3, 60:64, 20:50] = True
+    masks[:, :, 24::6] = False
+    regions, _ = doubt_regions(summary_of(masks))
+    assert len(regions) == 1
+    assert regions[0].box == (60, 20, 64, 50)
+
+
+def test_the_shape_of_a_region_joins_its_crumbs() -> None:
+    dashes = np.zeros(SHAPE, bool)
+    dashes[60:64, 20:50] = True
+    dashes[:, 24::6] = False
+    joined = shape_of(dashes)
+    assert label(joined, return_num=True)[1] == 1
+    assert joined[dashes].all()
+    assert joined.sum() == pytest.approx(120, rel=0.1)
+    whole = disc(64, 60, 12)
+    np.testing.assert_array_equal(shape_of(whole), whole)
+    # Far apart, at the border of the image: still two.
+    far = disc(0, 20, 6) | disc(0, 120, 6)
+    np.testing.assert_array_equal(shape_of(far), far)

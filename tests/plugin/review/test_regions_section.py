@@ -103,13 +103,22 @@ def test_keys_walk_and_the_camera_follows(desk: Desk) -> None:
     wanted = layer.data_to_world((10, 70))
     np.testing.assert_allclose(desk.camera.center[-2:], wanted, atol=0.3)
     np.testing.assert_array_equal(desk.outline().data == 1, disc(10, 70, 3))
-    near = desk.camera.zoom
+    usual = desk.camera.zoom
     keys["N"]()
     assert desk.section.here == 1
-    # The larger region is shown from farther away, with its surroundings.
-    assert desk.camera.zoom < near
+    # The image does not change its size from one region to the next.
+    assert desk.camera.zoom == pytest.approx(usual)
+    # A closer look stays, as long as the whole region is in sight.
+    desk.camera.zoom = 1.3 * usual
     keys["Shift-N"]()
     assert desk.section.here == 2
+    assert desk.camera.zoom == pytest.approx(1.3 * usual)
+    desk.camera.zoom = 100 * usual
+    keys["N"]()
+    assert desk.camera.zoom == pytest.approx(usual)
+    desk.viewer.reset_view()
+    keys["N"]()
+    assert desk.camera.zoom == pytest.approx(usual)
     assert "number 2 on screen" in desk.section.status.text()
 
 
