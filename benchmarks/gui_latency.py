@@ -1,208 +1,193 @@
 """Longest time in which the window is frozen while a large image is segmented and reviewed.
 
-    scripts/with_display.sh .venv/bin/python benchmarks/gui_latency.py --megapixels 12 24 50
+    scripts/with_display.sh .venv/bin/python -m benchmarks.gui_latency --megapixels 12 24 50
+    scripts/with_display.sh .venv/bin/python -m benchmarks.gui_latency --alone
 
-A timer of 5 ms beats in the GUI thread of a real window; the longest time between two beats is
-the longest time in which the window answered nothing. Each image is measured in a process of
-its own. Prints JSON lines: for each image and each phase the longest gap, the most processor time
-of the GUI thread between two beats (which does not depend on what else the machine does), and the
-duration, in seconds. ``--blame SECONDS`` also prints where the GUI thread was in longer gaps.
+A timer of 5 ms beats in the GUI thread of a real window; the time between two beats is a stretch in
+which the window answered nothing. A second thread looks every 10 ms where the GUI thread is, so
+that each long stretch is reported with its stack, and with the share of it that had this plugin on
+the stack. ``--alone`` measures what napari needs by itself: it opens the same image, adds layers
+of the same size, and paints on them, without this plugin. Each image is measured in a process of
+its own.
+
+Prints JSON lines. For each image and phase: the longest stretch by the clock, the most processor
+time of the GUI thread in one stretch (which does not depend on what else the machine does), and
+the duration, in seconds; with ``--stacks SECONDS`` also where the GUI thread was in stretches that
+were busier.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
-import threading
-import time
-import traceback
+import tempfile
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-BEAT_MS = 5
-QUIET = 0.5
-"""Seconds without a long gap after which a phase has settled."""
-GIVE_UP = 400.0
-"""Seconds after which a phase is ended."""
+from benchmarks.gui_watch import Phase, Window
 
-
-class Heartbeat:
-    """Beats in the GUI thread and remembers the longest gap of each phase."""
-
-    def __init__(self, blame: float | None) -> None:
-        from qtpy.QtCore import QTimer
-
-        self._last, self._spent = time.perf_counter(), time.thread_time()
-        self.longest, self.busiest = 0.0, 0.0
-        self._blame = blame
-        self._main = threading.get_ident()
-        self._timer = QTimer()
-        self._timer.setInterval(BEAT_MS)
-        self._timer.timeout.connect(self._beat)
-        self._timer.start()
-        self.stop = threading.Event()
-        if blame is not None:
-            threading.Thread(target=self._watch, daemon=True).start()
-
-    def _beat(self) -> None:
-        now, spent = time.perf_counter(), time.thread_time()
-        self.longest = max(self.longest, now - self._last)
-        self.busiest = max(self.busiest, spent - self._spent)
-        self._last, self._spent = now, spent
-
-    def begin(self) -> None:
-        """Forget gaps of before."""
-        self._last, self._spent = time.perf_counter(), time.thread_time()
-        self.longest, self.busiest = 0.0, 0.0
-
-    def _watch(self) -> None:
-        blamed = 0.0
-        while not self.stop.wait(0.02):
-            last = self._last
-            if self._blame is not None and last != blamed:
-                if time.perf_counter() - last < self._blame:
-                    continue
-                blamed = last
-                frame = sys._current_frames().get(self._main)
-                stack = traceback.format_stack(frame)[-7:] if frame is not None else []
-                sys.stderr.write("--- long gap\n" + "".join(stack))
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
-class Window:
-    """A viewer with the panels, driven phase by phase."""
-
-    def __init__(self, blame: float | None) -> None:
-        import napari
-        from qtpy.QtCore import QTimer
-
-        from napari_latentfm.demo import PLUGIN
-
-        self._until: Callable[[], bool] = bool
-        self._loop: Any = None
-        self._timer = QTimer()
-        self._timer.setInterval(20)
-        self._timer.timeout.connect(self._look)
-
-        self.viewer = napari.Viewer(show=True)
-        _, self.sampling = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Sample segmentation")
-        _, self.review = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Review samples")
-        self.heart = Heartbeat(blame)
-        self.found: dict[str, dict[str, float]] = {}
-
-    def phase(self, name: str, act: Callable[[], object], ready: Callable[[], bool]) -> None:
-        """Do something, wait until it is done and drawn, and note gap and duration."""
-        from qtpy.QtWidgets import QApplication
-
-        QApplication.processEvents()
-        self.heart.begin()
-        start = time.perf_counter()
-        act()
-        self._pump(lambda: ready() or time.perf_counter() - start > GIVE_UP)
-        end = time.perf_counter()
-        self._pump(lambda: time.perf_counter() - end > QUIET)
-        self.found[name] = {
-            "longest_gap": round(self.heart.longest, 3),
-            "gui_busy": round(self.heart.busiest, 3),
-            "seconds": round(end - start, 3),
-        }
-
-    def _pump(self, until: Callable[[], bool]) -> None:
-        from qtpy.QtCore import QEventLoop
-
-        # Loop and timer end here: a cycle that is collected in another thread would stop it there.
-        self._until, self._loop = until, QEventLoop()
-        self._timer.start()
-        self._loop.exec()
-        self._timer.stop()
-
-    def _look(self) -> None:
-        if self._until():
-            self._loop.quit()
-
-
-def picture(megapixels: float) -> Any:
-    """Return a photograph of 3:2 with one lesion, ``(H, W, 3)`` uint8."""
+def picture(megapixels: float, source: Path | None) -> NDArray[np.uint8]:
+    """Return a photograph of 3:2 with one lesion, ``(H, W, 3)``, enlarged from a real one."""
     import numpy as np
     from PIL import Image
 
     from napari_latentfm.sample_data import dermoscopy_demo
 
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
-    small = dermoscopy_demo()[0][0]
+    small = dermoscopy_demo()[0][0] if source is None else np.asarray(Image.open(source))
     large = Image.fromarray(small).resize((round(1.5 * height), height), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(large)
 
 
-def measure(megapixels: float, samples: int, blame: float | None) -> dict[str, Any]:
-    """Go through one image and return gaps and durations."""
+def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
+    """Go through one image with the panels, from opening it to its export."""
     from napari.layers import Image
 
-    pixels = picture(megapixels)
-    window = Window(blame)
-    viewer, sampling, review = window.viewer, window.sampling, window.review
+    from napari_latentfm.demo import PANEL, PLUGIN
+
+    viewer = window.viewer
+    _, sampling = viewer.window.add_plugin_dock_widget(PLUGIN, PANEL)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Review samples")
+    layer = Image(pixels, rgb=True, name="photograph")
+    window.phase("open the image (napari)", lambda: viewer.add_layer(layer))
+    sampling.form.n_samples.value = samples
     ended: list[str] = []
     sampling.finished.connect(ended.append)
-    layer = Image(pixels, rgb=True, name="photograph")
-    window.phase("open (napari alone)", lambda: viewer.add_layer(layer), lambda: True)
-    sampling.form.n_samples.value = samples
-
-    def reviewed() -> bool:
-        idle = not review.hypotheses._errands or bool(review.hypotheses.hypotheses)
-        return bool(ended) and idle and "Looking" not in review.doubt.status.text()
-
     window.phase("run", sampling.run, lambda: bool(ended))
     if ended != ["done"]:
         raise SystemExit(f"the run ended as {ended}: {sampling.last_error}")
-    window.phase("hypotheses and doubt", lambda: None, reviewed)
+    hypotheses, doubt = panel.hypotheses, panel.doubt
+    window.phase(
+        "hypotheses and doubt",
+        ready=lambda: bool(hypotheses.hypotheses) and "Looking" not in doubt.status.text(),
+    )
     axis = next(i for i, name in enumerate(viewer.dims.axis_labels) if name == "sample")
     for step in range(3):
         move = partial(viewer.dims.set_current_step, axis, 1 + step)
-        window.phase(f"sample slider {step}", move, lambda: True)
-    window.phase("show a hypothesis", review.hypotheses.next, lambda: True)
-    window.phase("hide it", review.hypotheses.end_preview, lambda: True)
-    window.phase("visit a region", review.doubt.next, lambda: True)
-    window.phase("whole image again", viewer.reset_view, lambda: True)
-    saver = review.annotation.autosaver
-    kept: list[str] = []
-    saver.kept.connect(kept.append)
-    window.phase("take the mean mask", review.annotation.take_mean_mask, lambda: bool(kept))
-    window.phase("undo", review.annotation.undo, lambda: True)
-    window.phase("redo", review.annotation.redo, lambda: True)
-    window.phase("take a brush", review.strokes.paint_lesion, lambda: True)
+        window.phase(f"sample slider, step {step + 1}", move)
+    window.phase("show a hypothesis", hypotheses.next)
+    window.phase("show the next hypothesis", hypotheses.next)
+    window.phase("hide it", hypotheses.end_preview)
+    window.phase("visit a region of doubt", doubt.next)
+    window.phase("visit the next region", doubt.next)
+    window.phase("whole image again", viewer.reset_view)
     done: list[str] = []
-    review.strokes.finished.connect(done.append)
-    window.phase("stroke", lambda: stroke(viewer, pixels.shape), lambda: bool(done))
+    panel.strokes.finished.connect(done.append)
+    window.phase("take the brush of strokes", panel.strokes.paint_lesion)
+    window.phase("paint a stroke, samples follow", window.drag, lambda: bool(done))
+    annotate(window, panel)
     ended.clear()
     window.phase("run again", sampling.run, lambda: bool(ended))
-    window.heart.stop.set()
-    worst = max(window.found, key=lambda name: window.found[name]["longest_gap"])
-    busiest = max(window.found, key=lambda name: window.found[name]["gui_busy"])
-    report = {
+
+
+def annotate(window: Window, panel: Any) -> None:
+    """Make an annotation, paint on it, take things back, and export it."""
+    section = panel.annotation
+    kept: list[str] = []
+    section.autosaver.kept.connect(kept.append)
+    window.phase("take the mean mask, until kept", section.take_mean_mask, lambda: bool(kept))
+    window.phase("take the brush of the annotation", section.paint)
+    section.autosaver.layer.selected_label = 2
+    kept.clear()
+    window.phase("paint on the annotation, until kept", window.drag, lambda: bool(kept))
+    window.phase("undo the stroke", section.undo)
+    window.phase("undo the mean mask", section.undo)
+    window.phase("redo the mean mask", section.redo)
+    window.phase("choose a hypothesis", panel.hypotheses.next)
+    window.phase("unite it with the annotation", panel.hypotheses.unite)
+    exported: list[str] = []
+    section.finished.connect(exported.append)
+    with tempfile.TemporaryDirectory() as folder:
+        section.files.ask_save = lambda _: Path(folder) / "annotation.tif"
+        window.phase("export", section.export, lambda: bool(exported))
+    if exported != ["done"]:
+        raise SystemExit(f"the export ended as {exported}")
+
+
+def alone(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
+    """Do with napari alone what is comparable: layers of the same size, a brush, undo."""
+    import numpy as np
+    from napari.layers import Image, Labels
+
+    viewer, shape = window.viewer, pixels.shape[:2]
+    image = Image(pixels, rgb=True, name="photograph")
+    window.phase("open the image (napari)", lambda: viewer.add_layer(image))
+    # Half of each side, as large as the lesion of the photograph.
+    inside = tuple(slice(side // 4, 3 * side // 4) for side in shape)
+    masks = np.zeros((samples, *shape), np.uint8)
+    masks[:, inside[0], inside[1]] = 1
+    confidence = np.zeros(shape, np.float32)
+
+    def add(layer: Any) -> Callable[[], object]:
+        return lambda: viewer.add_layer(layer())
+
+    window.phase("add a map (float32)", add(lambda: Image(confidence)))
+    window.phase("add labels", add(lambda: Labels(masks[0])))
+    window.phase("add labels of all samples", add(lambda: Labels(masks)))
+    window.phase("slider of the labels", lambda: viewer.dims.set_current_step(0, 1))
+    window.phase("outlines of the labels", lambda: setattr(viewer.layers[-1], "contour", 2))
+    window.phase("slider of the outlines", lambda: viewer.dims.set_current_step(0, 2))
+    window.phase("remove them", lambda: viewer.layers.remove(viewer.layers[-1]))
+    annotation = Labels(np.zeros(shape, np.uint8))
+    window.phase("add an annotation", lambda: viewer.add_layer(annotation))
+    annotation.brush_size = max(shape) // 48
+    window.phase("take a brush", lambda: setattr(annotation, "mode", "paint"))
+    window.phase("paint a stroke", window.drag)
+    window.phase("undo it", annotation.undo)
+    window.phase("redo it", annotation.redo)
+    places = np.nonzero(masks[0])
+    window.phase("write a mask", lambda: annotation.data_setitem(places, 1))
+    window.phase("undo the mask", annotation.undo)
+
+
+def measure(megapixels: float, args: argparse.Namespace) -> dict[str, Any]:
+    """Go through one image and return stretches and durations."""
+    pixels = picture(megapixels, args.image)
+    window = Window(partial(write, stacks=args.stacks))
+    go = alone if args.alone else review
+    go(window, pixels, args.samples)
+    report = summary(window.phases)
+    window.close()
+    return {
         "megapixels": megapixels,
         "shape": list(pixels.shape),
-        "samples": samples,
-        "longest_gap": window.found[worst]["longest_gap"],
-        "longest_gap_in": worst,
-        "gui_busy": window.found[busiest]["gui_busy"],
-        "gui_busy_in": busiest,
+        "samples": args.samples,
+        "alone": args.alone,
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "phases": window.found,
+        **report,
     }
-    viewer.close()
-    return report
 
 
-def stroke(viewer: Any, shape: tuple[int, ...]) -> None:
-    """Paint a short stroke beside the middle, as the brush does."""
-    layer = viewer.layers.selection.active
-    row, column = shape[0] // 2, shape[1] // 4
-    with layer.block_history():
-        for step in range(5):
-            layer.paint((row, column + step * layer.brush_size), layer.selected_label)
+def summary(phases: list[Phase]) -> dict[str, Any]:
+    """Return the worst of all phases."""
+    longest = max(phases, key=lambda phase: phase.longest)
+    busiest = max(phases, key=lambda phase: phase.busiest)
+    return {
+        "longest_stretch": round(longest.longest, 3),
+        "longest_stretch_in": longest.name,
+        "gui_busy": round(busiest.busiest, 3),
+        "gui_busy_in": busiest.name,
+    }
+
+
+def write(phase: Phase, stacks: float | None) -> None:
+    """Print a phase, and its stretches that were busier than `stacks` seconds, as JSON lines."""
+    sys.stdout.write(json.dumps(phase.told()) + "\n")
+    for stretch in phase.stretches:
+        if stacks is not None and stretch.busy >= stacks:
+            sys.stdout.write(json.dumps(stretch.told()) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -210,20 +195,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--megapixels", type=float, nargs="+", default=[12, 24, 50])
     parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--blame", type=float)
+    parser.add_argument("--image", type=Path, help="a photograph to enlarge, not the demo image")
+    parser.add_argument("--alone", action="store_true", help="napari without this plugin")
+    parser.add_argument("--stacks", type=float, metavar="SECONDS", help="of busier stretches")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.here:
-        report = measure(args.megapixels[0], args.samples, args.blame)
-        phases = report.pop("phases")
-        sys.stdout.write(json.dumps(report) + "\n")
-        for name, figures in phases.items():
-            sys.stdout.write(json.dumps({"phase": name, **figures}) + "\n")
+        sys.stdout.write(json.dumps(measure(args.megapixels[0], args)) + "\n")
         return
-    blame = [] if args.blame is None else ["--blame", str(args.blame)]
+    options = ["--samples", str(args.samples)]
+    options += ["--alone"] if args.alone else []
+    options += [] if args.image is None else ["--image", str(args.image)]
+    options += [] if args.stacks is None else ["--stacks", str(args.stacks)]
+    # An annotation that was kept for the same image before would be offered again.
+    environment = {**os.environ, "NAPARI_LATENTFM_HOME": tempfile.mkdtemp()}
     for size in args.megapixels:
-        options = ["--megapixels", str(size), "--samples", str(args.samples), *blame]
-        subprocess.run([sys.executable, __file__, "--here", *options], check=True)
+        command = [sys.executable, "-m", "benchmarks.gui_latency", "--here", *options]
+        subprocess.run([*command, "--megapixels", str(size)], check=True, env=environment)
 
 
 if __name__ == "__main__":

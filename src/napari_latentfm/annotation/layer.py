@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
+from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import Plane, placement
 from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
 from napari_latentfm.layers.stacking import add_above
@@ -330,15 +331,13 @@ def _paint(
     changed: NDArray[np.bool_],
     target: NDArray[Any],
 ) -> int:
-    rows, columns = (
-        place + side.start for place, side in zip(np.nonzero(changed), window, strict=True)
-    )
+    sides = iter(window)
+    whole = [next(sides) if place is None else slice(place, place + 1) for place in plane.index]
     record.writing = True
     try:
-        write_pixels(layer, plane, rows, columns, target[changed])
+        return paint_where(layer, whole, plane.embed(changed), plane.embed(target))
     finally:
         record.writing = False
-    return len(rows)
 
 
 def _origin_of(reviewed: Reviewed, values: NDArray[np.uint8]) -> str:

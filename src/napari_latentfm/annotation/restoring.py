@@ -14,6 +14,7 @@ from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
 from napari_latentfm.annotation.provenance import carry, remember
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.stacking import add_above
 
@@ -60,7 +61,7 @@ def restore(
     changed = layer.data != values
     fits = values.dtype.itemsize <= layer.data.dtype.itemsize
     if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
-        _write(layer, np.nonzero(changed), values[changed])
+        _write(layer, changed, values)
     else:
         layer = add_labels(session, reviewed, values, layer.name)
         adopt(session, layer)
@@ -99,11 +100,10 @@ def _fitting(labels: NDArray[Any], reviewed: Reviewed) -> NDArray[Any]:
     return labels.reshape(wanted)
 
 
-def _write(layer: Labels, index: tuple[NDArray[Any], ...], values: NDArray[Any]) -> None:
+def _write(layer: Labels, changed: NDArray[np.bool_], values: NDArray[Any]) -> None:
     record = record_of(layer)
     record.writing = True
     try:
-        with layer.block_history():
-            layer.data_setitem(index, values.astype(layer.data.dtype))
+        paint_where(layer, [slice(0, side) for side in values.shape], changed, values)
     finally:
         record.writing = False

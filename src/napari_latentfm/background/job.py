@@ -6,11 +6,13 @@ emitted in the GUI thread. A job ends in exactly one `Outcome`.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import sys
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,6 +26,7 @@ from latentfm_core.errors import LatentFMError, ModelFolderError, ResourceError
 from latentfm_core.progress import follow_until
 from latentfm_core.prompts import recorded_group
 from latentfm_core.types import ImageInput, SampleSet, Summary
+from latentfm_core.uncertainty.figures import MaskFigures, mask_figures
 from napari_latentfm.background.signals import start_worker
 
 if TYPE_CHECKING:
@@ -58,6 +61,9 @@ class Request:
         Which object is meant, in pixels of the image; for a model that takes prompts.
     work
         Does something else with the model than to draw one image, see `Work`.
+    spacing
+        Pixel size ``(row, column)`` in which the panels tell the figures of the mean mask, so
+        that the worker measures them; None leaves that to whoever asks first.
     """
 
     read: Callable[[], ImageInput]
@@ -67,6 +73,7 @@ class Request:
     strokes: NDArray[np.uint8] | None = None
     prompt: Prompt | None = None
     work: Work | None = None
+    spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,19 @@ class Result:
     samples: SampleSet
     summary: Summary
     device: str
+    _figures: dict[tuple[float, float], MaskFigures] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def figures(self, spacing: tuple[float, float]) -> MaskFigures:
+        """Return the figures of the mean mask of one plane, measured at the first call.
+
+        Several panels tell them. A job measures them in its worker thread: that takes long on a
+        large image.
+        """
+        if spacing not in self._figures:
+            self._figures[spacing] = mask_figures(self.summary, spacing)
+        return self._figures[spacing]
 
 
 @dataclass(frozen=True)
@@ -104,7 +124,13 @@ Work = Callable[["Segmenter", threading.Event], Generator[Update, None, Outcome]
 
 
 def load_segmenter(source: str | Path, device: str, precision: Precision) -> Segmenter:
-    """Load a model; PyTorch is imported here, at the first call, and not before."""
+    """Load a model; PyTorch is imported here, at the first call, and not before.
+
+    So is pandas, of which napari makes the table of each Labels layer: the GUI thread would need
+    a quarter of a second for it when the first result is shown.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")
     from latentfm_core.inference.segmenter import Segmenter
 
     return Segmenter.load(source, device, precision)
@@ -284,14 +310,14 @@ def _sample(
     if request.work is not None:
         return (yield from request.work(segmenter, stop))
     if request.samples is not None:
-        return (yield from _summarise_again(request.samples, segmenter, settings, stop))
+        return (yield from _summarise_again(request, request.samples, segmenter, stop))
     yield Update("Reading image…")
     image = request.read()
     steps = segmenter.sample_steps(image, settings, request.strokes, prompt=request.prompt)
     samples = yield from follow_until(stop, steps, step_update)
     if samples is None:
         return Outcome()
-    return (yield from _summarise(samples, segmenter, settings, stop))
+    return (yield from _summarise(request, samples, segmenter, stop))
 
 
 def step_update(step: Progress) -> Update:
@@ -301,12 +327,16 @@ def step_update(step: Progress) -> Update:
 
 
 def _summarise(
-    samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
+    request: Request, samples: SampleSet, segmenter: Segmenter, stop: threading.Event
 ) -> Generator[Update, None, Outcome]:
-    summary = yield from summary_updates(samples, segmenter, settings, stop)
+    summary = yield from summary_updates(samples, segmenter, request.settings, stop)
     if summary is None:
         return Outcome()
-    return Outcome(Result(samples, summary, segmenter.device_label))
+    result = Result(samples, summary, segmenter.device_label)
+    if request.spacing is not None:
+        yield Update("Measuring the mean mask…")
+        result.figures(request.spacing)
+    return Outcome(result)
 
 
 def summary_updates(
@@ -324,13 +354,13 @@ def _summary_update(step: Progress) -> Update:
 
 
 def _summarise_again(
-    samples: SampleSet, segmenter: Segmenter, settings: SamplingConfig, stop: threading.Event
+    request: Request, samples: SampleSet, segmenter: Segmenter, stop: threading.Event
 ) -> Generator[Update, None, Outcome]:
     if samples.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
-    used = segmenter.resolved(settings, recorded_group(samples.prompt)).model_dump(mode="json")
-    again = replace(samples, settings=used)
-    return (yield from _summarise(again, segmenter, settings, stop))
+    group = recorded_group(samples.prompt)
+    used = segmenter.resolved(request.settings, group).model_dump(mode="json")
+    return (yield from _summarise(request, replace(samples, settings=used), segmenter, stop))
 
 
 def _key(model: str | Path, settings: SamplingConfig) -> object:

@@ -29,6 +29,7 @@ from napari_latentfm.finetuning.form import LearningForm
 from napari_latentfm.finetuning.process import LearningRun
 from napari_latentfm.results.session import session_of
 from napari_latentfm.ui.area import fill_dock
+from napari_latentfm.ui.common import show_progress
 
 if TYPE_CHECKING:
     import napari
@@ -196,7 +197,7 @@ class LearningPanel(QScrollArea):
         run.ended.connect(self._on_end)
         self._runs.append(run)
         self.form.status.setText("Starting…")
-        self.form.progress.setRange(0, 0)
+        show_progress(self.form.progress, 0, 0)
         self._enable()
         run.start()
 
@@ -206,8 +207,7 @@ class LearningPanel(QScrollArea):
         if isinstance(event, Doing) and not stopping:
             form.status.setText(event.text)
         elif isinstance(event, Step):
-            form.progress.setRange(0, event.total)
-            form.progress.setValue(event.step)
+            show_progress(form.progress, event.step, event.total)
             for plot in (form.loss, form.dice):
                 plot.set_end(event.step)
             form.loss.add(event.step, event.loss)
@@ -243,8 +243,7 @@ class LearningPanel(QScrollArea):
         self._finish("failed", message)
 
     def _finish(self, ending: Ending, text: str) -> None:
-        self.form.progress.setRange(0, 1)
-        self.form.progress.setValue(0)
+        show_progress(self.form.progress, 0, 1)
         self.form.status.setText(text)
         self._enable()
         self.finished.emit(ending)

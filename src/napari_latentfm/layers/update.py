@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
+from latentfm_core.progress import finish
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
 from napari_latentfm.layers.stacking import add_result
 from napari_latentfm.layers.stacks import PlaneStack, part_indices
@@ -84,6 +85,17 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
     bool
         False if the user chose to cancel; then nothing was changed.
     """
+    return finish(place_steps(viewer, specs, ask))
+
+
+def place_steps(
+    viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits
+) -> Generator[None, None, bool]:
+    """Do what `place` does, one layer at a time.
+
+    napari needs a tenth of a second for each layer, whatever its size. Between the steps the
+    window can answer; closing the generator leaves the viewer as it was.
+    """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and is_edited(layer)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
@@ -91,9 +103,10 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
         return False
     kept = edited if choice is EditedLayers.KEEP else []
     # New layers are made before the viewer changes, so that an error leaves it as it was.
-    new = [
-        _make(s) if t is None or t in kept else None for s, t in zip(specs, targets, strict=True)
-    ]
+    new: list[Layer | None] = []
+    for spec, target in zip(specs, targets, strict=True):
+        new.append(_make(spec) if target is None or target in kept else None)
+        yield
     with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]):
         for layer in kept:
             _release(layer)
@@ -102,6 +115,7 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
                 add_result(viewer, fresh)
             elif target is not None:
                 _overwrite(target, spec)
+            yield
     return True
 
 

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latentfm_core.errors import ImageError
+from latentfm_core.progress import finish
 from napari_latentfm.background.job import Result
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import LayerSpec, Role, result_layers
 from napari_latentfm.layers.stacking import bring_forward
 from napari_latentfm.layers.stacks import PlaneStack
-from napari_latentfm.layers.update import AskAboutEdits, place, place_part
+from napari_latentfm.layers.update import AskAboutEdits, place_part, place_steps
 from napari_latentfm.results.session import Reviewed, ReviewSession, session_of
 from napari_latentfm.results.stack import StackReview
 from napari_latentfm.results.stack_job import StackRun
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Generator
     from pathlib import Path
 
     import napari
@@ -32,6 +33,8 @@ def show_result(
     roles: Collection[Role] | None = None,
 ) -> bool:
     """Put the layers of a result into the viewer, and the result under review.
+
+    A panel does it by `show_result_steps`, which lets the window answer between the layers.
 
     A plane that is drawn anew as a plane of the stack under review, such as with strokes, is
     written into the layers of that stack.
@@ -57,11 +60,24 @@ def show_result(
     ImageError
         If the image has another shape by now.
     """
+    return finish(show_result_steps(viewer, reviewed, ask, roles))
+
+
+def show_result_steps(
+    viewer: napari.viewer.Viewer,
+    reviewed: Reviewed,
+    ask: AskAboutEdits,
+    roles: Collection[Role] | None = None,
+) -> Generator[None, None, bool]:
+    """Do what `show_result` does, one layer at a time.
+
+    Closing the generator leaves the layers, and what is under review, as they were.
+    """
     result, session = reviewed.result, session_of(viewer)
     stack = session.stack
     number = None if stack is None else stack.number_of(reviewed)
     if stack is None or number is None:
-        return _show_alone(viewer, reviewed, ask, roles)
+        return (yield from _show_alone(viewer, reviewed, ask, roles))
     specs = _specs(reviewed.layer, reviewed.plane, result, roles)
     if not place_part(viewer, specs, stack.planes, number, ask):
         return False
@@ -96,13 +112,13 @@ def last_drawn(session: ReviewSession) -> Drawn | None:
     return None if last is None else Drawn(last.layer, last.plane, last.model, last.result)
 
 
-def show_drawn(
+def show_drawn_steps(
     viewer: napari.viewer.Viewer,
     drawn: Drawn,
     ask: AskAboutEdits,
     roles: Collection[Role] | None = None,
-) -> bool:
-    """Do what `show_result` does with the whole result of a run, which has layers of its own.
+) -> Generator[None, None, bool]:
+    """Do what `show_result_steps` does with the whole result of a run, with layers of its own.
 
     Of a stack, the plane on screen comes under review, and another one when the slider moves.
 
@@ -113,10 +129,12 @@ def show_drawn(
     """
     layer, plane, model, result = drawn.layer, drawn.plane, drawn.model, drawn.result
     if isinstance(plane, Plane):
-        return _show_alone(viewer, Reviewed(layer, plane, model, result), ask, roles)
+        reviewed = Reviewed(layer, plane, model, result)
+        return (yield from _show_alone(viewer, reviewed, ask, roles))
     if not isinstance(result, StackRun):
         raise TypeError("the result of a stack is a StackRun")
-    if not place(viewer, _specs(layer, plane, result, roles), ask):
+    specs = _specs(layer, plane, result, roles)
+    if not (yield from place_steps(viewer, specs, ask)):
         return False
     bring_forward(viewer, layer)
     session_of(viewer).follow(StackReview(viewer, layer, plane, model, result))
@@ -128,9 +146,9 @@ def _show_alone(
     reviewed: Reviewed,
     ask: AskAboutEdits,
     roles: Collection[Role] | None,
-) -> bool:
+) -> Generator[None, None, bool]:
     specs = _specs(reviewed.layer, reviewed.plane, reviewed.result, roles)
-    if not place(viewer, specs, ask):
+    if not (yield from place_steps(viewer, specs, ask)):
         return False
     bring_forward(viewer, reviewed.layer)
     session_of(viewer).show(reviewed)

@@ -13,7 +13,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.progress import follow_until
 from napari_latentfm.background.job import Outcome, Request, Result, Update
-from napari_latentfm.layers.planes import Plane, read_plane
+from napari_latentfm.layers.planes import Plane, plane_spacing, read_plane
 from napari_latentfm.layers.stacks import PlaneStack, read_part
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def request_for(
     """
     if isinstance(plane, Plane):
         samples = None if last is None else last.samples
-        return Request(partial(read_plane, layer, plane), model, settings, samples)
+        spacing, _ = plane_spacing(layer, plane)
+        return Request(partial(read_plane, layer, plane), model, settings, samples, spacing=spacing)
     work = partial(_draw, layer, plane, settings)
     if isinstance(last, StackRun):
         work = partial(_summarise, last, settings)

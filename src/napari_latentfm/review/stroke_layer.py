@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.annotation.layer import plane_index
+from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.stacking import STROKES_KEY, add_above
 from napari_latentfm.results.session import Reviewed, ReviewSession
@@ -71,10 +72,7 @@ def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -
         if strokes is None or not inside or any(at < 0 for at in fixed) or strokes.max() > highest:
             continue
         wanted[tuple(slice(None) if at is None else at for at in info.index)] = strokes
-    changed = np.nonzero(wanted != layer.data)
-    if changed[0].size:
-        with layer.block_history():
-            layer.data_setitem(changed, wanted[changed])
+    paint_where(layer, [slice(0, side) for side in wanted.shape], wanted != layer.data, wanted)
 
 
 def _add(session: ReviewSession, reviewed: Reviewed, key: str) -> Labels:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -28,16 +28,17 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
-from napari_latentfm.annotation.layer import plane_index
 from napari_latentfm.background.job import Outcome, Request, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
-from napari_latentfm.layers.planes import read_plane
+from napari_latentfm.background.turns import Turns
+from napari_latentfm.layers.painting import paint_where
+from napari_latentfm.layers.planes import plane_spacing, read_plane
 from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import Reviewed, ReviewSession
-from napari_latentfm.results.show import show_result
+from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke_layer
 from napari_latentfm.sampling.status import describe_mask, foreground
-from napari_latentfm.ui.common import push_button
+from napari_latentfm.ui.common import push_button, show_progress
 from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
@@ -65,7 +66,7 @@ class StrokesSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._job = job_of(session.viewer)
-        self._runs: list[Run] = []
+        self._runs: list[Run | Turns[bool]] = []
         self._layer: Labels | None = None
         self._again = False
         self._painted: bytes | None = None
@@ -123,9 +124,11 @@ class StrokesSection(QWidget):
         settings = SamplingConfig(**reviewed.result.samples.settings)
         read = partial(read_plane, reviewed.layer, reviewed.plane)
         strokes = painted_strokes(self._session)
+        spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         try:
             # Without strokes the samples are again what the model alone says.
-            run = self._job.start(Request(read, reviewed.model, settings, strokes=strokes))
+            request = Request(read, reviewed.model, settings, strokes=strokes, spacing=spacing)
+            run = self._job.start(request)
         except LatentFMError as error:
             self._fail(error)
             return
@@ -137,7 +140,7 @@ class StrokesSection(QWidget):
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""
         self._timer.stop()
-        for run in self._runs:
+        for run in list(self._runs):
             run.cancel()
 
     def clear(self) -> None:
@@ -145,11 +148,12 @@ class StrokesSection(QWidget):
         layer, reviewed = stroke_layer(self._session, create=False), self._session.current
         if layer is None or reviewed is None:
             return
-        here = np.zeros(layer.data.shape, bool)
-        here[plane_index(reviewed.plane)] = layer.data[plane_index(reviewed.plane)] > 0
-        if here.any():
-            with layer.block_history():
-                layer.data_setitem(np.nonzero(here), 0)
+        window = [
+            slice(0, side) if place is None else slice(place, place + 1)
+            for place, side in zip(reviewed.plane.index, layer.data.shape, strict=True)
+        ]
+        painted = layer.data[tuple(window)] > 0
+        paint_where(layer, window, painted, np.zeros(painted.shape, layer.data.dtype))
 
     def recall(self, told: Sequence[CorrectionInfo]) -> None:
         """Paint the strokes again that an annotation was made with; the samples follow."""
@@ -219,8 +223,7 @@ class StrokesSection(QWidget):
 
     def _on_progress(self, update: Update) -> None:
         self._say(update.text)
-        self.progress.setRange(0, update.total)
-        self.progress.setValue(update.done)
+        show_progress(self.progress, update.done, update.total)
 
     def _on_end(self, reviewed: Reviewed, outcome: Outcome) -> None:
         self._runs.clear()
@@ -236,19 +239,32 @@ class StrokesSection(QWidget):
             self._show(Reviewed(reviewed.layer, reviewed.plane, reviewed.model, outcome.result))
 
     def _show(self, reviewed: Reviewed) -> None:
-        viewer = self._session.viewer
-        active = viewer.layers.selection.active
-        try:
-            placed = show_result(viewer, reviewed, self.ask_about_edits)
-        except Exception as error:
-            self._fail(explain(error, SamplingConfig(**reviewed.result.samples.settings)))
-            return
-        if not placed:
+        active = self._session.viewer.layers.selection.active
+        steps = show_result_steps(self._session.viewer, reviewed, self.ask_about_edits)
+        done = partial(self._on_shown, reviewed, active)
+        self._set_running(True)
+        self._say("Showing the layers…")
+        self._runs.append(Turns(steps, done, partial(self._on_not_shown, reviewed)))
+
+    def _on_shown(self, reviewed: Reviewed, active: Layer | None, placed: bool | None) -> None:
+        self._runs.clear()
+        self._set_running(False)
+        if placed:
+            # The brush stays in hand.
+            self._session.viewer.layers.selection.active = active
+        if self._again:
+            self._again = False
+            self.redraw()
+        elif placed:
+            self._finish("done", _describe(reviewed))
+        elif placed is None:
+            self._finish("cancelled", "Cancelled; nothing was changed.")
+        else:
             self._finish("cancelled", "Your layers were kept; the new samples were dropped.")
-            return
-        # The brush stays in hand.
-        viewer.layers.selection.active = active
-        self._finish("done", _describe(reviewed))
+
+    def _on_not_shown(self, reviewed: Reviewed, error: Exception) -> None:
+        self._runs.clear()
+        self._fail(explain(error, SamplingConfig(**reviewed.result.samples.settings)))
 
     def _fail(self, error: LatentFMError) -> None:
         show_error(str(error))
@@ -262,8 +278,7 @@ class StrokesSection(QWidget):
     def _set_running(self, running: bool) -> None:
         self.cancel_button.setEnabled(running)
         self.redraw_button.setEnabled(not running)
-        self.progress.setRange(0, 1)
-        self.progress.setValue(0)
+        show_progress(self.progress, 0, 1)
 
     def _say(self, text: str) -> None:
         self.status.setText(text)

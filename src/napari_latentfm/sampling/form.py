@@ -35,7 +35,7 @@ from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import DISCLAIMER, ModelCard, read_card
 from napari_latentfm.sampling.plane_choice import PlaneChoice
 from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices
-from napari_latentfm.ui.common import narrow
+from napari_latentfm.ui.common import narrow, show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -336,8 +336,7 @@ class SamplingForm(Container[Any]):
 
     def show_progress(self, done: int, total: int) -> None:
         """Show `done` of `total`; a total of 0 shows that something goes on."""
-        self.progress.native.setRange(0, total)
-        self.progress.native.setValue(done)
+        show_progress(self.progress.native, done, total)
 
     def _align_labels(self) -> None:
         # magicgui measures labels with Qt's font; napari's theme has a larger one.

@@ -20,12 +20,13 @@ from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Outcome, Request, Result, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
+from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import CALIBRATED_ROLES
 from napari_latentfm.layers.stacks import PlaneStack
 from napari_latentfm.layers.update import AskAboutEdits, is_result
 from napari_latentfm.results.session import session_of
-from napari_latentfm.results.show import Drawn, last_drawn, show_drawn
+from napari_latentfm.results.show import Drawn, last_drawn, show_drawn_steps
 from napari_latentfm.results.stack_job import request_for
 from napari_latentfm.sampling.form import CALIBRATED, TILES, VISIBLE, SamplingForm
 from napari_latentfm.sampling.status import describe
@@ -43,6 +44,8 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.ui.questions import ask_about_edits
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import napari
 
     from latentfm_core.prediction.large import LargeResult
@@ -105,7 +108,7 @@ class SamplingPanel(QScrollArea):
         self._target: _Target | None = None
         self._session = session_of(napari_viewer)
         self._maps_only = False
-        self._runs: list[Run] = []
+        self._runs: list[Run | Turns[bool]] = []
         self.job = job_of(napari_viewer)
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
         self.last_error: str | None = None
@@ -203,10 +206,10 @@ class SamplingPanel(QScrollArea):
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step and changes no layer."""
-        for run in self._runs:
-            run.cancel()
+        for run in list(self._runs):
             self.form.cancel_button.enabled = False
             self.form.status.value = "Cancelling…"
+            run.cancel()
 
     def unload(self) -> None:
         """Give the memory of the model back; results stay."""
@@ -311,16 +314,28 @@ class SamplingPanel(QScrollArea):
             self._show(target, outcome.result)
 
     def _show(self, target: _Target, result: Result) -> None:
-        try:
-            placed = self._place(target, result)
-        except Exception as error:
-            self._fail(explain(error, SamplingConfig(**result.samples.settings)))
-            return
+        self._target = target
+        self.form.status.value = "Showing the layers…"
+        self.form.show_progress(0, 0)
+        steps = self._place(target, result)
+        done, failed = partial(self._on_placed, result), partial(self._on_not_placed, result)
+        self._runs.append(Turns(steps, done, failed))
+
+    def _on_placed(self, result: Result, placed: bool | None) -> None:
+        self._target = None
+        self._runs.clear()
         self.form.device_label.value = result.device
         if placed:
             self._finish("done", self._told())
+        elif placed is None:
+            self._finish("cancelled", _CANCELLED)
         else:
             self._finish("cancelled", "Your layers were kept; the new result was dropped.")
+
+    def _on_not_placed(self, result: Result, error: Exception) -> None:
+        self._target = None
+        self._runs.clear()
+        self._fail(explain(error, SamplingConfig(**result.samples.settings)))
 
     def _told(self) -> str:
         """Return what is said of the result under review."""
@@ -332,16 +347,18 @@ class SamplingPanel(QScrollArea):
         if not self.running and self.form.image.value is not None:
             self.form.status.value = self._told()
 
-    def _place(self, target: _Target, result: Result) -> bool:
+    def _place(self, target: _Target, result: Result) -> Generator[None, None, bool]:
         if isinstance(target.plane, TiledPlane):
             raise TypeError("the result of tiles is written, not held")
         if isinstance(target.plane, VisibleField):
-            return self._show_field(target, target.plane, result)
+            return (yield from self._show_field(target, target.plane, result))
         roles = CALIBRATED_ROLES if self._maps_only else None
         drawn = Drawn(target.layer, target.plane, target.model, result)
-        return show_drawn(self._viewer, drawn, self.ask_about_edits, roles)
+        return (yield from show_drawn_steps(self._viewer, drawn, self.ask_about_edits, roles))
 
-    def _show_field(self, target: _Target, field: VisibleField, result: Result) -> bool:
+    def _show_field(
+        self, target: _Target, field: VisibleField, result: Result
+    ) -> Generator[None, None, bool]:
         if not isinstance(result, FieldRun):
             raise TypeError("the result of a visible field is a FieldRun")
         with keeping_view(self._viewer):
@@ -349,7 +366,7 @@ class SamplingPanel(QScrollArea):
             # The viewer selects a new layer, but the next field is one of the same image.
             self.form.image.value = target.layer
             drawn = Drawn(crop, field.own_plane, target.model, result)
-            return show_drawn(self._viewer, drawn, self.ask_about_edits)
+            return (yield from show_drawn_steps(self._viewer, drawn, self.ask_about_edits))
 
     def _show_tiles(self, target: _Target, written: LargeResult) -> None:
         if not isinstance(target.plane, TiledPlane):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from latentfm_core.uncertainty.figures import MaskFigures, mask_figures
+from latentfm_core.uncertainty.figures import MaskFigures
 from napari_latentfm.background.job import Result
 from napari_latentfm.layers.planes import Plane, plane_spacing
 from napari_latentfm.results.stack_job import StackRun
@@ -33,7 +33,7 @@ def describe(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
 def describe_mask(layer: Image, plane: Plane, result: Result) -> str:
     """Return size and expected Dice of the mean mask on screen."""
     spacing, unit = plane_spacing(layer, plane)
-    figures = mask_figures(result.summary, spacing)
+    figures = result.figures(spacing)
     return " ".join(filter(None, (_size(figures, result.samples.classes, unit), _dice(figures))))
 
 

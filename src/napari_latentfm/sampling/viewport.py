@@ -274,8 +274,10 @@ def keeping_view(viewer: napari.viewer.Viewer) -> Iterator[None]:
     # Napari 0.9 moved the camera.
     camera = getattr(viewer, "scene", viewer).camera
     centre, zoom = camera.center, camera.zoom
-    yield
-    camera.center, camera.zoom = centre, zoom
+    try:
+        yield
+    finally:
+        camera.center, camera.zoom = centre, zoom
 
 
 def field_placement(layer: Image, field: VisibleField) -> dict[str, Any]:

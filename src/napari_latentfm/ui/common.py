@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QPushButton, QSizePolicy
 
 
 def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None) -> QPushButton:
@@ -33,3 +33,15 @@ def wrapped_text(tooltip: str) -> QLabel:
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+def show_progress(bar: QProgressBar, done: int, total: int) -> None:
+    """Show `done` of `total` the next time that the window is drawn; a total of 0 is open.
+
+    Qt draws a bar within `setValue`, and the whole window with it: the image too, and layers that
+    are only half there.
+    """
+    bar.setUpdatesEnabled(False)
+    bar.setRange(0, total)
+    bar.setValue(done)
+    bar.setUpdatesEnabled(True)

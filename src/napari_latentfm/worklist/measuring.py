@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from qtpy.QtWidgets import QProgressBar
 
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.ui.common import show_progress
 from napari_latentfm.worklist.prefetch import Sampler, Task
 
 
@@ -39,8 +40,8 @@ class Measuring:
 
     def show(self) -> None:
         """Show how many are left."""
-        self._bar.setRange(0, max(1, self._total))
-        self._bar.setValue(max(0, self._total - self._sampler.measuring))
+        done = max(0, self._total - self._sampler.measuring)
+        show_progress(self._bar, done, max(1, self._total))
 
 
 def is_bad(work: WorkList, name: str) -> bool:

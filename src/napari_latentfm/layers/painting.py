@@ -1,0 +1,71 @@
+"""Writes many pixels of a Labels layer as one undo step, within a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.images.intensity import different_values
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+MOST_LABELS = 16
+"""Each label is a pass over the window; with more of them pixels are written one by one."""
+
+
+def paint_where(
+    layer: Labels, window: Sequence[slice], changed: NDArray[np.bool_], target: NDArray[Any]
+) -> int:
+    """Write labels into a window of a layer, as one undo step.
+
+    `Labels.data_setitem` takes an index for each pixel and needs 95 ns for it: 0.75 s for a lesion
+    on a sixth of 50 megapixels, in the GUI thread. napari's brush takes a mask instead, which is
+    40 times as fast; it is used where napari has it (0.9 and later).
+
+    Parameters
+    ----------
+    layer
+        The layer, editable and in memory.
+    window
+        Rows and columns, one slice with start and stop for each axis of the layer.
+    changed
+        Bool of the shape of the window: where to write.
+    target
+        Labels of the same shape.
+
+    Returns
+    -------
+    int
+        Number of pixels in `changed`.
+    """
+    count = int(np.count_nonzero(changed))
+    if count == 0:
+        return 0
+    labels = different_values(target[changed])
+    paint = getattr(layer, "_paint_region_with_mask", None)
+    if paint is None or len(labels) > MOST_LABELS:
+        _set_items(layer, window, changed, target)
+        return count
+    axes, kept = list(range(layer.ndim)), layer.preserve_labels
+    # What is protected was left out already, by the rules of proposals and not those of the brush.
+    layer.preserve_labels = False
+    try:
+        with layer.block_history():
+            for label in labels:
+                paint(tuple(window), changed & (target == label), int(label), axes)
+    finally:
+        layer.preserve_labels = kept
+    return count
+
+
+def _set_items(
+    layer: Labels, window: Sequence[slice], changed: NDArray[np.bool_], target: NDArray[Any]
+) -> None:
+    places = zip(np.nonzero(changed), window, strict=True)
+    index = tuple(place + side.start for place, side in places)
+    with layer.block_history():
+        layer.data_setitem(index, target[changed].astype(layer.data.dtype))
