@@ -81,7 +81,8 @@ class Desk(SectionDesk):
 
     @property
     def names(self) -> list[str]:
-        return [layer.name for layer in self.viewer.layers]
+        """Of the layers that can be seen, from bottom to top."""
+        return [layer.name for layer in self.viewer.layers if layer.visible]
 
     @property
     def texts(self) -> list[str]:

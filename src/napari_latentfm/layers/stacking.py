@@ -50,6 +50,15 @@ def add_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
     _insert(viewer.layers, layer, "", str(source.unique_id))
 
 
+def raise_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
+    """Move a layer above all others that lie on an image."""
+    key, layers = str(source.unique_id), viewer.layers
+    top = max((place for place, other in enumerate(layers) if source_of(other) == key), default=-1)
+    place = layers.index(layer)
+    if top > place:
+        layers.move(place, top + 1)
+
+
 def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:
     source = source or source_of(layer)
     places = [

@@ -96,7 +96,7 @@ class HypothesesSection(QWidget):
         reviewed = self._session.current
         if reviewed is None or not 0 <= place < len(self.hypotheses):
             self.chosen = None
-            self._overlays.remove("preview")
+            self._overlays.hide("preview")
         else:
             self.chosen = self.hypotheses[place]
             mask = reviewed.result.summary.sample_masks[self.chosen.medoid]
@@ -160,7 +160,8 @@ class HypothesesSection(QWidget):
             errand.quit()
         self._errands.clear()
         # None may mean that the image is just being removed: the list of layers is busy then.
-        self._overlays.remove("preview", "contours", later=reviewed is None)
+        self._overlays.hide("preview", later=reviewed is None)
+        self._overlays.remove("contours", later=reviewed is None)
         self._found, self.chosen = None, None
         self._fill()
         self.setEnabled(reviewed is not None)

@@ -15,7 +15,7 @@ from latentfm_core.uncertainty.contours import AgreementContour
 from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
-from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above
+from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, raise_above
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 
@@ -33,7 +33,7 @@ LINES_PER_SIDE = 256
 
 
 class Overlays:
-    """The preview and the contours: layers of this section's own, gone when no longer needed.
+    """The preview and the contours: layers of this section's own, hidden when no longer needed.
 
     Attributes
     ----------
@@ -49,6 +49,7 @@ class Overlays:
         self._title, self._colour = title, colour
         self._viewer = session.viewer
         self.layers: dict[str, Any] = {}
+        self._dressed: Reviewed | None = None
         self._viewer.layers.events.removed.connect(self._on_removed)
 
     def preview(self, reviewed: Reviewed, mask: Mask) -> None:
@@ -58,20 +59,38 @@ class Overlays:
         if is_large(plane.shape):
             values = pyramid(values, plane.axes)
         layer = self.layers.get("preview")
+        if layer is not None and not self._fits(layer, reviewed):
+            self.remove("preview")
+            layer = None
         if layer is not None:
-            layer.data = values
+            self._dress(layer, reviewed, values)
             return
         layer = Labels(
             values,
-            name=f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}",
+            name=self._name(reviewed),
             colormap=_colours(reviewed, self._colour),
             opacity=1.0,
             multiscale=is_large(plane.shape),
-            metadata={OVERLAY_KEY: "preview", OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)},
+            metadata=_metadata("preview", reviewed),
             **placement(reviewed.layer, reviewed.plane),
         )
         layer.contour = CONTOURS["mean_mask"]
         self._add("preview", layer, reviewed)
+        self._dressed = reviewed
+
+    def hide(self, *roles: str, later: bool = False) -> None:
+        """Hide layers where they are there; `later` once the event in progress is over.
+
+        A layer that is removed makes napari collect garbage in the GUI thread, for 0.3 s with
+        PyTorch: what comes again is kept.
+        """
+        if later:
+            QTimer.singleShot(0, partial(self.hide, *roles))
+            return
+        for role in roles:
+            layer = self.layers.get(role)
+            if layer is not None and layer.visible:
+                layer.visible = False
 
     def draw(self, reviewed: Reviewed, contours: tuple[AgreementContour, ...]) -> None:
         """Show contours on the image."""
@@ -95,7 +114,7 @@ class Overlays:
             name=f"{reviewed.layer.name}{plane.label()} · agreement",
             face_color="transparent",
             opacity=0.9,
-            metadata={OVERLAY_KEY: "contours", OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)},
+            metadata=_metadata("contours", reviewed),
             **look,
             **placement(reviewed.layer, plane),
         )
@@ -132,11 +151,41 @@ class Overlays:
         selection.update(others)
         selection.active = active
 
+    def _name(self, reviewed: Reviewed) -> str:
+        return f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}"
+
+    def _fits(self, layer: Labels, reviewed: Reviewed) -> bool:
+        """Return whether a preview can show another mask: coarser levels come and go with it."""
+        same_kind = layer.multiscale == is_large(reviewed.plane.shape)
+        return bool(same_kind and layer.ndim == len(reviewed.plane.index))
+
+    def _dress(self, layer: Labels, reviewed: Reviewed, values: Any) -> None:
+        """Show another mask in the layer of the preview, perhaps on another image or plane."""
+        layer.data = values
+        if self._dressed is not reviewed:
+            self._dressed = reviewed
+            layer.name = self._name(reviewed)
+            layer.metadata = _metadata("preview", reviewed)
+            layer.colormap = _colours(reviewed, self._colour)
+            for key, value in placement(reviewed.layer, reviewed.plane).items():
+                setattr(layer, key, value)
+        if not layer.visible:
+            raise_above(self._viewer, layer, reviewed.layer)
+            layer.visible = True
+
     def _on_removed(self, event: Any) -> None:
+        source = str(event.value.unique_id)
         for role, layer in list(self.layers.items()):
             if event.value is layer:
                 del self.layers[role]
                 self.gone.emit(role)
+            elif layer.metadata.get(OVERLAY_SOURCE_KEY) == source:
+                # The list of layers is busy now.
+                self.remove(role, later=True)
+
+
+def _metadata(role: str, reviewed: Reviewed) -> dict[str, Any]:
+    return {OVERLAY_KEY: role, OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)}
 
 
 def _line_width(reviewed: Reviewed) -> float:

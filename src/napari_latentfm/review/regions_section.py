@@ -142,7 +142,8 @@ class DoubtSection(QWidget):
         for errand in self._errands:
             errand.quit()
         self._errands.clear()
-        self._overlays.remove("preview", later=reviewed is None)
+        # None may mean that the image is just being removed: the list of layers is busy then.
+        self._overlays.hide("preview", later=reviewed is None)
         self._doubt, self.regions, self.here = None, (), 0
         self.resolved.clear()
         self._fill()

@@ -105,7 +105,7 @@ def test_result_of_a_real_run(
     # Another run replaces what is under review.
     panel.form.n_samples.value = 4
     assert run(qtbot, panel) == "done"
-    assert "a · preview" not in [x.name for x in viewer.layers]
+    assert not viewer.layers["a · preview"].visible
     desk.wait()
     assert sum(int(t.split(" of ")[-2].split()[-1]) for t in desk.texts) == 4
 
@@ -141,6 +141,39 @@ def test_click_previews_on_the_image_and_click_ends_it(desk: Desk, skin: Image) 
     assert desk.names == ["skin", "mine"]
     assert not any(desk.checked)
     assert desk.viewer.layers.selection.active is mine
+
+
+def test_a_preview_comes_again_in_its_layer_and_on_top(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(1)
+    preview = desk.viewer.layers["skin · preview"]
+    desk.click(1)
+    assert not preview.visible
+    desk.section.take_whole()
+    desk.click(0)
+    desk.section.take_whole()
+    desk.click(0)
+    desk.click(1)
+    assert desk.viewer.layers[-1] is preview, "no layer is made anew, and none hides it"
+    np.testing.assert_array_equal(preview.data, disc(*SMALL))
+
+
+def test_a_preview_moves_to_another_image(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    moved = desk.viewer.add_image(disc_image(), rgb=True, name="moved", translate=(5, 7))
+    desk.review(moved)
+    desk.click(0)
+    (preview,) = desk.layers(Labels)
+    assert preview.name == "moved · preview"
+    np.testing.assert_allclose(preview.translate, (5, 7))
+
+
+def test_a_preview_goes_with_its_image(desk: Desk, qtbot: Any, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.viewer.layers.remove(skin)
+    qtbot.waitUntil(lambda: desk.layers(Labels) == [])
 
 
 def test_overlays_lie_on_a_turned_image(desk: Desk) -> None:
