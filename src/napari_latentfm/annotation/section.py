@@ -175,7 +175,7 @@ class AnnotationSection(QWidget):
             if inside and (region is None or not region.any()):
                 self._say("Draw a region first, then press Shift+R.")
                 return
-            mask = reviewed.result.summary.mean_mask.astype(np.uint8)
+            mask = reviewed.result.summary.mean_mask
             changed = write_labels(self._session, mask, "replace", region, origin=MEAN_MASK)
         except LatentFMError as error:
             self._say(str(error))

@@ -93,8 +93,9 @@ def place_steps(
 ) -> Generator[None, None, bool]:
     """Do what `place` does, one layer at a time.
 
-    napari needs a tenth of a second for each layer, whatever its size. Between the steps the
-    window can answer; closing the generator leaves the viewer as it was.
+    napari needs a tenth of a second for each layer, whatever its size, and as much again to find
+    and draw its outlines. Between the steps the window can answer; closing the generator leaves the
+    viewer as it was.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and is_edited(layer)]
@@ -113,6 +114,8 @@ def place_steps(
         for spec, target, fresh in zip(specs, targets, new, strict=True):
             if fresh is not None:
                 add_result(viewer, fresh)
+                yield
+                fresh.visible = spec.look.get("visible", True)
             elif target is not None:
                 _overwrite(target, spec)
             yield
@@ -262,9 +265,10 @@ def _release(layer: Layer) -> None:
 
 
 def _make(spec: LayerSpec) -> Layer:
+    """Return a new layer, hidden at first, so that nothing is drawn of it yet."""
     layer: Layer
+    look = {**spec.look, "visible": False}
     if spec.kind == "labels":
-        look = dict(spec.look)
         contour = look.pop("contour")
         layer = Labels(
             spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **look
@@ -273,7 +277,7 @@ def _make(spec: LayerSpec) -> Layer:
         layer.contour = contour
     else:
         layer = Image(
-            spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **spec.look
+            spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **look
         )
     _stamp(layer, spec)
     return layer
