@@ -131,7 +131,7 @@ def write_mask(
     ImageError
         If nothing is under review, a shape is wrong or the annotation is locked.
     """
-    chosen = np.asarray(mask).astype(bool)
+    chosen = np.asarray(mask).astype(bool, copy=False)
     if not 1 <= label <= MAX_LABEL:
         raise ImageError(f"The label {label} cannot be written; choose one from 1 to {MAX_LABEL}.")
     return write_labels(session, chosen * np.uint8(label), how, region, (label,), origin)
@@ -168,7 +168,8 @@ def write_labels(
         As `write_mask`.
     """
     reviewed = _reviewed(session)
-    values = np.asarray(labels).astype(np.uint8, copy=False)
+    given = np.asarray(labels)
+    values = given.view(np.uint8) if given.dtype == bool else given.astype(np.uint8, copy=False)
     inside = None if region is None else np.asarray(region).astype(bool, copy=False)
     for part in (values, inside):
         if part is not None and part.shape != reviewed.plane.shape:

@@ -63,7 +63,7 @@ class Request:
         Does something else with the model than to draw one image, see `Work`.
     spacing
         Pixel size ``(row, column)`` in which the panels tell the figures of the mean mask, so
-        that the worker measures them; None leaves that to whoever asks first.
+        that the worker measures them; None takes that of the image.
     """
 
     read: Callable[[], ImageInput]
@@ -317,7 +317,8 @@ def _sample(
     samples = yield from follow_until(stop, steps, step_update)
     if samples is None:
         return Outcome()
-    return (yield from _summarise(request, samples, segmenter, stop))
+    sized = replace(request, spacing=request.spacing or image.spacing or (1.0, 1.0))
+    return (yield from _summarise(sized, samples, segmenter, stop))
 
 
 def step_update(step: Progress) -> Update:

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -108,11 +108,12 @@ def place_steps(
     for spec, target in zip(specs, targets, strict=True):
         new.append(_make(spec) if target is None or target in kept else None)
         yield
-    with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]):
+    with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
             _release(layer)
         for spec, target, fresh in zip(specs, targets, new, strict=True):
             if fresh is not None:
+                added.append(fresh)
                 add_result(viewer, fresh)
                 yield
                 fresh.visible = spec.look.get("visible", True)
@@ -123,20 +124,23 @@ def place_steps(
 
 
 @contextmanager
-def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None]:
+def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
     """Write to result layers so that after an error all of them are as before.
+
+    The list that it gives takes the layers that are added; others may come meanwhile.
 
     Links are removed first: each layer that is linked takes over whatever is written to another,
     its metadata and transform included.
     """
     _unlink(viewer, layers)
-    present = list(viewer.layers)
+    added: list[Layer] = []
     before = [(layer, _state(layer)) for layer in layers]
     try:
-        yield
+        yield added
     except BaseException:
-        for layer in [layer for layer in viewer.layers if layer not in present]:
-            viewer.layers.remove(layer)
+        with getattr(viewer.layers, "batched_update", nullcontext)():
+            for layer in [layer for layer in added if layer in viewer.layers]:
+                viewer.layers.remove(layer)
         for layer, state in before:
             _restore(layer, state)
         raise

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
@@ -69,7 +70,7 @@ class StrokesSection(QWidget):
         self._runs: list[Run | Turns[bool]] = []
         self._layer: Labels | None = None
         self._again = False
-        self._painted: bytes | None = None
+        self._painted: NDArray[Any] | None = None
         self._names: tuple[str, ...] = ()
         self.class_buttons: list[QPushButton] = []
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
@@ -190,7 +191,7 @@ class StrokesSection(QWidget):
                 self._layer.events.emitters[name].disconnect(self._on_painted)
         self._layer = layer
         if layer is not None:
-            self._painted = layer.data.tobytes()
+            self._painted = layer.data.copy()
             for name in _EVENTS:
                 listen(self, layer.events.emitters[name], self._on_painted)
 
@@ -203,9 +204,9 @@ class StrokesSection(QWidget):
     def _on_pause(self) -> None:
         if self._layer is None:
             return
-        painted = self._layer.data.tobytes()
-        if painted != self._painted:
-            self._painted = painted
+        painted = self._layer.data
+        if self._painted is None or not np.array_equal(painted, self._painted):
+            self._painted = painted.copy()
             self.redraw()
 
     def _on_changed(self) -> None:

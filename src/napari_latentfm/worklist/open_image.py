@@ -22,11 +22,13 @@ from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, REGION_KEY, STROKES_KEY
 from napari_latentfm.layers.update import EditedLayers, is_edited
 from napari_latentfm.results.session import Reviewed, session_of
-from napari_latentfm.results.show import show_result
+from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.prefetch import Drawn, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import napari
 
 BEFORE = " (before)"
@@ -118,7 +120,7 @@ class Desk:
         self.clock.stop()
 
     def lay_out(self, name: str, opened: Opened) -> None:
-        """Add the layer of an image that was read; call `tidy` when its results are there too."""
+        """Add the layer of an image that was read; call `show_steps` when its results are there."""
         self.put_aside()
         self.name, self._kept = name, opened
         self._annotation, self._digest = None, ""
@@ -144,14 +146,20 @@ class Desk:
             # The layers before may have been larger; who has zoomed meanwhile stays there.
             self._viewer.reset_view()
 
-    def show(self, task: Task, drawn: Drawn) -> None:
-        """Show samples of the open image, and put them under review."""
+    def show_steps(self, task: Task, drawn: Drawn) -> Generator[None, None, bool]:
+        """Show samples of the open image and put them under review, one layer at a time.
+
+        Then the layers of the image before go. Returns False if the image is gone.
+        """
         if self.layer is None or self.layer not in self._viewer.layers:
-            return
+            return False
         shape = drawn.image.pixels.shape
         plane = Plane((shape[0], shape[1]), (None, None), (shape[0], shape[1]))
         reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
-        show_result(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
+        yield from show_result_steps(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
+        yield
+        self.tidy()
+        return True
 
     @property
     def is_reviewed(self) -> bool:
@@ -191,7 +199,7 @@ class Desk:
         mask = current.result.summary.mean_mask
         if not mask.any():
             return False
-        write_labels(self._session, mask.astype(np.uint8), origin=MEAN_MASK)
+        write_labels(self._session, mask, origin=MEAN_MASK)
         return True
 
     def snapshot(self, force: bool = False) -> Snapshot | None:

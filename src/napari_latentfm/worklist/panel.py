@@ -21,6 +21,7 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.turns import Turns
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
@@ -89,8 +90,10 @@ class QueuePanel(QScrollArea):
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
         self._looking: list[Errand] = []
+        self._showing: list[Turns[bool]] = []
         self._connect()
-        self.destroyed.connect(partial(_part, self._walk, self.sampler, self.desk, self._keys))
+        parts = (self._walk, self.sampler, self.desk, self._keys, self._showing)
+        self.destroyed.connect(partial(_part, *parts))
 
     @property
     def work(self) -> WorkList | None:
@@ -313,6 +316,7 @@ class QueuePanel(QScrollArea):
         self._step(1)
 
     def _show_image(self, name: str, opened: Opened) -> None:
+        self._stop_showing()
         self.desk.lay_out(name, opened)
         self.desk.clock.watch_around(self)
         self._refresh()
@@ -331,11 +335,24 @@ class QueuePanel(QScrollArea):
             self.sampler.open(task, opened.image)
 
     def _show_samples(self, task: Task, drawn: Drawn) -> None:
-        try:
-            self.desk.show(task, drawn)
-            self.desk.tidy()
-        except LatentFMError as error:
-            self._fail(error)
+        self._stop_showing()
+        steps = self.desk.show_steps(task, drawn)
+        self._showing.append(Turns(steps, partial(self._on_shown, task), self._on_not_shown))
+
+    def _stop_showing(self) -> None:
+        for turns in self._showing:
+            turns.abandon()
+        self._showing.clear()
+
+    def _on_not_shown(self, error: Exception) -> None:
+        self._showing.clear()
+        if not isinstance(error, LatentFMError):
+            raise error
+        self._fail(error)
+
+    def _on_shown(self, task: Task, shown: bool | None) -> None:
+        self._showing.clear()
+        if not shown:
             return
         self._tell()
         self._read_ahead()
@@ -478,8 +495,12 @@ def _call(slot: Callable[[], None], _checked: bool = False) -> None:
     slot()
 
 
-def _part(walk: Walk, sampler: Sampler, desk: Desk, keys: KeyBindings) -> None:
+def _part(
+    walk: Walk, sampler: Sampler, desk: Desk, keys: KeyBindings, showing: list[Turns[bool]]
+) -> None:
     """Stop the work and keep what was done; the widget itself is gone."""
+    for turns in showing:
+        turns.abandon()
     walk.close()
     sampler.close()
     keep(walk.work, desk)

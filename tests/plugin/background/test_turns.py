@@ -1,0 +1,72 @@
+"""Work in the GUI thread lets the window answer between its steps, and can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from qtpy.QtCore import QTimer
+
+from napari_latentfm.background.turns import Turns
+
+
+def steps(log: list[str], count: int = 3) -> Generator[None, None, str]:
+    try:
+        for number in range(count):
+            log.append(f"step {number}")
+            yield
+    except GeneratorExit:
+        log.append("taken back")
+        raise
+    return "made"
+
+
+def test_the_window_answers_between_the_steps(qtbot: Any) -> None:
+    log: list[str] = []
+    found: list[Any] = []
+    Turns(steps(log), found.append, found.append)
+    timer = QTimer()
+    timer.timeout.connect(lambda: log.append("answer"))
+    timer.start(0)
+    assert log == [], "nothing happens before control returns to the window"
+    qtbot.waitUntil(lambda: bool(found))
+    timer.stop()
+    assert found == ["made"]
+    first, last = log.index("step 0"), log.index("step 2")
+    assert "answer" in log[first:last]
+
+
+def test_cancelling_takes_the_work_back_and_says_so_once(qtbot: Any) -> None:
+    log: list[str] = []
+    found: list[Any] = []
+    turns = Turns(steps(log, 10_000), found.append, found.append)
+    qtbot.waitUntil(lambda: "step 2" in log)
+    turns.cancel()
+    turns.cancel()
+    qtbot.waitUntil(lambda: bool(found))
+    qtbot.wait(20)
+    assert found == [None]
+    assert log[-1] == "taken back"
+
+
+def test_an_error_goes_to_who_asked(qtbot: Any) -> None:
+    def broken() -> Generator[None, None, None]:
+        yield
+        raise OSError("no")
+
+    made: list[Any] = []
+    failed: list[Exception] = []
+    Turns(broken(), made.append, failed.append)
+    qtbot.waitUntil(lambda: bool(failed))
+    assert isinstance(failed[0], OSError)
+    assert made == []
+
+
+def test_nobody_is_told_after_abandon(qtbot: Any) -> None:
+    log: list[str] = []
+    found: list[Any] = []
+    Turns(steps(log, 10_000), found.append, found.append).abandon()
+    qtbot.waitUntil(lambda: "taken back" in log or not log)
+    qtbot.wait(20)
+    assert found == []
+    assert not log or log[-1] == "taken back"

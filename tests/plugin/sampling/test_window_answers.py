@@ -1,0 +1,152 @@
+"""A run on a large image: long work is done by the worker, and layers come one in a turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import napari.layers.labels.labels as napari_labels
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+
+from napari_latentfm.background import job
+from napari_latentfm.layers.update import is_result
+from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, run
+
+SHAPE = (1100, 1300, 3)
+Open = Callable[..., Any]
+
+
+def photograph() -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 60, SHAPE, dtype=np.uint8)
+    pixels[300:800, 400:900] += 150
+    return pixels
+
+
+def test_outlines_are_found_on_what_is_drawn_only(
+    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    real = napari_labels.get_contours
+
+    def watched(labels: np.ndarray, *args: Any) -> np.ndarray:
+        seen.append(labels.shape)
+        return real(labels, *args)
+
+    monkeypatch.setattr(napari_labels, "get_contours", watched)
+    viewer, panel = docked_panel(show=True)
+    viewer.add_image(photograph(), rgb=True)
+    assert run(qtbot, panel) == "done"
+    qtbot.waitUntil(lambda: bool(seen))
+    assert max(height * width for height, width in seen) < SHAPE[0] * SHAPE[1] / 2
+
+
+def test_the_worker_measures_the_mean_mask(
+    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    real = job.mask_figures
+
+    def watched(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return real(*args)
+
+    monkeypatch.setattr(job, "mask_figures", watched)
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True, scale=(0.5, 0.25), units=("um", "um"))
+    assert run(qtbot, panel) == "done"
+    assert "of the image" in panel.form.status.value or "No " in panel.form.status.value
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_the_window_answers_between_the_layers(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True)
+    log: list[str] = []
+    viewer.layers.events.inserted.connect(lambda event: log.append(event.value.name))
+    timer = QTimer()
+    timer.timeout.connect(lambda: log.append("answer"))
+    timer.start(0)
+    assert run(qtbot, panel) == "done"
+    timer.stop()
+    places = [place for place, entry in enumerate(log) if entry != "answer"]
+    assert len(places) == 4
+    assert all(b - a > 1 for a, b in pairwise(places))
+    shown = {layer.metadata["latentfm"]["role"]: layer.visible for layer in viewer.layers[1:]}
+    assert shown == {
+        "mean_probability": False,
+        "confidence": True,
+        "samples": True,
+        "mean_mask": True,
+    }
+
+
+def test_cancelling_while_layers_are_shown_takes_them_back(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True)
+    count = [0]
+
+    def cancel(event: Any) -> None:
+        if is_result(event.value):
+            count[0] += 1
+            if count[0] == 2:
+                # What the user adds meanwhile stays.
+                QTimer.singleShot(0, lambda: viewer.add_points([[3, 4]], name="mine"))
+                panel.form.cancel_button.native.click()
+
+    viewer.layers.events.inserted.connect(cancel)
+    assert run(qtbot, panel) == "cancelled"
+    assert count == [2]
+    qtbot.waitUntil(lambda: "mine" in [layer.name for layer in viewer.layers])
+    assert not any(is_result(layer) for layer in viewer.layers)
+    assert_idle(panel)
+
+
+def test_cancelling_while_layers_are_updated_restores_them(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True)
+    assert run(qtbot, panel) == "done"
+    before = contents_of(viewer)
+    panel.form.seed.value = 99
+    confidence = next(x for x in viewer.layers if x.name.endswith("confidence"))
+    confidence.events.data.connect(lambda: panel.cancel())
+    assert run(qtbot, panel) == "cancelled"
+    assert contents_of(viewer) == before
+
+
+def test_every_phase_is_named(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True)
+    told: list[str] = []
+    real = panel.job.start
+
+    def start(request: Any) -> Any:
+        begun = real(request)
+        begun.progressed.connect(lambda update: told.append(update.text))
+        return begun
+
+    panel.job.start = start
+    viewer.layers.events.inserted.connect(lambda _event: told.append(panel.form.status.value))
+    assert run(qtbot, panel) == "done"
+    for words in ("Reading", "ODE step", "Summarising", "Measuring", "Showing"):
+        assert any(text.startswith(words) for text in told), words
+
+
+def test_the_image_goes_while_its_layers_are_shown(qtbot: Any, docked_panel: Open) -> None:
+    viewer, panel = docked_panel()
+    layer = viewer.add_image(photograph(), rgb=True)
+    other = viewer.add_image(photograph(), rgb=True, name="other", visible=False)
+    panel.form.image.value = layer
+
+    def go(event: Any) -> None:
+        if is_result(event.value):
+            QTimer.singleShot(0, lambda: layer in viewer.layers and viewer.layers.remove(layer))
+
+    viewer.layers.events.inserted.connect(go)
+    assert run(qtbot, panel) == "cancelled"
+    qtbot.waitUntil(lambda: list(viewer.layers) == [other], timeout=PATIENCE)
+    assert_idle(panel)
