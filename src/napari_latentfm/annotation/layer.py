@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.planes import Plane, placement, plane_index
 from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
 from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
 
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
@@ -57,10 +58,16 @@ def annotation_of(session: ReviewSession, create: bool = True) -> Labels | None:
     reviewed = session.current
     if reviewed is None:
         return None
-    for layer in session.viewer.layers:
-        if _belongs(layer, reviewed):
+    found = annotation_on(session.viewer, reviewed.layer, reviewed.plane)
+    return _create(session, reviewed) if found is None and create else found
+
+
+def annotation_on(viewer: ViewerModel, image: Image, plane: Plane) -> Labels | None:
+    """Return the annotation layer of an image, or None, whatever is under review."""
+    for layer in viewer.layers:
+        if _belongs(layer, image, plane):
             return layer
-    return _create(session, reviewed) if create else None
+    return None
 
 
 def adopt(session: ReviewSession, layer: Labels) -> None:
@@ -99,7 +106,7 @@ def write_mask(
     mask: NDArray[Any],
     how: How | str = "replace",
     region: NDArray[Any] | None = None,
-    label: int = 1,
+    label: int | None = None,
     origin: str | None = None,
 ) -> int:
     """Write a mask into the annotation of the plane under review, as one undo step.
@@ -116,7 +123,7 @@ def write_mask(
     region
         ``(H, W)`` bool, outside of which nothing changes; None is everywhere.
     label
-        The label to write, 1 to 255.
+        The label to write, 1 to 255; None: that of the object under review, else 1.
     origin
         What the mask is, for the provenance; None looks it up among the samples.
 
@@ -132,9 +139,40 @@ def write_mask(
         If nothing is under review, a shape is wrong or the annotation is locked.
     """
     chosen = np.asarray(mask).astype(bool, copy=False)
+    if label is None:
+        return write_labels(session, chosen.astype(np.uint8), how, region, None, origin)
     if not 1 <= label <= MAX_LABEL:
         raise ImageError(f"The label {label} cannot be written; choose one from 1 to {MAX_LABEL}.")
     return write_labels(session, chosen * np.uint8(label), how, region, (label,), origin)
+
+
+def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
+    """Write masks of several objects that were pointed at, as one undo step.
+
+    Where masks overlap, the lower label is written; other labels are kept unless the session's
+    ``cover_others`` is set.
+
+    Parameters
+    ----------
+    session
+        Whose review; an object of the plane must be under review.
+    masks
+        ``(H, W)`` bool by label.
+
+    Returns
+    -------
+    int
+        Number of changed pixels.
+
+    Raises
+    ------
+    ImageError
+        As `write_labels`.
+    """
+    values = np.zeros(_reviewed(session).plane.shape, np.uint8)
+    for label in sorted(masks, reverse=True):
+        values[np.asarray(masks[label]).astype(bool)] = label
+    return write_labels(session, values, classes=sorted(masks), origin=MEAN_MASK)
 
 
 def write_labels(
@@ -147,13 +185,16 @@ def write_labels(
 ) -> int:
     """Write labels of several classes into the annotation, as one undo step.
 
+    An object that was pointed at is written with its own label, whatever value `labels` has
+    inside, and keeps away from other labels unless the session's ``cover_others`` is set.
+
     Parameters
     ----------
     labels
         ``(H, W)`` integers, 0 is background.
     classes
-        The labels that this is about; others in the annotation are not erased. None: 1 to
-        the number of classes of the model.
+        The labels that this is about; others in the annotation are not erased. None: the
+        object under review, else 1 to the number of classes of the model.
     session, how, region, origin
         As in `write_mask`.
 
@@ -176,7 +217,10 @@ def write_labels(
             raise ImageError(
                 f"A mask of {part.shape} does not fit the plane of {reviewed.plane.shape} pixels."
             )
-    if classes is None:
+    if classes is None and reviewed.label is not None:
+        classes = (reviewed.label,)
+        values = (values > 0) * np.uint8(reviewed.label)
+    elif classes is None:
         classes = range(1, len(reviewed.result.samples.classes) + 1)
     layer = annotation_of(session)
     if layer is None:
@@ -188,12 +232,30 @@ def write_labels(
     target = _combine(current, values[window], how, classes)
     record = record_of(layer)
     changed = (target != current) & ~_protected(layer, record, current, target)
+    if reviewed.label is not None:
+        if not session.cover_others:
+            changed &= (current == 0) | np.isin(current, list(classes))
+        before = record.proposals.get(reviewed.plane.index)
+        values = _among_others(before, values, classes, session.cover_others)
     if inside is not None:
         changed &= inside[window]
     _note_proposal(record, reviewed, values, how, origin)
     # Ctrl+Z is for the layer in hand, and has to take this back.
     session.viewer.layers.selection.active = layer
-    return _paint(layer, record, reviewed.plane, window, changed, target)
+    count = _paint(layer, record, reviewed.plane, window, changed, target)
+    session.taken.emit()
+    return count
+
+
+def _among_others(
+    before: Proposal | None, values: NDArray[np.uint8], labels: Sequence[int], cover: bool
+) -> NDArray[np.uint8]:
+    """Return what is proposed for a plane after one object of several was proposed anew."""
+    if before is None or before.labels.shape != values.shape:
+        return values
+    kept = np.where(np.isin(before.labels, list(labels)), 0, before.labels)
+    free = np.ones(kept.shape, bool) if cover else kept == 0
+    return np.where((values > 0) & free, values, kept).astype(np.uint8)
 
 
 def write_pixels(
@@ -222,11 +284,6 @@ def write_pixels(
         layer.data_setitem(indices, values)
 
 
-def plane_index(plane: Plane) -> tuple[Any, ...]:
-    """Return what cuts a plane out of an array of the layer's shape."""
-    return tuple(slice(None) if place is None else place for place in plane.index)
-
-
 def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
     """Return, for each plane with a proposal, how many pixels differ from it by now."""
     found = {}
@@ -242,14 +299,14 @@ def _reviewed(session: ReviewSession) -> Reviewed:
     return session.current
 
 
-def _belongs(layer: Layer, reviewed: Reviewed) -> TypeGuard[Labels]:
+def _belongs(layer: Layer, image: Image, plane: Plane) -> TypeGuard[Labels]:
     if not isinstance(layer, Labels) or not Record.is_in(layer):
         return False
     record = record_of(layer)
     return (
         record.layer_id == str(layer.unique_id)
-        and record.source_id == str(reviewed.layer.unique_id)
-        and tuple(layer.data.shape) == reviewed.plane.layer_shape
+        and record.source_id == str(image.unique_id)
+        and tuple(layer.data.shape) == plane.layer_shape
     )
 
 
@@ -355,6 +412,8 @@ def _paint(
 def _origin_of(reviewed: Reviewed, values: NDArray[np.uint8]) -> str:
     """Return which mask of the result was proposed."""
     summary = reviewed.result.summary
+    if reviewed.label is not None:
+        values = (values == reviewed.label).astype(np.uint8)
     if np.array_equal(values, summary.mean_mask.astype(np.uint8)):
         return MEAN_MASK
     for place, mask in enumerate(summary.sample_masks):

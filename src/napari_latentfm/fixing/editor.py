@@ -17,13 +17,12 @@ from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.annotation.layer import (
     annotation_of,
-    plane_index,
     write_labels,
     write_pixels,
 )
 from napari_latentfm.background.thread_task import Errand
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
-from napari_latentfm.layers.planes import Plane, displayed_plane
+from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession

@@ -306,3 +306,8 @@ def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]
         return ((1.0, 1.0), "px") if sizes == (1.0, 1.0) else (sizes, "units")
     # The short form, such as µm, where the unit has one.
     return sizes, f"{unit:~}"
+
+
+def plane_index(plane: Plane) -> tuple[Any, ...]:
+    """Return what cuts the plane out of an array of the layer's shape."""
+    return tuple(slice(None) if place is None else place for place in plane.index)

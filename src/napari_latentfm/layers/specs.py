@@ -182,6 +182,7 @@ def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> 
         "seed": samples.seeds[0],
         "n_samples": len(samples),
         "classes": list(samples.classes),
+        **({"prompt": samples.prompt} if samples.prompt else {}),
         "nfe": samples.nfe,
         # Which maps are calibrated stands with these, for it can change without a new run.
         "settings": {key: v for key, v in samples.settings.items() if key != "calibrated"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,10 @@ REGION_KEY = "latentfm_region"
 """Likewise, of a drawn region."""
 OVERLAY_SOURCE_KEY = "latentfm_overlay_source"
 """Likewise, of a layer that shows something for a while."""
+PROMPT_KEY = "latentfm_prompt"
+"""Likewise, of boxes and points that say which objects are meant."""
+OWN_KEYS = (STROKES_KEY, REGION_KEY, PROMPT_KEY, OVERLAY_SOURCE_KEY)
+"""Of layers that lie on an image and are neither its result nor its annotation."""
 COVERING = ("opaque", "translucent", "translucent_no_depth")
 """Blendings of an image that hide what lies below."""
 SAME_PLACE = 0.5
@@ -34,7 +40,7 @@ def source_of(layer: Layer) -> str:
     found = layer.metadata.get(METADATA_KEY)
     if found is not None and found.get("layer_id") == str(layer.unique_id):
         return str(found.get("source_id", ""))
-    for key in (STROKES_KEY, REGION_KEY, OVERLAY_SOURCE_KEY):
+    for key in OWN_KEYS:
         if key in layer.metadata:
             return str(layer.metadata[key])
     return record_of(layer).source_id if isinstance(layer, Labels) and Record.is_in(layer) else ""
@@ -57,6 +63,22 @@ def raise_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
     place = layers.index(layer)
     if top > place:
         layers.move(place, top + 1)
+
+
+@contextmanager
+def keeping_active(viewer: ViewerModel) -> Iterator[None]:
+    """Leave the layer in hand that is in hand now: a viewer selects each new layer."""
+    selection = viewer.layers.selection
+    active, others = selection.active, set(selection)
+    try:
+        yield
+    finally:
+        there = [layer for layer in others if layer in viewer.layers]
+        if set(selection) != set(there):
+            selection.clear()
+            selection.update(there)
+        if active in there and selection.active is not active:
+            selection.active = active
 
 
 def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:

@@ -33,12 +33,16 @@ class Reviewed:
         Name of a bundled model, or a model folder.
     result
         Samples, summary and device.
+    label
+        Label of the object that was pointed at, with which its masks are written; None: those
+        of the model's classes.
     """
 
     layer: Image
     plane: Plane
     model: str | Path
     result: Result
+    label: int | None = None
 
 
 class ReviewSession:
@@ -56,18 +60,27 @@ class ReviewSession:
         from a file or from what was kept.
     model_kept
         Emitted with the folder of a model that was learned here and is to be used.
+    taken
+        Emitted when masks of what is under review were written into the annotation.
+    redraw_asked
+        Emitted when an object that was pointed at is to be drawn anew.
+    cover_others
+        Whether the mask of one object may overwrite other labels of the annotation.
     """
 
     changed = Signal()
     recalled = Signal(dict)
     restored = Signal(object)
     model_kept = Signal(Path)
+    taken = Signal()
+    redraw_asked = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         # Weak, since the session lives in a dictionary whose key is the viewer.
         self._viewer = WeakKeyDictionary({viewer: None})
         self._current: Reviewed | None = None
         self._stack: StackReview | None = None
+        self.cover_others = False
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -84,6 +97,12 @@ class ReviewSession:
     def stack(self) -> StackReview | None:
         """The stack that `current` is a plane of, or None."""
         return self._stack
+
+    @property
+    def is_prompted(self) -> bool:
+        """Whether an object is under review that somebody points at and draws anew."""
+        pointed = self._current is not None and self._current.label is not None
+        return pointed and len(self.redraw_asked) > 0
 
     def show(self, reviewed: Reviewed | None) -> None:
         """Put another result, or None, under review."""

@@ -92,7 +92,7 @@ class Drawn:
 
     Attributes
     ----------
-    layer, plane, model
+    layer, plane, model, label
         As those of `Reviewed`, but the plane may be a stack of them.
     result
         Of a stack a `StackRun`.
@@ -102,6 +102,7 @@ class Drawn:
     plane: Plane | PlaneStack
     model: str | Path
     result: Result
+    label: int | None = None
 
 
 def last_drawn(session: ReviewSession) -> Drawn | None:
@@ -109,7 +110,9 @@ def last_drawn(session: ReviewSession) -> Drawn | None:
     stack, last = session.stack, session.current
     if stack is not None:
         return Drawn(stack.layer, stack.planes, stack.model, stack.run)
-    return None if last is None else Drawn(last.layer, last.plane, last.model, last.result)
+    if last is None:
+        return None
+    return Drawn(last.layer, last.plane, last.model, last.result, last.label)
 
 
 def show_drawn_steps(
@@ -129,7 +132,7 @@ def show_drawn_steps(
     """
     layer, plane, model, result = drawn.layer, drawn.plane, drawn.model, drawn.result
     if isinstance(plane, Plane):
-        reviewed = Reviewed(layer, plane, model, result)
+        reviewed = Reviewed(layer, plane, model, result, drawn.label)
         return (yield from _show_alone(viewer, reviewed, ask, roles))
     if not isinstance(result, StackRun):
         raise TypeError("the result of a stack is a StackRun")

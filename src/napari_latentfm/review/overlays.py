@@ -15,7 +15,12 @@ from latentfm_core.uncertainty.contours import AgreementContour
 from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
-from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, raise_above
+from napari_latentfm.layers.stacking import (
+    OVERLAY_SOURCE_KEY,
+    add_above,
+    keeping_active,
+    raise_above,
+)
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 
@@ -139,17 +144,13 @@ class Overlays:
                 self._viewer.layers.remove(layer)
 
     def _add(self, role: str, layer: Labels | Shapes, reviewed: Reviewed) -> None:
-        selection = self._viewer.layers.selection
-        active, others = selection.active, set(selection)
-        add_above(self._viewer, layer, reviewed.layer)
-        # Neither is for painting: that would be lost when it is removed. A viewer makes the
-        # layers that it takes in editable.
-        layer.editable = False
-        self.layers[role] = layer
         # The annotator goes on with the layer that was in hand.
-        selection.clear()
-        selection.update(others)
-        selection.active = active
+        with keeping_active(self._viewer):
+            add_above(self._viewer, layer, reviewed.layer)
+            # Neither is for painting: that would be lost when it is removed. A viewer makes the
+            # layers that it takes in editable.
+            layer.editable = False
+            self.layers[role] = layer
 
     def _name(self, reviewed: Reviewed) -> str:
         return f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}"

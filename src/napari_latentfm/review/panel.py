@@ -1,13 +1,16 @@
-"""The panel under Plugins > LatentFM > Review: compare, go through doubt, correct, fix, accept."""
+"""The panel under Plugins > LatentFM > Review: point, compare, resolve, correct, fix, accept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_latentfm.background.signals import listen
+from napari_latentfm.prompting.tab import PromptTab
 from napari_latentfm.results.session import ReviewSession, session_of
 from napari_latentfm.review.sections import ReviewSections
 from napari_latentfm.ui.area import MIN_WIDTH, scroll_down
@@ -31,13 +34,14 @@ class ReviewPanel(QTabWidget):
     ----------
     session
         What is under review.
-    hypotheses, doubt, strokes, fix, annotation
-        The sections.
+    point, hypotheses, doubt, strokes, fix, annotation
+        The sections; `point` shows one while the sampling panel is open.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session: ReviewSession = session_of(napari_viewer)
+        self.point = PromptTab(self.session)
         self._sections = ReviewSections(self.session, self)
         sections = self._sections
         self.hypotheses, self.doubt, self.strokes = (
@@ -49,6 +53,7 @@ class ReviewPanel(QTabWidget):
         self._keys = KeyBindings(napari_viewer, self)
         self._lay_out()
         self._bind()
+        listen(self, self.point.changed, self._bind_again)
         keys = self._keys
         # The window's end deletes the panel without a close event.
         self.destroyed.connect(lambda: keys.part())
@@ -60,29 +65,36 @@ class ReviewPanel(QTabWidget):
             if self.parent() is None:
                 self.release()
             else:
-                self._keys.release()
-                self._bind()
+                self._bind_again()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Take the keys; a floating panel that was closed comes back without a new parent."""
         super().showEvent(event)
-        self._keys.release()
-        self._bind()
+        self._bind_again()
 
     def release(self) -> None:
         """Cancel what runs, keep the annotation, and give the keys back."""
         self._keys.release()
+        self.point.release()
         self._sections.release()
 
+    def _bind_again(self) -> None:
+        self._keys.release()
+        self._bind()
+
     def _bind(self) -> None:
-        for section in self._sections.all:
-            self._keys.bind(section.key_actions())
+        actions: dict[str, Callable[[], None]] = {}
+        for section in (*reversed(self._sections.all), self.point):
+            # The brushes of the Point section do what those of the Correct section do, and more.
+            actions.update(section.key_actions())
+        self._keys.bind(actions)
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM review")
         self.setDocumentMode(True)
         self.setMinimumWidth(MIN_WIDTH)
         for title, tip, section in (
+            ("Point", "point at an object; its outlines follow at once", self.point),
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
             ("Doubt", "where the samples disagree, place by place", self.doubt),
             ("Correct", "say what is surely right; the samples follow", self.strokes),

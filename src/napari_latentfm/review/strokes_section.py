@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import plane_spacing, read_plane
+from napari_latentfm.layers.strokes import take_brush
 from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.results.show import show_result_steps
@@ -117,6 +119,9 @@ class StrokesSection(QWidget):
         reviewed = self._session.current
         if reviewed is None:
             return
+        if self._session.is_prompted:
+            self._session.redraw_asked.emit()
+            return
         if self.running:
             # The run is about older strokes.
             self._again = True
@@ -174,13 +179,7 @@ class StrokesSection(QWidget):
             self._say(NOTHING)
             return
         self._listen(layer)
-        viewer = self._session.viewer
-        # On top, or the strokes would be hidden below the results.
-        viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
-        viewer.layers.selection.active = layer
-        layer.visible = True
-        layer.selected_label = label
-        layer.mode = "paint"
+        take_brush(self._session.viewer, layer, label)
         self._say(_ready(self._names))
 
     def _listen(self, layer: Labels | None) -> None:
@@ -207,7 +206,9 @@ class StrokesSection(QWidget):
         painted = self._layer.data
         if self._painted is None or not np.array_equal(painted, self._painted):
             self._painted = painted.copy()
-            self.redraw()
+            # Who pointed at the object looks at its strokes as well.
+            if not self._session.is_prompted:
+                self.redraw()
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
@@ -237,7 +238,7 @@ class StrokesSection(QWidget):
         elif outcome.result is None or reviewed is not self._session.current:
             self._finish("cancelled", "Cancelled; nothing was changed.")
         else:
-            self._show(Reviewed(reviewed.layer, reviewed.plane, reviewed.model, outcome.result))
+            self._show(replace(reviewed, result=outcome.result))
 
     def _show(self, reviewed: Reviewed) -> None:
         active = self._session.viewer.layers.selection.active

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,15 @@ from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import CALIBRATED_ROLES
+from napari_latentfm.layers.stacking import keeping_active
 from napari_latentfm.layers.stacks import PlaneStack
 from napari_latentfm.layers.update import AskAboutEdits, is_result
+from napari_latentfm.results.objects_job import objects_request
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import Drawn, last_drawn, show_drawn_steps
 from napari_latentfm.results.stack_job import request_for
 from napari_latentfm.sampling.form import CALIBRATED, TILES, VISIBLE, SamplingForm
+from napari_latentfm.sampling.open_panels import open_panel_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.sampling.tiled import TiledPlane, show_tiles, tiled_plane, tiled_request
 from napari_latentfm.sampling.viewport import (
@@ -44,12 +48,13 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.ui.questions import ask_about_edits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import napari
 
     from latentfm_core.prediction.large import LargeResult
     from latentfm_core.prompts import Prompt
+    from latentfm_core.types import SampleSet
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,23 @@ Part = Plane | PlaneStack | VisibleField | TiledPlane
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an object is that was pointed at.
+
+    Attributes
+    ----------
+    layer, plane
+        The plane of an image.
+    label
+        Label with which the object is written into the annotation; None: that of its class.
+    """
+
+    layer: Image
+    plane: Plane
+    label: int | None = None
+
+
+@dataclass(frozen=True)
 class _Target:
     """What a run is about: the plane of a layer, a part or more of them, and the model.
 
@@ -75,6 +97,9 @@ class _Target:
     plane: Part
     model: str | Path
     data: Any
+    label: int | None = None
+    keeps_tool: bool = False
+    """Whether the layer in hand stays in hand when the result is shown."""
 
 
 class SamplingPanel(QScrollArea):
@@ -123,6 +148,7 @@ class SamplingPanel(QScrollArea):
         self._keeper = keeper_of(self._session, self)
         self._offer_planes()
         self._suggest()
+        open_panel_of(self._session).enter(self)
 
     @property
     def running(self) -> bool:
@@ -131,39 +157,98 @@ class SamplingPanel(QScrollArea):
 
     def run(self) -> None:
         """Start a run with the settings on screen; `finished` tells when it has ended."""
-        self._run(None)
+        if self._is_ready():
+            try:
+                layer, plane = self._choose_plane()
+                model = self.form.model_source()
+                request = _request(layer, plane, model, self.form.settings())
+                self._start(_Target(layer, plane, model, layer.data), request)
+            except LatentFMError as error:
+                self._fail(error)
+            else:
+                preferences.put(SECTION, self.form.state())
 
-    def run_prompt(self, prompt: Prompt) -> None:
-        """Start a run for one object of the plane on screen.
+    def run_prompt(self, prompt: Prompt, place: Place | None = None) -> None:
+        """Start a run for one object; `finished` tells when it has ended.
 
         Parameters
         ----------
         prompt
             Which object is meant, in pixels of the plane: ``(row, column)``, whatever the
             scale of the layer.
+        place
+            Where it is; None: on the plane on screen of the chosen image.
         """
-        self._run(prompt)
+        if self._is_ready():
+            try:
+                at = place or self.place_on_screen()
+                model = self.form.model_source()
+                request = request_for(at.layer, at.plane, model, self.form.settings())
+                # Strokes have a way of their own, which notes them in the provenance.
+                rest = replace(prompt, strokes=None)
+                request = replace(request, prompt=rest, strokes=prompt.strokes)
+                self._start(self._target_at(at, model), request)
+            except LatentFMError as error:
+                self._fail(error)
+            else:
+                preferences.put(SECTION, self.form.state())
 
-    def _run(self, prompt: Prompt | None) -> None:
+    def run_objects(self, prompts: Mapping[int, Prompt], place: Place) -> None:
+        """Start a run for several objects of one plane in shared batches.
+
+        Parameters
+        ----------
+        prompts
+            Which objects are meant, by label.
+        place
+            Their plane, and the label of the object whose result is shown; the result holds the
+            others, see `ObjectsRun`.
+        """
+        if self._is_ready():
+            shown = min(prompts) if place.label is None else place.label
+            try:
+                model, settings = self.form.model_source(), self.form.settings()
+                request = objects_request(place.layer, place.plane, model, settings, prompts, shown)
+                self._start(self._target_at(place, model), request)
+            except LatentFMError as error:
+                self._fail(error)
+
+    def show_samples(self, samples: SampleSet, model: str | Path, place: Place) -> None:
+        """Show samples again that `model` drew before; `finished` tells when they are there."""
+        if self._is_ready():
+            try:
+                settings = SamplingConfig(**samples.settings)
+                request = request_for(place.layer, place.plane, model, settings)
+                request = replace(request, samples=samples)
+                self._start(self._target_at(place, model), request)
+            except LatentFMError as error:
+                self._fail(error)
+
+    def place_on_screen(self) -> Place:
+        """Return the plane on screen of the chosen image.
+
+        Raises
+        ------
+        ImageError
+            If there is none.
+        """
+        layer = self.form.image.value
+        if layer is None:
+            raise ImageError(_NO_IMAGE)
+        return Place(layer, self.form.plane_choice.on_screen(layer, self._viewer.dims))
+
+    def _target_at(self, place: Place, model: str | Path) -> _Target:
+        layer = place.layer
+        return _Target(layer, place.plane, model, layer.data, place.label, keeps_tool=True)
+
+    def _is_ready(self) -> bool:
+        """Return whether a run can start, and forget the error of the last one."""
         if self.running:
-            return
+            return False
         self.last_error = None
         with self.form.confidence.changed.blocked():
             self.form.refresh_card()
-        try:
-            layer, plane = self._choose_plane()
-            model, settings = self.form.model_source(), self.form.settings()
-            target = _Target(layer, plane, model, layer.data)
-            request = _request(layer, plane, model, settings)
-            if prompt is not None:
-                if not isinstance(plane, Plane):
-                    raise ImageError("A prompt needs a single plane. Set Planes to one plane.")
-                request = replace(request, prompt=prompt)
-            self._start(target, request)
-        except LatentFMError as error:
-            self._fail(error)
-        else:
-            preferences.put(SECTION, self.form.state())
+        return True
 
     def _recall(self, settings: dict[str, Any]) -> None:
         """Sample the next time as an annotation that was opened again was made."""
@@ -180,7 +265,7 @@ class SamplingPanel(QScrollArea):
         last = last_drawn(self._session)
         if last is None or self.running:
             return
-        target = _Target(last.layer, last.plane, last.model, last.layer.data)
+        target = _Target(last.layer, last.plane, last.model, last.layer.data, last.label)
         result = last.result
         wanted = self.form.confidence.value == CALIBRATED
         try:
@@ -317,9 +402,14 @@ class SamplingPanel(QScrollArea):
         self._target = target
         self.form.status.value = "Showing the layers…"
         self.form.show_progress(0, 0)
-        steps = self._place(target, result)
+        steps = self._placing(target, result)
         done, failed = partial(self._on_placed, result), partial(self._on_not_placed, result)
         self._runs.append(Turns(steps, done, failed))
+
+    def _placing(self, target: _Target, result: Result) -> Generator[None, None, bool]:
+        tool = keeping_active(self._viewer) if target.keeps_tool else nullcontext()
+        with tool:
+            return (yield from self._place(target, result))
 
     def _on_placed(self, result: Result, placed: bool | None) -> None:
         self._target = None
@@ -353,7 +443,7 @@ class SamplingPanel(QScrollArea):
         if isinstance(target.plane, VisibleField):
             return (yield from self._show_field(target, target.plane, result))
         roles = CALIBRATED_ROLES if self._maps_only else None
-        drawn = Drawn(target.layer, target.plane, target.model, result)
+        drawn = Drawn(target.layer, target.plane, target.model, result, target.label)
         return (yield from show_drawn_steps(self._viewer, drawn, self.ask_about_edits, roles))
 
     def _show_field(

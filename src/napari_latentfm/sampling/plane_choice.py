@@ -83,9 +83,19 @@ class PlaneChoice:
         """
         self.offer(layer, dims)
         if self.planes.value == CURRENT:
-            return displayed_plane(layer, dims, self._pair())
+            return self.on_screen(layer, dims)
         along = tuple(map(int, self.planes.value.split(",")))
         return all_planes(layer, dims, along, self._pair())
+
+    def on_screen(self, layer: Image, dims: Dims) -> Plane:
+        """Return the plane where the sliders are, whether one or all are to be segmented.
+
+        Raises
+        ------
+        ImageError
+            As `displayed_plane`.
+        """
+        return displayed_plane(layer, dims, self._pair() if layer is self._layer else None)
 
     def _is_stack(self) -> bool:
         return self._layer is not None and self._layer.ndim > 2

@@ -19,7 +19,7 @@ from napari_latentfm.layers.annotation_record import MEAN_MASK, PAUSE, Record, r
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, REGION_KEY, STROKES_KEY
+from napari_latentfm.layers.stacking import OWN_KEYS
 from napari_latentfm.layers.update import EditedLayers, is_edited
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
@@ -311,5 +311,4 @@ def _is_ours(layer: Any, key: str) -> bool:
         own = found.get("layer_id") == str(layer.unique_id) and found.get("source_id") == key
         # A result that was edited by hand is the user's.
         return bool(own and not is_edited(layer))
-    keys = (STROKES_KEY, REGION_KEY, OVERLAY_SOURCE_KEY)
-    return key in [layer.metadata.get(name) for name in keys]
+    return any(layer.metadata.get(own) == key for own in OWN_KEYS)

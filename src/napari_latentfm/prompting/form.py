@@ -1,0 +1,159 @@
+"""Controls of the Point section; knows nothing of the viewer."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentfm.prompting.from_labels import CHOICES
+from napari_latentfm.prompting.object_list import ObjectList
+from napari_latentfm.ui.common import push_button, wrapped_text
+
+TOOLS = {
+    "box": ("Box (B)", "Drag a box around an object; the outlines follow at once."),
+    "point": ("Point + (P)", "Click a place in the object."),
+    "not_point": ("Point - (Shift+P)", "Click a place that is not part of the object."),
+    "stroke": ("Stroke + (G)", "Take the brush and paint over what is surely in the object."),
+    "not_stroke": ("Stroke - (Shift+G)", "Take the brush and paint over what is surely not."),
+}
+"""Text and tooltip by name."""
+
+
+class ModelNotice(QFrame):
+    """Says that the chosen model does not take prompts, and offers one that does."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.text = wrapped_text("Which models take prompts.")
+        self.button = QPushButton()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.text)
+        layout.addWidget(self.button)
+        self.hide()
+
+    def show_for(self, model: str, better: str | None) -> None:
+        """Show the notice; `better` is the model to choose."""
+        if better is None:
+            self.text.setText(
+                f"The model {model} does not take boxes, points or strokes. Choose the folder of "
+                "a model that was trained with prompts."
+            )
+        else:
+            self.text.setText(
+                f"The model {model} does not take boxes or points. The model {better} does."
+            )
+            self.button.setText(f"Use {better}")
+            self.button.setToolTip(f"Choose the model {better} and go on with what was drawn.")
+        self.button.setVisible(better is not None)
+        self.show()
+
+
+class PromptForm(QWidget):
+    """Tools, list of objects, and status.
+
+    Attributes
+    ----------
+    tools
+        Buttons of the tools by name, see `TOOLS`.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.tools: dict[str, QPushButton] = {}
+        for name, (text, tip) in TOOLS.items():
+            self.tools[name] = push_button(text, tip)
+            self.tools[name].setCheckable(True)
+        self.undo_button = push_button(
+            "Undo mark", "Take the last mark back. So does Ctrl+Z on the layers of marks."
+        )
+        self.clear_button = push_button(
+            "Clear", "Remove all marks of this object. Undo mark brings them back."
+        )
+        self.labels_button = push_button(
+            "Use a Labels layer",
+            "Make the chosen label of the selected Labels layer the rough mask of the object.",
+        )
+        self.labels_as = QComboBox()
+        self.labels_as.addItems(CHOICES)
+        self.labels_as.setToolTip(
+            "What the label is: a rough mask of the object, or strokes over parts of it. "
+            "automatic: a thin scribble is strokes."
+        )
+        self.new_button = push_button(
+            "New object (Shift+O)", "Begin the next object, with a label of its own."
+        )
+        self.delete_button = push_button(
+            "Delete object",
+            "Remove the object, its marks and its pixels in the annotation.",
+        )
+        self.take_button = push_button(
+            "Take object", "Write the mean mask into the annotation, with the object's own label."
+        )
+        self.take_all_button = push_button(
+            "Take all", "Write all objects of this plane into the annotation, each with its label."
+        )
+        self.cover = QCheckBox("May cover other labels")
+        self.cover.setToolTip(
+            "Whether taking an object overwrites what has another label in the annotation."
+        )
+        self.again_button = push_button(
+            "Draw all again",
+            "Draw all objects of this plane anew, as after a change of the model or its settings.",
+        )
+        self.cancel_button = push_button(
+            "Cancel", "Stop within one ODE step; the layers stay as they are."
+        )
+        self.cancel_button.setEnabled(False)
+        self.objects = ObjectList()
+        self.notice = ModelNotice()
+        self.status = wrapped_text("What the section is doing, or how the last run ended.")
+        self._lay_out()
+
+    def hold(self, tool: str) -> None:
+        """Show which tool is in hand, "" for none."""
+        for name, button in self.tools.items():
+            button.setChecked(name == tool)
+
+    def say(self, text: str) -> None:
+        """Show a text in the status line."""
+        self.status.setText(text)
+
+    def _lay_out(self) -> None:
+        tools = QGridLayout()
+        tools.setSpacing(3)
+        tools.addWidget(self.tools["box"], 0, 0, 1, 2)
+        for place, name in enumerate(("point", "not_point", "stroke", "not_stroke")):
+            tools.addWidget(self.tools[name], 1 + place // 2, place % 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(tools)
+        layout.addLayout(_row(self.labels_button, self.labels_as))
+        layout.addLayout(_row(self.undo_button, self.clear_button))
+        layout.addWidget(self.notice)
+        layout.addWidget(self.status)
+        layout.addWidget(QLabel("Objects"))
+        layout.addWidget(self.objects)
+        layout.addLayout(_row(self.new_button, self.delete_button))
+        layout.addLayout(_row(self.take_button, self.take_all_button))
+        layout.addWidget(self.cover)
+        layout.addLayout(_row(self.again_button, self.cancel_button))
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(3)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

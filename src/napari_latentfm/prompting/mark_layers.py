@@ -1,0 +1,347 @@
+"""The layers in which boxes and points are drawn: directly on the image, apart from the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+from numpy.typing import NDArray
+
+from latentfm_core.prompts import Box, Point, Prompt
+from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
+from napari_latentfm.prompting.marks import EDGE
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+BOXES, POINTS = "prompt boxes", "prompt points"
+OBJECT, SIGN = "object", "positive"
+"""Columns of the features; 0 is the object of a mark that was just drawn."""
+BOX_COLOUR, POSITIVE_COLOUR, NEGATIVE_COLOUR = "#f0e442", "#009e73", "#d55e00"
+"""Okabe-Ito."""
+POSITIVE_SYMBOL, NEGATIVE_SYMBOL = "disc", "x"
+DIM = 0.3
+"""Opacity of the marks of other objects."""
+POINTS_PER_SIDE = 40
+LINES_PER_SIDE = 200
+FINAL = ("added", "removed", "changed")
+"""Actions of napari's data event after which the marks are as they will stay."""
+
+
+class MarkLayers:
+    """Boxes and points on the images of one viewer.
+
+    The layers hold the marks of all objects, told apart by the column `OBJECT` of the features,
+    so that napari's own tools (move, delete) work on them.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    marked
+        Called after a mark was drawn, moved or deleted by the user.
+    undo
+        Called when Ctrl+Z is pressed on one of the layers.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, marked: Callable[[], None], undo: Callable[[], None]
+    ) -> None:
+        self._viewer, self._marked, self._undo = viewer, marked, undo
+        self._followed: list[Layer] = []
+        self._writing = False
+
+    def boxes(self, image: Image, plane: Plane | None = None) -> Shapes | None:
+        """Return the layer of boxes on an image; with a plane it is added where missing."""
+        found: Shapes | None = self._find(image, Shapes, BOXES)
+        if found is None and plane is not None:
+            found = self._add(image, plane, BOXES)
+        return found
+
+    def points(self, image: Image, plane: Plane | None = None) -> Points | None:
+        """Return the layer of points on an image; with a plane it is added where missing."""
+        found: Points | None = self._find(image, Points, POINTS)
+        if found is None and plane is not None:
+            found = self._add(image, plane, POINTS)
+        return found
+
+    def there(self, image: Image) -> list[Layer]:
+        """Return the layers that an image has."""
+        return [each for each in (self.boxes(image), self.points(image)) if each is not None]
+
+    def take_box(self, image: Image, plane: Plane) -> None:
+        """Put the tool for boxes in hand."""
+        layer = self.boxes(image, plane)
+        if layer is not None:
+            self._bring_up(layer, image, plane)
+            layer.selected_data = set()
+            layer.feature_defaults = {OBJECT: 0}
+            layer.current_edge_color = BOX_COLOUR
+            layer.current_edge_width = _line(plane)
+            layer.mode = "add_rectangle"
+
+    def take_point(self, image: Image, plane: Plane, positive: bool) -> None:
+        """Put the tool for points in hand."""
+        layer = self.points(image, plane)
+        if layer is not None:
+            self._bring_up(layer, image, plane)
+            layer.selected_data = set()
+            layer.feature_defaults = {OBJECT: 0, SIGN: positive}
+            layer.current_face_color = POSITIVE_COLOUR if positive else NEGATIVE_COLOUR
+            layer.current_symbol = POSITIVE_SYMBOL if positive else NEGATIVE_SYMBOL
+            layer.mode = "add"
+
+    def read(self, image: Image, plane: Plane, number: int) -> Prompt:
+        """Return box and points of an object in pixels of the plane; 0: what was just drawn."""
+        box: Box | None = None
+        boxes, points = self.boxes(image), self.points(image)
+        if boxes is not None:
+            mine = [
+                shape
+                for shape, owner in zip(boxes.data, _owners(boxes), strict=True)
+                if owner == number
+            ]
+            # A second box replaces the first.
+            box = _box_of(mine[-1], plane) if mine else None
+        positive: list[Point] = []
+        negative: list[Point] = []
+        if points is not None:
+            signs = np.asarray(points.features[SIGN], bool) if len(points.data) else ()
+            for at, owner, sign in zip(points.data, _owners(points), signs, strict=True):
+                if owner == number:
+                    row, column = (float(at[axis] + EDGE) for axis in plane.axes)
+                    (positive if sign else negative).append((row, column))
+        return Prompt(box, tuple(positive), tuple(negative))
+
+    def numbers(self, image: Image) -> set[int]:
+        """Return the objects that have marks on an image."""
+        return {number for layer in self.there(image) for number in _owners(layer)} - {0}
+
+    def write(self, image: Image, plane: Plane, number: int, prompt: Prompt) -> None:
+        """Make box and points of an object those of a prompt; what was just drawn goes."""
+        with self._own_writing():
+            boxes, points = self.boxes(image), self.points(image)
+            if boxes is None and prompt.box is not None:
+                boxes = self.boxes(image, plane)
+            if points is None and (prompt.positive or prompt.negative):
+                points = self.points(image, plane)
+            if boxes is not None:
+                _write_boxes(boxes, plane, number, prompt.box)
+            if points is not None:
+                _write_points(points, plane, number, prompt)
+
+    def look(self, image: Image, current: int, hidden: set[int]) -> None:
+        """Dim the marks of all objects but the current one, and hide those of some."""
+        with self._own_writing():
+            boxes, points = self.boxes(image), self.points(image)
+            if boxes is not None and len(boxes.data):
+                colours = np.tile(_rgba(BOX_COLOUR), (len(boxes.data), 1))
+                colours[:, 3] = [_strength(o, current, hidden) for o in _owners(boxes)]
+                boxes.edge_color = colours
+            if points is not None and len(points.data):
+                signs = np.asarray(points.features[SIGN], bool)
+                colours = np.where(signs[:, None], _rgba(POSITIVE_COLOUR), _rgba(NEGATIVE_COLOUR))
+                border = np.ones((len(signs), 4))
+                strengths = [_strength(o, current, hidden) for o in _owners(points)]
+                colours[:, 3] = border[:, 3] = strengths
+                points.face_color, points.border_color = colours, border
+                points.symbol = [POSITIVE_SYMBOL if sign else NEGATIVE_SYMBOL for sign in signs]
+
+    def hide(self, image: Image) -> None:
+        """Hide the marks, and put their tools down."""
+        for layer in self.there(image):
+            layer.mode = "pan_zoom"
+            layer.visible = False
+
+    def is_drawing_click(self, box: Box, image: Image, pixels: float) -> bool:
+        """Tell whether a box is so small on screen that a click was meant."""
+        scale = float(np.abs(np.asarray(image.scale, float)[-2:]).max())
+        # napari 0.9 moved the camera.
+        camera: Any = getattr(self._viewer, "scene", self._viewer).camera
+        side = max(box[2] - box[0], box[3] - box[1])
+        return side * scale * float(camera.zoom) < pixels or side < 1
+
+    def release(self) -> None:
+        """Stop listening to the layers."""
+        for layer in self._followed:
+            layer.events.data.disconnect(self._on_data)
+        self._followed.clear()
+
+    @contextmanager
+    def _own_writing(self) -> Iterator[None]:
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    def _find(self, image: Image, kind: type, title: str) -> Any:
+        key = str(image.unique_id)
+        for layer in self._viewer.layers:
+            if isinstance(layer, kind) and layer.metadata.get(PROMPT_KEY) == key:
+                self._follow(layer)
+                return layer
+        for layer in self._viewer.layers:
+            # Saved and opened again: files of napari keep neither identity nor metadata.
+            if (
+                isinstance(layer, kind)
+                and layer.name == f"{image.name} · {title}"
+                and PROMPT_KEY not in layer.metadata
+                and layer.ndim == image.ndim
+            ):
+                self._adopt(layer, image)
+                return layer
+        return None
+
+    def _adopt(self, layer: Any, image: Image) -> None:
+        layer.metadata = {**layer.metadata, PROMPT_KEY: str(image.unique_id)}
+        count = len(layer.data)
+        if OBJECT not in layer.features:
+            layer.features = {OBJECT: np.arange(1, count + 1)}
+        if isinstance(layer, Points) and SIGN not in layer.features:
+            layer.features = {**layer.features, SIGN: np.ones(count, bool)}
+        elif isinstance(layer, Points):
+            # A table of text.
+            signs = [str(sign) in ("True", "1", "1.0") for sign in layer.features[SIGN]]
+            layer.features = {OBJECT: _owners(layer), SIGN: np.array(signs, bool)}
+        self._follow(layer)
+
+    def _follow(self, layer: Any) -> None:
+        if layer in self._followed:
+            return
+        self._followed = [one for one in self._followed if one in self._viewer.layers]
+        self._followed.append(layer)
+        layer.events.data.connect(self._on_data)
+        layer.bind_key("Control-Z", lambda _layer: self._undo(), overwrite=True)
+
+    def _on_data(self, event: Any) -> None:
+        if not self._writing and str(getattr(event, "action", "changed")) in FINAL:
+            self._marked()
+
+    def _add(self, image: Image, plane: Plane, title: str) -> Any:
+        shared: dict[str, Any] = {
+            "ndim": image.ndim,
+            "name": f"{image.name} · {title}",
+            "metadata": {PROMPT_KEY: str(image.unique_id)},
+            **placement(image, plane.first()),
+        }
+        layer: Any
+        if title == BOXES:
+            layer = Shapes(
+                edge_color=BOX_COLOUR,
+                face_color="transparent",
+                edge_width=_line(plane),
+                feature_defaults={OBJECT: 0},
+                features={OBJECT: np.zeros(0, int)},
+                **shared,
+            )
+        else:
+            layer = Points(
+                size=max(4.0, max(plane.shape) / POINTS_PER_SIDE),
+                border_color="white",
+                border_width=0.12,
+                feature_defaults={OBJECT: 0, SIGN: True},
+                features={OBJECT: np.zeros(0, int), SIGN: np.zeros(0, bool)},
+                **shared,
+            )
+        with keeping_active(self._viewer):
+            add_above(self._viewer, layer, image)
+        self._follow(layer)
+        return layer
+
+    def _bring_up(self, layer: Any, image: Image, plane: Plane) -> None:
+        layers = self._viewer.layers
+        for name, value in placement(image, plane.first()).items():
+            # The image may have been scaled or moved since.
+            if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
+                setattr(layer, name, value)
+        for each in self.there(image):
+            each.visible = True
+        # On top, or the marks would be hidden below the results.
+        layers.move(layers.index(layer), len(layers))
+        layers.selection.active = layer
+
+
+def _plain(value: Any) -> NDArray[Any]:
+    if isinstance(value, tuple):
+        return np.array([str(part) for part in value])
+    return np.asarray(getattr(value, "affine_matrix", value))
+
+
+def _owners(layer: Any) -> list[int]:
+    return [int(float(number)) for number in layer.features[OBJECT]] if len(layer.data) else []
+
+
+def _line(plane: Plane) -> float:
+    return max(1.0, max(plane.shape) / LINES_PER_SIDE)
+
+
+def _rgba(colour: str) -> NDArray[np.float64]:
+    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0])
+
+
+def _strength(owner: int, current: int, hidden: set[int]) -> float:
+    if owner in hidden:
+        return 0.0
+    return 1.0 if owner in (current, 0) else DIM
+
+
+def _box_of(shape: Any, plane: Plane) -> Box:
+    corners = np.asarray(shape, float)[:, plane.axes] + EDGE
+    (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
+    return float(top), float(left), float(bottom), float(right)
+
+
+def _corners(box: Box, plane: Plane) -> NDArray[np.float64]:
+    top, left, bottom, right = box
+    flat = np.array([[top, left], [top, right], [bottom, right], [bottom, left]]) - EDGE
+    return _in_layer(flat, plane)
+
+
+def _in_layer(flat: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
+    full = np.zeros((len(flat), len(plane.index)))
+    full[:, plane.axes] = flat
+    for axis, place in plane.fixed.items():
+        full[:, axis] = place
+    return full
+
+
+def _write_boxes(layer: Shapes, plane: Plane, number: int, box: Box | None) -> None:
+    kept = [
+        (shape, owner)
+        for shape, owner in zip(layer.data, _owners(layer), strict=True)
+        if owner not in (0, number)
+    ]
+    if box is not None:
+        kept.append((_corners(box, plane), number))
+    mode = layer.mode
+    layer.selected_data = set()
+    layer.data = [(np.asarray(shape), "rectangle") for shape, _ in kept]
+    if kept:
+        layer.features = {OBJECT: np.array([owner for _, owner in kept])}
+        layer.edge_width = [_line(plane)] * len(kept)
+        layer.face_color = "transparent"
+    layer.feature_defaults = {OBJECT: 0}
+    layer.mode = mode
+
+
+def _write_points(layer: Points, plane: Plane, number: int, prompt: Prompt) -> None:
+    owners = np.array(_owners(layer), int)
+    stay = ~np.isin(owners, (0, number))
+    marks = np.array([*prompt.positive, *prompt.negative], float).reshape(-1, 2) - EDGE
+    signs = [True] * len(prompt.positive) + [False] * len(prompt.negative)
+    sign = bool(layer.feature_defaults[SIGN].iloc[0]) if len(layer.feature_defaults) else True
+    kept = np.asarray(layer.features[SIGN], bool)[stay] if len(owners) else np.zeros(0, bool)
+    data = np.concatenate([np.asarray(layer.data)[stay], _in_layer(marks, plane)])
+    layer.selected_data = set()
+    layer.data = data
+    layer.features = {
+        OBJECT: np.concatenate([owners[stay], np.full(len(signs), number)]),
+        SIGN: np.concatenate([kept, np.array(signs, bool)]),
+    }
+    layer.feature_defaults = {OBJECT: 0, SIGN: sign}

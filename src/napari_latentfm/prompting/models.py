@@ -1,0 +1,32 @@
+"""Which models take prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.model_io.bundled import bundled_models, resolve_model
+from latentfm_core.model_io.card import ModelCard, read_card
+
+
+def card_of(source: str | Path) -> ModelCard | None:
+    """Return the card of a model, or None where it cannot be read: a run tells why."""
+    try:
+        return read_card(resolve_model(source))
+    except LatentFMError:
+        return None
+
+
+def takes_prompts(source: str | Path) -> bool:
+    """Tell whether a model takes prompts; one without a readable card gets the benefit of doubt."""
+    card = card_of(source)
+    return card is None or card.config.model.prompts
+
+
+def promptable_model() -> str | None:
+    """Return the first bundled model that takes prompts, or None."""
+    for name in bundled_models():
+        card = card_of(name)
+        if card is not None and card.config.model.prompts:
+            return name
+    return None

@@ -1,0 +1,113 @@
+"""The list of objects of a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+
+from napari_latentfm.annotation.layer import label_colours
+
+SWATCH = 12
+"""Pixels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is listed of an object.
+
+    Attributes
+    ----------
+    number, name, area
+        Label, class and size.
+    state
+        "taken" into the annotation, "proposed", or "" without an answer.
+    visible
+        Whether it is shown while another one is in hand.
+    """
+
+    number: int
+    name: str
+    area: str
+    state: str
+    visible: bool
+
+
+class ObjectList(QTreeWidget):
+    """Objects with a box for their visibility.
+
+    Attributes
+    ----------
+    chosen
+        Emitted with the number of the object that the user clicked.
+    toggled
+        Emitted with a number and whether it is to be visible.
+    """
+
+    chosen = Signal(int)
+    toggled = Signal(int, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setToolTip(
+            "Objects of this plane. Click one to refine it. The check box shows or hides it while "
+            "another one is in hand."
+        )
+        self.setHeaderLabels(["Object", "Area", "State"])
+        self.setRootIsDecorated(False)
+        self.setMaximumHeight(130)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in (1, 2):
+            self.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.header().setStretchLastSection(False)
+        self._rows: list[Row] = []
+        self._colours = label_colours()
+        self.itemChanged.connect(self._on_item)
+        self.itemClicked.connect(self._on_click)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is listed."""
+        return list(self._rows)
+
+    def fill(self, rows: Sequence[Row], current: int) -> None:
+        """Show objects; `current` is the number of the one in hand, 0 for none."""
+        self.blockSignals(True)
+        if list(rows) != self._rows:
+            self._rows = list(rows)
+            self.clear()
+            for row in rows:
+                self._add(row)
+        for place in range(self.topLevelItemCount()):
+            item = self.topLevelItem(place)
+            if item is not None:
+                item.setSelected(item.data(0, Qt.ItemDataRole.UserRole) == current)
+        self.blockSignals(False)
+
+    def _add(self, row: Row) -> None:
+        item = QTreeWidgetItem(self, [f"{row.number}  {row.name}", row.area, row.state])
+        item.setData(0, Qt.ItemDataRole.UserRole, row.number)
+        item.setFlags(
+            Qt.ItemFlag.ItemIsEnabled
+            | Qt.ItemFlag.ItemIsSelectable
+            | Qt.ItemFlag.ItemIsUserCheckable
+        )
+        checked = Qt.CheckState.Checked if row.visible else Qt.CheckState.Unchecked
+        item.setCheckState(0, checked)
+        swatch = QPixmap(SWATCH, SWATCH)
+        swatch.fill(QColor.fromRgbF(*(float(part) for part in self._colours.map(row.number))))
+        item.setIcon(0, QIcon(swatch))
+
+    def _on_item(self, item: QTreeWidgetItem, _column: int) -> None:
+        number = int(item.data(0, Qt.ItemDataRole.UserRole))
+        on = item.checkState(0) == Qt.CheckState.Checked
+        old = next((row for row in self._rows if row.number == number), None)
+        if old is not None and old.visible != on:
+            self.toggled.emit(number, on)
+
+    def _on_click(self, item: QTreeWidgetItem, _column: int) -> None:
+        self.chosen.emit(int(item.data(0, Qt.ItemDataRole.UserRole)))

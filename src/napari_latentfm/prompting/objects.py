@@ -1,0 +1,160 @@
+"""The objects that were pointed at, plane by plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from latentfm_core.prompts import Prompt
+from latentfm_core.types import Bool, Mask, SampleSet
+from napari_latentfm.layers.annotation_record import PlaneIndex
+from napari_latentfm.layers.planes import Plane
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+HISTORY = 100
+"""Marks that can be undone."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A mask ``(H, W)`` of which only the part with foreground is kept."""
+
+    top: int
+    left: int
+    part: Bool
+
+    @classmethod
+    def of(cls, mask: Mask) -> Patch:
+        """Return the patch of a mask."""
+        inside = np.asarray(mask, bool)
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if not rows.size:
+            return cls(0, 0, np.zeros((0, 0), bool))
+        top, left = int(rows[0]), int(columns[0])
+        return cls(top, left, inside[top : rows[-1] + 1, left : columns[-1] + 1].copy())
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels with foreground."""
+        return int(np.count_nonzero(self.part))
+
+    def whole(self, shape: tuple[int, int]) -> Bool:
+        """Return the mask again."""
+        mask = np.zeros(shape, bool)
+        height, width = self.part.shape
+        mask[self.top : self.top + height, self.left : self.left + width] = self.part
+        return mask
+
+
+@dataclass(eq=False)
+class PromptObject:
+    """One object.
+
+    Attributes
+    ----------
+    number
+        Label with which it is written into the annotation.
+    plane
+        Where it is.
+    name
+        Name of its class, from the model's card.
+    prompt
+        All marks, as they were when they were looked at last.
+    visible
+        Whether its outline and marks are shown while another object is in hand.
+    closed
+        Whether it was taken: the next mark begins another object.
+    samples, model, mask
+        The last answer; None and "" before the first.
+    history
+        Earlier prompts, the oldest first.
+    """
+
+    number: int
+    plane: Plane
+    name: str
+    prompt: Prompt = field(default_factory=Prompt)
+    visible: bool = True
+    closed: bool = False
+    samples: SampleSet | None = None
+    model: str | Path = ""
+    mask: Patch | None = None
+    history: list[Prompt] = field(default_factory=list)
+
+    def answer(self, samples: SampleSet, mask: Mask, model: str | Path) -> None:
+        """Keep an answer."""
+        self.samples, self.mask, self.model = samples, Patch.of(mask), model
+
+    def forget_answer(self) -> None:
+        """Drop the answer: its marks are gone."""
+        self.samples, self.mask = None, None
+
+    def remember(self) -> None:
+        """Keep the prompt as it is, to be undone to."""
+        self.history.append(self.prompt)
+        del self.history[:-HISTORY]
+
+
+class ObjectBook:
+    """All objects of a viewer, and which is in hand on each plane."""
+
+    def __init__(self) -> None:
+        self._objects: WeakKeyDictionary[Image, list[PromptObject]] = WeakKeyDictionary()
+        self._current: WeakKeyDictionary[Image, dict[PlaneIndex, PromptObject]] = (
+            WeakKeyDictionary()
+        )
+
+    def on(self, image: Image, plane: Plane) -> list[PromptObject]:
+        """Return the objects of a plane, by number."""
+        return [one for one in self.all(image) if one.plane.index == plane.index]
+
+    def all(self, image: Image) -> list[PromptObject]:
+        """Return the objects of all planes of an image, by number."""
+        return sorted(self._objects.get(image, []), key=lambda one: one.number)
+
+    def find(self, image: Image, number: int) -> PromptObject | None:
+        """Return the object of a number, or None."""
+        return next((one for one in self.all(image) if one.number == number), None)
+
+    def current(self, image: Image, plane: Plane) -> PromptObject | None:
+        """Return the object in hand, or None: the next mark begins one."""
+        return self._current.get(image, {}).get(plane.index)
+
+    def choose(self, image: Image, plane: Plane, chosen: PromptObject | None) -> None:
+        """Take an object in hand, or none."""
+        places = self._current.setdefault(image, {})
+        places.pop(plane.index, None)
+        if chosen is not None:
+            places[plane.index] = chosen
+
+    def add(
+        self, image: Image, plane: Plane, name: str, above: int, number: int = 0
+    ) -> PromptObject:
+        """Add an object and take it in hand.
+
+        Parameters
+        ----------
+        image, plane, name
+            Where it is, and its class.
+        above
+            The highest label that something else has.
+        number
+            Its label; 0: the next one that is free.
+        """
+        highest = max([above, *(one.number for one in self.all(image))])
+        made = PromptObject(number or highest + 1, plane, name)
+        self._objects.setdefault(image, []).append(made)
+        self.choose(image, plane, made)
+        return made
+
+    def remove(self, image: Image, gone: PromptObject) -> None:
+        """Forget an object."""
+        self._objects[image].remove(gone)
+        if self.current(image, gone.plane) is gone:
+            self.choose(image, gone.plane, None)
