@@ -23,6 +23,7 @@ CORE = {
     "torchrun": "errors",
     "files": "errors",
     "metrics": "types",
+    "measures": "types",
     "config": "errors files",
     "images": "config errors files names types",
     "datasets": "config errors files images names types",
@@ -31,7 +32,7 @@ CORE = {
     "flow": "config",
     "correction": "errors flow types",
     "prompts": "config correction errors files images types",
-    "uncertainty": "config correction images metrics progress types",
+    "uncertainty": "config correction images measures metrics progress types",
     "model_io": "config errors files models types uncertainty",
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentfm_core.measures.size import area, diameter
 from latentfm_core.types import Summary
 from latentfm_core.uncertainty.grid import grid_step, on_grid
-from latentfm_core.uncertainty.size import diameter
 
 FULL_SHARE = 0.95
 """Share of the image from which on a mask outlines nothing."""
@@ -63,7 +63,7 @@ def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) ->
     says = 0 < share < FULL_SHARE
     return MaskFigures(
         share=share,
-        area=pixels * abs(spacing[0] * spacing[1]),
+        area=area(pixels, spacing),
         diameter=diameter(coarse, (spacing[0] * step, spacing[1] * step)),
         expected_dice=summary.expected_dice if says else None,
     )
