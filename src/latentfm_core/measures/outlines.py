@@ -30,11 +30,8 @@ _STRAIGHT = 1e-6
 _AREA_ERROR = 0.1
 """Share of its area by which a polygon may differ from the piece."""
 
-_SMALL = 16
-"""Rings with fewer pixel edges are not averaged: too little would be left."""
-
-_NEIGHBOURS = 3
-"""Vertices that the perimeter is averaged over, twice, so that steps of pixels do not count."""
+_PER_VERTEX = 5
+"""Rings with fewer vertices for each that is averaged over are taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +128,14 @@ def _enclosed(ring: Ring) -> float:
 
 
 def _length(ring: Ring, spacing: Spacing) -> float:
-    line = ring * np.abs(spacing)
-    if len(line) >= _SMALL:
-        for _ in range(2):
-            around = range(-(_NEIGHBOURS // 2), _NEIGHBOURS // 2 + 1)
-            line = sum((np.roll(line, by, axis=0) for by in around), np.zeros_like(line))
-            line /= _NEIGHBOURS
+    row, column = (abs(step) for step in spacing)
+    line = ring * (row, column)
+    # The longer a pixel is, the longer are the steps that are to be averaged away.
+    reach = max(1, round(max(row, column) / min(row, column)))
+    reach = min(reach, (len(ring) // _PER_VERTEX - 1) // 2)
+    for _ in range(2 if reach > 0 else 0):
+        around = [np.roll(line, by, axis=0) for by in range(-reach, reach + 1)]
+        line = np.mean(around, axis=0)
     steps = line - np.roll(line, 1, axis=0)
     return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
 

@@ -1,4 +1,4 @@
-"""Sizes of marked objects against shapes whose sizes are known."""
+"""Sizes of shapes whose area, diameter and perimeter are known from a formula."""
 
 from __future__ import annotations
 
@@ -6,109 +6,97 @@ import math
 
 import numpy as np
 import pytest
-from skimage.measure import regionprops
 
-from latentfm_core.measures.objects import MarkedObject, objects_of
-from latentfm_core.uncertainty.size import diameter_spread
+from latentfm_core.measures.objects import PixelSize, measure_objects, objects_of
 
-
-def ellipse(
-    axes: tuple[float, float], spacing: tuple[float, float], angle: float = 0.0
-) -> np.ndarray:
-    """Return an ellipse with these semi-axes in units, on pixels of this size."""
-    reach = max(axes) * 1.2
-    rows, columns = (math.ceil(2 * reach / step) for step in spacing)
-    y, x = np.mgrid[:rows, :columns] + 0.5
-    y, x = y * spacing[0] - reach, x * spacing[1] - reach
-    turned = (y * math.cos(angle) - x * math.sin(angle), y * math.sin(angle) + x * math.cos(angle))
-    return np.asarray((turned[0] / axes[0]) ** 2 + (turned[1] / axes[1]) ** 2 <= 1, np.uint8)
+SIZES = [PixelSize(1.0, 1.0, "mm"), PixelSize(0.5, 0.25, "mm"), PixelSize(0.3, 0.9, "µm")]
 
 
-def around_ellipse(a: float, b: float) -> float:
-    """Return the perimeter of an ellipse (Ramanujan's second formula, exact to 1e-5 here)."""
-    h = ((a - b) / (a + b)) ** 2
-    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
+def plane(size: PixelSize, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return coordinates of pixel centres in units, from the middle of the plane."""
+    rows, columns = (int(height / size.row) + 6, int(width / size.column) + 6)
+    row, column = np.mgrid[:rows, :columns]
+    return (row - rows / 2 + 0.27) * size.row, (column - columns / 2 + 0.41) * size.column
 
 
-def only(labels: np.ndarray) -> MarkedObject:
-    (found,) = objects_of(labels)
-    return found
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("radius", [12.0, 40.0])
+def test_disc(size: PixelSize, radius: float) -> None:
+    row, column = plane(size, 2 * radius, 2 * radius)
+    (found,) = measure_objects((row**2 + column**2 <= radius**2).astype(np.uint8), size)
+    assert found.physical is not None
+    assert found.physical.area == pytest.approx(math.pi * radius**2, rel=0.01)
+    assert found.physical.diameter == pytest.approx(2 * radius, abs=2 * max(size.spacing))
+    assert found.physical.perimeter == pytest.approx(2 * math.pi * radius, rel=0.03)
+    assert (found.label, found.pieces) == (1, 1)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 0.25), (0.1, 0.3), (0.25, 0.5)])
-@pytest.mark.parametrize("axes", [(20.0, 20.0), (30.0, 12.0)])
-@pytest.mark.parametrize("angle", [0.0, 0.5, 1.2])
-def test_ellipses_have_their_sizes_on_any_pixels(
-    axes: tuple[float, float], spacing: tuple[float, float], angle: float
-) -> None:
-    found = only(ellipse(axes, spacing, angle))
-    assert found.area(spacing) == pytest.approx(math.pi * axes[0] * axes[1], rel=0.01)
-    corners = math.hypot(*spacing)
-    assert 2 * max(axes) - corners <= found.diameter(spacing) <= 2 * max(axes) + corners
-    assert found.perimeter(spacing) == pytest.approx(around_ellipse(*axes), rel=0.035)
+@pytest.mark.parametrize("size", SIZES)
+def test_square_along_the_axes_is_exact_in_area_and_diameter(size: PixelSize) -> None:
+    labels = np.zeros((60, 70), np.uint8)
+    labels[10:50, 5:65] = 7
+    (found,) = measure_objects(labels, size)
+    height, width = 40 * size.row, 60 * size.column
+    assert found.physical is not None
+    assert found.physical.area == pytest.approx(height * width)
+    assert found.physical.diameter == pytest.approx(math.hypot(height, width))
+    # Its corners are rounded by the averaging.
+    assert found.physical.perimeter == pytest.approx(2 * (height + width), rel=0.03)
+    assert found.pixels.area == 2400
+    assert found.pixels.diameter == pytest.approx(math.hypot(40, 60))
+    assert found.label == 7
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.3, math.pi / 4])
-def test_the_perimeter_of_a_rectangle_at_any_angle(angle: float) -> None:
-    y, x = np.mgrid[:260, :260] - 129.7
-    along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
-    found = only(np.asarray((abs(along) < 80) & (abs(across) < 40), np.uint8))
-    assert found.perimeter() == pytest.approx(480, rel=0.015)
-    assert found.diameter() == pytest.approx(math.hypot(160, 80), abs=2)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("angle", [10, 30, 45, 75])
+def test_rotated_rectangle(size: PixelSize, angle: int) -> None:
+    length, width = 80.0, 30.0
+    row, column = plane(size, 90, 90)
+    turn = math.radians(angle)
+    along = math.cos(turn) * column + math.sin(turn) * row
+    across = math.cos(turn) * row - math.sin(turn) * column
+    inside = (abs(along) <= length / 2) & (abs(across) <= width / 2)
+    (found,) = measure_objects(inside.astype(np.uint8), size)
+    assert found.physical is not None
+    assert found.physical.area == pytest.approx(length * width, rel=0.02)
+    assert found.physical.diameter == pytest.approx(math.hypot(length, width), rel=0.03)
+    assert found.physical.perimeter == pytest.approx(2 * (length + width), rel=0.03)
 
 
-def test_a_pixel_and_a_row_of_pixels_have_their_corners_as_diameter() -> None:
-    labels = np.zeros((9, 30), np.uint8)
-    labels[4, 3:28] = 1
-    assert only(labels).diameter((2.0, 0.5)) == pytest.approx(math.hypot(2, 12.5))
-    labels[:] = 0
-    labels[0, 29] = 7
-    found = only(labels)
-    assert (found.label, found.pixels, len(found.pieces)) == (7, 1, 1)
-    assert found.diameter() == pytest.approx(math.sqrt(2))
-    assert 2 < found.perimeter() <= 4
+def test_pieces_of_a_label_are_one_object_or_one_each() -> None:
+    labels = np.zeros((50, 60), np.uint16)
+    labels[5:15, 5:15] = 300
+    labels[20:24, 20:24] = 300
+    labels[24:26, 24:26] = 300  # touches at a corner
+    labels[40:45, 40:50] = 2
+    small, large = measure_objects(labels)
+    assert (small.number, small.label, small.pieces, small.pixels.area) == (1, 2, 1, 50)
+    assert (large.number, large.label, large.pieces, large.pixels.area) == (2, 300, 2, 120)
+    assert large.pixels.diameter == pytest.approx(math.hypot(10, 10)), "of the largest piece"
+    assert large.physical is None
+    apart = measure_objects(labels, separate=True)
+    assert [(each.number, each.label, each.pixels.area) for each in apart] == [
+        (1, 2, 50),
+        (2, 300, 100),
+        (3, 300, 20),
+    ]
 
 
-def test_pieces_belong_to_their_label_and_holes_count_for_the_perimeter() -> None:
-    disc, hole = ellipse((40, 40), (1, 1)), ellipse((15, 15), (1, 1))
-    labels = np.zeros((140, 200), np.uint16)
-    labels[: disc.shape[0], : disc.shape[1]] = disc * np.uint16(300)
-    row = (disc.shape[0] - hole.shape[0]) // 2
-    labels[row : row + hole.shape[0], row : row + hole.shape[1]][hole != 0] = 0
-    labels[110:130, 150:180] = 300
-    labels[2:5, 150:160] = 4
-    small, large = objects_of(labels)
-    assert (small.label, large.label) == (4, 300)
-    assert len(large.pieces) == 2
-    assert large.pixels == np.count_nonzero(labels == 300)
-    assert large.perimeter() == pytest.approx(2 * math.pi * 55 + 100, rel=0.02)
-    assert large.diameter() == pytest.approx(80, abs=1.5), "of the largest piece"
+def test_a_hole_counts_in_the_perimeter_and_not_in_the_area() -> None:
+    labels = np.zeros((80, 80), np.uint8)
+    labels[10:70, 10:70] = 1
+    (whole,) = measure_objects(labels)
+    labels[30:50, 30:50] = 0
+    (ring,) = measure_objects(labels)
+    assert whole.pixels.area - ring.pixels.area == 400
+    assert ring.pixels.perimeter - whole.pixels.perimeter == pytest.approx(80, rel=0.05)
+    assert ring.pieces == 1
 
 
-def test_touching_corners_are_one_piece_and_touching_labels_two_objects() -> None:
-    labels = np.zeros((6, 6), np.uint8)
-    labels[1, 1] = labels[2, 2] = 1
-    labels[2, 1] = 2
-    one, two = objects_of(labels)
-    assert (len(one.pieces), one.pixels, two.pixels) == (1, 2, 1)
-
-
-def test_labels_without_background_and_without_anything() -> None:
-    assert [found.pixels for found in objects_of(np.full((3, 4), 2**32 - 1, np.uint32))] == [12]
-    assert list(objects_of(np.zeros((3, 4), np.uint8))) == []
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 0.25)])
-def test_area_and_diameter_are_those_of_scikit_image(spacing: tuple[float, float]) -> None:
-    rng = np.random.default_rng(3)
-    mask = ellipse((25, 9), spacing, 0.7)
-    mask[rng.random(mask.shape) < 0.01] = 0
-    found = only(mask)
-    (theirs,) = regionprops(mask, spacing=spacing)
-    assert found.area(spacing) == pytest.approx(theirs.area)
-    # It measures from the middles of pixel edges, not from the corners.
-    assert found.diameter(spacing) == pytest.approx(
-        theirs.feret_diameter_max, abs=math.hypot(*spacing)
-    )
-    (spread,) = diameter_spread(mask[None], spacing).values
-    assert found.diameter(spacing) == spread, "the same figure in every panel"
+def test_nothing_marked_has_no_objects_and_large_labels_take_no_memory() -> None:
+    assert measure_objects(np.zeros((5, 6), np.uint8)) == ()
+    labels = np.zeros((5, 6), np.uint32)
+    labels[2, 3] = 2**32 - 1
+    ((label, (piece,)),) = objects_of(labels)
+    assert label == 2**32 - 1
+    assert (piece.top, piece.left, piece.pixels) == (2, 3, 1)
