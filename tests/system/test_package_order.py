@@ -68,8 +68,8 @@ PLUGIN = {
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "dock": "annotation background finetuning layers preferences results review sampling ui "
-    "worklist",
+    "dock": "annotation background finetuning layers preferences prompting results review "
+    "sampling ui worklist",
     "demo": "dock",
     "widgets": "review sampling",
 }

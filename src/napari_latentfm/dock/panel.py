@@ -32,6 +32,7 @@ from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.finetuning.panel import LearningPanel
+from napari_latentfm.prompting.section import PromptSection
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.sections import ReviewSections
 from napari_latentfm.sampling.panel import SamplingPanel
@@ -62,7 +63,7 @@ class LatentFMPanel(QWidget):
 
     Attributes
     ----------
-    sampling, review, queue, learning
+    sampling, point, review, queue, learning
         The parts, which work as they do in docks of their own.
     head, sections, foot, tabs
         What is laid out of them. `sections` are the folded ones of the tab *Annotate* by title.
@@ -75,6 +76,7 @@ class LatentFMPanel(QWidget):
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.sampling = SamplingPanel(napari_viewer)
+        self.point = PromptSection(self.session, self.sampling)
         self.review = ReviewSections(self.session, self)
         self.queue = QueuePanel(napari_viewer, own_keys=False)
         self.learning = LearningPanel(napari_viewer)
@@ -225,7 +227,7 @@ class LatentFMPanel(QWidget):
         """
         review = self.review
         return {
-            "Point": (review.strokes,),
+            "Point": (self.point, review.strokes),
             COMPARE: (review.hypotheses,),
             "Fix": (review.fix,),
             "Uncertain regions": (review.doubt,),
@@ -416,10 +418,10 @@ TIPS = {
 
 
 def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
-    """Return the keys of several parts."""
+    """Return the keys of several parts; the first of two that want a key has it."""
     found: dict[str, Callable[[], None]] = {}
     for part in parts:
-        found |= part.key_actions()
+        found = part.key_actions() | found
     return found
 
 

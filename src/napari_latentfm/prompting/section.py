@@ -496,10 +496,14 @@ class PromptSection(QWidget):
         self, place: Place, one: PromptObject, then: Callable[[], None] | None = None
     ) -> None:
         reviewed = self._session.current
-        if self._is_object_of(reviewed, place.layer) and reviewed is not None:
-            if reviewed.label == one.number and reviewed.result.samples is one.samples:
-                self._list()
-                return
+        if (
+            reviewed is not None
+            and self._is_object_of(reviewed, place.layer)
+            and reviewed.label == one.number
+            and reviewed.result.samples is one.samples
+        ):
+            self._list()
+            return
         if one.samples is not None:
             at = replace(place, label=one.number)
             self._then = then
@@ -630,10 +634,12 @@ class PromptSection(QWidget):
                     self._show_answer(place, one)
                 else:
                     self._session.show(None)
-        elif reviewed is None and one is not None and one.samples is not None:
-            if not self._runner.running and not self._runner.waiting:
-                self._show_answer(place, one)
+        elif reviewed is None and one is not None and one.samples is not None and not self._busy():
+            self._show_answer(place, one)
         self._list()
+
+    def _busy(self) -> bool:
+        return self._runner.running or self._runner.waiting
 
     def _adopt(self, place: Place) -> None:
         """Take objects over whose marks were saved and opened again."""
@@ -747,7 +753,7 @@ class PromptSection(QWidget):
         self._settle.start()
 
     def _show_running(self) -> None:
-        busy = self._runner.running or self._runner.waiting
+        busy = self._busy()
         self.form.cancel_button.setEnabled(busy)
         if self._runner.waiting and not self._runner.running:
             self.form.say("Another run is going on; the prompt follows when it has ended.")
