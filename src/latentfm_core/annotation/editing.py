@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from latentfm_core.errors import ImageError
 from latentfm_core.types import Bool
-from latentfm_core.uncertainty.size import largest_piece
+from latentfm_core.measures.size import largest_piece
 
 Kind = Literal["keep", "remove", "largest", "fill", "smooth", "grow", "shrink"]
 
