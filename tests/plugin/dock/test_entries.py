@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from qtpy.QtWidgets import QDockWidget, QMenu
 
+from napari_latentfm.dock import small_screen
 from napari_latentfm.dock.entries import NAME, dock_of, open_dock
 from napari_latentfm.dock.panel import COMPARE, LatentFMPanel
 from napari_latentfm.sampling.panel import SamplingPanel
@@ -150,3 +151,20 @@ def test_the_parts_still_work_alone(make_napari_viewer: Any, docked: bool) -> No
         viewer.window.add_dock_widget(panel, name="alone")
     assert panel.form.steps.native.parentWidget() is not None
     assert dock_of(viewer) is None
+
+
+def test_on_a_small_screen_all_docks_are_tabs(
+    make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Side by side they would make the window larger than the screen."""
+    wide = make_napari_viewer(show=True)
+    open_dock(wide)
+    (dock,) = docks(wide)
+    assert wide.window._qt_window.tabifiedDockWidgets(dock) == []
+    monkeypatch.setattr(small_screen, "LEAST_HEIGHT", 100_000)
+    small = make_napari_viewer(show=True)
+    panel = open_dock(small)
+    (dock,) = docks(small)
+    names = {each.objectName() for each in small.window._qt_window.tabifiedDockWidgets(dock)}
+    assert names == {"layer controls", "layer list"}
+    assert panel.isVisible()
