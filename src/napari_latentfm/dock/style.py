@@ -7,11 +7,17 @@ FOCUS = "#56b4e9"
 
 STYLE = f"""
 QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QSpinBox:focus,
-QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus, QTabBar:focus {{
+QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus {{
     border: 1px solid {FOCUS};
 }}
-QSlider:focus, QCheckBox:focus {{
+QSlider:focus {{
     border: 1px solid {FOCUS};
+}}
+QTabBar::tab:selected:focus {{
+    border: 1px solid {FOCUS};
+}}
+QCheckBox:focus {{
+    color: {FOCUS};
 }}
 QToolButton[objectName="LatentFM section"] {{
     font-weight: bold;
