@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool
 from latentfm_core.measures.size import largest_piece
+from latentfm_core.types import Bool
 
 Kind = Literal["keep", "remove", "largest", "fill", "smooth", "grow", "shrink"]
 

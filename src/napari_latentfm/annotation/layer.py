@@ -20,6 +20,7 @@ from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import Plane, placement, plane_index
+from napari_latentfm.layers.pyramid import is_large
 from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
 from napari_latentfm.layers.stacking import add_above
 
@@ -315,12 +316,15 @@ def _create(session: ReviewSession, reviewed: Reviewed) -> Labels:
         np.zeros(reviewed.plane.layer_shape, np.uint8),
         name=f"{reviewed.layer.name} · annotation",
         opacity=0.5,
+        colormap=label_colours(),
+        # Drawn once, when it is complete.
+        visible=False,
         **placement(reviewed.layer, reviewed.plane.first()),
     )
-    layer.colormap = label_colours()
     record = record_of(layer)
     record.source_id, record.layer_id = str(reviewed.layer.unique_id), str(layer.unique_id)
     add_above(session.viewer, layer, reviewed.layer)
+    layer.visible = True
     _count_strokes(layer)
     return layer
 
@@ -435,8 +439,11 @@ def _note_proposal(
     sample = re.fullmatch(r"sample (\d+)", found)
     seed = samples.seeds[0 if sample is None else int(sample[1])]
     record.spend(time.monotonic())
+    # The mean mask of a large image cannot be painted on, and a copy would take long.
+    mean = reviewed.result.summary.mean_mask
+    shared = is_large(reviewed.plane.shape) and np.may_share_memory(values, mean)
     record.proposals[reviewed.plane.index] = Proposal(
-        values.copy(),
+        values if shared else values.copy(),
         found,
         how,
         seed,

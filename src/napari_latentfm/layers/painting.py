@@ -45,7 +45,7 @@ def paint_where(
     count = int(np.count_nonzero(changed))
     if count == 0:
         return 0
-    labels = different_values(target[changed])
+    labels = _labels_in(target, changed)
     paint = getattr(layer, "_paint_region_with_mask", None)
     if paint is None or len(labels) > MOST_LABELS:
         _set_items(layer, window, changed, target)
@@ -56,10 +56,18 @@ def paint_where(
     try:
         with layer.block_history():
             for label in labels:
-                paint(tuple(window), changed & (target == label), int(label), axes)
+                paint(tuple(window), changed & (target == label), label, axes)
     finally:
         layer.preserve_labels = kept
     return count
+
+
+def _labels_in(target: NDArray[Any], changed: NDArray[np.bool_]) -> Sequence[int]:
+    """Return the labels to write, and perhaps some that are nowhere: looking would take longer."""
+    high = int(target.max())
+    if target.dtype.kind == "u" and high < MOST_LABELS:
+        return range(high + 1)
+    return [int(label) for label in different_values(target[changed])]
 
 
 def _set_items(

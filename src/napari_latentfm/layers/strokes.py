@@ -62,8 +62,11 @@ def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 
         colormap=DirectLabelColormap(color_dict=colours, background_value=0),
         opacity=0.6,
         metadata={STROKES_KEY: str(image.unique_id)},
+        visible=False,
         **placement(image, plane.first()),
     )
     layer.brush_size = max(2, round(max(plane.shape) / BRUSH_PER_SIDE))
     add_above(viewer, layer, image)
+    # Drawn once, when it is complete.
+    layer.visible = True
     return layer

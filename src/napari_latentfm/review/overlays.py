@@ -76,11 +76,14 @@ class Overlays:
             colormap=_colours(reviewed, self._colour),
             opacity=1.0,
             multiscale=is_large(plane.shape),
+            # Its outline is found and drawn once, when it is complete.
+            visible=False,
             metadata=_metadata("preview", reviewed),
             **placement(reviewed.layer, reviewed.plane),
         )
         layer.contour = CONTOURS["mean_mask"]
         self._add("preview", layer, reviewed)
+        layer.visible = True
         self._dressed = reviewed
 
     def hide(self, *roles: str, later: bool = False) -> None:
