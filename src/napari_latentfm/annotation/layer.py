@@ -244,7 +244,8 @@ def write_labels(
     # Ctrl+Z is for the layer in hand, and has to take this back.
     session.viewer.layers.selection.active = layer
     count = _paint(layer, record, reviewed.plane, window, changed, target)
-    session.taken.emit()
+    if how == "replace" and region is None:
+        session.taken.emit()
     return count
 
 

@@ -61,7 +61,7 @@ class ReviewSession:
     model_kept
         Emitted with the folder of a model that was learned here and is to be used.
     taken
-        Emitted when masks of what is under review were written into the annotation.
+        Emitted when a whole proposal was written into the annotation.
     redraw_asked
         Emitted when an object that was pointed at is to be drawn anew.
     cover_others

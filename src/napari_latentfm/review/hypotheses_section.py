@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -26,6 +27,7 @@ from napari_latentfm.annotation.region import drawn_region
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import Errand
 from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
 from napari_latentfm.review.thumbnails import (
     Found,
@@ -67,6 +69,7 @@ class HypothesesSection(QWidget):
         self.chosen: Hypothesis | None = None
         self._lay_out()
         listen(self, session.changed, self._on_changed)
+        listen(self, session.taken, self._on_taken)
         self._overlays.gone.connect(self._on_gone)
         # Not a method of this widget, which is half gone when the signal comes.
         self.destroyed.connect(partial(_part, self._overlays, self._errands))
@@ -82,6 +85,7 @@ class HypothesesSection(QWidget):
             "Shift-W": self.take_in_region,
             "U": self.unite,
             "Shift-U": self.intersect,
+            **self.view.key_actions(),
         }
 
     def release(self) -> None:
@@ -90,6 +94,7 @@ class HypothesesSection(QWidget):
             errand.quit()
         self._errands.clear()
         self._overlays.remove("preview", "contours")
+        self.view.release()
 
     def choose(self, place: int) -> None:
         """Preview the picture at `place`; -1 ends the preview."""
@@ -219,11 +224,23 @@ class HypothesesSection(QWidget):
         if not self.contours.isChecked():
             self._overlays.remove("contours")
         elif found is not None and found.contours is not None:
-            self._overlays.draw(found.reviewed, found.contours)
+            chosen = tuple(
+                contour
+                for contour in found.contours
+                if contour.level not in self.levels or self.levels[contour.level].isChecked()
+            )
+            self._overlays.draw(found.reviewed, chosen)
 
     def _remember(self) -> None:
         order, contours = self.order.currentData(), self.contours.isChecked()
-        preferences.put(SECTION, {"order": order, "contours": contours})
+        levels = [level for level, box in self.levels.items() if box.isChecked()]
+        preferences.put(SECTION, {"order": order, "contours": contours, "levels": levels})
+
+    def _on_taken(self) -> None:
+        """Clear the view of the annotation: the proposals have done their work."""
+        self.end_preview()
+        self.view.look.show_plain(False)
+        self.view.look.hide_proposals()
 
     def _on_gone(self, role: str) -> None:
         if role == "preview":
@@ -256,17 +273,12 @@ class HypothesesSection(QWidget):
         self.contours.toggled.connect(self._remember)
         self.status = QLabel()
         self.status.setWordWrap(True)
-        legend = QLabel(
-            "  ".join(
-                f'<span style="color:{colour}">■</span> {level:.0%}'
-                for colour, level in zip(CONTOUR_COLOURS, AGREEMENT_LEVELS, strict=True)
-            )
-        )
-        legend.setToolTip("Colours of the contours, by the share of samples.")
+        self.levels = self._level_boxes(kept.get("levels"))
+        self.view = LookControls(self._session)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for row in ((QLabel("Order"), self.order), (self.contours, legend)):
+        for row in ((QLabel("Order"), self.order), (self.contours, *self.levels.values())):
             line = QHBoxLayout()
             for widget in row:
                 line.addWidget(widget, 1 if widget is self.order else 0)
@@ -275,8 +287,23 @@ class HypothesesSection(QWidget):
         layout.insertWidget(1, self.strip)
         layout.insertLayout(2, self._walk_row())
         layout.insertLayout(3, self._take_grid())
+        layout.addWidget(self.view)
         layout.addWidget(self.status)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def _level_boxes(self, kept: object) -> dict[float, QCheckBox]:
+        boxes = {}
+        for colour, level in zip(CONTOUR_COLOURS, AGREEMENT_LEVELS, strict=True):
+            box = QCheckBox(f"{level:.0%}")
+            picture = QPixmap(10, 10)
+            picture.fill(QColor(colour))
+            box.setIcon(QIcon(picture))
+            box.setToolTip(f"The line around what {level:.0%} of the samples call foreground.")
+            box.setChecked(not isinstance(kept, list) or level in kept)
+            box.toggled.connect(self._toggle_contours)
+            box.toggled.connect(self._remember)
+            boxes[level] = box
+        return boxes
 
     def _walk_row(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -11,7 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from latentfm_core.uncertainty.contours import AgreementContour
+from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS, AgreementContour
 from napari_latentfm.layers.planes import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
@@ -103,15 +103,18 @@ class Overlays:
     def draw(self, reviewed: Reviewed, contours: tuple[AgreementContour, ...]) -> None:
         """Show contours on the image."""
         self.remove("contours")
-        every = [(path, place) for place, contour in enumerate(contours) for path in contour.paths]
+        every = [(path, contour.level) for contour in contours for path in contour.paths]
+        styles = dict(
+            zip(AGREEMENT_LEVELS, zip(CONTOUR_COLOURS, CONTOUR_WIDTHS, strict=True), strict=True)
+        )
         plane, width = reviewed.plane, _line_width(reviewed)
         look: dict[str, Any] = {}
         if every:
             look = {
                 "shape_type": "path",
-                "edge_color": [CONTOUR_COLOURS[place % 3] for _, place in every],
-                "edge_width": [CONTOUR_WIDTHS[place % 3] * width for _, place in every],
-                "features": {"share of samples": [contours[place].level for _, place in every]},
+                "edge_color": [styles[level][0] for _, level in every],
+                "edge_width": [styles[level][1] * width for _, level in every],
+                "features": {"share of samples": [level for _, level in every]},
             }
         points = [np.zeros((len(path), len(plane.index))) for path, _ in every]
         for target, (path, _) in zip(points, every, strict=True):

@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor
 
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.review.look_controls import legend
 from napari_latentfm.review.overlays import CONTOUR_COLOURS
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc
 from tests.helpers.reviewing import Desk, desk, skin
@@ -126,3 +127,70 @@ def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
     assert "Choose a hypothesis first" in desk.section.status.text()
     desk.click(0)
     assert all(button.isEnabled() for button in desk.section.take_buttons)
+
+
+# --- what is on screen --------------------------------------------------------------------
+
+
+def test_each_contour_can_be_switched(desk: Desk, skin: Image) -> None:
+    desk.review(skin, np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)]))
+    desk.show_contours()
+    desk.section.levels[0.5].click()
+    layer = desk.viewer.layers["skin · agreement"]
+    assert list(layer.features["share of samples"]) == [0.1, 0.9]
+    wanted = [QColor(CONTOUR_COLOURS[place]).getRgbF() for place in (0, 2)]
+    np.testing.assert_allclose(layer.edge_color, wanted, atol=0.01)
+
+
+def test_plain_image_and_back(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.section.take_buttons[2].click()
+    preview, annotation = (desk.viewer.layers[f"skin · {x}"] for x in ("preview", "annotation"))
+    annotation.visible = False
+    desk.section.view.plain_button.click()
+    assert [x.name for x in desk.viewer.layers if x.visible] == ["skin"]
+    desk.section.key_actions()["0"]()
+    assert preview.visible
+    # What the user had hidden stays hidden.
+    assert not annotation.visible
+    assert not desk.section.view.plain_button.isChecked()
+
+
+def test_opacity_of_all_overlays(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    desk.click(0)
+    desk.section.take_buttons[2].click()
+    annotation = desk.viewer.layers["skin · annotation"]
+    own = annotation.opacity
+    desk.section.view.opacity.setValue(40)
+    assert annotation.opacity == pytest.approx(0.4 * own)
+    assert skin.opacity == 1
+    assert desk.show_contours().opacity == pytest.approx(0.4 * 0.9)
+    desk.section.view.opacity.setValue(100)
+    assert annotation.opacity == pytest.approx(own)
+
+
+def test_proposals_hide_once_one_is_taken(desk: Desk, skin: Image) -> None:
+    desk.review(skin)
+    contours = desk.show_contours()
+    desk.click(0)
+    desk.section.key_actions()["W"]()
+    assert "skin · preview" not in desk.names
+    assert not contours.visible
+    assert desk.viewer.layers["skin · annotation"].visible
+    assert not desk.section.view.proposals_button.isChecked()
+    desk.section.key_actions()["Shift-O"]()
+    assert contours.visible
+    assert desk.section.view.proposals_button.isChecked()
+
+
+def test_legend_names_every_colour(desk: Desk, skin: Image) -> None:
+    assert desk.section.view.legend.text() == ""
+    desk.review(skin)
+    found = legend(("cell",), several=False)
+    colours = [colour for colour, _ in found]
+    assert len(set(colours)) == len(colours)
+    text = desk.section.view.legend.text()
+    assert all(colour in text for colour in colours)
+    assert "surely&nbsp;cell" in text

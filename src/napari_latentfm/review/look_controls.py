@@ -1,0 +1,137 @@
+"""Controls of the overlays: plain image, proposals, opacity, and what the colours mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from latentfm_core.correction.strokes import FOREGROUND
+from napari_latentfm.annotation.layer import label_colours
+from napari_latentfm.background.signals import listen
+from napari_latentfm.layers.specs import MEAN_COLOUR, SAMPLE_COLOUR
+from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.review.overlay_look import OverlayLook
+from napari_latentfm.review.stroke_layer import NOT_COLOUR, SURE_COLOURS
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+from napari_latentfm.ui.common import push_button, wrapped_text
+
+LISTED = 6
+"""Most classes that the legend lists."""
+
+Entry = tuple[str, str]
+"""A colour, and what has it."""
+
+
+class LookControls(QWidget):
+    """Shows and hides what lies on the image under review.
+
+    Attributes
+    ----------
+    look
+        What does it.
+    """
+
+    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.look = look = OverlayLook(session)
+        self._lay_out()
+        listen(self, look.changed, self._show_state)
+        listen(self, session.changed, self._on_changed)
+        self.destroyed.connect(lambda: look.disconnect())
+        self._on_changed()
+
+    def key_actions(self) -> dict[str, Callable[[], None]]:
+        """Return napari key strings and what they do."""
+        return {"0": self.toggle_plain, "Shift-O": self.toggle_proposals}
+
+    def toggle_plain(self) -> None:
+        """Show the image alone, or with all that lies on it."""
+        self.look.show_plain(not self.look.plain)
+
+    def toggle_proposals(self) -> None:
+        """Show or hide mean mask, samples and contours."""
+        self.look.hide_proposals(not self.look.proposals_hidden)
+
+    def release(self) -> None:
+        """Leave every layer as it was."""
+        self.opacity.setValue(100)
+        self.look.release()
+
+    def _on_changed(self) -> None:
+        self.look.renew()
+        reviewed = self._session.current
+        entries: list[Entry] = []
+        if reviewed is not None:
+            several = reviewed.result.summary.class_confidence is not None
+            entries = legend(reviewed.result.samples.classes, several)
+        self.legend.setText(" ".join(_swatch(*entry) for entry in entries))
+
+    def _show_state(self) -> None:
+        self.plain_button.setChecked(self.look.plain)
+        self.proposals_button.setChecked(not self.look.proposals_hidden)
+
+    def _lay_out(self) -> None:
+        self.plain_button = push_button(
+            "Plain image (0)",
+            "Hide everything on the image, and show it again.",
+            self.toggle_plain,
+        )
+        self.proposals_button = push_button(
+            "Proposals (Shift+O)",
+            "Show mean mask, samples and contours. They hide when one is taken.",
+            self.toggle_proposals,
+        )
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setValue(100)
+        self.opacity.setToolTip("Opacity of everything on the image.")
+        self.opacity.valueChanged.connect(lambda value: self.look.fade(value / 100))
+        self.legend = wrapped_text("What the colours mean.")
+        buttons, fading = QHBoxLayout(), QHBoxLayout()
+        buttons.setSpacing(3)
+        for button in (self.plain_button, self.proposals_button):
+            button.setCheckable(True)
+            buttons.addWidget(button)
+        fading.addWidget(QLabel("Opacity"))
+        fading.addWidget(self.opacity, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(buttons)
+        layout.addLayout(fading)
+        layout.addWidget(self.legend)
+
+
+def legend(classes: Sequence[str], several: bool) -> list[Entry]:
+    """Return what has which colour on the image.
+
+    Parameters
+    ----------
+    classes
+        Names of the model's classes.
+    several
+        Whether outlines have the colours of the classes.
+    """
+    if several:
+        outlines = [
+            (class_colour(place), name) for place, name in enumerate(classes[:LISTED], start=1)
+        ]
+    else:
+        outlines = [(MEAN_COLOUR, "mean mask"), (SAMPLE_COLOUR, "sample")]
+        outlines.append((PREVIEW_COLOUR, "hypothesis"))
+    colours = label_colours().color_dict
+    red, green, blue = (round(255 * float(part)) for part in colours[1][:3])
+    annotation = (f"#{red:02x}{green:02x}{blue:02x}", "annotation")
+    strokes = [
+        (SURE_COLOURS[(label - FOREGROUND) % len(SURE_COLOURS)], f"surely {name}")
+        for label, name in enumerate(classes[: 1 if several else None], start=FOREGROUND)
+    ]
+    return [*outlines, annotation, *strokes, (NOT_COLOUR, "surely not")]
+
+
+def _swatch(colour: str, text: str) -> str:
+    # No line break between a colour and what it means.
+    return f'<span style="color:{colour}">■</span>&nbsp;{text.replace(" ", "&nbsp;")}&nbsp;'

@@ -1,0 +1,152 @@
+"""How the layers on an image are looked at: hidden for a moment, faded, or done with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from napari.layers import Layer
+from psygnal import Signal
+
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.stacking import source_of
+from napari_latentfm.review.overlays import OVERLAY_KEY
+
+if TYPE_CHECKING:
+    from napari_latentfm.results.session import ReviewSession
+
+PROPOSALS = ("samples", "mean_mask")
+"""Roles of the results that propose an outline."""
+
+
+class OverlayLook:
+    """Hides and fades what lies on the image under review, and brings it back.
+
+    Only what was hidden here is shown again. Of an image that is not under review any more it is
+    shown when it comes back.
+
+    Attributes
+    ----------
+    changed
+        Emitted when something was hidden or shown.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = session
+        self._all = _Hidden(session)
+        self._proposals = _Hidden(session)
+        self._opacity = 1.0
+        self._faded: WeakKeyDictionary[Layer, tuple[float, float]] = WeakKeyDictionary()
+        self._stack = session.stack
+        session.viewer.layers.events.inserted.connect(self._on_inserted)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the image is shown alone."""
+        return self._all.active
+
+    @property
+    def proposals_hidden(self) -> bool:
+        """Whether the proposed outlines were put out of sight."""
+        return self._proposals.active
+
+    def show_plain(self, on: bool) -> None:
+        """Show the image alone, or everything that was there before."""
+        self._put(self._all, on, _lies_on_image)
+
+    def hide_proposals(self, on: bool = True) -> None:
+        """Put mean mask, samples and contours out of sight, or show them again."""
+        self._put(self._proposals, on, _is_proposal)
+
+    def fade(self, opacity: float) -> None:
+        """Show everything on the images with this share of its own opacity, 0 to 1."""
+        self._opacity = opacity
+        for layer in self._session.viewer.layers:
+            self._fade(layer)
+
+    def renew(self) -> None:
+        """Show everything again, for there are other samples, or another plane, to look at."""
+        same = self._stack is not None and self._session.stack is self._stack
+        self._stack = self._session.stack
+        if self._session.current is None:
+            return
+        if not same:
+            self._all.show()
+        self._proposals.show()
+        self.changed.emit()
+
+    def release(self) -> None:
+        """Leave every layer as it was."""
+        self.fade(1.0)
+        self._all.show()
+        self._proposals.show()
+        self.changed.emit()
+
+    def disconnect(self) -> None:
+        """Stop listening to the viewer; what is hidden stays so."""
+        self._session.viewer.layers.events.inserted.disconnect(self._on_inserted)
+
+    def _put(self, hidden: _Hidden, on: bool, which: Callable[[Layer], bool]) -> None:
+        (hidden.hide if on else lambda _: hidden.show())(which)
+        self.changed.emit()
+
+    def _on_inserted(self, event: Any) -> None:
+        if self._opacity < 1:
+            self._fade(event.value)
+
+    def _fade(self, layer: Layer) -> None:
+        if not source_of(layer):
+            return
+        own, applied = self._faded.get(layer, (layer.opacity, layer.opacity))
+        if layer.opacity != applied:
+            # The user has chosen another one meanwhile.
+            own = layer.opacity
+        layer.opacity = own * self._opacity
+        self._faded[layer] = own, layer.opacity
+
+
+class _Hidden:
+    """Layers that were hidden, by image."""
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = session
+        self._layers: dict[str, list[Layer]] = {}
+
+    @property
+    def active(self) -> bool:
+        return self._key in self._layers
+
+    def hide(self, which: Callable[[Layer], bool]) -> None:
+        key = self._key
+        if not key:
+            return
+        layers = [
+            layer
+            for layer in self._session.viewer.layers
+            if layer.visible and source_of(layer) == key and which(layer)
+        ]
+        self._layers.setdefault(key, []).extend(layers)
+        for layer in layers:
+            layer.visible = False
+
+    def show(self) -> None:
+        for layer in self._layers.pop(self._key, []):
+            if layer in self._session.viewer.layers:
+                layer.visible = True
+
+    @property
+    def _key(self) -> str:
+        reviewed = self._session.current
+        return "" if reviewed is None else str(reviewed.layer.unique_id)
+
+
+def _lies_on_image(_layer: Layer) -> bool:
+    return True
+
+
+def _is_proposal(layer: Layer) -> bool:
+    role = layer.metadata.get(METADATA_KEY, {}).get("role")
+    return role in PROPOSALS or layer.metadata.get(OVERLAY_KEY) == "contours"
