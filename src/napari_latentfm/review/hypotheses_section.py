@@ -264,7 +264,7 @@ class HypothesesSection(QWidget):
         self.strip = ThumbnailStrip()
         self.strip.setToolTip("Groups of samples that look alike. H shows the next on the image.")
         self.strip.chosen.connect(self.choose)
-        self.contours = QCheckBox("Contours at")
+        self.contours = QCheckBox("Contours of agreement")
         self.contours.setToolTip(
             "Lines around what 10, 50 and 90 % of the samples call foreground."
         )
@@ -278,7 +278,7 @@ class HypothesesSection(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for row in ((QLabel("Order"), self.order), (self.contours, *self.levels.values())):
+        for row in ((QLabel("Order"), self.order), (self.contours,), self.levels.values()):
             line = QHBoxLayout()
             for widget in row:
                 line.addWidget(widget, 1 if widget is self.order else 0)
