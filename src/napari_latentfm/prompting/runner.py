@@ -50,6 +50,11 @@ class PromptRunner(QObject):
         """Whether a wish waits for another run."""
         return self._next is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run is going on or waited for."""
+        return self.running or self.waiting
+
     def want(self, start: Callable[[], None]) -> None:
         """Call `start`, which starts a run of the panel, as soon as that is possible."""
         self._next = start

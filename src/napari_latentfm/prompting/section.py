@@ -350,9 +350,10 @@ class PromptSection(QWidget):
             positive=(*one.prompt.positive, *drawn.positive),
             negative=(*one.prompt.negative, *drawn.negative),
         )
+        # The run first: it goes on while the layers are written.
+        self._change(place, one, now)
         self._marks.write(place.layer, place.plane, one.number, now)
         self._look_at_marks(place)
-        self._change(place, one, now)
 
     def _checked(self, place: Place, drawn: Prompt) -> tuple[Prompt, str]:
         """Return what of the marks lies in the image, and what to say of the rest."""
@@ -496,15 +497,10 @@ class PromptSection(QWidget):
         self, place: Place, one: PromptObject, then: Callable[[], None] | None = None
     ) -> None:
         reviewed = self._session.current
-        if (
-            reviewed is not None
-            and self._is_object_of(reviewed, place.layer)
-            and reviewed.label == one.number
-            and reviewed.result.samples is one.samples
-        ):
+        shown = None if reviewed is None else reviewed.result.samples
+        if one.samples is not None and shown is one.samples:
             self._list()
-            return
-        if one.samples is not None:
+        elif one.samples is not None:
             at = replace(place, label=one.number)
             self._then = then
             self._runner.want(partial(self._panel.show_samples, one.samples, one.model, at))
@@ -634,12 +630,9 @@ class PromptSection(QWidget):
                     self._show_answer(place, one)
                 else:
                     self._session.show(None)
-        elif reviewed is None and one is not None and one.samples is not None and not self._busy():
+        elif reviewed is None and one is not None and not self._runner.busy:
             self._show_answer(place, one)
         self._list()
-
-    def _busy(self) -> bool:
-        return self._runner.running or self._runner.waiting
 
     def _adopt(self, place: Place) -> None:
         """Take objects over whose marks were saved and opened again."""
@@ -753,8 +746,7 @@ class PromptSection(QWidget):
         self._settle.start()
 
     def _show_running(self) -> None:
-        busy = self._busy()
-        self.form.cancel_button.setEnabled(busy)
+        self.form.cancel_button.setEnabled(self._runner.busy)
         if self._runner.waiting and not self._runner.running:
             self.form.say("Another run is going on; the prompt follows when it has ended.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -402,14 +401,9 @@ class SamplingPanel(QScrollArea):
         self._target = target
         self.form.status.value = "Showing the layers…"
         self.form.show_progress(0, 0)
-        steps = self._placing(target, result)
+        steps = self._place_kept(target, result)
         done, failed = partial(self._on_placed, result), partial(self._on_not_placed, result)
         self._runs.append(Turns(steps, done, failed))
-
-    def _placing(self, target: _Target, result: Result) -> Generator[None, None, bool]:
-        tool = keeping_active(self._viewer) if target.keeps_tool else nullcontext()
-        with tool:
-            return (yield from self._place(target, result))
 
     def _on_placed(self, result: Result, placed: bool | None) -> None:
         self._target = None
@@ -436,6 +430,13 @@ class SamplingPanel(QScrollArea):
         """Tell the figures of what is on screen now, as after strokes."""
         if not self.running and self.form.image.value is not None:
             self.form.status.value = self._told()
+
+    def _place_kept(self, target: _Target, result: Result) -> Generator[None, None, bool]:
+        """Place a result; after a prompt the tool in hand and the view stay as they are."""
+        if not target.keeps_tool:
+            return (yield from self._place(target, result))
+        with keeping_active(self._viewer), keeping_view(self._viewer):
+            return (yield from self._place(target, result))
 
     def _place(self, target: _Target, result: Result) -> Generator[None, None, bool]:
         if isinstance(target.plane, TiledPlane):
