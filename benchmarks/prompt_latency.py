@@ -5,8 +5,8 @@
 Prints one JSON object. ``box``: a new box, whose field is encoded. ``refine``: a further point
 in the same field, whose image features are kept. ``click``: a point alone, which has a first
 answer on the whole image and a second one in the field that follows. Each with the seconds until
-the layers are there, those until the canvas was drawn as well, the seconds of processor time until
-the layers, which other work on the machine does not change much, and how often the image was encoded.
+the layers are there, those until the canvas was drawn as well, the processor time of the process
+until the layers (other work on the machine changes it less), and how often the image was encoded.
 """
 
 from __future__ import annotations

@@ -135,6 +135,7 @@ def test_every_control_explains_itself_and_fits_a_small_screen(window: Window) -
         assert area.widget().minimumSizeHint().width() <= 310
     bar = window.review.tabBar()
     assert [window.review.tabText(i) for i in range(bar.count())] == [
+        "Point",
         "Compare",
         "Doubt",
         "Correct",

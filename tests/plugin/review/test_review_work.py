@@ -102,7 +102,7 @@ def test_keys_work_wherever_the_focus_is(open_window: Open) -> None:
         if len(review.hypotheses.hypotheses) > 1:
             assert review.hypotheses.chosen is not before
         assert review.hypotheses.order.currentIndex() == 0
-    review.setCurrentIndex(1)
+    review.setCurrentIndex(2)
     places = []
     for widget in (hands.canvas, review.doubt.table, review.doubt.next_button):
         hands.key(widget, Qt.Key.Key_N)

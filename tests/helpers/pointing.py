@@ -1,0 +1,132 @@
+"""A window with the Point section, and a mouse that points at pixels of the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.prompts.field import extent
+from napari_latentfm.review.panel import ReviewPanel
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.helpers.plugin_fixtures import PATIENCE
+
+SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+PLAIN = Qt.KeyboardModifier.NoModifier
+LEFT = Qt.MouseButton.LeftButton
+
+
+class Pointer:
+    """Points at the objects of an image in a real window.
+
+    Attributes
+    ----------
+    viewer, panel, review, layer
+        The window, its panels and its image.
+    endings
+        How runs have ended so far.
+    """
+
+    def __init__(
+        self,
+        qtbot: Any,
+        viewer: Any,
+        panel: SamplingPanel,
+        model: Path,
+        image: NDArray[Any],
+        **look: Any,
+    ) -> None:
+        self.qtbot, self.viewer, self.panel = qtbot, viewer, panel
+        self.layer: Image = viewer.add_image(image, name="a", **look)
+        panel.form.folder.value = model
+        self.review = ReviewPanel(viewer)
+        viewer.window.add_dock_widget(self.review, name="review")
+        self.canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
+        self.endings: list[str] = []
+        panel.finished.connect(self.endings.append)
+        with qtbot.waitActive(self.review.window(), timeout=PATIENCE):
+            self.review.window().activateWindow()
+        viewer.reset_view()
+
+    @property
+    def section(self) -> Any:
+        return self.review.point.section
+
+    @property
+    def status(self) -> str:
+        return str(self.section.form.status.text())
+
+    @property
+    def states(self) -> dict[int, str]:
+        return {row.number: row.state for row in self.section.form.objects.rows}
+
+    def key(self, key: Any, modifier: Any = PLAIN) -> None:
+        self.canvas.setFocus()
+        self.qtbot.waitUntil(self.canvas.hasFocus, timeout=PATIENCE)
+        self.qtbot.keyClick(self.canvas, key, modifier)
+
+    def pixel(self, row: float, column: float) -> QPoint:
+        """Return where on the canvas a place in the plane on screen is, in pixels of the image."""
+        place = np.array(self.layer.world_to_data(self.viewer.dims.point[-self.layer.ndim :]))
+        place[-2:] = row - 0.5, column - 0.5
+        camera = self.viewer.scene.camera
+        away = np.array(self.layer.data_to_world(place))[-2:] - np.array(camera.center)[-2:]
+        down, right = away * camera.zoom
+        return self.canvas.rect().center() + QPoint(round(right), round(down))
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag a box, and wait until the section has looked at it."""
+        first, last = self.pixel(*start), self.pixel(*end)
+        QTest.mouseMove(self.canvas, first)
+        QApplication.processEvents()
+        QTest.mousePress(self.canvas, LEFT, PLAIN, first)
+        for step in range(1, 5):
+            QTest.mouseMove(self.canvas, first + (last - first) * step / 4)
+            QApplication.processEvents()
+        QTest.mouseRelease(self.canvas, LEFT, PLAIN, last)
+        self.look()
+
+    def click(self, row: float, column: float) -> None:
+        QTest.mouseMove(self.canvas, self.pixel(row, column))
+        QApplication.processEvents()
+        QTest.mouseClick(self.canvas, LEFT, PLAIN, self.pixel(row, column))
+        self.look()
+
+    def look(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.section._look.isActive(), timeout=PATIENCE)
+
+    def box(self, mask: NDArray[Any]) -> None:
+        """Draw a box around a mask with the tool in hand."""
+        found = extent(mask)
+        assert found is not None
+        self.drag(found[:2], found[2:])
+
+    def settle(self) -> None:
+        """Wait until nothing runs, and nothing waits to run."""
+
+        def quiet() -> bool:
+            timers = (self.section._settle, self.section._stroked, self.section._refresh)
+            return not (
+                self.section._runner.busy
+                or self.panel.running
+                or self.panel.job.busy
+                or any(timer.isActive() for timer in timers)
+            )
+
+        self.qtbot.waitUntil(quiet, timeout=PATIENCE)
+
+    def shown(self, name: str = "a · mean mask") -> NDArray[Any]:
+        return np.squeeze(np.asarray(self.viewer.layers[name].data)) > 0
+
+    def fits(self, mask: NDArray[Any], name: str = "a · mean mask") -> float:
+        return float(dice(self.shown(name), mask))
+
+    def annotation(self) -> NDArray[Any]:
+        return np.asarray(self.viewer.layers["a · annotation"].data)

@@ -1,0 +1,349 @@
+"""Pointing at discs with a real mouse in a real window, with a model that was trained on discs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Points, Shapes
+from qtpy.QtCore import Qt
+
+from latentfm_core.correction.strokes import FOREGROUND
+from napari_latentfm.layers.stacking import PROMPT_KEY, source_of
+from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.pointing import CTRL, SHIFT, Pointer
+from tests.helpers.prompting import two_discs
+
+Key = Qt.Key
+Open = Callable[..., Pointer]
+
+
+@pytest.fixture
+def point(
+    qtbot: Any,
+    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    promptable_model_folder: Path,
+) -> Open:
+    def open_window(image: np.ndarray, **look: Any) -> Pointer:
+        viewer, panel = docked_panel(show=True)
+        return Pointer(qtbot, viewer, panel, promptable_model_folder, image, **look)
+
+    return open_window
+
+
+@pytest.fixture
+def discs() -> tuple[np.ndarray, np.ndarray]:
+    return two_discs(np.random.default_rng(21))
+
+
+def test_objects_in_turn_get_labels_of_their_own(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    assert window.fits(labels == 1) > 0.85
+    # The tool stays in hand.
+    layers = window.viewer.layers
+    assert layers.selection.active is layers["a · prompt boxes"]
+    window.key(Key.Key_P)
+    rows, columns = np.nonzero(labels == 1)
+    window.click(rows.mean(), columns.mean())
+    window.settle()
+    assert window.fits(labels == 1) > 0.85
+    prompt = layers["a · mean mask"].metadata["latentfm"]["prompt"]
+    assert set(prompt) == {"box", "positive"}
+    first = window.shown().copy()
+    window.key(Key.Key_M, SHIFT)
+    window.settle()
+    assert not layers["a · prompt boxes"].visible
+    assert not layers["a · prompt points"].visible
+    assert window.states == {1: "taken"}
+    # The annotation is in hand, whose B would be napari's.
+    window.key(Key.Key_B)
+    assert not layers["a · annotation"].preserve_labels
+    window.box(labels == 2)
+    window.settle()
+    assert window.fits(labels == 2) > 0.85
+    assert window.states == {1: "taken", 2: "proposed"}
+    window.key(Key.Key_M, SHIFT)
+    taken = window.annotation()
+    np.testing.assert_array_equal(taken == 1, first)
+    assert (taken == 2).sum() > 100
+    window.key(Key.Key_Z, CTRL)
+    assert set(np.unique(window.annotation())) == {0, 1}
+    window.settle()
+    assert window.states == {1: "taken", 2: "proposed"}
+
+
+def test_an_object_covers_another_only_if_the_user_says_so(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    for _ in range(2):
+        window.key(Key.Key_B)
+        window.box(labels == 1)
+        window.settle()
+        window.key(Key.Key_M, SHIFT)
+        window.settle()
+    assert set(np.unique(window.annotation())) == {0, 1}
+    window.section.form.cover.setChecked(True)
+    window.section.form.take_button.click()
+    assert set(np.unique(window.annotation())) == {0, 2}
+
+
+def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    first = window.shown().copy()
+    window.key(Key.Key_O, SHIFT)
+    outline = window.viewer.layers["a · objects"]
+    np.testing.assert_array_equal(outline.data == 1, first)
+    assert not window.viewer.layers["a · mean mask"].visible
+    window.box(labels == 2)
+    window.settle()
+    assert window.viewer.layers["a · mean mask"].visible
+    assert window.fits(labels == 2) > 0.85
+    assert window.states == {1: "proposed", 2: "proposed"}
+    window.section.form.objects.chosen.emit(1)
+    window.settle()
+    np.testing.assert_array_equal(window.shown(), first)
+    assert set(np.unique(outline.data)) == {0, 2}
+    window.section.form.take_all_button.click()
+    assert set(np.unique(window.annotation())) == {0, 1, 2}
+    window.section.form.again_button.click()
+    window.settle()
+    assert window.fits(labels == 1) > 0.85
+    window.section.form.delete_button.click()
+    assert set(np.unique(window.annotation())) == {0, 2}
+    assert list(window.states) == [2]
+
+
+def test_marks_are_undone_and_cleared(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    with_box = window.shown().copy()
+    window.key(Key.Key_P, SHIFT)
+    window.click(4, 90)
+    window.settle()
+    points = window.viewer.layers["a · prompt points"]
+    assert not points.features["positive"].iloc[0]
+    window.key(Key.Key_Z, CTRL)
+    window.settle()
+    assert len(points.data) == 0
+    np.testing.assert_array_equal(window.shown(), with_box)
+    window.section.form.clear_button.click()
+    assert len(window.viewer.layers["a · prompt boxes"].data) == 0
+    assert window.panel._session.current is None
+    window.section.form.undo_button.click()
+    window.settle()
+    np.testing.assert_array_equal(window.shown(), with_box)
+
+
+def test_a_stroke_refines_the_object_in_hand(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    window.key(Key.Key_G)
+    rows, columns = np.nonzero(labels == 1)
+    window.drag((rows.mean() - 3, columns.mean()), (rows.mean() + 3, columns.mean()))
+    window.settle()
+    reviewed = window.panel._session.current
+    assert reviewed is not None
+    samples = reviewed.result.samples
+    assert samples.prompt["stroke_pixels"] == np.count_nonzero(samples.strokes == FOREGROUND) > 5
+    assert "box" in samples.prompt
+    # The next object begins without them.
+    window.key(Key.Key_O, SHIFT)
+    assert not window.viewer.layers["a · strokes"].data.any()
+
+
+def test_the_last_prompt_wins(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.panel.form.steps.value = 40
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    assert window.panel.running
+    window.box(labels == 2)
+    window.settle()
+    assert window.endings[-1] == "done"
+    assert window.endings.count("done") == 1
+    assert window.fits(labels == 2) > 0.85
+    assert len(window.viewer.layers["a · prompt boxes"].data) == 1
+
+
+def test_clicks_and_marks_outside_say_so(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, _ = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.drag((30, 30), (30, 30))
+    assert "Drag to draw a box" in window.status
+    assert len(window.viewer.layers["a · prompt boxes"].data) == 0
+    window.key(Key.Key_P)
+    window.click(-5, 30)
+    assert "outside 'a'" in window.status
+    assert len(window.viewer.layers["a · prompt points"].data) == 0
+    assert not window.endings
+    window.key(Key.Key_B)
+    window.drag((-6, -6), (40, 40))
+    window.settle()
+    (drawn,) = window.viewer.layers["a · prompt boxes"].data
+    np.testing.assert_allclose(drawn.min(axis=0), (-0.5, -0.5))
+
+
+def test_scaled_and_moved_image_in_millimetres(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(
+        image[..., 0], scale=(0.2, 0.3), translate=(7, -3), rotate=20, units=("mm", "mm")
+    )
+    window.key(Key.Key_P)
+    rows, columns = np.nonzero(labels == 2)
+    window.click(rows.mean(), columns.mean())
+    window.settle()
+    assert window.endings == ["done"]
+    reviewed = window.panel._session.current
+    assert reviewed is not None
+    ((row, column),) = reviewed.result.samples.prompt["positive"]
+    assert abs(row - rows.mean()) < 1.5
+    assert abs(column - columns.mean()) < 1.5
+    assert "mm²" in window.status
+
+
+def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, labels = discs
+    window = point(np.stack([image[..., 0]] * 3))
+    window.viewer.dims.set_point(0, 1)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    assert window.fits(labels == 1, "a [1] · mean mask") > 0.85
+    window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 2)
+    window.settle()
+    assert window.states == {}
+    # Nothing would be written to a plane that is out of sight.
+    assert window.panel._session.current is None
+    window.box(labels == 2)
+    window.settle()
+    assert window.states == {2: "proposed"}
+    assert window.fits(labels == 2, "a [2] · mean mask") > 0.85
+    window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 1)
+    window.settle()
+    assert window.states == {1: "proposed"}
+    window.key(Key.Key_M, SHIFT)
+    taken = window.annotation()
+    assert taken[1].any()
+    assert not taken[0].any()
+    assert not taken[2].any()
+
+
+def test_a_model_without_prompts_names_one_that_takes_them(
+    point: Open, discs: tuple[np.ndarray, np.ndarray], tiny_model_folder: Path
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    promptable = window.panel.form.folder.value
+    window.panel.form.folder.value = tiny_model_folder
+    window.key(Key.Key_B)
+    notice = window.section.form.notice
+    assert not notice.isHidden()
+    assert "does not take boxes or points" in notice.text.text()
+    assert notice.button.text() == "Use generalist"
+    window.box(labels == 1)
+    assert not window.endings
+    notice.button.click()
+    assert window.panel.form.model.value == "generalist"
+    assert notice.isHidden()
+    # What was drawn was not lost.
+    window.settle()
+    assert window.endings == ["done"]
+    window.panel.form.model.value = FOLDER_CHOICE
+    window.panel.form.folder.value = promptable
+
+
+def test_a_labels_layer_becomes_a_rough_mask_or_strokes(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.viewer.add_labels((labels == 2).astype(np.uint8) * 3, name="rough").selected_label = 3
+    window.section.form.labels_button.click()
+    window.settle()
+    reviewed = window.panel._session.current
+    assert reviewed is not None
+    assert reviewed.result.samples.prompt == {"mask_pixels": int((labels == 2).sum())}
+    assert window.fits(labels == 2) > 0.85
+    line = np.zeros(labels.shape, np.uint8)
+    rows, columns = np.nonzero(labels == 1)
+    line[int(rows.mean()), columns.min() : columns.max()] = 1
+    window.section.new_object()
+    window.viewer.add_labels(line, name="line")
+    window.section.form.labels_button.click()
+    window.settle()
+    reviewed = window.panel._session.current
+    assert reviewed is not None
+    assert set(reviewed.result.samples.prompt) == {"stroke_pixels"}
+
+
+def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
+    point: Open, discs: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    own_points = window.viewer.add_points([[1, 1]], name="mine")
+    own_shapes = window.viewer.add_shapes(name="mine too")
+    own_labels = window.viewer.add_labels(np.zeros(labels.shape, np.uint8), name="painted")
+    window.key(Key.Key_B)
+    # The user's own layer keeps napari's key.
+    assert own_labels.preserve_labels
+    window.section.form.tools["box"].click()
+    window.box(labels == 1)
+    window.settle()
+    window.section.form.tools["point"].click()
+    rows, columns = np.nonzero(labels == 1)
+    window.click(rows.mean(), columns.mean())
+    window.settle()
+    assert len(own_points.data) == 1
+    assert len(own_shapes.data) == 0
+    layers = window.viewer.layers
+    marks = [x for x in layers if isinstance(x, (Points, Shapes)) and PROMPT_KEY in x.metadata]
+    assert {source_of(x) for x in marks} == {str(window.layer.unique_id)}
+    assert window.panel.form.image.choices == (window.layer,)
+    paths = [str(tmp_path / f"{x.name}.csv") for x in marks]
+    for layer, path in zip(marks, paths, strict=True):
+        layer.save(path)
+    drawn = [np.asarray(x.data) for x in marks]
+    window.viewer.layers.remove(window.layer)
+    window.qtbot.waitUntil(lambda: not set(marks) & set(layers), timeout=PATIENCE)
+    window.layer = window.viewer.add_image(image, rgb=True, name="a")
+    for path in paths:
+        window.viewer.open(path, plugin="napari")
+    window.section._sync()
+    assert list(window.states) == [1]
+    again = [layers[x.name] for x in marks]
+    for layer, before in zip(again, drawn, strict=True):
+        np.testing.assert_allclose(np.asarray(layer.data), before)
+        assert PROMPT_KEY in layer.metadata
+    assert not any(isinstance(x, Labels) for x in again)
