@@ -119,19 +119,24 @@ def main() -> None:
         panel.form.steps.value = args.steps
     clock = Clock(viewer, panel)
     section.draw_box()
-    boxes, name = viewer.layers["disc · prompt boxes"], "disc · prompt points"
+    boxes: Any = viewer.layers["disc · prompt boxes"]
+
+    def click(at: float) -> None:
+        points: Any = viewer.layers["disc · prompt points"]
+        points.add([[at, at]])
+
     clock.time("fresh", lambda: boxes.add(box(args.side, 0), shape_type="rectangle"))
     for run in range(args.runs):
         shift = 0.5 + run
         clock.time("box", lambda: boxes.add(box(args.side, shift), shape_type="rectangle"))  # noqa: B023
         section.add_point()
-        clock.time("refine", lambda: viewer.layers[name].add([[args.side / 2 + shift] * 2]))  # noqa: B023
+        clock.time("refine", lambda: click(args.side / 2 + shift))  # noqa: B023
         section.draw_box()
     for run in range(args.runs):
         section.new_object()
         section.add_point()
         at = args.side / 2 + run
-        clock.time("click", lambda: viewer.layers[name].add([[at, at]]))  # noqa: B023
+        clock.time("click", lambda: click(at))  # noqa: B023
     report: dict[str, Any] = {
         "samples": panel.form.n_samples.value,
         "steps": panel.form.steps.value,

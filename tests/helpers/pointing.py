@@ -79,7 +79,8 @@ class Pointer:
         camera = self.viewer.scene.camera
         away = np.array(self.layer.data_to_world(place))[-2:] - np.array(camera.center)[-2:]
         down, right = away * camera.zoom
-        return self.canvas.rect().center() + QPoint(round(right), round(down))
+        middle: QPoint = self.canvas.rect().center()
+        return middle + QPoint(round(right), round(down))
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag a box, and wait until the section has looked at it."""

@@ -98,7 +98,8 @@ class PromptForm(QWidget):
             "Remove the object, its marks and its pixels in the annotation.",
         )
         self.take_button = push_button(
-            "Take object", "Write the mean mask into the annotation, with the object's own label."
+            "Take object",
+            "Write the mean mask into the annotation, with the object's own label. So does Shift+M.",
         )
         self.take_all_button = push_button(
             "Take all", "Write all objects of this plane into the annotation, each with its label."

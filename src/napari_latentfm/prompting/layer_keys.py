@@ -51,7 +51,7 @@ class LayerKeys(QObject):
 
     def _on_active(self, _event: Any = None) -> None:
         layer = self._viewer.layers.selection.active
-        if layer is self._layer:
+        if layer == self._layer:
             return
         self.release()
         if layer is not None and source_of(layer):

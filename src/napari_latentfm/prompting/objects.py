@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -105,10 +104,14 @@ class ObjectBook:
     """All objects of a viewer, and which is in hand on each plane."""
 
     def __init__(self) -> None:
-        self._objects: WeakKeyDictionary[Image, list[PromptObject]] = WeakKeyDictionary()
-        self._current: WeakKeyDictionary[Image, dict[PlaneIndex, PromptObject]] = (
-            WeakKeyDictionary()
-        )
+        # By the id of the image: napari hands plugins proxies of its layers, new ones each time.
+        self._objects: dict[str, list[PromptObject]] = {}
+        self._current: dict[str, dict[PlaneIndex, PromptObject]] = {}
+
+    def forget(self, image: Image) -> None:
+        """Forget all objects of an image that is gone."""
+        self._objects.pop(str(image.unique_id), None)
+        self._current.pop(str(image.unique_id), None)
 
     def on(self, image: Image, plane: Plane) -> list[PromptObject]:
         """Return the objects of a plane, by number."""
@@ -116,7 +119,7 @@ class ObjectBook:
 
     def all(self, image: Image) -> list[PromptObject]:
         """Return the objects of all planes of an image, by number."""
-        return sorted(self._objects.get(image, []), key=lambda one: one.number)
+        return sorted(self._objects.get(str(image.unique_id), []), key=lambda one: one.number)
 
     def find(self, image: Image, number: int) -> PromptObject | None:
         """Return the object of a number, or None."""
@@ -124,11 +127,11 @@ class ObjectBook:
 
     def current(self, image: Image, plane: Plane) -> PromptObject | None:
         """Return the object in hand, or None: the next mark begins one."""
-        return self._current.get(image, {}).get(plane.index)
+        return self._current.get(str(image.unique_id), {}).get(plane.index)
 
     def choose(self, image: Image, plane: Plane, chosen: PromptObject | None) -> None:
         """Take an object in hand, or none."""
-        places = self._current.setdefault(image, {})
+        places = self._current.setdefault(str(image.unique_id), {})
         places.pop(plane.index, None)
         if chosen is not None:
             places[plane.index] = chosen
@@ -149,12 +152,12 @@ class ObjectBook:
         """
         highest = max([above, *(one.number for one in self.all(image))])
         made = PromptObject(number or highest + 1, plane, name)
-        self._objects.setdefault(image, []).append(made)
+        self._objects.setdefault(str(image.unique_id), []).append(made)
         self.choose(image, plane, made)
         return made
 
     def remove(self, image: Image, gone: PromptObject) -> None:
         """Forget an object."""
-        self._objects[image].remove(gone)
+        self._objects[str(image.unique_id)].remove(gone)
         if self.current(image, gone.plane) is gone:
             self.choose(image, gone.plane, None)

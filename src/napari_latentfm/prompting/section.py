@@ -309,7 +309,7 @@ class PromptSection(QWidget):
     def _may_paint(self, place: Place) -> bool:
         """Return whether strokes have an effect: without prompts they guide what is reviewed."""
         reviewed = self._session.current
-        if reviewed is not None and reviewed.layer is place.layer:
+        if reviewed is not None and reviewed.layer == place.layer:
             if takes_prompts(self._panel.form.model_source()):
                 return self._model_takes_prompts()
             return True
@@ -463,7 +463,7 @@ class PromptSection(QWidget):
                 self._painting = False
 
     def _follow_strokes(self, layer: Labels | None) -> None:
-        if layer is self._strokes:
+        if layer == self._strokes:
             return
         if self._strokes is not None:
             for name in _STROKE_EVENTS:
@@ -612,7 +612,7 @@ class PromptSection(QWidget):
         return place, self._book.current(place.layer, place.plane)
 
     def _is_object_of(self, reviewed: Reviewed | None, layer: Image) -> bool:
-        return reviewed is not None and reviewed.label is not None and reviewed.layer is layer
+        return reviewed is not None and reviewed.label is not None and reviewed.layer == layer
 
     def _sync(self) -> None:
         """Have the object of the plane on screen in hand, whichever was in hand before."""
@@ -709,7 +709,7 @@ class PromptSection(QWidget):
 
     def _follow_annotation(self, place: Place) -> None:
         layer = annotation_on(self._viewer, place.layer, place.plane)
-        if layer is not self._annotation:
+        if layer != self._annotation:
             self._annotation = layer
             if layer is not None:
                 # Undo emits no more than this; what was taken may be taken back.
@@ -736,10 +736,11 @@ class PromptSection(QWidget):
         self.form.hold(self._tool if ours and source_of(layer) else "")
 
     def _on_removed(self, event: Any) -> None:
-        if event.value is self._strokes:
+        if event.value == self._strokes:
             self._strokes = None
         if isinstance(event.value, Image) and self._book.all(event.value):
             self._runner.cancel()
+            self._book.forget(event.value)
             # The list of layers is busy now.
             key = str(event.value.unique_id)
             QTimer.singleShot(0, partial(_remove_orphans, self._viewer, key))

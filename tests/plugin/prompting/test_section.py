@@ -52,7 +52,7 @@ def test_objects_in_turn_get_labels_of_their_own(
     assert window.fits(labels == 1) > 0.85
     # The tool stays in hand.
     layers = window.viewer.layers
-    assert layers.selection.active is layers["a · prompt boxes"]
+    assert layers.selection.active.name == "a · prompt boxes"
     window.key(Key.Key_P)
     rows, columns = np.nonzero(labels == 1)
     window.click(rows.mean(), columns.mean())
@@ -234,7 +234,7 @@ def test_scaled_and_moved_image_in_millimetres(
 
 def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
     image, labels = discs
-    window = point(np.stack([image[..., 0]] * 3))
+    window = point(np.stack([image] * 3), rgb=True)
     window.viewer.dims.set_point(0, 1)
     window.key(Key.Key_B)
     window.box(labels == 1)
