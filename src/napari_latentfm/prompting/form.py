@@ -99,7 +99,7 @@ class PromptForm(QWidget):
         )
         self.take_button = push_button(
             "Take object",
-            "Write the mean mask into the annotation, with the object's own label. So does Shift+M.",
+            "Write the mean mask into the annotation with the object's own label, as Shift+M does.",
         )
         self.take_all_button = push_button(
             "Take all", "Write all objects of this plane into the annotation, each with its label."
