@@ -43,8 +43,9 @@ CORE = {
     "training": "bars config datasets errors files flow images inference metrics model_io models "
     "output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
-    "annotation": "config errors files images names output types uncertainty",
-    "worklist": "config datasets errors files images names output types uncertainty",
+    "annotation": "config errors files images measures names output types",
+    "worklist": "annotation config datasets errors files images measures names output types "
+    "uncertainty",
     "export": "config errors files flow images inference model_io models output types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
     "model_io names output prediction progress prompts report torchrun training types uncertainty",

@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.fingerprint import compact, labels_digest
 from latentfm_core.annotation.formats import Space, Write, suffix_of, writer_for
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.annotation.reading import read_labels_file, read_sidecar
+from latentfm_core.annotation.reading import (
+    older_sidecar_path,
+    read_labels_file,
+    read_sidecar,
+    sidecar_path,
+)
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import LatentFMError, OutputError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.names import is_there, shown, storable, too_long
 
+__all__ = ["export_annotation", "label_counts", "sidecar_path", "write_labels_file"]
+
 _OWN = ReadingConfig(max_megapixels=2**20, max_megabytes=2**24)
 """For reading back what lies in memory anyway."""
-
-
-def sidecar_path(path: Path) -> Path:
-    """Return the JSON file that belongs to a file of labels: ``a.nii.gz`` has ``a.json``."""
-    return path.with_name(path.name[: -len(suffix_of(path))] + ".json")
 
 
 def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
@@ -59,12 +61,12 @@ def export_annotation(
     Parameters
     ----------
     path
-        As in `write_labels_file`. The provenance has the same name and ends in ``.json``.
+        As in `write_labels_file`. The provenance of ``a.tif`` is called ``a.tif.json``, so that
+        two formats of one annotation each have their own.
     labels
         As in `write_labels_file`, of the shape of `sidecar`.
     sidecar
-        Its `files` and `labels_digest` are filled in here. An annotation with the same labels
-        that was exported under this name in another format stays listed.
+        Its `files` and `labels_digest` are filled in here.
 
     Returns
     -------
@@ -86,12 +88,9 @@ def export_annotation(
     write = writer_for(path, values, space)
     beside = sidecar_path(path)
     _check_names(path, beside)
-    older = _sidecar_there(beside)
-    digest = labels_digest(values)
-    files = {storable(path.name)}
-    if older is not None and older.labels_digest == digest:
-        files |= {name for name in older.files if (path.parent / name).is_file()}
-    complete = sidecar.model_copy(update={"files": tuple(sorted(files)), "labels_digest": digest})
+    _refuse_foreign(beside)
+    facts = {"files": (storable(path.name),), "labels_digest": labels_digest(values)}
+    complete = sidecar.model_copy(update=facts)
     with contextlib.ExitStack() as stack:
         # Contexts end in reverse order: the provenance gets its name last. Until then an older
         # one tells by its digest that it is not about the new labels.
@@ -104,7 +103,17 @@ def export_annotation(
                 "back. Nothing was exported; choose another name."
             )
         _write_and_read_back(write, stack.enter_context(atomic_path(path)), path, values, space)
+    _remove_older(path)
     return path, beside
+
+
+def _remove_older(path: Path) -> None:
+    """Remove a provenance under its older name, ``a.json``, if it is about this file alone."""
+    older = older_sidecar_path(path)
+    found = read_sidecar(older)
+    if found is not None and set(map(storable, found.files)) == {storable(path.name)}:
+        with contextlib.suppress(OSError):
+            older.unlink()
 
 
 def _check_names(*paths: Path) -> None:
@@ -140,16 +149,12 @@ def _write_and_read_back(
         )
 
 
-def _sidecar_there(beside: Path) -> AnnotationSidecar | None:
-    if not is_there(beside):
-        return None
-    older = read_sidecar(beside)
-    if older is None:
+def _refuse_foreign(beside: Path) -> None:
+    if is_there(beside) and read_sidecar(beside) is None:
         raise OutputError(
-            f"{shown(beside)} is there already and is no provenance of an annotation. It would be "
-            "overwritten; choose another name."
+            f"{shown(beside)} is there already and is not the provenance of an annotation. It "
+            "would be overwritten; choose another name."
         )
-    return older
 
 
 def label_counts(labels: NDArray[Any]) -> dict[int, int]:

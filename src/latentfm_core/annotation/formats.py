@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentfm_core.errors import OutputError
+from latentfm_core.measures.objects import PixelSize
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -93,6 +94,16 @@ class Space:
         if found is None or found[1] not in MILLIMETERS:
             return None
         return found[0] * MILLIMETERS[found[1]]
+
+    def pixel_size(self) -> PixelSize | None:
+        """Return the size of a pixel of a plane, in the unit of its rows; None if unknown."""
+        row, column = self.step("Y"), self.step("X")
+        if row is None or column is None or row[1] not in MILLIMETERS:
+            return None
+        if column[1] not in MILLIMETERS:
+            return None
+        factor = MILLIMETERS[column[1]] / MILLIMETERS[row[1]]
+        return PixelSize(row[0], column[0] * factor, SYMBOLS[row[1]])
 
     def seconds(self) -> float | None:
         """Return the step in time in seconds, if it is known."""

@@ -50,8 +50,8 @@ def read_annotation(
         uint8, uint16 or uint32, axes as in the provenance; without one, axes of length 1 may
         be missing.
     sidecar
-        None if there is no JSON file of the same name, or it is about other labels, as when
-        another program changed the file since.
+        None if there is no JSON file for it (``a.tif.json``, or ``a.json`` of older versions),
+        or it is about other labels, as when another program changed the file since.
 
     Raises
     ------
@@ -66,8 +66,8 @@ def read_annotation(
     check_is_file(path)
     suffix = suffix_of(path)
     labels = read_labels_file(path, suffix, limits)
-    sidecar = read_sidecar(path.with_name(path.name[: -len(suffix)] + ".json"))
-    if sidecar is None or storable(path.name) not in map(storable, sidecar.files):
+    sidecar = _sidecar_about(path)
+    if sidecar is None:
         return _black_and_white(labels), None
     if math.prod(sidecar.shape) == labels.size:
         labels = labels.reshape(sidecar.shape)
@@ -75,6 +75,24 @@ def read_annotation(
         logger.warning("%s was changed since its provenance was written", path)
         return labels, None
     return labels, sidecar
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return the JSON file that belongs to a file of labels: ``a.tif`` has ``a.tif.json``."""
+    return path.with_name(f"{path.name}.json")
+
+
+def older_sidecar_path(path: Path) -> Path:
+    """Return where older versions kept it: ``a.json``, one for all formats of a name."""
+    return path.with_name(path.name[: -len(suffix_of(path))] + ".json")
+
+
+def _sidecar_about(path: Path) -> AnnotationSidecar | None:
+    for place in (sidecar_path(path), older_sidecar_path(path)):
+        found = read_sidecar(place)
+        if found is not None and storable(path.name) in map(storable, found.files):
+            return found
+    return None
 
 
 def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -> NDArray[Any]:

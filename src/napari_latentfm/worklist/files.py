@@ -14,7 +14,11 @@ from latentfm_core.annotation.export import export_annotation, write_labels_file
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import Space
 from latentfm_core.annotation.provenance import AnnotationSidecar, file_name
-from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.annotation.reading import (
+    older_sidecar_path,
+    read_annotation,
+    sidecar_path,
+)
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.output.paths import name_problem
@@ -78,7 +82,7 @@ def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove an annotation that is kept elsewhere by now; one that cannot be does no harm."""
-    for file in (path, path.with_suffix(".json")):
+    for file in (path, sidecar_path(path), older_sidecar_path(path)):
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
 
@@ -94,7 +98,7 @@ def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) 
     ImageError
         If the image cannot be read, or its annotation could not be named after it.
     """
-    problem = name_problem(path, (target, target.with_suffix(".json")))
+    problem = name_problem(path, (target, sidecar_path(target)))
     if problem:
         raise ImageError(problem)
     limits = reading_limits()

@@ -129,18 +129,33 @@ def test_provenance_is_not_taken_for_labels_that_were_changed_since(tmp_path: Pa
     assert side is None
 
 
-def test_two_formats_share_a_provenance_and_a_foreign_json_is_kept(tmp_path: Path) -> None:
+def test_two_formats_of_a_name_have_a_provenance_each(tmp_path: Path) -> None:
     export_annotation(tmp_path / "a.png", labels_of(1), info(strokes=5))
-    export_annotation(tmp_path / "a.tif", labels_of(1), info(strokes=5))
-    for name in ("a.png", "a.tif"):
-        side = read_annotation(tmp_path / name)[1]
-        assert side is not None
-        assert side.files == ("a.png", "a.tif")
-    (tmp_path / "b.json").write_text('{"mine": 1}')
+    export_annotation(tmp_path / "a.tif", labels_of(2), info(strokes=7))
+    found = [read_annotation(tmp_path / name)[1] for name in ("a.png", "a.tif")]
+    assert [(side.files, side.strokes) for side in found if side is not None] == [
+        (("a.png",), 5),
+        (("a.tif",), 7),
+    ]
+
+
+def test_a_foreign_json_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "b.png.json").write_text('{"mine": 1}')
     with pytest.raises(OutputError, match="another name"):
         export_annotation(tmp_path / "b.png", labels_of(1), info())
-    assert (tmp_path / "b.json").read_text() == '{"mine": 1}'
+    assert (tmp_path / "b.png.json").read_text() == '{"mine": 1}'
     assert not (tmp_path / "b.png").exists()
+
+
+def test_a_provenance_of_an_older_version_is_read_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    _, beside = export_annotation(path, labels_of(1), info(strokes=5))
+    beside.rename(tmp_path / "a.json")
+    side = read_annotation(path)[1]
+    assert side is not None
+    assert side.strokes == 5
+    export_annotation(path, labels_of(1), info(strokes=6))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.tif", "a.tif.json"]
 
 
 def test_what_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:

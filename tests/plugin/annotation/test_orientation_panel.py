@@ -67,7 +67,7 @@ def test_what_is_exported_fits_the_file_as_the_commands_read_it(
     assert open_file(window, out) == "done"
     assert "Caution" not in window.section.status.text()
     np.testing.assert_array_equal(window.layer.data, kept)
-    out.with_suffix(".json").unlink()
+    out.with_name(f"{out.name}.json").unlink()
     window.layer.fill((0, 0), 1)
     assert open_file(window, out) == "done", "as a mask that another program drew on the file"
     np.testing.assert_array_equal(window.layer.data, kept)

@@ -134,8 +134,8 @@ def test_export_writes_both_files_and_ends_recovery(window: Window, tmp_path: Pa
     window.stroke()
     window.wait(lambda: bool(window.states))
     assert export(window, tmp_path / "skin_annotation.tif") == "done"
-    assert "skin_annotation.json" in window.section.status.text()
-    side = json.loads((tmp_path / "skin_annotation.json").read_text())
+    assert "skin_annotation.tif.json" in window.section.status.text()
+    side = json.loads((tmp_path / "skin_annotation.tif.json").read_text())
     assert (side["image"], side["edited_pixels"], side["strokes"]) == ("skin", 10, 1)
     assert side["labels"] == [{"value": 1, "name": "cell", "pixels": int(window.layer.data.sum())}]
     assert side["image_signature"]

@@ -104,7 +104,7 @@ def test_walk_complete_and_return(
     wait_for(qtbot, panel, NAMES[1], panel.accept)
     assert panel.work is not None
     np.testing.assert_array_equal(tifffile.imread(panel.work.annotation(NAMES[0])), mask)
-    assert (panel.work.output / "blob_000.json").is_file()
+    assert (panel.work.output / "blob_000.tif.json").is_file()
     item = WorkList(images).item(NAMES[0])
     assert item.state == "completed"
     assert 30 <= item.seconds < 60
@@ -154,7 +154,7 @@ def test_accept_takes_the_mean_mask_where_nothing_was_changed(
     assert panel.work is not None
     saved = tifffile.imread(panel.work.annotation(NAMES[0]))
     np.testing.assert_array_equal(saved, wanted.mean_mask)
-    sidecar = json.loads((panel.work.output / "blob_000.json").read_text())
+    sidecar = json.loads((panel.work.output / "blob_000.tif.json").read_text())
     assert sidecar["proposals"][0]["origin"] == "mean mask"
     assert cell(panel, NAMES[0], "State") == "✓ done"
 

@@ -1,0 +1,165 @@
+"""Annotations as COCO JSON (https://cocodataset.org/#format-data), by run lengths or polygons.
+
+Run lengths are written uncompressed, as COCO has them for crowds: every reader of COCO takes
+them, and they need no other package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.annotation.labelled import LabelledImage, check_plane
+from latentfm_core.errors import OutputError
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.untrusted import parse_json
+from latentfm_core.measures.objects import objects_of
+from latentfm_core.measures.outlines import Piece, polygon
+from latentfm_core.names import shown
+from latentfm_core.output.paths import printable
+from latentfm_core.output.sidecar import now, package_version
+from latentfm_core.types import Bool
+
+Outline = Literal["rle", "polygons"]
+
+
+class CocoFile:
+    """A COCO file of one or many images, made image by image.
+
+    Parameters
+    ----------
+    outline
+        ``"rle"`` keeps each pixel; ``"polygons"`` can be edited in other programs and follow
+        the outline within a pixel, with holes cut open.
+    separate
+        Whether each connected piece is an annotation of its own; else one for each label.
+    """
+
+    def __init__(self, outline: Outline = "rle", separate: bool = False) -> None:
+        self._outline, self._separate = outline, separate
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._names: dict[int, str] = {}
+
+    def add(self, labelled: LabelledImage) -> None:
+        """Add an image; one in which nothing is marked is listed without annotations.
+
+        Raises
+        ------
+        OutputError
+            If it is a stack, or calls a label otherwise than an image before did.
+        """
+        check_plane(labelled, "COCO")
+        height, width = labelled.labels.shape
+        number = len(self._images) + 1
+        objects = list(objects_of(labelled.labels, self._separate))
+        for label in {*labelled.names, *(label for label, _ in objects)}:
+            known = self._names.setdefault(label, labelled.name(label))
+            if known != labelled.name(label):
+                raise OutputError(
+                    f"{labelled.image}: label {label} is {labelled.name(label)!r} here and "
+                    f"{known!r} in images before it. Give the label one name for all images."
+                )
+        for label, pieces in objects:
+            entry = {
+                "id": len(self._annotations) + 1,
+                "image_id": number,
+                "category_id": label,
+                "segmentation": self._segmentation(pieces, (height, width)),
+                "area": sum(piece.pixels for piece in pieces),
+                "bbox": _box(pieces),
+                "iscrowd": 0,
+            }
+            self._annotations.append(entry)
+        name = printable(labelled.image)
+        self._images.append({"id": number, "file_name": name, "height": height, "width": width})
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically, and read it back before it gets its name.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        content = {
+            "info": {
+                "description": "Annotations made with napari-latentfm",
+                "version": package_version(),
+                "date_created": now(),
+            },
+            "licenses": [],
+            "images": self._images,
+            "categories": [
+                {"id": label, "name": printable(name), "supercategory": ""}
+                for label, name in sorted(self._names.items())
+            ],
+            "annotations": self._annotations,
+        }
+        write_json(path, content)
+
+    def _segmentation(self, pieces: Sequence[Piece], shape: tuple[int, int]) -> Any:
+        if self._outline == "polygons":
+            lines = (polygon(piece)[:, ::-1] for piece in pieces)
+            return [np.round(line, 3).ravel().tolist() for line in lines]
+        mask = mask_of(pieces, shape)
+        found = {"size": list(shape), "counts": run_lengths(mask)}
+        if not np.array_equal(from_run_lengths(found["counts"], shape), mask):
+            raise OutputError("The run lengths do not give the mask back. Please report this.")
+        return found
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON atomically; it gets its name only if it reads back as it was.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        try:
+            same = parse_json(temporary.read_bytes()) == content
+        except ValueError:
+            same = False
+        if not same:
+            raise OutputError(
+                f"{shown(path)}: what was written differs when it is read back. Nothing was "
+                "exported; choose another folder."
+            )
+
+
+def mask_of(pieces: Sequence[Piece], shape: tuple[int, int]) -> Bool:
+    """Return the pieces of an object as ``(H, W)`` bool."""
+    mask = np.zeros(shape, bool)
+    for piece in pieces:
+        height, width = piece.mask.shape
+        mask[piece.top : piece.top + height, piece.left : piece.left + width] |= piece.mask
+    return mask
+
+
+def run_lengths(mask: Bool) -> list[int]:
+    """Return lengths of runs of a mask down its columns, of background and foreground in turn."""
+    flat = mask.ravel(order="F")
+    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], borders, [flat.size]])).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+def from_run_lengths(counts: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask of `run_lengths`."""
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(shape, order="F")
+
+
+def _box(pieces: Sequence[Piece]) -> list[int]:
+    top, left = min(each.top for each in pieces), min(each.left for each in pieces)
+    bottom = max(each.top + each.mask.shape[0] for each in pieces)
+    right = max(each.left + each.mask.shape[1] for each in pieces)
+    return [left, top, right - left, bottom - top]

@@ -1,0 +1,178 @@
+"""The accepted annotations of a work list, exported and measured together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from latentfm_core.annotation.coco import CocoFile
+from latentfm_core.annotation.export import export_annotation, sidecar_path, write_labels_file
+from latentfm_core.annotation.formats import MILLIMETERS, SYMBOLS, Space
+from latentfm_core.annotation.labelled import LabelledImage, class_names
+from latentfm_core.annotation.labelme import write_labelme
+from latentfm_core.annotation.provenance import AnnotationSidecar
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.annotation.table import Row, measured_rows, write_table
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.errors import OutputError
+from latentfm_core.images.read import read_image
+from latentfm_core.measures.objects import PixelSize
+from latentfm_core.output.paths import output_names
+from latentfm_core.worklist.state import Item, WorkList
+
+Format = Literal["tiff", "png", "nifti", "coco", "coco-polygons", "labelme", "csv"]
+ENDINGS: dict[Format, str] = {
+    "tiff": ".tif",
+    "png": ".png",
+    "nifti": ".nii.gz",
+    "coco": ".json",
+    "coco-polygons": ".json",
+    "labelme": ".json",
+    "csv": ".csv",
+}
+ONE_FILE: frozenset[Format] = frozenset({"coco", "coco-polygons", "csv"})
+"""Formats that take all images into one file."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an export is.
+
+    Attributes
+    ----------
+    done, total
+        Numbers of images.
+    name
+        The image that comes next; empty at the end.
+    """
+
+    done: int
+    total: int
+    name: str = ""
+
+
+def accepted(work: WorkList) -> list[str]:
+    """Return the names of the images that are done and whose annotation is there."""
+    items = work.items()
+    return [
+        name
+        for name in work.names
+        if items[name].state == "completed" and work.annotation(name).is_file()
+    ]
+
+
+def export_files(work: WorkList, target: Path, kind: Format) -> list[Path]:
+    """Return the files that `export_accepted` will write, provenance not counted."""
+    if kind in ONE_FILE:
+        return [target]
+    names = output_names([work.path(name) for name in accepted(work)])
+    return [target / f"{name}{ENDINGS[kind]}" for name in names]
+
+
+def export_accepted(
+    work: WorkList,
+    target: Path,
+    kind: Format,
+    separate: bool = False,
+    size: PixelSize | None = None,
+    limits: ReadingConfig = READING,
+) -> Iterator[Progress]:
+    """Export all accepted annotations of a work list, image by image.
+
+    A caller that stops asking for the next image cancels the export: a file of all images is
+    then not written, and of other formats those that are finished stay.
+
+    Parameters
+    ----------
+    work
+        The work list.
+    target
+        The file for `ONE_FILE` formats, else a folder.
+    kind
+        Name of the format.
+    separate
+        Whether each connected piece is an object of its own (COCO, LabelMe, CSV).
+    size
+        Size of a pixel of images whose file does not tell it (COCO, LabelMe, CSV).
+    limits
+        For files that are read.
+
+    Yields
+    ------
+    Progress
+        Before each image, and at the end.
+
+    Raises
+    ------
+    OutputError, ImageError
+        If nothing is accepted, an annotation cannot be read, or a file cannot be written.
+    """
+    if kind not in get_args(Format):
+        raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
+    names = accepted(work)
+    if not names:
+        raise OutputError("No image of this list is accepted yet. Accept one, then export.")
+    files = dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
+    coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
+    rows: list[Row] = []
+    for done, name in enumerate(names):
+        yield Progress(done, len(names), name)
+        labelled, sidecar, space = _read(work, name, size, limits)
+        if kind == "csv":
+            rows += measured_rows(labelled, _facts(work.item(name)), separate)
+        elif kind in ONE_FILE:
+            coco.add(labelled)
+        elif kind == "labelme":
+            write_labelme(files[name], labelled, separate)
+        elif sidecar is not None:
+            export_annotation(files[name], labelled.labels, sidecar)
+        else:
+            write_labels_file(files[name], labelled.labels, space)
+            # One of an annotation that was exported here before is not about these labels.
+            sidecar_path(files[name]).unlink(missing_ok=True)
+    if kind == "csv":
+        write_table(target, rows + flagged_rows(work, work.names))
+    elif kind in ONE_FILE:
+        coco.write(target)
+    yield Progress(len(names), len(names))
+
+
+def _read(
+    work: WorkList, name: str, size: PixelSize | None, limits: ReadingConfig
+) -> tuple[LabelledImage, AnnotationSidecar | None, Space]:
+    file = work.annotation(name)
+    labels, sidecar = read_annotation(file, limits)
+    if sidecar is not None:
+        space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
+        names = class_names(sidecar.classes) | {each.value: each.name for each in sidecar.labels}
+    else:
+        found = read_image(file, limits)
+        units = (found.unit, found.unit) if found.unit in MILLIMETERS else ()
+        space, names = Space("YX", found.spacing if units else None, units), {}
+    known = space.pixel_size() or size
+    if sidecar is not None and space.pixel_size() is None and size is not None:
+        unit = next(full for full, symbol in SYMBOLS.items() if symbol == size.unit)
+        told = {"spacing": size.spacing, "units": (unit, unit)}
+        sidecar = sidecar.model_copy(update=told) if len(sidecar.axes) == 2 else sidecar
+    return LabelledImage(name, labels, names, known, work.path(name)), sidecar, space
+
+
+def _facts(item: Item) -> Row:
+    return {
+        "state": "done (empty)" if item.empty else "done",
+        "flag": "yes" if item.state == "flagged" else "",
+        "note": item.note,
+        "seconds": f"{item.seconds:.1f}" if item.seconds else "",
+    }
+
+
+def flagged_rows(work: WorkList, names: Sequence[str]) -> list[Row]:
+    """Return rows without sizes for images that are flagged, so that a table names them."""
+    items = work.items()
+    return [
+        {"image": name, **_facts(items[name]), "state": "not accepted"}
+        for name in names
+        if items[name].state == "flagged"
+    ]

@@ -1,0 +1,143 @@
+"""Annotations in formats of other programs, read by their own readers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools.coco import COCO
+from scipy import ndimage
+
+from latentfm_core.annotation.coco import CocoFile
+from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.annotation.labelme import write_labelme
+from latentfm_core.annotation.table import measured_rows, write_table
+from latentfm_core.errors import OutputError
+from latentfm_core.measures.objects import PixelSize
+from tests.helpers.annotations import info, labels_of
+
+
+def labels() -> np.ndarray:
+    """Return two labels: one of two pieces, one of which has a hole, and one at the edge."""
+    found = np.zeros((90, 110), np.uint8)
+    row, column = np.mgrid[:90, :110]
+    distance = np.hypot(row - 40.2, column - 45.7)
+    found[(distance < 30) & (distance > 10)] = 1
+    found[70:85, 80:100] = 1
+    found[:12, 90:] = 3
+    return found
+
+
+def marked(**more: object) -> LabelledImage:
+    values = {"image": "skin.png", "labels": labels(), "names": {1: "lesion", 3: "hair"}, **more}
+    return LabelledImage(**values)  # type: ignore[arg-type]
+
+
+def opened(path: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def border(mask: np.ndarray) -> np.ndarray:
+    around = np.ones((3, 3), bool)
+    return ndimage.binary_dilation(mask, around) & ~ndimage.binary_erosion(mask, around)
+
+
+def test_run_lengths_are_decoded_to_the_bit(tmp_path: Path) -> None:
+    file = CocoFile("rle")
+    file.add(marked())
+    file.add(marked(image="empty.png", labels=np.zeros((20, 30), np.uint8)))
+    file.write(tmp_path / "all.json")
+    coco = opened(tmp_path / "all.json")
+    assert [each["name"] for each in coco.loadCats(coco.getCatIds())] == ["lesion", "hair"]
+    assert coco.imgs[1] == {"id": 1, "file_name": "skin.png", "height": 90, "width": 110}
+    assert coco.getAnnIds(imgIds=[2]) == []
+    for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[1])):
+        wanted = labels() == annotation["category_id"]
+        np.testing.assert_array_equal(coco.annToMask(annotation), wanted)
+        assert annotation["area"] == wanted.sum()
+        rows, columns = np.nonzero(wanted)
+        box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+        assert annotation["bbox"] == box
+
+
+def test_polygons_are_decoded_within_a_pixel(tmp_path: Path) -> None:
+    file = CocoFile("polygons")
+    file.add(marked())
+    file.write(tmp_path / "all.json")
+    coco = opened(tmp_path / "all.json")
+    found = {each["category_id"]: each for each in coco.anns.values()}
+    assert len(found[1]["segmentation"]) == 2
+    for label, annotation in found.items():
+        wanted = labels() == label
+        wrong = coco.annToMask(annotation).astype(bool) != wanted
+        assert not (wrong & ~border(wanted)).any()
+        assert wrong.sum() < 0.03 * wanted.sum()
+
+
+def test_pieces_can_be_annotations_of_their_own(tmp_path: Path) -> None:
+    file = CocoFile(separate=True)
+    file.add(marked())
+    file.write(tmp_path / "all.json")
+    assert [each["category_id"] for each in opened(tmp_path / "all.json").anns.values()] == [
+        *(1, 1, 3)
+    ]
+
+
+def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
+    file = CocoFile()
+    file.add(marked())
+    with pytest.raises(OutputError, match="one name"):
+        file.add(marked(names={1: "nevus"}))
+    with pytest.raises(OutputError, match="single planes"):
+        CocoFile().add(marked(labels=np.zeros((2, 4, 5), np.uint8)))
+
+
+def test_labelme_has_what_its_reader_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "skin.json"
+    write_labelme(path, marked(path=tmp_path / "skin.png"))
+    found = json.loads(path.read_text())
+    assert found["version"].startswith("5.")
+    assert (found["imageHeight"], found["imageWidth"]) == (90, 110)
+    assert (path.parent / found["imagePath"]).resolve() == (tmp_path / "skin.png").resolve()
+    groups = [(each["label"], each["group_id"]) for each in found["shapes"]]
+    assert groups == [("lesion", 1), ("lesion", 1), ("hair", None)]
+    # LabelMe fills polygons in with Pillow.
+    for name, label in (("lesion", 1), ("hair", 3)):
+        picture = Image.new("1", (110, 90))
+        for shape in found["shapes"]:
+            if shape["label"] == name:
+                ImageDraw.Draw(picture).polygon([tuple(p) for p in shape["points"]], 1, 1)
+        wanted = labels() == label
+        assert not ((np.array(picture) != wanted) & ~border(wanted)).any()
+
+
+def test_labelme_does_not_overwrite_a_provenance(tmp_path: Path) -> None:
+    _, beside = export_annotation(tmp_path / "a.tif", labels_of(1), info())
+    before = beside.read_text()
+    with pytest.raises(OutputError, match="provenance"):
+        write_labelme(beside, marked())
+    assert beside.read_text() == before
+
+
+def test_table_has_sizes_in_pixels_and_in_the_unit(tmp_path: Path) -> None:
+    rows = measured_rows(marked(size=PixelSize(0.5, 0.25, "µm")), {"state": "done"})
+    rows += measured_rows(marked(image="=a.png", labels=np.zeros((2, 3), np.uint8)))
+    write_table(tmp_path / "sizes.csv", rows)
+    with (tmp_path / "sizes.csv").open(encoding="utf-8-sig", newline="") as stream:
+        first, second, empty = csv.DictReader(stream)
+    assert (first["image"], first["class"], first["pieces"]) == ("skin.png", "lesion", "2")
+    assert (first["unit"], first["pixel_height"], first["pixel_width"]) == ("µm", "0.5", "0.25")
+    pixels = int((labels() == 1).sum())
+    assert float(first["area_px"]) == pixels
+    assert float(first["area"]) == pytest.approx(pixels * 0.125, rel=1e-5)
+    assert (second["class"], second["state"]) == ("hair", "done")
+    assert (empty["image"], empty["object"], empty["area"]) == ("'=a.png", "", "")

@@ -1,0 +1,96 @@
+"""All accepted annotations of a folder, exported together."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.errors import OutputError
+from latentfm_core.measures.objects import PixelSize
+from latentfm_core.worklist.accepted import export_accepted
+from latentfm_core.worklist.state import WorkList
+from tests.helpers.annotations import info, labels_of
+
+MICRONS = {"spacing": (0.5, 0.25), "units": ("micrometer", "micrometer"), "classes": ("lesion",)}
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkList:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        Image.fromarray(np.zeros((40, 50), np.uint8)).save(folder / name)
+    found = WorkList(folder)
+    side = info(image="a.png", **MICRONS)
+    export_annotation(found.annotation("a.png"), labels_of(1), side)
+    export_annotation(found.annotation("b.png"), labels_of(0), info(image="b.png"))
+    found.update("a.png", state="completed", file="a.tif", seconds=12.5)
+    found.update("b.png", state="completed", file="b.tif", empty=True)
+    found.update("c.png", state="flagged", note="blurred")
+    return found
+
+
+def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
+    told = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
+    assert [(each.done, each.name) for each in told] == [(0, "a.png"), (1, "b.png"), (2, "")]
+    with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
+        first, empty, flagged = csv.DictReader(stream)
+    assert (first["image"], first["class"], first["unit"]) == ("a.png", "lesion", "µm")
+    assert float(first["area"]) == pytest.approx(15 * 20 * 0.125)
+    assert (first["state"], first["seconds"]) == ("done", "12.5")
+    assert (empty["state"], empty["object"], empty["unit"]) == ("done (empty)", "", "mm")
+    assert (flagged["image"], flagged["flag"], flagged["note"]) == ("c.png", "yes", "blurred")
+
+
+def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:
+    list(export_accepted(work, tmp_path / "all.json", "coco"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "all.json"))
+    assert [each["file_name"] for each in coco.imgs.values()] == ["a.png", "b.png"]
+    (annotation,) = coco.anns.values()
+    np.testing.assert_array_equal(coco.annToMask(annotation), labels_of(1))
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("tiff", ".tif"), ("png", ".png")])
+def test_label_files_with_their_provenance(
+    work: WorkList, tmp_path: Path, kind: str, ending: str
+) -> None:
+    out = tmp_path / "out"
+    list(export_accepted(work, out, kind))  # type: ignore[arg-type]
+    labels, side = read_annotation(out / f"a{ending}")
+    np.testing.assert_array_equal(labels, labels_of(1))
+    assert side is not None
+    assert side.spacing == (0.5, 0.25)
+    assert not read_annotation(out / f"b{ending}")[0].any()
+
+
+def test_labelme_names_the_image_by_a_relative_path(work: WorkList, tmp_path: Path) -> None:
+    list(export_accepted(work, tmp_path / "out", "labelme"))
+    found = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert found["imagePath"] == "../images/a.png"
+    assert json.loads((tmp_path / "out" / "b.json").read_text())["shapes"] == []
+
+
+def test_a_cancelled_export_leaves_no_half_file(work: WorkList, tmp_path: Path) -> None:
+    steps = export_accepted(work, tmp_path / "all.json", "coco")
+    next(steps)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert not (tmp_path / "all.json").exists()
+
+
+def test_nothing_accepted_says_so(work: WorkList, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        work.update(name, state="in progress")
+    with pytest.raises(OutputError, match="Accept one"):
+        list(export_accepted(work, tmp_path / "all.csv", "csv"))
