@@ -11,12 +11,14 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from latentfm_core.annotation.fingerprint import labels_digest
+from latentfm_core.annotation.interchange import ending_of
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.decode import unorient
 from napari_latentfm.annotation.provenance import (
     Facts,
     export_file,
+    export_interchange,
     facts_of,
     orientation_of,
     signature_as_read,
@@ -104,11 +106,16 @@ class AnnotationFiles:
         if isinstance(result, LatentFMError):
             self.ended.emit("failed", str(result))
             return
-        (path, beside), digest = result
+        files, digest = result
+        path = files[0]
         remember_choice(path)
+        if ending_of(path) is not None:
+            # No provenance is in it: what was kept stays on offer until labels are exported.
+            self.ended.emit("done", f"Exported {path.name} in the folder {path.parent.name}.")
+            return
         self._autosaver.exported(layer, digest)
         self._recovery.withdraw()
-        text = f"Exported {path.name} and {beside.name} in the folder {path.parent.name}."
+        text = f"Exported {path.name} and {files[1].name} in the folder {path.parent.name}."
         self.ended.emit("done", text)
 
     def _on_read(self, path: Path, image: Any, result: Any) -> None:
@@ -142,8 +149,11 @@ class AnnotationFiles:
         return Path(path).parent if path else None
 
 
-def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, Path], str]:
+def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, ...], str]:
     labels = np.array(data)
+    if ending_of(path) is not None:
+        export_interchange(path, facts, labels)
+        return (path,), ""
     return export_file(path, facts, labels), labels_digest(labels)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.export import export_annotation, label_counts
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import SECONDS, Space
+from latentfm_core.annotation.interchange import ENDINGS, ending_of
+from latentfm_core.annotation.labelled import LabelledImage, class_names
 from latentfm_core.annotation.provenance import (
     AnnotationSidecar,
     CorrectionInfo,
@@ -271,6 +273,30 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     if turn != 1:
         labels, sidecar = orient(labels, turn), _turned(sidecar, turn)
     return export_annotation(path, labels, sidecar)
+
+
+def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
+    """Write labels for other programs, as the ending of the file says; for a worker thread.
+
+    Raises
+    ------
+    ImageError
+        If the image is gone.
+    OutputError
+        If the file cannot be written, or the labels do not fit its format.
+    """
+    layer, ending, origin = facts.origin.layer(), ending_of(path), facts.origin
+    if layer is None or ending is None:
+        raise ImageError("The image of this annotation is closed. Open it and try again.")
+    check_still_there(path.parent)
+    turn, size = orientation_of(layer), origin.space.pixel_size()
+    if turn != 1:
+        labels = orient(labels, turn)
+    if turn > 4 and size is not None:
+        size = replace(size, row=size.column, column=size.row)
+    file = Path(layer.source.path) if layer.source.path else None
+    names = class_names(origin.classes)
+    ENDINGS[ending](path, LabelledImage(origin.image, labels, names, size, file))
 
 
 def orientation_of(layer: Image) -> int:

@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.annotation.export import label_counts
-from latentfm_core.annotation.formats import SUFFIXES, SYMBOLS, Space
+from latentfm_core.annotation.formats import SUFFIXES, Space
+from latentfm_core.measures.size import area as area_of
 from napari_latentfm import preferences
 from napari_latentfm.annotation.provenance import Facts, edited_by_plane, label_name
 from napari_latentfm.annotation.recovery import Choice, Offer
@@ -34,6 +35,10 @@ FILTERS = {
     ".tif": "TIFF with pixel size (*.tif *.tiff)",
     ".png": "PNG, one plane (*.png)",
     ".nii.gz": "NIfTI (*.nii.gz *.nii)",
+    ".coco.json": "COCO JSON, run lengths (*.coco.json)",
+    ".polygons.json": "COCO JSON, polygons (*.polygons.json)",
+    ".labelme.json": "LabelMe JSON (*.labelme.json)",
+    ".csv": "Measurements, CSV (*.csv)",
 }
 AskFile = Callable[[Path], Path | None]
 """Is given a suggested path; returns the chosen one, or None for cancelled."""
@@ -136,10 +141,10 @@ class LabelList(QListWidget):
 
 def area(pixels: int, space: Space) -> str:
     """Return an area in the units of the image, or in pixels if they are not known."""
-    row, column = space.step("Y"), space.step("X")
-    if row is None or column is None or row[1] != column[1] or row[1] == "pixel":
+    size = space.pixel_size()
+    if size is None:
         return f"{pixels:,} px²"
-    return f"{pixels * row[0] * column[0]:,.4g} {SYMBOLS.get(row[1], row[1])}²"
+    return f"{area_of(pixels, size.spacing):,.4g} {size.unit}²"
 
 
 def suggested(image: str, folder: Path | None) -> Path:
@@ -164,9 +169,12 @@ def ask_save(parent: QWidget, suggestion: Path) -> Path | None:
     )
     if not name:
         return None
-    if name.lower().endswith(SUFFIXES):
+    if name.lower().endswith((*SUFFIXES, *FILTERS)):
         return Path(name)
-    return Path(name + next(end for end, text in FILTERS.items() if text == chosen))
+    ending = next(end for end, text in FILTERS.items() if text == chosen)
+    if ending.endswith(".json"):
+        name = name.removesuffix(".json")
+    return Path(name + ending)
 
 
 def ask_open(parent: QWidget, suggestion: Path) -> Path | None:

@@ -88,7 +88,15 @@ class QueueForm(QWidget):
         self.measure = push_button(
             "Measure doubt", "Draw samples of all images whose doubt is not known yet."
         )
-        self.cancel = push_button("Cancel", "Stop within one ODE step; what is known is kept.")
+        self.export = push_button(
+            "Export all accepted…", "Write the accepted annotations for other programs."
+        )
+        self.sizes = push_button(
+            "Measurements…", "Write area, diameter and perimeter of all accepted objects."
+        )
+        self.cancel = push_button(
+            "Cancel", "Stop within one ODE step or image; results so far stay."
+        )
         self.bar = QProgressBar()
         self.bar.setToolTip("What the background work has done.")
         self.bar.setMaximumHeight(12)
@@ -229,6 +237,7 @@ class QueueForm(QWidget):
         layout.addWidget(self.accept)
         layout.addWidget(self.accept_empty)
         layout.addLayout(_row(self.flag, self.reset, self.skip))
+        layout.addLayout(_row(self.export, self.sizes))
         layout.addLayout(_row(self.measure, self.cancel))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)

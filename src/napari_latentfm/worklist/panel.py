@@ -27,6 +27,7 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
 from napari_latentfm.ui.shortcuts import KeyBindings
+from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.keeping import gone, keep, ready_as_empty, ready_to_accept
@@ -83,6 +84,7 @@ class QueuePanel(QScrollArea):
         self.sampler = Sampler()
         self._walk = Walk(self.desk, self._drawn)
         self._measuring = Measuring(self.sampler, self.form.bar)
+        self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
         self._direction = 1
         self._all_done = False
@@ -92,7 +94,7 @@ class QueuePanel(QScrollArea):
         self._looking: list[Errand] = []
         self._showing: list[Turns[bool]] = []
         self._connect()
-        parts = (self._walk, self.sampler, self.desk, self._keys, self._showing)
+        parts = (self._walk, self.sampler, self.desk, self._keys, self._showing, self.exporting)
         self.destroyed.connect(partial(_part, *parts))
 
     @property
@@ -193,7 +195,22 @@ class QueuePanel(QScrollArea):
         """Stop all background work; it ends within one ODE step."""
         self.sampler.stop("open", "ahead", "doubt")
         self._measuring.stop()
+        self.exporting.cancel()
         self._say("Cancelled.")
+
+    def export(self) -> None:
+        """Ask for a format and a place, and export all accepted annotations there."""
+        self._export(table=False)
+
+    def export_sizes(self) -> None:
+        """Ask for a file, and write the measurements of all accepted objects there."""
+        self._export(table=True)
+
+    def _export(self, table: bool) -> None:
+        if self.work is None:
+            self._say("Open a folder first.")
+        else:
+            self.exporting.ask_and_start(self.work, table)
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
@@ -462,6 +479,8 @@ class QueuePanel(QScrollArea):
             (form.flag, self.flag),
             (form.reset, self.reset),
             (form.measure, self.measure),
+            (form.export, self.export),
+            (form.sizes, self.export_sizes),
             (form.cancel, self.cancel),
         ):
             button.clicked.connect(partial(_call, slot))
@@ -483,6 +502,7 @@ class QueuePanel(QScrollArea):
         self._walk.completed.connect(self._on_completed)
         self._walk.warned.connect(_warn)
         self._walk.failed.connect(self._fail)
+        self.exporting.failed.connect(self._fail)
         self.sampler.ended.connect(self._on_ended)
         self.sampler.progressed.connect(self._on_progress)
 
@@ -496,13 +516,19 @@ def _call(slot: Callable[[], None], _checked: bool = False) -> None:
 
 
 def _part(
-    walk: Walk, sampler: Sampler, desk: Desk, keys: KeyBindings, showing: list[Turns[bool]]
+    walk: Walk,
+    sampler: Sampler,
+    desk: Desk,
+    keys: KeyBindings,
+    showing: list[Turns[bool]],
+    exporting: Exporting,
 ) -> None:
     """Stop the work and keep what was done; the widget itself is gone."""
     for turns in showing:
         turns.abandon()
     walk.close()
     sampler.close()
+    exporting.close()
     keep(walk.work, desk)
     desk.close()
     keys.part()

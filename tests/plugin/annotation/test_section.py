@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 import tifffile
 from napari.layers import Labels
 from npe2 import DynamicPlugin, PluginManager
+from pycocotools.coco import COCO
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
@@ -179,6 +183,25 @@ def test_annotation_of_other_pixels_is_opened_with_a_caution(
     assert "Caution" in other.section.status.text()
 
 
+def test_formats_of_other_programs_are_exported(window: Window, tmp_path: Path) -> None:
+    press(window, "(Shift+M)")
+    for name in ("skin.coco.json", "skin.polygons.json"):
+        assert export(window, tmp_path / name) == "done"
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(tmp_path / name))
+        (annotation,) = coco.anns.values()
+        wrong = coco.annToMask(annotation) != window.layer.data
+        assert wrong.sum() <= (0 if "coco" in name else 0.03 * window.layer.data.sum())
+        assert coco.cats[1]["name"] == "cell"
+    assert export(window, tmp_path / "skin.labelme.json") == "done"
+    assert json.loads((tmp_path / "skin.labelme.json").read_text())["shapes"]
+    assert export(window, tmp_path / "skin.csv") == "done"
+    (row,) = csv.DictReader((tmp_path / "skin.csv").read_text("utf-8-sig").splitlines())
+    assert row["unit"] == "mm"
+    assert float(row["area"]) == pytest.approx(window.layer.data.sum() * 0.125, rel=1e-5)
+    assert "skin.csv" in window.section.status.text()
+
+
 def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: Path) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     window.viewer.dims.set_current_step(0, 2)
@@ -273,7 +296,7 @@ def test_napari_saves_labels_with_scale_and_units(window: Window, tmp_path: Path
         assert 'PhysicalSizeY="0.5"' in (tiff.ome_metadata or "")
         assert "PhysicalSizeXUnit" in (tiff.ome_metadata or "")
         np.testing.assert_array_equal(tiff.asarray(), plain.data)
-    assert not (tmp_path / "plain.json").exists()
+    assert not (tmp_path / "plain.tif.json").exists()
     labels, side = read_annotation(tmp_path / "ours.tif")
     np.testing.assert_array_equal(labels, window.layer.data)
     assert side is not None

@@ -182,7 +182,7 @@ def test_results_lie_on_the_image_and_tell_no_patient(
         assert endings.pop() == "done", window.annotation.status.text()
         labels, _ = read_annotation(out / f"outline.{ending}")
         np.testing.assert_array_equal(labels, mask.data)
-    told = json.loads((out / "outline.json").read_text("utf-8"))
+    told = json.loads((out / "outline.tif.json").read_text("utf-8"))
     assert told["spacing"] == pytest.approx(tuple(steps))
     assert nibabel.load(out / "outline.nii.gz").header.get_zooms() == pytest.approx(
         tuple(steps[::-1])

@@ -175,7 +175,7 @@ def test_opening_an_export_restores_strokes_ticks_and_settings(
     first.review.doubt.resolve()
     first.press("Shift-M")
     export(first, tmp_path / "a.tif")
-    told = json.loads((tmp_path / "a.json").read_text())
+    told = json.loads((tmp_path / "a.tif.json").read_text())
     assert [tick["rank"] for tick in told["resolved_regions"]] == [2]
 
     second = open_window()
@@ -199,7 +199,7 @@ def test_opening_an_export_restores_strokes_ticks_and_settings(
     second.review.doubt.visit(1)
     second.review.doubt.resolve()
     export(second, tmp_path / "b.tif")
-    told = json.loads((tmp_path / "b.json").read_text())
+    told = json.loads((tmp_path / "b.tif.json").read_text())
     assert sorted(tick["rank"] for tick in told["resolved_regions"]) == [1, 2]
     assert [run["pixels"] for run in told["corrections"]] == [8]
 

@@ -1,0 +1,139 @@
+"""The question what to export of a work list, and where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QWidget,
+)
+
+from latentfm_core.measures.objects import PixelSize
+from latentfm_core.worklist.accepted import ENDINGS, ONE_FILE, Format
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.ui.common import push_button
+
+TITLES: dict[Format, str] = {
+    "coco": "COCO JSON, run lengths (exact)",
+    "coco-polygons": "COCO JSON, polygons",
+    "labelme": "LabelMe JSON, one for each image",
+    "tiff": "TIFF labels, with pixel size",
+    "png": "PNG labels",
+    "nifti": "NIfTI labels",
+    "csv": "Measurements (CSV)",
+}
+_OBJECTS = frozenset({"coco", "coco-polygons", "labelme", "csv"})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to export: format, file or folder, and how objects are told and measured."""
+
+    kind: Format
+    target: Path
+    separate: bool = False
+    size: PixelSize | None = None
+
+
+class ExportDialog(QDialog):
+    """Asks for format and place.
+
+    Parameters
+    ----------
+    work
+        The work list.
+    table
+        Whether measurements are wanted; the format is then not asked for.
+    """
+
+    def __init__(self, work: WorkList, table: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Measurements" if table else "Export all accepted")
+        self._base = work.output
+        self.format = QComboBox()
+        for kind, title in TITLES.items():
+            if (kind == "csv") == table:
+                self.format.addItem(title, kind)
+        self.format.setToolTip("What the files are for; the page Export tells what each holds.")
+        self.target = QLineEdit()
+        self.target.setMinimumWidth(320)
+        self.target.setToolTip("Where to write.")
+        browse = push_button("…", "Choose where to write.")
+        browse.setFixedWidth(28)
+        browse.clicked.connect(self._browse)
+        self.separate = QCheckBox("Each connected piece is an object")
+        self.separate.setToolTip(
+            "For cells and the like. Else all pieces of one label are one object."
+        )
+        self.pixel = QDoubleSpinBox()
+        self.pixel.setDecimals(6)
+        self.pixel.setRange(0, 1000)
+        self.pixel.setSuffix(" mm")
+        self.pixel.setSpecialValueText("unknown")
+        self.pixel.setToolTip("Size of a pixel of images whose file does not tell it.")
+        row = QHBoxLayout()
+        row.addWidget(self.target)
+        row.addWidget(browse)
+        layout = QFormLayout(self)
+        layout.addRow("Format", self.format)
+        layout.addRow("Write to", row)
+        layout.addRow("Objects", self.separate)
+        layout.addRow("Pixel size", self.pixel)
+        button = QDialogButtonBox.StandardButton
+        buttons = QDialogButtonBox(button.Ok | button.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout.addRow(buttons)
+        self.format.currentIndexChanged.connect(self._take_format)
+        self._take_format()
+
+    @property
+    def kind(self) -> Format:
+        """The chosen format."""
+        found: Format = self.format.currentData()
+        return found
+
+    def wanted(self) -> Wanted:
+        """Return what was chosen."""
+        side = self.pixel.value()
+        size = PixelSize(side, side, "mm") if side > 0 else None
+        target = Path(self.target.text().strip() or self._suggested())
+        if self.kind in ONE_FILE and not target.name.lower().endswith(ENDINGS[self.kind]):
+            target = target.with_name(target.name + ENDINGS[self.kind])
+        separate = self.separate.isChecked() and self.kind in _OBJECTS
+        return Wanted(self.kind, target, separate, size)
+
+    def _suggested(self) -> Path:
+        if self.kind == "csv":
+            return self._base / "measurements.csv"
+        name = {"coco": "coco.json", "coco-polygons": "coco_polygons.json"}.get(self.kind)
+        return self._base / "export" / (name or self.kind)
+
+    def _take_format(self, _index: int = 0) -> None:
+        self.separate.setEnabled(self.kind in _OBJECTS)
+        self.target.setText(str(self._suggested()))
+
+    def _browse(self) -> None:
+        given = self.target.text()
+        if self.kind in ONE_FILE:
+            found = QFileDialog.getSaveFileName(self, "Write to", given)[0]
+        else:
+            found = QFileDialog.getExistingDirectory(self, "Write to", given)
+        if found:
+            self.target.setText(found)
+
+
+def ask_export(parent: QWidget, work: WorkList, table: bool) -> Wanted | None:
+    """Ask what to export and where to; None for cancelled."""
+    dialog = ExportDialog(work, table, parent)
+    return dialog.wanted() if dialog.exec() == QDialog.DialogCode.Accepted else None

@@ -1,0 +1,129 @@
+"""All accepted annotations to files of other programs, in a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from psygnal import Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.worklist.accepted import Progress, accepted, export_accepted, export_files
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.reading import reading_limits
+from napari_latentfm.worklist.export_dialog import Wanted, ask_export
+from napari_latentfm.worklist.form import QueueForm
+
+NOTHING = "No image of this list is accepted yet. Accept one, then export."
+_BUSY = "An export is under way. Wait for it, or cancel it."
+
+
+class Exporting:
+    """Asks for format and place, exports, and shows how far it is.
+
+    Parameters
+    ----------
+    form
+        Its bar and status line show the progress.
+
+    Attributes
+    ----------
+    ask
+        Asks what to export; is given the list and whether a table is wanted.
+    may_replace
+        Asks whether files that are there may be replaced.
+    finished
+        Emitted with ``"done"``, ``"failed"`` or ``"cancelled"``.
+    failed
+        Emitted with the `LatentFMError` before that.
+    """
+
+    finished = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, form: QueueForm) -> None:
+        self._form = form
+        self._errand: Errand | None = None
+        self._ending = ""
+        self.ask: Callable[[WorkList, bool], Wanted | None] = partial(ask_export, form)
+        self.may_replace: Callable[[list[Path]], bool] = partial(_may_replace, form)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an export is under way."""
+        return self._errand is not None
+
+    def ask_and_start(self, work: WorkList, table: bool) -> None:
+        """Ask, and export in a worker thread."""
+        if self.busy or not accepted(work):
+            self._form.status.setText(_BUSY if self.busy else NOTHING)
+            return
+        wanted = self.ask(work, table)
+        if wanted is None:
+            return
+        try:
+            there = [p for p in export_files(work, wanted.target, wanted.kind) if p.exists()]
+        except LatentFMError as error:
+            self.failed.emit(error)
+            return
+        if there and not self.may_replace(there):
+            return
+        self._ending = "cancelled"
+        errand = Errand(partial(_steps, work, wanted))
+        errand.told.connect(partial(self._on_told, wanted))
+        errand.ended.connect(self._on_ended)
+        self._errand = errand
+        self._form.export.setEnabled(False)
+        self._form.sizes.setEnabled(False)
+        errand.start()
+
+    def cancel(self) -> None:
+        """Stop after the image that is being written; no half file is left."""
+        if self._errand is not None:
+            self._errand.quit()
+
+    def close(self) -> None:
+        """Stop, and tell nobody any more; the window is gone."""
+        if self._errand is not None:
+            self._errand.quit()
+            self._errand.told.disconnect()
+            self._errand.ended.disconnect()
+
+    def _on_told(self, wanted: Wanted, told: object) -> None:
+        if isinstance(told, LatentFMError):
+            self._ending = "failed"
+            self.failed.emit(told)
+        elif isinstance(told, Progress):
+            self._form.bar.setRange(0, max(1, told.total))
+            self._form.bar.setValue(told.done)
+            text = f"Exporting {told.name} ({told.done + 1} of {told.total})…"
+            if not told.name:
+                self._ending = "done"
+                images = "1 image" if told.total == 1 else f"{told.total} images"
+                text = f"Exported {images} to {wanted.target.name}."
+            self._form.status.setText(text)
+
+    def _on_ended(self) -> None:
+        self._errand = None
+        self._form.export.setEnabled(True)
+        self._form.sizes.setEnabled(True)
+        self.finished.emit(self._ending)
+
+
+def _steps(work: WorkList, wanted: Wanted) -> Iterator[object]:
+    try:
+        yield from export_accepted(
+            work, wanted.target, wanted.kind, wanted.separate, wanted.size, reading_limits()
+        )
+    except LatentFMError as error:
+        yield error
+
+
+def _may_replace(parent: QWidget, files: list[Path]) -> bool:
+    named = ", ".join(file.name for file in files[:3]) + ("…" if len(files) > 3 else "")
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    text = f"{len(files)} of the files exist already: {named}\nReplace them?"
+    return QMessageBox.question(parent, "LatentFM", text, yes | no, no) == yes
