@@ -58,6 +58,11 @@ SYMBOLS = {
 """Units by their full names, and how OME-XML and people write them."""
 
 SUFFIXES = (".tif", ".tiff", ".png", ".nii", ".nii.gz")
+_COLOURS = (
+    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)),
+    *((0, 114, 178), (213, 94, 0), (204, 121, 167)),
+)
+"""Of Okabe and Ito (2008), which people with defective colour vision can tell apart."""
 _LARGEST = 2**32 - 1
 _BIGTIFF_BYTES = 2**31
 _ZLIB_LEVEL = 1
@@ -205,7 +210,9 @@ def _resolution(space: Space) -> dict[str, Any]:
 
 
 def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
-    """Write ``(H, W)`` uint8 as a grey PNG whose grey levels are the labels.
+    """Write ``(H, W)`` uint8 as a PNG with a colour table whose indices are the labels.
+
+    Grey levels 1, 2, ... could not be told from black. Index 0 is black, as in Pascal VOC.
 
     The pixel size goes into the chunk pHYs in pixels per metre (PNG specification, 11.3.4.3).
     """
@@ -216,7 +223,13 @@ def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
         if len(per_metre) == 2 and all(1 <= density < _LARGEST for density in per_metre):
             # Pillow takes pixels per inch and stores pixels per metre.
             options["dpi"] = tuple(density * 0.0254 for density in per_metre)
-    Image.fromarray(labels).save(path, format="PNG", **options)
+    picture = Image.fromarray(labels)
+    picture.putpalette([side for label in range(256) for side in _colour(label)])
+    picture.save(path, format="PNG", **options)
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    return _COLOURS[(label - 1) % len(_COLOURS)] if label else (0, 0, 0)
 
 
 def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:

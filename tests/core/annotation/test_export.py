@@ -111,7 +111,10 @@ def test_png_keeps_labels_and_resolution(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     export_annotation(path, labels_of(200), info(**MICRONS))
     with Image.open(path) as image:
-        assert image.mode == "L"
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image), labels_of(200))
+        colours = np.array(image.convert("RGB"))[labels_of(200) > 0]
+        assert colours.max() > 200, "to be seen, not nearly black"
         assert image.info["dpi"] == pytest.approx((4e6 * 0.0254, 2e6 * 0.0254), rel=1e-6)
     np.testing.assert_array_equal(read_annotation(path)[0], labels_of(200))
     for labels in (labels_of(1, (3, 40, 50)), labels_of(1).astype(np.uint16) * 300):
