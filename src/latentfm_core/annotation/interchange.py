@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentfm_core.annotation.coco import CocoFile, Outline
+from latentfm_core.annotation.dicom_seg import write_dicom_seg
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.table import measured_rows, write_table
@@ -21,6 +22,7 @@ ENDINGS: dict[str, Callable[[Path, LabelledImage], None]] = {
     ".coco.json": lambda path, labelled: _coco("rle", path, labelled),
     ".polygons.json": lambda path, labelled: _coco("polygons", path, labelled),
     ".labelme.json": write_labelme,
+    ".seg.dcm": write_dicom_seg,
     ".csv": lambda path, labelled: write_table(path, measured_rows(labelled)),
 }
 """What writes a file of each ending, atomically and read back. These hold no provenance."""
