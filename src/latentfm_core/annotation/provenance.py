@@ -32,6 +32,10 @@ MAX_RUNS = 50_000
 
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=500)]
+ClassNames = dict[
+    Annotated[int, Field(ge=1, le=2**32 - 1)], Annotated[str, Field(min_length=1, max_length=60)]
+]
+"""Names by label."""
 PlaneIndex = tuple[int | None, ...]
 Json = str | int | float | bool | None | list[Any] | dict[str, Any]
 
@@ -116,6 +120,8 @@ class AnnotationSidecar(Settings):
         Base seed and settings of the last sampling.
     classes
         Names of the model's foreground classes.
+    class_names
+        Names that the annotator gave to labels; they count before `classes`.
     labels, labels_digest
         What is in the annotation, and `labels_digest` of it.
     proposals
@@ -154,6 +160,7 @@ class AnnotationSidecar(Settings):
     seed: int | None = None
     sampling: dict[str, Json] = {}
     classes: tuple[Text, ...] = ()
+    class_names: ClassNames = {}
     labels: tuple[LabelInfo, ...] = ()
     labels_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
     proposals: tuple[ProposalInfo, ...] = ()

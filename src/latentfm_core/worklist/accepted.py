@@ -20,6 +20,7 @@ from latentfm_core.errors import OutputError
 from latentfm_core.images.read import read_image
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.output.paths import output_names
+from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.state import Item, WorkList
 
 Format = Literal["tiff", "png", "nifti", "coco", "coco-polygons", "labelme", "csv"]
@@ -151,6 +152,9 @@ def _read(
         found = read_image(file, limits)
         units = (found.unit, found.unit) if found.unit in MILLIMETERS else ()
         space, names = Space("YX", found.spacing if units else None, units), {}
+    if sidecar is not None:
+        names |= sidecar.class_names
+    names |= read_classes(work.output)
     known = space.pixel_size() or size
     if sidecar is not None and space.pixel_size() is None and size is not None:
         unit = next(full for full, symbol in SYMBOLS.items() if symbol == size.unit)

@@ -91,6 +91,7 @@ class Facts:
     strokes: int
     seconds: float
     resolved: tuple[dict[str, Any], ...]
+    names: dict[int, str] = field(default_factory=dict)
 
 
 _ORIGINS: WeakKeyDictionary[Labels, Origin] = WeakKeyDictionary()
@@ -169,7 +170,9 @@ def facts_of(layer: Labels) -> Facts | None:
         if proposals.get(index) is proposal
     }
     resolved = _RESOLVED.get(layer, ())
-    return Facts(origin, proposals, carried, record.strokes, record.seconds, resolved)
+    return Facts(
+        origin, proposals, carried, record.strokes, record.seconds, resolved, dict(record.names)
+    )
 
 
 def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
@@ -180,6 +183,7 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
     """
     record, carried = record_of(layer), {}
     record.strokes, record.seconds = sidecar.strokes, sidecar.seconds
+    record.names.update(sidecar.class_names)
     record.proposals.clear()
     for info in sidecar.proposals:
         if len(info.index) != layer.ndim:
@@ -236,8 +240,11 @@ def sidecar_of(facts: Facts, labels: NDArray[Any], signature: str = "") -> Annot
         seed=origin.seed,
         sampling=origin.sampling,
         classes=origin.classes,
+        class_names=facts.names,
         labels=tuple(
-            LabelInfo(value=value, name=label_name(origin.classes, value), pixels=count)
+            LabelInfo(
+                value=value, name=label_name(origin.classes, value, facts.names), pixels=count
+            )
             for value, count in label_counts(labels).items()
         ),
         proposals=tuple(
@@ -295,7 +302,7 @@ def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
     if turn > 4 and size is not None:
         size = replace(size, row=size.column, column=size.row)
     file = Path(layer.source.path) if layer.source.path else None
-    names = class_names(origin.classes)
+    names = class_names(origin.classes) | facts.names
     ENDINGS[ending](path, LabelledImage(origin.image, labels, names, size, file))
 
 
@@ -326,8 +333,10 @@ def _turned(sidecar: AnnotationSidecar, turn: int) -> AnnotationSidecar:
     return sidecar.model_copy(update=update)
 
 
-def label_name(classes: Sequence[str], value: int) -> str:
-    """Return the name of the class of a label, or "label 7" beyond the model's classes."""
+def label_name(classes: Sequence[str], value: int, names: Mapping[int, str] | None = None) -> str:
+    """Return the name of a label: the user's, the model's class, or "label 7" without either."""
+    if names and names.get(value):
+        return names[value]
     return classes[value - 1] if 1 <= value <= len(classes) else f"label {value}"
 
 

@@ -20,13 +20,14 @@ from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.files import AnnotationFiles
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.layer import annotation_of, write_labels
-from napari_latentfm.annotation.provenance import Facts, facts_of
+from napari_latentfm.annotation.provenance import Facts, facts_of, label_name
 from napari_latentfm.annotation.recovery import duration
 from napari_latentfm.annotation.region import drawn_region, region_layer
 from napari_latentfm.annotation.widgets import (
     LabelList,
     Measure,
     RecoveryBar,
+    ask_name,
     ask_open,
     ask_save,
     measure,
@@ -63,6 +64,7 @@ class AnnotationSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._measuring = SerialWork()
+        self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(MEASURE_MS)
@@ -244,7 +246,30 @@ class AnnotationSection(QWidget):
             parts.insert(0, f"{found.edited:,} px differ from the proposal")
         self.about.setText(f"<b>{name}</b><br>{', '.join(parts)}")
         origin, protected = facts.origin, set(record_of(layer).protected)
-        self.labels.fill(found.pixels, origin.classes, origin.space, protected)
+        self.labels.fill(found.pixels, origin.classes, origin.space, protected, facts.names)
+
+    def name_label(self, label: int | None = None) -> None:
+        """Ask for the name of a label; None is the one that is painted with.
+
+        An empty name takes the user's name back.
+        """
+        layer = self.autosaver.layer
+        if layer is None:
+            self._say(EMPTY)
+            return
+        number = int(layer.selected_label) if label is None else label
+        if number < 1:
+            self._say("Label 0 is the background. Choose a label from 1 on in the layer controls.")
+            return
+        names, facts = record_of(layer).names, facts_of(layer)
+        classes = () if facts is None else facts.origin.classes
+        name = self.ask_name(number, label_name(classes, number, names))
+        if name is None:
+            return
+        names.pop(number, None)
+        if name:
+            names[number] = name
+        self._measure()
 
     def _protect(self, label: int, on: bool) -> None:
         if self.autosaver.layer is not None:
@@ -268,10 +293,12 @@ class AnnotationSection(QWidget):
         self.kept.setToolTip(f"States of unfinished annotations lie in {autosave_folder()}.")
         self.labels = LabelList()
         self.labels.protected.connect(self._protect)
+        self.labels.to_name.connect(self.name_label)
         grid = QGridLayout()
         grid.setSpacing(3)
-        *pairs, paint = [push_button(*entry) for entry in self._buttons()]
-        grid.addWidget(paint, 2, 0, 1, 2)
+        *pairs, paint, name = [push_button(*entry) for entry in self._buttons()]
+        grid.addWidget(paint, 2, 0)
+        grid.addWidget(name, 2, 1)
         for place, button in enumerate(pairs):
             grid.addWidget(button, place // 2 + (place > 3), place % 2)
         self.export_button, self.open_button = pairs[-2:]
@@ -300,6 +327,7 @@ class AnnotationSection(QWidget):
             ("Export…", "Write the annotation and its provenance to files.", self.export),
             ("Open annotation…", "Go on with an annotation from a file.", self.open),
             ("Paint", "Take napari's brush on the annotation.", self.paint),
+            ("Name label…", "Name the label that is painted with.", self.name_label),
         ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
+    QInputDialog,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -40,6 +41,7 @@ FILTERS = {
     ".labelme.json": "LabelMe JSON (*.labelme.json)",
     ".csv": "Measurements, CSV (*.csv)",
 }
+MAX_CLASS_NAME = 60
 AskFile = Callable[[Path], Path | None]
 """Is given a suggested path; returns the chosen one, or None for cancelled."""
 
@@ -109,24 +111,40 @@ class LabelList(QListWidget):
     ----------
     protected
         Emitted with label and whether it is protected now.
+    to_name
+        Emitted with the label of an entry that was double-clicked, to be given a name.
     """
 
     protected = Signal(int, bool)
+    to_name = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setToolTip("Labels of this plane. A checked one is never overwritten by a proposal.")
+        self.setToolTip(
+            "Labels of this plane. A checked one is never overwritten by a proposal. Double-click one to name it."
+        )
+        self.itemDoubleClicked.connect(
+            lambda item: self.to_name.emit(int(item.data(Qt.ItemDataRole.UserRole)))
+        )
         self.setMaximumHeight(92)
         self.itemChanged.connect(self._on_item)
 
     def fill(
-        self, pixels: dict[int, int], classes: Sequence[str], space: Space, checked: set[int]
+        self,
+        pixels: dict[int, int],
+        classes: Sequence[str],
+        space: Space,
+        checked: set[int],
+        names: Mapping[int, str] | None = None,
     ) -> None:
-        """Show labels; protected ones are listed even where the plane has none of them."""
+        """Show labels; protected and named ones are listed even where the plane has none."""
+        names = names or {}
         self.blockSignals(True)
         self.clear()
-        for label in sorted(pixels.keys() | checked):
-            text = f"{label}  {label_name(classes, label)}  {area(pixels.get(label, 0), space)}"
+        for label in sorted(pixels.keys() | checked | names.keys()):
+            text = (
+                f"{label}  {label_name(classes, label, names)}  {area(pixels.get(label, 0), space)}"
+            )
             item = QListWidgetItem(text, self)
             item.setData(Qt.ItemDataRole.UserRole, label)
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
@@ -159,6 +177,13 @@ def remember_choice(path: Path) -> None:
     """Remember folder and format of an export."""
     ending = next((s for s in FILTERS if path.name.lower().endswith(s)), ".tif")
     preferences.put(SECTION, {"folder": str(path.parent), "format": ending})
+
+
+def ask_name(parent: QWidget, label: int, known: str) -> str | None:
+    """Ask for the name of a label; None for cancelled."""
+    question = f"Name of label {label} (class names in COCO, LabelMe and CSV files):"
+    text, taken = QInputDialog.getText(parent, "Name label", question, text=known)
+    return " ".join(text.split())[:MAX_CLASS_NAME] if taken else None
 
 
 def ask_save(parent: QWidget, suggestion: Path) -> Path | None:

@@ -63,6 +63,8 @@ class Record:
         Time spent editing; a pause of more than `PAUSE` does not count.
     proposals
         The last proposal that was taken, by plane.
+    names
+        Names that the user gave to labels.
     """
 
     source_id: str = ""
@@ -71,6 +73,7 @@ class Record:
     strokes: int = 0
     seconds: float = 0.0
     proposals: dict[PlaneIndex, Proposal] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     counted: bool = False
     writing: bool = False
     last_edit: float | None = None

@@ -23,6 +23,7 @@ from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.output.paths import name_problem
 from latentfm_core.types import ImageInput
+from latentfm_core.worklist.classes import add_classes
 from latentfm_core.worklist.state import WorkList, check_exists, set_aside
 from napari_latentfm.annotation.provenance import Facts, sidecar_of
 from napari_latentfm.reading import reading_limits
@@ -78,6 +79,8 @@ def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
     """
     work.check_there()
     save(snapshot, path)
+    if snapshot.facts is not None:
+        add_classes(work.output, snapshot.facts.names)
 
 
 def remove(path: Path) -> None:

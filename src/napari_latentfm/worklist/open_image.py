@@ -97,6 +97,8 @@ class Desk:
         File name of the open image, or None.
     layer
         Its layer.
+    class_names
+        Names of labels that the list has; every annotation gets them.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -105,6 +107,7 @@ class Desk:
         self.name: str | None = None
         self.layer: Image | None = None
         self.clock = Clock()
+        self.class_names: dict[int, str] = {}
         self._annotation: Labels | None = None
         self._old: list[Any] = []
         self._kept: Opened | None = None
@@ -269,6 +272,7 @@ class Desk:
         if record_of(layer).source_id == str(self.layer.unique_id):
             # Held here, since the end of the window removes all layers before it is told.
             self._annotation = layer
+            record_of(layer).names.update(self.class_names)
             if self._session.current is not None and self.is_reviewed:
                 remember(layer, self._session.current)
 
@@ -286,6 +290,7 @@ class Desk:
                 remember(layer, current)
                 if kept.sidecar is not None:
                     carry(layer, kept.sidecar)
+                    record_of(layer).names.update(self.class_names)
                     self._session.restored.emit(kept.sidecar)
                 self._digest = labels_digest(layer.data)
         layer = self._find()

@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import ImageError, LatentFMError
+from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
@@ -334,6 +335,7 @@ class QueuePanel(QScrollArea):
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._stop_showing()
+        self.desk.class_names = {} if self.work is None else read_classes(self.work.output)
         self.desk.lay_out(name, opened)
         self.desk.clock.watch_around(self)
         self._refresh()

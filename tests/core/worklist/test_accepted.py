@@ -18,6 +18,7 @@ from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.worklist.accepted import export_accepted
+from latentfm_core.worklist.classes import add_classes, read_classes
 from latentfm_core.worklist.state import WorkList
 from tests.helpers.annotations import info, labels_of
 
@@ -50,6 +51,16 @@ def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
     assert (first["state"], first["seconds"]) == ("done", "12.5")
     assert (empty["state"], empty["object"], empty["unit"]) == ("done (empty)", "", "mm")
     assert (flagged["image"], flagged["flag"], flagged["note"]) == ("c.png", "yes", "blurred")
+
+
+def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) -> None:
+    add_classes(work.output, {1: "nevus", 4: "hair"})
+    add_classes(work.output, {4: "ruler"})
+    list(export_accepted(work, tmp_path / "all.json", "coco"))
+    found = json.loads((tmp_path / "all.json").read_text())["categories"]
+    assert [(each["id"], each["name"]) for each in found] == [(1, "nevus"), (4, "ruler")]
+    (work.output / "classes.json").write_text("damaged")
+    assert read_classes(work.output) == {}
 
 
 def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:

@@ -202,6 +202,28 @@ def test_formats_of_other_programs_are_exported(window: Window, tmp_path: Path) 
     assert "skin.csv" in window.section.status.text()
 
 
+def test_a_label_that_was_named_keeps_its_name(window: Window, tmp_path: Path) -> None:
+    write_mask(window.session, disc(*SMALL), label=3)
+    window.layer.selected_label = 3
+    window.section.ask_name = lambda label, known: f"{known} = hair"
+    press(window, "Name label")
+    window.wait(lambda: listed(window) != [] and "3  label 3 = hair" in listed(window)[0])
+    assert export(window, tmp_path / "a.tif") == "done"
+    side = read_annotation(tmp_path / "a.tif")[1]
+    assert side is not None
+    assert side.class_names == {3: "label 3 = hair"}
+    assert side.labels[0].name == "label 3 = hair"
+    assert export(window, tmp_path / "a.csv") == "done"
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text("utf-8-sig").splitlines())
+    assert row["class"] == "label 3 = hair"
+    record_of(window.layer).names.clear()
+    assert open_file(window, tmp_path / "a.tif") == "done"
+    window.wait(lambda: "hair" in listed(window)[0])
+    window.section.ask_name = lambda label, known: ""
+    window.section.labels.itemDoubleClicked.emit(window.section.labels.item(0))
+    window.wait(lambda: listed(window)[0].startswith("3  label 3  "))
+
+
 def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: Path) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     window.viewer.dims.set_current_step(0, 2)
