@@ -23,6 +23,7 @@ ENDINGS: dict[str, Callable[[Path, LabelledImage], None]] = {
     ".polygons.json": lambda path, labelled: _coco("polygons", path, labelled),
     ".labelme.json": write_labelme,
     ".seg.dcm": write_dicom_seg,
+    ".dcm": write_dicom_seg,
     ".csv": lambda path, labelled: write_table(path, measured_rows(labelled)),
 }
 """What writes a file of each ending, atomically and read back. These hold no provenance."""

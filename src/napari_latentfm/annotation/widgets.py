@@ -39,6 +39,7 @@ FILTERS = {
     ".coco.json": "COCO JSON, run lengths (*.coco.json)",
     ".polygons.json": "COCO JSON, polygons (*.polygons.json)",
     ".labelme.json": "LabelMe JSON (*.labelme.json)",
+    ".dcm": "DICOM Segmentation (*.dcm)",
     ".csv": "Measurements, CSV (*.csv)",
 }
 MAX_CLASS_NAME = 60
@@ -121,7 +122,8 @@ class LabelList(QListWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setToolTip(
-            "Labels of this plane. A checked one is never overwritten by a proposal. Double-click one to name it."
+            "Labels of this plane. A checked one is never overwritten by a proposal. Double-click "
+            "one to name it."
         )
         self.itemDoubleClicked.connect(
             lambda item: self.to_name.emit(int(item.data(Qt.ItemDataRole.UserRole)))
