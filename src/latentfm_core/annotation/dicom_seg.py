@@ -1,120 +1,208 @@
-"""Annotations as DICOM Segmentation objects of the DICOM image that they were made on."""
+"""An annotation as a DICOM Segmentation object (PS3.3, A.51), for archives of hospitals.
+
+A segmentation belongs to the DICOM file of its image: patient, study and place come from there.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from latentfm_core.annotation.labelled import LabelledImage, check_plane
-from latentfm_core.errors import OutputError
+from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.images.decode import check_is_file
 from latentfm_core.names import shown
-from latentfm_core.output.sidecar import package_version
+from latentfm_core.output.sidecar import versions
 
-MISSING = (
-    "DICOM Segmentation needs highdicom, which is not installed. Install it "
-    '(pip install "napari-latentfm[dicom]") and start again, or choose another format.'
-)
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_NAME = "napari-latentfm"
 _SCHEME = "99LATENTFM"
-_LONGEST_MEANING = 64
+"""Names of classes are free text: their codes are private ones (PS3.16, 8.2), in this scheme."""
+_ADVICE = "DICOM-SEG needs the DICOM file from which the image was opened; choose TIFF instead."
+_LONGEST = 64
+"""Letters of a name in DICOM (value representation LO)."""
 
 
 def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
-    """Write one plane as a binary DICOM Segmentation, a segment for each label, atomically.
+    """Write an annotation as a binary segmentation of its DICOM image, atomically.
 
-    Patient, study and frame of reference are those of the source image. It is read back before
-    it gets its name.
+    Every label with a name becomes a segment, marked or not. Segments are numbered from 1 in the
+    order of the labels; their tracking ID tells the label.
+
+    Parameters
+    ----------
+    path
+        The new file.
+    labelled
+        Its `path` is the DICOM file with one frame from which the image was opened, and the
+        labels lie as the pixels are stored there.
+
+    Raises
+    ------
+    ImageError
+        If the image is not a DICOM image of one frame, or has another size.
+    OutputError
+        If highdicom is not installed, there is nothing to store, or the file cannot be written.
+    """
+    library = highdicom()
+    source, labels = labelled.path, np.asarray(labelled.labels)
+    if source is None:
+        raise ImageError(f"{shown(labelled.image)} was not opened from a file. {_ADVICE}")
+    check_is_file(source)
+    if path.exists() and path.samefile(source):
+        raise OutputError(
+            f"{shown(path)} is the image itself and would be overwritten. Choose another name."
+        )
+    image = _source(source)
+    if labels.size == image.Rows * image.Columns and set(labels.shape[:-2]) <= {1}:
+        labels = labels.reshape(labels.shape[-2:])
+    _check_size(image, labels, source)
+    present = {int(value) for value in np.unique(labels)} | labelled.names.keys()
+    wanted = sorted(present - {0})
+    if not wanted:
+        raise OutputError(
+            "Nothing is marked and no class has a name, and DICOM-SEG has no segmentation without "
+            "segments. Mark something, or name a class."
+        )
+    numbers = np.searchsorted(wanted, labels).astype(np.uint16) + 1
+    numbers[labels == 0] = 0
+    with atomic_path(path) as temporary:
+        try:
+            made = _segmentation(library, image, numbers, wanted, labelled)
+            made.save_as(temporary)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ImageError(
+                f"{shown(source)} lacks what a DICOM segmentation needs ({error}). Export as "
+                "TIFF (.tif), or repair the DICOM file."
+            ) from error
+        if not np.array_equal(_read_back(library, temporary, image, len(wanted)), numbers):
+            raise OutputError(
+                f"{shown(path)}: what was written differs from the labels when it is read back. "
+                "Nothing was exported; choose another format."
+            )
+
+
+def highdicom() -> ModuleType:
+    """Import and return highdicom, which is optional.
 
     Raises
     ------
     OutputError
-        If highdicom is missing, the source is not a single-frame DICOM image of the same rows
-        and columns, nothing is marked, or the file cannot be written.
+        If it is not installed.
     """
-    check_plane(labelled, "DICOM Segmentation")
     try:
-        import highdicom
-        from pydicom.errors import InvalidDicomError
+        import highdicom as library
+        import highdicom.seg
     except ImportError:
-        raise OutputError(MISSING) from None
-    values = np.asarray(labelled.labels)
-    present = [int(label) for label in np.unique(values) if label]
-    if not present:
         raise OutputError(
-            f"{labelled.image}: nothing is marked, and a DICOM Segmentation cannot be empty. "
-            "Export it as TIFF (.tif) instead."
-        )
-    try:
-        source = _source(labelled, values.shape)
-        masks = np.stack([values == label for label in present], axis=-1)[np.newaxis]
-        found = _segmentation(highdicom, source, masks.astype(np.uint8), labelled, present)
-        with atomic_path(path) as temporary:
-            found.save_as(temporary)
-            again = highdicom.seg.segread(temporary)
-            read = again.get_pixels_by_source_instance([source.SOPInstanceUID])
-            if not np.array_equal(read, masks):
-                raise OutputError(
-                    f"{shown(path)}: what was written differs from the labels when it is read "
-                    "back. Nothing was exported; choose another format."
-                )
-    except (InvalidDicomError, AttributeError, ValueError, TypeError, KeyError) as error:
-        raise OutputError(
-            f"{labelled.image}: a DICOM Segmentation cannot be made of this image ({error}). "
-            "Export it as TIFF (.tif) instead."
-        ) from error
+            "DICOM segmentations need highdicom, which is not installed. Install it (pip install "
+            '"napari-latentfm[dicom]") and start napari again, or choose another format.'
+        ) from None
+    found: ModuleType = library
+    return found
 
 
-def _source(labelled: LabelledImage, shape: tuple[int, ...]) -> Any:
+def _source(path: Path) -> Any:
     import pydicom
 
-    if labelled.path is None or not labelled.path.is_file():
-        raise OutputError(
-            f"{labelled.image}: a DICOM Segmentation refers to a DICOM file, and this image has "
-            "none. Export it as TIFF (.tif) instead."
+    try:
+        # Pixels are not needed.
+        image = pydicom.dcmread(path, stop_before_pixels=True)
+        frames = int(image.get("NumberOfFrames") or 1)
+    except Exception as error:
+        # What damaged files make of it is not limited to InvalidDicomError.
+        raise ImageError(f"{shown(path)} cannot be read as DICOM ({error}). {_ADVICE}") from error
+    if not {"Rows", "Columns", "SOPInstanceUID"} <= set(image.dir()):
+        raise ImageError(f"{shown(path)} is not a DICOM image. {_ADVICE}")
+    if frames != 1:
+        raise ImageError(
+            f"{shown(path)} has {frames} frames, and DICOM-SEG is written for single frames. "
+            "Export as TIFF or NIfTI."
         )
-    source = pydicom.dcmread(labelled.path)
-    if int(source.get("NumberOfFrames", 1) or 1) != 1:
-        raise OutputError(
-            f"{labelled.image}: the DICOM image has several frames, and only single ones are "
-            "exported. Export it as TIFF (.tif) instead."
+    return image
+
+
+def _check_size(image: Any, labels: NDArray[Any], source: Path) -> None:
+    if labels.shape != (image.Rows, image.Columns):
+        raise ImageError(
+            f"{shown(source)} has {image.Rows} x {image.Columns} pixels, and the annotation the "
+            f"shape {labels.shape}. Open the annotation's own image."
         )
-    if (source.Rows, source.Columns) != shape:
-        raise OutputError(
-            f"{labelled.image}: the annotation has {shape[0]} x {shape[1]} pixels, its DICOM "
-            f"image {source.Rows} x {source.Columns}. Annotate the image at its full size."
-        )
-    return source
 
 
 def _segmentation(
-    library: Any, source: Any, masks: Any, labelled: LabelledImage, present: list[int]
+    library: Any,
+    image: Any,
+    numbers: NDArray[np.uint16],
+    wanted: list[int],
+    labelled: LabelledImage,
 ) -> Any:
+    version = versions().get(_NAME) or "unknown"
     segments = [
-        library.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=labelled.name(label)[:_LONGEST_MEANING],
-            # SNOMED CT has no code for a name that somebody types; "tissue" claims the least.
-            segmented_property_category=library.sr.CodedConcept("85756007", "SCT", "Tissue"),
-            segmented_property_type=library.sr.CodedConcept(
-                f"LABEL{label}", _SCHEME, labelled.name(label)[:_LONGEST_MEANING]
-            ),
-            algorithm_type="MANUAL",
-        )
-        for number, label in enumerate(present, 1)
+        _segment(library, number, label, labelled.name(label), version)
+        for number, label in enumerate(wanted, 1)
     ]
-    return library.seg.Segmentation(
-        source_images=[source],
-        pixel_array=masks,
+    made = library.seg.Segmentation(
+        source_images=[image],
+        pixel_array=numbers[np.newaxis],
         segmentation_type="BINARY",
         segment_descriptions=segments,
         series_instance_uid=library.UID(),
-        series_number=900,
+        series_number=_following(image.get("SeriesNumber")),
         sop_instance_uid=library.UID(),
         instance_number=1,
-        manufacturer="napari-latentfm",
-        manufacturer_model_name="napari-latentfm",
-        software_versions=package_version(),
-        device_serial_number="0",
+        manufacturer=_NAME,
+        manufacturer_model_name=_NAME,
+        software_versions=version,
+        device_serial_number="none",
+        content_description="Annotation",
+        # A segment without pixels keeps its frame, so that nobody asks whether it was looked for.
+        omit_empty_frames=False,
     )
+    made.SpecificCharacterSet = "ISO_IR 192"
+    return made
+
+
+def _segment(library: Any, number: int, label: int, name: str, version: str) -> Any:
+    from pydicom.sr.codedict import codes
+
+    told = name.replace("\\", "/")[:_LONGEST]
+    algorithm = library.AlgorithmIdentificationSequence(
+        name=_NAME,
+        family=codes.DCM.ArtificialIntelligence,
+        version=version,
+    )
+    return library.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=told,
+        # The most general of the usual categories (CID 7150): classes may be anything.
+        segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
+        segmented_property_type=library.sr.CodedConcept(str(label), _SCHEME, told),
+        # The model proposes, and a person decides.
+        algorithm_type="SEMIAUTOMATIC",
+        algorithm_identification=algorithm,
+        tracking_uid=library.UID(),
+        tracking_id=f"label {label}",
+    )
+
+
+def _following(series: Any) -> int:
+    """Return a number for the new series; DICOM asks for none that is in use nearby."""
+    return int(series or 0) % 100_000 + 1000
+
+
+def _read_back(library: Any, path: Path, image: Any, segments: int) -> NDArray[Any]:
+    found = library.seg.segread(path)
+    pixels = found.get_pixels_by_source_instance(
+        [image.SOPInstanceUID],
+        segment_numbers=list(range(1, segments + 1)),
+        combine_segments=True,
+        assert_missing_frames_are_empty=True,
+    )
+    return np.asarray(pixels[0])

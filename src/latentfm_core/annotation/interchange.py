@@ -22,7 +22,6 @@ ENDINGS: dict[str, Callable[[Path, LabelledImage], None]] = {
     ".coco.json": lambda path, labelled: _coco("rle", path, labelled),
     ".polygons.json": lambda path, labelled: _coco("polygons", path, labelled),
     ".labelme.json": write_labelme,
-    ".seg.dcm": write_dicom_seg,
     ".dcm": write_dicom_seg,
     ".csv": lambda path, labelled: write_table(path, measured_rows(labelled)),
 }
