@@ -102,7 +102,7 @@ def objects_of(
     places = np.where(values == 0, 0, places) if places is not values else values
     for label, box in zip(present, ndimage.find_objects(places.astype(np.int64)), strict=True):
         found = tuple(
-            Piece(piece.mask, piece.top + box[0].start, piece.left + box[1].start, piece.rings)
+            Piece(piece.mask, piece.top + box[0].start, piece.left + box[1].start)
             for piece in pieces_of(np.asarray(values[box] == label))
         )
         if separate:

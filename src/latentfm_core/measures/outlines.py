@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -44,14 +45,17 @@ class Piece:
         ``(h, w)`` bool, the piece alone in its bounding box.
     top, left
         Where the box lies in the image.
-    rings
-        Outlines in pixels of the box; the outer one first, then those of holes.
     """
 
     mask: Bool
     top: int
     left: int
-    rings: tuple[Ring, ...]
+
+    @cached_property
+    def rings(self) -> tuple[Ring, ...]:
+        """Outlines in pixels of the box; the outer one first, then those of holes."""
+        # Not before they are asked for: areas and run lengths need none.
+        return _rings(self.mask)
 
     @property
     def pixels(self) -> int:
@@ -64,7 +68,7 @@ def pieces_of(mask: Bool) -> Iterator[Piece]:
     numbers, _ = ndimage.label(mask, TOUCHING)
     for number, box in enumerate(ndimage.find_objects(numbers), 1):
         alone = np.asarray(numbers[box] == number)
-        yield Piece(alone, box[0].start, box[1].start, _rings(alone))
+        yield Piece(alone, box[0].start, box[1].start)
 
 
 def perimeter(piece: Piece, spacing: Spacing = PIXELS) -> float:

@@ -68,6 +68,41 @@ def test_run_lengths_are_decoded_to_the_bit(tmp_path: Path) -> None:
         assert annotation["bbox"] == box
 
 
+def shapes() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(2)
+    column, corner = np.zeros((9, 7), np.uint8), np.zeros((9, 7), np.uint8)
+    column[:, 2:5] = 1
+    column[3, 6] = 2
+    corner[8, 6] = corner[0, 0] = 4
+    return {
+        "noise": (random.random((41, 33)) < 0.4).astype(np.uint8),
+        "labels": random.integers(0, 4, (20, 25), np.uint8),
+        "columns of full height": column,
+        "first and last pixel": corner,
+        "full": np.ones((6, 5), np.uint8),
+        "cells": ndimage.label(random.random((60, 70)) < 0.3)[0].astype(np.uint16),
+    }
+
+
+@pytest.mark.parametrize("name", shapes())
+@pytest.mark.parametrize("separate", [False, True])
+def test_run_lengths_of_any_object_are_decoded_to_the_bit(
+    tmp_path: Path, name: str, separate: bool
+) -> None:
+    given = shapes()[name]
+    file = CocoFile("rle", separate)
+    file.add(LabelledImage("a.png", given))
+    file.write(tmp_path / "a.json")
+    coco = opened(tmp_path / "a.json")
+    again = np.zeros_like(given)
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        mask = coco.annToMask(annotation).astype(bool)
+        assert not again[mask].any()
+        assert annotation["area"] == np.count_nonzero(mask)
+        again[mask] = annotation["category_id"]
+    np.testing.assert_array_equal(again, given)
+
+
 def test_polygons_are_decoded_within_a_pixel(tmp_path: Path) -> None:
     file = CocoFile("polygons")
     file.add(marked())
