@@ -27,6 +27,7 @@ from typing import Any
 from latentfm_core.errors import LatentFMError, ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.domain import DOMAIN, read_domain
 from latentfm_core.model_io.folder import CARD, WEIGHTS, read_card, write_card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,6 +155,10 @@ def publish(folder: Path, summary_file: Path | None, named: dict[str, Path] | No
     target = BUNDLED / card.id
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / WEIGHTS, target / WEIGHTS)
+    if (folder / DOMAIN).is_file():
+        shutil.copyfile(folder / DOMAIN, target / DOMAIN)
+    elif read_domain(target, card) is None:
+        (target / DOMAIN).unlink(missing_ok=True)  # that of older weights
     write_card(target, card)
     write_text(PAGES / f"{card.id}.md", page(card))
     return target / CARD

@@ -14,7 +14,12 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication
 
 from latentfm_core.inference.device import resolve_precision
-from tests.helpers.fixtures import blob_folders, calibrated_model_folder, tiny_model_folder
+from tests.helpers.fixtures import (
+    blob_folders,
+    calibrated_model_folder,
+    domain_model_folder,
+    tiny_model_folder,
+)
 from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
 from tests.helpers.prompting import promptable_model_folder
 
@@ -23,6 +28,7 @@ __all__ = [
     "blob_image",
     "calibrated_model_folder",
     "docked_panel",
+    "domain_model_folder",
     "forget_notifications",
     "promptable_model_folder",
     "tiny_model_folder",
@@ -56,7 +62,12 @@ SLOW_FIRST = (
 """Files that take longest, by their names after ``test_``."""
 
 
-TRAINED = {"tiny_model_folder", "calibrated_model_folder", "promptable_model_folder"}
+TRAINED = {
+    "tiny_model_folder",
+    "calibrated_model_folder",
+    "domain_model_folder",
+    "promptable_model_folder",
+}
 """Fixtures that train a model."""
 
 

@@ -245,6 +245,25 @@ def model() -> Files:
 
 
 @cache
+def model_with_domain() -> Files:
+    """Return the folder of `model` with what its training images are like."""
+    from latentfm_core.model_io.card import read_card
+    from latentfm_core.model_io.domain import write_domain
+    from latentfm_core.uncertainty.domain import TrainingDomain
+
+    channels = 3 * 8  # strides 8, 16 and 32
+    means, factor = np.zeros((1, channels), np.float32), np.eye(channels, dtype=np.float32)
+    domain = TrainingDomain(means, factor, 1.0, tiny().data.size, 20, 20)
+
+    def make(folder: Path) -> None:
+        for name, content in model().items():
+            (folder / name).write_bytes(content)
+        write_domain(folder, domain, read_card(folder).weights_sha256)
+
+    return _made(make)
+
+
+@cache
 def checkpoint() -> Files:
     """Return a checkpoint in the middle of the flow stage."""
     import torch

@@ -22,7 +22,8 @@ from latentfm_core.images.large import PixelField
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
-from latentfm_core.model_io.folder import load_model
+from latentfm_core.model_io.domain import DOMAIN, read_domain
+from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.output.result import ResultPlan, _older_files, is_finished
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.worklist.state import WorkList
@@ -182,6 +183,17 @@ def _damage_weights(rng: random.Random, content: bytes) -> bytes:
     return struct.pack("<Q", told) + header + content[8 + size :]
 
 
+def _make_domain(rng: random.Random) -> Files:
+    """Damage what the training images are like, beside a good model."""
+    files = dict(seeds.model_with_domain())
+    files[DOMAIN] = _damage_weights(rng, files[DOMAIN])
+    return files
+
+
+def _read_domain(folder: Path) -> object:
+    return read_domain(folder, read_card(folder))
+
+
 def _make_checkpoint(rng: random.Random) -> Files:
     content = seeds.checkpoint()["checkpoint.safetensors"]
     if rng.random() < 0.5:
@@ -279,6 +291,7 @@ TARGETS: dict[str, Target] = {
     "autosave": Target(_make_autosave, _read_autosave, 8),
     "worklist": Target(_make_worklist, _read_worklist, 6),
     "model": Target(_make_model, load_model, 10),
+    "domain": Target(_make_domain, _read_domain, 4),
     "checkpoint": Target(_make_checkpoint, _read_checkpoint, 6),
     "config": Target(
         _text("config.toml", seeds.CONFIG), lambda folder: load_config(folder / "config.toml"), 8

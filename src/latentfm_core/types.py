@@ -27,6 +27,11 @@ CORRECTIONS = 3
 """Points of a simulated annotator after the box, unless a number is given."""
 
 
+def is_out_of_domain(score: float | None) -> bool:
+    """Tell whether a domain score says that an image is unlike the training images."""
+    return score is not None and score > 1
+
+
 def is_binary(mask: Mask) -> TypeGuard[Bool]:
     """Tell whether a mask is boolean, that of one class."""
     return mask.dtype == np.bool_
@@ -106,6 +111,9 @@ class SampleSet:
         correction.
     prompt
         The prompt that was given, as JSON values; empty without one.
+    domain_score
+        How unlike the training images the image is
+        (`latentfm_core.uncertainty.domain.TrainingDomain`); None if the model cannot tell.
     """
 
     probabilities: Float32
@@ -119,6 +127,7 @@ class SampleSet:
     classes: tuple[str, ...] = ("lesion",)
     strokes: NDArray[np.uint8] | None = None
     prompt: dict[str, Any] = field(default_factory=dict)
+    domain_score: float | None = None
 
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])
@@ -184,8 +193,12 @@ class Summary:
         Whether confidence and mean probability are calibrated.
     expected_dice
         How good the mean mask probably is, in [0, 1]: the mean Dice of the samples with it, and
-        if calibrated the Dice that images of such agreement had with an expert. None of a
-        single sample, of a stack and of a large image in tiles.
+        if calibrated the Dice that images of such agreement had with an expert. None where the
+        agreement says nothing of it: of a single sample, of an empty mask or one that covers the
+        image, and of an image out of domain. Also None of a stack and of a large image in tiles.
+    domain_score
+        How unlike the training images the image is, above 1 `out_of_domain`; None if the model
+        cannot tell, of a stack and of a large image in tiles.
     """
 
     mean_probability: Float32
@@ -196,3 +209,9 @@ class Summary:
     class_confidence: Float32 | None = None
     calibrated: bool = False
     expected_dice: float | None = None
+    domain_score: float | None = None
+
+    @property
+    def out_of_domain(self) -> bool:
+        """Whether the image is unlike those that the model was trained on."""
+        return is_out_of_domain(self.domain_score)

@@ -128,6 +128,21 @@ def calibrated_model_folder(
     return folder
 
 
+@pytest.fixture(scope="session")
+def domain_model_folder(
+    tiny_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The tiny model with the out-of-domain score that the command fits to its own images."""
+    folder = copy_model(tiny_model_folder, tmp_path_factory.mktemp("domain") / "tiny")
+    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
+    words += ["--split", tiny_model_folder / "training" / "split.json", "--domain-only"]
+    words += ["--device", "cpu", "--precision", "fp32", "--quiet", "--allow-few"]
+    assert calibrate_main([*map(str, words)]) == 0
+    return folder
+
+
 @contextmanager
 def little_memory(most: int = 32 * 2**20) -> Iterator[None]:
     """Fail if more than `most` bytes are taken at once inside the block."""

@@ -57,6 +57,9 @@ class ProposalInfo(Settings):
         Which model drew it.
     settings
         Sampling settings.
+    domain_score
+        How unlike the training images of the model the image is, above 1 out of domain; None if
+        the model could not tell.
     edited_pixels
         Pixels of the plane that differ from the proposal.
     """
@@ -68,6 +71,7 @@ class ProposalInfo(Settings):
     model_id: Text
     model_sha256: Text
     settings: dict[str, Json] = {}
+    domain_score: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     edited_pixels: Count = 0
 
 

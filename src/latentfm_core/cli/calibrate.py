@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from latentfm_core.cli.common import run_command
+from latentfm_core.cli.domain_options import add_domain_arguments
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import (
     add_data_arguments,
@@ -27,7 +28,8 @@ Fit, on validation images, what a model's samples and its confidence are worth, 
 into its card (model.json): the noise scale with which samples differ from each other as they
 differ from the expert, how often pixels of each confidence agree with the expert, how often
 those of each mean probability are foreground, the Dice that agreement of the samples promises,
-and the threshold of the mean mask with the best Dice.
+and the threshold of the mean mask with the best Dice. Where the training images are there as
+well, domain.safetensors gets what they are like, so that the model can tell other images apart.
 Never take test images: figures on them would then say too much."""
 
 
@@ -42,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_part(parser, "val; test needs --allow-test")
     add_grouping(parser)
     add_prompt_kind(parser)
+    add_domain_arguments(parser)
     allowed = parser.add_argument_group("against the rules")
     allowed.add_argument(
         "--allow-test",

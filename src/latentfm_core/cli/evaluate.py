@@ -36,6 +36,7 @@ and the summary is printed. Its figures:
                       compares it with how often the mean mask agrees with the reference
   AUROC               chance that a wrong pixel of the mean mask has less confidence than a
                       right one
+  domain score        how unlike the training images an image is: above 1 it is out of domain
   seconds             from the pixels in memory to the finished maps"""
 
 

@@ -14,15 +14,27 @@ MOST = 5
 def first_look(plans: Iterable[ResultPlan]) -> str | None:
     """Return a line that names the images with the least expected Dice, the least first.
 
-    It is read from what lies on disk, so that results of other processes and of a run before
-    count as well. None if there are not two images whose expected Dice is known.
+    Another line before it names images that are unlike the training images. It is read from what
+    lies on disk, so that results of other processes and of a run before count as well. None if no
+    image is unlike them, and there are not two images whose expected Dice is known.
     """
-    known = []
+    known, unlike = [], []
     for plan in plans:
         sidecar = read_sidecar(plan.sidecar)
-        if sidecar is not None and sidecar.expected_dice is not None:
+        if sidecar is None:
+            continue
+        if sidecar.out_of_domain:
+            unlike.append(printable(plan.name))
+        if sidecar.expected_dice is not None:
             known.append((sidecar.expected_dice, printable(plan.name)))
-    if len(known) < 2:
-        return None
-    least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])
-    return f"Look first at those of least expected Dice: {least}"
+    lines = []
+    if unlike:
+        more = f" and {len(unlike) - MOST} more" if len(unlike) > MOST else ""
+        lines.append(
+            "Unlike the images that the model was trained on (do not trust their masks or their "
+            f"confidence): {', '.join(sorted(unlike)[:MOST])}{more}"
+        )
+    if len(known) > 1:
+        least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])
+        lines.append(f"Look first at those of least expected Dice: {least}")
+    return "\n".join(lines) or None

@@ -39,8 +39,10 @@ Draw plausible masks of one or many images with a LatentFM model, and write for 
                     is calibrated; else, or with --confidence raw, 1 - 4 variance, which is 1
                     where every sample agrees
   NAME_probability  mean probability of the samples, if --outputs asks for it
-  NAME.json         the Dice to be expected of the mean mask, model, seeds, settings, versions
-                    and files; written last, so that a result with it is complete
+  NAME.json         the Dice to be expected of the mean mask, whether the image is unlike those
+                    that the model was trained on (out_of_domain; the confidence is not to be
+                    trusted then), model, seeds, settings, versions and files; written last, so
+                    that a result with it is complete
 With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
 from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
 the axes of the stack.

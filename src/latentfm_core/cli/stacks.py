@@ -91,6 +91,7 @@ def segment_stack_file(
             depth=stack.depth,
             blank=result.blank,
             expected_dice=result.expected_dice,
+            domain_score=result.domain_score,
         )
     seconds = time.perf_counter() - start
     return Segmented(first, result.first, result.summary, seconds, facts)

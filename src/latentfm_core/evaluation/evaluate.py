@@ -76,7 +76,11 @@ class ImageScores:
     confidence
         Mean over the pixels.
     expected_dice
-        What the model itself says of the Dice of the mean mask; NaN of a single sample.
+        What the model itself says of the Dice of the mean mask; NaN where it says nothing: of a
+        single sample, an empty mask, one that covers the image, and an image out of domain.
+    domain_score
+        How unlike the training images the image is, above 1 out of domain; NaN if the model
+        cannot tell.
     nfe
         Evaluations of the velocity network per sample.
     seconds
@@ -99,6 +103,7 @@ class ImageScores:
     error_auroc: float
     confidence: float
     expected_dice: float
+    domain_score: float
     nfe: int
     seconds: float
 
@@ -135,6 +140,7 @@ METRICS = (
     "error_auroc",
     "confidence",
     "expected_dice",
+    "domain_score",
 )
 """The figures of `ImageScores` whose mean over images says something of a model."""
 
@@ -174,13 +180,15 @@ class Evaluation:
 
         ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence, over
         the pixels of all images; ``quality_error``, the mean difference of expected and real
-        Dice, and ``quality_rank``, their rank correlation.
+        Dice, and ``quality_rank``, their rank correlation; ``out_of_domain``, the share of the
+        images that are unlike the training images.
         """
         return {name: self.mean(name) for name in METRICS} | {
             "dataset_ece": self.reliability.ece,
             "confidence_ece": self.agreement.ece,
             "quality_error": self.quality_error(),
             "quality_rank": self.quality_rank(),
+            "out_of_domain": _mean(score > 1 for score in self.values("domain_score")),
         }
 
     def quality_error(self) -> float:
@@ -311,6 +319,7 @@ def score(
         ),
         confidence=float(summary.confidence.mean(dtype=np.float64)),
         expected_dice=math.nan if summary.expected_dice is None else summary.expected_dice,
+        domain_score=math.nan if summary.domain_score is None else summary.domain_score,
         nfe=nfe,
         seconds=seconds,
     )

@@ -22,6 +22,7 @@ from latentfm_core.inference.device import (
     to_device,
 )
 from latentfm_core.inference.feature_cache import FeatureCache
+from latentfm_core.inference.pooling import pooled_features
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import Float32
 
@@ -104,6 +105,25 @@ class Network:
         maps = None if prompt is None else torch.from_numpy(prompt)[None].to(self.device)
         with autocast(self.device, self._dtype):
             return self.model.condition_of(features, maps, few_steps=path.distilled)
+
+    @torch.no_grad()
+    def pooled(self, canvas: Float32, box: tuple[int, int, int, int]) -> Float32:
+        """Return the mean image features of the content of a canvas, without any prompt.
+
+        Parameters
+        ----------
+        canvas
+            ``(S, S, 3)`` float32 in [0, 1]; its features are those that `condition` uses.
+        box
+            ``(top, left, height, width)`` of the content, which leaves the padding out.
+
+        Returns
+        -------
+        Float32
+            ``(D,)``, the channels of the maps at all strides.
+        """
+        features = self._features.get(canvas, self._encode_image)
+        return pooled_features(features, box, len(canvas))
 
     def _encode_image(self, canvas: Float32) -> list[Tensor]:
         image = torch.from_numpy(canvas).permute(2, 0, 1)[None].to(self.device)

@@ -36,6 +36,7 @@ from latentfm_core.types import (
     SampleSet,
     TiledDraw,
 )
+from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, USUAL_SCALE
 
 DEFAULT_BATCH = 16
@@ -48,9 +49,12 @@ class Sampler:
     results and errors.
     """
 
-    def __init__(self, network: Network, card: ModelCard) -> None:
+    def __init__(
+        self, network: Network, card: ModelCard, domain: TrainingDomain | None = None
+    ) -> None:
         self._network = network
         self.card = card
+        self.domain = domain
 
     def usual(self) -> SamplingConfig:
         """Return the settings of the card, with the precision of the network."""
@@ -93,8 +97,10 @@ class Sampler:
         group = group_of(given)
         path = self._path(settings, said if guided else None, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
+        unlike = self.domain_score(rgb, seen)
         seconds = time.perf_counter() - start
-        return self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
+        drawn = self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
+        return replace(drawn, domain_score=unlike)
 
     def many(
         self,
@@ -128,11 +134,13 @@ class Sampler:
             drawn = yield from draw_objects(self._network, rows, path, _seeds(settings), batch)
         finally:
             release_memory(self._network.device)
+        unlike = self.domain_score(rgb)
         seconds = time.perf_counter() - start
-        return [
+        sets = (
             self._sample_set(values, seen.geometry, path.nfe, settings, seconds, prompt=one)
             for values, seen, one in zip(drawn, frames, meant, strict=True)
-        ]
+        )
+        return [replace(one, domain_score=unlike) for one in sets]
 
     def tiles(
         self,
@@ -161,6 +169,29 @@ class Sampler:
             seconds=time.perf_counter() - start,
             classes=self.card.config.model.classes,
         )
+
+    def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
+        """Return how unlike the training images an image is; None if the model cannot tell.
+
+        The whole image is looked at, whatever a prompt points at: the training images, with which
+        it is compared, are whole as well.
+
+        Parameters
+        ----------
+        rgb
+            ``(H, W, 3)`` float32 in [0, 1].
+        seen
+            What was made of the image already.
+        """
+        if self.domain is None or self.domain.size != self.card.config.data.size:
+            return None
+        return self.domain.score(self.feature(rgb, seen))
+
+    def feature(self, rgb: Float32, seen: Frame | None = None) -> Float32:
+        """Return the mean image features ``(D,)`` of a whole image; parameters as above."""
+        if seen is None or seen.geometry.window is not None:
+            seen = frame(rgb, None, self.card.config.data, 1.0)
+        return self._network.pooled(seen.canvas, seen.geometry.box)
 
     def resolved(
         self, settings: SamplingConfig | None = None, group: PromptGroup = "none"

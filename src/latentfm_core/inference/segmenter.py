@@ -22,18 +22,21 @@ from latentfm_core.images.canvas import (
     labels_to_canvas,
 )
 from latentfm_core.images.large import LargeImage
+from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.network import Network
 from latentfm_core.inference.sampler import Sampler
 from latentfm_core.inference.tiled import Sink
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.domain import read_domain
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import finish, follow
 from latentfm_core.prompts import Prompt, recorded_group
 from latentfm_core.types import (
+    Float32,
     ImageInput,
     Mask,
     PromptGroup,
@@ -41,6 +44,7 @@ from latentfm_core.types import (
     Summary,
     TiledDraw,
 )
+from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import (
     SAMPLE_THRESHOLD,
     harden,
@@ -63,6 +67,8 @@ class Segmenter:
         As in `SamplingConfig`.
     precision
         As in `SamplingConfig`; None takes that of the card, as the command line and the panel do.
+    domain
+        What the training images are like; without it samples have no domain score.
 
     Attributes
     ----------
@@ -85,9 +91,10 @@ class Segmenter:
         card: ModelCard,
         device: str = _DEFAULTS.device,
         precision: Precision | None = None,
+        domain: TrainingDomain | None = None,
     ) -> None:
         self._network = Network(model, device, precision or card.config.sampling.precision)
-        self._sampler = Sampler(self._network, card)
+        self._sampler = Sampler(self._network, card, domain)
         self.device = self._network.device
         self.precision = self._network.precision
         self.device_label = self._network.label
@@ -101,6 +108,34 @@ class Segmenter:
     @card.setter
     def card(self, card: ModelCard) -> None:
         self._sampler.card = card
+
+    @property
+    def domain(self) -> TrainingDomain | None:
+        """What the training images are like, None if not known; takes effect as the card does."""
+        return self._sampler.domain
+
+    @domain.setter
+    def domain(self, domain: TrainingDomain | None) -> None:
+        self._sampler.domain = domain
+
+    def domain_score(self, image: ImageInput) -> float | None:
+        """Return how unlike the training images an image is, above 1 out of domain.
+
+        Samples carry the same number. None if the model does not know its training images.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        return self._sampler.domain_score(to_rgb(image))
+
+    def mean_features(self, rgb: Float32) -> Float32:
+        """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
+
+        They are what `domain_score` compares with those of the training images.
+        """
+        return self._sampler.feature(rgb)
 
     @classmethod
     def load(
@@ -130,8 +165,9 @@ class Segmenter:
         ResourceError
             If the device or precision is not available.
         """
-        model, card = load_model(resolve_model(source))
-        return cls(model, card, device, precision)
+        folder = resolve_model(source)
+        model, card = load_model(folder)
+        return cls(model, card, device, precision, read_domain(folder, card))
 
     def sample_steps(
         self,

@@ -63,12 +63,15 @@ class StackResult:
         empty and their confidence is 1.
     expected_dice
         Of the mean mask of each plane, as in `Summary`; None for a blank one.
+    domain_score
+        Of each plane, as in `Summary`; None for a blank one.
     """
 
     samples: tuple[SampleSet | None, ...]
     summary: Summary
     blank: tuple[int, ...] = ()
     expected_dice: tuple[float | None, ...] = ()
+    domain_score: tuple[float | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -85,7 +88,8 @@ class StackResult:
         there = {name: getattr(whole, name) for name in _MAPS}
         cut: dict[str, Any] = {k: _of_plane(x, plane) for k, x in there.items() if x is not None}
         expected = self.expected_dice[plane] if self.expected_dice else None
-        return replace(whole, expected_dice=expected, **cut)
+        unlike = self.domain_score[plane] if self.domain_score else None
+        return replace(whole, expected_dice=expected, domain_score=unlike, **cut)
 
 
 def stack_steps(
@@ -261,6 +265,7 @@ class _Maps:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._calibrated = False
         self.expected_dice: list[float | None] = [None] * count
+        self.domain_score: list[float | None] = [None] * count
 
     @property
     def ready(self) -> bool:
@@ -282,10 +287,13 @@ class _Maps:
             target[...] = values
         self._calibrated = summary.calibrated
         self.expected_dice[plane] = summary.expected_dice
+        self.domain_score[plane] = summary.domain_score
 
     def summary(self) -> Summary:
         # What is one number for an image is none for a stack.
-        return Summary(calibrated=self._calibrated, expected_dice=None, **self._arrays)
+        return Summary(
+            calibrated=self._calibrated, expected_dice=None, domain_score=None, **self._arrays
+        )
 
     def _empty(self, key: str, values: NDArray[Any]) -> NDArray[Any]:
         shape = (*values.shape[:-2], self._count, *values.shape[-2:])
@@ -309,7 +317,8 @@ def _finished(drawn: Sequence[SampleSet | None], maps: _Maps) -> StackResult:
             "check how the stack was exported."
         )
     blank = tuple(index for index, samples in enumerate(drawn) if samples is None)
-    return StackResult(tuple(drawn), maps.summary(), blank, tuple(maps.expected_dice))
+    expected, unlike = tuple(maps.expected_dice), tuple(maps.domain_score)
+    return StackResult(tuple(drawn), maps.summary(), blank, expected, unlike)
 
 
 def _without_probabilities(samples: SampleSet) -> SampleSet:

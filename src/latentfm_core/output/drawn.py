@@ -10,7 +10,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import Sidecar, StackFacts, TilingFacts, now, versions
 from latentfm_core.prompts import recorded_group
-from latentfm_core.types import ImageInput, SampleSet, TiledDraw
+from latentfm_core.types import ImageInput, SampleSet, TiledDraw, is_out_of_domain
 
 
 def sidecar_of(
@@ -23,6 +23,7 @@ def sidecar_of(
     files: Mapping[str, tuple[str, ...]],
     *,
     expected_dice: float | None = None,
+    domain_score: float | None = None,
     png_white: Mapping[str, float] | None = None,
     stack: StackFacts | None = None,
     tiling: TilingFacts | None = None,
@@ -43,7 +44,7 @@ def sidecar_of(
         What drew it.
     seconds
         From the pixels in memory to the finished maps.
-    files, expected_dice, png_white, stack, tiling
+    files, expected_dice, domain_score, png_white, stack, tiling
         As in `Sidecar`.
     """
     prompt = drawn.prompt if isinstance(drawn, SampleSet) else {}
@@ -66,6 +67,8 @@ def sidecar_of(
         threshold=settings.threshold,
         confidence="calibrated" if settings.calibrated else "raw",
         expected_dice=expected_dice,
+        domain_score=domain_score,
+        out_of_domain=None if domain_score is None else is_out_of_domain(domain_score),
         precision=NUMBER_FORMATS[settings.precision],
         device=segmenter.device_label,
         seconds=round(seconds, 4),

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
 
+DomainScore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 PACKAGES = ("napari-latentfm", "torch", "numpy")
 
 
@@ -29,7 +31,7 @@ class StackFacts(Settings):
     blank
         Planes, counted in row-major order over the other axes, that are of one colour all over
         and were left empty.
-    expected_dice
+    expected_dice, domain_score
         Of each plane in that order, as in `Sidecar`.
     """
 
@@ -39,6 +41,7 @@ class StackFacts(Settings):
     depth: float | None = None
     blank: tuple[int, ...] = ()
     expected_dice: tuple[Fraction | None, ...] = ()
+    domain_score: tuple[DomainScore | None, ...] = ()
 
 
 class TilingFacts(Settings):
@@ -87,6 +90,12 @@ class Sidecar(Settings):
         Whether expected Dice and the maps of confidence and mean probability are calibrated.
     expected_dice
         How good the mean mask probably is (`latentfm_core.types.Summary`), None if not known.
+    domain_score
+        How unlike the training images the image is, up to 1 for images such as these; of a stack
+        the largest of its planes. None if the model cannot tell.
+    out_of_domain
+        Whether the score is above 1: neither the confidence nor the mask is to be trusted then.
+        None if the model cannot tell.
     precision, device
         What was really used, after ``auto`` was resolved.
     seconds
@@ -128,6 +137,8 @@ class Sidecar(Settings):
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
     expected_dice: Fraction | None = None
+    domain_score: DomainScore | None = None
+    out_of_domain: bool | None = None
     precision: str
     device: str
     seconds: float

@@ -38,6 +38,8 @@ LABELS = {
     "expected_dice": "expected Dice",
     "quality_error": "expected Dice, mean error",
     "quality_rank": "expected Dice and Dice, rank correlation",
+    "domain_score": "domain score",
+    "out_of_domain": "share of images out of domain",
 }
 
 

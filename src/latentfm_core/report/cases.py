@@ -50,9 +50,11 @@ def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> str:
     right = f'<img src="{pictures.confidence}" {size} alt="Confidence map of {name}">'
     if index in gallery.rows():
         name = f'<a href="#{anchor(index)}">{name}</a>'
+    # NaN, of a model that cannot tell, is not above 1.
+    unlike = "; unlike the training images" if score.domain_score > 1 else ""
     caption = (
         f"{name}: Dice {score.dice:.3f}, of samples "
-        f"{score.sample_dice:.3f}, expected {short(score.expected_dice)}"
+        f"{score.sample_dice:.3f}, expected {short(score.expected_dice)}{unlike}"
     )
     return figure(f'<div class="pair">{left}{right}</div>', caption)
 

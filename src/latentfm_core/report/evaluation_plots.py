@@ -31,10 +31,15 @@ def histogram_section(evaluation: Evaluation) -> str:
 
 def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
     """Return whether the images of which the model expects much are the good ones."""
-    scores, title = evaluation.scores, "Does it know which images are bad?"
+    title = "Does it know which images are bad?"
+    known = [n for n, s in enumerate(evaluation.scores) if not math.isnan(s.expected_dice)]
+    scores = [evaluation.scores[index] for index in known]
     expected = [score.expected_dice for score in scores]
-    if any(math.isnan(value) for value in expected):
-        told = "Not asked: a single sample for each image has no expected Dice."
+    if not expected:
+        told = (
+            "Not asked: no image has an expected Dice. It needs several samples, a mean mask that "
+            "outlines something, and an image like those that the model was trained on."
+        )
         return section(title, f"<p>{told}</p>")
     dice = [score.dice for score in scores]
     chart = Chart(
@@ -44,7 +49,7 @@ def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
     )
     rows, step = set(gallery.rows()), -(-len(scores) // gallery.report.points)
     for index in range(0, len(scores), step):
-        link = anchor(index) if index in rows else ""
+        link = anchor(known[index]) if known[index] in rows else ""
         chart.point(expected[index], dice[index], BLUE, scores[index].name, link)
     rho = evaluation.quality_rank()
     told = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
@@ -57,6 +62,11 @@ def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
         )
     if step > 1:
         told += f" Shown is every {step}th image."
+    if silent := len(evaluation.scores) - len(scores):
+        told += (
+            f" {silent} without an expected Dice are left out: their mean mask outlines nothing, "
+            "or they are unlike the training images."
+        )
     return section(title, figure(chart.svg(), told))
 
 

@@ -29,6 +29,9 @@ MEANING = {
     "quality_error": "How far the expected Dice is from the real one, on average; 0 is best.",
     "quality_rank": "1 if the image with the higher expected Dice always is the better one, 0 if "
     "the expectation says nothing of it.",
+    "domain_score": "How unlike the training images the image is: above 1 it is out of domain, and "
+    "what the model says of its own mask is not to be trusted.",
+    "out_of_domain": "Share of the images that are unlike those that the model was trained on.",
 }
 """By the names of `latentfm_core.output.tables.LABELS`."""
 
@@ -45,6 +48,7 @@ HEADS = dict(zip(COLUMNS, COLUMNS, strict=True)) | {
     "brier": "Brier",
     "error_auroc": "AUROC of errors",
     "expected_dice": "expected Dice",
+    "domain_score": "domain score",
     "nfe": "NFE",
 }
 """Heads of the table of images."""

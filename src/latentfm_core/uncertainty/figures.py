@@ -9,9 +9,7 @@ import numpy as np
 from latentfm_core.measures.size import area, diameter
 from latentfm_core.types import Summary
 from latentfm_core.uncertainty.grid import grid_step, on_grid
-
-FULL_SHARE = 0.95
-"""Share of the image from which on a mask outlines nothing."""
+from latentfm_core.uncertainty.size import FULL_SHARE, outlines_nothing
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class MaskFigures:
         In (square) units of the pixel size; the diameter is that of the largest piece.
     expected_dice
         How good the mask probably is; None where that says nothing: of an empty mask, of one that
-        covers the image, and of a single sample.
+        covers the image, of a single sample, and of an image out of domain.
     """
 
     share: float
@@ -60,19 +58,18 @@ def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) ->
     share = pixels / mask.size
     step = grid_step((mask.shape[0], mask.shape[1]))
     coarse = on_grid(mask, step) != 0
-    says = 0 < share < FULL_SHARE
     return MaskFigures(
         share=share,
         area=area(pixels, spacing),
         diameter=diameter(coarse, (spacing[0] * step, spacing[1] * step)),
-        expected_dice=summary.expected_dice if says else None,
+        expected_dice=None if agreement_says_nothing(summary) else summary.expected_dice,
     )
 
 
 def agreement_says_nothing(summary: Summary) -> bool:
-    """Return whether the mean mask is empty or covers the image.
+    """Return whether the mean mask is empty or covers the image, or the image is out of domain.
 
-    The samples then agree because nothing was found; that says nothing of how good the mask is.
+    The samples then agree because nothing was found, or because all misread the image alike; that
+    says nothing of how good the mask is.
     """
-    share = float(np.count_nonzero(summary.mean_mask)) / summary.mean_mask.size
-    return not 0 < share < FULL_SHARE
+    return summary.out_of_domain or outlines_nothing(summary.mean_mask)

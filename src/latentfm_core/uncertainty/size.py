@@ -13,6 +13,9 @@ from latentfm_core.types import Mask
 INTERVAL = (0.05, 0.95)
 """Quantiles of the 90 % interval."""
 
+FULL_SHARE = 0.95
+"""Share of the image from which on a mask outlines nothing."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -31,6 +34,11 @@ class Spread:
     mean: float
     low: float
     high: float
+
+
+def outlines_nothing(mask: Mask) -> bool:
+    """Tell whether a mask is empty or covers (nearly) the whole image."""
+    return not 0 < np.count_nonzero(mask) / mask.size < FULL_SHARE
 
 
 def area_spread(sample_masks: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> Spread:

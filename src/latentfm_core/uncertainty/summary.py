@@ -10,13 +10,14 @@ import numpy as np
 from latentfm_core.correction.strokes import impose
 from latentfm_core.images.canvas import from_canvas, window_of
 from latentfm_core.progress import finish
-from latentfm_core.types import Float32, Mask, SampleSet, Summary
+from latentfm_core.types import Float32, Mask, SampleSet, Summary, is_out_of_domain
 from latentfm_core.uncertainty.calibration import (
     Calibration,
     neighbourhood,
     neighbourhood_confidence,
 )
 from latentfm_core.uncertainty.expected_dice import sample_agreement
+from latentfm_core.uncertainty.size import outlines_nothing
 
 SAMPLE_THRESHOLD = 0.5
 """Probability from which on a pixel belongs to a single sample's mask."""
@@ -43,7 +44,8 @@ def summarise(
     - mean = (1/N) sum_n p_n, mean mask = [mean >= `threshold`];
     - variance = (1/N) sum_n (p_n - mean)^2, in [0, 0.25]; 0 for a single sample;
     - confidence = 1 - 4 variance, in [0, 1];
-    - expected Dice = (1/N) sum_n Dice(mean mask, [p_n >= 0.5]), from two samples on.
+    - expected Dice = (1/N) sum_n Dice(mean mask, [p_n >= 0.5]), from two samples on; None of a
+      mean mask that outlines nothing and of an image out of domain.
 
     With K > 1 channels p_n is a categorical distribution: the mean mask is its argmax over
     the channels, and the confidence 1 - K / (K - 1) times the sum of the variances, which
@@ -83,7 +85,7 @@ def summary_steps(
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
     raw = yield from _map_steps(_native(samples), count, level)
-    raw = replace(raw, expected_dice=sample_agreement(raw.sample_masks, raw.mean_mask))
+    raw = replace(raw, expected_dice=_agreement(raw, samples), domain_score=samples.domain_score)
     if calibration is None:
         return raw
     # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
@@ -99,6 +101,14 @@ def summary_steps(
         impose(summary.mean_probability, samples.strokes)
         summary.confidence[samples.strokes > 0] = 1
     return summary
+
+
+def _agreement(raw: Summary, samples: SampleSet) -> float | None:
+    """Return how far the samples agree on the mean mask, if that says something of it."""
+    # All samples find nothing in an image without an object, and in one that is misread.
+    if is_out_of_domain(samples.domain_score) or outlines_nothing(raw.mean_mask):
+        return None
+    return sample_agreement(raw.sample_masks, raw.mean_mask)
 
 
 def _native(samples: SampleSet) -> Iterator[Float32]:

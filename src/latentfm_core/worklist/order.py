@@ -21,7 +21,8 @@ def doubt_of(summary: Summary) -> float:
     That tells images that need work from those that do not; the mean confidence hardly does,
     since it tells mostly how long the contour is. Of a single sample, which has no
     expected Dice, it is 1 - the mean confidence nevertheless. Where nothing was found, or all of
-    the image, it is 1: that the samples agree on it says nothing, and somebody has to look.
+    the image, and where the image is unlike those that the model was trained on, it is 1: that the
+    samples agree says nothing then, and somebody has to look.
     """
     if agreement_says_nothing(summary):
         return 1.0

@@ -451,4 +451,5 @@ def _note_proposal(
         samples.model_id,
         samples.model_hash,
         dict(samples.settings),
+        reviewed.result.summary.domain_score,
     )

@@ -196,6 +196,7 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
             info.model_id,
             info.model_sha256,
             dict(info.settings),
+            info.domain_score,
         )
         record.proposals[info.index] = proposal
         carried[info.index] = (proposal, info.edited_pixels)
@@ -380,5 +381,6 @@ def _proposal_info(index: PlaneIndex, proposal: Proposal, edited: int) -> Propos
         model_id=proposal.model,
         model_sha256=proposal.model_sha256,
         settings=proposal.settings,
+        domain_score=proposal.domain_score,
         edited_pixels=edited,
     )

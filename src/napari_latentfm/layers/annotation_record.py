@@ -35,6 +35,8 @@ class Proposal:
         Which model drew it.
     settings
         Sampling settings as JSON values.
+    domain_score
+        How unlike the training images the image was, above 1 out of domain; None if not known.
     """
 
     labels: NDArray[np.uint8]
@@ -44,6 +46,7 @@ class Proposal:
     model: str
     model_sha256: str
     settings: dict[str, Any] = field(default_factory=dict)
+    domain_score: float | None = None
 
 
 @dataclass

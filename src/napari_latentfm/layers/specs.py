@@ -113,6 +113,8 @@ def result_layers(
     mapped: dict[str, Any] = {"calibrated": summary.calibrated}
     if summary.expected_dice is not None:
         mapped["expected_dice"] = summary.expected_dice
+    if summary.domain_score is not None:
+        shared["domain_score"] = summary.domain_score
 
     axes = plane.axes if isinstance(plane, Plane) and is_large(plane.shape) else None
 
@@ -126,7 +128,11 @@ def result_layers(
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
             look=look(role, several),
-            metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
+            metadata={
+                "role": role,
+                **shared,
+                **(mapped if role in CALIBRATED_ROLES else {}),
+            },
             pyramid_axes=None if axes is None else _shifted(axes, leading),
         )
 

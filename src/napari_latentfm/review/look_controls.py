@@ -11,9 +11,9 @@ from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.specs import MEAN_COLOUR, SAMPLE_COLOUR
+from napari_latentfm.layers.strokes import NOT_COLOUR, SURE_COLOURS
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.overlay_look import OverlayLook
-from napari_latentfm.review.stroke_layer import NOT_COLOUR, SURE_COLOURS
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 from napari_latentfm.ui.common import push_button, wrapped_text
 

@@ -21,7 +21,7 @@ from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.regions_parts import Doubt, RegionTable, interval, measure
 from napari_latentfm.review.reviewed_regions import Ticks
-from napari_latentfm.sampling.status import describe_mask
+from napari_latentfm.sampling.status import describe_mask, warning
 from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.units import area_text, square
 
@@ -195,8 +195,10 @@ class DoubtSection(QWidget):
         reviewed = doubt.reviewed
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
         self.histogram.show_values(doubt.area.values, lambda value: area_text(value, unit))
+        told = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
+        unlike = warning(reviewed.result)
         self.sizes.setText(
-            f"{describe_mask(reviewed.layer, reviewed.plane, reviewed.result)}\n"
+            f"{f'⚠ {unlike} ' if unlike else ''}{told}\n"
             f"Samples, area: {interval(doubt.area)} {square(unit)}\n"
             f"Samples, diameter: {interval(doubt.diameter)} {unit}"
         )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 from napari.layers import Image
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QScrollArea
@@ -32,7 +33,7 @@ from napari_latentfm.results.show import Drawn, last_drawn, show_drawn_steps
 from napari_latentfm.results.stack_job import request_for
 from napari_latentfm.sampling.form import CALIBRATED, TILES, VISIBLE, SamplingForm
 from napari_latentfm.sampling.open_panels import open_panel_of
-from napari_latentfm.sampling.status import describe
+from napari_latentfm.sampling.status import describe, warning
 from napari_latentfm.sampling.tiled import TiledPlane, show_tiles, tiled_plane, tiled_request
 from napari_latentfm.sampling.viewport import (
     FieldRun,
@@ -132,6 +133,7 @@ class SamplingPanel(QScrollArea):
         self._target: _Target | None = None
         self._session = session_of(napari_viewer)
         self._maps_only = False
+        self._warned: WeakSet[Image] = WeakSet()
         self._runs: list[Run | Turns[bool]] = []
         self.job = job_of(napari_viewer)
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
@@ -402,14 +404,16 @@ class SamplingPanel(QScrollArea):
         self.form.status.value = "Showing the layers…"
         self.form.show_progress(0, 0)
         steps = self._place_kept(target, result)
-        done, failed = partial(self._on_placed, result), partial(self._on_not_placed, result)
+        done = partial(self._on_placed, target.layer, result)
+        failed = partial(self._on_not_placed, result)
         self._runs.append(Turns(steps, done, failed))
 
-    def _on_placed(self, result: Result, placed: bool | None) -> None:
+    def _on_placed(self, layer: Image, result: Result, placed: bool | None) -> None:
         self._target = None
         self._runs.clear()
         self.form.device_label.value = result.device
         if placed:
+            self._warn_once(layer, result)
             self._finish("done", self._told())
         elif placed is None:
             self._finish("cancelled", _CANCELLED)
@@ -420,6 +424,13 @@ class SamplingPanel(QScrollArea):
         self._target = None
         self._runs.clear()
         self._fail(explain(error, SamplingConfig(**result.samples.settings)))
+
+    def _warn_once(self, layer: Image, result: Result) -> None:
+        """Warn of an image that is unlike the training images, the first time it is seen."""
+        text = warning(result)
+        if text and layer not in self._warned:
+            self._warned.add(layer)
+            show_warning(f"{layer.name}: {text}")
 
     def _told(self) -> str:
         """Return what is said of the result under review."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.figures import MaskFigures
 from napari_latentfm.background.job import Result
 from napari_latentfm.layers.planes import Plane, plane_spacing
@@ -18,8 +19,36 @@ if TYPE_CHECKING:
     from napari_latentfm.layers.stacks import PlaneStack
 
 
+UNLIKE = (
+    "This image is unlike those that the model was trained on: do not trust the mask or its "
+    "confidence."
+)
+
+
+def warning(result: Result) -> str:
+    """Return what is said of an image that is unlike the training images; "" of any other."""
+    if not isinstance(result, StackRun):
+        return UNLIKE if result.summary.out_of_domain else ""
+    scores = [score for score in result.stack.domain_score if score is not None]
+    unlike = sum(map(is_out_of_domain, scores))
+    if not unlike:
+        return ""
+    if len(scores) == 1:
+        return UNLIKE
+    return (
+        f"{unlike} of {len(scores)} planes are unlike the images that the model was trained on: "
+        "do not trust their masks or their confidence."
+    )
+
+
 def describe(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
-    """Return the status of a result, which begins with the name of its image."""
+    """Return the status of a result: a warning if there is one, then the name of its image."""
+    told = _figures(layer, plane, result)
+    unlike = warning(result)
+    return f"⚠ {unlike} {told}" if unlike else told
+
+
+def _figures(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
     samples = result.samples
     tail = (
         f"{len(samples)} samples in {samples.seconds:.2f} s, seed {samples.seeds[0]}, "

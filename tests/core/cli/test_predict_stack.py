@@ -76,6 +76,7 @@ def test_maps_of_a_stack_are_what_python_gives(
         "depth": 2.0,
         "blank": [],
         "expected_dice": list(whole.expected_dice),
+        "domain_score": [None, None, None],
     }
     assert not list(out.glob("*.png"))
     # Complete, so that it is left alone; but not for planes along another axis.

@@ -10,6 +10,13 @@ from pathlib import Path
 from latentfm_core.cli.calibrate import LEAST_IMAGES
 from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.domain import (
+    check_domain_arguments,
+    fit,
+    parts_of_config,
+    told,
+    training_part,
+)
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.model_split import model_split
 from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
@@ -24,6 +31,7 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import one_writer
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
+from latentfm_core.model_io.domain import write_domain
 from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
 from latentfm_core.types import PromptGroup
@@ -38,6 +46,10 @@ def run(args: argparse.Namespace, command: str) -> None:
         raise ConfigError("Name the model to calibrate: --model FOLDER.")
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: give both or none.")
+    check_domain_arguments(args)
+    if args.domain_only:
+        _run_domain(args)
+        return
     pairs = choose_pairs(args, "val")
     _check_images(args, pairs)
     groups = None
@@ -64,15 +76,43 @@ def run(args: argparse.Namespace, command: str) -> None:
                 groups,
                 draw or unprompted,
             )
+        domain = None
+        if group == "none" and args.part == "val":
+            domain = fit(args, segmenter, ([training_part(args)], list(pairs)))
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
         write_card(folder, with_calibration(card, calibration, group))
+        if domain is not None:
+            write_domain(folder, domain, card.weights_sha256)
+    if domain is not None:
+        say(f"{segmenter.card.id}: {told(domain)}")
     say(
         f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
         f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
         f"{calibration.n_images} images"
     )
     bad.report()
+
+
+def _run_domain(args: argparse.Namespace) -> None:
+    """Fit and write the out-of-domain score alone."""
+    if args.config is not None:
+        parts = parts_of_config(args.config)
+    else:
+        pairs = choose_pairs(args, "val")
+        _check_images(args, pairs)
+        parts = [training_part(args)], pairs
+    segmenter, _ = load_segmenter(args)
+    folder = resolve_model(args.model)
+    prepare_folder(folder)
+    with one_writer(folder, "writing to", "Wait until it has finished."):
+        domain = fit(args, segmenter, parts)
+        if domain is None:
+            return
+        check_still_there(folder)
+        card = _unchanged_card(folder, segmenter.card)
+        write_domain(folder, domain, card.weights_sha256)
+    say(f"{card.id}: {told(domain)}")
 
 
 def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:

@@ -329,5 +329,13 @@ def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
         job.plan.by_kind(),
         png_white=white,
         expected_dice=done.summary.expected_dice,
+        domain_score=_domain_score(done),
         stack=done.stack,
     )
+
+
+def _domain_score(done: Segmented) -> float | None:
+    """Return the domain score of an image, of a stack the largest of its planes."""
+    if done.stack is None:
+        return done.summary.domain_score
+    return max((score for score in done.stack.domain_score if score is not None), default=None)

@@ -1,0 +1,149 @@
+"""The out-of-domain score of a model: which images it is fitted on, and how it is kept."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.model_split import ModelSplit, model_split
+from latentfm_core.cli.options import reading_from
+from latentfm_core.config import ReadingConfig, load_config
+from latentfm_core.datasets.layouts import read_layout, training_pairs
+from latentfm_core.datasets.object_set import find_sets
+from latentfm_core.datasets.pairs import Pair, find_pairs
+from latentfm_core.datasets.splits import Split, make_split, read_split
+from latentfm_core.errors import ConfigError, DatasetError, ImageError
+from latentfm_core.evaluation.domain import (
+    MOST_OF_ONE_TRAIN,
+    MOST_OF_ONE_VAL,
+    MOST_TRAIN,
+    MOST_VAL,
+    domain_of,
+    drawn,
+)
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.domain import FEWEST, PASSING, TrainingDomain
+
+logger = logging.getLogger(__name__)
+
+Parts = tuple[list[list[Pair]], list[Pair]]
+"""Training pairs of each set, and validation pairs of all."""
+
+
+def parts_of_config(file: Path) -> Parts:
+    """Return training and validation pairs of the settings of a training.
+
+    Of several sets each gives about as many images, so that a large one does not decide alone.
+
+    Raises
+    ------
+    ConfigError, DatasetError
+        If they cannot be used, or name no data.
+    """
+    data = load_config(file).data
+    if not data.sets:
+        pairs = {pair.name: pair for pair in training_pairs(data)}
+        known, held_out = _parts(pairs, make_split(pairs, data))
+        return [known], held_out
+    train: list[list[Pair]] = []
+    val: list[Pair] = []
+    sets = find_sets(data)
+    for one in sets:
+        known, held_out = _parts(one.pairs, one.split)
+        train.append(drawn(known, min(MOST_OF_ONE_TRAIN, MOST_TRAIN // len(sets))))
+        val += drawn(held_out, min(MOST_OF_ONE_VAL, MOST_VAL // len(sets)))
+    return train, val
+
+
+def training_part(args: argparse.Namespace) -> list[Pair]:
+    """Return the training pairs that belong to the arguments; empty if they are not there."""
+    own = model_split(args)
+    split = _split(args, own)
+    if split is None:
+        return []
+    limits = reading_from(args)
+    try:
+        if args.data is not None:
+            found = read_layout(args.data, limits).pairs("train", limits=limits)
+        else:
+            found = find_pairs(args.images, args.masks, limits=limits)
+    except DatasetError as error:
+        logger.info("The training images cannot be read: %s", error)
+        return []
+    wanted = set(split.train)
+    return [pair for pair in found if pair.name in wanted]
+
+
+def _split(args: argparse.Namespace, own: ModelSplit | None) -> Split | None:
+    if args.split is not None:
+        return read_split(args.split)
+    return None if own is None else own.split
+
+
+def _parts(pairs: dict[str, Pair], split: Split) -> tuple[list[Pair], list[Pair]]:
+    train, val = ([pairs[n] for n in part if n in pairs] for part in (split.train, split.val))
+    return train, val
+
+
+def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> TrainingDomain | None:
+    """Return the domain of a model, or None if there are too few images, which is said.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be used.
+    """
+    train = [drawn(known, MOST_OF_ONE_TRAIN) for known in parts[0]]
+    val = drawn(parts[1], MOST_OF_ONE_VAL if len(train) == 1 else MOST_VAL)
+    count = sum(map(len, train))
+    # A calibration on few images is asked for by --allow-few; a limit on few comes unasked.
+    fewest = 1 if args.allow_few and args.domain_only else FEWEST
+    if count < fewest or len(val) < fewest:
+        say(
+            f"No out-of-domain score: it needs {fewest} training and {fewest} validation images, "
+            f"and there are {count} and {len(val)}."
+        )
+        return None
+    limits = reading_from(args)
+    with progress_bar(count + len(val), "training images", "image", args.quiet) as bar:
+        known = [_read(pairs, limits, args.skip_bad) for pairs in train if pairs]
+        return domain_of(segmenter, known, _read(val, limits, args.skip_bad), bar.update)
+
+
+def check_domain_arguments(args: argparse.Namespace) -> None:
+    """Refuse options of the out-of-domain score that do not go together.
+
+    Raises
+    ------
+    ConfigError
+        If that is so.
+    """
+    if args.config is not None and not args.domain_only:
+        raise ConfigError("--config belongs to --domain-only: add that, or leave it out.")
+    if args.config is not None and (args.images or args.masks or args.data or args.split):
+        raise ConfigError("--config names the data itself: leave --images, --masks, --data and "
+                          "--split out.")  # fmt: skip
+    if args.domain_only and args.prompt != "none":
+        raise ConfigError("The out-of-domain score does not depend on prompts: leave --prompt out.")
+
+
+def told(domain: TrainingDomain) -> str:
+    """Return what is said of a domain that was fitted."""
+    return (
+        f"out-of-domain score from {domain.n_train} training images, with a limit that "
+        f"{PASSING:.0%} of {domain.n_val} validation images and their changed copies keep"
+    )
+
+
+def _read(pairs: Sequence[Pair], limits: ReadingConfig, skip: bool) -> Iterator[ImageInput]:
+    for pair in pairs:
+        try:
+            yield read_image(pair.image, limits)
+        except ImageError:
+            if not skip:
+                raise
