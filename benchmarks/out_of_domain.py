@@ -50,8 +50,8 @@ def test_images(config: Path, most: int) -> list[Path]:
     data = load_config(config).data
     if not data.sets:
         pairs = {pair.name: pair for pair in training_pairs(data)}
-        names = make_split(pairs, data).test
-        return [pairs[name].image for name in drawn(names, most)]
+        tested = make_split(pairs, data).test
+        return [pairs[name].image for name in drawn(tested, most)]
     found: list[Path] = []
     sets = find_sets(data)
     for one in sets:

@@ -64,7 +64,7 @@ PLUGIN = {
     "annotation": "background layers preferences reading results settings ui",
     "sampling": "annotation background layers preferences results ui",
     "fixing": "annotation background layers results ui",
-    "prompting": "annotation background layers preferences results sampling ui",
+    "prompting": "annotation background layers results sampling ui",
     "review": "annotation background fixing layers preferences prompting results sampling ui",
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",

@@ -36,6 +36,7 @@ class ModelNotice(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = wrapped_text("Which models take prompts.")
         self.button = QPushButton()
+        self.button.setToolTip("Choose a model that takes prompts.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.text)

@@ -45,7 +45,7 @@ class LookControls(QWidget):
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
-        return {"0": self.toggle_plain, "Shift-O": self.toggle_proposals}
+        return {"0": self.toggle_plain, "Shift-Q": self.toggle_proposals}
 
     def toggle_plain(self) -> None:
         """Show the image alone, or with all that lies on it."""
@@ -80,7 +80,7 @@ class LookControls(QWidget):
             self.toggle_plain,
         )
         self.proposals_button = push_button(
-            "Proposals (Shift+O)",
+            "Proposals (Shift+Q)",
             "Show mean mask, samples and contours. They hide when one is taken.",
             self.toggle_proposals,
         )

@@ -180,7 +180,7 @@ def test_proposals_hide_once_one_is_taken(desk: Desk, skin: Image) -> None:
     assert not contours.visible
     assert desk.viewer.layers["skin · annotation"].visible
     assert not desk.section.view.proposals_button.isChecked()
-    desk.section.key_actions()["Shift-O"]()
+    desk.section.key_actions()["Shift-Q"]()
     assert contours.visible
     assert desk.section.view.proposals_button.isChecked()
 
