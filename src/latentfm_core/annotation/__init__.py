@@ -1,1 +1,1 @@
-"""Annotations as files: kept while they are made, exported when done, and read back."""
+"""Annotation files: autosave, export with provenance, and reading."""

@@ -1,10 +1,10 @@
-"""Annotations kept while they are made, so that a crash loses no more than seconds.
+"""Autosave of annotations, so that a crash loses seconds of work at most.
 
-Every image has a folder named by its signature, and every writer (a window in which it is
+Each image has a folder named by its signature. Each writer (a window in which the image is
 annotated) keeps its three newest states there. A state is a TIFF of the labels and a JSON file
-that tells size and hash of the TIFF. Each is written under another name and then renamed, the
-JSON last: one without its whole TIFF, or a TIFF without its JSON, is no state. Older states are
-removed only after a newer one is complete, so whenever the process is killed, one is there.
+with the size and hash of the TIFF. Each is written under a temporary name and then renamed,
+the JSON last: a TIFF without its JSON, or a JSON without its complete TIFF, does not count. Older
+states are removed only after a newer one is complete, so one state survives any crash.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from latentfm_core.images.limits import check_bytes_of
 
 logger = logging.getLogger(__name__)
 
-_ELSE = "Take another kept state, or begin anew."
+_ELSE = "Choose another saved state, or start over."
 
 ROTATIONS = 3
-"""States kept of one writer."""
+"""States kept per writer."""
 WRITERS = 4
-"""Writers of one image whose states are kept, the latest."""
+"""Number of most recent writers per image whose states are kept."""
 DONE = "done"
 DONE_KEPT = 50
-"""Images whose last states stay in the folder ``done`` after an export."""
+"""Number of images whose last states stay in the folder ``done`` after an export."""
 STALE_SECONDS = 600.0
-"""Age from which on a temporary file was left by a killed process."""
+"""Age above which a temporary file is taken as left over from a killed process."""
 
 _SIGNATURE = re.compile(r"[0-9a-f]{32}")
 _STATE = re.compile(r"(\d{20})-([0-9a-f]{8})\.json")
@@ -63,16 +63,16 @@ class _Card(Settings):
 
 @dataclass(frozen=True)
 class Autosaved:
-    """One kept state.
+    """One saved state.
 
     Attributes
     ----------
     file
-        Its TIFF.
+        The TIFF.
     writer
-        Who kept it.
+        The writer's name.
     info
-        What is known of the annotation; `info.created` is when it was kept.
+        Provenance so far; `info.created` is the time of the save.
     """
 
     file: Path
@@ -87,7 +87,7 @@ class Autosaved:
         Raises
         ------
         ImageError
-            If the file is not what was written, or larger than `limits` allow.
+            If the file is damaged, or larger than `limits` allow.
         """
         try:
             if self.file.stat().st_size != self.tiff_bytes:
@@ -113,7 +113,7 @@ class AutosaveStore:
     def save(
         self, signature: str, labels: NDArray[Any], info: AnnotationSidecar, writer: str = "0" * 8
     ) -> Autosaved:
-        """Keep a state, and remove what is older than the three newest of this writer.
+        """Save a state, and remove all but the three newest of this writer.
 
         Parameters
         ----------
@@ -124,16 +124,16 @@ class AutosaveStore:
         info
             Provenance so far.
         writer
-            Eight hexadecimal digits that tell this window from others.
+            Eight hexadecimal digits that identify this window.
 
         Raises
         ------
         OutputError
-            If nothing can be written there; older states are then still there.
+            If the state cannot be written; older states are kept.
         """
         folder = self._folder(signature)
         if not re.fullmatch(r"[0-9a-f]{8}", writer):
-            raise OutputError(f"{writer!r} is no name of a writer.")
+            raise OutputError(f"{writer!r} is not a valid writer name.")
         values = compact(labels).reshape(info.shape)
         content = _to_tiff(values)
         stem = f"{self._next(folder):020d}-{writer}"
@@ -146,23 +146,23 @@ class AutosaveStore:
         return Autosaved(tiff, writer, info, kept.tiff_bytes, kept.tiff_digest)
 
     def history(self, signature: str) -> tuple[Autosaved, ...]:
-        """Return the states of an image, newest first, as far as their JSON files tell."""
+        """Return the states of an image that have a readable JSON file, newest first."""
         found = [_read_state(file) for file in _cards(self._folder(signature))]
         return tuple(state for state in found if state is not None)
 
     def newest(self, signature: str, limits: ReadingConfig = READING) -> Autosaved | None:
-        """Return the newest state whose labels can be read; a damaged one is passed over."""
+        """Return the newest state whose labels can be read; damaged ones are skipped."""
         for state in self.history(signature):
             try:
                 state.labels(limits)
             except ImageError as error:
-                logger.warning("%s An older state is taken.", error)
+                logger.warning("%s Using an older state.", error)
             else:
                 return state
         return None
 
     def images(self) -> frozenset[str]:
-        """Return the names of the images of which a state is kept, as far as files tell."""
+        """Return the file names of the images that have a saved state."""
         try:
             folders = [entry for entry in self.folder.iterdir() if _SIGNATURE.fullmatch(entry.name)]
         except OSError:
@@ -171,7 +171,7 @@ class AutosaveStore:
         return frozenset(state.info.image for state in newest if state is not None)
 
     def discard(self, signature: str, keep: str = "") -> None:
-        """Remove all states of an image, but those of the writer `keep`."""
+        """Remove all states of an image except those of the writer `keep`."""
         folder = self._folder(signature)
         for card in _cards(folder):
             if not keep or not card.stem.endswith(f"-{keep}"):
@@ -180,7 +180,7 @@ class AutosaveStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, signature: str) -> None:
-        """Move the states of an image aside after an export; they are offered no more.
+        """Archive the states of an image after an export, so that they are no longer offered.
 
         Raises
         ------
@@ -193,19 +193,19 @@ class AutosaveStore:
         done = self.folder / DONE
         try:
             done.mkdir(parents=True, exist_ok=True)
-            # One rename: the states are either all there or all moved.
+            # A single rename moves either all states or none.
             folder.rename(done / f"{time.time_ns():020d}-{signature}")
         except OSError as error:
             raise OutputError(
-                f"Cannot move the kept states of an exported annotation to {done}: "
-                f"{error.strerror or error}. They will be offered once more."
+                f"Cannot move the saved states of an exported annotation to {done}: "
+                f"{error.strerror or error}. They will be offered again."
             ) from error
         for old in sorted(done.iterdir())[:-DONE_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _folder(self, signature: str) -> Path:
         if not _SIGNATURE.fullmatch(signature):
-            raise OutputError(f"{signature!r} is no signature of an image.")
+            raise OutputError(f"{signature!r} is not an image signature.")
         return self.folder / signature
 
     def _next(self, folder: Path) -> int:
@@ -219,7 +219,7 @@ class AutosaveStore:
             by_writer.setdefault(card.stem[-8:], []).append(card)
         for place, cards in enumerate(by_writer.values()):
             for card in cards[ROTATIONS if place < WRITERS else 0 :]:
-                # Without its JSON file a TIFF is no state: this one goes first.
+                # A TIFF without its JSON file does not count, so the JSON goes first.
                 _remove(card, card.with_suffix(".tif"))
         _remove_leftovers(folder)
 
@@ -256,7 +256,7 @@ def _read_state(file: Path) -> Autosaved | None:
         card = _Card.model_validate_json(decoded_text(read_bounded(file, MAX_SIDECAR_BYTES)))
     except (OSError, ValueError) as error:
         reason = str(error)[:500]
-        logger.warning("%s cannot be read (%s). An older state is taken.", file, reason)
+        logger.warning("%s cannot be read (%s). Using an older state.", file, reason)
         return None
     tiff = file.with_suffix(".tif")
     return Autosaved(tiff, file.stem[-8:], card.annotation, card.tiff_bytes, card.tiff_digest)
@@ -269,7 +269,7 @@ def _remove(*files: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left: temporary files, and a TIFF without JSON file."""
+    """Remove leftovers of a killed process: temporary files and TIFFs without a JSON file."""
     limit = time.time() - STALE_SECONDS
     for file in folder.iterdir():
         orphan = file.suffix == ".tif" and not file.with_suffix(".json").exists()

@@ -1,4 +1,4 @@
-"""A finished annotation as one file of labels and one of provenance."""
+"""Export of a finished annotation: a label file and its provenance."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from latentfm_core.names import is_there, shown, storable, too_long
 __all__ = ["export_annotation", "label_counts", "sidecar_path", "write_labels_file"]
 
 _OWN = ReadingConfig(max_megapixels=2**20, max_megabytes=2**24)
-"""For reading back what lies in memory anyway."""
+"""No limit: what is read back is in memory anyway."""
 
 
 def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
-    """Write labels alone, atomically.
+    """Write labels without provenance, atomically.
 
     Parameters
     ----------
     path
-        Its ending decides the format: ``.tif``, ``.tiff``, ``.png``, ``.nii`` or ``.nii.gz``.
+        The extension selects the format: ``.tif``, ``.tiff``, ``.png``, ``.nii`` or ``.nii.gz``.
     labels
         Integers from 0 to 2**32 - 1; stored as the smallest unsigned type that holds them.
     space
@@ -44,7 +44,7 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
     Raises
     ------
     OutputError, ImageError
-        If the file cannot be written, or not in this format.
+        If the file cannot be written, or the format cannot store the labels.
     """
     values = compact(labels)
     write = writer_for(path, values, space)
@@ -56,7 +56,7 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
 def export_annotation(
     path: Path, labels: NDArray[Any], sidecar: AnnotationSidecar
 ) -> tuple[Path, Path]:
-    """Write an annotation and, beside it, its provenance; both or none.
+    """Write an annotation and its provenance next to it; either both files or neither.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def export_annotation(
     Raises
     ------
     OutputError
-        If a file cannot be written, or the JSON file is there and belongs to something else.
-        What was there before is then still there.
+        If a file cannot be written, or the JSON file exists and belongs to something else.
+        Existing files are then unchanged.
     """
     values = compact(labels)
     if values.shape != sidecar.shape:
@@ -93,7 +93,7 @@ def export_annotation(
     complete = sidecar.model_copy(update=facts)
     with contextlib.ExitStack() as stack:
         # Contexts end in reverse order: the provenance gets its name last. Until then an older
-        # one tells by its digest that it is not about the new labels.
+        # one shows by its digest that it does not describe the new labels.
         text = stack.enter_context(atomic_path(beside))
         text.write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
         again = read_sidecar(text)
@@ -127,7 +127,7 @@ def _check_names(*paths: Path) -> None:
 def _write_and_read_back(
     write: Write, temporary: Path, path: Path, values: NDArray[Any], space: Space
 ) -> None:
-    """Write labels, and make sure that our own reader finds them in the file again.
+    """Write labels, and check that our own reader returns the same labels.
 
     Raises
     ------
@@ -152,18 +152,18 @@ def _write_and_read_back(
 def _refuse_foreign(beside: Path) -> None:
     if is_there(beside) and read_sidecar(beside) is None:
         raise OutputError(
-            f"{shown(beside)} is there already and is not the provenance of an annotation. It "
-            "would be overwritten; choose another name."
+            f"{shown(beside)} already exists and is not an annotation's provenance. It would be "
+            "overwritten; choose another name."
         )
 
 
 def label_counts(labels: NDArray[Any]) -> dict[int, int]:
-    """Return the number of pixels of every label but 0, in the order of the labels."""
+    """Return the number of pixels of each label except 0, in label order."""
     values = np.asarray(labels)
     if values.dtype == np.uint8:
         counts = np.zeros(256, np.int64)
         for part in values:
-            # One plane or row at a time: bincount makes 8 bytes of every pixel.
+            # One plane or row at a time: bincount needs 8 bytes per pixel.
             counts += np.bincount(part.ravel(), minlength=256)
         return {value: int(count) for value, count in enumerate(counts) if value and count}
     found, sizes = np.unique(values, return_counts=True)

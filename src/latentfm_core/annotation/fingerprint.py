@@ -1,4 +1,4 @@
-"""By what an image is known again, whatever its file is called and wherever it lies."""
+"""Content hashes that identify an image or labels regardless of file name and location."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 
 WHOLE_BYTES = 2**28
-"""Up to this size (256 MiB) every pixel counts, above it those of `BLOCKS` blocks."""
+"""Up to this size (256 MiB) all pixels are hashed, above it only `BLOCKS` blocks."""
 BLOCKS = 64
 BLOCK_PIXELS = 2**16
 BLOCK_SIDE = 256
@@ -34,7 +34,7 @@ def image_signature(pixels: Any) -> str:
     ----------
     pixels
         Array of any real dtype: NumPy, dask, zarr or anything else that has shape and dtype
-        and gives a NumPy array for a tuple of slices.
+        and returns a NumPy array for a tuple of slices.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def image_signature(pixels: Any) -> str:
             part = np.asarray(pixels[index]).astype(dtype, copy=False)
             state.update(np.ascontiguousarray(part).data.cast("B") if part.size else b"")
     except Exception as error:
-        # Lazy arrays raise whatever the library behind them raises.
+        # Lazy arrays raise any exception of the library behind them.
         raise ImageError(
             f"The image cannot be read ({type(error).__name__}: {error}). Open it again."
         ) from error
@@ -60,7 +60,7 @@ def image_signature(pixels: Any) -> str:
 
 
 def labels_digest(labels: NDArray[Any]) -> str:
-    """Return a hash of the shape and all values of labels, whatever integer type holds them."""
+    """Return a hash of the shape and values of labels; the integer type does not matter."""
     values = compact(labels)
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     state.update(f"{values.shape} {values.dtype.str}".encode())
@@ -74,11 +74,11 @@ def compact(labels: NDArray[Any]) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        If they are no integers from 0 to 2**32 - 1.
+        If they are not integers from 0 to 2**32 - 1.
     """
     values = np.asarray(labels)
     if values.dtype.kind not in "bui":
-        raise ImageError(f"Labels are integers, these are {values.dtype}. Convert them first.")
+        raise ImageError(f"Labels must be integers, not {values.dtype}. Convert them first.")
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)

@@ -1,8 +1,8 @@
-"""Labels to TIFF, PNG and NIfTI, with the size of their pixels.
+"""Writers of labels as TIFF, PNG and NIfTI, with their pixel size.
 
-TIFF is OME-TIFF: of the two kinds that carry axes it is the one with a step and a unit for
-every axis (rows and columns may differ, time has its own), where ImageJ's has one unit for
-all, takes no 32-bit labels and no bytes over 4 GiB.
+TIFF means OME-TIFF, because it stores a step and a unit for every axis (rows and columns may
+differ, time has its own). ImageJ's variant has a single unit, no 32-bit labels, and a limit of
+4 GiB.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SYMBOLS = {
     "minute": "min",
     "hour": "h",
 }
-"""Units by their full names, and how OME-XML and people write them."""
+"""Full unit names, and their spellings in OME-XML and in common use."""
 
 SUFFIXES = (".tif", ".tiff", ".png", ".nii", ".nii.gz")
 _COLOURS = (
@@ -70,7 +70,7 @@ _ZLIB_LEVEL = 1
 
 @dataclass(frozen=True)
 class Space:
-    """Where labels lie.
+    """Axes of labels and their physical size.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Space:
     units: tuple[str, ...] = ()
 
     def step(self, axis: str) -> tuple[float, str] | None:
-        """Return step and unit along an axis; None if there is no such axis or no step."""
+        """Return step and unit along an axis; None if the axis or its step is missing."""
         if self.spacing is None or axis not in self.axes:
             return None
         place = self.axes.index(axis)
@@ -111,7 +111,7 @@ class Space:
         return PixelSize(row[0], column[0] * factor, SYMBOLS[row[1]])
 
     def seconds(self) -> float | None:
-        """Return the step in time in seconds, if it is known."""
+        """Return the time step in seconds, if it is known."""
         found = self.step("T")
         return found[0] * SECONDS[found[1]] if found and found[1] in SECONDS else None
 
@@ -120,7 +120,7 @@ Write = Callable[[Path, NDArray[Any], Space], None]
 
 
 def suffix_of(path: Path) -> str:
-    """Return which of `SUFFIXES` a file has, in small letters.
+    """Return which of `SUFFIXES` a file has, in lower case.
 
     Raises
     ------
@@ -133,22 +133,22 @@ def suffix_of(path: Path) -> str:
             return suffix
     raise OutputError(
         f"{path.name}: annotations are stored as TIFF (.tif), PNG (.png) or NIfTI (.nii.gz). "
-        "Give the file one of these endings."
+        "Use one of these extensions."
     )
 
 
 def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
-    """Return the function that writes labels to a file of this name.
+    """Return the function that writes labels in the format of a file name.
 
     Raises
     ------
     OutputError
-        If the ending is not known, or the format cannot hold such labels.
+        If the extension is unknown, or the format cannot store these labels.
     """
     suffix = suffix_of(path)
     if len(space.axes) != labels.ndim:
         raise OutputError(
-            f"Labels of {labels.ndim} axes cannot be stored as {space.axes}. "
+            f"Labels with {labels.ndim} axes cannot be stored as {space.axes}. "
             "Name as many axes as the labels have."
         )
     if suffix == ".png":
@@ -159,22 +159,22 @@ def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
         return write_png
     if len(set(space.axes)) != labels.ndim or not set(space.axes) <= set("TCZYX"):
         raise OutputError(
-            f"The axes {space.axes} cannot be stored; TIFF and NIfTI know T, C, Z, Y and X. "
-            "Name the axes of the layer so, or export single planes."
+            f"The axes {space.axes} cannot be stored; TIFF and NIfTI support T, C, Z, Y and X. "
+            "Rename the axes of the layer, or export single planes."
         )
     if suffix.startswith(".nii"):
         nibabel()
         if "C" in space.axes:
-            raise OutputError("NIfTI has no axis of channels. Export as TIFF (.tif) instead.")
+            raise OutputError("NIfTI has no channel axis. Export as TIFF (.tif) instead.")
         return write_nifti
     return write_tiff
 
 
 def write_tiff(path: Path, labels: NDArray[Any], space: Space) -> None:
-    """Write an OME-TIFF, compressed by zlib without loss.
+    """Write an OME-TIFF with lossless zlib compression.
 
-    Step and unit of every axis stand in the OME metadata; pixels per centimetre also in the
-    plain resolution tags, for programs that know only those.
+    Step and unit of every axis go into the OME metadata; pixels per centimetre also go into the
+    plain resolution tags, for programs that read only those.
     """
     metadata: dict[str, Any] = {"axes": space.axes}
     for axis in "XYZ":
@@ -235,8 +235,8 @@ def _colour(label: int) -> tuple[int, int, int]:
 def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
     """Write NIfTI-1: axes (column, row, plane, time), steps in millimetres and seconds.
 
-    Columns go from right to left and rows from front to back, as ITK takes pictures without
-    an orientation, so that programs built on it lay the labels onto the same picture.
+    Columns go from right to left and rows from front to back, ITK's default for images without
+    an orientation, so that programs built on it align the labels with the same picture.
     """
     library = nibabel()
     order = [space.axes.index(axis) for axis in "XYZT" if axis in space.axes]
@@ -270,7 +270,7 @@ def nibabel() -> ModuleType:
     except ImportError:
         raise OutputError(
             "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "
-            "and start napari again, or choose TIFF."
+            "and restart napari, or choose TIFF."
         ) from None
     found: ModuleType = library
     return found

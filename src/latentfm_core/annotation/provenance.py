@@ -1,4 +1,4 @@
-"""The JSON file beside an annotation: where it came from and what was done to it."""
+"""Provenance of an annotation: the JSON file with its origin and editing history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MAX_RUNS = 50_000
-"""Corrections with more runs are told by their pixels alone."""
+"""Corrections with more runs are recorded by their pixel count only."""
 
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=500)]
@@ -41,7 +41,7 @@ Json = str | int | float | bool | None | list[Any] | dict[str, Any]
 
 
 class ProposalInfo(Settings):
-    """What the model proposed for one plane and the annotator took.
+    """A proposal of the model for one plane that the annotator accepted.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class ProposalInfo(Settings):
     seed
         Seed of the sample, or of the first one for the mean mask.
     model_id, model_sha256
-        Which model drew it.
+        The model that drew it.
     settings
         Sampling settings.
     domain_score
@@ -76,7 +76,7 @@ class ProposalInfo(Settings):
 
 
 class CorrectionInfo(Settings):
-    """Strokes that the samples of one plane were made to agree with.
+    """Strokes that the samples of one plane were guided by.
 
     Attributes
     ----------
@@ -85,9 +85,8 @@ class CorrectionInfo(Settings):
     pixels
         Number of painted pixels.
     runs
-        Runs ``(value, first pixel, length)`` over the plane's pixels in rows; the value is 1
-        for surely background and k + 1 for surely the k-th class. Empty if there are more
-        than 50,000.
+        Runs ``(value, first pixel, length)`` over the plane's pixels in row order; the value is 1
+        for certain background and k + 1 for certain class k. Empty above 50,000 runs.
     """
 
     index: PlaneIndex
@@ -104,7 +103,7 @@ class LabelInfo(Settings):
 
 
 class AnnotationSidecar(Settings):
-    """Provenance of one annotation. No folder and nothing of the file's own metadata is in it.
+    """Provenance of one annotation, without folder names and metadata of the image file.
 
     Attributes
     ----------
@@ -127,28 +126,28 @@ class AnnotationSidecar(Settings):
     class_names
         Names that the annotator gave to labels; they count before `classes`.
     labels, labels_digest
-        What is in the annotation, and `labels_digest` of it.
+        The labels in the annotation, and their `labels_digest`.
     proposals
-        The last proposal that was taken, by plane.
+        The last accepted proposal of each plane.
     strokes
         Edits by hand.
     corrections
-        Strokes that samples were made to agree with.
+        Strokes that guided the samples.
     edited_pixels
         Pixels that differ from the proposals; None without proposals.
     seconds
         Time spent editing.
     resolved_regions
-        Regions of doubt that the annotator went through.
+        Uncertain regions that the annotator marked as resolved.
     created
         Date and time, UTC, ISO 8601.
     versions
-        Of Python and of the packages that decide the numbers.
+        Of Python and of the packages that affect the results.
     files
-        Names of the files of this annotation, beside this one.
+        Names of the label files of this annotation, in the same folder.
     orientation
-        EXIF orientation that was applied to the labels of the layer: they lie as the image file is
-        to be shown, while napari shows it as it is stored. Proposals and strokes are of the layer.
+        EXIF orientation applied to the labels on export: the file matches the image as it should
+        be displayed, while napari shows it as stored. Proposals and strokes are in layer pixels.
     """
 
     schema_version: Literal[1] = 1
@@ -195,7 +194,7 @@ class AnnotationSidecar(Settings):
 
 
 def file_name(path_or_name: str) -> str:
-    """Return the last part of a path of any system, fit for `AnnotationSidecar.image`."""
+    """Return the file name of a path of any system, as `AnnotationSidecar.image` requires it."""
     last = path_or_name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     return printable(last)[:255]
 
@@ -208,19 +207,19 @@ def paint_runs(strokes: NDArray[np.uint8]) -> tuple[tuple[int, int, int], ...]:
 
 
 def correction(index: PlaneIndex, strokes: NDArray[np.uint8]) -> CorrectionInfo:
-    """Return what is kept of the strokes ``(H, W)`` on one plane."""
+    """Return the record of the strokes ``(H, W)`` on one plane."""
     runs = paint_runs(strokes)
     pixels = int(np.count_nonzero(strokes))
     return CorrectionInfo(index=index, pixels=pixels, runs=runs if len(runs) <= MAX_RUNS else ())
 
 
 def painted(info: CorrectionInfo, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Return the strokes ``(H, W)`` that `correction` told.
+    """Return the strokes ``(H, W)`` that `correction` recorded.
 
     Returns
     -------
     ndarray of uint8 or None
-        None if they were too many to be told, or are not those of a plane of this shape.
+        None if there were too many to record, or the plane had another shape.
     """
     flat = np.zeros(shape[0] * shape[1], np.uint8)
     for value, first, length in info.runs:

@@ -1,4 +1,4 @@
-"""Reads back what `latentfm_core.annotation.export` wrote, and labels of other programs."""
+"""Reader of annotations written by `latentfm_core.annotation.export` or by other programs."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ MAX_NIFTI_START = 16_000_000
 def read_annotation(
     path: Path, limits: ReadingConfig = READING
 ) -> tuple[NDArray[Any], AnnotationSidecar | None]:
-    """Read labels, and their provenance if it lies beside them.
+    """Read labels, and their provenance if it is in the same folder.
 
     Parameters
     ----------
     path
         TIFF, PNG or NIfTI.
     limits
-        How large it may be once it is decoded; a stack of planes is counted in bytes only.
+        Largest decoded size; for a stack of planes only the limit in bytes applies.
 
     Returns
     -------
     labels
-        uint8, uint16 or uint32, axes as in the provenance; without one, axes of length 1 may
+        uint8, uint16 or uint32, axes as in the provenance; without it, axes of length 1 may
         be missing.
     sidecar
-        None if there is no JSON file for it (``a.tif.json``, or ``a.json`` of older versions),
-        or it is about other labels, as when another program changed the file since.
+        None if it has no JSON file (``a.tif.json``, or ``a.json`` of older versions), or that
+        describes other labels, for example because another program changed the label file.
 
     Raises
     ------
     ImageError
-        If there is no such file, it holds no labels, or it is larger than `limits` allow,
-        which is told before memory is taken for it.
+        If the file is missing, contains no labels, or is larger than `limits` allow, which is
+        checked before memory is allocated.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     OutputError
-        If the ending is not known, or nibabel is missing.
+        If the extension is unknown, or nibabel is missing.
     """
     check_is_file(path)
     suffix = suffix_of(path)
@@ -96,14 +96,14 @@ def _sidecar_about(path: Path) -> AnnotationSidecar | None:
 
 
 def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -> NDArray[Any]:
-    """Read the labels of a file whose format is that of `suffix`, as the smallest unsigned type.
+    """Read labels in the format of `suffix`, as the smallest unsigned type.
 
     Raises
     ------
     ImageError
-        If it does not hold labels, or is larger than `limits` allow.
+        If the file does not contain labels, or is larger than `limits` allow.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     OutputError
         If nibabel is missing.
     """
@@ -115,7 +115,7 @@ def read_labels_file(path: Path, suffix: str, limits: ReadingConfig = READING) -
 
 
 def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return a mask of 0 and white as labels 0 and 1, as training reads it."""
+    """Return a black and white mask as labels 0 and 1, as in training."""
     white = np.iinfo(labels.dtype).max if labels.dtype.itemsize <= 2 else 0
     values = np.unique(labels)
     if white and values[-1] == white and values.size <= 2 and values[0] in (0, white):
@@ -124,7 +124,7 @@ def _black_and_white(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_sidecar(path: Path) -> AnnotationSidecar | None:
-    """Return the provenance in a JSON file; None if there is none that is readable."""
+    """Return the provenance in a JSON file; None if it is missing or unreadable."""
     try:
         text = decoded_text(read_bounded(path, MAX_SIDECAR_BYTES))
         return AnnotationSidecar.model_validate_json(text)
@@ -135,7 +135,7 @@ def read_sidecar(path: Path) -> AnnotationSidecar | None:
 def read_tiff(
     source: Path | BinaryIO, name: str = "", limits: ReadingConfig = READING
 ) -> NDArray[Any]:
-    """Return the first series of a TIFF file or stream; its size is checked before."""
+    """Return the first series of a TIFF file or stream after checking its size."""
     name = name or str(source)
     with open_tiff(source) as tiff:
         series = tiff.series[0]
@@ -148,7 +148,7 @@ def read_tiff(
         for page in series.pages:
             parts = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(offset + length > end for offset, length in parts):
-                # tifffile would give zeros for what is missing.
+                # tifffile would fill the missing part with zeros.
                 raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
         if page_of(series).photometric == tifffile.PHOTOMETRIC.PALETTE:
             check_numbered(Path(name), tiff_palette(page_of(series)))
@@ -162,7 +162,7 @@ def read_tiff(
 
 
 def page_of(series: tifffile.TiffPageSeries) -> Any:
-    """Return the page that stands for all of a series."""
+    """Return the page that represents a series."""
     return series.keyframe
 
 
@@ -176,7 +176,7 @@ def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
 
 
 _NIFTI = {348: ("f", 108), 540: ("q", 168)}
-"""Format and place of vox_offset, by the size of the header: NIfTI-1 and NIfTI-2."""
+"""Format and position of vox_offset by header size: NIfTI-1 and NIfTI-2."""
 
 
 def _check_nifti_start(path: Path) -> None:
@@ -190,13 +190,13 @@ def _check_nifti_start(path: Path) -> None:
                 offset = struct.unpack_from(order + form, head, place)[0]
                 if not 0 <= offset <= MAX_NIFTI_START:
                     raise ImageError(
-                        f"{shown(path)}: its first voxel lies at {offset:g}. It is damaged: copy "
-                        "it again."
+                        f"{shown(path)}: first voxel at byte {offset:g}. The file is damaged; "
+                        "copy it again."
                     )
 
 
 def _opened_nifti(path: Path) -> BinaryIO:
-    """Open a NIfTI file, which is compressed or not, whatever its name says."""
+    """Open a NIfTI file, compressed or not, regardless of its name."""
     packed = read_start(path, 2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
@@ -204,7 +204,7 @@ def _opened_nifti(path: Path) -> BinaryIO:
 def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
     library = nibabel()
     _check_nifti_start(path)
-    # Not by name: nibabel looks for other files where an ending has letters of both cases.
+    # Not by name: with a mixed-case extension nibabel looks for other files.
     with _opened_nifti(path) as stream:
         second = stream.read(4) in (struct.pack("<i", 540), struct.pack(">i", 540))
         stream.seek(0)
@@ -214,7 +214,7 @@ def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:
 
 def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]:
     shape = tuple(int(length) for length in image.shape)
-    # Scaled values come as double precision.
+    # Scaled values are returned in double precision.
     check_bytes_of(path.name, math.prod(shape) * max(8, image.get_data_dtype().itemsize), limits)
     if not 2 <= len(shape) <= 4:
         raise ImageError(f"{shown(path)}: {len(shape)} axes; labels have 2 to 4. Export fewer.")
@@ -223,7 +223,7 @@ def _nifti_labels(path: Path, image: Any, limits: ReadingConfig) -> NDArray[Any]
         whole = np.rint(values).astype(np.int64)
         if not np.array_equal(whole, values):
             raise ImageError(
-                f"{shown(path)}: not labels, its values are no integers. Choose a file of whole "
+                f"{shown(path)}: not labels, its values are not integers. Choose a file of whole "
                 "numbers."
             )
         values = whole
