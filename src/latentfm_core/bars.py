@@ -1,4 +1,4 @@
-"""Progress bars that suit where they are shown."""
+"""Progress bars for terminals, files and pipes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 TERMINAL_SECONDS = 0.1
 FILE_SECONDS = 30.0
-"""Least time between two states of a bar in a file or pipe."""
+"""Minimum time between two updates of a bar in a file or pipe."""
 
 
 class _Lines(tqdm):  # type: ignore[type-arg]  # not generic at run time
-    """A bar for files and pipes: a line every half minute, and one at the end."""
+    """Bar for files and pipes: one line every half minute, and one at the end."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._last_line = time.monotonic()
@@ -32,7 +32,7 @@ class _Lines(tqdm):  # type: ignore[type-arg]  # not generic at run time
             self.fp.flush()
 
     def clear(self, nolock: bool = False) -> None:
-        """Leave lines as they are."""
+        """Do nothing: printed lines stay."""
 
     def close(self) -> None:
         """Write the last state."""
@@ -48,11 +48,11 @@ def progress_bar(
     Parameters
     ----------
     total, what, unit
-        Number of steps, their title, and what one of them is.
+        Number of steps, title of the bar, and unit of one step.
     quiet
         Show nothing.
     initial
-        Steps that are done already.
+        Number of steps already done.
     """
     shown = sys.stderr
     terminal = shown is not None and shown.isatty()
@@ -69,5 +69,5 @@ def progress_bar(
 
 
 def is_quiet(logger: logging.Logger) -> bool:
-    """Tell whether `logger` passes over what is only for information, as with ``--quiet``."""
+    """Return whether `logger` drops INFO messages, as with ``--quiet``."""
     return not logger.isEnabledFor(logging.INFO)

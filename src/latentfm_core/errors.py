@@ -1,8 +1,8 @@
-"""Errors that a user can cause and mend.
+"""Errors that a user can cause and fix.
 
 Each message says what is wrong and what to do. The command line prints it and exits with
-code 2; the napari plugin shows it as a notification. Anything else that is raised is a
-defect of this package.
+code 2; the napari plugin shows it as a notification. Any other exception is a
+bug in this package.
 """
 
 
@@ -27,15 +27,15 @@ class ModelFolderError(LatentFMError):
 
 
 class CheckpointError(LatentFMError):
-    """A training run cannot be resumed from what its folder holds."""
+    """A training run cannot be resumed from its folder."""
 
 
 class ResourceError(LatentFMError):
-    """The machine lacks memory, disk or a device that the settings ask for."""
+    """The machine lacks the memory, disk space or device that the settings require."""
 
 
 class OutputError(LatentFMError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the chosen location."""
 
 
 class FolderBusy(OutputError):
@@ -43,4 +43,4 @@ class FolderBusy(OutputError):
 
 
 class Cancelled(LatentFMError):
-    """The caller asked for the job to stop; no result was made."""
+    """The caller cancelled the job; there is no result."""

@@ -1,4 +1,4 @@
-"""``latentfm-calibrate``: fit confidence and threshold of a model to validation data."""
+"""``latentfm-calibrate``: fit a model's confidence and threshold to validation data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from latentfm_core.cli.options import (
 )
 
 LEAST_IMAGES = 20
-"""Fewer need ``--allow-few``."""
+"""Fewer images need ``--allow-few``."""
 
 FITTED = ("threshold", "noise_scale", "confidence")
-"""Options of the sampling that this command finds out."""
+"""Sampling options that this command fits itself."""
 
 DESCRIPTION = """\
 Fit, on validation images, what a model's samples and its confidence are worth, and write it
@@ -40,21 +40,21 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_arguments(parser, "with --split, its training part is taken")
+    add_data_arguments(parser, "with --split, its training part is used")
     add_part(parser, "val; test needs --allow-test")
     add_grouping(parser)
     add_prompt_kind(parser)
     add_domain_arguments(parser)
-    allowed = parser.add_argument_group("against the rules")
+    allowed = parser.add_argument_group("overrides")
     allowed.add_argument(
         "--allow-test",
         action="store_true",
-        help="calibrate on test images; figures on them then say too much",
+        help="calibrate on test images; scores on them are then too optimistic",
     )
     allowed.add_argument(
         "--allow-few",
         action="store_true",
-        help=f"calibrate on fewer than {LEAST_IMAGES} images, on which chance decides",
+        help=f"calibrate on fewer than {LEAST_IMAGES} images, where chance dominates",
     )
     add_sampling_arguments(parser, leave_out=FITTED, own_model=True)
     add_reading_arguments(parser)

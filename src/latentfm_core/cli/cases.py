@@ -1,4 +1,4 @@
-"""Which pairs of image and masks a command compares, and how they are read."""
+"""Selection and reading of the image-mask pairs that a command compares."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from latentfm_core.images.read import check_pixels
 
 def _check_data_arguments(args: argparse.Namespace) -> None:
     if args.data is None and (args.images is None or args.masks is None):
-        raise ConfigError("Name the data: --images FOLDER and --masks FOLDER, or --data FOLDER.")
+        raise ConfigError("No data. Add --images FOLDER and --masks FOLDER, or --data FOLDER.")
     refuse_two_sources(args)
     if args.part == ALL and (args.data is not None or args.split is not None):
-        raise ConfigError(f"--part {ALL} belongs to --images and --masks without --split.")
+        raise ConfigError(f"--part {ALL} needs --images and --masks, without --split.")
 
 
 def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
-    """Return the pairs to evaluate, sorted by name; ``args.part`` becomes the part they are of.
+    """Return the pairs to evaluate, sorted by name; ``args.part`` is set to their part.
 
-    Without ``--split`` the parts are those that the model was trained with, if it lies beside
-    them and the images are those. ``args.trained_on`` becomes the number of pairs that the model
-    was trained on, which is warned of.
+    Without ``--split``, the model's own training split is used if it is in the model folder and
+    matches the images. ``args.trained_on`` is set to the number of pairs that the model was
+    trained on; a warning names them.
 
     Parameters
     ----------
     args
         The options.
     default
-        The part to take without ``--part``.
+        The part to use without ``--part``.
 
     Raises
     ------
     DatasetError
-        If images and masks do not match, or the part is empty or names others.
+        If images and masks do not match, or the part is empty or names missing images.
     ConfigError
-        If ``--part`` stands alone, or the data is named twice or not at all.
+        If ``--part`` is used without a split, or the data is given twice or not at all.
     """
     _check_data_arguments(args)
     own = model_split(args)
@@ -67,8 +67,8 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
     if args.split is None and args.data is None:
         if own is None and args.part not in (None, ALL):
             raise ConfigError(
-                "--part needs a split file, and there is none beside the model; add --split FILE "
-                "or leave it out."
+                "--part needs a split file, and the model folder has none; add --split FILE "
+                "or remove --part."
             )
         return pairs_of_model(
             args, find_pairs(args.images, args.masks, limits=limits), own, default
@@ -76,7 +76,7 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
     if args.split is None:
         layout, part = read_layout(args.data, limits), args.part or default
         if own is not None and part not in layout.parts:
-            # The training took its parts from the part train of the folder.
+            # Training made its parts from the folder's part train.
             args.part = part
             return pairs_of_model(args, layout.pairs("train", limits=limits), own, default)
         args.part = part
@@ -93,15 +93,15 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
     missing = set(names) - pairs.keys()
     if missing:
         raise DatasetError(
-            f"{args.split} names {len(missing)} images that {args.images or args.data} does not "
-            f"hold: {name_some(missing)}. Names are file names without extension: mend the file, "
-            "or name the folder that it was made for."
+            f"{args.split} names {len(missing)} images that are not in "
+            f"{args.images or args.data}: {name_some(missing)}. Names are file names without "
+            "extension: fix the file, or choose the folder that it was made for."
         )
     return [pairs[name] for name in names]
 
 
 def _check_classes(args: argparse.Namespace, count: int) -> None:
-    """Refuse a model of `count` classes if ``--data`` names another number of them."""
+    """Refuse a model of `count` classes if ``--data`` has a different number of classes."""
     if args.data is not None:
         read_layout(args.data, reading_from(args)).check_classes(count)
 
@@ -109,10 +109,10 @@ def _check_classes(args: argparse.Namespace, count: int) -> None:
 def open_cases(
     args: argparse.Namespace, pairs: Sequence[Pair], classes: int, survey: Survey | None = None
 ) -> tuple[Iterator[Case], BadFiles]:
-    """Return the pairs, to be read one by one, and what becomes a list of those left out.
+    """Return an iterator over the cases, and the collector of skipped files.
 
-    Every pair is read once before, so that a bad one stops the command before it has begun, or is
-    left out from the start with ``--skip-bad``.
+    Every pair is read once in advance, so that a bad one stops the command before any work, or
+    is left out from the start with ``--skip-bad``.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def open_cases(
     classes
         Foreground classes of the model.
     survey
-        Gathers what the pairs are like.
+        Collects facts about the pairs.
 
     Raises
     ------
     DatasetError
-        If ``--data`` names another number of classes, or a pair cannot be used.
+        If ``--data`` has a different number of classes, or a pair cannot be used.
     """
     limits = reading_from(args)
     _check_classes(args, classes)
@@ -164,7 +164,7 @@ def read_case(
     Raises
     ------
     ImageError
-        If one cannot be read or used, or their sizes differ.
+        If a file cannot be read or used, or the sizes differ.
     """
     image, masks = read_references(pair, mask_threshold, classes, limits)
     check_pixels(image)
@@ -174,14 +174,14 @@ def read_case(
 def _read_all(
     pairs: Sequence[Pair], read: Callable[[Pair], Case], bad: BadFiles | None
 ) -> Iterator[Case]:
-    """Yield one case after the other; with `bad`, unusable ones are noted and left out.
+    """Yield one case after the other; with `bad`, unusable ones are recorded and skipped.
 
     Raises
     ------
     ImageError
-        If a pair cannot be used and there is no `bad`.
+        If a pair cannot be used and `bad` is None.
     DatasetError
-        If none can be used.
+        If no pair can be used.
     """
     for pair in pairs:
         try:

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, messages, logging and the model that they load."""
+"""Shared parts of the commands: exit codes, messages, logging and model loading."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_cli(
     *,
     memory_hint: str = MEMORY_HINT,
 ) -> int:
-    """Parse, run and turn whatever happens into a message on stderr and an exit code.
+    """Parse and run a command, and turn errors into a message on stderr and an exit code.
 
     ``--verbose`` and ``--quiet`` are added to `parser`.
 
@@ -54,16 +54,16 @@ def run_cli(
     main
         The command; its return value is the exit code, None means 0.
     argv
-        Arguments without the program's name; None takes those of the process.
+        Arguments without the program name; None means those of the process.
     memory_hint
         Which setting to lower when memory runs out, without a full stop.
 
     Returns
     -------
     int
-        0; 2 for whatever the user can mend (`LatentFMError`, wrong arguments, exhausted
-        memory); 130 after Ctrl+C, SIGTERM or SIGHUP; 1 for a defect of this package. Output that
-        cannot be written, as to a closed terminal, changes nothing.
+        0; 2 for errors that the user can fix (`LatentFMError`, wrong arguments, exhausted
+        memory); 130 after Ctrl+C, SIGTERM or SIGHUP; 1 for a bug in this package. Output that
+        cannot be written, as to a closed terminal, does not change the exit code.
     """
     _add_log_arguments(parser)
     _open_missing()
@@ -111,10 +111,10 @@ def run_command(
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM, and SIGHUP of a terminal that was closed, end the block as Ctrl+C does.
+    """Make SIGTERM, and SIGHUP from a closed terminal, end the block as Ctrl+C does.
 
-    Temporary files are removed and locks given up then. A command may install handlers of its
-    own inside the block. What ``nohup`` has set is left alone.
+    Temporary files are then removed and locks released. A command may install its own handlers
+    inside the block. A SIGHUP ignored by ``nohup`` stays ignored.
     """
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {}
@@ -140,13 +140,13 @@ def _warn_of_lost(printed: TolerantStream) -> None:
     printed.flush()
     lost = printed.lost
     if isinstance(lost, OSError) and lost.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
-        _complain(f"warning: what was to be printed is lost: {lost.strerror or lost}")
+        _complain(f"warning: some output was lost: {lost.strerror or lost}")
 
 
 def _open_missing() -> None:
-    """Open closed standard descriptors, so that no file of ours gets their numbers.
+    """Open closed standard descriptors, so that none of our files gets their numbers.
 
-    Libraries that are not written in Python would write their messages into it.
+    Native libraries would write their messages into such a file.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -160,7 +160,7 @@ def _open_missing() -> None:
 
 
 def _escape_names_in(parser: argparse.ArgumentParser) -> None:
-    """Escape control characters in complaints about arguments, which may be names of files."""
+    """Escape control characters in argument errors, which may contain file names."""
     complain = parser.error
 
     def error(message: str) -> NoReturn:
@@ -180,14 +180,14 @@ def _report(error: Exception, memory_hint: str) -> int:
         _complain(f"error: {error}")
         return EXIT_USER_ERROR
     if isinstance(error, OSError) and error.errno is not None:
-        # The fault of a disk, a path or its permissions, wherever it was met.
+        # A problem with a disk, a path or its permissions.
         where = "" if error.filename is None else f"{shown(error.filename)}: "
         _complain(f"error: {where}{error.strerror}. Check the path, its permissions and the disk.")
         return EXIT_USER_ERROR
     _complain(
         f"unexpected error: {type(error).__name__}: {error}\n"
-        "This is a defect of napari-latentfm. Run again with --verbose and please report what "
-        "it prints."
+        "This is a bug in napari-latentfm. Run again with --verbose and please report the "
+        "output."
     )
     return EXIT_DEFECT
 
@@ -202,7 +202,7 @@ def _complain(text: str) -> None:
 
 
 def _never_fail_on_encoding() -> None:
-    # File names may hold characters that the terminal's encoding lacks.
+    # File names may contain characters that the terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

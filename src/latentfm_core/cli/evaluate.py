@@ -21,21 +21,21 @@ from latentfm_core.config import (
 )
 
 DESCRIPTION = """\
-Segment images that have reference masks, and tell how good the samples are, at the
-resolution of the masks. Written are
+Segment images that have reference masks, and score the samples at the resolution of the
+masks. Files written:
   per_image.csv   one line per image
-  summary.json    means over the images, calibration over all pixels (bins of a reliability
-                  diagram included), and how it was made
-  report.html     with --report: the same to look at, with pictures of the best and worst cases
-and the summary is printed. Its figures:
-  Dice, IoU           overlap of the mean mask with the reference (0 none, 1 all)
-  Dice of samples     the same for single samples, mean
-  GED, HM-IoU         do the samples spread as the references do (GED: 0 is best, HM-IoU: 1)
-  diversity           how much samples of one image differ: mean 1 - IoU of pairs of them
-  ECE, Brier          calibration of the mean probability (0 is best); that of the confidence
-                      compares it with how often the mean mask agrees with the reference
-  AUROC               chance that a wrong pixel of the mean mask has less confidence than a
-                      right one
+  summary.json    means over the images, calibration over all pixels (including the bins of a
+                  reliability diagram), model and settings
+  report.html     with --report: the same as a page, with pictures of the best and worst cases
+The summary is also printed. Its scores:
+  Dice, IoU           overlap of the mean mask with the reference (0 none, 1 perfect)
+  Dice of samples     mean of the same for single samples
+  GED, HM-IoU         distance of samples and references as sets (best: GED 0, HM-IoU 1)
+  diversity           how much the samples of an image differ: mean 1 - IoU over pairs
+  ECE, Brier          calibration of the mean probability (0 is best); for the confidence,
+                      against how often the mean mask agrees with the reference
+  AUROC               chance that a wrong pixel of the mean mask has lower confidence than a
+                      correct one
   domain score        how unlike the training images an image is: above 1 it is out of domain
   seconds             from the pixels in memory to the finished maps"""
 
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_arguments(parser, "with --split, its training part is taken")
+    add_data_arguments(parser, "with --split, its training part is used")
     add_part(parser, "test; every image of a folder that no split is for")
     parser.add_argument(
         "--out", type=Path, required=True, metavar=FOLDER, help="folder for the files"
@@ -61,14 +61,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report",
         action="store_true",
-        help="also write report.html: one file for any browser, without network. It shows the "
+        help="also write report.html: one self-contained file for any browser. It shows the "
         "images and their names",
     )
     parser.add_argument(
         "--report-cases",
         type=int,
         metavar="COUNT",
-        help="how many of the best and of the worst images it shows with their outlines "
+        help="number of best and of worst images that it shows with outlines "
         f"(default: {REPORT.cases})",
     )
     add_sampling_arguments(parser)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate",
         build_parser(),
         argv,
-        memory_hint="Lower --batch-size or --samples, or take smaller images",
+        memory_hint="Lower --batch-size or --samples, or use smaller images",
     )
 
 

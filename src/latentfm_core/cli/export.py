@@ -1,4 +1,4 @@
-"""``latentfm-export``: a model in the formats of other programs."""
+"""``latentfm-export``: convert a model for other programs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from latentfm_core.cli.common import run_command
 from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments
 
 DESCRIPTION = """\
-Write a model in a format that other programs run, without PyTorch and without this package.
+Write a model in a format that runs without PyTorch and without this package.
   --format onnx        a folder: condition.onnx, velocity.onnx and decoder.onnx, each a plain
-                       function; noise.npy, where the samples start; sampling.json, how to run
-                       the ODE
+                       function; noise.npy, the initial noise; sampling.json, how to solve the
+                       ODE
   --format bioimageio  a .zip in the model format of the BioImage Model Zoo: one ONNX file that
                        takes an image and gives mean mask, mean probability, confidence and
                        samples, for the number of samples, seed and steps that are built in
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="PATH",
-        help="folder (onnx) or .zip file (bioimageio) to make",
+        help="folder (onnx) or .zip file (bioimageio) to write",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace --out (default: stop if it exists)"
@@ -47,18 +47,18 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="who made the model; may be repeated",
+        help="author of the model; may be repeated",
     )
     zoo.add_argument(
         "--licence",
         metavar="SPDX",
-        help="licence of the weights by its SPDX name, for example CC0-1.0 or CC-BY-4.0",
+        help="SPDX identifier of the weights' licence, for example CC0-1.0 or CC-BY-4.0",
     )
     zoo.add_argument(
         "--test-image",
         type=Path,
         metavar="IMAGE",
-        help="8-bit image that goes into the package as its test (default: one that is drawn)",
+        help="8-bit image for the package's test (default: a synthetic one)",
     )
     add_sampling_arguments(parser, leave_out=("batch_size", "device", "precision"))
     add_reading_arguments(parser)

@@ -1,4 +1,4 @@
-"""Which results of a folder somebody should look at first."""
+"""The results of a folder that a person should check first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from latentfm_core.output.paths import printable
 from latentfm_core.output.result import ResultPlan, read_sidecar
 
 MOST = 5
-"""Images that are named."""
+"""Most images to name."""
 
 
 def first_look(plans: Iterable[ResultPlan]) -> str | None:
-    """Return a line that names the images with the least expected Dice, the least first.
+    """Return a line that names the images with the lowest expected Dice, lowest first.
 
     Another line before it names images that are unlike the training images. It is read from what
     lies on disk, so that results of other processes and of a run before count as well. None if no

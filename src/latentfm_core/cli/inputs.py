@@ -1,4 +1,4 @@
-"""Which files a command works on, and which of them cannot be used."""
+"""Input files of a command, and the handling of unusable ones."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
     ImageError
         If a source does not exist.
     DatasetError
-        If a folder holds no image, or links out of it that `limits` do not allow.
+        If a folder contains no image, or links out of it that `limits` do not allow.
     """
     found: dict[Path, Path] = {}
     for source in sources:
         if not is_there(source) and not source.is_symlink():
-            raise ImageError(f"{shown(source)}: there is no such file or folder. Check the path.")
+            raise ImageError(f"{shown(source)}: no such file or folder. Check the path.")
         for path in list_images(source, limits) if source.is_dir() else [source]:
             first = found.setdefault(Path(os.path.realpath(path)), path)
             if first is not path:
                 logger.warning(
-                    "%s is the same file as %s, and done once", shown(path), shown(first)
+                    "%s is the same file as %s and is processed once", shown(path), shown(first)
                 )
         if source.is_dir():
-            _say_subfolders(source)
+            _log_subfolders(source)
     return list(found.values())
 
 
-def _say_subfolders(folder: Path) -> None:
+def _log_subfolders(folder: Path) -> None:
     below = [
         path.name
         for path in folder.iterdir()
         if path.is_dir() and not path.name.startswith(".") and any(map(is_image, path.iterdir()))
     ]
     if below:
-        logger.info("%s: images of subfolders are not taken: %s", shown(folder), name_some(below))
+        logger.info("%s: images in subfolders are ignored: %s", shown(folder), name_some(below))
 
 
 def refuse_among(sources: Sequence[Path], out: Path) -> None:
-    """Refuse an output folder that is one of the folders of images.
+    """Refuse an output folder that is also an image folder.
 
     Raises
     ------
@@ -66,30 +66,30 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
     """
     if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
         raise OutputError(
-            f"The results would lie among the images of {out}, and be taken for images by the "
-            "next run. Choose another --out."
+            f"{out} contains the images: the next run would take the results for images. "
+            "Choose another --out."
         )
 
 
 @dataclass
 class BadFiles:
-    """Inputs that turned out unusable while ``--skip-bad`` was on.
+    """Inputs that were skipped as unusable with ``--skip-bad``.
 
     Attributes
     ----------
     total
         Number of all inputs.
     reasons
-        What is wrong, by the name of the input.
+        The problem, by name of the input.
     """
 
     total: int
     reasons: dict[str, str] = field(default_factory=dict)
 
     def skip(self, name: str, error: ImageError) -> None:
-        """Take note of one."""
+        """Record one."""
         self.reasons[name] = str(error)
-        logger.warning("left out: %s", error)
+        logger.warning("skipped: %s", error)
 
     def check_any_left(self) -> None:
         """Raise if every input is bad.
@@ -97,19 +97,19 @@ class BadFiles:
         Raises
         ------
         DatasetError
-            The message lists them all.
+            The message lists all of them.
         """
         if self.total and len(self.reasons) == self.total:
             raise DatasetError(
                 f"None of the {self.total} inputs can be used:\n  {self._listed()}\n"
-                "Mend them, or name others."
+                "Fix them, or choose other files."
             )
 
     def report(self) -> None:
-        """List them all in the log."""
+        """List all of them in the log."""
         if self.reasons:
             count = f"{len(self.reasons)} of {self.total}"
-            logger.warning("%s inputs were left out:\n  %s", count, self._listed())
+            logger.warning("%s inputs were skipped:\n  %s", count, self._listed())
 
     def _listed(self) -> str:
         return "\n  ".join(self.reasons.values())
@@ -118,7 +118,7 @@ class BadFiles:
 def with_possible_names(
     jobs: Sequence[Item], image: Callable[[Item], Path], files: Callable[[Item], Iterable[Path]]
 ) -> tuple[list[Item], dict[str, ImageError]]:
-    """Return the jobs whose files can be made, and what is wrong with the others, by image."""
+    """Return the jobs with valid file names, and the problems of the others by image."""
     possible: list[Item] = []
     problems: dict[str, ImageError] = {}
     for job in jobs:
@@ -142,17 +142,17 @@ def refuse_all(problems: Sequence[str], total: int) -> None:
         listed = "\n  ".join(problems)
         raise DatasetError(
             f"{len(problems)} of {total} inputs cannot be used; nothing was done:\n  "
-            f"{listed}\nFix or remove them, or go on without them: --skip-bad."
+            f"{listed}\nFix or remove them, or skip them with --skip-bad."
         )
 
 
 def check_all(items: Sequence[Item], read: Callable[[Item], object], quiet: bool) -> None:
-    """Read every item once, so that a bad one stops the command before it has begun.
+    """Read every item once, so that a bad one stops the command before any work.
 
     Raises
     ------
     DatasetError
-        If one or more cannot be used; the message lists them all.
+        If one or more cannot be used; the message lists all of them.
     """
     problems = []
     with progress_bar(len(items), "checking files", "file", quiet or len(items) < 2) as bar:

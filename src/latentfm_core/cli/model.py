@@ -19,34 +19,34 @@ logger = logging.getLogger("latentfm_core.cli.model")
 def load_segmenter(
     args: argparse.Namespace, group: PromptGroup | None = "none"
 ) -> tuple[Segmenter, SamplingConfig]:
-    """Return the model that the arguments name, and the settings to sample it with.
+    """Return the model given by the arguments, and its sampling settings.
 
     Parameters
     ----------
     args
         The options.
     group
-        Kind of prompts whose fitted values fill in what the options leave open; None leaves
-        it open, for objects of several kinds.
+        Kind of prompts whose fitted values are the defaults of the options; None leaves them
+        unset, for objects with several kinds of prompts.
 
     Raises
     ------
     ModelFolderError
-        If there is no such model, or its folder is damaged.
+        If the model does not exist, or its folder is damaged.
     ConfigError, ResourceError
-        If settings are wrong together, or the device does not exist.
+        If the settings contradict each other, or the device does not exist.
     """
     source = args.model
     if source is None:
         names = bundled_models()
         if not names:
             raise ModelFolderError(
-                "This installation has no bundled model. Name a model folder: --model FOLDER."
+                "This installation has no bundled model. Choose a model folder: --model FOLDER."
             )
         source = names[0]
     folder = resolve_model(source)
     base = read_card(folder).config.sampling
-    # The device is a matter of this machine, not of the one that trained the model.
+    # The device depends on this machine, not on the one that trained the model.
     base = base.model_copy(update={"device": SamplingConfig().device})
     settings = sampling_from(args, base)
     segmenter = Segmenter.load(folder, settings.device, settings.precision)
@@ -54,6 +54,6 @@ def load_segmenter(
     if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
         raise ConfigError(
             f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
-            "or take --confidence raw."
+            "or use --confidence raw."
         )
     return segmenter, settings if group is None else segmenter.resolved(settings, group)

@@ -1,4 +1,4 @@
-"""The parts that a model was trained with, where the user names no split."""
+"""The model's own training split, used when the user gives no split."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from latentfm_core.training.trained_on import trained_on
 logger = logging.getLogger(__name__)
 
 ALL = "all"
-"""The part of all images, whatever the model was trained on."""
+"""Value of ``--part`` for all images, including those the model was trained on."""
 
 
 @dataclass(frozen=True)
 class ModelSplit:
-    """What a run of training left beside its model.
+    """Record of the split that a training run wrote into its model folder.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class ModelSplit:
 
 
 def model_split(args: argparse.Namespace) -> ModelSplit | None:
-    """Return the parts that the model was trained with; None if its folder does not hold them.
+    """Return the split that the model was trained with; None if its folder has none.
 
     Raises
     ------
@@ -65,26 +65,26 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
 def pairs_of_model(
     args: argparse.Namespace, pairs: Sequence[Pair], model: ModelSplit | None, default: str
 ) -> list[Pair]:
-    """Return the pairs of ``args.part`` by the model's own split, and say which these are.
+    """Return the pairs of ``args.part`` in the model's own split, and log the choice.
 
-    Without ``--part`` all pairs are taken if the images are not those of the split: if one of the
-    default part is missing among them. ``args.part`` becomes the part that was taken.
+    Without ``--part``, all pairs are used if an image of the default part is missing, because the
+    images are then not those of the split. ``args.part`` is set to the part that was used.
 
     Parameters
     ----------
     args
         The options.
     pairs
-        All images that were named.
+        All images given by the user.
     model
         The model's split, if there is one.
     default
-        The part to take without ``--part``.
+        The part to use without ``--part``.
 
     Raises
     ------
     DatasetError
-        If ``--part`` asks for images that are not there.
+        If images of ``--part`` are missing.
     """
     if args.part == ALL or model is None:
         return list(pairs)
@@ -93,7 +93,7 @@ def pairs_of_model(
     found = [pair for pair in pairs if pair.name in set(wanted)]
     if args.part is None and (not wanted or len(found) < len(wanted)):
         logger.info(
-            "All %d images are taken: they are not those that %s divides.", len(pairs), model.file
+            "Using all %d images: they are not those of the split %s.", len(pairs), model.file
         )
         return list(pairs)
     if not wanted:
@@ -102,26 +102,26 @@ def pairs_of_model(
     if missing:
         raise DatasetError(
             f"{args.images} lacks {len(missing)} images of the part {part} of {model.file}: "
-            f"{name_some(missing)}. Name the folder of the training, or other parts with --split "
+            f"{name_some(missing)}. Choose the training folder, or another split with --split "
             f"FILE, or add --part {ALL}."
         )
     args.part = part
     logger.info(
-        "The %d images of part %s of %s are taken, of %d; --part %s takes all.",
+        "Using the %d images of part %s of %s, out of %d; --part %s selects all.",
         len(found), part, model.file, len(pairs), ALL,
     )  # fmt: skip
     return found
 
 
 def warn_of_trained(pairs: Sequence[Pair], model: ModelSplit | None) -> int:
-    """Warn if images, by their names, were trained on; return how many."""
+    """Warn if the model was trained on some images, judged by name; return their number."""
     if model is None:
         return 0
     trained = [pair.name for pair in pairs if pair.name in model.trained_on]
     if trained:
         logger.warning(
-            "WARNING: the model was trained on %d of these %d images (%s). Figures on them say "
-            "too much. (Compared by name with %s.)",
+            "WARNING: the model was trained on %d of these %d images (%s). Scores on them are "
+            "too optimistic. (Compared by name with %s.)",
             len(trained),
             len(pairs),
             name_some(trained),

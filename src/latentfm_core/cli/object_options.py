@@ -12,7 +12,7 @@ from latentfm_core.types import CORRECTIONS, PromptKind
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--box`` and ``--prompts``."""
     group = parser.add_argument_group(
-        "prompts", "Which object is meant, for a model that takes prompts (such as generalist)."
+        "prompts", "The object to segment, for a model that takes prompts (such as generalist)."
     )
     either = group.add_mutually_exclusive_group()
     either.add_argument(
@@ -48,8 +48,8 @@ def add_prompt_kind(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         choices=get_args(PromptKind),
         default="none",
-        help="simulate an annotator who points at the largest object of each image: with its box, "
-        "with a point in its middle, or with the box and then corrections in the middle of the "
+        help="simulate an annotator who indicates the largest object of each image: by its box, "
+        "by a point at its centre, or by the box and then corrections at the centre of the "
         "largest error (default: none, the whole mask is compared)",
     )
     parser.add_argument(

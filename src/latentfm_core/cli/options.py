@@ -1,7 +1,7 @@
-"""The options of the commands, each declared once: what has one name means one thing.
+"""Command-line options, each declared once, so that a name means the same everywhere.
 
-``default`` in a help text is what the program takes; ``usual`` is what a model's card says unless
-its maker chose otherwise.
+In help texts, ``default`` is the program's default; ``model default`` is the value that most
+model cards set.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.types import PARTS
 
 FOLDER = "FOLDER"
-DEVICES = "where to compute: auto, cpu, cuda, cuda:1, ... or mps"
+DEVICES = "device: auto, cpu, cuda, cuda:1, ... or mps"
 PRECISION = "number format of the convolutions"
-AUTO_PRECISION = "auto is bf16 where the hardware computes in it, else fp32"
+AUTO_PRECISION = "auto is bf16 where the hardware supports it, else fp32"
 
 _SAMPLING = {
-    "n_samples": "how many plausible masks to draw, N",
-    "steps": "steps of the ODE solver for each of them, K",
+    "n_samples": "number of plausible masks to draw, N",
+    "steps": "ODE solver steps per sample, K",
     "solver": f"ODE solver: {', '.join(get_args(SolverName))}",
     "seed": "seed of the first sample; sample n has seed + n. Equal seeds give equal samples",
-    "threshold": "mean probability from which on a pixel belongs to the mean mask",
-    "noise_scale": "standard deviation of the noise that samples start from; above 1 they differ "
+    "threshold": "lowest mean probability of a pixel in the mean mask",
+    "noise_scale": "standard deviation of the initial noise; above 1 the samples differ "
     "more from each other",
-    "batch_size": "samples computed at once; changes memory and speed, not results",
+    "batch_size": "samples computed at once; affects memory and speed, not results",
 }
 _RUN = {
     "device": DEVICES,
@@ -49,60 +49,60 @@ _FLAGS = {
     for name in (*_SAMPLING, *_RUN)
 }
 _CHOSEN = {
-    "threshold": "the one fitted to the model, else 0.5",
-    "noise_scale": "the one fitted to the model, else 1",
+    "threshold": "fitted by calibration, else 0.5",
+    "noise_scale": "fitted by calibration, else 1",
 }
-"""What decides where the settings leave it open."""
+"""Where a value comes from if the settings leave it open."""
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str = "") -> None:
-    """Add the options that name images and masks and say how to take them, but for ``--part``.
+    """Add the options for images and masks, except ``--part``.
 
     Parameters
     ----------
     parser
-        Gets the options.
+        Parser to extend.
     layout
-        What else ``--data`` means to the command.
+        Further meaning of ``--data`` for the command.
     split
-        What the command does without ``--split``.
+        Note on ``--split`` for its help text.
     """
     data = parser.add_argument_group("data", "Either --images and --masks, or --data.")
-    data.add_argument("--images", type=Path, metavar=FOLDER, help="folder of images")
+    data.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")
     data.add_argument(
-        "--masks", type=Path, metavar=FOLDER, help="folder of their masks, named as the images"
+        "--masks", type=Path, metavar=FOLDER, help="mask folder; file names match the images"
     )
     data.add_argument(
         "--data",
         type=Path,
         metavar=FOLDER,
-        help="instead of both, a folder in nnU-Net's raw layout (2D) or in that of the ISIC "
+        help="instead of both, a folder in nnU-Net's raw layout (2D) or that of the ISIC "
         f"challenge; {layout}",
     )
     data.add_argument(
         "--split",
         type=Path,
         metavar="FILE",
-        help="JSON file with the lists train, val and test of image names without extension, as "
-        f"latentfm-train writes one{split}",
+        help="JSON file with lists train, val and test of image names without extension, as "
+        f"written by latentfm-train{split}",
     )
     data.add_argument(
         "--mask-threshold",
         type=float,
         metavar="LEVEL",
-        help="grey level above which a pixel of a mask is foreground, for masks of more than two "
+        help="grey level above which a mask pixel is foreground, for masks with more than two "
         "values (default: such masks are refused)",
     )
     add_skip_bad(data)
 
 
 def add_part(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--part`` with what is taken when it is not given."""
+    """Add ``--part`` with a description of its default."""
     parser.add_argument(
         "--part",
         choices=(*PARTS, "all"),
-        help="which part to take of --split, of --data, or of the split beside the model that its "
-        f"training wrote; all: every image (default: {default})",
+        help="part of --split, of --data, or of the model's own training split to use; all: "
+        f"every image (default: {default})",
     )
 
 
@@ -112,11 +112,11 @@ def add_grouping(parser: argparse._ActionsContainer) -> None:
         "--group-file",
         type=Path,
         metavar="FILE",
-        help="CSV file with a column image and one that tells what belongs together, such as the "
-        "patient or the video; such images are never divided among train, val and test, and count "
-        "as one where chance is judged",
+        help="CSV file with a column image and a group column, such as patient or video; a group "
+        "is never divided among train, val and test, and counts as one observation in standard "
+        "errors",
     )
-    parser.add_argument("--group-column", metavar="NAME", help="name of that column")
+    parser.add_argument("--group-column", metavar="NAME", help="name of the group column")
 
 
 def add_skip_bad(parser: argparse._ActionsContainer) -> None:
@@ -124,13 +124,13 @@ def add_skip_bad(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="go on without files that cannot be read or used, and list them (exit code 0 if any "
-        "is left); without it they stop the command before it has begun",
+        help="skip and list files that cannot be read or used (exit code 0 if any is left); "
+        "without it they stop the command before any work",
     )
 
 
 def refuse_two_sources(args: argparse.Namespace) -> None:
-    """Refuse ``--data`` beside ``--images`` or ``--masks``.
+    """Refuse ``--data`` together with ``--images`` or ``--masks``.
 
     Raises
     ------
@@ -138,27 +138,27 @@ def refuse_two_sources(args: argparse.Namespace) -> None:
         If both are given.
     """
     if args.data is not None and (args.images is not None or args.masks is not None):
-        raise ConfigError("--data takes the place of --images and --masks: give either.")
+        raise ConfigError("--data replaces --images and --masks: use one or the other.")
 
 
 def add_sampling_arguments(
     parser: argparse.ArgumentParser, leave_out: Collection[str] = (), *, own_model: bool = False
 ) -> None:
-    """Add ``--model`` and the options that `sampling_from` reads, but for `leave_out`.
+    """Add ``--model`` and the options that `sampling_from` reads, except `leave_out`.
 
     Parameters
     ----------
     parser
-        Gets the options.
+        Parser to extend.
     leave_out
-        Fields of `SamplingConfig` that the command decides.
+        Fields of `SamplingConfig` that the command sets itself.
     own_model
-        Whether the command changes the model, which then has to be named.
+        Whether the command changes the model, which makes ``--model`` required.
     """
     parser.add_argument("--model", help=_OWN_MODEL if own_model else _any_model())
     group = parser.add_argument_group(
         "sampling",
-        "What is not given is taken from the model's card; usual is what cards mostly say.",
+        "Defaults come from the model's card; model default is the value on most cards.",
     )
     for field, meaning in _SAMPLING.items():
         if field not in leave_out:
@@ -167,9 +167,9 @@ def add_sampling_arguments(
         group.add_argument(
             "--confidence",
             choices=("calibrated", "raw"),
-            help="calibrated: the chance that a pixel of the mean mask agrees with an expert, as "
-            "fitted on validation data; raw: 1 - 4 variance of the samples (default: calibrated, "
-            "if the model has that)",
+            help="calibrated: the probability that a pixel of the mean mask agrees with an expert, "
+            "fitted on validation data; raw: 1 - 4 variance of the samples (default: calibrated "
+            "if the model has a calibration)",
         )
     run = parser.add_argument_group("run")
     for field, meaning in _RUN.items():
@@ -177,50 +177,50 @@ def add_sampling_arguments(
             _add(run, field, meaning)
 
 
-_OWN_MODEL = "folder that latentfm-train wrote; required"
+_OWN_MODEL = "model folder written by latentfm-train; required"
 
 
 def _any_model() -> str:
     bundled = bundled_models()
-    listed = f"{', '.join(bundled)}; default: {bundled[0]}" if bundled else "none here"
-    return f"folder that latentfm-train wrote, or name of a bundled model ({listed})"
+    listed = f"{', '.join(bundled)}; default: {bundled[0]}" if bundled else "none installed"
+    return f"model folder written by latentfm-train, or name of a bundled model ({listed})"
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that `reading_from` reads."""
     group = parser.add_argument_group(
-        "files", "Limits that keep a damaged or harmful file from filling the memory."
+        "files", "Limits that keep a damaged or malicious file from exhausting memory."
     )
     group.add_argument(
         "--max-megapixels",
         type=float,
         metavar="COUNT",
-        help="largest image or mask that is read, in units of 1024 x 1024 pixels (default: "
+        help="largest image or mask to read, in units of 1024 x 1024 pixels (default: "
         f"{READING.max_megapixels:g})",
     )
     group.add_argument(
         "--max-megabytes",
         type=float,
         metavar="COUNT",
-        help="largest file that is read, by its size in memory, in units of 1024 x 1024 bytes "
-        "(default: 8 for each megapixel)",
+        help="largest file to read, by its decoded size, in units of 1024 x 1024 bytes "
+        "(default: 8 per megapixel)",
     )
     group.add_argument(
         "--follow-links",
         action="store_true",
-        help="take symbolic links that lead out of a folder (default: they are refused)",
+        help="follow symbolic links that lead out of a folder (default: refuse them)",
     )
     group.add_argument(
         "--channel",
         type=int,
         metavar="NUMBER",
-        help="which channel to read of files with several, counted from 1 (default: colours are "
-        "read, and other channels are refused)",
+        help="channel to read from multi-channel files, counted from 1 (default: colours are "
+        "read, other channels are refused)",
     )
 
 
 def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
-    """Return the fields of `ReadingConfig` that the options give."""
+    """Return the fields of `ReadingConfig` set by the options."""
     given = {
         "max_megapixels": args.max_megapixels,
         "max_megabytes": args.max_megabytes,
@@ -231,12 +231,12 @@ def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
 
 
 def reading_from(args: argparse.Namespace) -> ReadingConfig:
-    """Return the limits for files that the options give.
+    """Return the file limits set by the options.
 
     Raises
     ------
     ConfigError
-        If one is out of range.
+        If an option is out of range.
     """
     return reading_settings(reading_overrides(args))
 
@@ -244,8 +244,8 @@ def reading_from(args: argparse.Namespace) -> ReadingConfig:
 def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:
     default = getattr(SamplingConfig(), field)
     taken = _CHOSEN.get(field, "chosen by the program") if default is None else default
-    # The device is a matter of this machine, not of the card.
-    whose = "default" if field == "device" else "usual"
+    # The device depends on this machine, not on the card.
+    whose = "default" if field == "device" else "model default"
     group.add_argument(
         _FLAGS[field],
         dest=field,
@@ -256,7 +256,7 @@ def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:
 
 
 def _parser_of(field: str) -> Callable[[str], object]:
-    """Return an argparse type that accepts just what the settings accept."""
+    """Return an argparse type that accepts exactly what the settings accept."""
 
     def parse(text: str) -> object:
         try:
@@ -270,7 +270,7 @@ def _parser_of(field: str) -> Callable[[str], object]:
 
 
 def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) -> SamplingConfig:
-    """Return `base` (or the defaults) changed by the options that were given."""
+    """Return `base` (or the defaults) with the given options applied."""
     given: dict[str, object] = {
         name: value for name in _FLAGS if (value := getattr(args, name, None)) is not None
     }
@@ -292,12 +292,12 @@ def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--scale",
         type=float,
-        help="with --tiled, pixels that the network sees per image pixel, along a side; the maps "
-        f"have that many (default: {usual.scale:g})",
+        help="with --tiled, resize the image by this factor first; the maps have that size "
+        f"(default: {usual.scale:g})",
     )
     group.add_argument(
         "--overlap",
         type=float,
-        help="with --tiled, share of a tile's side in common with the next one "
+        help="with --tiled, overlap of neighbouring tiles as a fraction of a tile's side "
         f"(default: {usual.overlap:g})",
     )

@@ -1,4 +1,4 @@
-"""``latentfm-predict``: plausible masks of images, and where they disagree, as files."""
+"""``latentfm-predict``: write plausible masks of images, and where they disagree, to files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 }
 
 DESCRIPTION = """\
-Draw plausible masks of one or many images with a LatentFM model, and write for each image:
+Draw plausible masks of images with a LatentFM model, and write for each image:
   NAME_mean_mask    255 where the mean probability reaches the threshold, else 0; with several
                     classes the number of the most probable one
   NAME_samples      the sample masks: one stack (TIFF), or a folder of files (PNG)
@@ -50,8 +50,8 @@ With --tiled images of any size (also Zarr folders) are segmented in overlapping
 that does not grow with them, and all maps go into NAME.zarr (OME-NGFF).
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
 white is 0.25 for the variance and 1 for the confidence and the probability.
-Under torchrun several processes share the images out among them. Started again, they go on
-with what is missing, as with --skip-done."""
+Under torchrun several processes share the images. When started again, they continue with the
+missing ones, as with --skip-done."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="IMAGE_OR_FOLDER",
-        help="images, or folders whose images are all taken (not those of subfolders)",
+        help="images, or folders of images (subfolders are ignored)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar=FOLDER, help="folder for the results"
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     existing.add_argument(
         "--skip-done",
         action="store_true",
-        help="leave images alone whose results are complete, to go on after an interruption",
+        help="skip images whose results are complete, to continue after an interruption",
     )
     add_skip_bad(parser)
     parser.add_argument(
@@ -115,7 +115,7 @@ def _kinds(text: str) -> tuple[Kind, ...]:
     unknown = asked - set(get_args(Kind))
     if unknown:
         raise argparse.ArgumentTypeError(
-            f"no such output: {', '.join(sorted(unknown)) or 'nothing'}; "
+            f"unknown output: {', '.join(sorted(unknown)) or 'nothing'}; "
             f"choose from {', '.join(get_args(Kind))}"
         )
     return tuple(kind for kind in get_args(Kind) if kind in asked)

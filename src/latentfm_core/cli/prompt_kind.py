@@ -13,7 +13,7 @@ from latentfm_core.types import PromptGroup, PromptKind
 
 
 def prompt_group(args: argparse.Namespace) -> PromptGroup:
-    """Return by which kind of prompts the answers are calibrated."""
+    """Return the kind of prompts that the calibration is for."""
     kind: PromptKind = args.prompt
     return "box" if kind == "corrections" else kind
 
@@ -21,7 +21,7 @@ def prompt_group(args: argparse.Namespace) -> PromptGroup:
 def with_prompts(
     args: argparse.Namespace, cases: Iterator[Case], segmenter: Segmenter
 ) -> tuple[Iterator[Case], Draw | None]:
-    """Return the cases to compare and how they are sampled.
+    """Return the cases to compare and the function that samples them.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def with_prompts(
         return cases, None
     if not segmenter.card.config.model.prompts:
         raise ConfigError(
-            f"The model {segmenter.card.id} does not take prompts. Leave --prompt out, or choose a "
+            f"The model {segmenter.card.id} does not take prompts. Remove --prompt, or choose a "
             "model that does, for example generalist."
         )
     if not 1 <= args.corrections <= 100:

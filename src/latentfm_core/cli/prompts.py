@@ -1,4 +1,4 @@
-"""``--box`` and ``--prompts``: which objects of an image are meant."""
+"""``--box`` and ``--prompts``: the objects to segment in an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentfm_core.types import ImageInput, SampleSet
 
 @dataclass(frozen=True)
 class PromptedImage:
-    """An image with one of its objects, or without a prompt.
+    """An image with the prompt of one object, or without a prompt.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class PromptedImage:
     prompt
         The object, or None.
     suffix
-        What is added to the name of the result.
+        Added to the name of the result.
     """
 
     image: Path
@@ -39,7 +39,7 @@ class PromptedImage:
 def prompted_images(
     images: Sequence[Path], args: argparse.Namespace, limits: ReadingConfig
 ) -> list[PromptedImage]:
-    """Return every object that the arguments name, image by image.
+    """Return all prompted objects, image by image.
 
     Raises
     ------
@@ -68,16 +68,16 @@ def prompted_images(
 
 @dataclass
 class ObjectDraws:
-    """Samples of the objects of one image, drawn together when the first is asked for.
+    """Samples of the objects of one image, drawn together when the first is requested.
 
     Attributes
     ----------
     segmenter, settings
-        How they are drawn.
+        Model and sampling settings.
     wanted
-        All objects that are to be drawn, in any order.
+        All objects to draw, in any order.
     limits
-        Of the image files.
+        Limits for the image files.
     """
 
     segmenter: Segmenter

@@ -21,20 +21,20 @@ from latentfm_core.types import ImageInput, SampleSet, Summary
 
 @dataclass(frozen=True)
 class Segmented:
-    """What is written of one image or stack.
+    """Result of one image or stack, ready to be written.
 
     Attributes
     ----------
     image
-        The image, or one plane of the stack; gives pixel size and unit.
+        The image, or one plane of the stack; provides pixel size and unit.
     samples
         Its samples, or those of the stack's first plane.
     summary
-        The maps; of a stack with an axis for the planes.
+        The maps; for a stack, with a plane axis.
     seconds
         From the pixels in memory to the finished maps.
     stack
-        Axes of a stack.
+        Axes of the stack, if it is one.
     """
 
     image: ImageInput
@@ -55,7 +55,7 @@ def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None
     Raises
     ------
     ImageError
-        If it cannot be used.
+        If the stack cannot be used.
     """
     with TiffStack(path, plane, limits) as stack:
         stack.read(0)
@@ -69,14 +69,14 @@ def segment_stack_file(
     bar: tqdm[Any],
     limits: ReadingConfig = READING,
 ) -> Segmented:
-    """Segment all planes of a file, one at a time, and show the progress beside `bar`.
+    """Segment all planes of a file, one at a time, and show the progress in `bar`.
 
     Raises
     ------
     ImageError
         If the file, or one of its planes, cannot be used or is larger than `limits` allow.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     """
     start = time.perf_counter()
     with TiffStack(path, plane, limits) as stack:

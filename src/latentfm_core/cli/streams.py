@@ -1,7 +1,7 @@
-"""Standard streams that never end the work of a command.
+"""Standard streams whose failure never stops a command.
 
-A terminal that was closed, a reader that has gone (``| head``), a full disk behind ``2> log``: what
-a command prints is lost then, and nothing else.
+With a closed terminal, a reader that has exited (``| head``) or a full disk behind ``2> log``, only
+the output is lost.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, TextIO
 
 
 class TolerantStream(io.TextIOBase):
-    """Passes text on to a stream until that fails, and drops the rest.
+    """Forwards text to a stream until a write fails, and drops the rest.
 
     Parameters
     ----------
     target
-        The stream; None, as Python has it for a stream that was closed before the start, drops
+        The stream; None, which Python uses for a stream closed before the start, drops
         everything.
     """
 
@@ -31,7 +31,7 @@ class TolerantStream(io.TextIOBase):
         """Why text was dropped."""
 
     def write(self, text: str) -> int:
-        """Write `text`; return its length whatever happens to it."""
+        """Write `text`; return its length even if it is dropped."""
         if self._target is not None and self.lost is None:
             try:
                 self._target.write(text)
@@ -42,7 +42,7 @@ class TolerantStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is buffered."""
+        """Flush the stream."""
         if self._target is not None and self.lost is None:
             try:
                 self._target.flush()
@@ -50,7 +50,7 @@ class TolerantStream(io.TextIOBase):
                 self._give_up(error)
 
     def isatty(self) -> bool:
-        """Tell whether people see the text at once."""
+        """Return whether the stream is a terminal."""
         with contextlib.suppress(OSError, ValueError):
             return self._target is not None and self.lost is None and self._target.isatty()
         return False
@@ -61,7 +61,7 @@ class TolerantStream(io.TextIOBase):
         Raises
         ------
         OSError
-            If it has none.
+            If it has no descriptor.
         """
         if self._target is None:
             raise OSError("the stream is closed")
@@ -77,12 +77,12 @@ class TolerantStream(io.TextIOBase):
         return getattr(self._target, "encoding", None) or "utf-8"
 
     def __getattr__(self, name: str) -> Any:
-        # Such as ``buffer`` and ``reconfigure``.
+        # For example ``buffer`` and ``reconfigure``.
         return getattr(self.__dict__["_target"], name)
 
     def _give_up(self, error: OSError | ValueError) -> None:
         self.lost = error
-        # What is buffered would fail again when the interpreter ends.
+        # Buffered text would fail again when the interpreter exits.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())

@@ -1,4 +1,4 @@
-"""What a command says of the images and reference masks it was given, before it begins."""
+"""Summary of images and reference masks that a command prints before its work."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
 
 _ENOUGH = 5
-"""Images from which on the time is estimated, which takes that of one image."""
+"""Fewest images for a time estimate, which costs the time of one image."""
 
 
 class Survey:
-    """Facts of images and masks, gathered while each is read once.
+    """Facts about images and masks, collected while each is read once.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Survey:
         self.first: Case | None = None
 
     def add(self, pair: Pair, case: Case) -> None:
-        """Take note of one image and its masks."""
+        """Record one image and its masks."""
         rows, columns = case.image.pixels.shape[:2]
         self.pairs.append(pair)
         self.sizes.append((rows, columns))
@@ -57,26 +57,26 @@ class Survey:
         draws: int = 1,
         stops: bool = False,
     ) -> None:
-        """Print the data summary and warn of what is implausible.
+        """Log the data summary and warn about implausible data.
 
         Parameters
         ----------
         segmenter, settings
-            What the images are sampled with.
+            Model and sampling settings.
         part
             The part of the data, or "".
         threshold
-            The mask threshold that was set, if any.
+            The user's mask threshold, if any.
         draws
-            How often each image is sampled.
+            Number of times each image is sampled.
         stops
-            Whether masks that are all alike make the work useless. With a threshold they
-            always do.
+            Whether to refuse masks that are all empty or all full. With a threshold they are
+            always refused.
 
         Raises
         ------
         DatasetError
-            If they do.
+            If such masks are refused.
         """
         findings = [
             *mask_findings(
@@ -92,10 +92,10 @@ class Survey:
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
-                "masks": f"{len(self.masks)}, up to {raters} for an image",
+                "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "
-                f"steps for each image{f', {draws} times' if draws > 1 else ''}",
+                f"steps per image{f', {draws} times' if draws > 1 else ''}",
                 "expected": "" if stopped else self._expected(segmenter, settings, draws),
             }
         )

@@ -37,7 +37,7 @@ BAR = 1000
 
 @dataclass(frozen=True)
 class TiledJob:
-    """One image and where its result goes."""
+    """One image and the destination of its result."""
 
     image: Path
     maps: Path
@@ -45,30 +45,30 @@ class TiledJob:
 
     @property
     def name(self) -> str:
-        """How the names of its files begin."""
+        """Stem of its file names."""
         return self.sidecar.stem
 
     def paths(self) -> list[Path]:
-        """Return its folder and its file; the file is written last."""
+        """Return its Zarr folder and its JSON file; the JSON is written last."""
         return [self.maps, self.sidecar]
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that contradict each other.
 
     Raises
     ------
     ConfigError
-        The message says which.
+        The message names them.
     """
     if not args.tiled:
         if args.scale is not None or args.overlap is not None:
-            raise ConfigError("--scale and --overlap belong to --tiled. Add it, or leave them out.")
+            raise ConfigError("--scale and --overlap belong to --tiled. Add it, or remove them.")
         return
     if args.stack:
         raise ConfigError("--tiled takes 2D images, --stack takes stacks. Choose one of them.")
     if args.format != "both" or args.outputs != DEFAULT_KINDS:
-        raise ConfigError("--tiled writes all maps as Zarr. Leave --format and --outputs out.")
+        raise ConfigError("--tiled writes all maps as Zarr. Remove --format and --outputs.")
     if read_launch().size > 1:
         raise ConfigError("--tiled runs as one process. Start it without torchrun.")
 
@@ -87,7 +87,7 @@ def predict_tiled(args: argparse.Namespace) -> None:
         check_all([job.image for job in jobs], partial(_check, limits=limits), args.quiet)
     prepare_folder(args.out)
     with claims.whole_folder(read_launch()):
-        # Under the lock, since another command may have been at work there until now.
+        # Under the lock, because another command may just have finished there.
         left = _check_jobs(jobs, segmenter, settings, tiling, claims, args, check_files=there)
         bad = BadFiles(len(left) + len(unnamed))
         for name, error in unnamed.items():
@@ -107,7 +107,7 @@ def _check_jobs(
     args: argparse.Namespace,
     check_files: bool = True,
 ) -> list[TiledJob]:
-    """Return the jobs that are left to do; refuse results in the way, and bad images."""
+    """Return the remaining jobs; refuse existing results and bad images."""
     left = list(jobs)
     if args.skip_done:
         sha256 = segmenter.card.weights_sha256
@@ -115,7 +115,7 @@ def _check_jobs(
         claims.forget([job for job in jobs if job not in left])
     if not args.overwrite:
         whole = left
-        if args.skip_done:  # what a killed run left half done is no user's own
+        if args.skip_done:  # unfinished results of a killed run may be replaced
             whole = [job for job in left if not claims.begun(job)]
         refuse_existing([path for job in whole for path in job.paths()], "--skip-done")
     if check_files and not args.skip_bad:
@@ -189,7 +189,7 @@ def _segment(
 ) -> None:
     start = time.perf_counter()
     with open_large(job.image, limits) as image:
-        # What is there already was refused before, unless it is to be replaced.
+        # Existing results were refused before, unless they are to be replaced.
         result = segment_large(
             segmenter,
             image,
@@ -218,7 +218,7 @@ def _is_finished(
     )
     if not same:
         raise OutputError(
-            f"{job.sidecar} tells of a result from another model or other settings."
+            f"{job.sidecar} was produced with another model or other settings."
             f"{older.precision_note(settings)} Choose another --out, or replace it with "
             "--overwrite."
         )

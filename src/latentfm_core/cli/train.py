@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="latentfm-train",
         description=(
             "Train a model (image VAE, mask VAE, then flow) on a folder of images and a folder "
-            "of masks of the same names, or on a folder in a layout of others (--data). The result "
+            "of masks with the same names, or on a folder in a known layout (--data). The result "
             "is a model folder that latentfm-predict, latentfm-evaluate and the napari plugin load."
         ),
     )
@@ -39,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_arguments(
         parser,
         "the classes are those of nnU-Net's dataset.json",
-        f" (default: drawn at random, {data.val_fraction:g} of the images for val and "
+        f" (default: random, {data.val_fraction:g} of the images for val and "
         f"{data.test_fraction:g} for test)",
     )
-    split = parser.add_argument_group("without --split", "What belongs together stays together.")
+    split = parser.add_argument_group("without --split", "Images of one group stay together.")
     add_grouping(split)
     _add_run(parser)
     add_reading_arguments(parser)
@@ -55,8 +55,8 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--preset",
         choices=PRESETS,
-        help="named settings (default: default); paper: as the paper has them; with --init, "
-        "finetune learns from a few images and distill adds a network for one or two ODE steps",
+        help="named settings (default: default); paper: as in the paper; with --init, "
+        "finetune trains on a few images and distill adds a network for one or two ODE steps",
     )
     parser.add_argument("--out", type=Path, metavar=FOLDER, help="model folder to make")
     parser.add_argument(
@@ -82,31 +82,30 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         "--card",
         type=Path,
         metavar="FILE",
-        help="TOML file with what the model shall say of itself: title, data, licence, ...",
+        help="TOML file for the model card: title, data, licence, ...",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, with the settings and the images that it was started "
-        "with",
+        help="continue the run in --out with the settings and images that it was started with",
     )
     parser.add_argument(
         "--changed-data",
         choices=("keep", "redraw"),
-        help="with --resume, go on although images were added, removed or changed: keep the parts "
-        "and leave new images out, or redraw the parts (default: stop and say what has changed)",
+        help="with --resume, continue although images were added, removed or changed: keep the "
+        "split and ignore new images, or redraw the split (default: stop and list the changes)",
     )
     parser.add_argument(
         "--trust-paths",
         action="store_true",
-        help="with --resume, use the folders that the checkpoint names although the run is from "
-        "somebody else or was moved",
+        help="with --resume, use the folders named in the checkpoint although the run is someone "
+        "else's or was moved",
     )
     parser.add_argument(
         "--init",
         metavar="MODEL",
         help="start from the weights of a model folder or bundled model; set the epochs of "
-        "training.image_vae and training.mask_vae to 0 to keep its VAEs as they are",
+        "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
     )
 
 
@@ -122,15 +121,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--seed",
         type=int,
-        help="seed of all that is random: first weights, order of the images, noise (default: "
-        f"{usual.seed})",
+        help=f"random seed of initial weights, image order and noise (default: {usual.seed})",
     )
     run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
     run.add_argument(
         "--cache",
         type=Path,
         metavar=FOLDER,
-        help="keep decoded images there, so that the next run starts at once; they are copies: "
+        help="cache decoded images there, so that the next run starts at once; these are copies: "
         "choose a place as private as the images",
     )
     run.add_argument(

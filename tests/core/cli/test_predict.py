@@ -226,7 +226,7 @@ def test_skip_done_does_only_what_is_missing(run, folder, tmp_path, capsys):
     before = (out / "one.json").read_bytes()
     assert run(folder, "--skip-done") == 0
     captured = capsys.readouterr()
-    assert "1 of 3 images are done already" in captured.err
+    assert "1 of 3 images are already done" in captured.err
     assert (out / "one.json").read_bytes() == before
     assert {"two.json", "three.json"} < names(out)
     assert run(folder, "--skip-done") == 0

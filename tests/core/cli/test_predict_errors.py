@@ -73,7 +73,7 @@ def test_skip_bad_goes_on_and_lists_what_was_left_out(run, folder, tmp_path, cap
     assert run(folder, "--skip-bad") == 0
     captured = capsys.readouterr()
     assert "3 of 10 images" in captured.out
-    summary = captured.err.partition("7 of 10 inputs were left out")[2]
+    summary = captured.err.partition("7 of 10 inputs were skipped")[2]
     assert all(path.name in summary for path in bad)
     done = {Path(name).stem for name in names(tmp_path / "out") if name.endswith(".json")}
     assert done == {"one", "two", "three"}

@@ -123,7 +123,7 @@ def test_started_again_they_do_only_what_is_missing(
         (out / name).unlink()
     capsys.readouterr()
     assert main(words) == 0
-    assert "9 of 10 images are done already" in capsys.readouterr().err
+    assert "9 of 10 images are already done" in capsys.readouterr().err
     assert names(out) == expected(IMAGES)
     assert (out / "image_03.json").read_bytes() == before
 
@@ -139,7 +139,7 @@ def test_a_users_own_file_is_not_overwritten(
     assert "image_00_variance.png" in said_error(capsys)
     assert mine.read_text() == "drawn by hand"
     assert main([*words, "--overwrite"]) == 2
-    assert "Several processes" in said_error(capsys)
+    assert "--overwrite cannot be used with torchrun" in said_error(capsys)
 
 
 @pytest.mark.usefixtures("first_of_two")
@@ -153,5 +153,5 @@ def test_bad_images_are_left_out_and_listed_once(
     assert main([*words, "--skip-bad"]) == 0
     captured = capsys.readouterr()
     assert "9 of 10 images" in captured.out
-    assert "1 of 10 inputs were left out" in captured.err
+    assert "1 of 10 inputs were skipped" in captured.err
     assert names(tmp_path / "out") == expected([name for name in IMAGES if name != "image_02"])

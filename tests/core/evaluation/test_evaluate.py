@@ -320,7 +320,7 @@ def test_skip_bad_goes_on_and_lists_what_was_left_out(run, data, tmp_path, capsy
     spoil(*data, "truncated image")
     save_mask(data[1] / "blob_001.png", np.eye(60, dtype=np.uint8))
     assert run("--skip-bad") == 0
-    listed = capsys.readouterr().err.partition("2 of 4 inputs were left out")[2]
+    listed = capsys.readouterr().err.partition("2 of 4 inputs were skipped")[2]
     assert "blob_001" in listed
     assert "blob_002" in listed
     rows = read_table(tmp_path / "out" / "per_image.csv")

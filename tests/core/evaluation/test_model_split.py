@@ -59,7 +59,7 @@ def test_the_test_part_is_taken_and_named(
     split = read_split(model / "training" / "split.json")
     assert code == 0
     assert names_in(tmp_path / "out") == list(split.test)
-    assert f"The 8 images of part test of {model / 'training' / 'split.json'} are taken" in said.err
+    assert f"Using the 8 images of part test of {model / 'training' / 'split.json'}" in said.err
     assert "WARNING" not in said.err
     assert summary["data"]["part"] == "test"  # type: ignore[index]
     assert summary["data"]["trained_on"] == 0  # type: ignore[index]
@@ -109,7 +109,7 @@ def test_other_images_are_all_taken(
     said = capsys.readouterr().err
     assert code == 0
     assert len(names_in(tmp_path / "out")) == 4
-    assert "All 4 images are taken" in said
+    assert "Using all 4 images" in said
     assert "trained on 1 of these 4 images" in said
     code, _ = run_evaluation(model, some, tmp_path / "out2", "--part", "test")
     assert code == 2
@@ -126,7 +126,7 @@ def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
 ) -> None:
     assert run_calibration(model, blob_folders) == 2
     said = capsys.readouterr().err
-    assert "The 8 images of part val" in said
+    assert "Using the 8 images of part val" in said
     assert "add --allow-few" in said
     assert run_calibration(model, blob_folders, "--allow-few") == 0
     fitted = read_card(model).calibration

@@ -249,7 +249,7 @@ def test_what_cannot_be_exported_is_said(
     zoo = ["--model", tiny_model_folder, "--format", "bioimageio", "--out"]
     for words, reason in (
         ([*onnx, folder, "--licence", "MIT"], "belong to --format bioimageio"),
-        ([*zoo, folder], "ends in .zip"),
+        ([*zoo, folder], "must end in .zip"),
         ([*zoo, archive, "--licence", "my own"], "refuses the description of the model: license"),
         ([*zoo, archive, "--test-image", deep], "must have 8 bits"),
         ([*zoo, archive, "--confidence", "calibrated"], "has no calibration"),
@@ -266,11 +266,11 @@ def test_what_cannot_be_exported_is_said(
     assert "finds nothing on the test image" in capsys.readouterr().err
     archive.write_bytes(b"mine")
     assert export(*zoo, archive) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert archive.read_bytes() == b"mine"
     folder.mkdir()
     assert export(*onnx, folder) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert export(*onnx, folder, "--overwrite") == 0
     assert (folder / "sampling.json").is_file()
 

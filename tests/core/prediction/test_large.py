@@ -236,7 +236,7 @@ def test_the_command_gives_what_python_gives(
     [
         (["--scale", "0.5"], "belong to --tiled"),
         (["--tiled", "--stack"], "Choose one of them"),
-        (["--tiled", "--format", "png"], "Leave --format"),
+        (["--tiled", "--format", "png"], "Remove --format"),
         (["--tiled", "--scale", "3"], "scale"),
     ],
 )

@@ -173,7 +173,7 @@ def test_the_card_of_a_run_in_parts_tells_of_all_of_them(
     assert resume(stopped, "--set", "training.flow.epochs=50") == 2
     assert "The run is finished, and training.flow.epochs would change" in capsys.readouterr().err
     assert resume(stopped) == 0
-    assert "nothing was left to do" in capsys.readouterr().err
+    assert "nothing to do" in capsys.readouterr().err
     assert (stopped / "model.json").read_bytes() == before
     # What the message advises.
     further = stopped.parent / "further"

@@ -229,7 +229,7 @@ def test_the_message_of_a_second_run_can_be_followed(
     result = start(["--out", str(out), "--resume"], subprocess.STDOUT)
     said, _ = result.communicate()
     assert result.returncode == 0, said
-    assert "nothing was left to do" in said
+    assert "nothing to do" in said
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(

@@ -175,12 +175,14 @@ def test_the_command_names_the_images_to_look_at_first(
     images = [str(file) for file in sorted(blob_folders[0].iterdir())[:7]]
     command = ["--out", str(tmp_path), "--model", str(tiny_model_folder), *OPTIONS]
     assert predict([images[0], *command]) == 0
-    assert "Look first" not in capsys.readouterr().out, "one image has no order"
+    assert "Check these first" not in capsys.readouterr().out, "one image has no order"
     assert predict([*images, *command, "--skip-done"]) == 0
     told = {f.stem: json.loads(f.read_text())["expected_dice"] for f in tmp_path.glob("*.json")}
     assert len(told) == 7, "also that of the run before"
     worst = sorted(told, key=lambda name: (told[name], name))[:5]
-    line = "expected Dice: " + ", ".join(f"{name} {told[name]:.2f}" for name in worst)
+    line = "Check these first (lowest expected Dice): " + ", ".join(
+        f"{name} {told[name]:.2f}" for name in worst
+    )
     assert line in capsys.readouterr().out
 
 

@@ -43,9 +43,9 @@ logger = logging.getLogger("latentfm_core.cli.calibrate")
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     if args.model is None:
-        raise ConfigError("Name the model to calibrate: --model FOLDER.")
+        raise ConfigError("No model to calibrate. Add --model FOLDER.")
     if (args.group_file is None) != (args.group_column is None):
-        raise ConfigError("--group-file and --group-column belong together: give both or none.")
+        raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     check_domain_arguments(args)
     if args.domain_only:
         _run_domain(args)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     cases, draw = with_prompts(args, cases, segmenter)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
-    prepare_folder(folder)  # what cannot be written is said before the work
+    prepare_folder(folder)  # fail before the work if it cannot be written
     survey.say(segmenter, settings, args.part or "", args.mask_threshold, draws=draws, stops=True)
     with one_writer(folder, "writing to", "Wait until it has finished."):
         with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
@@ -116,40 +116,40 @@ def _run_domain(args: argparse.Namespace) -> None:
 
 
 def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
-    """Refuse images on which no model should be calibrated.
+    """Refuse test images, and too few images.
 
     Raises
     ------
     ConfigError
-        If they are test images, or few, and no option allows that.
+        If there are test images or too few images, and no option allows that.
     """
     own = model_split(args)
     tested = set(own.split.test) if own is not None else set()
     count = len(pairs) if args.part == "test" else sum(pair.name in tested for pair in pairs)
     if count and not args.allow_test:
         raise ConfigError(
-            f"{count} of the {len(pairs)} images are of the test part. Figures on them would say "
-            "too much: take --part val. --allow-test takes them all the same."
+            f"{count} of the {len(pairs)} images belong to the test part. Scores on them would be "
+            "too optimistic: use --part val, or override with --allow-test."
         )
     if len(pairs) < LEAST_IMAGES and not args.allow_few:
         raise ConfigError(
-            f"{len(pairs)} images are too few for a calibration: chance would decide. Give "
+            f"{len(pairs)} images are too few for a calibration: chance would dominate. Use "
             f"{LEAST_IMAGES} or more, or add --allow-few."
         )
 
 
 def _unchanged_card(folder: Path, before: ModelCard) -> ModelCard:
-    """Return the card as it is now.
+    """Return the current card, if the weights have not changed.
 
     Raises
     ------
     OutputError
-        If the weights are no longer those that were calibrated.
+        If the weights were replaced during the calibration.
     """
     card = read_card(folder)
     if card.weights_sha256 != before.weights_sha256:
         raise OutputError(
-            f"The model in {folder} was replaced while it was calibrated. Calibrate it again."
+            f"The model in {folder} was replaced during the calibration. Calibrate it again."
         )
     return card
 
@@ -157,9 +157,9 @@ def _unchanged_card(folder: Path, before: ModelCard) -> ModelCard:
 def with_calibration(
     card: ModelCard, calibration: Calibration, group: PromptGroup = "none"
 ) -> ModelCard:
-    """Return the card with `calibration`, whose threshold and noise scale then are the model's.
+    """Return the card with `calibration`, whose threshold and noise scale become the model's.
 
-    That of a `group` of prompts is kept beside the one for answers without a prompt.
+    A calibration for a `group` of prompts is stored next to the one for results without a prompt.
     """
     if group != "none":
         known = {**card.prompt_calibrations, group: calibration}

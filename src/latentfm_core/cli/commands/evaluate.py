@@ -34,7 +34,7 @@ from latentfm_core.output.tables import evaluation_files, readable, write_evalua
 from latentfm_core.report.evaluation import write_report
 from latentfm_core.report.gallery import Gallery
 
-# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+# Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.evaluate")
 BUSY = "Wait until it has finished, or choose another --out."
 
@@ -42,18 +42,18 @@ BUSY = "Wait until it has finished, or choose another --out."
 def gallery_for(
     args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig
 ) -> Gallery | None:
-    """Return what gathers the pictures of a report, or None without ``--report``.
+    """Return the collector of the report's pictures, or None without ``--report``.
 
     Raises
     ------
     ConfigError
-        If ``--report-cases`` is out of range or stands without ``--report``.
+        If ``--report-cases`` is out of range or used without ``--report``.
     """
     given = {} if args.report_cases is None else {"cases": args.report_cases}
     if args.report:
         return Gallery(segmenter, settings, report_settings(**given))
     if given:
-        raise ConfigError("--report-cases needs a report; add --report or leave it out.")
+        raise ConfigError("--report-cases needs --report. Add it, or remove --report-cases.")
     return None
 
 
@@ -99,7 +99,7 @@ def _evaluate(
     try:
         write_evaluation(args.out, evaluation, facts)
     finally:
-        # Hours of work may be in the figures; they are told even if they cannot be written.
+        # The scores may be hours of work: print them even if they cannot be written.
         say(report(evaluation, segmenter, settings, args))
     if gallery is not None:
         write_report(args.out, evaluation, gallery, facts)
@@ -112,7 +112,7 @@ def describe(
     bad: BadFiles,
     command: str,
 ) -> dict[str, Any]:
-    """Return what the summary says of model, data, settings and command."""
+    """Return the facts of the summary: model, data, settings and command."""
     used = {"precision": NUMBER_FORMATS[segmenter.precision], "device": segmenter.device_label}
     return {
         "schema_version": 1,
@@ -135,7 +135,7 @@ def describe(
 def report(
     evaluation: Evaluation, segmenter: Segmenter, settings: SamplingConfig, args: argparse.Namespace
 ) -> str:
-    """Return the table that is printed."""
+    """Return the printed table."""
     card = segmenter.card
     facts = {
         "model": f"{card.id} (weights {card.weights_sha256[:12]})",
@@ -148,5 +148,5 @@ def report(
     if args.part:
         facts["part"] = args.part
     if args.trained_on:
-        facts["TRAINED ON"] = f"{args.trained_on} of these images: the figures say too much"
+        facts["TRAINED ON"] = f"{args.trained_on} of these images: the scores are too optimistic"
     return readable(evaluation, facts)

@@ -18,7 +18,7 @@ from latentfm_core.inference.segmenter import Segmenter
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     _check(args)
-    # One place to compute what the test tensors must be: the reference of every other device.
+    # The CPU is the reference for the test tensors on every other device.
     args.device, args.precision = "cpu", "fp32"
     segmenter, settings = load_segmenter(args)
     if args.format == "onnx":
@@ -40,9 +40,9 @@ def _check(args: argparse.Namespace) -> None:
     zoo = args.format == "bioimageio"
     if not zoo and (args.author or args.licence or args.test_image):
         raise ConfigError(
-            "--author, --licence and --test-image belong to --format bioimageio: leave them out."
+            "--author, --licence and --test-image belong to --format bioimageio: remove them."
         )
     if zoo and args.out.suffix.lower() != ".zip":
-        raise OutputError(f"{args.out}: a BioImage.IO package ends in .zip. Choose such a name.")
+        raise OutputError(f"{args.out}: a BioImage.IO package must end in .zip. Rename it.")
     if args.out.exists() and (not args.overwrite or args.out.is_dir() == zoo):
-        raise OutputError(f"{args.out} exists already. Choose another --out, or add --overwrite.")
+        raise OutputError(f"{args.out} already exists. Choose another --out, or add --overwrite.")

@@ -56,13 +56,13 @@ from latentfm_core.prediction.claims import Claims, alone, shared
 from latentfm_core.prompts import group_of
 from latentfm_core.torchrun import Launch, read_launch
 
-# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+# Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.predict")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image, or one object in it, and where its result goes."""
+    """One image, or one object in it, and the destination of its result."""
 
     item: PromptedImage
     plan: ResultPlan
@@ -74,12 +74,12 @@ class Job:
 
 
 def find_inputs(args: argparse.Namespace) -> list[Path]:
-    """Return the images that the arguments name.
+    """Return the images given by the arguments.
 
     Raises
     ------
     LatentFMError
-        If there are none, or the results would lie among them.
+        If there are none, or ``--out`` is one of the image folders.
     """
     refuse_among(args.images, args.out)
     return find_images(args.images, reading_from(args))
@@ -113,11 +113,11 @@ def run(args: argparse.Namespace, command: str) -> None:
         predict_tiled(args)
         return
     if args.stack and args.format == "png":
-        raise OutputError("A stack is written as TIFF. Leave --format png out.")
+        raise OutputError("A stack is written as TIFF. Remove --format png.")
     launch = read_launch()
     if launch.size > 1:
         _join(args, launch)
-    images = find_inputs(args)  # a wrong path is told before seconds go into the model
+    images = find_inputs(args)  # a wrong path fails before the model is loaded
     segmenter, settings = load_segmenter(args, group=None)
     jobs, unnamed = with_possible_names(
         plan_jobs(images, args, settings.n_samples),
@@ -131,13 +131,13 @@ def run(args: argparse.Namespace, command: str) -> None:
         check_all(_files(jobs), _check(args), args.quiet)
     prepare_folder(args.out)
     with claims.whole_folder(launch):
-        # Under the lock, since another command may have been at work there until now.
+        # Under the lock, because another command may just have finished there.
         left = _check_jobs(jobs, segmenter, settings, claims, args, launch, check_files=there)
         bad = BadFiles(len(left) + len(unnamed))
         for name, error in unnamed.items():
             bad.skip(name, error)
         _predict_all(left, segmenter, settings, claims, args, launch, bad)
-    # Of several processes none knows what the others did; together they did all that is there.
+    # A process does not know what the others did; together they did everything.
     total = len(jobs) + len(unnamed)
     done = bad.total if launch.size == 1 else total
     if launch.first:
@@ -158,13 +158,13 @@ def _check_jobs(
     launch: Launch,
     check_files: bool = True,
 ) -> list[Job]:
-    """Return the jobs that are left to do; refuse results in the way, and bad images."""
+    """Return the remaining jobs; refuse existing results and bad images."""
     left = list(jobs)
     if args.skip_done:
         left = _unfinished(jobs, _finished_with(segmenter, settings, args), claims)
     if not args.overwrite and launch.size == 1:
         whole = left
-        if args.skip_done:  # what a killed run left half done is no user's own
+        if args.skip_done:  # unfinished results of a killed run may be replaced
             whole = [job for job in left if not claims.begun(job.plan)]
         refuse_existing([path for job in whole for path in job.plan.paths()], "--skip-done")
     if check_files and not args.skip_bad:
@@ -195,7 +195,7 @@ def _predict_all(
 
 
 def _files(jobs: Iterable[Job]) -> list[Path]:
-    """Return the files of the jobs, each once however many objects it holds."""
+    """Return the files of the jobs, each once even if it has several objects."""
     return list(dict.fromkeys(job.image for job in jobs))
 
 
@@ -211,16 +211,16 @@ def _finished_with(
 
 
 def _join(args: argparse.Namespace, launch: Launch) -> None:
-    """Change the arguments to those of one of several processes.
+    """Adapt the arguments for one of several processes.
 
     Raises
     ------
     ConfigError
-        If results shall be replaced: none could tell its own from older ones.
+        With ``--overwrite``: a process could not tell new results from older ones.
     """
     if args.overwrite:
         raise ConfigError(
-            "Several processes do not replace results. Choose another --out, or remove the old "
+            "--overwrite cannot be used with torchrun. Choose another --out, or remove the old "
             "results."
         )
     args.skip_done = True
@@ -231,7 +231,7 @@ def _join(args: argparse.Namespace, launch: Launch) -> None:
 
 
 def _check(args: argparse.Namespace) -> Callable[[Path], object]:
-    """Return what reads an input as far as it takes to know that it can be used."""
+    """Return a function that reads just enough of an input to check it."""
     limits = reading_from(args)
     if args.stack:
         return partial(check_stack, plane=args.plane, limits=limits)
@@ -252,7 +252,7 @@ def _finished(job: Job, settings: SamplingConfig, segmenter: Segmenter, plane: s
 def _unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool], claims: Claims) -> list[Job]:
     left = [job for job in jobs if not finished(job)]
     claims.forget([job.plan for job in jobs if job not in left])
-    logger.info("%d of %d images are done already", len(jobs) - len(left), len(jobs))
+    logger.info("%d of %d images are already done", len(jobs) - len(left), len(jobs))
     return left
 
 
@@ -263,7 +263,7 @@ def _shared(
     claims: Claims,
     bar: tqdm[Any],
 ) -> Iterable[Job]:
-    # Each begins elsewhere, so that they seldom meet.
+    # Each process starts at another image, so that they rarely collide.
     first = len(jobs) * launch.rank // launch.size
     order = [*jobs[first:], *jobs[:first]]
     return shared(order, lambda job: job.plan, finished, claims, bar.update)
@@ -278,7 +278,7 @@ def run_jobs(
     args: argparse.Namespace,
     bar: tqdm[Any],
 ) -> None:
-    """Segment image after image; a bad one is skipped or raised as the arguments say."""
+    """Segment image after image; a bad one is skipped with ``--skip-bad``, else raised."""
     limits = reading_from(args)
     draws = ObjectDraws(segmenter, settings, [job.item for job in planned], limits)
 

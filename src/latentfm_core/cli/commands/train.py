@@ -31,21 +31,21 @@ from latentfm_core.training.resuming import (
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.trainer import RunOptions, Trainer
 
-# Under ``python -m`` the name of this module is "__main__", which nobody listens to.
+# Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.train")
 
 
 class StopFlag:
     """Turns Ctrl+C, SIGTERM and SIGHUP into a request to save and stop.
 
-    Before `begin` there is nothing to save, and a signal ends the command at once. Afterwards a
-    second Ctrl+C does.
+    Before `begin` there is nothing to save, and a signal ends the command at once. Afterwards
+    only a second Ctrl+C does.
 
     Parameters
     ----------
     launched
-        Whether a launcher watches over this process. It passes Ctrl+C on, sometimes more than
-        once, and kills what does not end.
+        Whether a launcher controls this process. It forwards Ctrl+C, sometimes more than once,
+        and kills processes that do not exit.
     """
 
     def __init__(self, launched: bool = False) -> None:
@@ -54,7 +54,7 @@ class StopFlag:
         self._training = False
 
     def install(self) -> None:
-        """Handle the signals; SIGHUP stays ignored where ``nohup`` has made it so."""
+        """Install the handlers; a SIGHUP ignored by ``nohup`` stays ignored."""
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
         hangup = getattr(signal, "SIGHUP", None)
@@ -62,11 +62,11 @@ class StopFlag:
             signal.signal(hangup, self._handle)
 
     def begin(self) -> None:
-        """Save from now on before a signal ends the command."""
+        """Save before stopping, from now on."""
         self._training = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # A closing terminal sends several signals; only a person means it by the second one.
+        # A closing terminal sends several signals; only a second Ctrl+C is a person's decision.
         again = self.stopped and number == signal.SIGINT and not self._launched
         if again or not self._training:
             raise KeyboardInterrupt
@@ -76,7 +76,7 @@ class StopFlag:
         self.stopped = True
 
     def __call__(self) -> bool:
-        """Return whether a stop was asked for."""
+        """Return whether a stop was requested."""
         return self.stopped
 
 
@@ -138,18 +138,18 @@ def _say_written(out: Path) -> None:
 
 
 def _is_finished(config: Config, options: RunOptions) -> bool:
-    """Tell whether the run has nothing left to do, and say so.
+    """Return whether the run is already finished, and log it.
 
     Raises
     ------
     CheckpointError
-        If the settings ask for something else.
+        If the settings differ from those of the run.
     """
     judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
     if finished_card(options.out) is None or not judged:
         return False
     check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
     with one_writer(options.out, "writing to", "Wait until it has finished."):
-        pass  # takes away the lock of a process that was killed at its end
-    logger.info("The run in %s is finished; nothing was left to do.", options.out)
+        pass  # removes a stale lock of a process that was killed at its end
+    logger.info("The run in %s is already finished; nothing to do.", options.out)
     return True

@@ -43,7 +43,7 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
         "training.precision": args.precision,
         "training.seed": args.seed,
     }
-    # What the command names takes the place of what the configuration names otherwise.
+    # A data source on the command line replaces another kind of source in the configuration.
     if args.data:
         flags |= {"data.images": "null", "data.masks": "null"}
     elif args.images or args.masks:
@@ -56,12 +56,12 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
 def make_config(args: argparse.Namespace) -> Config:
     """Return the configuration: file or preset, then flags, then ``--set``."""
     if not args.resume and (args.trust_paths or args.changed_data):
-        raise ConfigError("--trust-paths and --changed-data belong to --resume: leave them out.")
+        raise ConfigError("--trust-paths and --changed-data belong to --resume: remove them.")
     if args.resume:
         if args.config or args.preset:
             raise ConfigError(
-                "--resume goes on with the settings of the run itself: leave --config and "
-                "--preset out; --set may still change single settings."
+                "--resume uses the settings of the run: remove --config and --preset; --set may "
+                "still change single settings."
             )
         named = args.data is not None or (args.images is not None and args.masks is not None)
         config = resumed_config(args.out, args.trust_paths, named=named)
@@ -74,7 +74,7 @@ def make_config(args: argparse.Namespace) -> Config:
     refuse_two_sources(args)
     config = with_overrides(config, _flag_overrides(args))
     if (args.group_file is None) != (args.group_column is None):
-        raise ConfigError("--group-file and --group-column belong together: give both or none.")
+        raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     if args.group_file is not None:
         group = {"group_file": args.group_file.resolve(), "group_column": args.group_column}
         config = config.model_copy(update={"data": config.data.model_copy(update=group)})
@@ -90,20 +90,20 @@ def make_config(args: argparse.Namespace) -> Config:
 
 
 def _with_network_of(config: Config, model: str | Path) -> Config:
-    """Return the configuration for weights that start from a model: its network and input."""
+    """Return the configuration with the network and input size of the model to start from."""
     card = read_card(resolve_model(model)).config
     data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
     values = config.model_copy(update={"model": card.model, "data": data}).to_json()
-    values["model"]["distilled_steps"] = 0  # made from the flow, by its own stage
+    values["model"]["distilled_steps"] = 0  # trained from the flow in its own stage
     return config_from_mapping(values)
 
 
 _FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}
-"""Presets that train a finished model on."""
+"""Presets that continue training a finished model."""
 
 
 def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     if args.init is None:
-        raise ConfigError(f"--preset {args.preset} trains a model on: name it, --init MODEL.")
+        raise ConfigError(f"--preset {args.preset} continues training a model: add --init MODEL.")
     make = _FROM_PARENT[args.preset]
     return make(read_card(resolve_model(args.init)), config.data, config)
