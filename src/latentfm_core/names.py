@@ -59,7 +59,7 @@ def existing_form(path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a path exists; one that no file can have does not."""
+    """Return whether a path exists; one that no file can have does not."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -67,7 +67,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_path(name: str) -> bool:
-    """Tell whether `name` leads elsewhere than to a file right inside a folder.
+    """Return whether `name` leads elsewhere than to a file right inside a folder.
 
     A colon or a backslash is an ordinary character where the system allows it in names; on Windows
     it leads elsewhere.

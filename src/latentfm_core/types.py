@@ -33,7 +33,7 @@ def is_out_of_domain(score: float | None) -> bool:
 
 
 def is_binary(mask: Mask) -> TypeGuard[Bool]:
-    """Tell whether a mask is boolean, that of one class."""
+    """Return whether a mask is boolean, that of one class."""
     return mask.dtype == np.bool_
 
 

@@ -178,7 +178,7 @@ def load_canvases(
         If a file is bad and `skip_bad` is off (the message lists every bad file), or if
         no pair is left.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     OutputError
         If the folder of the cache cannot be made.
     """

@@ -142,7 +142,7 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tell whether a work list keeps its unfinished annotations in `folder`."""
+    """Return whether a work list keeps its unfinished annotations in `folder`."""
     return comparable(folder.name).casefold() == UNFINISHED
 
 

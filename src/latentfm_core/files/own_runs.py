@@ -34,7 +34,7 @@ def signature_of(facts: str) -> str:
 
 
 def is_own(facts: str, signature: str) -> bool:
-    """Tell whether this user has signed `facts`."""
+    """Return whether this user has signed `facts`."""
     key = _key(make=False)
     return key is not None and hmac.compare_digest(_signed(key, facts), signature)
 

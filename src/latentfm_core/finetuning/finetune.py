@@ -51,7 +51,7 @@ class Note:
 
 
 def is_learning(out: Path) -> bool:
-    """Tell whether `out` holds a learning run, finished or not."""
+    """Return whether `out` holds a learning run, finished or not."""
     return (out / "training" / NOTE).is_file()
 
 

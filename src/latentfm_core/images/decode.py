@@ -108,7 +108,7 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
         If the file is missing, in no known format, truncated, larger than `limits` allow
         (told by its header, before anything is decoded), or a stack of planes.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     """
     check_is_file(path)
     with decoding(shown(path), "an image", "Replace the file or take it away"):
@@ -268,7 +268,7 @@ def tiff_palette(page: Any) -> NDArray[np.uint8]:
 
 
 def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
-    """Tell whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
+    """Return whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
     page: Any = series.keyframe
     return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)
 
@@ -346,7 +346,7 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
 
 
 def _is_screen(size: tuple[float, float], unit: str) -> bool:
-    """Tell whether a pixel size only says how large some screen shows the picture.
+    """Return whether a pixel size only says how large some screen shows the picture.
 
     Converters copy such densities into other units and other metadata.
     """

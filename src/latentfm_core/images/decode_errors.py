@@ -29,7 +29,7 @@ def decoding(what: str, wanted: str, advice: str) -> Iterator[None]:
     ImageError
         If it cannot be decoded.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     LatentFMError
         As it was raised within the block.
     """

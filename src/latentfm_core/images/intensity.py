@@ -68,7 +68,7 @@ def check_array(pixels: NDArray[Any], label: str) -> None:
 
 
 def is_constant(pixels: NDArray[Any]) -> bool:
-    """Tell whether every pixel of ``(H, W)`` or ``(H, W, C)`` has one colour; alpha is ignored."""
+    """Return whether all pixels of ``(H, W)`` or ``(H, W, C)`` are equal, ignoring alpha."""
     if pixels.size == 0:
         return False
     colours = without_alpha(pixels)

@@ -31,7 +31,7 @@ _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a folder is a Zarr array or group."""
+    """Return whether a folder is a Zarr array or group."""
     return path.is_dir() and any((path / name).is_file() for name in _ZARR_FILES)
 
 
@@ -165,7 +165,7 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
 
 
 def _decodes_too_much(array: zarr.Array[Any], limits: ReadingConfig) -> bool:
-    """Tell whether each slice would decode all of it, or more than is accepted at once."""
+    """Return whether each slice would decode all of it, or more than is accepted at once."""
     chunk, whole = math.prod(array.chunks), math.prod(array.shape)
     return chunk >= whole or chunk * array.dtype.itemsize > limits.max_bytes
 

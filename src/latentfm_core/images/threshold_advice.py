@@ -63,7 +63,7 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
 
 
 def _are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Tell whether values number objects or classes, rather than being levels of one edge."""
+    """Return whether values number objects or classes, rather than being levels of one edge."""
     if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
         return False
     if values.size <= _FEW or float(values[-1]) < 2 * values.size:

@@ -71,7 +71,7 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
 
 
 def other_colours(page: Any) -> bool:
-    """Tell whether the stored numbers are neither grey levels nor RGB nor palette indices.
+    """Return whether the stored numbers are neither grey levels nor RGB nor palette indices.
 
     That is CMYK, L*a*b* and YCbCr; but tifffile turns YCbCr of JPEG into RGB.
     """
@@ -82,7 +82,7 @@ def other_colours(page: Any) -> bool:
 
 
 def lacks_codec(error: Exception) -> bool:
-    """Tell whether tifffile failed for want of an optional package, and not for the file."""
+    """Return whether tifffile failed for want of an optional package, and not for the file."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 

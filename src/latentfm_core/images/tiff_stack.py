@@ -64,7 +64,7 @@ class TiffStack:
         If the file cannot be read, is no stack of such planes, or its planes are larger than
         `limits` allow.
     ResourceError
-        If the memory does not suffice.
+        If there is not enough memory.
     """
 
     def __init__(self, path: Path, plane: str = "YX", limits: ReadingConfig = READING) -> None:
@@ -107,7 +107,7 @@ class TiffStack:
         ImageError
             If it cannot be decoded, or would take more memory than the limits allow.
         ResourceError
-            If the memory does not suffice.
+            If there is not enough memory.
         """
         lengths = [self.shape[axis] for axis in self.along]
         places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))

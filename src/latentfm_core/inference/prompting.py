@@ -53,7 +53,7 @@ def checked_prompt(
 
 
 def wants_second_pass(prompt: Prompt | None, settings: PromptConfig) -> bool:
-    """Tell whether the extent of the object has to be found first."""
+    """Return whether the extent of the object has to be found first."""
     if prompt is None or not settings.second_pass:
         return False
     return prompt.box is None and prompt.mask is None and _has_positive(prompt)

@@ -199,7 +199,7 @@ def is_finished(
     plane: str | None = None,
     prompt: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Tell whether the result that `plan` describes is there, complete.
+    """Return whether the result that `plan` describes is there, complete.
 
     Parameters
     ----------

@@ -154,7 +154,7 @@ class Sidecar(Settings):
     def was_drawn_with(
         self, settings: SamplingConfig, model_sha256: str, prompt: Mapping[str, Any] | None = None
     ) -> bool:
-        """Tell whether this model gave the result with these resolved settings and this prompt."""
+        """Return whether this model, these resolved settings and this prompt gave the result."""
         return (
             self.prompt == dict(prompt or {})
             and self.model_sha256 == model_sha256

@@ -82,7 +82,7 @@ class Claims:
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[bool]:
-        """Tell whether the block may make a result: no other process is at it.
+        """Return whether the block may make a result: no other process is at it.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Claims:
                 lock.release()
 
     def begun(self, plan: Plan) -> bool:
-        """Tell whether a process has begun a result and has not finished it."""
+        """Return whether a process has begun a result and has not finished it."""
         return self._mark(plan).exists()
 
     def begin(self, plan: Plan, overwrite: bool = False) -> None:

@@ -42,7 +42,7 @@ class LatentCache:
         self._images: Kept | None = None
 
     def allows(self, source: Source) -> bool:
-        """Tell whether the latents of images of this side are kept."""
+        """Return whether the latents of images of this side are kept."""
         if not self._turns:
             return False
         if source.size != self._size:

@@ -53,7 +53,7 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
 
 
 def follows_paths(out: Path) -> bool:
-    """Tell whether ``--resume`` alone will follow the paths in the checkpoint of `out`."""
+    """Return whether ``--resume`` alone will follow the paths in the checkpoint of `out`."""
     try:
         return _is_own(out, read_checkpoint(out / TRAINING))
     except CheckpointError:
