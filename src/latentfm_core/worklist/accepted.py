@@ -16,10 +16,12 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.annotation.table import Row, measured_rows, write_table
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.errors import OutputError
+from latentfm_core.errors import ImageError, OutputError, ResourceError
 from latentfm_core.images.read import read_image
 from latentfm_core.measures.objects import PixelSize
+from latentfm_core.names import comparable, shown
 from latentfm_core.output.paths import output_names
+from latentfm_core.worklist.classes import FILE_NAME as CLASSES
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.state import Item, WorkList
 
@@ -47,29 +49,58 @@ class Progress:
         Numbers of images.
     name
         The image that comes next; empty at the end.
+    problems
+        At the end: images that were left out, each with the reason.
     """
 
     done: int
     total: int
     name: str = ""
+    problems: tuple[str, ...] = ()
 
 
 def accepted(work: WorkList) -> list[str]:
-    """Return the names of the images that are done and whose annotation is there."""
+    """Return the names of the images that are done."""
     items = work.items()
-    return [
-        name
-        for name in work.names
-        if items[name].state == "completed" and work.annotation(name).is_file()
-    ]
+    return [name for name in work.names if items[name].state == "completed"]
 
 
 def export_files(work: WorkList, target: Path, kind: Format) -> list[Path]:
-    """Return the files that `export_accepted` will write, provenance not counted."""
-    if kind in ONE_FILE:
-        return [target]
-    names = output_names([work.path(name) for name in accepted(work)])
-    return [target / f"{name}{ENDINGS[kind]}" for name in names]
+    """Return the files that `export_accepted` will write, provenance not counted.
+
+    Raises
+    ------
+    OutputError
+        If one of them is an image of the list, or a file that the list keeps for itself.
+    """
+    files = [target]
+    if kind not in ONE_FILE:
+        names = output_names([work.path(name) for name in accepted(work)])
+        files = [target / f"{name}{ENDINGS[kind]}" for name in names]
+    own = _own_names(work, files[0].parent)
+    for file in files:
+        if _same_case(file.name) in own:
+            raise OutputError(
+                f"{shown(file)} belongs to the work list itself and would be overwritten. Choose "
+                "another folder or name."
+            )
+    return files
+
+
+def _own_names(work: WorkList, folder: Path) -> set[str]:
+    """Return the names of images, annotations and state of a list that lie in a folder."""
+    found: set[str] = set()
+    if folder.resolve() == work.folder.resolve():
+        found |= set(work.names)
+    if folder.resolve() == work.output.resolve():
+        kept = (work.annotation(name).name for name in accepted(work))
+        found |= {work.file.name, CLASSES, *kept}
+    return {_same_case(name) for name in found}
+
+
+def _same_case(name: str) -> str:
+    """Return a name as file systems compare it that do not tell large from small letters."""
+    return comparable(name).casefold()
 
 
 def export_accepted(
@@ -81,6 +112,8 @@ def export_accepted(
     limits: ReadingConfig = READING,
 ) -> Iterator[Progress]:
     """Export all accepted annotations of a work list, image by image.
+
+    An image whose annotation is gone or damaged is left out, and named at the end.
 
     A caller that stops asking for the next image cancels the export: a file of all images is
     then not written, and of other formats those that are finished stay.
@@ -107,8 +140,8 @@ def export_accepted(
 
     Raises
     ------
-    OutputError, ImageError
-        If nothing is accepted, an annotation cannot be read, or a file cannot be written.
+    OutputError
+        If nothing is accepted, no annotation can be read, or a file cannot be written.
     """
     if kind not in get_args(Format):
         raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
@@ -118,9 +151,16 @@ def export_accepted(
     files = dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
     coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
     rows: list[Row] = []
+    problems: list[str] = []
     for done, name in enumerate(names):
         yield Progress(done, len(names), name)
-        labelled, sidecar, space = _read(work, name, size, limits)
+        try:
+            labelled, sidecar, space = _read(work, name, size, limits)
+        except (ImageError, OutputError, ResourceError) as error:
+            problems.append(f"{name}: {error}")
+            told = {"state": "not readable", "note": str(error)}
+            rows.append({"image": name, **_facts(work.item(name)), **told})
+            continue
         if kind == "csv":
             rows += measured_rows(labelled, _facts(work.item(name)), separate)
         elif kind in ONE_FILE:
@@ -133,11 +173,13 @@ def export_accepted(
             write_labels_file(files[name], labelled.labels, space)
             # One of an annotation that was exported here before is not about these labels.
             sidecar_path(files[name]).unlink(missing_ok=True)
+    if len(problems) == len(names):
+        raise OutputError(f"No annotation of this list can be read. {problems[0]}")
     if kind == "csv":
         write_table(target, rows + flagged_rows(work, work.names))
     elif kind in ONE_FILE:
         coco.write(target)
-    yield Progress(len(names), len(names))
+    yield Progress(len(names), len(names), problems=tuple(problems))
 
 
 def _read(

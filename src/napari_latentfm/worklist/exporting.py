@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
@@ -18,6 +19,7 @@ from napari_latentfm.worklist.export_dialog import Wanted, ask_export
 from napari_latentfm.worklist.form import QueueForm
 
 NOTHING = "No image of this list is accepted yet. Accept one, then export."
+_PROBLEMS_SHOWN = 3
 _BUSY = "An export is under way. Wait for it, or cancel it."
 
 
@@ -102,8 +104,9 @@ class Exporting:
             text = f"Exporting {told.name} ({told.done + 1} of {told.total})…"
             if not told.name:
                 self._ending = "done"
-                images = "1 image" if told.total == 1 else f"{told.total} images"
-                text = f"Exported {images} to {wanted.target.name}."
+                text = _summary(told, wanted.target.name)
+                if told.problems:
+                    show_warning(text)
             self._form.status.setText(text)
 
     def _on_ended(self) -> None:
@@ -120,6 +123,17 @@ def _steps(work: WorkList, wanted: Wanted) -> Iterator[object]:
         )
     except LatentFMError as error:
         yield error
+
+
+def _summary(told: Progress, target: str) -> str:
+    """Return what was exported, and what was left out."""
+    count = told.total - len(told.problems)
+    text = f"Exported {'1 image' if count == 1 else f'{count} images'} to {target}."
+    if not told.problems:
+        return text
+    more = len(told.problems) - _PROBLEMS_SHOWN
+    listed = " ".join(told.problems[:_PROBLEMS_SHOWN]) + (f" And {more} more." if more > 0 else "")
+    return f"{text} Left out: {listed}"
 
 
 def _may_replace(parent: QWidget, files: list[Path]) -> bool:

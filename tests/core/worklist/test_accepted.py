@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
-from latentfm_core.worklist.accepted import export_accepted
+from latentfm_core.worklist.accepted import Format, export_accepted
 from latentfm_core.worklist.classes import add_classes, read_classes
 from latentfm_core.worklist.state import WorkList
 from tests.helpers.annotations import info, labels_of
@@ -39,6 +40,11 @@ def work(tmp_path: Path) -> WorkList:
     found.update("b.png", state="completed", file="b.tif", empty=True)
     found.update("c.png", state="flagged", note="blurred")
     return found
+
+
+def opened(path: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
 
 
 def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
@@ -65,8 +71,7 @@ def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) 
 
 def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:
     list(export_accepted(work, tmp_path / "all.json", "coco"))
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(tmp_path / "all.json"))
+    coco = opened(tmp_path / "all.json")
     assert [each["file_name"] for each in coco.imgs.values()] == ["a.png", "b.png"]
     (annotation,) = coco.anns.values()
     np.testing.assert_array_equal(coco.annToMask(annotation), labels_of(1))
@@ -98,6 +103,47 @@ def test_a_cancelled_export_leaves_no_half_file(work: WorkList, tmp_path: Path) 
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     assert not (tmp_path / "all.json").exists()
+
+
+@pytest.mark.parametrize("kind", get_args(Format))
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_an_annotation_that_cannot_be_read_is_left_out_and_named(
+    work: WorkList, tmp_path: Path, kind: Format, damage: str
+) -> None:
+    file = work.annotation("b.png")
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut short":
+        file.write_bytes(content[:60])
+    *_, last = export_accepted(work, tmp_path / "out" / "all", kind)
+    assert len(last.problems) == 1
+    assert last.problems[0].startswith("b.png: ")
+    if kind == "csv":
+        with (tmp_path / "out" / "all").open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert [row["state"] for row in rows] == ["done", "not readable", "not accepted"]
+    elif kind == "coco":
+        assert len(opened(tmp_path / "out" / "all").imgs) == 1
+    work.annotation("a.png").unlink()
+    with pytest.raises(OutputError, match=r"a\.png"):
+        list(export_accepted(work, tmp_path / "other" / "all", kind))
+    assert not (tmp_path / "other").exists()
+
+
+def test_files_of_the_list_itself_are_never_replaced(work: WorkList) -> None:
+    before = {path: path.read_bytes() for path in work.folder.rglob("*") if path.is_file()}
+    for target, kind in (
+        (work.folder, "png"),
+        (work.output, "tiff"),
+        (work.output / "WorkList.json", "coco"),
+        (work.output / "classes.json", "coco-polygons"),
+        (work.folder / "c.png", "csv"),
+        (work.folder / ".." / work.folder.name / "a.png", "coco"),
+    ):
+        with pytest.raises(OutputError, match="work list itself"):
+            list(export_accepted(work, target, kind))  # type: ignore[arg-type]
+    after = {path: path.read_bytes() for path in work.folder.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_nothing_accepted_says_so(work: WorkList, tmp_path: Path) -> None:

@@ -110,6 +110,31 @@ def test_a_place_that_cannot_be_written_is_said(
     assert panel.form.export.isEnabled()
 
 
+def test_what_is_left_out_is_said(qtbot: Any, panel: QueuePanel, tmp_path: Path) -> None:
+    assert panel.work is not None
+    panel.work.annotation(panel.work.names[0]).unlink()
+    panel.exporting.ask = lambda _work, _table: Wanted("coco", tmp_path / "a.json")
+    assert finish(qtbot, panel, panel.form.export) == "done"
+    text = panel.form.status.text()
+    assert "Exported 1 image to a.json. Left out: blob_000.png: " in text
+
+
+def test_images_are_not_replaced_whatever_is_chosen(
+    qtbot: Any, panel: QueuePanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("napari_latentfm.worklist.panel.show_error", said.append)
+    assert panel.work is not None
+    images = panel.work.folder
+    before = (images / "blob_000.png").read_bytes()
+    panel.exporting.ask = lambda _work, _table: Wanted("png", images)
+    panel.exporting.may_replace = lambda _files: True
+    qtbot.mouseClick(panel.form.export, Qt.MouseButton.LeftButton)
+    assert not panel.exporting.busy
+    assert "work list itself" in said[0]
+    assert (images / "blob_000.png").read_bytes() == before
+
+
 def test_nothing_accepted_is_said(qtbot: Any, panel: QueuePanel) -> None:
     assert panel.work is not None
     for name in panel.work.names:
