@@ -18,6 +18,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentfm_core.annotation.palette import palette
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
 
@@ -57,12 +58,9 @@ SYMBOLS = {
 }
 """Full unit names, and their spellings in OME-XML and in common use."""
 
-SUFFIXES = (".tif", ".tiff", ".png", ".nii", ".nii.gz")
-_COLOURS = (
-    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)),
-    *((0, 114, 178), (213, 94, 0), (204, 121, 167)),
-)
-"""Of Okabe and Ito (2008), which people with defective colour vision can tell apart."""
+PALETTE = ".palette.png"
+"""Ending of a PNG whose labels have colours."""
+SUFFIXES = (".tif", ".tiff", ".png", PALETTE, ".nii", ".nii.gz")
 _LARGEST = 2**32 - 1
 _BIGTIFF_BYTES = 2**31
 _ZLIB_LEVEL = 1
@@ -151,12 +149,12 @@ def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
             f"Labels with {labels.ndim} axes cannot be stored as {space.axes}. "
             "Name as many axes as the labels have."
         )
-    if suffix == ".png":
+    if suffix in (".png", PALETTE):
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise OutputError(
                 "A PNG holds one plane with labels up to 255. Export as TIFF (.tif) instead."
             )
-        return write_png
+        return write_png if suffix == ".png" else write_palette_png
     if len(set(space.axes)) != labels.ndim or not set(space.axes) <= set("TCZYX"):
         raise OutputError(
             f"The axes {space.axes} cannot be stored; TIFF and NIfTI support T, C, Z, Y and X. "
@@ -210,12 +208,26 @@ def _resolution(space: Space) -> dict[str, Any]:
 
 
 def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
-    """Write ``(H, W)`` uint8 as a PNG with a colour table whose indices are the labels.
-
-    Grey levels 1, 2, ... could not be told from black. Index 0 is black, as in Pascal VOC.
+    """Write ``(H, W)`` uint8 as a grey PNG whose grey levels are the labels.
 
     The pixel size goes into the chunk pHYs in pixels per metre (PNG specification, 11.3.4.3).
     """
+    Image.fromarray(labels).save(path, format="PNG", **_density(space))
+
+
+def write_palette_png(path: Path, labels: NDArray[Any], space: Space) -> None:
+    """Write ``(H, W)`` uint8 as a PNG with a colour table whose indices are the labels.
+
+    To be looked at, and as Pascal VOC has it. OpenCV and scikit-image read its colours instead of
+    its indices, which is why labels for them are grey.
+    """
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette())
+    picture.save(path, format="PNG", **_density(space))
+
+
+def _density(space: Space) -> dict[str, Any]:
+    """Return the pixel size as Pillow's option; empty if it is not known."""
     options: dict[str, Any] = {}
     sizes = [space.millimeters(axis) for axis in "XY"]
     if None not in sizes:
@@ -223,13 +235,7 @@ def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
         if len(per_metre) == 2 and all(1 <= density < _LARGEST for density in per_metre):
             # Pillow takes pixels per inch and stores pixels per metre.
             options["dpi"] = tuple(density * 0.0254 for density in per_metre)
-    picture = Image.fromarray(labels)
-    picture.putpalette([side for label in range(256) for side in _colour(label)])
-    picture.save(path, format="PNG", **options)
-
-
-def _colour(label: int) -> tuple[int, int, int]:
-    return _COLOURS[(label - 1) % len(_COLOURS)] if label else (0, 0, 0)
+    return options
 
 
 def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.fingerprint import compact, labels_digest
-from latentfm_core.annotation.formats import nibabel, suffix_of
+from latentfm_core.annotation.formats import PALETTE, nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
@@ -167,7 +167,7 @@ def page_of(series: tifffile.TiffPageSeries) -> Any:
 
 
 def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
-    if suffix == ".png":
+    if suffix in (".png", PALETTE):
         values = read_numbers(path, limits, binary=True)
         return values.astype(np.uint16) if values.dtype.kind == "i" else values
     if suffix.startswith(".tif"):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from latentfm_core.annotation.coco import CocoFile
 from latentfm_core.annotation.export import export_annotation, sidecar_path, write_labels_file
-from latentfm_core.annotation.formats import MILLIMETERS, SYMBOLS, Space
+from latentfm_core.annotation.formats import MILLIMETERS, PALETTE, SYMBOLS, Space
 from latentfm_core.annotation.labelled import LabelledImage, class_names
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.provenance import AnnotationSidecar
@@ -25,10 +25,11 @@ from latentfm_core.worklist.classes import FILE_NAME as CLASSES
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.state import Item, WorkList
 
-Format = Literal["tiff", "png", "nifti", "coco", "coco-polygons", "labelme", "csv"]
+Format = Literal["tiff", "png", "palette", "nifti", "coco", "coco-polygons", "labelme", "csv"]
 ENDINGS: dict[Format, str] = {
     "tiff": ".tif",
     "png": ".png",
+    "palette": PALETTE,
     "nifti": ".nii.gz",
     "coco": ".json",
     "coco-polygons": ".json",

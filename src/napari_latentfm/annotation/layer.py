@@ -16,12 +16,13 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.palette import label_colour
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import Plane, placement, plane_index
 from napari_latentfm.layers.pyramid import is_large
-from napari_latentfm.layers.specs import CLASS_COLOURS, OTHER_COLOUR
+from napari_latentfm.layers.specs import OTHER_COLOUR
 from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ def label_colours() -> Any:
 
     colours: dict[int | None, Any] = {0: "transparent", None: OTHER_COLOUR}
     for label in range(1, MAX_LABEL + 1):
-        colours[label] = CLASS_COLOURS[(label + 1) % len(CLASS_COLOURS)]
+        colours[label] = label_colour(label)
     return DirectLabelColormap(color_dict=colours, background_value=0)
 
 

@@ -35,6 +35,7 @@ SECTION = "annotation"
 FILTERS = {
     ".tif": "TIFF with pixel size (*.tif *.tiff)",
     ".png": "PNG, one plane (*.png)",
+    ".palette.png": "PNG with colours, one plane (*.palette.png)",
     ".nii.gz": "NIfTI (*.nii.gz *.nii)",
     ".coco.json": "COCO JSON, run lengths (*.coco.json)",
     ".polygons.json": "COCO JSON, polygons (*.polygons.json)",

@@ -9,6 +9,7 @@ import numpy as np
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.palette import CLASS_COLOURS
 from napari_latentfm.layers.planes import Plane, placement, with_leading_axis
 from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.stacks import PlaneStack
@@ -36,7 +37,6 @@ TITLES: dict[Role, str] = {
 # Okabe-Ito colours, told apart with every kind of colour vision. The colour under None is
 # that of labels which the user adds by hand.
 MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
-CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
 CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}
 """napari's `contour` of outlines, which are a pixel wider: at most 3 pixels of what is drawn.
 

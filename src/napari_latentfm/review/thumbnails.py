@@ -16,6 +16,7 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from latentfm_core.annotation.palette import CLASS_COLOURS
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.types import Float32, Mask
@@ -28,7 +29,6 @@ from latentfm_core.uncertainty.hypotheses import (
     foreground_window,
 )
 from napari_latentfm.layers.planes import plane_spacing, read_plane
-from napari_latentfm.layers.specs import CLASS_COLOURS
 from napari_latentfm.results.session import Reviewed
 from napari_latentfm.ui.units import area_text
 

@@ -28,7 +28,8 @@ TITLES: dict[Format, str] = {
     "coco-polygons": "COCO JSON, polygons",
     "labelme": "LabelMe JSON, one for each image",
     "tiff": "TIFF labels, with pixel size",
-    "png": "PNG labels",
+    "png": "PNG labels, grey",
+    "palette": "PNG with a colour for each label",
     "nifti": "NIfTI labels",
     "csv": "Measurements (CSV)",
 }

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.annotation.export import export_annotation, label_counts, sidecar_path
+from latentfm_core.annotation.palette import label_colour
 from latentfm_core.annotation.provenance import correction, file_name
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
@@ -111,10 +112,7 @@ def test_png_keeps_labels_and_resolution(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     export_annotation(path, labels_of(200), info(**MICRONS))
     with Image.open(path) as image:
-        assert image.mode == "P"
-        np.testing.assert_array_equal(np.array(image), labels_of(200))
-        colours = np.array(image.convert("RGB"))[labels_of(200) > 0]
-        assert colours.max() > 200, "to be seen, not nearly black"
+        assert image.mode == "L"
         assert image.info["dpi"] == pytest.approx((4e6 * 0.0254, 2e6 * 0.0254), rel=1e-6)
     np.testing.assert_array_equal(read_annotation(path)[0], labels_of(200))
     for labels in (labels_of(1, (3, 40, 50)), labels_of(1).astype(np.uint16) * 300):
@@ -230,3 +228,22 @@ def test_strokes_are_told_exactly() -> None:
     assert told.pixels == 7
     assert label_counts(strokes) == {1: 4, 2: 3}
     assert label_counts(strokes.astype(np.int64)) == {1: 4, 2: 3}
+
+
+def test_a_palette_png_shows_the_labels_and_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.palette.png"
+    labels = labels_of(2)
+    labels[30:35, 3:6] = 255
+    export_annotation(path, labels, info(**MICRONS))
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), labels)
+        assert image.info["dpi"] == pytest.approx((4e6 * 0.0254, 2e6 * 0.0254), rel=1e-6)
+        seen = np.asarray(image.convert("RGB"))
+    assert tuple(seen[0, 0]) == (0, 0, 0)
+    assert bytes(seen[6, 12]).hex() == label_colour(2)[1:]
+    assert bytes(seen[31, 4]).hex() == label_colour(255)[1:]
+    back, side = read_annotation(path)
+    np.testing.assert_array_equal(back, labels)
+    assert side is not None
+    assert side.files == ("a.palette.png",)

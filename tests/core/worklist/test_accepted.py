@@ -77,7 +77,9 @@ def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:
     np.testing.assert_array_equal(coco.annToMask(annotation), labels_of(1))
 
 
-@pytest.mark.parametrize(("kind", "ending"), [("tiff", ".tif"), ("png", ".png")])
+@pytest.mark.parametrize(
+    ("kind", "ending"), [("tiff", ".tif"), ("png", ".png"), ("palette", ".palette.png")]
+)
 def test_label_files_with_their_provenance(
     work: WorkList, tmp_path: Path, kind: str, ending: str
 ) -> None:
