@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -178,8 +179,15 @@ def suggested(image: str, folder: Path | None) -> Path:
 
 def remember_choice(path: Path) -> None:
     """Remember folder and format of an export."""
-    ending = next((s for s in FILTERS if path.name.lower().endswith(s)), ".tif")
-    preferences.put(SECTION, {"folder": str(path.parent), "format": ending})
+    ending = _ending(path.name)
+    kept = ending if ending in FILTERS else ".tif"
+    preferences.put(SECTION, {"folder": str(path.parent), "format": kept})
+
+
+def _ending(name: str) -> str:
+    """Return which of the known endings a file name has; empty if it has none."""
+    found = [end for end in (*SUFFIXES, *FILTERS) if name.lower().endswith(end)]
+    return max(found, key=len, default="")
 
 
 def ask_name(parent: QWidget, label: int, known: str) -> str | None:
@@ -190,19 +198,37 @@ def ask_name(parent: QWidget, label: int, known: str) -> str | None:
 
 
 def ask_save(parent: QWidget, suggestion: Path) -> Path | None:
-    """Ask for the file of an export; the system asks before it overwrites one."""
-    first = next(text for end, text in FILTERS.items() if suggestion.name.endswith(end))
+    """Ask for the file of an export, and before an existing one is replaced."""
+    first = FILTERS[_ending(suggestion.name)]
     name, chosen = QFileDialog.getSaveFileName(
         parent, "Export annotation", str(suggestion), ";;".join(FILTERS.values()), first
     )
     if not name:
         return None
-    if name.lower().endswith((*SUFFIXES, *FILTERS)):
-        return Path(name)
-    ending = next(end for end, text in FILTERS.items() if text == chosen)
-    if ending.endswith(".json"):
-        name = name.removesuffix(".json")
-    return Path(name + ending)
+    path = Path(_with_ending(name, first, chosen))
+    if str(path) != name and path.exists() and not _may_replace(parent, path):
+        return None
+    return path
+
+
+def _with_ending(name: str, first: str, chosen: str) -> str:
+    """Return a file name with the ending of the chosen format, unless another one was typed.
+
+    Some systems leave the suggested ending where another format is chosen.
+    """
+    ending = _ending(name)
+    wanted = next((end for end, text in FILTERS.items() if text == chosen), ending)
+    left = chosen != first and FILTERS.get(ending) == first
+    if ending and not left:
+        return name
+    return (name.removesuffix(".json") if not ending else name[: -len(ending)]) + wanted
+
+
+def _may_replace(parent: QWidget, path: Path) -> bool:
+    """Ask; the dialog of the system asked about another name only."""
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    text = f"{path.name} exists already. Replace it?"
+    return QMessageBox.question(parent, "LatentFM", text, yes | no, no) == yes
 
 
 def ask_open(parent: QWidget, suggestion: Path) -> Path | None:
