@@ -64,7 +64,7 @@ def measured_rows(
                     row[f"diameter{end}"] = _text(sizes.diameter)
                     row[f"perimeter{end}"] = _text(sizes.perimeter)
             rows.append(row)
-    return rows or [base]
+    return rows or [base | {"area_px": "0"}]
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:

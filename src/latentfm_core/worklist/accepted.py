@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -177,7 +177,7 @@ def export_accepted(
     if len(problems) == len(names):
         raise OutputError(f"No annotation of this list can be read. {problems[0]}")
     if kind == "csv":
-        write_table(target, rows + flagged_rows(work, work.names))
+        write_table(target, sorted(rows + _other_rows(work), key=_name))
     elif kind in ONE_FILE:
         coco.write(target)
     yield Progress(len(names), len(names), problems=tuple(problems))
@@ -215,11 +215,14 @@ def _facts(item: Item) -> Row:
     }
 
 
-def flagged_rows(work: WorkList, names: Sequence[str]) -> list[Row]:
-    """Return rows without sizes for images that are flagged, so that a table names them."""
-    items = work.items()
+def _name(row: Row) -> str:
+    return row["image"]
+
+
+def _other_rows(work: WorkList) -> list[Row]:
+    """Return rows without sizes for images that are not accepted, so that a table has them all."""
     return [
-        {"image": name, **_facts(items[name]), "state": "not accepted"}
-        for name in names
-        if items[name].state == "flagged"
+        {"image": name, **_facts(item), "state": item.state}
+        for name, item in work.items().items()
+        if item.state != "completed"
     ]

@@ -51,12 +51,14 @@ def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
     told = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
     assert [(each.done, each.name) for each in told] == [(0, "a.png"), (1, "b.png"), (2, "")]
     with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
-        first, empty, flagged = csv.DictReader(stream)
+        first, empty, flagged, left = csv.DictReader(stream)
     assert (first["image"], first["class"], first["unit"]) == ("a.png", "lesion", "µm")
     assert float(first["area"]) == pytest.approx(15 * 20 * 0.125)
     assert (first["state"], first["seconds"]) == ("done", "12.5")
     assert (empty["state"], empty["object"], empty["unit"]) == ("done (empty)", "", "mm")
+    assert (empty["area_px"], empty["area"]) == ("0", "")
     assert (flagged["image"], flagged["flag"], flagged["note"]) == ("c.png", "yes", "blurred")
+    assert (left["image"], left["state"], left["area_px"]) == ("d.png", "not started", "")
 
 
 def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_an_annotation_that_cannot_be_read_is_left_out_and_named(
     if kind == "csv":
         with (tmp_path / "out" / "all").open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        assert [row["state"] for row in rows] == ["done", "not readable", "not accepted"]
+        assert [row["state"] for row in rows] == ["done", "not readable", "flagged", "not started"]
     elif kind == "coco":
         assert len(opened(tmp_path / "out" / "all").imgs) == 1
     work.annotation("a.png").unlink()

@@ -75,7 +75,7 @@ def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Pat
     assert finish(qtbot, panel, panel.form.sizes) == "done"
     assert "2 images" in panel.form.status.text()
     rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    assert [row["class"] for row in rows] == ["lesion", "lesion"]
+    assert [row["class"] for row in rows] == ["lesion", "lesion", ""]
     assert float(rows[0]["area"]) == 600 * 0.25
     assert rows[0]["unit"] == "mm"
     if "SHOTS" in os.environ:
