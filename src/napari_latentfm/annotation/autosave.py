@@ -30,6 +30,7 @@ from napari_latentfm.annotation.provenance import (
     signature_of,
 )
 from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.preferences import data_folder
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Watched:
     reviewed: Reviewed
     writer: str = field(default_factory=lambda: secrets.token_hex(4))
     digest: str = ""
+    names: dict[int, str] = field(default_factory=dict)
 
 
 class Autosaver:
@@ -129,7 +131,7 @@ class Autosaver:
         self._listen(layer, True)
         if layer is not None:
             # It may have come with labels, as one from a file does.
-            self._mark()
+            self.mark()
         self.watched.emit()
 
     def flush(self, wait: bool = False) -> None:
@@ -157,7 +159,8 @@ class Autosaver:
         """Take an annotation out of recovery, since these labels of it were exported."""
         known = self._known.get(layer)
         if known is not None:
-            self.work.submit(partial(_finish, self.store, known, digest), self._on_kept)
+            names = dict(record_of(layer).names)
+            self.work.submit(partial(_finish, self.store, known, digest, names), self._on_kept)
 
     def close(self) -> None:
         """Keep what was edited, wait for it, and stop watching; for the end of the window."""
@@ -180,9 +183,10 @@ class Autosaver:
         if layer is not None:
             for name in STROKE_EVENTS:
                 emitter = layer.events.emitters[name]
-                (emitter.connect if on else emitter.disconnect)(self._mark)
+                (emitter.connect if on else emitter.disconnect)(self.mark)
 
-    def _mark(self, _event: Any = None) -> None:
+    def mark(self, _event: Any = None) -> None:
+        """Keep the annotation after a pause, if its labels or their names are others by then."""
         # Whether anything was changed shows when it is hashed: undo and redo emit no more than
         # a move of the slider does.
         current = time.monotonic()
@@ -216,20 +220,20 @@ def _keep(store: AutosaveStore, known: _Watched, facts: Facts, data: Any) -> str
     """
     labels = np.array(data)
     digest = labels_digest(labels)
-    if digest == known.digest:
+    if digest == known.digest and facts.names == known.names:
         return ""
     if not known.digest and not labels.any():
-        known.digest = digest
+        known.digest, known.names = digest, facts.names
         return ""
     signature = signature_of(known.reviewed.layer)
     info = sidecar_of(facts, labels, signature)
     store.save(signature, labels, info.model_copy(update={"labels_digest": digest}), known.writer)
-    known.digest = digest
+    known.digest, known.names = digest, facts.names
     return datetime.datetime.now().strftime("%H:%M:%S")
 
 
-def _finish(store: AutosaveStore, known: _Watched, digest: str) -> str:
-    known.digest = digest
+def _finish(store: AutosaveStore, known: _Watched, digest: str, names: dict[int, str]) -> str:
+    known.digest, known.names = digest, names
     store.finish(signature_of(known.reviewed.layer))
     return ""
 

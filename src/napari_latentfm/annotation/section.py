@@ -269,6 +269,7 @@ class AnnotationSection(QWidget):
         names.pop(number, None)
         if name:
             names[number] = name
+        self.autosaver.mark()
         self._measure()
 
     def _protect(self, label: int, on: bool) -> None:

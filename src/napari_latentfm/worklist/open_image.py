@@ -112,6 +112,7 @@ class Desk:
         self._old: list[Any] = []
         self._kept: Opened | None = None
         self._digest = ""
+        self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
@@ -213,7 +214,8 @@ class Desk:
         labels = np.array(layer.data)
         found = labels_digest(labels)
         untouched = not self._digest and not labels.any()
-        if not force and (found == self._digest or untouched):
+        same = found == self._digest and record_of(layer).names == self._names
+        if not force and (same or untouched):
             return None
         space = space_of(layer.ndim, layer.scale, layer.units, layer.axis_labels)
         pixels = level_zero(self.layer)
@@ -223,6 +225,7 @@ class Desk:
         """Note that a snapshot was written."""
         if snapshot.name == self.name:
             self._digest = snapshot.digest
+            self._names = {} if snapshot.facts is None else dict(snapshot.facts.names)
 
     def let_go(self) -> None:
         """Make the annotation a layer of the user's, which stays when the image is left."""
@@ -293,6 +296,7 @@ class Desk:
                     record_of(layer).names.update(self.class_names)
                     self._session.restored.emit(kept.sidecar)
                 self._digest = labels_digest(layer.data)
+                self._names = dict(record_of(layer).names)
         layer = self._find()
         if layer is not None:
             remember(layer, current)

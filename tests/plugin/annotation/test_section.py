@@ -224,6 +224,15 @@ def test_a_label_that_was_named_keeps_its_name(window: Window, tmp_path: Path) -
     window.wait(lambda: listed(window)[0].startswith("3  label 3  "))
 
 
+def test_a_name_alone_is_kept_too(window: Window) -> None:
+    write_mask(window.session, disc(*SMALL), label=3)
+    window.wait(lambda: len(window.states) == 1)
+    window.layer.selected_label = 3
+    window.section.ask_name = lambda _label, _known: "hair"
+    press(window, "Name label")
+    window.wait(lambda: window.states[0].info.class_names == {3: "hair"})
+
+
 def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: Path) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     window.viewer.dims.set_current_step(0, 2)

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
@@ -23,6 +24,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
@@ -124,6 +126,27 @@ def test_walk_complete_and_return(
     panel.previous()
     assert panel.current == NAMES[0]
     assert "first image" in panel.form.status.text()
+
+
+def test_a_name_given_to_a_label_goes_on_to_the_other_images(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    viewer, panel = queue()
+    annotate(viewer)
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    wait_for(qtbot, panel, NAMES[0], panel.previous)
+    layer = annotation_of(session_of(viewer), create=False)
+    assert layer is not None
+    record_of(layer).names[1] = "naevus"
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    assert panel.work is not None
+    sidecar = read_annotation(panel.work.unfinished(NAMES[0]))[1]
+    assert sidecar is not None
+    assert sidecar.class_names == {1: "naevus"}, "kept though no pixel changed"
+    annotate(viewer)
+    layer = annotation_of(session_of(viewer), create=False)
+    assert layer is not None
+    assert record_of(layer).names == {1: "naevus"}
 
 
 def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
