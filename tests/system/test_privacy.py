@@ -92,7 +92,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     write_mask(session_of(viewer), mask)
     panel.accept()
     qtbot.waitUntil(lambda: "b.png" in seen, timeout=PATIENCE)
-    assert (tmp_path / "out" / "a.json").is_file()
+    assert (tmp_path / "out" / "a.tif.json").is_file()
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file():
             content = path.read_bytes()
