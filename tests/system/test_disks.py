@@ -148,7 +148,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
 
     monkeypatch.setattr(trainer_module.Trainer, "_save", save)
     assert train(training(images, out)) == 0
-    assert "is gone. It is made again" in capsys.readouterr().err
+    assert "is gone. It is created again" in capsys.readouterr().err
     load_model(out)
     assert (out / "training" / "split.json").is_file()
     assert len(_read(out / "training" / "log.csv")[1]) == 4, "also what stood in it before"

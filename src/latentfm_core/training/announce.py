@@ -1,4 +1,4 @@
-"""What a training run says of its data, and of the time and memory it takes, before it begins."""
+"""Summary of a training run before it begins: data, expected time and memory."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from latentfm_core.training.time_budget import is_trained, stage_seconds
 logger = logging.getLogger(__name__)
 
 DataSet = CanvasSet | ObjectSet
-"""Canvases, or for a promptable model images with their objects."""
+"""Canvases; for a promptable model, images with their objects."""
 
 _PROBED = 2
-"""Most images of the batch by which the time of a step is estimated."""
+"""Largest number of images in the batch that is used to estimate the time of a step."""
 _SLOW = 2.0
-"""Seconds of a first step from which on no second one is done."""
+"""If the first step takes this many seconds, there is no second one."""
 _STATES = 5
-"""Copies of the weights while they are trained: themselves, gradient, two of AdamW, average."""
+"""Copies of the weights during training: weights, gradient, two AdamW moments, average."""
 
 
 def announce(
@@ -65,7 +65,7 @@ def announce(
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
-    """Print the data summary of a training run and warn of what is implausible.
+    """Print the data summary of a training run and warn about anything implausible.
 
     Raises
     ------
@@ -151,9 +151,9 @@ def _parts(split: Split, there: int, train: DataSet, val: DataSet | None) -> str
     skipped = len(train.skipped) + (0 if val is None else len(val.skipped))
     text = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
     if skipped:
-        text += f"; {skipped} left out that cannot be used"
+        text += f"; {skipped} unusable and left out"
     if there - used - skipped > 0:
-        text += f"; {there - used - skipped} of the folder are in no part and not used"
+        text += f"; {there - used - skipped} of the folder are not in any part and not used"
     return text
 
 
@@ -183,8 +183,8 @@ def _expected(
     try:
         seconds = _seconds(config, train, model, device, dtype)
     except Exception:
-        # An estimate is worth no error; what is wrong is met again, and said, by the training.
-        logger.debug("the time cannot be estimated", exc_info=True)
+        # An estimate must not stop a run; the training reports the error if it persists.
+        logger.debug("cannot estimate the time", exc_info=True)
         return memory
     return f"about {duration(seconds)} without validation; {memory}"
 
@@ -198,7 +198,7 @@ def _bytes_of(data: DataSet) -> int:
 def _seconds(
     config: Config, train: DataSet, model: LatentFM, device: torch.device, dtype: torch.dtype
 ) -> float:
-    """Return how long the stages take, by one step of each on a copy of the networks."""
+    """Estimate the time of the stages from one step of each on a copy of the networks."""
     total = 0.0
     for name in STAGES:
         settings = getattr(config.training, name)
@@ -243,7 +243,7 @@ def _seconds_per_pixel(
 def _probe(
     stage: Stage, data: DataSet, index: NDArray[np.intp], device: torch.device, dtype: torch.dtype
 ) -> BatchSource:
-    """Return what the first step of a stage would read, for a few images."""
+    """Return the batch that the first step of a stage would read, for a few images."""
     size, draws, clock = stage.size_at(1.0), stage.draws(0), PartsClock(device)
     if isinstance(data, CanvasSet):
         feeder = Feeder(data, stage.config.model.mask_channels, device)

@@ -42,7 +42,7 @@ def _warp(values: Tensor, whole: GlobalBatch) -> Tensor:
 
 
 def _colour(images: Tensor, whole: GlobalBatch) -> Tensor:
-    """Change colours; `images` are overwritten: at 256 x 256 memory is what costs."""
+    """Change colours in place: at 256 x 256, memory traffic is the main cost."""
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
         return whole.uniform(low, high, channels, 1, 1).to(images.device)
@@ -56,7 +56,7 @@ def _colour(images: Tensor, whole: GlobalBatch) -> Tensor:
 
 
 def _blur_and_noise(images: Tensor, whole: GlobalBatch) -> Tensor:
-    """Blur some images and add noise to some; `images` are overwritten."""
+    """Blur some images and add noise to some, in place."""
     share = whole.uniform(0, 1) * (whole.uniform(0, 1) < 0.3)
     level = 0.03 * whole.uniform(0, 1)
     level = level * (whole.uniform(0, 1) < 0.3)
@@ -106,7 +106,7 @@ def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tup
     kind
         ``"none"``, ``"flips"`` or ``"strong"``.
     whole
-        Where the B rows lie in the batch, and its random numbers.
+        Position of the B rows in the batch, and its random numbers.
 
     Returns
     -------
@@ -139,12 +139,12 @@ def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
 
 
 def change_photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
-    """Change colours, sharpness and noise of images, as another camera would; overwrites them."""
+    """Change colours, sharpness and noise of images in place, as another camera would."""
     return _blur_and_noise(_colour(images, whole), whole).clamp_(0, 1)
 
 
 def change_modality(images: Tensor, whole: GlobalBatch) -> Tensor:
-    """Make some images grey and invert some; overwrites them.
+    """Make some images grey and invert some, in place.
 
     Colour photographs without their colours, and CT inverted, stand between the modalities that
     a model is trained on and those that it has never seen, such as ultrasound.

@@ -30,10 +30,10 @@ def _small_masks(masks: Tensor, size: int) -> Tensor:
 
 
 class Feeder:
-    """Takes images and masks of a data set to a device, at the side that a stage asks for.
+    """Loads images and masks of a data set onto a device, at the side that a stage requests.
 
-    On the CPU, what was made smaller is kept: to do it again for every batch would take
-    longer than the optimiser does. A GPU has better use for its memory.
+    On the CPU, downscaled images are cached: resizing them for every batch would take
+    longer than the optimiser. A GPU has better uses for its memory.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class Feeder:
     channels
         Channels K of the masks.
     device
-        Where the batches go; kept as an attribute.
+        Device of the batches; kept as an attribute.
     """
 
     KEEP_BYTES = 4 * 2**30
-    """Smaller images are kept if they take no more memory than this."""
+    """Downscaled images are cached if they take no more memory than this, in bytes."""
 
     def __init__(self, canvases: CanvasSet, channels: int, device: torch.device) -> None:
         self._canvases = canvases
@@ -105,14 +105,14 @@ class Feeder:
 
 
 class Kept:
-    """Rows that are computed when they are first asked for."""
+    """Rows computed on first use."""
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self._rows = torch.empty(shape, dtype=dtype)
         self._known = np.zeros(shape[0], bool)
 
     def get(self, index: Index, make: Callable[[Index], Tensor]) -> Tensor:
-        """Return the rows at `index`; `make` computes those that are not known yet."""
+        """Return the rows at `index`; `make` computes the missing ones."""
         missing = np.unique(index[~self._known[index]])
         if missing.size:
             self._rows[torch.from_numpy(missing)] = make(missing).to("cpu", self._rows.dtype)
@@ -122,7 +122,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Source:
-    """What a process takes in one step: a stage reads from it only what it needs.
+    """Images and masks of one process in one step; a stage reads only what it needs.
 
     Attributes
     ----------
@@ -133,9 +133,9 @@ class Source:
     size
         Side of the images.
     clock
-        Told what is reading and what is work of the network.
+        Measures reading and network time.
     dtype
-        Format of the network's convolutions.
+        Data type of the network's convolutions.
     """
 
     feeder: Feeder

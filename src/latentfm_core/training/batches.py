@@ -1,4 +1,4 @@
-"""Which images a step takes, and the seeds of its random numbers.
+"""Image indices and random seeds of each training step.
 
 Every random choice follows from (seed, stage, step): no generator state has to be stored,
 and a resumed run sees exactly the batches that an uninterrupted one would have seen.

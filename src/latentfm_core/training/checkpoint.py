@@ -34,24 +34,24 @@ DONE = "done"
 
 @dataclass
 class Position:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes
     ----------
     stage
-        Name of the stage under way, or ``"done"``.
+        Name of the current stage, or ``"done"``.
     step
         Optimiser steps finished in that stage.
     seconds, stage_seconds
-        Training time so far, over all interruptions: of the run and of the stage.
+        Training time of the run and of the stage so far, across interruptions.
     best_score
         Best validation figure of the flow stage so far: Dice, or -GED with several raters.
     stale
-        Validations since then.
+        Validations since the best score.
     metrics
         Validation figures for the model card.
     epoch
-        What the epoch under way has added up, so that its line in the log is that of an
+        Sums of the current epoch, so that its line in the log equals that of an
         uninterrupted run.
     """
 
@@ -86,7 +86,7 @@ def save_checkpoint(
     ema: EMA | None = None,
     run: RunRecord | None = None,
 ) -> None:
-    """Write the run's checkpoint, replacing the last one only when it is complete."""
+    """Write the run's checkpoint; it replaces the last one only when complete."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     if optimizer is not None:
         tensors |= _optimizer_tensors(optimizer)
@@ -102,7 +102,7 @@ def save_checkpoint(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read.
+    """A loaded checkpoint.
 
     ``run`` is None if an older version wrote it.
     """
@@ -138,8 +138,8 @@ class Checkpoint:
             if key != "step":
                 if value.shape != parameters[place].shape:
                     raise CheckpointError(_OTHER_NETWORK)
-                # The fused optimiser goes through memory and asks for no strides: moments must
-                # lie as their weights do, which may be channels-last.
+                # The fused optimiser reads raw memory and ignores strides: moments must
+                # have the layout of their weights, which may be channels-last.
                 value = torch.empty_like(parameters[place]).copy_(value)
             state.setdefault(place, {})[key] = value
         if not state:
@@ -157,7 +157,7 @@ class Checkpoint:
 
 
 _OTHER_NETWORK = (
-    "The checkpoint holds another network than the configuration describes. "
+    "The network in the checkpoint differs from the configuration. "
     "Resume without changing model settings, or start in a new folder."
 )
 _NAME = re.compile(r"model\..+|ema\.\d{1,6}|optimizer\.\d{1,6}\.[a-z_]{1,40}")
@@ -171,14 +171,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is none, it is damaged, or its tensors are not those of the network that it
-        describes, which its header tells before they are read.
+        If it is missing or damaged, or its tensors do not fit the network that its header
+        describes; this is checked before they are read.
     """
     path = folder / FILE
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder} holds no checkpoint to resume from; start without --resume."
-        )
+        raise CheckpointError(f"{folder} has no checkpoint to resume from; start without --resume.")
     try:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
@@ -203,7 +201,7 @@ def _described(header: dict[str, str]) -> tuple[Position, Config]:
         raise ValueError(f"there is no step {position.step} of {position.stage[:40]!r}")
     values = parse_json(header["config"])
     if not isinstance(values, dict):
-        raise ValueError("its settings are no table")
+        raise ValueError("its settings are not a table")
     return position, config_from_mapping(values)
 
 
@@ -218,4 +216,4 @@ def _check_tensors(stream: Any, config: Config) -> None:
         if list(stream.get_slice(name).get_shape()) != list(expected[name]):
             wrong.append(name)
     if wrong:
-        raise ValueError(f"{wrong[0][:100]} is no part of the network that it describes")
+        raise ValueError(f"{wrong[0][:100]} is not part of the network that it describes")

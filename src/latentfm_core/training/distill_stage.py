@@ -1,4 +1,4 @@
-"""The stage that makes the network for few steps."""
+"""Training stage of the few-step network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentfm_core.training.stage import Batch, BatchSource, Losses, Stage, nois
 
 
 class DistillStage(Stage):
-    """The network for few steps learns where the trained flow lands after a long step.
+    """Trains the few-step network to predict where the flow lands after a long step.
 
     The flow, the features and the VAEs stay as they are. The target is a smooth function of
     state and image, so that plain regression reaches it; the samples keep their spread, which
@@ -30,14 +30,14 @@ class DistillStage(Stage):
     settings: DistillConfig
 
     def begin(self) -> None:
-        """Start from the flow's own weights: a step of any length then begins as its slope."""
+        """Start from the flow's weights, so that a step of any length starts as its slope."""
         self._fast.load_state_dict(self.model.velocity.state_dict(), strict=False)
         step = self._fast.step
         if step is not None:
             step.start_as_nothing()
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the network for few steps."""
+        """Return the few-step network."""
         return list(self._fast.parameters())
 
     def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
@@ -66,7 +66,7 @@ class DistillStage(Stage):
                 lambda s, z: model.velocity(s, z, taught), z_t, t, h, settings.teacher_steps
             )
         # PyTorch 2.13 crashes in the backward pass of GroupNorm (CPU, channels last) where only
-        # the weights want a gradient, hence one for the features too.
+        # the weights need a gradient, hence one for the features too.
         features = [level.requires_grad_(True) for level in features]
         maps = repeat(self._fast.condition_maps(features), draws)
         return {"loss": velocity_loss(self._fast(t, z_t, maps, h), target)}
@@ -74,5 +74,5 @@ class DistillStage(Stage):
     @property
     def _fast(self) -> VelocityNetwork:
         if self.model.fast is None:
-            raise ConfigError("Set model.distilled_steps to train a network for few steps.")
+            raise ConfigError("Set model.distilled_steps to train a few-step network.")
         return self.model.fast

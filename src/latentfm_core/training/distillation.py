@@ -1,4 +1,4 @@
-"""A run that only adds a network for few steps to a finished model."""
+"""Training runs that only add a few-step network to a finished model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _OTHER_STAGES = ("image_vae", "mask_vae", "flow")
 
 
 def is_distillation(config: Config) -> bool:
-    """Return whether a run leaves all but the network for few steps as it is."""
+    """Return whether a run trains only the few-step network."""
     others = (getattr(config.training, name).epochs for name in _OTHER_STAGES)
     return bool(config.training.distill.epochs) and not any(others)
 
 
 def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
-    """Return the settings for adding a network for few steps to `parent`.
+    """Return the settings for adding a few-step network to `parent`.
 
     Parameters
     ----------
     parent
-        Card of the finished model; network, input size and sampling are its own.
+        Card of the finished model; network, input size and sampling come from it.
     data
         Folders of images and masks, and how they are split.
     base
@@ -46,22 +46,22 @@ def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = No
 
 
 def remember_parent(folder: Path, parent: Path) -> None:
-    """Keep the parent's card in the run's folder, where a resumed run finds it."""
+    """Copy the parent's card to the run's folder for a resumed run."""
     card = read_card(parent)
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
 def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
-    """Return the parent's card with what a run of distillation adds to it.
+    """Return the parent's card with the fields that distillation adds.
 
-    The flow is unchanged, and with it every figure and the calibration.
+    The flow is unchanged, so its metrics and calibration stay valid.
 
     Parameters
     ----------
     folder
         Where `remember_parent` kept the card.
     card
-        What a run writes of itself.
+        Card of the run.
 
     Raises
     ------
@@ -83,10 +83,10 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
             "training": parent.config.training.model_copy(update={"distill": run.training.distill}),
         }
     )
-    told = {"id", "title", "description", "created", "intended_use", "licence"} & card.keys()
+    inherited = {"id", "title", "description", "created", "intended_use", "licence"} & card.keys()
     return {
         **parent.model_dump(mode="json", exclude={"weights"}),
-        **{name: card[name] for name in told},
+        **{name: card[name] for name in inherited},
         "config": config.model_dump(mode="json"),
         "distillation": card["training"],
         "metrics": card["metrics"] | parent.metrics,

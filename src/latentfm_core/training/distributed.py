@@ -1,7 +1,7 @@
-"""The processes that train one model together, by Lightning Fabric; usually one, alone.
+"""Multi-process training with Lightning Fabric, with a single-process fallback.
 
-Fabric brings up the processes that ``torchrun`` started, wraps the network so that gradients are
-averaged while they are computed, and knows the back end of each kind of device. It is needed by
+Fabric connects the processes that ``torchrun`` started, wraps the network so that gradients are
+averaged while they are computed, and selects the back end for each kind of device. It is needed by
 runs of several processes only.
 """
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 LossesOf = Callable[[Batch, GlobalBatch], Losses]
 
 TIMEOUT = timedelta(minutes=30)
-"""Longest wait for another process; the longest reason to wait is reading the images."""
+"""Timeout for another process; reading the images takes longest."""
 
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
 
 
 class Team:
-    """One process that trains alone.
+    """A single training process.
 
     Attributes
     ----------
     rank, size
-        Number of this process, and of all.
+        Rank of this process, and number of processes.
     device
-        Where this process computes.
+        Device of this process.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this process speaks and writes for all."""
+        """Whether this process logs and writes for all."""
         return self.rank == 0
 
     def rows(self, total: int) -> slice:
@@ -77,11 +77,11 @@ class Team:
     def agree(
         self, figures: Tensor, weight: float, own: Sequence[float]
     ) -> tuple[list[float], list[float]]:
-        """Return the mean of `figures` by `weight`, and that of `own`, over the processes."""
+        """Return the means over the processes: of `figures` weighted by `weight`, and of `own`."""
         return figures.tolist(), list(own)
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this point."""
 
     @contextmanager
     def one_here_first(self) -> Iterator[None]:
@@ -90,12 +90,12 @@ class Team:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Tell in plain words when the block fails because another process has gone."""
+        """Raise a readable error if the block fails because another process has stopped."""
         yield
 
 
 class Processes(Team):
-    """Several processes, on one machine or on many."""
+    """Several processes on one or more machines."""
 
     def __init__(self, fabric: Fabric) -> None:
         super().__init__(fabric.device)
@@ -113,7 +113,7 @@ class Processes(Team):
         return losses
 
     def backward(self, loss: Tensor, weight: float) -> None:
-        """Compute gradients and average them: processes weigh as many rows as they hold."""
+        """Compute gradients and average them, weighted by the rows of each process."""
         self._fabric.backward(loss * (weight * self.size))
 
     def sum(self, values: Tensor) -> Tensor:
@@ -126,13 +126,13 @@ class Processes(Team):
     def agree(
         self, figures: Tensor, weight: float, own: Sequence[float]
     ) -> tuple[list[float], list[float]]:
-        """Exchange everything in one message."""
+        """Exchange all values in one message."""
         mine = torch.tensor(own, dtype=figures.dtype, device=figures.device) / self.size
-        told = self.sum(torch.cat([figures * weight, mine])).tolist()
-        return told[: len(figures)], told[len(figures) :]
+        totals = self.sum(torch.cat([figures * weight, mine])).tolist()
+        return totals[: len(figures)], totals[len(figures) :]
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this point."""
         self._fabric.barrier()
 
     @contextmanager
@@ -146,7 +146,7 @@ class Processes(Team):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Tell in plain words when the block fails because another process has gone."""
+        """Raise a readable error if the block fails because another process has stopped."""
         try:
             yield
         except RuntimeError as error:
@@ -154,13 +154,13 @@ class Processes(Team):
                 raise
             raise ResourceError(
                 "Another process of this run has stopped or cannot be reached; its own message "
-                "says why. --resume goes on from the last checkpoint, with as many processes as "
-                "you like."
+                "says why. --resume continues from the last checkpoint, with any number of "
+                "processes."
             ) from error
 
 
 class _StageLosses(nn.Module):
-    """The losses of a stage as the forward pass of a network, which is what can be wrapped."""
+    """The losses of a stage as the forward pass of a module, so that Fabric can wrap it."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -172,17 +172,17 @@ class _StageLosses(nn.Module):
 
 
 def join_team(device: str) -> Team:
-    """Join the processes that were started together with this one, or stay alone.
+    """Join the processes that were started with this one, or train in one process.
 
     Parameters
     ----------
     device
-        As the settings name it.
+        Device name from the settings.
 
     Raises
     ------
     ConfigError
-        If Fabric is not installed, or the device is none that processes can share.
+        If Fabric is not installed, or processes cannot share the device.
     ResourceError
         If the device does not exist, or a machine has fewer GPUs than processes.
     """
@@ -211,7 +211,7 @@ def _launched(kind: str, launch: Launch) -> Fabric:
         from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise ConfigError(
-            "Several processes train together by Lightning Fabric, which is not installed: "
+            "Multi-process training needs Lightning Fabric, which is not installed: "
             "pip install 'napari-latentfm[distributed]'."
         ) from None
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Notices that a stage diverges, also while its loss is still a number."""
+"""Detect diverging stages, even while the loss is still finite."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from latentfm_core.config import StageConfig
 from latentfm_core.errors import LatentFMError
 
 WINDOW = 10
-"""Steps over whose median a loss is judged; a single bad batch is no divergence."""
+"""Steps in the median loss that is checked; a single bad batch is not divergence."""
 EXPLODED = 20.0
-"""Multiple of the untrained network's loss at which a stage is given up."""
+"""Multiple of the untrained network's loss at which a stage is aborted."""
 SUSPECT = 3.0
-"""Multiple from which on no checkpoint is written."""
+"""Multiple above which no checkpoint is written."""
 FAILED = 2.0
-"""Multiple at which a stage that is over has learned nothing."""
+"""Multiple above which a finished stage has learned nothing."""
 JUDGED_FROM = 20
-"""Steps before which a stage that is over is not judged."""
+"""Shortest finished stage, in steps, that is checked."""
 
 
 class Diverged(LatentFMError):
-    """The loss is no longer a number, or far above where it began.
+    """The loss is NaN or infinite, or far above its first value.
 
     Attributes
     ----------
     stage
         Name of the stage, if there are several.
     learning_rate
-        A rate to try instead; 0 if there is no advice.
+        Suggested rate; 0 if there is none.
     """
 
     def __init__(self, message: str, stage: str = "", learning_rate: float = 0.0) -> None:
@@ -48,11 +48,11 @@ class DivergenceWatch:
     stage
         Name of the stage.
     settings
-        Its settings, for the advice.
+        Its settings, for the suggestion.
     dtype
         Format of the convolutions.
     first_loss
-        Loss of the first step, if the stage goes on after an interruption.
+        Loss of the first step, if the stage is resumed.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class DivergenceWatch:
         return self._level() <= SUSPECT
 
     def check_finite(self, loss: float, step: int) -> None:
-        """Refuse a loss that is not a number, before the weights take it in.
+        """Reject a NaN or infinite loss before it reaches the weights.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class DivergenceWatch:
             raise self._error(f"is not finite at step {step}", numbers=True)
 
     def add(self, loss: float, step: int) -> None:
-        """Take the loss of a step.
+        """Record the loss of a step.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class DivergenceWatch:
             )
 
     def check_end(self, step: int) -> None:
-        """Refuse the result of a stage whose loss ended far above where it began.
+        """Reject the result of a stage whose loss ended far above its first value.
 
         Raises
         ------

@@ -23,13 +23,13 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the current weights after optimiser step `step`."""
+        """Update the average after optimiser step `step`."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.shadow, [p.detach() for p in self._parameters], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averaged weights into the model for the duration of the block."""
+        """Use the averaged weights inside the block."""
         kept = [p.detach().clone() for p in self._parameters]
         self.copy_to_model()
         try:
@@ -41,6 +41,6 @@ class EMA:
 
     @torch.no_grad()
     def copy_to_model(self) -> None:
-        """Replace the model's weights by the averaged ones."""
+        """Replace the model's weights with the averaged ones."""
         for parameter, value in zip(self._parameters, self.shadow, strict=True):
             parameter.copy_(value)

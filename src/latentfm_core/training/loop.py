@@ -47,20 +47,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Hooks:
-    """What the loop calls back.
+    """Callbacks of the loop.
 
     Attributes
     ----------
     should_stop
-        Asked after every step; True ends the loop after saving.
+        Called after every step; True ends the loop after saving.
     save
         Writes a checkpoint.
     end_of_epoch
-        Gets the report and may add validation figures to it.
+        Receives the report and may add validation metrics to it.
     end_of_step
-        Gets where the stage stands.
+        Receives the progress of the stage.
     urgent
-        Asked several times within a step of a single process; True gives the step up.
+        Called several times within a step of a single process; True aborts the step.
     """
 
     should_stop: Callable[[], bool]
@@ -71,7 +71,7 @@ class Hooks:
 
 
 class StageLoop:
-    """Runs one stage from where `position` stands to its end.
+    """Runs one stage from `position` to its end.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ class StageLoop:
     position
         Updated after every step.
     team
-        The processes that share each batch, and where this one computes.
+        The processes that share each batch, and the device of this one.
     dtype
-        In which format to compute.
+        Data type of the computation.
 
     Raises
     ------
@@ -129,19 +129,19 @@ class StageLoop:
         self._budget = stage_seconds(stage.config, stage.name)
         self._ended = False
         self._watch = DivergenceWatch(stage.name, settings, dtype, position.first_loss)
-        # Running averages of a step that is given up would stay in the network.
+        # Running averages of an aborted step would stay in the network.
         self._has_averages = any(
             isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.model.modules()
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take optimiser and averages from a checkpoint of this stage."""
+        """Restore optimiser and averages from a checkpoint of this stage."""
         checkpoint.restore_optimizer(self.optimizer)
         if self.ema is not None:
             checkpoint.restore_ema(self.ema)
 
     def run(self, hooks: Hooks, save_every: float) -> bool:
-        """Optimise to the end; return False if it was stopped before.
+        """Optimise to the end; return False if stopped early.
 
         Parameters
         ----------
@@ -187,13 +187,13 @@ class StageLoop:
         return True
 
     def _is_due(self, step: int, seconds: float, save_every: float) -> bool:
-        """Return whether to write a checkpoint after `step` steps, `seconds` after the last."""
+        """Return whether a checkpoint is due after `step` steps, `seconds` after the last."""
         every = self.stage.config.training.checkpoint_steps
         due = seconds > save_every or (every is not None and step % every == 0)
         return due and self._watch.healthy
 
     def share_done(self) -> float:
-        """Return the share of the stage that is over: of its steps or of its time budget."""
+        """Return the finished share of the stage: of its steps or of its time budget."""
         budget = self._budget
         steps = self.position.step / max(1, self.total)
         return steps if budget is None else max(steps, self.position.stage_seconds / budget)
@@ -222,25 +222,25 @@ class StageLoop:
         return progress_bar(self.total, self.stage.name, "step", quiet, initial=first)
 
     def _timed_step(self, step: int, index: NDArray[np.intp], meter: Meter, hooks: Hooks) -> bool:
-        """Do a step; return whether one of several processes was asked to stop.
+        """Do a step; return whether any of several processes was asked to stop.
 
-        Several processes must agree on the seconds too, by which a time budget ends. They
-        tell them before the update of the weights, whose own seconds follow a step later.
+        Several processes must also agree on the seconds used for the time budget. They
+        share them before the weight update, whose seconds are counted one step later.
         """
         start, alone = time.monotonic(), self.team.size == 1
-        told_at = start
+        sent_at = start
 
         def own() -> list[float]:
-            nonlocal told_at
-            told_at = time.monotonic()
-            return [told_at - start + self._unshared, 0.0 if alone else float(hooks.should_stop())]
+            nonlocal sent_at
+            sent_at = time.monotonic()
+            return [sent_at - start + self._unshared, 0.0 if alone else float(hooks.should_stop())]
 
         losses, (seconds, stop) = self._step(step, index, own, hooks.urgent)
         end = time.monotonic()
         if alone:
             seconds = end - start
         else:
-            self._unshared = end - told_at
+            self._unshared = end - sent_at
         self.position.step = step + 1
         self.position.seconds += seconds
         self.position.stage_seconds += seconds
@@ -288,9 +288,9 @@ class StageLoop:
         Raises
         ------
         Cancelled
-            If `urgent` gave the step up; the weights are as before it.
+            If `urgent` aborted the step; the weights are unchanged.
         Diverged
-            If the loss is not a number.
+            If the loss is NaN or infinite.
         """
         settings = self.stage.settings
         generator = self.stage.generator(step)
@@ -317,11 +317,11 @@ class StageLoop:
                 self._give_up_if(urgent)
             self.optimizer.zero_grad(set_to_none=True)
             self.team.backward(losses["loss"], weight)
-            # One wait for the device instead of one for each value, and after the work is queued.
+            # Synchronise with the device once, not per value, and after the work is queued.
             figures = torch.stack([value.detach() for value in losses.values()])
             found, agreed = self.team.agree(figures, weight, own())
         values = dict(zip(losses, found, strict=True))
-        # Before the weights take it in: the last checkpoint stays good.
+        # Checked before the weight update, so that the last checkpoint stays valid.
         self._watch.check_finite(values["loss"], step)
         if not self._has_averages:
             self._give_up_if(urgent)
@@ -361,7 +361,7 @@ def _adamw(
 
 
 def _parameter_groups(parameters: list[nn.Parameter], stage: Stage) -> list[dict[str, object]]:
-    """Decay weights but neither biases nor scales; slow down a pretrained encoder."""
+    """Decay weights but not biases or scales; lower the rate of a pretrained encoder."""
     decay, settings = stage.settings.weight_decay, stage.settings
     slow = {id(p) for p in stage.model.pretrained_parameters()}
     encoder_rate = settings.encoder_rate if isinstance(settings, FlowConfig) else 1.0

@@ -56,7 +56,7 @@ def reconstruction_loss(logits: Tensor, target: Tensor, share: Tensor) -> Tensor
 
     The weight of the foreground is the square root of background over foreground in the
     whole batch, whose foreground has the share `share` of the pixels, so that small
-    structures are not given up for the background's sake.
+    structures are not sacrificed to the background.
     """
     share = share.clamp(1e-4, 1.0)
     weight = ((1 - share) / share).sqrt().clamp(1.0, MAX_FOREGROUND_WEIGHT)

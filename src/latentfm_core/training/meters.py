@@ -1,4 +1,4 @@
-"""What the optimisation loop tells of itself."""
+"""Meters and reports of the optimisation loop."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class EpochReport:
     seconds, images_per_second
         Wall time and rate of the optimisation.
     shares
-        What that time went into: data, augmentation, network and optimiser (with the average
+        How that time was spent: data, augmentation, network and optimiser (with the average
         of the weights), in shares that add up to 1.
     validation
-        Figures of the validation, if there was one.
+        Validation metrics, if there was a validation.
     """
 
     stage: str
@@ -42,25 +42,25 @@ class EpochReport:
     validation: dict[str, float] = field(default_factory=dict)
 
     def share_outside(self) -> float:
-        """Return the share of the time that the network did not get."""
+        """Return the share of the time not spent in the network."""
         return sum(share for part, share in self.shares.items() if part != "network")
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where a stage stands after a step.
+    """Progress of a stage after a step.
 
     Attributes
     ----------
     stage
         Name of the stage.
     step, total
-        Steps finished, and steps of the stage if no time budget ends it before.
+        Steps finished, and steps of the stage unless a time budget ends it earlier.
     loss
         Of the step's batch.
     seconds, seconds_left
         Optimisation time of the stage so far, and an estimate of what is left: the work of
-        a step is taken to grow with the pixels of its images.
+        a step is assumed to grow with the pixels of its images.
     """
 
     stage: str
@@ -77,7 +77,7 @@ def ignore(_: object) -> None:
 
 @dataclass
 class EpochSums:
-    """What an epoch has added up so far; a checkpoint holds it.
+    """Sums of an epoch so far; stored in checkpoints.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Meter:
     Parameters
     ----------
     sums
-        What an interrupted epoch has added up so far; goes on with it.
+        Sums of an interrupted epoch, to continue from.
     """
 
     def __init__(self, sums: EpochSums) -> None:
@@ -112,7 +112,7 @@ class Meter:
         return self._sums.seconds
 
     def add(self, losses: dict[str, float], images: int, seconds: float) -> None:
-        """Take a step in."""
+        """Add a step."""
         sums = self._sums
         sums.steps += 1
         sums.images += images

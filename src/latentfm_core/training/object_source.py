@@ -1,4 +1,4 @@
-"""Crops around objects: what a promptable model is trained on."""
+"""Crops around objects, the training data of a promptable model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from latentfm_core.training.step_timer import PartsClock
 Index = NDArray[np.intp]
 
 UNPROMPTED = 0.3
-"""Share of the images that are shown whole and without a prompt."""
+"""Share of the images shown in full and without a prompt."""
 
 ONE_PIECE = 0.8
-"""Share of the prompted masks of several pieces of which one piece is meant."""
+"""Share of the prompted multi-piece masks where the target is one piece."""
 
 WHOLE_FIELD = 0.3
-"""Share of the prompted images that are shown whole, as before a first click."""
+"""Share of the prompted images shown in full, as before a first click."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Crop:
     image
         ``(3, S, S)`` float32 in [0, 1].
     target
-        ``(S, S)`` bool, the object that is meant, by one rater.
+        ``(S, S)`` bool, the target object, by one rater.
     shown
-        ``(S, S)`` bool, the object by which the prompt is made: that of any rater.
+        ``(S, S)`` bool, the object that the prompt is made from, by any rater.
     prompted
         Whether there is a prompt.
     """
@@ -65,14 +65,14 @@ class Crops:
 
 @dataclass(frozen=True)
 class ObjectSource:
-    """What a process takes of an `ObjectSet` in one step.
+    """Share of an `ObjectSet` that a process uses in one step.
 
     Attributes
     ----------
     objects
         The data.
     index
-        Which images.
+        Indices of the images.
     seeds
         One for each of them, from which all random choices of its crop follow.
     size
@@ -80,7 +80,7 @@ class ObjectSource:
     clock
         Measures reading and networks.
     device, dtype
-        Where and in which format the networks compute.
+        Device and data type of the networks.
     """
 
     objects: ObjectSet
@@ -170,7 +170,7 @@ def _chosen_field(
 def _choose_object(
     item: TrainingImage, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return an object as one rater drew it, and as the rater did by whom the prompt is made.
+    """Return an object as drawn by one rater, and by the rater that the prompt is made from.
 
     None if no rater drew one that is large enough.
     """

@@ -1,4 +1,4 @@
-"""What concerns a training run but not its result."""
+"""Options of a training run that do not affect its result."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from latentfm_core.training.run_record import ChangedData
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What concerns a run but not its result.
+    """Options of a run that do not affect its result.
 
     Attributes
     ----------
     out
-        The model folder to make; logs and checkpoints go to its subfolder ``training``.
+        Model folder to create; logs and checkpoints go to its subfolder ``training``.
     resume
-        Go on from the checkpoint in `out`.
+        Continue from the checkpoint in `out`.
     tensorboard
         Also write TensorBoard events.
     should_stop
-        Asked after every step and every validation image; True saves and stops.
+        Called after every step and every validation image; True saves and stops.
     command
         How the run was started or resumed, for the model card.
     card
-        Fields of the model card that people write (title, data, licence, ...).
+        Hand-written fields of the model card (title, data, licence, ...).
     init
         Model folder, or name of a bundled model, whose weights a new run starts from.
     changed_data
-        What a resumed run does if its images are not those that it began with.
+        Behaviour of a resumed run whose images have changed.
     should_stop_reading
-        Asked after every image that is read; True ends the reading by `Cancelled`.
+        Called after every image that is read; True raises `Cancelled`.
     urgent
-        Asked within steps and between the pieces of other long work, by a single process; True
-        gives it up without loss, saves and stops.
+        Called within steps and between parts of other long work, in a single process; True
+        aborts it without loss, saves and stops.
     on_step
         Called after every step.
     on_validation

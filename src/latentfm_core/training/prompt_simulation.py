@@ -1,4 +1,4 @@
-"""Prompts as an annotator would give them, made from expert masks."""
+"""Simulate an annotator's prompts from expert masks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
     maps
         ``(4, S, S)``.
     sample, target
-        ``(S, S)`` bool, what the model drew and what is meant.
+        ``(S, S)`` bool, the model's sample and the target.
     rng
         Source of all choices.
     """
@@ -69,7 +69,7 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
             return
         channel = POSITIVE if target[point] else NEGATIVE
         draw_point(maps[channel], (point[0] + 0.5, point[1] + 0.5))
-        # The next correction looks elsewhere.
+        # Place the next correction elsewhere.
         top, left = (max(0, p - len(error) // 8) for p in point)
         error = error.copy()
         error[top : point[0] + len(error) // 8, left : point[1] + len(error) // 8] = False

@@ -20,7 +20,7 @@ CORRECTED = 0.35
 """Share of the prompted images that also get corrections of a sample."""
 
 SAMPLE_STEPS = 2
-"""Euler steps of such a sample: enough to make the errors that the model makes."""
+"""Euler steps of such a sample: enough to show the model's typical errors."""
 
 
 def prompted_batch(
@@ -59,7 +59,7 @@ def prompted_batch(
 def with_corrections(
     model: LatentFM, features: Sequence[Tensor], batch: dict[str, Tensor], whole: GlobalBatch
 ) -> Tensor:
-    """Return the prompts of a batch with corrections of samples that the model draws now.
+    """Return the prompts of a batch with corrections of samples from the current model.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which settings a resumed run may change, and which paths of a checkpoint are followed."""
+"""Rules for resumed runs: settings that may change, and trusted paths."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PATHS = ("images", "masks", "folder", "split_file", "group_file", "group_column
 
 
 def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False) -> Config:
-    """Return the settings that the run in model folder `out` was started with.
+    """Return the original settings of the run in model folder `out`.
 
     Parameters
     ----------
     out
         The model folder.
     trust_paths
-        Follow the paths in the checkpoint even if it is not this user's own or was moved.
+        Follow the paths in the checkpoint even if it is another user's or was moved.
     named
         Whether the user names images and masks; then a checkpoint from elsewhere is used
         without its paths.
@@ -32,7 +32,7 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
     Raises
     ------
     CheckpointError
-        If there is no run, its checkpoint is damaged, or its paths are not to be followed.
+        If there is no run, its checkpoint is damaged, or its paths are not trusted.
     """
     checkpoint = read_checkpoint(out / TRAINING)
     config = config_from_mapping(checkpoint.config)
@@ -67,12 +67,12 @@ def _is_own(out: Path, checkpoint: Checkpoint) -> bool:
 
 
 def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
-    """Refuse changes of settings that a resumed run could not follow.
+    """Reject changes of settings that a resumed run cannot apply.
 
     Raises
     ------
     CheckpointError
-        If the network is another one, or a stage that is over has other settings.
+        If the network differs, or a finished stage has other settings.
     """
     stored = config_from_mapping(checkpoint.config)
     if stored.model != config.model:
@@ -92,14 +92,14 @@ def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
     if changed:
         finished = "The run is finished" if at == DONE else f"The run is at stage {at}"
         raise CheckpointError(
-            f"{finished}, and {', '.join(changed)} would change what is over. Leave that out. To "
+            f"{finished}, and {', '.join(changed)} would change a finished stage. Leave it out. To "
             f"train the finished model further, start a new run from it: --init {out} with another "
             "--out, and with the epochs of training.image_vae and training.mask_vae set to 0."
         )
 
 
 def finished_card(out: Path) -> ModelCard | None:
-    """Return the card of a finished run whose model is there; None if something is left to do.
+    """Return the card of a finished run whose model is there; None if work is left.
 
     Raises
     ------

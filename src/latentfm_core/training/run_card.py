@@ -1,4 +1,4 @@
-"""The model card of a training run, checked before the first image is read."""
+"""Model card of a training run, validated before the first image is read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from latentfm_core.output.sidecar import versions
 from latentfm_core.training.checkpoint import Position
 
 MAX_COMMANDS = 18_000
-"""Characters of all commands on a card."""
+"""Maximum number of characters of all commands on a card."""
 _LONGEST_ID = 100
 _OWN = ("config", "created", "training", "weights", "format_version")
-"""Keys of a card that a run writes by itself."""
+"""Card keys that a run writes automatically."""
 
 
 def model_id(name: str) -> str:
@@ -54,19 +54,19 @@ def card_fields(
     Parameters
     ----------
     written
-        What people wrote: title, data, licence, ...
+        Hand-written fields: title, data, licence, ...
     config
         Settings without paths.
     name
         Name of the model's folder.
     commands
-        With which the run was started and resumed.
+        Commands that started and resumed the run.
     position
-        Time, epochs and figures.
+        Time, epochs and metrics.
     split
         The images.
     device
-        Where the run computed.
+        Device of the run.
     """
     data = written.get("data", {})
     counts = {f"n_{part}": len(getattr(split, part)) for part in ("train", "val", "test")}
@@ -89,7 +89,7 @@ def card_fields(
 
 
 def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
-    """Make sure that the card of a run can be written at its end.
+    """Check that the card of a run can be written at its end.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
     own = [key for key in _OWN if key in written]
     if own:
         raise ConfigError(
-            f"The card cannot set {', '.join(own)}: a run writes that by itself. Leave it out."
+            f"The card cannot set {', '.join(own)}: a run writes these itself. Leave them out."
         )
     fields = card_fields(
         written,

@@ -1,4 +1,4 @@
-"""The folder of a training run: whether it can be used, its lock, and what lies there already."""
+"""Folder of a training run: checks, lock, and files of earlier runs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ TRAINING = "training"
 """Subfolder of a model folder for checkpoint, log and pictures."""
 BEST = "best.safetensors"
 EARLIER = "training-earlier"
-"""How the folders begin into which the files of an earlier run are moved."""
+"""Prefix of the folders that keep the files of an earlier run."""
 
 _FOLDERS = (TRAINING, f"{TRAINING}/samples", f"{TRAINING}/tensorboard")
 _WORTH_KEEPING = (BEST, "log.csv", "learning.json", "model.json", "samples")
 
 
 def check_places(out: Path, data: DataConfig) -> None:
-    """Make sure that model, images, masks and cache do not get into each other's way.
+    """Check that the folders of model, images, masks and cache do not overlap.
 
     Raises
     ------
     OutputError
-        If they would, `out` is a file, or a folder in it is a symbolic link.
+        If they do, `out` is a file, or a folder in it is a symbolic link.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file. Choose another --out: the name of a folder.")
@@ -54,18 +54,18 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
     for what, folder in (("images", data.images), ("masks", data.masks), ("data", data.folder)):
         if folder is not None and place == folder.resolve():
             raise OutputError(
-                f"{option} is the folder of the {what}, {folder}: files of the training would lie "
-                f"among them. Choose another {option}."
+                f"{option} is the folder of the {what}, {folder}: training files would be mixed "
+                f"with them. Choose another {option}."
             )
     if data.masks is not None and place.is_relative_to(data.masks.resolve()):
         raise OutputError(
-            f"{option} lies inside the folder of the masks, {data.masks}, and would be taken for "
+            f"{option} is inside the folder of the masks, {data.masks}, and would be taken for "
             f"the masks of a rater. Choose another {option}."
         )
 
 
 def check_tensorboard() -> None:
-    """Make sure that TensorBoard events can be written.
+    """Check that TensorBoard events can be written.
 
     Raises
     ------
@@ -80,14 +80,14 @@ def check_tensorboard() -> None:
 
 
 def check_initial(init: str, config: Config) -> None:
-    """Make sure that a run can start from the model `init`.
+    """Check that a run can start from the model `init`.
 
     Raises
     ------
     ModelFolderError
         If there is no such model.
     ConfigError
-        If its network is another one.
+        If its network differs.
     """
     card = read_card(resolve_model(init))
     same = {"distilled_steps": config.model.distilled_steps}
@@ -99,14 +99,14 @@ def check_initial(init: str, config: Config) -> None:
 
 
 class RunFolder:
-    """The right of one process to write a run into a model folder.
+    """Lock that lets one process write a run to a model folder.
 
     Parameters
     ----------
     out
         The model folder.
     resume
-        Whether the run there goes on.
+        Whether an existing run continues.
     """
 
     def __init__(self, out: Path, resume: bool) -> None:
@@ -115,14 +115,14 @@ class RunFolder:
         self._ready = False
 
     def claim(self) -> None:
-        """Take the folder; make it if it is missing, and clear the way for a new run.
+        """Lock the folder; create it if missing, and move old files aside for a new run.
 
         Raises
         ------
         FolderBusy
             If another process has it.
         CheckpointError
-            If another process has begun a run there meanwhile.
+            If another process has started a run there in the meantime.
         OutputError
             If it cannot be made.
         """
@@ -139,7 +139,7 @@ class RunFolder:
         self._ready = True
 
     def claim_if_there(self) -> None:
-        """Take the folder if it exists.
+        """Lock the folder if it exists.
 
         Raises
         ------
@@ -154,11 +154,11 @@ class RunFolder:
             )
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Release the folder."""
         self._lock.release()
 
     def _clear(self) -> None:
-        """Put away what an earlier run has left, so that nothing of it is taken for this one's."""
+        """Move the files of an earlier run aside, so that they are not mistaken for this one's."""
         folder = self._out / TRAINING
         if any((folder / name).exists() for name in _WORTH_KEEPING):
             aside = next(path for path in _free_names(self._out) if not path.exists())
@@ -178,7 +178,7 @@ class RunFolder:
 
 
 def refuse_second_run(out: Path) -> None:
-    """Refuse a new run in a folder with a checkpoint.
+    """Reject a new run in a folder with a checkpoint.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def refuse_second_run(out: Path) -> None:
     """
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
-            f"{out} already holds a training run. Add --resume to go on with it, "
+            f"{out} already holds a training run. Add --resume to continue it, "
             "or choose another --out."
         )
 

@@ -1,4 +1,4 @@
-"""What a checkpoint remembers beside the weights: commands, images, and whose run it is."""
+"""Run metadata in a checkpoint: commands, images, and the owner of the run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from latentfm_core.errors import CheckpointError
 from latentfm_core.files.untrusted import parse_json
 
 ChangedData = Literal["refuse", "keep", "redraw"]
-"""What a resumed run does if the data are not those that it began with."""
+"""Behaviour of a resumed run whose data have changed."""
 
 MAX_CHARACTERS = 32_000_000
-"""Names and fingerprints of some 300,000 images."""
+"""Maximum size of a record: about 300,000 names and fingerprints."""
 
 _DRAW = ("val_fraction", "test_fraction", "split_seed", "split_file", "group_file", "group_column")
 _CANVAS = ("size", "fit", "mask_threshold")
 _ADVICE = (
-    "Bring back what there was, or choose with --changed-data: keep goes on with the parts as "
-    "they were (new images are not used), redraw draws them again (images that were trained on "
+    "Restore the original images, or use --changed-data: keep continues with the original "
+    "parts (new images are not used), redraw draws them again (images that were trained on "
     "may then be in the test part)."
 )
 
@@ -43,7 +43,7 @@ class DataRecord:
     split
         The parts, without unusable images.
     fingerprints
-        Hex digest of what the network sees of each training and validation image.
+        Hex digest of the network input of each training and validation image.
     left_out
         Images that could not be used.
     trained_on
@@ -62,7 +62,7 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a checkpoint remembers of its run.
+    """Metadata of a run, stored in its checkpoint.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class RunRecord:
     signature: str = ""
 
     def to_text(self) -> str:
-        """Return what `from_text` reads."""
+        """Return the record as text for `from_text`."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -89,7 +89,7 @@ class RunRecord:
         Raises
         ------
         ValueError
-            If `text` is none, or is too long.
+            If `text` is not a record or is too long.
         """
         if len(text) > MAX_CHARACTERS:
             raise ValueError("its record is too large")
@@ -127,24 +127,24 @@ def resumed_split(
     stored: DataConfig,
     changed: ChangedData,
 ) -> Split:
-    """Return the parts with which a run goes on.
+    """Return the split of a resumed run.
 
     Parameters
     ----------
     record
-        What the checkpoint knows.
+        Record from the checkpoint.
     names
         Images that are there now.
     data, stored
-        Settings of now, and those in the checkpoint.
+        Current settings, and those in the checkpoint.
     changed
-        What to do if the images are others.
+        Action if the images have changed.
 
     Raises
     ------
     CheckpointError
-        If images were added or are missing, or the parts are to be drawn in another way, and
-        `changed` does not say what to do.
+        If images were added or are missing, or the split settings changed, and
+        `changed` does not allow it.
     DatasetError
         If no training image is left, or the split file cannot be used.
     """
@@ -161,12 +161,12 @@ def resumed_split(
         ]
         if found:
             raise CheckpointError(
-                f"The images are not those that the run began with: {', '.join(found)}. {_ADVICE}"
+                f"The images have changed since the run began: {', '.join(found)}. {_ADVICE}"
             )
     kept = record.split.restricted(there)
     if not kept.train:
         raise CheckpointError(
-            "None of the training images of the run is there. Name their folders with --images "
+            "None of the run's training images was found. Name their folders with --images "
             "and --masks."
         )
     return kept
@@ -178,12 +178,12 @@ def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig)
         known = record.names()
         if read_split(data.split_file).restricted(known - set(record.left_out)) == record.split:
             return
-    # A run from elsewhere, whose paths are not followed, has its parts in the checkpoint.
+    # A run with untrusted paths has its split in the checkpoint.
     gone = {name for name in differ if getattr(data, name) is None}
     differ = [name for name in differ if name not in gone]
     if differ:
         raise CheckpointError(
-            f"A resumed run keeps the parts that it began with, and "
+            f"A resumed run keeps its original parts, and "
             f"{', '.join(f'data.{name}' for name in differ)} would change them. Leave that out, "
             "or draw them again: --changed-data redraw."
         )
@@ -193,14 +193,14 @@ def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
     differ = [name for name in _CANVAS if getattr(data, name) != getattr(stored, name)]
     if differ:
         raise CheckpointError(
-            f"A resumed run sees its images as it did before, and "
+            f"A resumed run keeps its preprocessing, and "
             f"{', '.join(f'data.{name}' for name in differ)} would change that. Leave it out, or "
             "add --changed-data keep."
         )
 
 
 def refuse_changed_pixels(record: DataRecord, found: Mapping[str, str]) -> None:
-    """Refuse images or masks that have changed since the run began.
+    """Reject images or masks that have changed since the run began.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def data_record(
     found: dict[str, str],
     left_out: Collection[str],
 ) -> DataRecord:
-    """Return the record of a run that goes on from `before`."""
+    """Return the record of a run that continues from `before`."""
     trained: set[str] = set()
     if before is not None:
         trained = {*before.trained_on, *before.split.train} - set(split.train)
@@ -240,7 +240,7 @@ def with_command(before: RunRecord | None, command: str, data: DataRecord) -> Ru
 
 
 def signed_facts(out: Path, config: Mapping[str, Any]) -> str:
-    """Return what of a run in `out` is signed: where it lies, and whatever leads out of it."""
+    """Return the signed facts of a run in `out`: its location and all paths out of it."""
     return json.dumps([str(out.resolve()), config["data"]], sort_keys=True)
 
 

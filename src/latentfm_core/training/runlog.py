@@ -1,4 +1,4 @@
-"""What a run writes for people: a CSV table, a report, and TensorBoard events on request."""
+"""Training log: CSV, HTML report, optional TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from latentfm_core.training.step_timer import PARTS
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 60.0
-"""Between two reports while there is no validation."""
+"""Seconds between two reports while there is no validation."""
 
 COLUMNS = (
     "stage",
@@ -51,18 +51,18 @@ COLUMNS = (
 class RunLog:
     """Keeps one row per epoch in ``log.csv``, which is replaced as a whole each time.
 
-    ``report.html`` shows the same with the pictures of the validation; it is made anew after each
+    ``report.html`` shows the same with the pictures of the validation; it is rewritten after each
     validation, every minute, and at the end.
 
     Parameters
     ----------
     folder
-        Where it lies.
+        Folder of the log.
     tensorboard
         Whether to write events too.
     position
-        Where the run stands. Rows of later epochs, which a killed process wrote after its last
-        checkpoint, are left out, since those epochs come again.
+        Progress of the run. Rows of later epochs, which a killed process wrote after its last
+        checkpoint, are left out, since those epochs are repeated.
     """
 
     def __init__(self, folder: Path, tensorboard: bool, position: Position) -> None:
@@ -118,7 +118,7 @@ class RunLog:
             temporary.write_bytes(stream.getvalue().encode())
 
     def close(self) -> None:
-        """Show the last epochs too, and flush TensorBoard."""
+        """Write the last epochs, and flush TensorBoard."""
         if self._rows:
             self._show()
         if self._writer is not None:

@@ -1,4 +1,4 @@
-"""What a training stage is."""
+"""Base class of the training stages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STAGES = ("image_vae", "mask_vae", "flow", "distill")
 Losses = dict[str, Tensor]
 
 BatchSource = Source | ObjectSource
-"""What a step reads: whole canvases, or crops around objects."""
+"""Input of a step: whole canvases, or crops around objects."""
 
 Batch = dict[str, Tensor]
-"""What the losses of a stage are computed from, by name: rows of a batch on the device."""
+"""Named inputs of a stage's losses: rows of a batch on the device."""
 
 
 class Stage(ABC):
-    """One stage: its parameters, what it makes of images and masks, and the loss of that."""
+    """One stage: its parameters, the batch it makes of images and masks, and its losses."""
 
     name: str
 
@@ -42,11 +42,11 @@ class Stage(ABC):
 
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the optimiser may change."""
+        """Return the parameters to optimise."""
 
     @abstractmethod
     def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
-        """Read and augment what `losses` needs."""
+        """Read and augment the inputs of `losses`."""
 
     @abstractmethod
     def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
@@ -65,7 +65,7 @@ class Stage(ABC):
         return min(settings.small_size, self.config.data.size) if small else side
 
     def draws(self, step: int) -> int:
-        """Return the seed by which a step chooses among the raters of its images."""
+        """Return the seed with which a step chooses among the raters of its images."""
         return seed_for(self.config.training.seed, self.index, step, 2)
 
     def generator(self, step: int) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""How much work a stage is, in pixels: for the estimate of the time that is left."""
+"""Work of a stage in pixels, to estimate the remaining time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StageWork:
         return small * self.small_pixels + (step - small) * self.pixels
 
     def share_left(self, step: int) -> float:
-        """Return the work that is left after `step` steps, as a share of that done until then."""
+        """Return the work left after `step` steps, as a share of the work done."""
         done = self.until(step)
         return (self.until(max(step, self.total)) - done) / max(1, done)
 

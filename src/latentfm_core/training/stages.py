@@ -1,4 +1,4 @@
-"""The training stages of VAEs and flow: what each one optimises."""
+"""Training stages of the VAEs and the flow, and their objectives."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class FlowStage(Stage):
         parameters = self.model.flow_parameters(self.settings.encoder_frozen)
         if self.model.auxiliary is None or self._has_auxiliary():
             return parameters
-        # Without its term it gets no gradient, for which several processes would wait.
+        # Without its loss term it gets no gradient, and several processes would wait for one.
         unused = {id(parameter) for parameter in self.model.auxiliary.parameters()}
         return [parameter for parameter in parameters if id(parameter) not in unused]
 
@@ -122,7 +122,7 @@ class FlowStage(Stage):
         return self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
 
     def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
-        """Return ``images`` and ``masks``, or what is cached of them and is enough.
+        """Return ``images`` and ``masks``, or cached latents that replace them.
 
         That is ``target``, the mask latents, and ``condition``, the frozen image latents. A
         promptable model gets ``prompts`` too.
@@ -157,7 +157,7 @@ class FlowStage(Stage):
         losses = {"velocity": flow.loss}
         total = losses["velocity"]
         if self.settings.endpoint_weight:
-            # One draw per image is enough for a stable estimate, and decoding is dear.
+            # One draw per image is enough for a stable estimate, and decoding is expensive.
             logits = self.model.decode_mask(flow.endpoint(every=draws))
             losses["endpoint"] = mask_loss(logits, batch["masks"])
             total = total + self.settings.endpoint_weight * losses["endpoint"]
@@ -196,7 +196,7 @@ def make_stage(name: str, model: LatentFM, config: Config) -> Stage:
 
 
 def freeze_except(model: LatentFM, parameters: Iterable[nn.Parameter]) -> None:
-    """Let gradients reach `parameters` alone."""
+    """Enable gradients for `parameters` only."""
     model.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -208,9 +208,9 @@ def learning_rate(settings: StageConfig, step: int, done: float, total: int) -> 
     Parameters
     ----------
     done
-        Share of the stage that is over, in [0, 1].
+        Finished share of the stage, in [0, 1].
     total
-        Steps of the stage if no time budget ends it before.
+        Steps of the stage unless a time budget ends it earlier.
     """
     warm = min(settings.warmup_steps, total // 5)
     if step < warm:

@@ -1,4 +1,4 @@
-"""How long a step spends on what."""
+"""Time spent in each phase of a training step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 class PartsClock:
     """Adds up the seconds of the parts of steps.
 
-    A GPU works behind the program's back. Waiting for it at the end of each part would slow
-    it down, so that there only one step in `EVERY` is measured, and waited for.
+    A GPU works asynchronously. Waiting for it at the end of each part would slow
+    it down, so only one step in `EVERY` is synchronised and measured there.
     """
 
     EVERY = 10
@@ -30,7 +30,7 @@ class PartsClock:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Reset all times."""
         self.seconds: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
 
     def begin_step(self, step: int) -> None:

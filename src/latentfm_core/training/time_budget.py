@@ -1,4 +1,4 @@
-"""The time budget of a run, shared out over its stages."""
+"""Time budget of a run, divided among its stages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from latentfm_core.config import Config
 from latentfm_core.training.stage import STAGES
 
 SHARES = {"image_vae": 8, "mask_vae": 10, "flow": 72, "distill": 10}
-"""How the time is shared out if all stages train: parts of 100."""
+"""Share of each stage, in percent, if all stages train."""
 
 OPTIMISATION = 0.9
 """Share of the budget that goes into steps; validation and the end of each stage need the rest."""
 
 
 def is_trained(config: Config, stage: str) -> bool:
-    """Return whether a stage has epochs, and the model the network that it trains."""
+    """Return whether a stage has epochs and the model has the network it trains."""
     if not getattr(config.training, stage).epochs:
         return False
     if stage == "image_vae":
@@ -22,10 +22,10 @@ def is_trained(config: Config, stage: str) -> bool:
 
 
 def stage_seconds(config: Config, stage: str) -> float | None:
-    """Return the most seconds that the steps of a stage may take, None without a limit.
+    """Return the time limit of a stage's steps in seconds, None without a limit.
 
-    A stage with ``max_seconds`` has its own limit. The others share what the run's budget
-    (``training.minutes``) leaves, by `SHARES`.
+    A stage with ``max_seconds`` has its own limit. The others share the rest of the run's budget
+    (``training.minutes``) according to `SHARES`.
     """
     own: float | None = getattr(config.training, stage).max_seconds
     if own is not None or config.training.minutes is None:

@@ -1,4 +1,4 @@
-"""Which images a model was trained on, for evaluation and calibration."""
+"""Names of the images a model was trained on, for evaluation and calibration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import parse_json, read_bounded
 
 FILE = "trained_on.json"
-"""Names of images that were in the training part before the parts were drawn again."""
+"""Names of images in the training part of earlier splits."""
 
 
 def write_trained_on(folder: Path, names: Sequence[str]) -> None:
-    """Write the images of earlier training parts into the folder of a run, if there are any.
+    """Save the images of earlier training parts in the folder of a run, if any.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def write_trained_on(folder: Path, names: Sequence[str]) -> None:
 
 
 def trained_on(split: Split, folder: Path) -> set[str]:
-    """Return all images that the run in `folder` with the parts `split` was trained on."""
+    """Return all images that the run in `folder` with `split` was trained on."""
     try:
         earlier = parse_json(read_bounded(folder / FILE, MAX_BYTES))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A whole training run: data, the stages in order, and the model folder at the end."""
+"""A full training run: data, the stages in order, and the model folder."""
 
 from __future__ import annotations
 
@@ -97,18 +97,18 @@ logger = logging.getLogger(__name__)
 __all__ = ["BEST", "RunOptions", "Trainer", "portable", "resumed_config"]
 
 SLOW_READING = 60.0
-"""Seconds of reading from which on a cache is recommended."""
+"""Reading time in seconds above which a cache is recommended."""
 
 
 class Trainer:
-    """Trains image VAE, mask VAE, flow and, if asked for, the network for few steps in order.
+    """Trains image VAE, mask VAE, flow and optionally the few-step network, in order.
 
     Raises
     ------
     DatasetError
         If the images and masks do not form a data set.
     ConfigError
-        If the settings name no data.
+        If the settings do not name any data.
     CheckpointError
         If there is a run in the folder already and `resume` is off, none to resume, or the run
         cannot go on with these settings or images.
@@ -122,7 +122,7 @@ class Trainer:
         self.config = config
         self.options = options
         self.folder = options.out / TRAINING
-        # Whatever the end of the run needs is checked before the images are read.
+        # Check what the end of the run needs before reading the images.
         if not options.resume:
             refuse_second_run(options.out)
         check_places(options.out, config.data)
@@ -144,7 +144,7 @@ class Trainer:
             raise
 
     def _check_settings(self) -> None:
-        """Refuse what could not be used, or not be written, at the end of the run."""
+        """Reject settings that could not be used, or not written, at the end of the run."""
         config, options = self.config, self.options
         check_card(options.card or {}, portable(config), options.out.resolve().name)
         if options.tensorboard:
@@ -155,9 +155,9 @@ class Trainer:
             check_initial(options.init, config)
 
     def _prepare(self) -> None:
-        """Read the images and make the network."""
+        """Read the images and build the network."""
         config = self.config
-        # What one has decoded, the others find in the cache; without one, none need wait.
+        # The others read from the cache what one has decoded; without a cache none waits.
         turns = self.team.one_here_first() if config.data.cache else nullcontext()
         with self.team.together(), turns:
             self.split, self.train_set, self.val_set = self._load_data()
@@ -172,7 +172,7 @@ class Trainer:
             self.position = Position(STAGES[0])
         to_device(self.model, self.device)
         self._announce()
-        # Nobody may write into the folder before all have looked whether there is a run.
+        # No process writes to the folder before all have checked for an existing run.
         self.team.wait()
 
     def _announce(self) -> None:
@@ -193,7 +193,7 @@ class Trainer:
             return model
         source, _ = load_model(resolve_model(self.options.init))
         model = LatentFM(self.config.model)
-        # The network for few steps is always made from the flow, by its own stage.
+        # The few-step network always starts from the flow, in its own stage.
         weights = {k: v for k, v in source.state_dict().items() if not k.startswith("fast.")}
         model.load_state_dict(weights, strict=False)
         return model
@@ -221,7 +221,7 @@ class Trainer:
         seconds = time.monotonic() - start
         if seconds > SLOW_READING and data.cache is None:
             logger.info(
-                "Reading the images took %.0f s. The next run starts at once if you add "
+                "Reading the images took %.0f s. The next run starts immediately if you add "
                 "--cache FOLDER, which keeps copies of them there.",
                 seconds,
             )
@@ -229,9 +229,9 @@ class Trainer:
         return split.restricted(used), train, val
 
     def _split(self, names: Collection[str], drawn: Split | None = None) -> Split:
-        """Return the parts: as they were if the run goes on, unless `--changed-data` redraws.
+        """Return the split: unchanged if the run is resumed, unless `--changed-data` redraws it.
 
-        `drawn` are the parts as they would be drawn now, if `make_split` does not draw them.
+        `drawn` is the split as drawn now, used in place of `make_split`.
         """
         data, checkpoint = self.config.data, self.checkpoint
         redrawn = drawn is not None and self.options.changed_data == "redraw"
@@ -242,12 +242,12 @@ class Trainer:
         return resumed_split(record, names, data, stored, changed)
 
     def _data_record(self) -> DataRecord:
-        """Return what the checkpoint will remember of the images.
+        """Return the description of the images for the checkpoint.
 
         Raises
         ------
         CheckpointError
-            If they have changed since the run began, and nobody said to go on.
+            If they have changed since the run began and `changed_data` does not allow it.
         """
         before = self.checkpoint.run.data if self.checkpoint and self.checkpoint.run else None
         found = fingerprints(self.train_set, self.val_set)
@@ -286,7 +286,7 @@ class Trainer:
     def run(self) -> ModelCard | None:
         """Train to the end and write the model folder.
 
-        Of several processes the first writes; the others return when it has.
+        Rank 0 writes; other processes return when it has finished.
 
         Returns
         -------
@@ -296,7 +296,7 @@ class Trainer:
         Raises
         ------
         ResourceError
-            If another process of the run has gone.
+            If another process of the run has stopped.
         OutputError
             If nothing can be written; the last checkpoint is still there.
         """
@@ -318,18 +318,18 @@ class Trainer:
         return card
 
     def close(self) -> None:
-        """Give the folder up without training."""
+        """Release the folder without training."""
         self._place.release()
 
     def claim(self) -> None:
-        """Take the folder for this run, until `run` or `finish` has ended.
+        """Lock the folder for this run until `run` or `finish` ends.
 
         Raises
         ------
         OutputError
             If it cannot be made, or another process has it (`FolderBusy`).
         CheckpointError
-            If another run was begun there meanwhile.
+            If another run was started there in the meantime.
         """
         if self.team.first:
             self._place.claim()
@@ -337,18 +337,18 @@ class Trainer:
     def _with_advice(self, error: Diverged) -> Diverged:
         setting = f"--set training.{error.stage}.learning_rate={error.learning_rate:g}"
         if (self.folder / FILE).is_file():
-            how = f"Go on from the last checkpoint, which is good, with --resume {setting}."
+            how = f"Resume from the last checkpoint, which is valid, with --resume {setting}."
         else:
             how = f"Start again with {setting}."
         return Diverged(f"{error} {how}", error.stage, error.learning_rate)
 
     def _how_to_go_on(self) -> str:
         if not (self.folder / FILE).is_file():
-            return "No checkpoint had been written; start again then."
-        return "The last checkpoint is kept: then resume the run (latentfm-train: --resume)."
+            return "No checkpoint was written; start the run again."
+        return "The last checkpoint is kept; then resume the run (latentfm-train: --resume)."
 
     def _write_facts(self) -> None:
-        """Write what is true of the whole run."""
+        """Write the facts of the whole run."""
         text = json.dumps(self.config.to_json(), indent=2)
         write_text(self.folder / "config.json", text + "\n")
         write_split(self.folder / "split.json", self.split)
@@ -371,9 +371,9 @@ class Trainer:
         return True
 
     def finish(self) -> ModelCard:
-        """Write the model of a run that was stopped, as it is now; the run can still go on.
+        """Write the current model of a stopped run; the run can still be resumed.
 
-        The best validated weights are taken, or, before the first validation, the latest
+        It has the best validated weights or, before the first validation, the latest
         averages.
         """
         self.claim()
@@ -422,25 +422,25 @@ class Trainer:
         try:
             self._finish_stage(name)
         except Cancelled:
-            # The checkpoint is that after the last step; the run goes on with what was left out.
+            # The checkpoint is from the last step; the resumed run does what was left out.
             self._save(loop)
             return False
         return True
 
     def _check_urgent(self) -> None:
-        """Give up long work between two steps if the user asks for it.
+        """Abort long work between two steps if the user asks for it.
 
         Raises
         ------
         Cancelled
-            If that is so. Of several processes none may leave the others behind.
+            If the user did. With several processes this never happens, as the others would wait.
         """
         if self.team.size == 1 and self.options.urgent():
             raise Cancelled("Stopped at the end of a stage.")
 
     def _finish_stage(self, name: str) -> None:
         self.model.eval()
-        # Latents that a trained flow already speaks must keep their scale.
+        # Latents that a trained flow already uses must keep their scale.
         kept = self.options.init is not None and not getattr(self.config.training, name).epochs
         vae = self.model.image_vae
         if (
@@ -492,7 +492,7 @@ class Trainer:
             self.model.load_state_dict(load_file(path))
         except (SafetensorError, OSError, RuntimeError):
             raise CheckpointError(
-                f"{path} is damaged or of another network. Remove it to go on with the latest "
+                f"{path} is damaged or from another network. Remove it to continue with the latest "
                 "weights instead of the best."
             ) from None
 
@@ -508,7 +508,7 @@ class Trainer:
             self._score(report, picture)
         if flow.patience is not None and self.position.stale >= flow.patience and not last:
             logger.info(
-                "No better validation in %d in a row: the flow stage ends early, with the best "
+                "No improvement in %d validations in a row: the flow stage ends with the best "
                 "weights.",
                 self.position.stale,
             )
@@ -552,8 +552,8 @@ class Trainer:
         if not self.team.first:
             return
         if not self.folder.is_dir():
-            # Nothing but this process has the weights now: keep them rather than give up.
-            logger.warning("%s is gone. It is made again, and the training goes on.", self.folder)
+            # Only this process has the weights now: keep them rather than abort.
+            logger.warning("%s is gone. It is created again, training continues.", self.folder)
             self._write_facts()
         config = self.config.to_json()
         signature = signature_of(signed_facts(self.options.out, config))
@@ -563,7 +563,7 @@ class Trainer:
 
     def _write_model(self) -> ModelCard:
         if self.position.written:
-            # Killed, or resumed, after that: the card may have a calibration by now.
+            # After a kill or a resume the card may already have a calibration.
             finished = finished_card(self.options.out)
             if finished is not None:
                 return finished
@@ -581,14 +581,14 @@ class Trainer:
             card = distilled_card(self.folder, card)
         written = save_model(self.options.out, self.model, card)
         if self.position.stage == DONE:
-            # Only tells the next --resume that nothing is left to do.
+            # Only marks the run as finished for the next --resume.
             self.position.written = written.weights_sha256
             with not_essential(self.folder / FILE):
                 self._save()
         return written
 
     def _encoder_origin(self) -> dict[str, str]:
-        """Return where the pretrained weights came from, also through a parent model."""
+        """Return the origin of the pretrained weights, also through a parent model."""
         if self.config.model.condition != "pretrained":
             return {}
         if self.options.init is not None:

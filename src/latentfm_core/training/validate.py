@@ -31,7 +31,7 @@ FIGURES = ("dice", "ged", "iou", "sample_dice")
 
 
 def draft_card(config: Config) -> ModelCard:
-    """Return a card for a model that has no file yet."""
+    """Return a card for a model that is not saved yet."""
     weights = WeightsInfo(sha256="0" * 64, size_bytes=1, dtype="float32")
     return ModelCard(id="in-training", config=config, weights=weights)
 
@@ -68,7 +68,7 @@ def validate(
     rows: list[NDArray[Any]] = []
     stopped = False
     for index in range(count):
-        # The first process makes the picture, and therefore takes all images that are on it.
+        # Rank 0 makes the picture and therefore segments all images in it.
         if team.rank != (0 if index < PICTURES else index % team.size):
             continue
         stopped = should_stop()
@@ -104,14 +104,14 @@ def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
 def gathered(
     scores: NDArray[np.float64], stopped: bool, team: Team
 ) -> tuple[NDArray[np.float64], bool]:
-    """Put together what each process knows; NaN is what none does."""
+    """Combine the values of all processes; NaN where none has a value."""
     if team.size == 1:
         return scores, stopped
     known = ~np.isnan(scores)
     parts = [np.array([float(stopped)]), np.where(known, scores, 0).ravel(), known.ravel()]
-    told = team.sum(torch.from_numpy(np.concatenate(parts))).cpu().numpy()
-    values, known = told[1:].reshape(2, *scores.shape)
-    return np.where(known > 0, values, np.nan), bool(told[0] > 0)
+    totals = team.sum(torch.from_numpy(np.concatenate(parts))).cpu().numpy()
+    values, known = totals[1:].reshape(2, *scores.shape)
+    return np.where(known > 0, values, np.nan), bool(totals[0] > 0)
 
 
 def _figures(summary: Summary, truth: NDArray[np.uint8]) -> dict[str, float]:
@@ -129,16 +129,16 @@ def _figures(summary: Summary, truth: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def selection_score(validation: dict[str, float]) -> float:
-    """Return the figure by which the best weights are kept; higher is better.
+    """Return the metric that selects the best weights; higher is better.
 
-    With several raters that is -GED: the samples shall spread as the raters do, and the
-    mean mask of a model that always answers the same could still score well.
+    With several raters it is -GED: the samples should spread as the raters do, and the
+    mean mask of a model whose samples are all equal could still score well.
     """
     return -validation["val_ged"] if "val_ged" in validation else validation["val_dice"]
 
 
 DRAWN_MASKS = 1024
-"""Crops of an `ObjectSet` by which latents are standardised and the mask VAE is measured."""
+"""Crops of an `ObjectSet` used to standardise latents and measure the mask VAE."""
 
 
 def all_masks(data: CanvasSet | ObjectSet, size: int) -> torch.Tensor:
@@ -169,7 +169,7 @@ def picture_row(
 
 
 def _drawable(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what is not background, ``(S, S)``."""
+    """Return the foreground, ``(S, S)``."""
     return probabilities if probabilities.ndim == 2 else 1 - probabilities[0]
 
 
@@ -187,7 +187,7 @@ def reconstruction_dice(
     labels
         ``(n, S, S)`` uint8.
     check
-        Called before each batch; may raise to give up.
+        Called before each batch; may raise to abort.
     """
     scores: list[float] = []
     channels = model.config.mask_channels

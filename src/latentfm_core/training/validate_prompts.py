@@ -44,7 +44,7 @@ def validate_prompts(
 ) -> dict[str, float]:
     """Return Dice of the mean mask over validation images for each kind of prompt.
 
-    The images are spread evenly over the data. Without a prompt the whole mask is meant, with
+    The images are spread evenly over the data. Without a prompt the target is the whole mask, with
     one its largest object. ``val_dice`` is the mean over the kinds. Empty if `should_stop`,
     which is asked before every image, ends it.
 

@@ -95,7 +95,7 @@ def test_the_summary_comes_first_and_is_right(
     told = capsys.readouterr().err
     found = rows(told)
     assert found["device"].startswith("CPU")
-    assert found["images"].startswith("8 train, 1 val, 0 test; 3 of the folder are in no part")
+    assert found["images"].startswith("8 train, 1 val, 0 test; 3 of the folder are not in any part")
     assert found["sizes"].startswith("64 x 64 pixels")
     share = np.mean(
         [np.array(Image.open(path)) > 0 for path in sorted((tmp_path / "data/masks").iterdir())[:9]]

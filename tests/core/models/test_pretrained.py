@@ -117,5 +117,5 @@ def test_another_file_than_the_known_one_is_not_read(
     other = tmp_path / "weights.pth"
     other.write_bytes(b"not the published weights")
     monkeypatch.setattr(imagenet, "_weights_file", lambda variant: other)
-    with pytest.raises(ConfigError, match="not the known file"):
+    with pytest.raises(ConfigError, match="not the expected file"):
         imagenet.load_imagenet(EfficientNetLite("lite0"), "lite0")

@@ -40,7 +40,7 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     with caplog.at_level(logging.INFO, logger="latentfm_core"):
         assert main(words(images, tmp_path / "out", *sets)) == 0
     assert _epochs(tmp_path / "out", "flow") == 3
-    assert "No better validation in 2 in a row" in caplog.text
+    assert "No improvement in 2 validations in a row" in caplog.text
 
 
 def test_the_budget_of_a_run_ends_every_stage(images: tuple[Path, Path], tmp_path: Path) -> None:
