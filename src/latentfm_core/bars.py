@@ -32,7 +32,7 @@ class _Lines(tqdm):  # type: ignore[type-arg]  # not generic at run time
             self.fp.flush()
 
     def clear(self, nolock: bool = False) -> None:
-        """Do nothing: printed lines stay."""
+        """Do nothing: printed lines cannot be cleared."""
 
     def close(self) -> None:
         """Write the last state."""

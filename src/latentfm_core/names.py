@@ -1,4 +1,4 @@
-"""File names: how they are compared, printed and checked, the same everywhere.
+"""Compare, print and check file names.
 
 Names come from other systems. The same letters have two encodings in Unicode (macOS writes them
 decomposed), control characters reach a terminal, and a colon or a backslash is a separator on one
@@ -50,7 +50,7 @@ def storable(name: str) -> str:
 
 
 def existing_form(path: Path) -> Path:
-    """Return the file that is there under this name in either Unicode form, else `path`."""
+    """Return the existing file of this name in either Unicode form, else `path`."""
     for form in ("NFC", "NFD"):
         other = path.with_name(unicodedata.normalize(form, path.name))
         if not is_there(path) and is_there(other):
@@ -59,7 +59,7 @@ def existing_form(path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path exists; one that no file can have does not."""
+    """Return whether a path exists; False if the path is invalid."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -67,10 +67,10 @@ def is_there(path: Path) -> bool:
 
 
 def is_path(name: str) -> bool:
-    """Return whether `name` leads elsewhere than to a file right inside a folder.
+    """Return whether `name` leads anywhere but to a file directly inside a folder.
 
     A colon or a backslash is an ordinary character where the system allows it in names; on Windows
-    it leads elsewhere.
+    it leads outside the folder.
     """
     if not name or name in {".", ".."} or any(sign in name for sign in "/\0"):
         return True
@@ -78,7 +78,7 @@ def is_path(name: str) -> bool:
 
 
 def too_long(path: Path) -> str:
-    """Return why no file of this name can be made, or ``""``.
+    """Return why a file of this name cannot be created, or ``""``.
 
     The limit is that of the disk (255 bytes on most); a name in UTF-8 takes more bytes than
     letters.

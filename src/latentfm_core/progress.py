@@ -1,4 +1,4 @@
-"""Long work is a generator of its steps; here is how such work is followed to its end.
+"""Run step generators with progress and cancellation.
 
 A generator hands control back after every step: its caller reports progress, or cancels by
 closing it.
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class _Steps(Generic[Step, Result]):
-    """Iterates over the steps; has their `result` when they are over."""
+    """Iterates over the steps; `result` is set at the end."""
 
     result: Result
 
@@ -31,7 +31,7 @@ class _Steps(Generic[Step, Result]):
 def finish(
     steps: Generator[Step, None, Result], on_step: Callable[[Step], object] | None = None
 ) -> Result:
-    """Do all steps and return the result; `on_step` is called after each, may raise to cancel."""
+    """Run all steps and return the result; `on_step` is called after each, may raise to cancel."""
     every = _Steps(steps)
     with closing(steps):
         for step in every:
@@ -54,7 +54,7 @@ def follow(
 def follow_until(
     stop: threading.Event, steps: Generator[Step, None, Result], show: Callable[[Step], Shown]
 ) -> Generator[Shown, None, Result | None]:
-    """Do what `follow` does until `stop` is set; the result is None then."""
+    """Like `follow`, but stop when `stop` is set; the result is then None."""
     every = _Steps(steps)
     with closing(steps):
         if stop.is_set():

@@ -1,4 +1,4 @@
-"""Whether a launcher such as ``torchrun`` started this process together with others."""
+"""Read the environment of a launcher such as ``torchrun``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 @dataclass(frozen=True)
 class Launch:
-    """Place of this process among those that were started together.
+    """Rank of this process among those started together.
 
     Attributes
     ----------
     rank, size
-        Number of this process, from 0, and how many there are on all machines.
+        Index of this process, from 0, and number of processes on all machines.
     local_rank, local_size
         The same on this machine.
     """
@@ -30,17 +30,17 @@ class Launch:
 
     @property
     def first(self) -> bool:
-        """Whether this process speaks and writes for all."""
+        """Whether this process logs and writes for all."""
         return self.rank == 0
 
 
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
-    """Read what the launcher tells in environment variables; alone without them.
+    """Read the launcher's environment variables; without them, a single process.
 
     Raises
     ------
     ConfigError
-        If the variables cannot be understood.
+        If the variables are inconsistent.
     """
     found = os.environ if environment is None else environment
     # Some clusters set one or two of them for every process that they start.
@@ -51,6 +51,6 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
     except ValueError:
         size = 0
     if not size or not (0 <= rank < size and 0 <= local_rank < local_size <= size):
-        told = ", ".join(f"{name}={found[name]}" for name in _NAMES)
-        raise ConfigError(f"The launcher's variables make no sense: {told}. Use torchrun.")
+        values = ", ".join(f"{name}={found[name]}" for name in _NAMES)
+        raise ConfigError(f"The launcher's variables are inconsistent: {values}. Use torchrun.")
     return Launch(rank, size, local_rank, local_size)

@@ -1,4 +1,4 @@
-"""The values that travel: image -> `Segmenter` -> samples -> summary."""
+"""Data types passed along: image -> `Segmenter` -> samples -> summary."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ PARTS = ("train", "val", "test")
 """Parts of a data set."""
 
 PromptGroup = Literal["none", "box", "point"]
-"""Kinds of prompts that are calibrated apart: a box or rough mask bounds the object, points and
-strokes only name it."""
+"""Kinds of prompts with separate calibrations: a box or rough mask bounds the object, points and
+strokes only identify it."""
 
 PromptKind = Literal["none", "box", "point", "corrections"]
-"""How a simulated annotator points at an object; corrections follow a box."""
+"""Prompt types of a simulated annotator; corrections follow a box."""
 
 CORRECTIONS = 3
-"""Points of a simulated annotator after the box, unless a number is given."""
+"""Default number of a simulated annotator's points after the box."""
 
 
 def is_out_of_domain(score: float | None) -> bool:
-    """Tell whether a domain score says that an image is unlike the training images."""
+    """Return whether a domain score means that an image is unlike the training images."""
     return score is not None and score > 1
 
 
 def is_binary(mask: Mask) -> TypeGuard[Bool]:
-    """Return whether a mask is boolean, that of one class."""
+    """Return whether a mask is boolean (one class)."""
     return mask.dtype == np.bool_
 
 
@@ -61,7 +61,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where an image lies on the square canvas that the network sees.
+    """Position of an image on the square canvas that the network sees.
 
     Attributes
     ----------
@@ -106,14 +106,14 @@ class SampleSet:
     classes
         Names of the foreground classes.
     strokes
-        ``(H, W)`` uint8 of the original image, what the samples were made to agree with: 0
-        says nothing, 1 surely background, k + 1 surely the k-th class. None without a
+        ``(H, W)`` uint8 of the original image, constraints on the samples: 0
+        is unmarked, 1 certainly background, k + 1 certainly the k-th class. None without a
         correction.
     prompt
         The prompt that was given, as JSON values; empty without one.
     domain_score
         How unlike the training images the image is
-        (`latentfm_core.uncertainty.domain.TrainingDomain`); None if the model cannot tell.
+        (`latentfm_core.uncertainty.domain.TrainingDomain`); None if unknown.
     """
 
     probabilities: Float32
@@ -135,7 +135,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class TiledDraw:
-    """What was drawn of a large image; its maps were handed on piece by piece.
+    """Sampling record of a large image; its maps were passed on in parts.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class TiledDraw:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the annotator sees; every array has the original image's ``(H, W)``.
+    """Maps shown to the annotator; every array has the original image's ``(H, W)``.
 
     With one class, masks are boolean. With several, they are labels: 0 is background, k the
     k-th class.
@@ -192,7 +192,7 @@ class Summary:
     calibrated
         Whether confidence and mean probability are calibrated.
     expected_dice
-        How good the mean mask probably is, in [0, 1]: the mean Dice of the samples with it, and
+        Expected quality of the mean mask, in [0, 1]: the mean Dice of the samples with it, and
         if calibrated the Dice that images of such agreement had with an expert. None where the
         agreement says nothing of it: of a single sample, of an empty mask or one that covers the
         image, and of an image out of domain. Also None of a stack and of a large image in tiles.
@@ -213,5 +213,5 @@ class Summary:
 
     @property
     def out_of_domain(self) -> bool:
-        """Whether the image is unlike those that the model was trained on."""
+        """Whether the image is unlike the training images."""
         return is_out_of_domain(self.domain_score)

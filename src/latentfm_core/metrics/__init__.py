@@ -1,1 +1,1 @@
-"""Overlap, distribution and calibration figures."""
+"""Overlap, distribution and calibration metrics."""

@@ -1,8 +1,8 @@
-"""The figures of binary masks, for masks of several classes.
+"""Metrics of binary masks, extended to several classes.
 
 Labels are compared class by class, background left out, and averaged over the foreground
 classes that occur in either of the two; where none occurs, they agree. With one class, or
-with boolean masks, that is the figure of the binary masks itself.
+with boolean masks, that is the binary metric itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets of masks: do samples spread as the references (the raters) do.
+"""Compare the spread of samples with that of the references (the raters).
 
 Masks are compared by the distance d = 1 - IoU; two empty masks have distance 0, an empty
 and a filled one have 1.
@@ -34,8 +34,8 @@ def ged(samples: Bool, references: Bool) -> float:
 
     GED^2 = 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')], d = 1 - IoU (Kohl et al. 2018, after
     Szekely and Rizzo 2013). Expectations are means over all pairs, a mask with itself
-    included, as is usual for this figure. It is 0 when both sets hold the same masks in the same
-    proportions, and never negative but for rounding.
+    included, as usual for this metric. It is 0 when both sets hold the same masks in the same
+    proportions, and never negative except by rounding.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def ged(samples: Bool, references: Bool) -> float:
 
 
 def fair_ged(samples: Bool, references: Bool) -> float:
-    """Return what `ged` would be of endlessly many samples, estimated from N, at least 2.
+    """Estimate the `ged` of infinitely many samples from N, at least 2.
 
     GED counts each sample's distance 0 from itself, so that few samples seem to differ less than
     they do, and the spread that scores best would depend on N. Here samples are compared with
@@ -98,7 +98,7 @@ def hm_iou(samples: Bool, references: Bool) -> float:
     size = math.lcm(*table.shape)
     rows, columns = size // table.shape[0], size // table.shape[1]
     repeated = np.repeat(np.repeat(table, rows, axis=0), columns, axis=1)
-    # Here: a quarter of a second, for which nothing else is to wait.
+    # Imported here: it takes a quarter of a second.
     from scipy.optimize import linear_sum_assignment
 
     matched = linear_sum_assignment(repeated, maximize=True)

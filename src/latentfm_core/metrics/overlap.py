@@ -1,6 +1,6 @@
 """Overlap of masks: Dice and IoU.
 
-Two empty masks agree wholly: both measures are then 1.
+Two empty masks agree fully: both metrics are then 1.
 """
 
 from __future__ import annotations

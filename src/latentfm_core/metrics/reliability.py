@@ -1,4 +1,4 @@
-"""Calibration: do the probabilities and the confidence of pixels mean what they say.
+"""Calibration metrics for the probabilities and the confidence of pixels.
 
 References
 ----------
@@ -30,7 +30,7 @@ _ROUNDING = 1e-5
 class ReliabilityBins:
     """Sums over pixels in equal-width bins of the foreground probability.
 
-    Bins of several images add up, so that the figure of a data set needs no stored pixels:
+    Bins of several images add up, so that a data set's metric needs no stored pixels:
     ``total = sum((ReliabilityBins.of(p, y) for p, y in images), ReliabilityBins.empty())``.
 
     Attributes
@@ -79,7 +79,7 @@ class ReliabilityBins:
     def __add__(self, other: ReliabilityBins) -> ReliabilityBins:
         """Return the sums over the pixels of both."""
         if self.count.shape != other.count.shape:
-            raise ValueError("only equal numbers of bins add up")
+            raise ValueError("both must have the same number of bins")
         return ReliabilityBins(
             self.count + other.count,
             self.probability + other.probability,
@@ -112,7 +112,7 @@ def ece(probability: Float32, mask: Bool, n_bins: int = N_BINS) -> float:
 
     Equal-width bins (Naeini et al. 2015). Background and foreground share one scale, so that
     a pixel of probability 0.1 is calibrated when one in ten such pixels is foreground; this
-    is not the figure for the confidence of the winning class.
+    is not the metric for the confidence of the winning class.
 
     Raises
     ------
@@ -138,12 +138,12 @@ def brier(probability: Float32, mask: Bool) -> float:
 
 
 def error_auroc(confidence: Float32, prediction: Bool, mask: Bool) -> float | None:
-    """Tell how well low confidence finds wrong pixels.
+    """Measure how well low confidence finds wrong pixels.
 
     The area under the ROC curve of the score 1 - confidence for the class "prediction and
     reference differ": the chance that a wrong pixel has less confidence than a right one,
     ties counting half (Hanley and McNeil 1982; computed from mid-ranks). 1 is perfect, 0.5
-    says nothing.
+    is chance level.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ def error_auroc(confidence: Float32, prediction: Bool, mask: Bool) -> float | No
     Returns
     -------
     float or None
-        None when every pixel is right or every pixel is wrong: there is nothing to tell
-        apart, and the image is to be left out of a mean.
+        None when every pixel is right or every pixel is wrong: there is nothing to
+        distinguish; leave the image out of a mean.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def error_auroc(confidence: Float32, prediction: Bool, mask: Bool) -> float | No
     right = wrong.size - errors
     if errors == 0 or right == 0:
         return None
-    # Here: half a second, for which no other figure, training or window is to wait.
+    # Imported here: it takes half a second.
     from scipy.stats import rankdata
 
     ranks = rankdata(-confidence.ravel())

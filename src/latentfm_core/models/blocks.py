@@ -1,6 +1,6 @@
 """Building blocks of all networks.
 
-Group normalisation throughout: it has no running statistics, so a network behaves alike in
+Group normalisation throughout: it has no running statistics, so a network behaves the same in
 training, in fine-tuning on a handful of images and when a batch is split over processes.
 """
 
@@ -19,7 +19,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def zero_init(module: nn.Conv2d) -> nn.Conv2d:
-    """Set the weights of `module` to zero, so that a residual branch starts as nothing."""
+    """Set the weights of `module` to zero, so that a residual branch starts as the identity."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -27,9 +27,9 @@ def zero_init(module: nn.Conv2d) -> nn.Conv2d:
 
 
 class SiLU(nn.Module):
-    """x * sigmoid(x), for an `x` that nothing else reads.
+    """x * sigmoid(x), for an `x` that is not used elsewhere.
 
-    Where no gradient is wanted it overwrites `x`: the large maps of many samples are bound by
+    Without gradients it overwrites `x`: the large maps of many samples are bound by
     memory, not by arithmetic.
     """
 
@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
             y = torch.addcmul(shift, y, 1 + scale)
         y = self.conv2(self.dropout(self.act(y)))
-        # Onto y, which is this block's own: one large map less, and where x is the skip, safe.
+        # Add in place to y, which only this block uses: saves one large map, and keeps x.
         y += self.skip(x)
         out: Tensor = y
         return out
@@ -108,14 +108,14 @@ class TimeEmbedding(nn.Module):
     def __init__(self, channels: int, frequencies: int = 32) -> None:
         super().__init__()
         # 1 to 1000 covers everything from the trend over [0, 1] to single solver steps.
-        # Plain floats, not a buffer: a constant has no place among the weights.
+        # Plain floats, not a buffer: a constant is not a weight.
         self.rates = [1000.0 ** (i / (frequencies - 1)) for i in range(frequencies)]
         self.layers = nn.Sequential(
             nn.Linear(2 * frequencies, channels), SiLU(), nn.Linear(channels, channels)
         )
 
     def start_as_nothing(self) -> None:
-        """Let every embedding begin at zero."""
+        """Initialise every embedding to zero."""
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -1,4 +1,4 @@
-"""The whole model: image VAE, mask VAE and velocity network, and how they meet."""
+"""The full model: image VAE, mask VAE and velocity network."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LatentFM(nn.Module):
         return self.config.latent_channels
 
     def image_features(self, images: Tensor) -> list[Tensor]:
-        """Return what depends on ``(B, 3, S, S)`` images alone, finest first."""
+        """Return features that depend on ``(B, 3, S, S)`` images only, finest first."""
         x = images * 2 - 1
         if self.encoder is not None:
             return self.encoder.encode(x)
@@ -87,7 +87,7 @@ class LatentFM(nn.Module):
         return [(z - self.image_latent_mean) / self.image_latent_std]
 
     def with_prompts(self, features: Sequence[Tensor], prompts: Tensor | None) -> list[Tensor]:
-        """Add prompts to `image_features`; what conditions the flow.
+        """Add prompts to `image_features`; the result conditions the flow.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class LatentFM(nn.Module):
         return network.condition_maps(self.with_prompts(features, prompts))
 
     def auxiliary_latent(self, features: Sequence[Tensor]) -> Tensor | None:
-        """Return the latent ``(B, c, h, w)`` read straight off the features, if trained."""
+        """Return the latent ``(B, c, h, w)`` predicted directly from the features, if trained."""
         if self.auxiliary is None:
             return None
         out: Tensor = self.auxiliary(features[0])

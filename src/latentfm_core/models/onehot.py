@@ -1,4 +1,4 @@
-"""Class labels to the channels of the mask VAE and back."""
+"""Convert between class labels and the channels of the mask VAE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 def one_hot(labels: Tensor, channels: int) -> Tensor:
     """Turn class labels ``(B, S, S)`` into float masks ``(B, channels, S, S)``.
 
-    With one channel every label but 0 is foreground.
+    With one channel every label except 0 is foreground.
     """
     if channels == 1:
         return (labels > 0).float()[:, None]

@@ -1,4 +1,4 @@
-"""The condition encoder that starts from ImageNet: EfficientNet-Lite and a top-down path."""
+"""Condition encoder with ImageNet weights: EfficientNet-Lite and a top-down path."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class PretrainedPyramid(nn.Module):
         self.encoder = EfficientNetLite(variant)
         self._finest = IMAGE_STRIDES.index(finest)
         given = list(self.encoder.channels[self._finest :])
-        # The next finer map goes in too, four of its pixels as channels of one: outlines need
-        # more than the finest stride resolves.
+        # Also use the next finer map, four of its pixels as channels of one: outlines need
+        # more detail than the finest stride resolves.
         given[0] += 4 * self.encoder.channels[self._finest - 1]
         self.channels = tuple(widths[STRIDES.index(finest) :])
         self.inputs = nn.ModuleList(

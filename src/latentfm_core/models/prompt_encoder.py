@@ -1,4 +1,4 @@
-"""From prompt maps to what is added to the image features."""
+"""Encode prompt maps as additions to the image features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image encoder of the default preset: features at several scales, computed once."""
+"""Image encoder of the default preset: features at several scales, computed once."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _stage_widths(width: int, patch: int, downsample: int) -> list[int]:
 
 
 class Encoder(nn.Module):
-    """Pixels ``(B, channels, H, W)`` to posterior moments ``(B, 2c, H/f, W/f)``."""
+    """Encode pixels ``(B, channels, H, W)`` as posterior moments ``(B, 2c, H/f, W/f)``."""
 
     def __init__(self, channels: int, latent: int, width: int, patch: int, downsample: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents ``(B, c, H/f, W/f)`` to pixels ``(B, channels, H, W)``, no final activation."""
+    """Decode latents ``(B, c, H/f, W/f)`` to pixels ``(B, channels, H, W)``, without activation."""
 
     def __init__(self, channels: int, latent: int, width: int, patch: int, downsample: int) -> None:
         super().__init__()

@@ -50,10 +50,10 @@ class VelocityNetwork(nn.Module):
     blocks
         Residual blocks per level on the way down (one on the way up).
     condition_channels
-        Channels of the image features offered for the first ``len(condition_channels)``
+        Channels of the image features for the first ``len(condition_channels)``
         levels.
     step_lengths
-        Whether the network is told how long a step its velocity is for.
+        Whether the network takes the length of the step its velocity is for.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class VelocityNetwork(nn.Module):
         )
 
     def condition_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Project image features ``(B, C_i, h/2^i, w/2^i)`` to what `forward` adds.
+        """Project image features ``(B, C_i, h/2^i, w/2^i)`` to the maps that `forward` adds.
 
         Returns
         -------
