@@ -1,1 +1,1 @@
-"""What a set of samples says about each pixel."""
+"""Uncertainty estimated from a set of samples."""

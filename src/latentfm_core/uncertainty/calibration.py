@@ -1,4 +1,4 @@
-"""What raw confidence and mean probability are worth, learnt from validation data.
+"""Calibration of confidence and mean probability, fitted on validation data.
 
 The raw confidence 1 - 4 variance says how far the samples agree, not how often they are
 right. A `Calibration` turns it into that: of the pixels with calibrated confidence 0.9, nine
@@ -20,7 +20,7 @@ from latentfm_core.uncertainty.expected_dice import QualityMap
 MAX_KNOTS = 64
 
 TRUNCATE = 3.0
-"""Standard deviations after which the Gaussian neighbourhood ends."""
+"""Truncation of the Gaussian neighbourhood, in standard deviations."""
 
 Knots = Annotated[tuple[Fraction, ...], Field(min_length=2, max_length=MAX_KNOTS)]
 
@@ -42,7 +42,7 @@ class MonotoneMap(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.x) != len(self.y):
-            raise ValueError("x and y must have one length")
+            raise ValueError("x and y must have the same length")
         if any(b <= a for a, b in zip(self.x, self.x[1:], strict=False)):
             raise ValueError("x must increase")
         if any(b < a for a, b in zip(self.y, self.y[1:], strict=False)):
@@ -69,7 +69,7 @@ class Calibration(Settings):
     probability
         From mean probability to the chance of foreground; None with several classes.
     threshold
-        Mean probability from which on a pixel belongs to the mean mask.
+        Lowest mean probability of a pixel in the mean mask.
     noise_scale
         Standard deviation of the initial noise with which the samples' spread is nearest to
         their errors.
@@ -77,9 +77,9 @@ class Calibration(Settings):
         From the agreement of the samples to the expected Dice of the mean mask; None if too
         few images were there to fit it.
     part
-        Which images it was fitted on, for people.
+        Description of the images it was fitted on.
     n_images, n_samples, steps, solver
-        How many they were, and how the samples were drawn.
+        Number of images, and the sampling settings.
     """
 
     sigma: Annotated[float, Field(ge=0, le=64)]
@@ -103,7 +103,7 @@ def neighbourhood(mean: Float32, sigma: float) -> Float32:
     mean
         ``(S, S)`` or ``(K, S, S)`` float32, mean over the samples on the canvas.
     """
-    # Cards hold calibrations, and a command reads cards before --help: SciPy is not needed there.
+    # Commands read cards, which hold calibrations, before --help: do not load SciPy there.
     from scipy.ndimage import gaussian_filter
 
     widths = (0.0,) * (mean.ndim - 2) + (sigma, sigma)
@@ -112,7 +112,7 @@ def neighbourhood(mean: Float32, sigma: float) -> Float32:
 
 
 def reach(sigma: float) -> int:
-    """Return how many pixels away `neighbourhood` looks."""
+    """Return the radius of `neighbourhood` in pixels."""
     return int(TRUNCATE * sigma + 0.5)
 
 

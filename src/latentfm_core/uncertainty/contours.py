@@ -16,12 +16,12 @@ Path = NDArray[np.float64]
 
 AGREEMENT_LEVELS = (0.1, 0.5, 0.9)
 TOLERANCE = 0.3
-"""Pixels by which a simplified contour may depart from the exact one."""
+"""Largest deviation of a simplified contour from the exact one, in pixels."""
 
 
 @dataclass(frozen=True)
 class AgreementContour:
-    """The border of the region that a share of the samples calls foreground.
+    """Border of the region that a share of the samples labels as foreground.
 
     Attributes
     ----------
@@ -88,8 +88,8 @@ def enlarged(contour: AgreementContour, step: int) -> AgreementContour:
 def _paths(framed: Float32, level: float, count: int) -> tuple[Path, ...]:
     # 0.1 * 30 is a little more than 3 in floating point.
     needed = max(1, math.ceil(level * count - 1e-9))
-    # Here: it brings scipy.signal and scipy.stats, which every training and every window would
-    # otherwise wait for at its start.
+    # Imported here: it loads scipy.signal and scipy.stats, which would slow down the start of
+    # every training and every window.
     from skimage.measure import approximate_polygon
 
     limit = np.array(framed.shape) - 2.5

@@ -1,7 +1,7 @@
-"""Tells images that are unlike those that a model was trained on.
+"""Detect images that are unlike the training images of a model.
 
-A model answers whatever it is shown, and its samples may agree on an image that it has never seen
-the like of. The mean image features of an image are therefore compared with those of training
+A model segments any input, and its samples may agree on an image unlike anything it has
+seen. The mean image features of an image are therefore compared with those of training
 images by the Mahalanobis distance to the nearest training set. All sets share one covariance, which
 is shrunk (Ledoit and Wolf), so that a few hundred images are enough to fit it.
 
@@ -27,14 +27,14 @@ PASSING = 0.9
 """Share of the validation images, changed copies included, whose score is at most 1."""
 
 FEWEST = 20
-"""Images of each part from which on a domain is fitted."""
+"""Fewest images of each part to fit a domain."""
 
 _SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
 class TrainingDomain:
-    """What the training images of a model are like.
+    """Distribution of a model's training images in feature space.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def fit_domain(
     """
     means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in train])
     centred = np.concatenate([rows - mean for rows, mean in zip(train, means, strict=True)])
-    # As stored, so that the limit holds for what is read back.
+    # In the stored precision, so that the limit holds after loading.
     factor = inverse_factor(centred).astype(np.float16).astype(np.float32)
     centres = means.astype(np.float32)
     limit = float(np.quantile(distances(val, centres, factor), PASSING))

@@ -1,8 +1,8 @@
-"""How good the mean mask of an image probably is: the Dice that an expert would give it.
+"""Expected Dice of the mean mask of an image with an expert's mask.
 
 The samples stand for the masks that experts might draw. If they did so exactly, the mean Dice
-of the mean mask with the samples would be its expected Dice with an expert. Models are surer
-than they ought to be; a `QualityMap`, fitted on validation images, takes that back.
+of the mean mask with the samples would be its expected Dice with an expert. Models are more
+confident than they should be; a `QualityMap`, fitted on validation images, corrects that.
 
 References
 ----------
@@ -26,23 +26,23 @@ from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Mask
 
 EDGE = 1e-3
-"""How near to 0 and 1 a share is taken to be, where its logit is asked for."""
+"""Shares are clipped this far from 0 and 1 before their logit is taken."""
 
 FEWEST = 20
-"""Images from which on a map of two numbers is fitted."""
+"""Fewest images to fit a map of two parameters."""
 
 _BOUND = 20.0
 
 
 class QualityMap(Settings):
-    """From the agreement of the samples to the expected Dice of the mean mask.
+    """Map from the agreement of the samples to the expected Dice of the mean mask.
 
-    sigmoid(intercept + slope logit(x)), strictly rising, so that no order of images is lost.
+    sigmoid(intercept + slope logit(x)), strictly increasing, so that the order of images is kept.
 
     Attributes
     ----------
     intercept, slope
-        Both 0 and 1 would leave x as it is.
+        0 and 1 give the identity.
     """
 
     intercept: Annotated[float, Field(ge=-_BOUND, le=_BOUND)]
@@ -58,7 +58,7 @@ def sample_agreement(samples: Mask, mean_mask: Mask) -> float | None:
     """Return the mean Dice of the samples with the mean mask, in [0, 1].
 
     Over several classes it is the mean over those that occur (`class_dice`). A single sample
-    agrees with nothing: None.
+    has no agreement: None.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def sample_agreement(samples: Mask, mean_mask: Mask) -> float | None:
 
 
 def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
-    """Return the map by which agreement tells the Dice; None if too few images speak for one.
+    """Fit the map from agreement to Dice; None if there are too few images.
 
     Both numbers of the map by the quasi-likelihood of a share (Papke and Wooldridge 1996). In
     5-fold cross-validation on the validation parts of both bundled models it was nearer to the

@@ -1,4 +1,4 @@
-"""The figures of a mean mask, computed in one place from the mask that is on screen."""
+"""Metrics of the displayed mean mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latentfm_core.uncertainty.size import FULL_SHARE, outlines_nothing
 
 @dataclass(frozen=True)
 class MaskFigures:
-    """What is said of the mean mask of one plane; several classes count as one foreground.
+    """Metrics of the mean mask of one plane; several classes count as one foreground.
 
     Attributes
     ----------
@@ -23,8 +23,8 @@ class MaskFigures:
     area, diameter
         In (square) units of the pixel size; the diameter is that of the largest piece.
     expected_dice
-        How good the mask probably is; None where that says nothing: of an empty mask, of one that
-        covers the image, of a single sample, and of an image out of domain.
+        Expected quality of the mask; None if undefined: for an empty mask, one that
+        covers the image, a single sample, and an image out of domain.
     """
 
     share: float
@@ -34,7 +34,7 @@ class MaskFigures:
 
     @property
     def empty(self) -> bool:
-        """Whether no pixel is foreground."""
+        """Whether the mask has no foreground pixel."""
         return self.share == 0
 
     @property
@@ -44,12 +44,12 @@ class MaskFigures:
 
 
 def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) -> MaskFigures:
-    """Return the figures of the mean mask of a summary of one plane.
+    """Return the metrics of the mean mask of one plane.
 
     Parameters
     ----------
     summary
-        The maps that are on screen.
+        The displayed maps.
     spacing
         Pixel size (row, column).
     """
@@ -69,7 +69,7 @@ def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) ->
 def agreement_says_nothing(summary: Summary) -> bool:
     """Return whether the mean mask is empty or covers the image, or the image is out of domain.
 
-    The samples then agree because nothing was found, or because all misread the image alike; that
-    says nothing of how good the mask is.
+    The samples then agree because nothing was found, or because all misread the image; their
+    agreement is not a measure of quality.
     """
     return summary.out_of_domain or outlines_nothing(summary.mean_mask)

@@ -1,4 +1,4 @@
-"""A coarser grid on which large results are looked through.
+"""Coarser grid for the analysis of large results.
 
 The samples of a large image are enlarged from the small canvas of the network: a grid of a
 megapixel still has several points for each pixel of that canvas, and what is found on it is found
@@ -21,7 +21,7 @@ Array = TypeVar("Array", bound=np.ndarray[Any, Any])
 
 
 def grid_step(shape: tuple[int, int]) -> int:
-    """Return how many pixels of a plane ``(H, W)`` lie between two points of its grid."""
+    """Return the grid spacing of a plane ``(H, W)`` in pixels."""
     return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / GRID_PIXELS)))
 
 

@@ -1,4 +1,4 @@
-"""Groups of samples that look alike: the few answers behind many samples."""
+"""Group similar samples into a few hypotheses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 Coverage = NDArray[np.float32]
 
 MAX_HYPOTHESES = 6
-"""More than that are not taken in at a glance."""
+"""Largest number that can be compared at a glance."""
 ALIKE = 0.15
 """Average 1 - IoU up to which all samples count as one hypothesis."""
 GRID = 96
@@ -31,7 +31,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A group of samples that look alike, and the sample that stands for it.
+    """A group of similar samples, and the sample that represents it.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Hypothesis:
 
     @property
     def empty(self) -> bool:
-        """Whether the members hold no foreground."""
+        """Whether the members have no foreground."""
         return self.area == 0
 
 
@@ -123,7 +123,7 @@ def ordered(hypotheses: Iterable[Hypothesis], by: Order = "weight") -> tuple[Hyp
     Raises
     ------
     ValueError
-        If `by` is none of `ORDERS`.
+        If `by` is not in `ORDERS`.
     """
     if by not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {by!r}")
@@ -143,7 +143,7 @@ def sample_distances(sample_masks: Mask) -> Float64:
         return np.zeros((len(sample_masks), len(sample_masks)))
     cover = _coverage(sample_masks)
     sums = cover.sum(axis=1)
-    # Bray-Curtis is sum |a - b| / sum (a + b); 0 / 0 of two empty samples is no distance.
+    # Bray-Curtis is sum |a - b| / sum (a + b); two empty samples, 0 / 0, get distance 0.
     bray_curtis = pdist(cover + (0.0 if sums.all() else 1e-12), "braycurtis")
     distances: Float64 = squareform(2 * bray_curtis / (1 + bray_curtis))
     return distances
@@ -204,7 +204,7 @@ def _groups(distances: Float64, most: int) -> list[NDArray[np.intp]]:
     for wanted in range(2, min(most, count) + 1):
         labels = cut_tree(tree, [wanted]).ravel()
         value = _silhouette(distances, labels)
-        # On a tie the larger number: samples that are all unlike are not lumped together.
+        # On a tie take the larger number, so that dissimilar samples are not merged.
         if value >= best - 1e-9:
             best, chosen = value, labels
     return [np.flatnonzero(chosen == label) for label in np.unique(chosen)]

@@ -1,4 +1,4 @@
-"""Pixels in doubt to pieces that can be looked at one at a time: cut along the outline, merged."""
+"""Split uncertain pixels into pieces for review: cut along the outline, then merged."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Line = NDArray[np.float64]
 Box = tuple[int, int, int, int]
 
 CANDIDATES = 80
-"""Pieces that are looked at one by one; noise makes thousands."""
+"""Largest number of pieces examined one by one; noise makes thousands."""
 CRUMB = 0.05
-"""A group that less of the largest stake hangs on joins another one where it is near."""
+"""A group with a smaller share of the largest stake joins a nearby group."""
 SPECK = 0.01
-"""Likewise: one that less hangs on is left out where it is not."""
+"""Likewise: without a nearby group, one below this share is dropped."""
 POINTS = 64
-"""Pixels of a piece from which its distance to others is measured."""
+"""Number of pixels of a piece used to measure its distance to others."""
 
 
 def length(line: Line) -> float:
@@ -44,7 +44,7 @@ def smoothed(line: Line, vertices: float) -> Line:
 
 
 def cut(doubtful: Bool, outline: Sequence[Line], longest: float, gap: float) -> NDArray[np.int32]:
-    """Return pieces of the pixels in doubt, ``(H, W)`` int32 with 0 outside.
+    """Return pieces of the uncertain pixels, ``(H, W)`` int32 with 0 outside.
 
     Pixels are together where gaps of at most `gap` pixels part them. What is longer than
     `longest` pixels is cut into stretches of the outline, unless there is none.
@@ -101,7 +101,7 @@ def merge(
     count
         The most groups.
     """
-    # Noise makes thousands of specks: only what may be kept is looked at one by one.
+    # Noise makes thousands of specks: only candidates are examined one by one.
     areas = np.bincount(pieces.ravel())
     weights = np.bincount(pieces.ravel(), stakes.ravel())
     large = np.flatnonzero(areas >= least)
@@ -138,7 +138,7 @@ def closed(mask: Bool, reach: float) -> Bool:
     """
     if label(mask, connectivity=2, return_num=True)[1] < 2:
         return mask
-    # Closing with a disc; beyond the frame of the image there is nothing.
+    # Closing with a disc; outside the image is background.
     margin = 1 + math.ceil(reach / 2)
     framed = np.pad(mask, margin)
     near = ndimage.distance_transform_edt(~framed) <= reach / 2

@@ -1,4 +1,4 @@
-"""Where the samples disagree, place by place, ranked by how much area hangs on it."""
+"""Regions where the samples disagree, ranked by the area at stake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentfm_core.uncertainty.region_pieces import closed, cut, length, merge, 
 Place = Literal["boundary", "apart"]
 
 AGREEMENT = 0.9
-"""Below nine of ten a pixel is in doubt."""
+"""Pixels with less agreement than this are uncertain."""
 RAW_LIMIT = 1 - 4 * AGREEMENT * (1 - AGREEMENT)
 """Raw confidence ``1 - 4 q (1 - q)`` where the share q = `AGREEMENT` of the samples agree."""
 ROUNDING = 1e-4
@@ -26,26 +26,26 @@ LONGEST_SHARE = 0.2
 """A region is cut where it is longer than this share of the image's longer side, or than a longer
 stretch, if there would be too many."""
 LARGEST_SHARE = 0.4
-"""No region becomes longer than this by merging."""
+"""Merging does not make a region longer than this."""
 SMOOTH_SHARE = 1 / 16
 """Likewise: the length over which the outline is smoothed before it is cut."""
 GAP_SHARE = 1 / 64
-"""Likewise: a gap that parts no region from another."""
+"""Likewise: largest gap within a region."""
 NEAR_SHARE = 1 / 64
-"""How near to the boundary of the mean mask counts as there, likewise."""
+"""Likewise: largest distance that counts as on the boundary of the mean mask."""
 REACH_SHARE = 1 / 16
-"""How near a crumb has to be to be merged, likewise."""
+"""Likewise: largest distance at which a small piece is merged."""
 MAX_REGIONS = 10
 
 
 @dataclass(frozen=True)
 class DoubtRegion:
-    """One place to look at.
+    """One uncertain region.
 
     Attributes
     ----------
     rank
-        1 for the region that the most area hangs on; its label in the map of regions.
+        1 for the region with the most area at stake; its label in the map of regions.
     centre
         ``(row, column)`` of a pixel inside it, the nearest to the centroid.
     box
@@ -59,7 +59,7 @@ class DoubtRegion:
     confidence
         Mean confidence.
     place
-        Along the outline of the mean mask, or apart from it.
+        Along the outline of the mean mask, or away from it.
     """
 
     rank: int
@@ -74,19 +74,19 @@ class DoubtRegion:
 def doubt_regions(
     summary: Summary, max_regions: int = MAX_REGIONS
 ) -> tuple[tuple[DoubtRegion, ...], NDArray[np.int32]]:
-    """Return the regions of low confidence, the weightiest first.
+    """Return the regions of low confidence, by decreasing stake.
 
     Pixels with a confidence below nine in ten: calibrated, that is 0.9 itself; raw, it is the
-    confidence of a pixel that nine of ten samples agree on. Small gaps part no region. Doubt that
-    runs all along the outline is cut into stretches of the smoothed outline, for nobody can settle
-    a whole ring at once. Where that makes too many, the smallest join their neighbours.
+    confidence of a pixel that nine of ten samples agree on. Small gaps are bridged. Doubt that
+    runs along the whole outline is cut into stretches of the smoothed outline, to be reviewed
+    one at a time. If there are too many, the smallest join their neighbours.
 
     Parameters
     ----------
     summary
         The maps of one image.
     max_regions
-        Most regions. What cannot be merged, and on which less hangs, is left out.
+        Largest number of regions. Pieces with less at stake that cannot be merged are dropped.
 
     Returns
     -------
@@ -96,13 +96,13 @@ def doubt_regions(
         ``(H, W)`` int32; 0 outside, else the rank of the region.
     """
     limit = AGREEMENT if summary.calibrated else RAW_LIMIT
-    # Nine of ten samples are no doubt, however the variance was rounded.
+    # Exactly nine of ten samples count as certain, despite rounding of the variance.
     doubtful = summary.confidence < limit - ROUNDING
     stakes = _stakes(summary.mean_probability)
     side = max(doubtful.shape)
     outline = _outline(summary.mean_mask != 0)
     near = _near(doubtful.shape, outline, max(1.5, NEAR_SHARE * side))
-    # Specks of the mean mask cut nothing.
+    # Specks of the mean mask do not cut regions.
     lines = [line for line in outline if length(line) > SMOOTH_SHARE * side]
     smooth = [smoothed(line, SMOOTH_SHARE * side) for line in lines]
     pieces = cut(doubtful, smooth, _stretch(smooth, side, max_regions), GAP_SHARE * side)
@@ -132,7 +132,7 @@ def doubt_regions(
 
 
 def shape_of(region: Bool) -> Bool:
-    """Return a region ``(H, W)`` with its crumbs joined, for an outline that can be followed."""
+    """Return a region ``(H, W)`` with its small pieces joined, for a continuous outline."""
     return closed(region, REACH_SHARE * max(region.shape))
 
 

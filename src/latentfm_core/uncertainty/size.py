@@ -1,4 +1,4 @@
-"""How far the samples differ in the size of the lesion, in physical units."""
+"""Variation of the foreground size between samples, in physical units."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ INTERVAL = (0.05, 0.95)
 """Quantiles of the 90 % interval."""
 
 FULL_SHARE = 0.95
-"""Share of the image from which on a mask outlines nothing."""
+"""Share of the image above which a mask counts as covering all of it."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One size of all samples.
+    """One size measure over all samples.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Spread:
 
 
 def outlines_nothing(mask: Mask) -> bool:
-    """Tell whether a mask is empty or covers (nearly) the whole image."""
+    """Return whether a mask is empty or covers (nearly) the whole image."""
     return not 0 < np.count_nonzero(mask) / mask.size < FULL_SHARE
 
 

@@ -1,4 +1,4 @@
-"""Samples of one image to the maps that an annotator looks at."""
+"""Summarise the samples of an image as maps for the annotator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from latentfm_core.uncertainty.expected_dice import sample_agreement
 from latentfm_core.uncertainty.size import outlines_nothing
 
 SAMPLE_THRESHOLD = 0.5
-"""Probability from which on a pixel belongs to a single sample's mask."""
+"""Lowest probability of a pixel in a single sample's mask."""
 
 DEFAULT_THRESHOLD = 0.5
-"""Mean probability from which on a pixel is foreground, for a model that fitted none."""
+"""Default threshold of the mean probability, for models without a fitted one."""
 
 USUAL_SCALE = 1.0
 """Standard deviation of the noise that the flow was trained with."""
@@ -45,18 +45,18 @@ def summarise(
     - variance = (1/N) sum_n (p_n - mean)^2, in [0, 0.25]; 0 for a single sample;
     - confidence = 1 - 4 variance, in [0, 1];
     - expected Dice = (1/N) sum_n Dice(mean mask, [p_n >= 0.5]), from two samples on; None of a
-      mean mask that outlines nothing and of an image out of domain.
+      mean mask that is empty or covers the image, and of an image out of domain.
 
     With K > 1 channels p_n is a categorical distribution: the mean mask is its argmax over
     the channels, and the confidence 1 - K / (K - 1) times the sum of the variances, which
     is the same as above for K = 2.
 
-    With a `calibration`, mean probability, confidence and expected Dice are those that it makes
-    of the raw ones; mean mask, variance and samples stay as they are.
+    With a `calibration`, mean probability, confidence and expected Dice are calibrated;
+    mean mask, variance and samples are unchanged.
 
     The samples are taken one by one (Welford 1962), so that N masks of one byte a pixel and
-    a few float maps are all that is held. Where the samples were corrected by strokes, every
-    sample is what the strokes say.
+    a few float maps are all that is held. If the samples were corrected by strokes, every
+    sample agrees with the strokes.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def summary_steps(
     threshold: float | None = None,
     calibration: Calibration | None = None,
 ) -> Generator[int, None, Summary]:
-    """Do what `summarise` does; yields the number of samples that are at the image's size.
+    """Like `summarise`; yields the number of samples resized to the image so far.
 
     On a large image each takes a second: closing the generator cancels the work within one.
 
@@ -104,8 +104,8 @@ def summary_steps(
 
 
 def _agreement(raw: Summary, samples: SampleSet) -> float | None:
-    """Return how far the samples agree on the mean mask, if that says something of it."""
-    # All samples find nothing in an image without an object, and in one that is misread.
+    """Return the agreement of the samples with the mean mask, if it is meaningful."""
+    # Empty samples agree both for an image without an object and for a misread one.
     if is_out_of_domain(samples.domain_score) or outlines_nothing(raw.mean_mask):
         return None
     return sample_agreement(raw.sample_masks, raw.mean_mask)
@@ -172,7 +172,7 @@ def _map_steps(
 
 
 def calibrated(raw: Summary, q: Float32, calibration: Calibration) -> Summary:
-    """Return the summary with the mean probability and the confidence that a calibration makes.
+    """Return the summary with calibrated mean probability and confidence.
 
     Parameters
     ----------
