@@ -1,1 +1,1 @@
-"""Reports to look at: one HTML file each, which needs neither network nor other files."""
+"""Self-contained HTML reports."""

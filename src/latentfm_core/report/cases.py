@@ -1,4 +1,4 @@
-"""Best and worst cases in the report of an evaluation, with what experts and samples outlined."""
+"""Best and worst cases in an evaluation report, with outlines of experts and samples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cases_section(
 
 
 def dash(class_index: int) -> str:
-    """Return the dashes of a class's outlines; the colour tells who drew them."""
+    """Return the dashes of a class's outlines; the colour shows the source."""
     return DASHES[class_index % len(DASHES)]
 
 
@@ -50,7 +50,7 @@ def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> str:
     right = f'<img src="{pictures.confidence}" {size} alt="Confidence map of {name}">'
     if index in gallery.rows():
         name = f'<a href="#{anchor(index)}">{name}</a>'
-    # NaN, of a model that cannot tell, is not above 1.
+    # NaN (unknown) is not above 1.
     unlike = "; unlike the training images" if score.domain_score > 1 else ""
     caption = (
         f"{name}: Dice {score.dice:.3f}, of samples "
@@ -60,7 +60,7 @@ def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> str:
 
 
 def _outlines(pictures: CasePictures) -> str:
-    # Paler and thinner what is more numerous; the expert and the mean mask on top.
+    # Draw numerous outlines paler and thinner; expert and mean mask on top.
     parts = [_paths(mask, SAMPLE, 0.8, 0.75) for mask in pictures.samples]
     parts += [_paths(mask, EXPERT, 2.0, 1.0) for mask in pictures.experts]
     parts.append(_paths(pictures.mean, MEAN, 2.0, 1.0))

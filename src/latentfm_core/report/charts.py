@@ -1,4 +1,4 @@
-"""Charts as inline SVG: axes, bars, lines and points, and nothing else."""
+"""Charts as inline SVG: axes, bars, lines and points."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from latentfm_core.report.page import text
 
 BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"
 COLOURS = (BLUE, "#d55e00", GREEN, "#cc79a7", ORANGE, "#56b4e9", "#999999")
-"""Okabe-Ito, told apart with every kind of colour vision; readable on white and on black."""
+"""Okabe-Ito: safe for all kinds of colour vision; readable on white and on black."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
-"""A second sign beside the colour, for paper without colours."""
+"""Distinguish lines in black-and-white print."""
 
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 46
@@ -21,12 +21,12 @@ _MOST_TICKS = 7
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows.
+    """Label, range and scale of an axis.
 
     Attributes
     ----------
     label
-        What is measured.
+        Name of the quantity.
     low, high
         Its ends.
     log
@@ -39,7 +39,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Return where `value` lies between the ends, 0 to 1."""
+        """Return the position of `value` between the ends, 0 to 1."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, self.low))
@@ -82,12 +82,12 @@ def fitted(label: str, values: Iterable[float], log: bool = False) -> Axis:
 
 
 class Chart:
-    """A chart that is drawn into, in the units of its axes, and ends as SVG.
+    """A chart drawn in the units of its axes and returned as SVG.
 
     Parameters
     ----------
     title
-        What it shows, for those who cannot see it.
+        Text for screen readers.
     """
 
     def __init__(self, title: str, x: Axis, y: Axis) -> None:
@@ -105,9 +105,9 @@ class Chart:
             left, top = self._place(low, height)
             right, bottom = self._place(high, self._y.low)
             box = f'x="{left + 0.5}" y="{top}" width="{right - left - 1:.1f}"'
-            told = f"<title>{low:.3g} to {high:.3g}: {height:.6g}</title>"
+            tooltip = f"<title>{low:.3g} to {high:.3g}: {height:.6g}</title>"
             tall = f'height="{bottom - top:.1f}"'
-            self._parts.append(f'<rect {box} {tall} fill="{colour}">{told}</rect>')
+            self._parts.append(f'<rect {box} {tall} fill="{colour}">{tooltip}</rect>')
 
     def line(
         self, xs: Sequence[float], ys: Sequence[float], colour: str = BLUE, dash: str = ""
@@ -122,13 +122,13 @@ class Chart:
             self._parts.append(f'<polyline points="{path}" fill="none" {style}/>')
 
     def point(self, x: float, y: float, colour: str = BLUE, name: str = "", link: str = "") -> None:
-        """Draw a dot that tells its values, its `name`, and the place in the page it leads to."""
+        """Draw a dot with a tooltip (`name` and values) that links to a place in the page."""
         if math.isfinite(x + y):
-            told = f"{name}: " if name else ""
-            self._dot(*self._place(x, y), colour, f"{told}{x:.4g}, {y:.4g}", link)
+            tooltip = f"{name}: " if name else ""
+            self._dot(*self._place(x, y), colour, f"{tooltip}{x:.4g}, {y:.4g}", link)
 
-    def _dot(self, left: float, top: float, colour: str, told: str = "", link: str = "") -> None:
-        title = f"<title>{text(told)}</title>" if told else ""
+    def _dot(self, left: float, top: float, colour: str, tooltip: str = "", link: str = "") -> None:
+        title = f"<title>{text(tooltip)}</title>" if tooltip else ""
         style = f'r="3.2" fill="{colour}" fill-opacity="0.75"'
         dot = f'<circle cx="{left}" cy="{top}" {style}>{title}</circle>'
         self._parts.append(f'<a href="#{text(link)}">{dot}</a>' if link else dot)

@@ -1,4 +1,4 @@
-"""Reading the log of a training run, as it stands in the file and in memory."""
+"""Read the log of a training run, from the file or from memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-"""An epoch: text or number by column, empty or missing where there is no such figure."""
+"""An epoch: text or number by column, empty or missing without a value."""
 
 
 def number(row: Row, column: str) -> float:
-    """Return a figure of an epoch, NaN if it has none."""
+    """Return a metric of an epoch, NaN if missing."""
     try:
         return float(row.get(column, ""))
     except (ValueError, TypeError):
@@ -19,7 +19,7 @@ def number(row: Row, column: str) -> float:
 
 
 def thinned(rows: Sequence[Row], column: str, most: int) -> list[tuple[float, float]]:
-    """Return epoch and figure where there is one; about `most` of them, the last among these."""
+    """Return epochs with their values; about `most`, always with the last."""
     found = [(number(row, "epoch"), number(row, column)) for row in rows]
     known = [(epoch, value) for epoch, value in found if math.isfinite(value)]
     step = max(1, -(-len(known) // most))

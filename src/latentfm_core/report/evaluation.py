@@ -23,32 +23,32 @@ from latentfm_core.report.words import MEANING
 
 CAUTION = (
     "Research use only; not a medical device. This page shows the images, their names and the "
-    "command with its paths: pass it on only where these may go."
+    "command with its paths: share it only where these are allowed."
 )
 
 
 def write_report(
-    folder: Path, evaluation: Evaluation, gallery: Gallery, told: dict[str, Any]
+    folder: Path, evaluation: Evaluation, gallery: Gallery, metadata: dict[str, Any]
 ) -> None:
     """Write ``report.html`` into the folder of an evaluation.
 
     Parameters
     ----------
     gallery
-        Has seen every image of `evaluation`, in order.
-    told
-        The facts that also stand in the summary.
+        Pictures of every image of `evaluation`, in order.
+    metadata
+        Facts that are also in the summary.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
-    write_text(folder / REPORT, evaluation_page(evaluation, gallery, told))
+    write_text(folder / REPORT, evaluation_page(evaluation, gallery, metadata))
 
 
-def evaluation_page(evaluation: Evaluation, gallery: Gallery, told: dict[str, Any]) -> str:
-    """Return the report as HTML; parameters as of `write_report`."""
+def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str, Any]) -> str:
+    """Return the report as HTML; for the parameters see `write_report`."""
     parts = [
         f"<p>{text(CAUTION)}</p>\n",
         section("Headline figures", _headline(evaluation)),
@@ -58,9 +58,9 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, told: dict[str, An
         quality_section(evaluation, gallery),
         reliability_section(evaluation, gallery),
         table_section(evaluation, gallery),
-        section("How it was made", facts(_made(evaluation, told))),
+        section("How it was made", facts(_made(evaluation, metadata))),
     ]
-    return document(f"Evaluation of {told['model']['id']}", "".join(parts))
+    return document(f"Evaluation of {metadata['model']['id']}", "".join(parts))
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -82,9 +82,9 @@ def _headline(evaluation: Evaluation) -> str:
         for name, label in LABELS.items()
     )
     outlines = "one expert" if raters == 1 else f"up to {raters} experts"
-    told = f"{count} image{'' if count == 1 else 's'}, each compared with {outlines}."
+    note = f"{count} image{'' if count == 1 else 's'}, each compared with {outlines}."
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody>\n</table>"
-    return f'<p>{told}</p>\n<div class="wide">{table}</div>'
+    return f'<p>{note}</p>\n<div class="wide">{table}</div>'
 
 
 def _number(value: float) -> str:
@@ -99,19 +99,19 @@ def _middle(evaluation: Evaluation, name: str) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def _made(evaluation: Evaluation, told: dict[str, Any]) -> dict[str, str]:
-    settings, data = told["settings"], told["data"]
+def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
+    settings, data = metadata["settings"], metadata["data"]
     seconds = float(np.median(evaluation.values("seconds")))
     rows = {
-        "model": f"{told['model']['id']} (weights SHA-256 {told['model']['sha256']})",
+        "model": f"{metadata['model']['id']} (weights SHA-256 {metadata['model']['sha256']})",
         "part of the split": data["part"] or "all images",
         "samples": f"{settings['n_samples']}, seed {settings['seed']}",
         "ODE": f"{settings['steps']} {settings['solver']} steps",
         "device": f"{settings['device']}, {settings['precision']}",
         "seconds per image, median": f"{seconds:.3f}",
         "left out": ", ".join(data["left_out"]) or "none",
-        "created": told["created"],
-        "command": told["command"],
-        "versions": ", ".join(f"{name} {version}" for name, version in told["versions"].items()),
+        "created": metadata["created"],
+        "command": metadata["command"],
+        "versions": ", ".join(f"{name} {number}" for name, number in metadata["versions"].items()),
     }
     return {name: str(value) for name, value in rows.items()}

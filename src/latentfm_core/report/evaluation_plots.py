@@ -18,29 +18,29 @@ DICE_BINS = 20
 
 
 def histogram_section(evaluation: Evaluation) -> str:
-    """Return how many images have which Dice."""
+    """Return the histogram of Dice."""
     values = evaluation.values("dice")
     heights, edges = np.histogram(values, DICE_BINS, (0.0, 1.0))
     highest = Axis("images", 0, max(1, int(heights.max())) * 1.05)
     chart = Chart("Histogram of the Dice of all images", Axis("Dice of the mean mask"), highest)
     chart.bars(edges.tolist(), heights.tolist())
     bad, middle = sum(value < 0.7 for value in values), float(np.median(values))
-    told = f"Median {middle:.3f}; {bad} of {len(values)} images below 0.7."
-    return section("How good are the images?", figure(chart.svg(), told))
+    note = f"Median {middle:.3f}; {bad} of {len(values)} images below 0.7."
+    return section("How good are the images?", figure(chart.svg(), note))
 
 
 def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
-    """Return whether the images of which the model expects much are the good ones."""
-    title = "Does it know which images are bad?"
+    """Return the comparison of expected and measured Dice."""
+    title = "Does it recognise bad images?"
     known = [n for n, s in enumerate(evaluation.scores) if not math.isnan(s.expected_dice)]
     scores = [evaluation.scores[index] for index in known]
     expected = [score.expected_dice for score in scores]
     if not expected:
-        told = (
-            "Not asked: no image has an expected Dice. It needs several samples, a mean mask that "
-            "outlines something, and an image like those that the model was trained on."
+        note = (
+            "Not available: no image has an expected Dice. It needs several samples, a mean mask "
+            "that is not empty or full, and an image like the training images."
         )
-        return section(title, f"<p>{told}</p>")
+        return section(title, f"<p>{note}</p>")
     dice = [score.dice for score in scores]
     chart = Chart(
         "Dice of each image against what the model expects",
@@ -52,26 +52,26 @@ def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
         link = anchor(known[index]) if known[index] in rows else ""
         chart.point(expected[index], dice[index], BLUE, scores[index].name, link)
     rho = evaluation.quality_rank()
-    told = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
+    note = f"Mean difference of expected and real Dice: {evaluation.quality_error():.3f}. "
     if math.isnan(rho):
-        told += "Too few different images for a rank correlation."
+        note += "Too few different images for a rank correlation."
     else:
-        told += (
+        note += (
             f"Spearman's rank correlation {rho:.3f} over {len(scores)} images: 1 if the image of "
-            "which more is expected is always the better one, 0 if the expectation says nothing."
+            "higher expected Dice is always the better one, 0 if there is no correlation."
         )
     if step > 1:
-        told += f" Shown is every {step}th image."
+        note += f" Shown is every {step}th image."
     if silent := len(evaluation.scores) - len(scores):
-        told += (
-            f" {silent} without an expected Dice are left out: their mean mask outlines nothing, "
+        note += (
+            f" {silent} without an expected Dice are left out: their mean mask is empty or full, "
             "or they are unlike the training images."
         )
-    return section(title, figure(chart.svg(), told))
+    return section(title, figure(chart.svg(), note))
 
 
 def reliability_section(evaluation: Evaluation, gallery: Gallery) -> str:
-    """Return whether probabilities and confidence come true, before and after calibration."""
+    """Return the reliability of probabilities and confidence, before and after calibration."""
     raw = (gallery.raw_reliability, gallery.raw_agreement) if gallery.calibrated else (None, None)
     probability = _reliability(
         "Mean probability", "share that is foreground", evaluation.reliability, raw[0]
@@ -79,26 +79,26 @@ def reliability_section(evaluation: Evaluation, gallery: Gallery) -> str:
     confidence = _reliability(
         "Confidence", "share where mean mask and expert agree", evaluation.agreement, raw[1]
     )
-    told = (
-        "On the dashed diagonal a number means what it says: of the pixels at 0.8, eight in ten "
-        "come true. Below it the model is too sure, above it not sure enough."
+    note = (
+        "The dashed diagonal is perfect calibration: of the pixels at 0.8, eight in ten "
+        "are right. Below it the model is overconfident, above it underconfident."
     )
-    entries = [("as the model says it now", BLUE, "")]
+    entries = [("current model", BLUE, "")]
     if gallery.calibrated:
         entries = [("calibrated", BLUE, ""), ("raw", ORANGE, "6 3")]
     both = f'<div class="grid">{probability}{confidence}</div>'
-    return section("Can the numbers be trusted?", f"<p>{told}</p>{legend(entries)}{both}")
+    return section("Can the numbers be trusted?", f"<p>{note}</p>{legend(entries)}{both}")
 
 
 def _reliability(what: str, truth: str, bins: ReliabilityBins, raw: ReliabilityBins | None) -> str:
     chart = Chart(f"Reliability of the {what.lower()}", Axis(what.lower()), Axis(truth))
     chart.line([0, 1], [0, 1], "currentColor", "4 4")
-    told = f"{what}: expected calibration error {bins.ece:.4f}"
+    note = f"{what}: expected calibration error {bins.ece:.4f}"
     if raw is not None:
         _curve(chart, raw, ORANGE, "6 3")
-        told += f", raw {raw.ece:.4f}"
+        note += f", raw {raw.ece:.4f}"
     _curve(chart, bins, BLUE, "")
-    return figure(chart.svg(), f"{text(told)}.{_as_table(truth, bins)}")
+    return figure(chart.svg(), f"{text(note)}.{_as_table(truth, bins)}")
 
 
 def _curve(chart: Chart, bins: ReliabilityBins, colour: str, dash: str) -> None:
@@ -109,7 +109,7 @@ def _curve(chart: Chart, bins: ReliabilityBins, colour: str, dash: str) -> None:
 
 
 def _as_table(truth: str, bins: ReliabilityBins) -> str:
-    """Return the points as text, also for those who cannot see the chart."""
+    """Return the points as a table, also for screen readers."""
     heads: Sequence[str] = ("pixels", "mean value", truth)
     head = "".join(f'<th scope="col" class="number">{text(word)}</th>' for word in heads)
     rows = "".join(

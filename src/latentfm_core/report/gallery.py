@@ -1,4 +1,4 @@
-"""What a report keeps of each image while an evaluation runs: a thumbnail, and few cases whole."""
+"""Pictures collected during an evaluation: thumbnails of images, and a few full cases."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class CasePictures:
 
 
 class Gallery:
-    """Gathers the pictures of a report; memory grows neither with the images nor with their size.
+    """Collects the pictures of a report in bounded memory.
 
     Parameters
     ----------
     segmenter, settings
-        What the evaluation runs with.
+        Model and settings of the evaluation.
     report
-        How much is kept.
+        Number and size of the pictures.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Gallery:
         self.raw_reliability, self.raw_agreement = (ReliabilityBins.empty() for _ in range(2))
 
     def add(self, outcome: Outcome) -> None:
-        """Take the next image in."""
+        """Add the next image."""
         index = len(self._ranked)
         bisect.insort(self._ranked, (outcome.scores.dice, index))
         rows, cases = set(self.rows()), self._extremes()
@@ -92,7 +92,7 @@ class Gallery:
             self._add_raw(outcome)
 
     def _add_raw(self, outcome: Outcome) -> None:
-        """Bin what the model said before its calibration."""
+        """Bin the uncalibrated outputs."""
         self.calibrated = True
         raw = self._segmenter.summarise(outcome.samples, self._raw_settings)
         raters = outcome.case.references
@@ -110,7 +110,7 @@ class Gallery:
         return [index for _, index in self._ranked[::-1][:count]]
 
     def rows(self) -> list[int]:
-        """Return the images of the table in the order in which they came."""
+        """Return the images of the table in evaluation order."""
         return sorted(index for _, index in self._ranked[: self.report.rows])
 
     def pictures(self, index: int) -> CasePictures:
@@ -122,7 +122,7 @@ class Gallery:
         return self._thumbnails[index]
 
     def _extremes(self) -> set[int]:
-        """Return what may yet be among the best or the worst."""
+        """Return the images that may still be among the best or the worst."""
         count = self.report.cases
         ends = self._ranked[:count] + self._ranked[max(0, len(self._ranked) - count) :]
         return {index for _, index in ends}

@@ -1,4 +1,4 @@
-"""The pictures of the validation in the report of a training run."""
+"""Validation pictures in the report of a training run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from latentfm_core.report.pictures import data_uri, eight_bit, fitted_size, shru
 
 EXPLANATION = (
     "From left to right: image with the expert outline in green, mean probability, confidence "
-    "(white: sure), single samples."
+    "(white: high), single samples."
 )
 
 
 class Grids:
-    """Embeds few of many pictures, and encodes each of them once.
+    """Selects and embeds a few pictures, encoding each once.
 
     Parameters
     ----------
     folder
-        Holds ``epoch_*.png`` and, of a network for few steps, ``steps_*.png``.
+        Holds ``epoch_*.png`` and, of a few-step network, ``steps_*.png``.
     report
-        How many, and how wide.
+        Number and width of the pictures.
     """
 
     def __init__(self, folder: Path, report: ReportConfig) -> None:
@@ -79,9 +79,9 @@ class Grids:
 
 
 def chosen(count: int, best: int, most: int) -> list[int]:
-    """Return which of `count` pictures are shown: the first, the best, the last, some in between.
+    """Return the indices of the pictures to show: first, best, last, some in between.
 
-    What lies in between is every 2nd, 4th, 8th ..., so that few change from time to time.
+    In between it is every 2nd, 4th, 8th ..., so that the selection changes rarely.
     """
     step = 1
     while -(-count // step) > max(1, most - 2):
@@ -91,7 +91,7 @@ def chosen(count: int, best: int, most: int) -> list[int]:
 
 
 def _goodness(row: Row) -> float:
-    """Return by what the weights are kept: the GED where there are several raters, else Dice."""
+    """Return the metric that selects the weights: GED with several raters, else Dice."""
     column, sign = ("val_ged", -1.0) if row.get("val_ged") else ("val_dice", 1.0)
     value = number(row, column)
     return sign * value if math.isfinite(value) else -math.inf
@@ -104,6 +104,6 @@ def _name(row: Row) -> str:
 def _caption(row: Row, best: bool) -> str:
     figures = {"Dice": "val_dice", "of samples": "val_sample_dice", "GED": "val_ged"}
     values = {word: number(row, name) for word, name in figures.items()}
-    told = [f"{word} {value:.3f}" for word, value in values.items() if math.isfinite(value)]
+    parts = [f"{word} {value:.3f}" for word, value in values.items() if math.isfinite(value)]
     kept = "; these weights are the best so far" if best else ""
-    return f"Epoch {number(row, 'epoch'):.0f}: {', '.join(told)}{kept}"
+    return f"Epoch {number(row, 'epoch'):.0f}: {', '.join(parts)}{kept}"

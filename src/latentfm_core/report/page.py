@@ -1,4 +1,4 @@
-"""The frame of a report: one HTML file, which may load nothing and run nothing foreign."""
+"""HTML page of a report; its policy blocks external content and scripts."""
 
 from __future__ import annotations
 
@@ -78,25 +78,25 @@ document.querySelectorAll("table.sortable").forEach(function (table) {
   });
 });
 """
-"""Sorts a table by the column whose head is clicked; missing values stay last."""
+"""Sort a table by a click on a column header; missing values stay last."""
 
 
 def text(value: object) -> str:
-    """Return what comes from outside, as text that is harmless in an element or attribute."""
+    """Escape external text for use in an element or attribute."""
     return html.escape(printable(str(value)), quote=True)
 
 
 def document(title: str, body: str) -> str:
-    """Return the whole file.
+    """Return the full page.
 
-    The browser is told to load nothing, and to run no script but the one that sorts.
+    Its policy forbids loading content and running any script except the sorting one.
 
     Parameters
     ----------
     title
         Plain text.
     body
-        HTML, with all that comes from outside escaped by `text`.
+        HTML, with all external text escaped by `text`.
     """
     digest = base64.b64encode(hashlib.sha256(SORTING.encode()).digest()).decode()
     policy = (

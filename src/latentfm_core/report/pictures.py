@@ -1,4 +1,4 @@
-"""Small pictures inside a report: data URIs, outlines, and the colours of a confidence map."""
+"""Small pictures in a report: data URIs, outlines, and the confidence colour map."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UInt8 = NDArray[np.uint8]
 Level = TypeVar("Level", np.uint8, np.float32)
 
 QUALITY = 85
-"""Of JPEG."""
+"""JPEG quality."""
 
 _RAMP = ((0.0, (0, 0, 0)), (0.5, (213, 94, 0)), (0.8, (240, 200, 80)), (1.0, (255, 255, 255)))
-"""Black, vermilion, yellow, white: the more confidence the lighter, also without colours."""
+"""Black, vermilion, yellow, white: lighter means more confident, also in greyscale."""
 
 
 def fitted_size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def eight_bit(rgb: Float32) -> UInt8:
 
 
 def data_uri(pixels: UInt8, kind: str = "JPEG") -> str:
-    """Return pixels ``(H, W)`` or ``(H, W, 3)`` as the address of a picture; JPEG or PNG."""
+    """Return pixels ``(H, W)`` or ``(H, W, 3)`` as a data URI, JPEG or PNG."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, quality=QUALITY, optimize=True)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

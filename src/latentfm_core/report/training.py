@@ -1,4 +1,4 @@
-"""The report of a training run, made anew while it goes on."""
+"""Report of a training run, updated while it runs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ FILE = "report.html"
 
 CAUTION = (
     "Research use only; not a medical device. This page shows images of the validation part: "
-    "pass it on only where these may go."
+    "share it only where these are allowed."
 )
 
 TITLES = {
     "image_vae": "Image VAE",
     "mask_vae": "Mask VAE",
     "flow": "Flow",
-    "distill": "Network for few steps",
+    "distill": "Few-step network",
 }
 
 LOSSES = {
-    "loss": "total, which is minimised",
+    "loss": "total, minimised",
     "mse": "reconstruction error",
     "kl": "KL divergence",
     "velocity": "velocity",
     "endpoint": "mask at the end of one step",
-    "auxiliary": "mask read off the features",
+    "auxiliary": "mask predicted from features",
 }
 
 FIGURES = {
@@ -50,7 +50,7 @@ FIGURES = {
 }
 
 _DOTTED = 100
-"""Epochs up to which each has a dot that tells its values."""
+"""Up to this many epochs, each has a dot with its values."""
 
 
 class TrainingReport:
@@ -61,7 +61,7 @@ class TrainingReport:
     folder
         Holds ``samples/epoch_*.png`` too.
     report
-        How much is shown.
+        Number and size of the pictures.
     """
 
     def __init__(self, folder: Path, report: ReportConfig = REPORT) -> None:
@@ -70,15 +70,15 @@ class TrainingReport:
         self._failed = False
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write it, or warn: days of training must not end for the sake of a picture."""
+        """Write it, or warn: a failed report must not end the training."""
         path = self._folder / FILE
         try:
             check_still_there(self._folder)
             write_text(path, self.page(rows))
         except Exception as error:
-            # Whatever it is; and once, not after every epoch.
+            # Catch any error, and warn once, not after every epoch.
             level = logging.DEBUG if self._failed else logging.WARNING
-            logger.log(level, "%s was not written: %s The training goes on.", path, error)
+            logger.log(level, "%s was not written: %s The training continues.", path, error)
             self._failed = True
 
     def page(self, rows: Sequence[Row]) -> str:
@@ -96,7 +96,7 @@ class TrainingReport:
         charts = [chart for name, own in stages.items() for chart in self._charts(name, own)]
         parts = [
             f"<p>{text(CAUTION)} Made {text(now())}.</p>\n",
-            section("Where it stands", _standing(stages)),
+            section("Progress", _standing(stages)),
             section("Curves", f'<div class="grid">{"".join(charts)}</div>'),
             self._grids.section(stages.get("flow", [])),
         ]
@@ -113,15 +113,15 @@ class TrainingReport:
     ) -> str:
         """Return a chart of the columns that have values; empty if there are none."""
         curves = {name: thinned(rows, name, self._report.points) for name in names}
-        told = {name: curve for name, curve in curves.items() if curve}
-        if not told:
+        shown = {name: curve for name, curve in curves.items() if curve}
+        if not shown:
             return ""
-        every = [value for curve in told.values() for _, value in curve]
+        every = [value for curve in shown.values() for _, value in curve]
         epochs = [number(row, "epoch") for row in rows]
         across = Axis("epoch", 0.0, max(1.0, *epochs))
         chart = Chart(title, across, fitted(unit, every, log))
         entries = []
-        for place, (name, curve) in enumerate(told.items()):
+        for place, (name, curve) in enumerate(shown.items()):
             colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
             chart.line([x for x, _ in curve], [y for _, y in curve], colour, dash)
             if len(epochs) <= _DOTTED:
@@ -138,11 +138,11 @@ def _standing(stages: Mapping[str, Sequence[Row]]) -> str:
     )
     body = "".join(_stage_row(name, rows) for name, rows in stages.items())
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    told = (
-        "Loss, rate and the share of the time that the network did not get are those of the last "
-        "epoch; log.csv, which lies beside this page, has all."
+    note = (
+        "Loss, rate and the share of the time outside the network are those of the last "
+        "epoch; log.csv, next to this page, has all."
     )
-    return f'<div class="wide">{table}</div><p>{told}</p>'
+    return f'<div class="wide">{table}</div><p>{note}</p>'
 
 
 def _stage_row(name: str, rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""What the figures of an evaluation mean, in plain words."""
+"""Plain-language explanations of the evaluation metrics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from latentfm_core.evaluation.evaluate import COLUMNS
 MEANING = {
     "dice": "Overlap of the mean mask with the expert's outline: 1 is the same, 0 is nothing in "
     "common.",
-    "iou": "The same overlap, counted more strictly: what both share, over what either has.",
-    "sample_dice": "Overlap of one sample with the expert; near the line above, single samples "
+    "iou": "A stricter overlap: intersection over union.",
+    "sample_dice": "Overlap of one sample with the expert; if near the line above, single samples "
     "are as good as their mean.",
     "ged": "Distance between the spread of the samples and that of the experts; 0 is best. With "
-    "one expert, samples that differ can only lose.",
+    "one expert, diverse samples can only score worse.",
     "hm_iou": "Overlap when every sample is matched with an expert of its own; 1 is best.",
-    "diversity": "How far two samples differ: 0 when all are alike.",
-    "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the most "
-    "that any sample can reach.",
+    "diversity": "Average difference of two samples: 0 when all are equal.",
+    "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the best "
+    "a sample can reach.",
     "ece": "How far the probabilities are from how often they come true, image by image; 0 is "
     "best.",
     "dataset_ece": "The same with the pixels of all images together.",
@@ -23,17 +23,17 @@ MEANING = {
     "brier": "Mean squared error of the probability of a pixel; 0 is best.",
     "error_auroc": "Chance that a wrong pixel has less confidence than a right one: 1 finds every "
     "error, 0.5 is guessing.",
-    "confidence": "How sure the model is, over all pixels of an image.",
-    "expected_dice": "The Dice that the model itself expects of its mean mask, from how far the "
+    "confidence": "How confident the model is, over all pixels of an image.",
+    "expected_dice": "The model's own estimate of the Dice of its mean mask, from how far the "
     "samples agree.",
     "quality_error": "How far the expected Dice is from the real one, on average; 0 is best.",
     "quality_rank": "1 if the image with the higher expected Dice always is the better one, 0 if "
-    "the expectation says nothing of it.",
+    "there is no correlation.",
     "domain_score": "How unlike the training images the image is: above 1 it is out of domain, and "
-    "what the model says of its own mask is not to be trusted.",
-    "out_of_domain": "Share of the images that are unlike those that the model was trained on.",
+    "the model's estimates for its own mask are unreliable.",
+    "out_of_domain": "Share of the images that are unlike the training images.",
 }
-"""By the names of `latentfm_core.output.tables.LABELS`."""
+"""Keyed like `latentfm_core.output.tables.LABELS`."""
 
 HEADS = dict(zip(COLUMNS, COLUMNS, strict=True)) | {
     "name": "image",
@@ -51,10 +51,10 @@ HEADS = dict(zip(COLUMNS, COLUMNS, strict=True)) | {
     "domain_score": "domain score",
     "nfe": "NFE",
 }
-"""Heads of the table of images."""
+"""Column headers of the table of images."""
 
 MORE_MEANING = {
-    "name": "File name without its ending.",
+    "name": "File name without extension.",
     "height": "Pixels.",
     "width": "Pixels.",
     "references": "How many experts outlined it.",

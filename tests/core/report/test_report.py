@@ -222,7 +222,7 @@ def test_the_curves_are_those_of_the_summary(page: Page, out: Path) -> None:
 def test_histogram_and_scatter_have_all_images(page: Page, out: Path) -> None:
     bars = page.section("How good are the images?").all("rect")
     assert sum(int(bar.one("title").text.partition(": ")[2]) for bar in bars) == COUNT
-    dots = page.section("Does it know which images are bad?").all("circle")
+    dots = page.section("Does it recognise bad images?").all("circle")
     told = {dot.text for dot in dots}
     assert told == {
         f"{row['name']}: {float(row['expected_dice']):.4g}, {float(row['dice']):.4g}"
@@ -280,7 +280,7 @@ def test_however_many_images_it_stays_small(
     assert f"lowest Dice of {COUNT}" in section.text
     assert "per_image.csv" in section.text
     assert len(page.all("img")) + len(page.all("image")) == 3 + 2 * 2
-    dots = page.section("Does it know which images are bad?").all("circle")
+    dots = page.section("Does it recognise bad images?").all("circle")
     assert len(dots) == -(-COUNT // 2)
     (best,) = page.section("Best cases").all("figure")
     assert ranked[-1] in best.one("figcaption").text
@@ -298,7 +298,7 @@ def test_a_small_evaluation_has_a_report_too(
     assert evaluated(out, paths, tiny_model_folder, "--report", "--report-cases", 0) == 0
     page = Page.read(out / "report.html")
     assert not page.all("image")
-    assert "Too few" in page.section("Does it know which images are bad?").text
+    assert "Too few" in page.section("Does it recognise bad images?").text
     assert "raw" not in page.section("Can the numbers be trusted?").text
     assert evaluated(out, paths, tiny_model_folder, "--overwrite") == 0
     assert not (out / "report.html").exists(), "that of other figures would mislead"

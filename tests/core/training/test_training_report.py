@@ -39,7 +39,7 @@ def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
         own = [row for row in rows if row["stage"] == stage]
         assert len(own) == 10
         for row in own:
-            losses = f"total, which is minimised, epoch: {row['epoch']}, {float(row['loss']):.4g}"
+            losses = f"total, minimised, epoch: {row['epoch']}, {float(row['loss']):.4g}"
             assert losses in told
     figures = curves(page, "Flow: figures")
     assert f"Dice, validation, epoch: 10, {float(rows[-1]['val_dice']):.4g}" in figures
@@ -112,7 +112,7 @@ def test_damaged_pictures_and_logs_are_left_out(tiny_model_folder: Path, tmp_pat
     (shown,) = page.section("Samples by epoch").all("figcaption")
     assert "Epoch 2" in shown.text
     assert not page.all("i")
-    assert len(page.section("Where it stands").one("tbody").all("tr")) == 2
+    assert len(page.section("Progress").one("tbody").all("tr")) == 2
 
 
 @pytest.mark.parametrize("most", [3, 12])
