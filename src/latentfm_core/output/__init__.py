@@ -1,1 +1,1 @@
-"""Results as files: TIFF and PNG maps, and a JSON file that tells how they were made."""
+"""Result files: TIFF and PNG maps, and a JSON sidecar with their provenance."""

@@ -1,4 +1,4 @@
-"""The provenance of what was drawn, of one image, a stack or tiles alike."""
+"""Provenance of samples of an image, a stack or a tiled image."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def sidecar_of(
     name
         File name of the image.
     image
-        Gives the pixel size.
+        Source of the pixel size.
     shape
         ``(H, W)`` of the maps.
     drawn
-        Gives model, seeds and settings.
+        Source of model, seeds and settings.
     segmenter
-        What drew it.
+        The segmenter that drew the samples.
     seconds
         From the pixels in memory to the finished maps.
     files, expected_dice, domain_score, png_white, stack, tiling

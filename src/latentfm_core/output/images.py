@@ -1,4 +1,4 @@
-"""Single maps and stacks to TIFF and PNG."""
+"""Write maps and stacks as TIFF and PNG."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def write_tiff(
 ) -> None:
     """Write an OME-TIFF with the pixel size of the image that `values` belong to.
 
-    The pixel size stands in the OME metadata and, as pixels per centimetre, in the plain
-    resolution tags, for programs that know only those. Masks are compressed without loss.
+    The pixel size is stored in the OME metadata and, as pixels per centimetre, in the plain
+    resolution tags, for programs that read only those. Masks are compressed without loss.
 
     Parameters
     ----------
     path
-        Where to write; use `latentfm_core.files.atomic.atomic_path` around it.
+        Output path; wrap it in `latentfm_core.files.atomic.atomic_path`.
     values
         ``(H, W)``, or ``(N, H, W)`` with `channels`, or with the axes of a stack in place of
         ``(H, W)``; uint8 or float32.
     source
-        Gives `spacing` and `unit`; a unit that is no length is left out.
+        Source of `spacing` and `unit`; a unit that is not a length is left out.
     channels
         Names of the N planes. They form the channel axis, the only one of OME whose
         entries can have names.

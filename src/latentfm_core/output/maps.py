@@ -1,4 +1,4 @@
-"""The maps of a large image as Zarr arrays with smaller copies, filled block by block."""
+"""Write maps of a large image block by block as multiscale Zarr arrays."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from latentfm_core.types import Summary
 
 ATTRIBUTES = "latentfm"
-"""Name of the attribute that tells how the maps were made."""
+"""Name of the attribute that holds the provenance of the maps."""
 CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024
-"""Smaller copies are made until the longer side is at most this."""
+"""The longer side of the smallest copy is at most this."""
 
 
 @dataclass(frozen=True)
 class MapGrid:
-    """What the maps have in common.
+    """Shape, pixel size and position shared by all maps.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class MapGrid:
     pixel, unit
         Size of a pixel of the maps ``(row, column)`` in `unit`.
     origin
-        Place of the middle of the first pixel, in `unit`; the middle of the image's is 0.
+        Centre of the first pixel, in `unit`; that of the image's first pixel is 0.
     """
 
     shape: tuple[int, int]
@@ -84,7 +84,7 @@ class MapStore:
 
     def __init__(self, folder: Path, grid: MapGrid) -> None:
         self._grid = grid
-        # Mode "w" would remove the folder and make another, on which its lock is not.
+        # Mode "w" would replace the folder and so lose its lock.
         self._root = zarr.open_group(str(folder), mode="a", zarr_format=2)
         self._levels: dict[str, list[Any]] = {}
         for name, (axis, length, dtype) in grid.maps().items():
@@ -111,7 +111,7 @@ class MapStore:
             levels[0][place] = values.view(np.uint8) if values.dtype == np.bool_ else values
 
     def shrink(self) -> Iterator[None]:
-        """Make the smaller copies, and hand control back after each chunk."""
+        """Make the smaller copies; yield after each chunk."""
         for levels in self._levels.values():
             for fine, coarse in pairwise(levels):
                 height, width = coarse.shape[-2:]
@@ -122,7 +122,7 @@ class MapStore:
                     yield
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Write how the maps were made, as JSON values, into the attributes."""
+        """Write the provenance of the maps, as JSON values, to the attributes."""
         self._root.attrs[ATTRIBUTES] = facts
 
 
@@ -147,7 +147,7 @@ def _multiscale(name: str, axis: str | None, grid: MapGrid) -> dict[str, Any]:
     for number in range(len(grid.level_shapes())):
         factor = 2**number
         scale = [size * factor for size in grid.pixel]
-        # The first pixel covers what `factor` pixels did, and its middle moves with them.
+        # The first pixel covers `factor` original ones, so its centre moves.
         shift = [
             at + size * (factor - 1) / 2 for at, size in zip(grid.origin, grid.pixel, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""What the files of a result are called, and whether the place for them is free."""
+"""Names of result files, and checks of the output folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 def printable(name: str) -> str:
-    """Return `name` without the bytes that are no UTF-8; JSON and CSV cannot hold them."""
+    """Return `name` without bytes that are not UTF-8; JSON and CSV cannot hold them."""
     return _NOT_UTF8.sub("_", name)
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """Return one name for the results of each image, all different.
+    """Return a unique result name for each image.
 
-    It is the file name without its ending. Where two images would share it (``a.png`` and
-    ``a.jpg``; on many file systems ``A.png`` too), the ending joins the name: ``a_png`` and
+    It is the file name without extension. Where two images would share it (``a.png`` and
+    ``a.jpg``; on many file systems ``A.png`` too), the extension is added: ``a_png`` and
     ``a_jpg``. Names do not depend on the order of the images.
 
     Raises
     ------
     OutputError
-        If two names are still equal, as those of equally named files of two folders.
+        If two names are still equal, as for files of the same name in two folders.
     """
     stems = [printable(path.stem) for path in images]
     used = Counter(comparable(stem).casefold() for stem in stems)
@@ -51,7 +51,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
 
 def name_problem(image: Path, files: Iterable[Path]) -> str:
-    """Return why the files of a result cannot be made, or "": a name is too long for the disk."""
+    """Return why result files cannot be created (name too long for the disk), or ""."""
     for path in files:
         reason = too_long(path)
         if reason:
@@ -63,12 +63,12 @@ def name_problem(image: Path, files: Iterable[Path]) -> str:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make `folder` if it is missing, and make sure that files can be written there.
+    """Create `folder` if missing, and check that files can be written there.
 
     Raises
     ------
     OutputError
-        If that is not so.
+        If they cannot.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,12 +79,12 @@ def prepare_folder(folder: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be written to `folder`, without making it if it is missing.
+    """Check that files can be written to `folder`, without creating it.
 
     Raises
     ------
     OutputError
-        If that is not so.
+        If they cannot.
     """
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     try:
@@ -100,9 +100,9 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
     Parameters
     ----------
     files
-        Files that shall not exist.
+        Files that must not exist.
     go_on
-        The option with which the command goes on after an interruption, if it has one.
+        The option that resumes the command after an interruption, if any.
 
     Raises
     ------
@@ -114,6 +114,6 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
         more = len(found) - _NAMES_SHOWN
         listed = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         raise OutputError(
-            f"These results exist already: {listed}. Choose another --out, or replace them "
-            f"with --overwrite{f', or keep them and go on with {go_on}' if go_on else ''}."
+            f"These results already exist: {listed}. Choose another --out, or replace them "
+            f"with --overwrite{f', or keep them and continue with {go_on}' if go_on else ''}."
         )

@@ -1,4 +1,4 @@
-"""All files of one image's result, written as one."""
+"""Write all files of one image's result atomically."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ DEFAULT_KINDS: tuple[Kind, ...] = ("mean_mask", "samples", "variance", "confiden
 MAX_SIDECAR_BYTES = 4_000_000
 
 PNG_WHITE: dict[str, float] = {"variance": 0.25, "confidence": 1.0, "probability": 1.0}
-"""Which value of a map is white in its PNG: the largest that it can take."""
+"""Value of a map that is white in its PNG: its largest possible value."""
 
 _SUFFIX = {"tiff": ".tif", "png": ".png"}
 
 
 @dataclass(frozen=True)
 class ResultPlan:
-    """Where the result of one image goes, and what it consists of.
+    """Location and contents of the result of one image.
 
     Attributes
     ----------
     folder
         Folder of all files.
     name
-        How every file name begins.
+        Prefix of every file name.
     kinds, formats
-        Which maps, and as what.
+        Maps, and their file formats.
     n_samples
         N; the samples are one stack as TIFF, and N files in a folder as PNG.
     """
@@ -88,23 +88,23 @@ class ResultPlan:
 def write_result(
     plan: ResultPlan, source: ImageInput, samples: SampleSet, summary: Summary, sidecar: Sidecar
 ) -> None:
-    """Write all files of a result, or none; of a stack if the sidecar tells of one.
+    """Write all files of a result, or none; of a stack if the sidecar describes one.
 
-    Every file is first written wholly under another name. Then an older JSON file is taken
-    away, the files get their names, and the new JSON file gets its own last. Files of an
+    Every file is first written in full under another name. Then an older JSON file is
+    removed, the files are renamed, and the new JSON file is renamed last. Files of an
     older result that this one does not have are removed.
 
     Raises
     ------
     OutputError
-        If a file cannot be written; what was there before is then still there. Also if the
+        If a file cannot be written; the older result is then kept. Also if the
         folder of the samples is a symbolic link.
     """
     _refuse_link(plan)
     older = _older_files(plan)
     try:
         with contextlib.ExitStack() as stack:
-            # Contexts end in reverse order: what is entered first gets its name last.
+            # Contexts end in reverse order: the first one entered is renamed last.
             temporary = stack.enter_context(atomic_path(plan.sidecar))
             temporary.write_text(sidecar.model_dump_json(indent=2) + "\n", encoding="utf-8")
             for kind in plan.kinds:
@@ -120,11 +120,11 @@ def write_result(
 
 
 def _refuse_link(plan: ResultPlan) -> None:
-    """Refuse a folder of samples that leads out of the folder that was chosen."""
+    """Reject a sample folder that links outside the chosen folder."""
     folder = plan.folder / f"{plan.name}_samples"
     if folder.is_symlink():
         raise OutputError(
-            f"{folder} is a link, and samples would be written where it leads. Remove it, or "
+            f"{folder} is a link, and samples would be written to its target. Remove it, or "
             "choose another --out."
         )
 
@@ -199,7 +199,7 @@ def is_finished(
     plane: str | None = None,
     prompt: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Return whether the result that `plan` describes is there, complete.
+    """Return whether the result that `plan` describes is complete.
 
     Parameters
     ----------
@@ -208,13 +208,13 @@ def is_finished(
     plane
         Letters of the axes of the planes, if it is a result of a stack.
     prompt
-        Which object is meant, as `Prompt.to_json` gives it.
+        The prompt as from `Prompt.to_json`.
 
     Raises
     ------
     OutputError
         If there is a result of this name from another model, other settings or with other
-        files: going on would mix two kinds in one folder.
+        files: continuing would mix two kinds in one folder.
     """
     older = read_sidecar(plan.sidecar)
     if older is None:
@@ -226,7 +226,7 @@ def is_finished(
     )
     if not same:
         raise OutputError(
-            f"{plan.sidecar} tells of a result from another model, other settings or in other "
+            f"{plan.sidecar} describes a result from another model, other settings or other "
             f"formats.{older.precision_note(settings)} Choose another --out, or replace it with "
             "--overwrite."
         )
@@ -236,7 +236,7 @@ def is_finished(
 def _older_files(plan: ResultPlan) -> set[Path]:
     """Return the files of an older result of this name.
 
-    Only names that this package gives count, so that an edited JSON file cannot make it
+    Only names that this package creates count, so that an edited JSON file cannot make it
     remove anything else.
     """
     older = read_sidecar(plan.sidecar)

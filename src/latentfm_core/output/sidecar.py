@@ -1,4 +1,4 @@
-"""The JSON file beside a result: how the result was made, and which files belong to it."""
+"""JSON sidecar of a result: provenance and list of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("napari-latentfm", "torch", "numpy")
 
 
 class StackFacts(Settings):
-    """What a result of a stack is made of.
+    """Axes and planes of a stack's result.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class StackFacts(Settings):
     depth
         Distance of the planes along Z in the unit of the pixel size, None when unknown.
     blank
-        Planes, counted in row-major order over the other axes, that are of one colour all over
+        Planes, counted in row-major order over the other axes, that are constant
         and were left empty.
     expected_dice, domain_score
         Of each plane in that order, as in `Sidecar`.
@@ -45,7 +45,7 @@ class StackFacts(Settings):
 
 
 class TilingFacts(Settings):
-    """How a large image was cut.
+    """How a large image was tiled.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class TilingFacts(Settings):
     scale, overlap
         As in `latentfm_core.config.TilingConfig`.
     tile, tiles
-        Side of a tile in pixels of the maps, and how many were drawn.
+        Side of a tile in pixels of the maps, and number of sampled tiles.
     """
 
     image_shape: tuple[int, int]
@@ -65,7 +65,7 @@ class TilingFacts(Settings):
 
 
 class Sidecar(Settings):
-    """Provenance of one result. No folder of the user's machine stands in it.
+    """Provenance of one result, without any folder of the user's machine.
 
     Attributes
     ----------
@@ -85,35 +85,35 @@ class Sidecar(Settings):
     noise_scale
         Standard deviation of the noise from which the samples start.
     threshold
-        Mean probability from which on a pixel belongs to the mean mask.
+        Lowest mean probability of a pixel in the mean mask.
     confidence
         Whether expected Dice and the maps of confidence and mean probability are calibrated.
     expected_dice
-        How good the mean mask probably is (`latentfm_core.types.Summary`), None if not known.
+        Expected quality of the mean mask (`latentfm_core.types.Summary`), None if unknown.
     domain_score
         How unlike the training images the image is, up to 1 for images such as these; of a stack
-        the largest of its planes. None if the model cannot tell.
+        the largest of its planes. None if unknown.
     out_of_domain
-        Whether the score is above 1: neither the confidence nor the mask is to be trusted then.
-        None if the model cannot tell.
+        Whether the score is above 1, so that neither confidence nor mask is reliable.
+        None if unknown.
     precision, device
-        What was really used, after ``auto`` was resolved.
+        The values used, after ``auto`` was resolved.
     seconds
         From the pixels in memory to the finished maps.
     created
         Date and time, UTC, ISO 8601.
     versions
-        Of Python and of the packages that decide the numbers.
+        Of Python and of the packages that affect the numbers.
     files
         Paths relative to this file, by kind of map.
     png_white
-        Which value a PNG shows as white (255), for maps that are not masks; black is 0.
+        Value that is white (255) in a PNG, for maps that are not masks; black is 0.
     stack
         Of a stack its axes, else None.
     tiling
         Of an image that was segmented in tiles how it was cut, else None.
     prompt
-        Which object was meant: ``box`` ``[top, left, bottom, right]``, ``positive`` and
+        The prompted object: ``box`` ``[top, left, bottom, right]``, ``positive`` and
         ``negative`` points ``[row, column]`` in pixels, and numbers of pixels of strokes and
         rough mask. Empty without a prompt.
     window
@@ -154,7 +154,7 @@ class Sidecar(Settings):
     def was_drawn_with(
         self, settings: SamplingConfig, model_sha256: str, prompt: Mapping[str, Any] | None = None
     ) -> bool:
-        """Return whether this model, these resolved settings and this prompt gave the result."""
+        """Return whether the result is from this model, these resolved settings and this prompt."""
         return (
             self.prompt == dict(prompt or {})
             and self.model_sha256 == model_sha256

@@ -1,4 +1,4 @@
-"""An evaluation as files and as text."""
+"""Write an evaluation as files and as text."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def evaluation_files(folder: Path) -> list[Path]:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]) -> None:
-    """Write the table and the summary; the summary gets its name last.
+    """Write the table and the summary; the summary is renamed last.
 
     The report of an older evaluation is removed.
 
     Parameters
     ----------
     facts
-        JSON values that stand at the beginning of the summary: model, data, settings,
+        JSON values at the start of the summary: model, data, settings,
         command, versions.
 
     Raises
@@ -87,7 +87,7 @@ def csv_text(evaluation: Evaluation) -> str:
 
 
 def cell(score: ImageScores, column: str) -> str:
-    """Return a field of `ImageScores` as it stands in the table."""
+    """Return a field of `ImageScores` as written to the table."""
     value = getattr(score, column)
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6f}"
@@ -95,7 +95,7 @@ def cell(score: ImageScores, column: str) -> str:
 
 
 def summary_values(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the figures of the data set as JSON values; a missing one is null."""
+    """Return the metrics of the data set as JSON values; a missing one is null."""
     seconds = evaluation.values("seconds")
     return {
         "n_images": len(evaluation.scores),
@@ -125,7 +125,7 @@ def _number(value: float) -> float | None:
 
 
 def readable(evaluation: Evaluation, facts: dict[str, str]) -> str:
-    """Return a table of two columns for people; `facts` stand above the figures."""
+    """Return a readable table of two columns; `facts` come first."""
     values = summary_values(evaluation)
     rows = dict(facts) | {"images": str(values["n_images"])}
     for name, label in LABELS.items():

@@ -1,8 +1,8 @@
-"""Several processes on one folder of results: each result is made by one of them, wholly.
+"""Share the work on a folder of results between processes with file locks.
 
-A process claims a result by a lock that the operating system drops when the process ends,
-however it ends; no claim can go stale. A mark tells that a result was begun: where one lies, files
-without the last one are what a killed process left, and no user's own.
+A process claims a result with a lock that the operating system releases when the process ends,
+however it ends; claims cannot go stale. A mark records that a result was started: with one, files
+without the last one are leftovers of a killed process, not the user's own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from latentfm_core.torchrun import Launch
 
 FOLDER = ".latentfm-claims"
 PAUSE = 0.2
-"""Seconds between two looks at results that other processes are at work on."""
+"""Seconds between two checks of results that other processes are working on."""
 
 _TRIES = 20
 
@@ -39,7 +39,7 @@ class Plan(Protocol):
 
     @property
     def name(self) -> str:
-        """How the names of its files begin."""
+        """Prefix of its file names."""
         ...
 
     def paths(self) -> list[Path]:
@@ -54,21 +54,21 @@ class Claims:
     Attributes
     ----------
     folder
-        Folder of the results; the claims lie in a hidden folder inside it.
+        Folder of the results; the claims are in a hidden folder inside it.
     """
 
     folder: Path
 
     @contextmanager
     def whole_folder(self, launch: Launch) -> Iterator[None]:
-        """Let no other command write results into the folder during the block.
+        """Lock the folder against other commands inside the block.
 
-        Processes of one launcher share the folder: the first of them takes it for all.
+        Processes of one launcher share the folder: rank 0 locks it for all.
 
         Raises
         ------
         FolderBusy
-            If another command has it.
+            If another command holds the lock.
         """
         if not launch.first:
             yield
@@ -82,12 +82,12 @@ class Claims:
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[bool]:
-        """Return whether the block may make a result: no other process is at it.
+        """Return whether the block may make a result: no other process is working on it.
 
         Raises
         ------
         OutputError
-            If no claims can be made there.
+            If claims cannot be made there.
         """
         lock = self._acquired(plan)
         try:
@@ -97,21 +97,21 @@ class Claims:
                 lock.release()
 
     def begun(self, plan: Plan) -> bool:
-        """Return whether a process has begun a result and has not finished it."""
+        """Return whether a process has started a result and not finished it."""
         return self._mark(plan).exists()
 
     def begin(self, plan: Plan, overwrite: bool = False) -> None:
-        """Note that a claimed result is being made; take away what a killed process left of it.
+        """Mark a claimed result as started; remove what a killed process left of it.
 
         Parameters
         ----------
         overwrite
-            Whether files that no process of this kind has left may be replaced.
+            Whether files that are not leftovers of such a process may be replaced.
 
         Raises
         ------
         OutputError
-            If such files are there and may not be replaced, or nothing can be written.
+            If such files exist and may not be replaced, or nothing can be written.
         """
         mark = self._mark(plan)
         if mark.exists():
@@ -126,25 +126,25 @@ class Claims:
             raise write_error(mark, error) from None
 
     def end(self, plan: Plan) -> None:
-        """Note that a result is finished, or will not be made."""
+        """Mark a result as finished, or abandoned."""
         with contextlib.suppress(OSError):
             self._mark(plan).unlink(missing_ok=True)
 
     def forget(self, finished: Sequence[Plan]) -> None:
-        """Remove the marks of results whose process was killed before it could itself."""
+        """Remove the marks that killed processes left on results."""
         for plan in finished:
             self.end(plan)
         self.remove_if_empty()
 
     def remove_if_empty(self) -> None:
-        """Take the folder of claims away, unless there are some."""
+        """Remove the folder of claims if it is empty."""
         with contextlib.suppress(OSError):
             (self.folder / FOLDER).rmdir()
 
     def remove(self) -> None:
-        """Take the claims away, when every result is there.
+        """Remove the claims when every result is complete.
 
-        Another process that still looks makes its claims anew, and takes them away itself.
+        A process that is still checking creates its claims again, and removes them itself.
         """
         shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
 
@@ -161,11 +161,11 @@ class Claims:
                 except Timeout:
                     return None
                 except FileNotFoundError:
-                    continue  # a process that has finished takes the folder away just now
+                    continue  # a process that has finished is removing the folder
                 return lock
         raise OutputError(
-            f"The folder {self.folder / FOLDER} vanishes again and again. Choose an --out that "
-            "nothing else clears up."
+            f"The folder {self.folder / FOLDER} keeps disappearing. Choose an --out that "
+            "no other program cleans up."
         )
 
     @contextmanager
@@ -186,19 +186,19 @@ def shared(
     claims: Claims,
     on_passed: Callable[[], object],
 ) -> Iterator[Job]:
-    """Yield the jobs that this process shall do, each while it has claimed its result.
+    """Yield the jobs for this process, each while it holds the claim on its result.
 
-    The end is reached when no job is left: what other processes are at is waited for, and
-    done here should they end before it is finished.
+    Ends when no job is left: waits for jobs of other processes, which are
+    done here if those processes end before finishing.
 
     Parameters
     ----------
     jobs
         All jobs, in the order in which they are tried.
     is_finished
-        Asked under the claim.
+        Called under the claim.
     on_passed
-        Called for each job that turns out to be done by another process.
+        Called for each job that another process has done.
     """
     left = list(jobs)
     while left:
@@ -223,7 +223,7 @@ def shared(
 def alone(
     jobs: Sequence[Job], plan_of: Callable[[Job], Plan], claims: Claims, overwrite: bool
 ) -> Generator[Job, None, None]:
-    """Yield all jobs; marks tell the next run which of them was under way, should this one die.
+    """Yield all jobs, with marks for the next run in case this one is killed.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def alone(
             try:
                 yield job
             except GeneratorExit:
-                # Closed after an error. The mark stays only where there is something to tell of.
+                # Closed after an error. Keep the mark only if files were written.
                 if not any(path.exists() for path in plan.paths()):
                     claims.end(plan)
                 raise

@@ -1,4 +1,4 @@
-"""An image of any size to a Zarr folder: what the command line, the panel and Python call."""
+"""Segment an image of any size to a Zarr folder. Shared by command line, panel and Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LargeResult:
         The Zarr folder; its groups are ``mean_probability``, ``mean_mask``, ``variance``,
         ``confidence`` and ``sample_masks``, with several classes ``class_confidence`` too.
     drawn
-        What was drawn.
+        The sampling record.
     """
 
     folder: Path
@@ -51,8 +51,8 @@ def large_steps(
 ) -> Generator[Progress, None, LargeResult]:
     """Segment an image of any size tile by tile and write the maps as they are finished.
 
-    Yields after each ODE step and each piece of writing. Closing the generator cancels the job:
-    then, as after an error, nothing is left of the result.
+    Yields after each ODE step and each write. Closing the generator cancels the job:
+    then, as after an error, no part of the result is left.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def large_steps(
     image
         The image.
     folder
-        Where the maps go; a new folder, or one to be replaced with `overwrite`. It appears when
+        Folder for the maps; new, or replaced with `overwrite`. It appears when
         it is complete.
     outdated
-        Files that tell of an older result there; removed when this one takes its place.
+        Files that describe the previous result; removed when this one replaces it.
     settings, tiling
-        None takes the settings of the model's card, and the usual tiling.
+        None takes the settings of the model's card, and the default tiling.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def large_steps(
         store = MapStore(temporary, grid)
 
         def put(top: int, left: int, summary: Summary) -> None:
-            check_still_there(temporary)  # zarr would make it anew, without what was written
+            check_still_there(temporary)  # zarr would create it again, without earlier data
             store.put(top, left, summary)
 
         drawn = yield from segmenter.sample_tiles(image, settings, tiling, put)
@@ -103,14 +103,14 @@ def segment_large(
     outdated: Sequence[Path] = (),
     on_step: Callable[[Progress], None] | None = None,
 ) -> LargeResult:
-    """Do what `large_steps` does; `on_step` is called after each step and may raise to cancel.
+    """Run `large_steps`; `on_step` is called after each step and may raise to cancel.
 
     Parameters
     ----------
     segmenter, image, folder, settings, tiling, overwrite, outdated
-        As `large_steps` takes them.
+        As for `large_steps`.
     on_step
-        Told of the progress.
+        Receives the progress.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def segment_large(
     Raises
     ------
     ImageError, ResourceError, OutputError
-        As `large_steps` does.
+        As for `large_steps`.
     """
     steps = large_steps(
         segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
@@ -143,7 +143,7 @@ def write_sidecar(
     path
         The JSON file.
     image, result, segmenter, tiling
-        What was segmented, what came of it, by which model, and how the image was cut.
+        The input, the result, the model, and the tiling.
     seconds
         From the open file to the finished maps.
 
@@ -169,7 +169,7 @@ def write_sidecar(
 
 
 def facts(drawn: TiledDraw, tiling: TilingConfig) -> dict[str, Any]:
-    """Return, as JSON values, how a result was made."""
+    """Return the provenance of a result as JSON values."""
     return {
         "model": drawn.model_id,
         "model_sha256": drawn.model_hash,
