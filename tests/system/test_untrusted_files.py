@@ -240,7 +240,7 @@ def test_no_pickle_is_loaded(model: Path, tmp_path: Path) -> None:
     size = (model / "model.safetensors").stat().st_size
     (model / "model.safetensors").write_bytes(pickle.dumps(trap).ljust(size, b"."))
     declare(model)
-    with pytest.raises(ModelFolderError, match="no readable safetensors"):
+    with pytest.raises(ModelFolderError, match="not a readable safetensors"):
         load_model(model)
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(trap))

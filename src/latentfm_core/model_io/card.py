@@ -1,6 +1,6 @@
-"""The model card: everything about a model but its weights, as validated JSON.
+"""Model card: everything about a model except its weights, as validated JSON.
 
-Reading one needs no PyTorch, so that the panel can show what a model offers at once.
+Reading one does not need PyTorch, so that the panel can show it immediately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Figure = Annotated[float, Field(allow_inf_nan=True)]
 
 
 class WeightsInfo(Settings):
-    """What the weights file must look like.
+    """Description of the weights file.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class WeightsInfo(Settings):
 
 
 class DataInfo(Settings):
-    """Where the training data came from."""
+    """Source of the training data."""
 
     name: ShortText = ""
     source: Text = ""
@@ -102,7 +102,7 @@ class ParentInfo(Settings):
 
 
 class ModelCard(Settings):
-    """Self-description of a model folder.
+    """Description of a model folder.
 
     Attributes
     ----------
@@ -112,15 +112,15 @@ class ModelCard(Settings):
         The full configuration; ``config.model`` and ``config.data`` decide the
         architecture and the preprocessing.
     parent
-        Where the weights started from, if the model was fine-tuned.
+        The model it was fine-tuned from, if any.
     distillation
-        How the network for few steps was made, if that was done by a run of its own.
+        How the few-step network was made, if by a separate run.
     calibration
-        What the confidence is worth, fitted on validation data; None if it was not fitted.
+        Calibration fitted on validation data; None if not fitted.
     prompt_calibrations
-        The same for answers to prompts, by their kind.
+        The same for prompted predictions, by kind of prompt.
     encoder
-        Where the weights of a pretrained condition encoder came from, and their licence.
+        Origin and licence of the weights of a pretrained condition encoder.
     metrics
         Measured figures by name; ``val_*`` were used for choices, ``test_*`` never.
     metrics_command
@@ -152,7 +152,7 @@ class ModelCard(Settings):
         return self.weights.sha256
 
     def calibration_for(self, group: PromptGroup) -> Calibration | None:
-        """Return what was fitted for a kind of prompts, or None."""
+        """Return the calibration for a kind of prompt, or None."""
         return self.calibration if group == "none" else self.prompt_calibrations.get(group)
 
 
@@ -168,7 +168,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def card_text(card: ModelCard) -> str:
-    """Return what stands in the file of a card."""
+    """Return the contents of a card file."""
     return json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -182,11 +182,11 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD
     if not folder.is_dir():
-        raise ModelFolderError(f"There is no model folder {folder}. Check the path.")
+        raise ModelFolderError(f"The model folder {folder} does not exist. Check the path.")
     missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise ModelFolderError(
-            f"{folder} is no complete model folder: {' and '.join(missing)} missing. "
+            f"{folder} is not a complete model folder: {' and '.join(missing)} missing. "
             "Choose the folder that latentfm-train wrote, or copy it again."
         )
     try:
@@ -196,13 +196,13 @@ def read_card(folder: Path) -> ModelCard:
             ".".join(map(str, item["loc"]))[:100] or item["msg"] for item in error.errors()[:5]
         )
         raise ModelFolderError(
-            f"{path} is no valid model card (see: {places}). "
+            f"{path} is not a valid model card (see: {places}). "
             "It is damaged or comes from another version of napari-latentfm: copy the folder "
             "again, or update the program."
         ) from None
     except ValueError as error:
-        raise ModelFolderError(f"{path} is no model card: {error}. Copy it again.") from None
+        raise ModelFolderError(f"{path} is not a model card: {error}. Copy it again.") from None
     except OSError as error:
         raise ModelFolderError(
-            f"Cannot read {path}: {error.strerror or error}. Check the rights to it."
+            f"Cannot read {path}: {error.strerror or error}. Check its permissions."
         ) from None

@@ -1,7 +1,7 @@
-"""What the training images of a model are like, as a small file beside its weights.
+"""Store the training domain of a model in a small file beside its weights.
 
-It is a file of its own, not a part of the card: reading a card stays cheap, and a model without it
-is as complete as before.
+It is a separate file, not a part of the card: reading a card stays cheap, and a model without it
+is still complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from latentfm_core.uncertainty.domain import TrainingDomain
 DOMAIN = "domain.safetensors"
 TENSORS = ("means", "factor")
 MAX_BYTES = 8_000_000
-"""More than the covariance of the widest condition encoder takes."""
+"""Larger than the covariance of the widest condition encoder."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class DomainInfo(Settings):
     Attributes
     ----------
     weights_sha256
-        Of the weights whose features were used; with other weights the file says nothing.
+        Of the weights whose features were used; the file is not valid for others.
     limit, size, n_train, n_val
         As in `TrainingDomain`.
     """
@@ -78,8 +78,8 @@ def read_domain(folder: Path, card: ModelCard) -> TrainingDomain | None:
     Returns
     -------
     TrainingDomain or None
-        None if there is none, or it belongs to other weights than those of `card`, which is
-        warned of.
+        None if missing, or made for weights other than those of `card`, which is
+        logged as a warning.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def read_domain(folder: Path, card: ModelCard) -> TrainingDomain | None:
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelFolderError(
             f"{path} is damaged or does not fit the model ({_reason(error)}). Copy the folder "
-            "of the model again, or remove the file: the model then cannot tell which images are "
+            "of the model again, or remove the file: the model then cannot detect images "
             "unlike its training images."
         ) from None
     if info.weights_sha256 != card.weights_sha256:
         logger.warning(
-            "%s was made for other weights and is not used. Make it anew: latentfm-calibrate "
+            "%s was made for other weights and is not used. Make it again: latentfm-calibrate "
             "--domain-only",
             path,
         )

@@ -40,9 +40,9 @@ __all__ = [
 
 StoredDtype = Literal["float32", "float16", "bfloat16"]
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""What the header of a safetensors file calls them."""
+"""Their names in the header of a safetensors file."""
 MAX_HEADER_BYTES = 4_000_000
-"""Names and shapes of more tensors than any network here has."""
+"""Larger than the header of any network here."""
 
 
 def file_sha256(path: Path) -> str:
@@ -59,7 +59,7 @@ def save_model(
     Parameters
     ----------
     folder
-        Made if missing; an older model in it is replaced.
+        Created if missing; an older model in it is replaced.
     model
         Its ``state_dict`` is stored with floating-point tensors as `dtype`.
     card
@@ -81,8 +81,8 @@ def save_model(
         for name, tensor in model.state_dict().items()
     }
     with contextlib.ExitStack() as stack:
-        # Both are written before one gets its name. Contexts end in reverse order: the card,
-        # without which there is no model, gets its name last.
+        # Both are written before either is renamed. Contexts end in reverse order: the card,
+        # without which there is no model, is renamed last.
         text = stack.enter_context(atomic_path(folder / CARD))
         weights = stack.enter_context(atomic_path(folder / WEIGHTS))
         save_file(stored, weights)
@@ -94,7 +94,7 @@ def save_model(
 
 
 def _check_size(path: Path, info: WeightsInfo, expected: Mapping[str, Tensor]) -> None:
-    """Refuse a file that cannot be these tensors, before any of it is read."""
+    """Reject a file that cannot hold these tensors, before reading it."""
     itemsize = getattr(torch, info.dtype).itemsize
     tensors = sum(math.prod(tensor.shape) for tensor in expected.values()) * itemsize
     size = path.stat().st_size
@@ -117,7 +117,7 @@ def _altered(path: Path) -> str:
 def _read_tensors(
     path: Path, info: WeightsInfo, expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Read tensors after checking names, shapes and format, which the header alone tells."""
+    """Read tensors after checking names, shapes and format in the header."""
     kind = STORED[info.dtype]
     try:
         with safe_open(path, framework="pt") as stream:
@@ -137,13 +137,13 @@ def _read_tensors(
             tensors = {name: stream.get_tensor(name).to(torch.float32) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFolderError(
-            f"{path} is no readable safetensors file ({error}). Copy the model folder again."
+            f"{path} is not a readable safetensors file ({error}). Copy the model folder again."
         ) from None
     broken = [name for name in sorted(names) if not bool(torch.isfinite(tensors[name]).all())]
     if broken:
         raise ModelFolderError(
-            f"{path} holds NaN or infinite weights (for example in {broken[0]}), with which "
-            "nothing can be segmented. Choose another model, or train it again."
+            f"{path} holds NaN or infinite weights (for example in {broken[0]}), and cannot "
+            "segment images. Choose another model, or train it again."
         )
     return tensors
 
@@ -158,7 +158,7 @@ def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
     """
     card = read_card(folder)
     path = folder / WEIGHTS
-    # On the meta device the network takes no memory until the file has proved to fit it.
+    # On the meta device the network takes no memory until the file is known to fit.
     with torch.device("meta"):
         model = LatentFM(card.config.model)
     expected = model.state_dict()
@@ -168,7 +168,7 @@ def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
             raise ModelFolderError(_altered(path))
     except OSError as error:
         raise ModelFolderError(
-            f"Cannot read {path}: {error.strerror or error}. Check the rights to it."
+            f"Cannot read {path}: {error.strerror or error}. Check its permissions."
         ) from None
     tensors = _read_tensors(path, card.weights, expected)
     model = model.to_empty(device="cpu")

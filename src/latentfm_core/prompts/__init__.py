@@ -1,4 +1,4 @@
-"""Prompts: boxes, points, strokes and rough masks that say which object is meant."""
+"""Prompts that identify an object: boxes, points, strokes and rough masks."""
 
 from latentfm_core.prompts.prompt import Box, Point, Prompt, check_prompt, group_of, recorded_group
 

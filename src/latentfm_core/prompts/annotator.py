@@ -1,4 +1,4 @@
-"""A simulated annotator: prompts that follow from an expert mask, and corrections of answers."""
+"""Simulated annotator: prompts from an expert mask, and corrections of predictions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def largest_object(mask: NDArray[Any], kind: str = "masks") -> Bool | None:
 
 
 def first_prompt(target: Bool, kind: PromptKind) -> Prompt | None:
-    """Return the prompt by which an annotator points at an object ``(H, W)``.
+    """Return the prompt of a simulated annotator for an object ``(H, W)``.
 
     A box is the exact extent of the object, a point its deepest pixel; corrections begin with
     a box. None without a prompt, or if the object is empty.
@@ -47,14 +47,14 @@ def first_prompt(target: Bool, kind: PromptKind) -> Prompt | None:
 
 
 def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
-    """Return the prompt with a point in the middle of the largest error of an answer.
+    """Add a point in the middle of the largest error of a prediction to the prompt.
 
     Parameters
     ----------
     prompt
-        What was said before.
+        The prompt so far.
     answer, target
-        ``(H, W)`` bool, what the model answered and what is meant.
+        ``(H, W)`` bool, the prediction and the target.
     """
     place = centre_of_largest(answer != target)
     if place is None:
@@ -67,7 +67,7 @@ def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
 def centre_of_largest(
     region: Bool, rng: np.random.Generator | None = None
 ) -> tuple[int, int] | None:
-    """Return the pixel of the largest piece of `region` that lies deepest inside.
+    """Return the deepest pixel of the largest piece of `region`.
 
     With `rng` it is any pixel at least half as deep. None if `region` is empty.
     """

@@ -1,4 +1,4 @@
-"""Which part of an image becomes the canvas, so that a small object is seen large."""
+"""Choose the part of an image to show on the canvas, so that small objects are enlarged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FIELD_SCALE = 2.0
 """Side of the field around a box, in longer sides of the box."""
 
 MIN_FIELD = 32
-"""Smallest side of a field in pixels: less than that holds no context."""
+"""Smallest side of a field in pixels: a smaller one lacks context."""
 
 Window = tuple[int, int, int, int]
 """``(top, left, height, width)`` in whole pixels of the image."""
@@ -22,7 +22,7 @@ Window = tuple[int, int, int, int]
 def field_of(prompt: Prompt, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
     """Return the square field around a prompt, clipped to the image.
 
-    Without a box and a rough mask the extent of the object is unknown: None stands for the
+    Without a box and a rough mask the extent of the object is unknown: None means the
     whole image, and so does a field that would be as large.
     """
     box = prompt.box
@@ -61,7 +61,7 @@ def extent(mask: Bool) -> Box | None:
 
 
 def _including_marks(box: Box, prompt: Prompt) -> Box:
-    """Extend a box so that no mark of the prompt lies outside the field."""
+    """Extend a box so that all marks of the prompt are inside the field."""
     marks: Sequence[tuple[float, float]] = prompt.positive
     top, left, bottom, right = box
     for row, column in marks:

@@ -1,4 +1,4 @@
-"""Prompts from files: COCO annotations, lists of prompts, and label images."""
+"""Read prompts from COCO annotations, lists of prompts, and label images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from latentfm_core.prompts.prompt import Prompt
 
 MAX_BYTES = 64_000_000
 MAX_OBJECTS = 10_000
-"""Most objects of one image."""
+"""Largest number of objects in one image."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 PromptReader = Callable[[Path], list[Prompt]]
-"""Gives the prompts of an image, one for each object; none if the image has none."""
+"""Returns the prompts of an image, one for each object; may be empty."""
 
 
 class _Entry(BaseModel):
@@ -56,21 +56,21 @@ class _Coco(BaseModel):
 
 
 def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptReader:
-    """Return what gives the prompts of an image.
+    """Return a function that returns the prompts of an image.
 
-    Three kinds of files are known:
+    Three kinds of files are supported:
 
     - COCO annotations, a JSON object with ``images`` and ``annotations``: ``bbox`` ``[x, y,
       width, height]`` is a box, visible ``keypoints`` are positive points;
     - a JSON object of lists, one for each image name: ``{"scan1": [{"box": [top, left, bottom,
       right], "positive": [[row, column], ...], "negative": [...]}, ...]}``;
     - a label image, or a folder of label images named as the images: objects are numbered from
-      1, and each is taken for a rough outline.
+      1, and each is used as a rough outline.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read or has another form.
+        If the file cannot be read or has another format.
     """
     if path.is_dir() or is_image(path):
         return _label_reader(path, limits)

@@ -1,4 +1,4 @@
-"""What a user points at, in pixels of the image."""
+"""The prompt for an object, in pixels of the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One object that is meant.
+    """Prompt for one object.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class Prompt:
     positive, negative
         Points in the object and outside it.
     strokes
-        ``(H, W)`` integers: 0 says nothing of a pixel, 1 that it is background, 2 that it is
-        part of the object.
+        ``(H, W)`` integers: 0 is unmarked, 1 is background, 2 is
+        the object.
     mask
         ``(H, W)`` bool, a rough outline of the object.
     """
@@ -46,7 +46,7 @@ class Prompt:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the prompt says nothing."""
+        """Whether the prompt is empty."""
         marks = self.positive or self.negative
         return not marks and self.box is None and self.strokes is None and self.mask is None
 
@@ -67,7 +67,7 @@ class Prompt:
 
 
 def group_of(prompt: Prompt | None) -> PromptGroup:
-    """Return by which kind of prompts an answer is calibrated."""
+    """Return the kind of prompt that selects the calibration."""
     if prompt is None or prompt.is_empty:
         return "none"
     return "point" if prompt.box is None and prompt.mask is None else "box"
@@ -86,7 +86,7 @@ def check_prompt(prompt: Prompt, shape: tuple[int, int]) -> Prompt:
     Raises
     ------
     ImageError
-        If a part of it does not fit the image, or it says nothing.
+        If a part of it does not fit the image, or it is empty.
     """
     if prompt.is_empty:
         raise ImageError("The prompt is empty. Give a box, a point, strokes or a rough mask.")
