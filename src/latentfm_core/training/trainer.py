@@ -111,7 +111,7 @@ class Trainer:
         If the settings do not name any data.
     CheckpointError
         If there is a run in the folder already and `resume` is off, none to resume, or the run
-        cannot go on with these settings or images.
+        cannot continue with these settings or images.
     OutputError
         If the folder cannot be used, or another process has it (`FolderBusy`).
     Cancelled

@@ -1,1 +1,1 @@
-"""A folder of images as a work list: what is done, what is left, and in which order."""
+"""Work list of a folder of images: state, order and export."""

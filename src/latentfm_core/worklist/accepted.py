@@ -1,4 +1,4 @@
-"""The accepted annotations of a work list, exported and measured together."""
+"""Export and measure the accepted annotations of a work list."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ ENDINGS: dict[Format, str] = {
     "csv": ".csv",
 }
 ONE_FILE: frozenset[Format] = frozenset({"coco", "coco-polygons", "csv"})
-"""Formats that take all images into one file."""
+"""Formats that store all images in one file."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an export is.
+    """Progress of an export.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ def export_accepted(
     separate
         Whether each connected piece is an object of its own (COCO, LabelMe, CSV).
     size
-        Size of a pixel of images whose file does not tell it (COCO, LabelMe, CSV).
+        Pixel size of images whose file does not specify it (COCO, LabelMe, CSV).
     limits
         For files that are read.
 
@@ -148,7 +148,7 @@ def export_accepted(
         raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
     names = accepted(work)
     if not names:
-        raise OutputError("No image of this list is accepted yet. Accept one, then export.")
+        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
     files = dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
     coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
     rows: list[Row] = []
@@ -172,7 +172,7 @@ def export_accepted(
             export_annotation(files[name], labelled.labels, sidecar)
         else:
             write_labels_file(files[name], labelled.labels, space)
-            # One of an annotation that was exported here before is not about these labels.
+            # A sidecar of an earlier export here does not describe these labels.
             sidecar_path(files[name]).unlink(missing_ok=True)
     if len(problems) == len(names):
         raise OutputError(f"No annotation of this list can be read. {problems[0]}")
@@ -201,8 +201,8 @@ def _read(
     known = space.pixel_size() or size
     if sidecar is not None and space.pixel_size() is None and size is not None:
         unit = next(full for full, symbol in SYMBOLS.items() if symbol == size.unit)
-        told = {"spacing": size.spacing, "units": (unit, unit)}
-        sidecar = sidecar.model_copy(update=told) if len(sidecar.axes) == 2 else sidecar
+        pixel_size = {"spacing": size.spacing, "units": (unit, unit)}
+        sidecar = sidecar.model_copy(update=pixel_size) if len(sidecar.axes) == 2 else sidecar
     return LabelledImage(name, labels, names, known, work.path(name)), sidecar, space
 
 

@@ -1,4 +1,4 @@
-"""Names that the annotators of a work list gave to labels: one JSON file beside its state."""
+"""Label names of a work list, in a JSON file beside its state."""
 
 from __future__ import annotations
 

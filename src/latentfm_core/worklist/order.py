@@ -1,4 +1,4 @@
-"""In which order a work list is gone through, and how much of it is left."""
+"""Order and progress of a work list."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Order = Literal["name", "doubt"]
 def doubt_of(summary: Summary) -> float:
     """Return 1 - the expected Dice of an image, in [0, 1].
 
-    That tells images that need work from those that do not; the mean confidence hardly does,
-    since it tells mostly how long the contour is. Of a single sample, which has no
-    expected Dice, it is 1 - the mean confidence nevertheless. Where nothing was found, or all of
-    the image, and where the image is unlike those that the model was trained on, it is 1: that the
-    samples agree says nothing then, and somebody has to look.
+    This separates images that need work from those that do not; the mean confidence hardly does,
+    since it mostly reflects the length of the contour. For a single sample, which has no
+    expected Dice, it is 1 - the mean confidence. Where nothing was found, or all of
+    the image, and where the image is unlike the training images, it is 1: the agreement of
+    the samples is then meaningless, and the image needs review.
     """
     if agreement_says_nothing(summary):
         return 1.0
@@ -65,7 +65,7 @@ def step(
 
 @dataclass(frozen=True)
 class Tally:
-    """How far a list is.
+    """Progress of a work list.
 
     Attributes
     ----------

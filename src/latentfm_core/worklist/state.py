@@ -1,4 +1,4 @@
-"""The state of a work list: one JSON file in the folder of the annotations."""
+"""State of a work list: a JSON file in the annotation folder."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ State = Literal["not started", "in progress", "completed", "flagged"]
 
 FILE_NAME = "worklist.json"
 FOLDER_NAME = "latentfm_annotations"
-"""The output folder inside the folder of images, where none is chosen."""
+"""Default output folder inside the folder of images."""
 LOCK = ".latentfm-worklist.lock"
 LOCK_SECONDS = 5.0
-"""How long a change waits for one that another process is writing; that takes milliseconds."""
+"""Seconds that a change waits for another process's write, which takes milliseconds."""
 MAX_BYTES = 64_000_000
 MAX_IMAGES = 100_000
 MAX_NOTE = 2000
@@ -41,24 +41,24 @@ MAX_NAME = 2000
 
 
 class Item(Settings):
-    """What is known of one image.
+    """State of one image.
 
     Attributes
     ----------
     state
-        Where the work on it stands.
+        Progress of the work on it.
     seconds
         Time spent on it.
     doubt
         1 - expected Dice (`latentfm_core.worklist.order.doubt_of`); None if not measured.
     doubt_of
-        Which model, settings and file the doubt was measured with.
+        Model, settings and file that the doubt was measured with.
     updated
         Date and time of the last change, UTC, ISO 8601.
     note
-        For people, such as why it was flagged.
+        Free text, such as why it was flagged.
     file
-        Name of its annotation without folder; empty until there is one.
+        File name of its annotation; empty until there is one.
     empty
         Whether it was completed as an image with nothing to mark.
     """
@@ -107,11 +107,11 @@ def check_name(name: str) -> str:
 
 
 class WorkList:
-    """The images of a folder and what was done to them.
+    """The images of a folder and the state of each.
 
     Every change is written at once and atomically. Several windows or processes may work
-    through one list: a change is made to what the file holds at that moment. What is known of
-    an image that vanished is kept for the case that it comes back.
+    through one list: a change is made to what the file holds at that moment. The state of
+    a missing image is kept in case it returns.
 
     Parameters
     ----------
@@ -125,15 +125,15 @@ class WorkList:
     Attributes
     ----------
     warning
-        What was wrong with the state file, or "".
+        Problem with the state file, or "".
 
     Raises
     ------
     DatasetError
         If there are no images.
     OutputError
-        If the output folder cannot be used, or leads elsewhere by a symbolic link that
-        nobody chose.
+        If the output folder cannot be used, or is redirected by a symbolic link that
+        the user did not choose.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class WorkList:
         self.output = folder / FOLDER_NAME if output is None else output
         if self.output.resolve() == folder.resolve():
             raise OutputError(
-                "The annotations would lie among the images and be taken for images. Choose "
+                "The annotations would be mixed with the images and taken for images. Choose "
                 "another output folder."
             )
         self._refuse_links(self.output / UNFINISHED, *((self.output,) if output is None else ()))
@@ -156,7 +156,7 @@ class WorkList:
         self._items = self._read()
 
     def _refuse_links(self, *folders: Path) -> None:
-        """Refuse folders below the chosen ones that a stranger made point elsewhere."""
+        """Reject subfolders of the chosen folders that are links to elsewhere."""
         for each in folders:
             if each.is_symlink() and not self._limits.follow_links:
                 raise OutputError(
@@ -171,11 +171,11 @@ class WorkList:
 
     @property
     def names(self) -> list[str]:
-        """File names of the images that are there, sorted."""
+        """File names of the existing images, sorted."""
         return list(self._names)
 
     def refresh(self) -> None:
-        """Look again which images are there.
+        """Refresh the list of images.
 
         Raises
         ------
@@ -189,25 +189,25 @@ class WorkList:
         return self.folder / check_name(name)
 
     def item(self, name: str) -> Item:
-        """Return what is known of an image."""
+        """Return the state of an image."""
         return self._items.get(storable(name), Item())
 
     def items(self) -> dict[str, Item]:
-        """Return what is known of all images that are there."""
+        """Return the states of all existing images."""
         return {name: self.item(name) for name in self._names}
 
     def check_there(self) -> None:
-        """Make sure that the output folder has not vanished.
+        """Check that the output folder still exists.
 
         Raises
         ------
         OutputError
-            If it has; it is not made again, perhaps on another disk below the place of a drive.
+            If not; it is not created again, perhaps on another disk below a drive's mount point.
         """
         check_still_there(self.output)
 
     def update(self, name: str, **changes: object) -> Item:
-        """Change what is known of an image, and write the state.
+        """Change the state of an image, and write the file.
 
         Raises
         ------
@@ -232,12 +232,12 @@ class WorkList:
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
-        """Let no other window or process write the state between reading and writing it.
+        """Lock the state against other windows and processes between reading and writing.
 
         Raises
         ------
         FolderBusy
-            If another one holds the lock for seconds.
+            If another one holds the lock for several seconds.
         """
         lock = FolderLock(self.output, LOCK)
         if not lock.acquire(patience=LOCK_SECONDS):
@@ -254,15 +254,15 @@ class WorkList:
         return self._read()
 
     def annotation(self, name: str) -> Path:
-        """Return where the completed annotation of an image lies, or will."""
+        """Return the path of the completed annotation of an image."""
         return self.output / self._file_of(name)
 
     def unfinished(self, name: str) -> Path:
-        """Return where the annotation of an image lies while it is not completed."""
+        """Return the path of the annotation of an image until it is completed."""
         return self.output / UNFINISHED / self._file_of(name)
 
     def kept(self, name: str) -> Path | None:
-        """Return the file with which work on an image goes on, if there is one."""
+        """Return the file to continue work on an image from, if any."""
         files = (self.unfinished(name), self.annotation(name))
         forms = [existing_form(path) for path in files]
         return next((p for p in forms if p.is_file() and self._may_read(p)), None)
@@ -281,7 +281,7 @@ class WorkList:
             for other, item in self._items.items()
             if other != storable(name)
         }
-        # An image that came later must not take the file of one that was annotated before.
+        # A later image must not take the file of one annotated earlier.
         free = comparable(f"{stem}.tif").casefold() not in taken
         return f"{stem if free else printable(name)}.tif"
 
@@ -294,7 +294,7 @@ class WorkList:
             content = b""
         except OSError as error:
             raise OutputError(
-                f"{self.file} cannot be read: {error.strerror or error}. Check the rights, or "
+                f"{self.file} cannot be read: {error.strerror or error}. Check its permissions, or "
                 "choose another output folder."
             ) from None
         try:
@@ -308,8 +308,8 @@ class WorkList:
     def _set_aside(self) -> None:
         aside = set_aside(self.file)
         self.warning = (
-            f"{self.file.name} was damaged and is kept as {aside.name}. The list starts anew; "
-            "annotations that were saved are still there."
+            f"{self.file.name} was damaged and is kept as {aside.name}. The list starts again; "
+            "saved annotations are still there."
         )
         logger.warning("%s", self.warning)
 
@@ -344,15 +344,15 @@ def set_aside(file: Path) -> Path:
 
 
 def check_exists(path: Path) -> Path:
-    """Return the path of an image that is there.
+    """Return the path of an existing image.
 
     Raises
     ------
     ImageError
-        If it vanished.
+        If it is missing.
     """
-    if not path.is_file() and not path.is_symlink():  # a link to nowhere is named where it is read
+    if not path.is_file() and not path.is_symlink():  # a broken link is reported when it is read
         raise ImageError(
-            f"{shown(path)}: the file is gone. Put it back, or go on with another image."
+            f"{shown(path)}: the file is gone. Put it back, or continue with another image."
         )
     return path
