@@ -8,9 +8,9 @@
 
 SHELL := bash
 VENV ?= .venv
-# Processes that test side by side, each with one thread for PyTorch.
+# Parallel test processes, each with one PyTorch thread.
 JOBS ?= 2
-# Where it is set, every process of the tests would compile the same modules again.
+# If set, every test process would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
@@ -18,15 +18,15 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 SCREENSHOT := $(CURDIR)/demo/latentfm-demo.png
-# On a Linux machine without a display napari runs under a virtual screen.
+# On Linux without a display, napari runs on a virtual one.
 DISPLAYED := scripts/with_display.sh
 
-# The oldest napari that pyproject.toml admits, and the other Qt binding.
+# The oldest napari that pyproject.toml allows, and the other Qt binding.
 OLDEST_VENV ?= .venv-oldest
 OLDEST_NAPARI := $(shell sed -n 's/.*"napari>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 OLDEST_BIN := $(OLDEST_VENV)/bin
 OLDEST_STAMP := $(OLDEST_VENV)/.set-up
-# What shows in a window; the core knows nothing of napari.
+# Tests with a window; the core does not import napari.
 WINDOW_TESTS := $(addprefix tests/plugin/,annotation/test_section.py layers/test_specs.py \
 	layers/test_update.py review/test_hypotheses_section.py review/test_hypotheses_taking.py \
 	sampling/test_panel_endings.py sampling/test_panel_model.py sampling/test_sampling_form.py \
@@ -37,8 +37,8 @@ WINDOW_TESTS := $(addprefix tests/plugin/,annotation/test_section.py layers/test
 
 setup: $(STAMP)
 
-# PySide6-Essentials is the Qt binding here because its licence (LGPL) binds nobody who
-# installs it; PyQt6 works as well.
+# PySide6-Essentials is the Qt binding here because its licence (LGPL) does not bind users who
+# install it; PyQt6 works as well.
 $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.11, 3.12 or 3.13 found. Install one, or: make PYTHON=/path/to/python"; \
@@ -63,7 +63,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A warning is an error: a link that leads nowhere, a docstring that cannot be read.
+# Warnings are errors: broken links, malformed docstrings.
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
@@ -80,7 +80,7 @@ $(OLDEST_STAMP): pyproject.toml constraints.txt
 		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3'
 	touch $@
 
-# Old releases of napari warn about younger ones of what they need.
+# Old releases of napari warn about newer dependencies.
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds source archive and wheel, installs the wheel alone in an empty environment, and runs the demo
-# and the commands from an empty folder: what is missing in the wheel shows here.
+# and the commands from an empty folder, to find files missing in the wheel.
 #
 #   scripts/check_wheel.sh [FOLDER]     FOLDER gets the archives (dist)
 set -euo pipefail

@@ -3,8 +3,8 @@ r"""Copy one part of several data sets into one folder, to calibrate a model for
     python scripts/collect_part.py --config configs/generalist.toml --part val --most 12 \
         --leave-out chase_vessels --out runs/val
 
-Sets of numbered objects are left out: without a prompt, none of their objects is meant more than
-another. Of several raters the first who drew something counts.
+Sets of numbered objects are left out: without a prompt, none of their objects is the target more
+than another. Of several raters the first who drew something counts.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python scripts/make_sample_image.py
 
-No photograph goes into it: skin, lesion, hairs and glare come from seeded noise and
-geometry, so that the result may be given away (CC0). One side of the lesion fades out
-without an edge, where experts would disagree; that is what the sample is there to show.
+It uses no photograph: skin, lesion, hairs and glare come from seeded noise and
+geometry, so that the result can be published (CC0). One side of the lesion fades out
+without an edge, where experts would disagree, as the sample is meant to show.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def noise(rng: np.random.Generator, sigma: float) -> Array:
 
 
 def blend(picture: Array, colour: Array, weight: Array) -> Array:
-    """Lay `colour` over the picture with a weight map in [0, 1]."""
+    """Blend `colour` over the picture with a weight map in [0, 1]."""
     return picture + (colour - picture) * np.clip(weight, 0, 1)[..., None]
 
 
@@ -148,7 +148,7 @@ def optics(picture: Array, rng: np.random.Generator) -> Array:
         picture = blend(picture, np.ones(3), 0.8 * np.exp(-((spot / (0.22 * radius)) ** 2)))
     across = np.hypot((rows - HEIGHT / 2) / HEIGHT, (columns - WIDTH / 2) / WIDTH)
     light = 1.1 - 0.55 * across**2
-    # The dark ring of the lens reaches into the corners only.
+    # The dark ring of the lens covers only the corners.
     ring = 1 / (1 + np.exp((across - 0.66) / 0.012))
     picture = picture * (light * (0.05 + 0.95 * ring))[..., None]
     picture = gaussian_filter(picture, (0.7, 0.7, 0))

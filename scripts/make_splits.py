@@ -54,7 +54,7 @@ def polypgen(rows: list[Row]) -> Split:
 
 
 def fuseg_wound(rows: list[Row]) -> Split:
-    """Take the challenge's validation part for the test; clusters stay together."""
+    """Use the challenge's validation part as test part; clusters stay together."""
     test = {r["file"] for r in rows if r["official_split"] == "validation"}
     clusters = {r["near_cluster"] for r in rows if r["file"] in test}
     rest = [r for r in rows if r["file"] not in test and r["near_cluster"] not in clusters]
@@ -66,7 +66,7 @@ def fuseg_wound(rows: list[Row]) -> Split:
 
 
 def grouped(column: Callable[[Row], str]) -> Callable[[list[Row]], Split]:
-    """Return a rule that splits by what `column` makes of a row."""
+    """Return a rule that splits by the value of `column` for a row."""
 
     def split(rows: list[Row]) -> Split:
         return by_group([r["file"] for r in rows], {r["file"]: column(r) for r in rows})
@@ -80,7 +80,7 @@ RULES: dict[str, Callable[[list[Row]], Split]] = {
     "hc18": grouped(lambda row: row["examination"]),
     "chase_vessels": grouped(lambda row: row["child"]),
     "dsb2018_nuclei": grouped(lambda row: f"{row['type']} {row['source_size']}"),
-    # Wells are imaged independently; the treatment is all that groups them, and both are needed.
+    # Wells are imaged independently; only the treatment groups them, and both are needed.
     "bbbc010_worms": grouped(lambda row: row["file"]),
 }
 

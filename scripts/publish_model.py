@@ -1,4 +1,4 @@
-"""Put a trained model among the bundled ones, with its test figures on the card.
+"""Add a trained model to the bundled ones, with its test metrics on the card.
 
     python scripts/publish_model.py runs/isic2018 runs/isic2018-test/summary.json
 
@@ -8,9 +8,9 @@ with several prompts takes several, each with a name for its figures::
 
     python scripts/publish_model.py runs/generalist busi_box=runs/busi_box/summary.json ...
 
-It may be left out for a model to which
-only a network for few steps was added: the flow is the one whose figures the card has. The
-card's page in ``docs/models`` is written anew from the card.
+It can be omitted for a model to which
+only a few-step network was added: the card already has the metrics of its flow. The
+card's page in ``docs/models`` is generated from the card.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger("publish_model")
 
 
 NAMED_FIGURES = ("dice", "iou", "sample_dice", "error_auroc", "confidence_ece")
-"""Figures of each of several summaries that go onto the card."""
+"""Metrics of each of several summaries to put on the card."""
 
 
 def with_named_figures(card: ModelCard, summaries: dict[str, dict[str, Any]]) -> ModelCard:
@@ -110,7 +110,7 @@ SHA-256 `{card.weights.sha256}`.
 
 
 def encoder(card: ModelCard) -> str:
-    """Return where the pretrained encoder came from, if there is one."""
+    """Return the origin of the pretrained encoder, if any."""
     if not card.encoder:
         return ""
     facts = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in card.encoder.items())
@@ -125,7 +125,7 @@ def indented(commands: str) -> str:
 
 
 def distillation(card: ModelCard) -> str:
-    """Return how the network for few steps was made, if there is one."""
+    """Return how the few-step network was made, if any."""
     made = card.distillation
     if made is None:
         return ""
@@ -141,7 +141,7 @@ Seed {made.seed}, {made.seconds / 60:.0f} minutes on {made.device}.
 
 
 def publish(folder: Path, summary_file: Path | None, named: dict[str, Path] | None = None) -> Path:
-    """Copy the model folder among the bundled models; return where."""
+    """Copy the model folder to the bundled models; return the path."""
     card = read_card(folder)
     if named:
         found = {name: json.loads(path.read_text("utf-8")) for name, path in named.items()}
@@ -158,7 +158,7 @@ def publish(folder: Path, summary_file: Path | None, named: dict[str, Path] | No
     if (folder / DOMAIN).is_file():
         shutil.copyfile(folder / DOMAIN, target / DOMAIN)
     elif read_domain(target, card) is None:
-        (target / DOMAIN).unlink(missing_ok=True)  # that of older weights
+        (target / DOMAIN).unlink(missing_ok=True)  # made for older weights
     write_card(target, card)
     write_text(PAGES / f"{card.id}.md", page(card))
     return target / CARD

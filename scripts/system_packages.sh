@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system libraries that a napari window needs on Debian and Ubuntu, where it may
-# (root); otherwise says what to install. Does nothing where all are there already, and nothing
-# on macOS and Windows, where Qt brings what it needs.
+# (root); otherwise prints what to install. Does nothing if all are installed, and nothing
+# on macOS and Windows, where Qt includes what it needs.
 set -euo pipefail
 
 packages=(xvfb xauth libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0 libxcb-cursor0
@@ -20,7 +20,7 @@ done
 if [ "$(id -u)" -ne 0 ]; then
     echo "These system packages are missing; a window may not open without them:" >&2
     echo "    sudo apt-get install ${missing[*]}" >&2
-    # With a screen of one's own, Qt's libraries may have come another way.
+    # On a machine with a display, Qt's libraries may be installed in another way.
     if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || command -v xvfb-run >/dev/null; then
         exit 0
     fi

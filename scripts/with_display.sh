@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command with a screen: the one that is there, else a virtual one (Xvfb).
-# LATENTFM_VIRTUAL_DISPLAY=1 tells the command that nobody is looking.
+# Runs a command with a display: the existing one, else a virtual one (Xvfb).
+# LATENTFM_VIRTUAL_DISPLAY=1 lets the command detect a virtual display.
 set -euo pipefail
 
 if [ "$(uname -s)" != Linux ] || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
