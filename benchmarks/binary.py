@@ -1,4 +1,4 @@
-"""What is measured with models of one class only."""
+"""Masks for benchmarks of models with one class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from latentfm_core.types import Bool, Mask, is_binary
 
 
 def binary(mask: Mask) -> Bool:
-    """Return a mask of a model with one class; end the command where there are several."""
+    """Return a mask of a model with one class; exit if there are several classes."""
     if not is_binary(mask):
         raise SystemExit("This benchmark compares masks of one class; choose a model with one.")
     return mask

@@ -1,8 +1,8 @@
-"""How much the samples of one seed differ by batch size, number of samples and threads.
+"""Differences of samples of one seed by batch size, number of samples and threads.
 
     OMP_NUM_THREADS=1 python -m benchmarks.determinism isic2018
 
-What is not named is as usual: 16 samples, all at once, one thread.
+Defaults: 16 samples in one batch, one thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SAMPLES, STEPS = 16, 4
 
 
 def picture() -> ImageInput:
-    """Return a dark disc on a bright, noisy ground, 200 x 260."""
+    """Return a dark disc on a bright, noisy background, 200 x 260."""
     rows, columns = np.mgrid[:200, :260]
     inside = np.hypot(rows - 100, columns - 130) < 50
     image = np.where(inside[..., None], (110, 70, 50), (220, 180, 160))

@@ -1,4 +1,4 @@
-"""How far exported models are from the model itself, on real images.
+"""Differences between exported models and the original, on real images.
 
     python -m benchmarks.export_parity --model isic2018 --images ../shared/data/isic2018/images \
         --count 20
@@ -52,7 +52,7 @@ class Exported:
         return [each[0] for each in self._whole.run(None, {"image": image})]
 
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return those of the samples, by Euler steps through the parts."""
+        """Return the same from samples drawn by Euler steps through the parts."""
         condition = self._parts["condition"].run(None, {"image": image})
         maps = {f"map_{index}": values for index, values in enumerate(condition)}
         z = self._noise
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="isic2018")
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--count", type=int, default=20, help="how many, by name")
+    parser.add_argument("--count", type=int, default=20, help="number of images, by name")
     args = parser.parse_args()
     segmenter = Segmenter.load(args.model, "cpu", "fp32")
     with tempfile.TemporaryDirectory() as folder:

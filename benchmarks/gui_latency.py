@@ -1,19 +1,19 @@
-"""Longest time in which the window is frozen while a large image is segmented and reviewed.
+"""Longest freeze of the window while a large image is segmented and reviewed.
 
     scripts/with_display.sh .venv/bin/python -m benchmarks.gui_latency --megapixels 12 24 50
     scripts/with_display.sh .venv/bin/python -m benchmarks.gui_latency --alone
 
-A timer of 5 ms beats in the GUI thread of a real window; the time between two beats is a stretch in
-which the window answered nothing. A second thread looks every 10 ms where the GUI thread is, so
-that each long stretch is reported with its stack, and with the share of it that had this plugin on
+A 5 ms timer ticks in the GUI thread of a real window; the time between two ticks is a stretch in
+which the window did not respond. A second thread samples the GUI thread's stack every 10 ms, so
+that each long stretch is reported with its stack, and with the share that had this plugin on
 the stack. ``--alone`` measures what napari needs by itself: it opens the same image, adds layers
-of the same size, and paints on them, without this plugin. Each image is measured in a process of
-its own.
+of the same size, and paints on them, without this plugin. Each image is measured in its own
+process.
 
 Prints JSON lines. For each image and phase: the longest stretch by the clock, the most processor
-time of the GUI thread in one stretch (which does not depend on what else the machine does), and
-the duration, in seconds; with ``--stacks SECONDS`` also where the GUI thread was in stretches that
-were busier.
+time of the GUI thread in one stretch (independent of other load on the machine), and
+the duration, in seconds; with ``--stacks SECONDS`` also the stacks of busier
+stretches.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def picture(megapixels: float, source: Path | None) -> NDArray[np.uint8]:
 
 
 def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
-    """Go through one image with the panels, from opening it to its export."""
+    """Process one image with the panels, from opening to export."""
     from napari.layers import Image
 
     from napari_latentfm.demo import PANEL, PLUGIN
@@ -92,7 +92,7 @@ def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
 
 
 def annotate(window: Window, panel: Any) -> None:
-    """Make an annotation, paint on it, take things back, and export it."""
+    """Make an annotation, paint on it, undo, and export it."""
     section = panel.annotation
     kept: list[str] = []
     section.autosaver.kept.connect(kept.append)
@@ -116,14 +116,14 @@ def annotate(window: Window, panel: Any) -> None:
 
 
 def alone(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
-    """Do with napari alone what is comparable: layers of the same size, a brush, undo."""
+    """Do comparable work with napari alone: layers of the same size, a brush, undo."""
     import numpy as np
     from napari.layers import Image, Labels
 
     viewer, shape = window.viewer, pixels.shape[:2]
     image = Image(pixels, rgb=True, name="photograph")
     window.phase("open the image (napari)", lambda: viewer.add_layer(image))
-    # Half of each side, as large as the lesion of the photograph.
+    # Half of each side, like the lesion in the photograph.
     inside = tuple(slice(side // 4, 3 * side // 4) for side in shape)
     masks = np.zeros((samples, *shape), np.uint8)
     masks[:, inside[0], inside[1]] = 1
@@ -152,7 +152,7 @@ def alone(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
 
 
 def measure(megapixels: float, args: argparse.Namespace) -> dict[str, Any]:
-    """Go through one image and return stretches and durations."""
+    """Process one image and return stretches and durations."""
     pixels = picture(megapixels, args.image)
     window = Window(partial(write, stacks=args.stacks))
     go = alone if args.alone else review
@@ -183,15 +183,15 @@ def summary(phases: list[Phase]) -> dict[str, Any]:
 
 def write(phase: Phase, stacks: float | None) -> None:
     """Print a phase, and its stretches that were busier than `stacks` seconds, as JSON lines."""
-    sys.stdout.write(json.dumps(phase.told()) + "\n")
+    sys.stdout.write(json.dumps(phase.to_json()) + "\n")
     for stretch in phase.stretches:
         if stacks is not None and stretch.busy >= stacks:
-            sys.stdout.write(json.dumps(stretch.told()) + "\n")
+            sys.stdout.write(json.dumps(stretch.to_json()) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Measure each image in a process of its own, and print."""
+    """Measure each image in its own process, and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--megapixels", type=float, nargs="+", default=[12, 24, 50])
     parser.add_argument("--samples", type=int, default=16)
@@ -207,7 +207,7 @@ def main() -> None:
     options += ["--alone"] if args.alone else []
     options += [] if args.image is None else ["--image", str(args.image)]
     options += [] if args.stacks is None else ["--stacks", str(args.stacks)]
-    # An annotation that was kept for the same image before would be offered again.
+    # An annotation saved earlier for the same image would be offered again.
     environment = {**os.environ, "NAPARI_LATENTFM_HOME": tempfile.mkdtemp()}
     for size in args.megapixels:
         command = [sys.executable, "-m", "benchmarks.gui_latency", "--here", *options]

@@ -1,4 +1,4 @@
-"""Watches the GUI thread of a real window: for how long it answers nothing, and where it is."""
+"""Measure freezes of the GUI thread of a real window, with their stacks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any
 BEAT_MS = 5
 LOOK_SECONDS = 0.01
 NOTED = 0.03
-"""Seconds from which on a stretch is kept with its stacks."""
+"""Stretches of at least this many seconds are kept with their stacks."""
 QUIET = 0.5
-"""Seconds that a phase lasts on after it is done, so that what was put off belongs to it."""
+"""Seconds added to the end of a phase, so that it includes deferred work."""
 GIVE_UP = 120.0
-"""Seconds after which a phase is ended."""
+"""Timeout of a phase in seconds."""
 OURS = ("napari_latentfm", "latentfm_core")
 
 
 @dataclass
 class Stretch:
-    """A time in which the window answered nothing.
+    """A time in which the window did not respond.
 
     Attributes
     ----------
     seconds, busy
         By the clock, and processor time of the GUI thread.
     looks
-        How often the GUI thread was seen at which place.
+        Number of stack samples of the GUI thread by place.
     ours
-        How often this plugin was on its stack.
+        Number of samples with this plugin on the stack.
     """
 
     seconds: float = 0.0
@@ -43,11 +43,11 @@ class Stretch:
 
     @property
     def share(self) -> float | None:
-        """Share of the stretch that had this plugin on the stack; None if it was not seen."""
+        """Share of the stretch that had this plugin on the stack; None without samples."""
         seen = sum(self.looks.values())
         return self.ours / seen if seen else None
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
             "stretch": round(self.seconds, 3),
@@ -59,7 +59,7 @@ class Stretch:
 
 @dataclass
 class Phase:
-    """What a user did, how long it took, and its stretches."""
+    """A user action with its duration and stretches."""
 
     name: str
     seconds: float = 0.0
@@ -75,7 +75,7 @@ class Phase:
         """The most processor time of the GUI thread in one stretch."""
         return max((stretch.busy for stretch in self.stretches), default=0.0)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         worst = max(self.stretches, key=lambda stretch: stretch.busy, default=Stretch())
         return {
@@ -88,7 +88,7 @@ class Phase:
 
 
 class Watch:
-    """Beats in the GUI thread, and looks from another thread where it is."""
+    """Ticks in the GUI thread, and samples its stack from another thread."""
 
     def __init__(self) -> None:
         from qtpy.QtCore import QTimer
@@ -105,7 +105,7 @@ class Watch:
         threading.Thread(target=self._look, daemon=True).start()
 
     def begin(self, phase: Phase) -> None:
-        """Count from now on for another phase."""
+        """Start counting for another phase."""
         self.phase = phase
         self._open = Stretch()
         self._last, self._spent = time.perf_counter(), time.thread_time()
@@ -120,7 +120,7 @@ class Watch:
         self._last, self._spent = now, spent
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._stop.set()
         self._timer.stop()
 
@@ -132,7 +132,7 @@ class Watch:
             frame = sys._current_frames().get(self._main)
             if frame is not None:
                 place, ours = _place(frame)
-                # Held any longer, its painters would outlive their paint event, and end here.
+                # Release the frame: painters must not outlive their paint event.
                 del frame
                 stretch.looks[place] += 1
                 stretch.ours += ours
@@ -141,19 +141,19 @@ class Watch:
 def _place(frame: FrameType) -> tuple[str, bool]:
     """Return the last frames of this plugin and of napari, and the innermost one."""
     last: dict[str, str] = {}
-    innermost = _told(frame)
+    innermost = _describe(frame)
     step: FrameType | None = frame
     while step is not None:
         package = step.f_globals.get("__name__", "").split(".")[0]
         owner = "ours" if package in OURS else package
         if owner in ("ours", "napari") and owner not in last:
-            last[owner] = _told(step)
+            last[owner] = _describe(step)
         step = step.f_back
     names = [last[owner] for owner in ("ours", "napari") if owner in last]
     return " > ".join(dict.fromkeys([*names, innermost])), "ours" in last
 
 
-def _told(frame: FrameType) -> str:
+def _describe(frame: FrameType) -> str:
     name = frame.f_globals.get("__name__", "?")
     return f"{name}.{frame.f_code.co_name}:{frame.f_lineno}"
 
@@ -164,14 +164,14 @@ class Window:
     Parameters
     ----------
     say
-        Called with each phase when it is over.
+        Called with each finished phase.
 
     Attributes
     ----------
     viewer
         The viewer, in a real window.
     phases
-        What was measured.
+        The measurements.
     """
 
     def __init__(self, say: Callable[[Phase], object]) -> None:
@@ -196,7 +196,7 @@ class Window:
         act: Callable[[], object] = lambda: None,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Do something, wait until it is done and drawn, and keep its stretches."""
+        """Run an action, wait until it is done and drawn, and keep its stretches."""
         phase = Phase(name)
         self._watch.begin(phase)
         start = time.perf_counter()
@@ -209,7 +209,7 @@ class Window:
         self._say(phase)
 
     def drag(self) -> None:
-        """Press the mouse left of the middle of the canvas, move it, and let it go."""
+        """Drag the mouse from left of the middle of the canvas."""
         from qtpy.QtCore import QPoint, Qt
         from qtpy.QtTest import QTest
         from qtpy.QtWidgets import QApplication
@@ -237,7 +237,7 @@ class Window:
     def _pump(self, until: Callable[[], bool]) -> None:
         from qtpy.QtCore import QEventLoop
 
-        # Loop and timer end here: a cycle that is collected in another thread would stop it there.
+        # End loop and timer here, not in the thread that collects their cycle.
         self._until, self._loop = until, QEventLoop()
         self._timer.start()
         self._loop.exec()

@@ -6,7 +6,7 @@
 
 ``make`` writes a mosaic of real images as a Zarr array, ``run`` segments it and prints one JSON
 object, in which ``peak_mib`` is the highest resident memory of the process. ``seams`` compares
-tiles with the whole, drawn as one tile from the same noise, with and without blending and the
+tiles with the full image, drawn as one tile from the same noise, with and without blending and the
 common noise.
 """
 
@@ -36,7 +36,7 @@ from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, Summary
 
 CELL = 256
-"""Side in pixels of one image of the mosaic."""
+"""Side in pixels of one image in the mosaic."""
 POOL = 400
 """Different images in a mosaic."""
 
@@ -51,7 +51,7 @@ def cells(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def mosaic_path(args: argparse.Namespace) -> Path:
-    """Return where the mosaic lies."""
+    """Return the path of the mosaic."""
     path: Path = args.work / f"mosaic_{args.side}.zarr"
     return path
 
@@ -105,7 +105,7 @@ def _peak_mib() -> float:
 
 
 def seams(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Compare tiles with the whole, for each overlap and each way of doing it wrong."""
+    """Compare tiles with the full image, for each overlap and each simulated fault."""
     segmenter = Segmenter.load(args.model, args.device)
     per_side = args.side // CELL
     pool = cells(args.images, per_side**2)
@@ -131,7 +131,7 @@ def seams(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def seam(difference: Float32, overlap: float) -> float:
-    """Return how many times larger jumps of the difference are where tiles meet than elsewhere.
+    """Return the ratio of jumps of the difference at tile borders to those elsewhere.
 
     Tiles meet in the middle of their overlap; without blending one ends there.
     """

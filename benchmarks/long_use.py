@@ -1,13 +1,13 @@
-"""A long day in one napari window: whether anything grows, leaks or stays behind.
+"""Check a long session in one napari window for growth and leaks.
 
     scripts/with_display.sh .venv/bin/python -m benchmarks.long_use work \
         --images ../shared/data/isic2018/images --count 200
     scripts/with_display.sh .venv/bin/python -m benchmarks.long_use cancel \
         --images ../shared/data/isic2018/images --count 1000
 
-``work`` goes through a folder: each image is sampled, accepted, corrected by hand (every fourth
-by strokes that the samples follow) and saved. ``cancel`` cancels runs at random moments and looks
-after each whether the viewer is as it was. Both print one JSON object.
+``work`` processes a folder: each image is sampled, accepted, corrected by hand (every fourth
+by strokes that update the samples) and saved. ``cancel`` cancels runs at random moments and checks
+after each that the viewer is unchanged. Both print one JSON object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_latentfm.worklist.panel import QueuePanel
 
 PATIENCE = 120.0
-"""Seconds after which something that is waited for will not come any more."""
+"""Timeout of a wait in seconds."""
 CENSUS_EVERY = 20
 STROKES_EVERY = 4
 
@@ -43,18 +43,18 @@ Wait = Callable[[Callable[[], bool]], None]
 
 @dataclass(frozen=True)
 class Census:
-    """What there is at a moment between two images.
+    """Resources in use between two images.
 
     Attributes
     ----------
     images
-        How many were worked through.
+        Number of processed images.
     megabytes
         Resident memory.
     threads, layers, callbacks, widgets
         Python's threads; layers of the viewer; functions connected to its events; Qt widgets.
     kept_layers
-        Layer objects that are alive anywhere.
+        Layer objects that are still alive.
     """
 
     images: int
@@ -67,7 +67,7 @@ class Census:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Let Qt work until the condition holds."""
+    """Run the Qt event loop until the condition holds."""
     from qtpy.QtWidgets import QApplication
 
     end = time.monotonic() + PATIENCE
@@ -75,11 +75,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         QApplication.processEvents()
         time.sleep(0.001)
         if time.monotonic() > end:
-            raise SystemExit("something that was waited for did not come")
+            raise SystemExit("timeout while waiting for the window")
 
 
 def settle() -> None:
-    """Let everything end that was put off, and free what nobody holds."""
+    """Finish deferred work and free unreferenced objects."""
     from qtpy.QtCore import QEvent
     from qtpy.QtWidgets import QApplication
 
@@ -109,7 +109,7 @@ def census(viewer: Any, images: int) -> Census:
 
 
 def _resident() -> float:
-    """Return the resident memory now; where that is not told, its peak."""
+    """Return the current resident memory, or its peak if unavailable."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -125,7 +125,7 @@ def work_through(
     wait: Wait = wait_for,
     every: int = CENSUS_EVERY,
 ) -> list[Census]:
-    """Sample, accept, correct and save `count` images, and count now and then."""
+    """Sample, accept, correct and save `count` images, counting resources at intervals."""
     found = []
     queue.open_folder()
     for number in range(1, count + 1):
@@ -145,7 +145,7 @@ def _complete(queue: QueuePanel, wait: Wait) -> None:
     if name is None or work is None:
         raise SystemExit("there is no open image")
     queue.accept()
-    # The image that was accepted stays until the next one is there.
+    # The accepted image stays until the next one is loaded.
     wait(lambda: work.item(name).state == "completed" and queue.current != name)
 
 
@@ -186,7 +186,7 @@ def _paint_by_hand(review: ReviewPanel) -> None:
 
 
 def state_of(viewer: Any) -> object:
-    """Return everything of a viewer that a cancelled run must leave alone."""
+    """Return the viewer state that a cancelled run must not change."""
     from napari_latentfm.layers.update import digest
 
     layers = [
@@ -204,13 +204,13 @@ def _is_over(moment: float, endings: list[str]) -> bool:
 def cancel_runs(
     viewer: Any, panel: SamplingPanel, count: int, seconds: float, wait: Wait = wait_for
 ) -> dict[str, int]:
-    """Start runs and cancel each within `seconds`, until `count` were; count how they ended.
+    """Start `count` runs, cancel each within `seconds`, and count the outcomes.
 
     Returns
     -------
     dict
         ``cancelled``, ``done`` (they were faster), and ``changed``: cancelled runs after which
-        the viewer was another one.
+        the viewer had changed.
     """
     draw, ends = random.Random(0), {"cancelled": 0, "done": 0, "failed": 0, "changed": 0}
     endings: list[str] = []

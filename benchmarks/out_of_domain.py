@@ -1,4 +1,4 @@
-"""How well the domain score tells images apart that are unlike the training images.
+"""AUROC of the domain score for images unlike the training images.
 
     python -m benchmarks.out_of_domain --config configs/cvc_clinicdb.toml --model cvc_clinicdb \
         --other busi=../shared/data/busi/images wounds=../shared/data/fuseg_wound/images ...
@@ -46,7 +46,7 @@ logger = logging.getLogger("benchmarks.out_of_domain")
 
 
 def test_images(config: Path, most: int) -> list[Path]:
-    """Return test images of the sets of a configuration, about as many of each."""
+    """Return test images of the sets of a configuration, about equally many of each."""
     data = load_config(config).data
     if not data.sets:
         pairs = {pair.name: pair for pair in training_pairs(data)}

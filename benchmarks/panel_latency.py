@@ -3,8 +3,8 @@
     scripts/with_display.sh .venv/bin/python benchmarks/panel_latency.py
 
 Prints one JSON object. ``fresh``: the first run of a process, from importing napari, and from
-pressing Run (PyTorch's import and the loading of the model included). ``warm``: further runs
-with other seeds. "On screen" is when the layers are in the viewer and the canvas was drawn.
+pressing Run (including the import of PyTorch and loading the model). ``warm``: further runs
+with other seeds. "On screen" means that the layers are in the viewer and the canvas was drawn.
 """
 
 from __future__ import annotations

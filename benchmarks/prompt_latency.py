@@ -1,12 +1,12 @@
-"""Seconds from a mark in the window to the layers of its answer, with a warm model.
+"""Seconds from a mark in the window to the resulting layers, with a warm model.
 
     scripts/with_display.sh .venv/bin/python benchmarks/prompt_latency.py
 
 Prints one JSON object. ``box``: a new box, whose field is encoded. ``refine``: a further point
-in the same field, whose image features are kept. ``click``: a point alone, which has a first
-answer on the whole image and a second one in the field that follows. Each with the seconds until
-the layers are there, those until the canvas was drawn as well, the processor time of the process
-until the layers (other work on the machine changes it less), and how often the image was encoded.
+in the same field, with cached image features. ``click``: a single point, with a first
+result on the whole image and a second one in the resulting field. Each with the seconds until
+the layers exist, those until the canvas was drawn, the processor time of the process
+until the layers (less affected by other load), and the number of image encodings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 
 class Clock:
-    """Waits for the answer to a mark, and notes how long it took."""
+    """Waits for the result of a mark and records the time."""
 
     def __init__(self, viewer: Any, panel: Any) -> None:
         self._viewer, self._panel = viewer, panel
@@ -59,12 +59,12 @@ _ENCODED = [0]
 
 
 def encoded() -> int:
-    """Return how many images were encoded so far."""
+    """Return the number of images encoded so far."""
     return _ENCODED[0]
 
 
 def count_encodings() -> None:
-    """Count the images that the network encodes, from now on."""
+    """Start counting the images that the network encodes."""
     from latentfm_core.inference.network import Network
 
     usual = Network._encode_image

@@ -1,6 +1,6 @@
-"""Which figure tells best how good a mean mask is, and which map makes it a Dice.
+"""Compare predictors of mean mask quality, and maps from them to Dice.
 
-Reads what `latentfm-evaluate --confidence raw` wrote of *validation* images, since this is
+Reads the output of `latentfm-evaluate --confidence raw` for *validation* images, since this is
 where the choice is made::
 
     latentfm-evaluate ... --part val --model isic2018 --confidence raw --out runs/isic2018-val
@@ -33,12 +33,12 @@ Map = Callable[[Float64], Float64]
 
 
 def as_it_is(_x: Float64, _y: Float64) -> Map:
-    """Return the map that takes agreement itself for the Dice."""
+    """Return the identity map from agreement to Dice."""
     return lambda x: x
 
 
 def of_two_numbers(x: Float64, y: Float64) -> Map:
-    """Return the map of `fit_quality`, which is in use."""
+    """Return the map of `fit_quality`, the one in use."""
     fitted = fit_quality(x, y)
     return as_it_is(x, y) if fitted is None else np.vectorize(fitted)
 
@@ -56,7 +56,7 @@ MAPS = {"as it is": as_it_is, "two numbers (in use)": of_two_numbers, "isotonic"
 
 
 def cross_validated(fit: Callable[[Float64, Float64], Map], x: Float64, y: Float64) -> float:
-    """Return the mean absolute error on images that the map was not fitted to."""
+    """Return the mean absolute error on held-out images."""
     rng, errors = np.random.default_rng(0), []
     for _ in range(REPEATS):
         order = rng.permutation(len(x))

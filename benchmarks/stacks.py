@@ -1,4 +1,4 @@
-r"""How far one sample goes on from plane to plane, with shared and with independent seeds.
+r"""Coherence of a sample from plane to plane, with shared and with independent seeds.
 
     OMP_NUM_THREADS=1 python -m benchmarks.stacks ../shared/data/cvc_clinicdb \
         --split configs/splits/cvc_clinicdb_sequence.json
@@ -7,8 +7,8 @@ The stacks are the video sequences of CVC-ClinicDB that the model was not traine
 measured are pairs of neighbouring frames. ``IoU`` is that of sample n of one frame with sample n of
 the next, its mean over n. ``matched`` pairs the samples of the two frames as well as can be
 (Hungarian method on IoU). ``size`` is the correlation, over n, of the areas in one frame with those
-in the next: 0 if a sample that is large here says nothing about there. The frames of a sequence are
-often far apart, and nothing can be coherent where the polyp itself is elsewhere; a row for each
+in the next: 0 if they are unrelated. The frames of a sequence are
+often far apart, and samples cannot be coherent where the polyp itself moved; a row for each
 ``--overlap`` therefore takes only pairs whose expert masks have at least that IoU. Prints Markdown.
 """
 
@@ -57,7 +57,7 @@ def sequences(folder: Path) -> dict[str, list[str]]:
 
 
 def file_of(folder: Path, stem: str) -> Path:
-    """Return the file of a frame, whatever its ending."""
+    """Return the file of a frame with any extension."""
     return next(path for path in folder.iterdir() if path.stem == stem)
 
 
@@ -73,7 +73,7 @@ def matched(first: Bool, second: Bool) -> float:
 
 
 def size_correlation(first: Bool, second: Bool) -> float:
-    """Return Pearson's correlation of the areas; NaN where all are equally large."""
+    """Return Pearson's correlation of the areas; NaN if all are equal."""
     areas = [masks.sum(axis=(1, 2), dtype=float) for masks in (first, second)]
     if min(area.std() for area in areas) == 0:
         return float("nan")

@@ -1,11 +1,11 @@
-"""What having the plugin installed costs at napari's start.
+"""Startup cost of the installed plugin in napari.
 
     scripts/with_display.sh .venv/bin/python -m benchmarks.startup --rounds 7
 
 napari reads the manifest of every plugin and registers its commands, menus and settings. Both are
-timed in a process of its own, in which a window is open and the plugin was disabled before: the
-difference of two whole starts is far below what these differ by anyhow. Prints one JSON object;
-milliseconds are those of the processor.
+timed in a separate process, with an open window and the plugin disabled before: the
+difference of two full starts is far below their variation. Prints one JSON object;
+milliseconds are processor time.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ viewer.close()
 
 
 def start() -> dict[str, Any]:
-    """Start napari once; return what it took."""
+    """Start napari once; return the timings."""
     # Without a file for its settings napari does not write them when a plugin is enabled, which
-    # is no part of a start.
+    # is not part of a start.
     environment = {**os.environ, "NAPARI_CONFIG": ""}
     command = [sys.executable, "-c", CHILD]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -56,7 +56,7 @@ def start() -> dict[str, Any]:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Return medians, and what was imported of ours."""
+    """Return medians, and our imported modules."""
     every = [start() for _ in range(rounds)]
     names = ("manifest_ms", "registration_ms", "window_ms")
     medians = {name: round(statistics.median(each[name] for each in every), 1) for name in names}

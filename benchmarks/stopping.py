@@ -1,11 +1,11 @@
-"""How long latentfm-train takes to obey Ctrl+C, in every phase of a run.
+"""Response time of latentfm-train to Ctrl+C, in every phase of a run.
 
     python -m benchmarks.stopping --images IMAGES --masks MASKS --rounds 5
 
 Each round starts a training, waits until a phase has begun, sends SIGINT after a random time, and
-measures the seconds until the command has saved and says so, and until the process has ended
+measures the seconds until the command reports that it has saved, and until the process ends
 (which includes the shutdown of Python and PyTorch). The settings are those of the preset, so that
-a step is as long as that of a user. Prints one line for each phase, with the number of runs whose
+a step takes as long as for a user. Prints one line for each phase, with the number of runs whose
 checkpoint --resume accepts.
 """
 
@@ -30,17 +30,17 @@ PHASES = {
     "first stage": "mask_vae:",
     "flow": "flow:",
 }
-"""What is printed when a phase begins."""
+"""Output that marks the start of a phase."""
 
 LONGEST_DELAY = 4.0
 """Seconds within a phase before the signal."""
 
 PATIENCE = 600.0
-"""Seconds after which a phase that does not begin is given up."""
+"""Timeout for the start of a phase in seconds."""
 
 
 ENDINGS = ("To continue:", "interrupted")
-"""What is printed when everything is saved, or nothing was there to save."""
+"""Output when everything is saved, or there is nothing to save."""
 
 
 def stop_in(phase: str, words: list[str], out: Path, delay: float) -> tuple[float, float]:

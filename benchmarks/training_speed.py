@@ -1,7 +1,7 @@
-"""Images per second of each training stage, of this version and of an older one in turn.
+"""Images per second of each training stage, alternating this version and an older one.
 
-Each measurement is a short run of ``latentfm-train`` in a process of its own, whose log tells the
-rate; the best epoch counts, because other programs on the machine can only make one slower.
+Each measurement is a short run of ``latentfm-train`` in a separate process, whose log has the
+rate; the best epoch counts, because other load can only slow it down.
 
     python benchmarks/training_speed.py --baseline ../older/src
 """
@@ -35,7 +35,7 @@ OTHERS_OFF = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a stage, its name in the table, and settings."""
+    """One measurement: a stage, its name in the table, and settings."""
 
     name: str
     stage: str
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with images and masks")
     parser.add_argument("--baseline", type=Path, help="src folder of an older version")
-    parser.add_argument("--images", type=int, default=64, help="images that are trained on")
+    parser.add_argument("--images", type=int, default=64, help="number of training images")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each version, in turn")
     args = parser.parse_args()
     sources = {"new": NEW} | ({"old": args.baseline} if args.baseline else {})

@@ -1,1 +1,1 @@
-"""Accuracy of LatentFM beside other networks under one and the same time budget."""
+"""Accuracy of LatentFM and other networks under the same time budget."""

@@ -1,4 +1,4 @@
-"""What the networks beside LatentFM have in common, and how they answer for an image."""
+"""Common interface of the baseline networks, and sampling from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from latentfm_core.types import ImageInput, SampleSet
 
 
 class Predictor(Protocol):
-    """Draws samples of an image; what the evaluation sees of every row.
+    """Draws samples of an image; the interface of every row for the evaluation.
 
     Attributes
     ----------
     nfe
         Evaluations of the network (of its repeated part) per sample.
     deterministic
-        The row gives one answer: its confidence comes from the probability itself.
+        The row has a single sample: its confidence comes from the probability itself.
     parameters
         Number of parameters of the whole model.
     """
@@ -59,18 +59,18 @@ class Baseline(ABC):
         return 1
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the optimiser may change."""
+        """Return the parameters to optimise."""
         return list(self.module.parameters())
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Return those of them that learn at the rate of a pretrained encoder."""
+        """Return those that use the learning rate of a pretrained encoder."""
         return []
 
     @abstractmethod
     def losses(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return named scalars; ``"loss"`` is what the optimiser follows."""
+        """Return named scalars; the optimiser minimises ``"loss"``."""
 
     @abstractmethod
     def draw(self, image: Tensor, seeds: Sequence[int]) -> Tensor:

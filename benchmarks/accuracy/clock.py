@@ -1,4 +1,4 @@
-"""Which seconds a budget counts: those of the wall, or those of the processor."""
+"""Clock of a time budget: wall time or processor time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from latentfm_core.training import loop as presets
 
 @contextmanager
 def counting(clock: Clock) -> Iterator[None]:
-    """Let both training loops count the seconds of `clock`.
+    """Make both training loops use `clock`.
 
-    With one thread the processor's seconds are those of a core of one's own, whatever else the
-    machine does meanwhile. The package itself counts the wall's, by which users live.
+    With one thread, processor time equals the time on a dedicated core, whatever the
+    load of the machine. The package itself uses wall time, as users experience it.
     """
     if clock == "wall":
         yield

@@ -1,4 +1,4 @@
-"""The only place that knows how images and masks of several raters are held."""
+"""Access to images and masks of several raters."""
 
 from __future__ import annotations
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a data set's split lies, and what is special about it.
+    """Location of a data set and its split, and its special settings.
 
     Attributes
     ----------
     folder
-        Below the data folder; holds ``images`` and ``masks``.
+        Below the data folder; contains ``images`` and ``masks``.
     split
         File below ``configs/splits``.
     samples

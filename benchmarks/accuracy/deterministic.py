@@ -26,7 +26,7 @@ DEEP_SUPERVISION_HEADS = 3
 
 
 class SegmentationNetwork(Baseline):
-    """BCE + soft Dice of one mask per image; a single answer."""
+    """BCE + soft Dice of one mask per image; a single sample."""
 
     deterministic = True
 

@@ -1,4 +1,4 @@
-"""One evaluation for every row: threshold from validation images, figures from test images."""
+"""Shared evaluation of all rows: threshold from validation, metrics from test images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """The mean-mask threshold, and how the others did on the validation images."""
+    """The mean-mask threshold, and the validation scores of the others."""
 
     value: float
     val_dice: float
@@ -88,7 +88,7 @@ def evaluate(
         start = time.perf_counter()
         summary = predict(predictor, case.image, threshold)
         seconds = time.perf_counter() - start
-        # The ceiling of a mask VAE is a figure of LatentFM alone.
+        # Only LatentFM has a mask VAE ceiling.
         scores, part = score(summary, case, predictor.nfe, seconds, math.nan)
         bins = bins + part
         rows.append(make_row(scores, summary, case))

@@ -1,4 +1,4 @@
-"""Figures that `latentfm_core.evaluation.evaluate` does not have, and the means over a data set.
+"""Metrics missing in `latentfm_core.evaluation.evaluate`, and means over a data set.
 
 References
 ----------
@@ -98,10 +98,10 @@ def hd95(first: Bool, second: Bool) -> float:
 
 
 def local_confidence(summary: Summary) -> float:
-    """Return the mean confidence where there may be a lesion.
+    """Return the mean confidence near a possible lesion.
 
     Over the pixels of the mean mask and those with a mean probability within `BAND`; the
-    rest of the image is sure background and would only tell how small the lesion is. 1
+    rest of the image is certain background and would only reflect the lesion's size. 1
     where there is no such pixel.
     """
     mean = summary.mean_probability

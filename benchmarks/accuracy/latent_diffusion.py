@@ -1,4 +1,4 @@
-"""Diffusion in LatentFM's own latent space: what flow matching itself is worth.
+"""Diffusion in LatentFM's latent space, to isolate the effect of flow matching.
 
 Everything but the path, its objective and its sampler is LatentFM: networks, VAE stages,
 condition encoder, noise draws per image and the two segmentation losses.
@@ -64,7 +64,7 @@ class LatentDiffusion(Baseline):
         return self.module.flow_parameters(self.config.training.flow.encoder_frozen)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Return those of the encoder that starts from ImageNet."""
+        """Return those of the encoder with ImageNet weights."""
         return self.module.pretrained_parameters()
 
     def train(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class LatentDiffusion(Baseline):
             trainer.run()
         self.module = trainer.model
         before = trainer.position.seconds
-        # What the VAE stages left over or overran belongs to this stage.
+        # Time left or overrun by the VAE stages counts towards this stage.
         rest = max(self.settings.budget - before, 1e-3)
         if not isinstance(trainer.train_set, CanvasSet):
             raise ConfigError("The row latent_diffusion has no prompts. Set model.prompts=false.")
@@ -88,7 +88,7 @@ class LatentDiffusion(Baseline):
     def losses(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return LatentFM's three losses with v-prediction in the place of the velocity."""
+        """Return LatentFM's three losses with v-prediction in place of the velocity."""
         flow, model = self.config.training.flow, self.module
         with torch.no_grad():
             clean = model.encode_mask(masks)

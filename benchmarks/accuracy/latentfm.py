@@ -19,10 +19,10 @@ from latentfm_core.types import ImageInput, SampleSet
 logger = logging.getLogger(__name__)
 
 NEVER = 10**6
-"""Epochs between validations that no training reaches."""
+"""Validation interval in epochs, longer than any training."""
 
 ENDLESS_IMAGES = 16_000_000
-"""Images of a stage that no time budget reaches; the trainer lists all steps of a stage."""
+"""Images of a stage, more than any time budget allows; the trainer lists all its steps."""
 
 STAGES = ("image_vae", "mask_vae", "flow")
 
@@ -67,7 +67,7 @@ def make_config(settings: RunSettings, name: str) -> Config:
 
 
 def train_preset(settings: RunSettings, command: str) -> tuple[Path, dict[str, Any]]:
-    """Train the preset named by the row, or go on with an interrupted training.
+    """Train the preset named by the row, or resume an interrupted training.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from latentfm_core.training.imagenet import load_imagenet
 from latentfm_core.training.losses import mask_loss
 
 FINEST = 4
-"""Stride of the features from which the mask is read."""
+"""Stride of the features from which the mask is predicted."""
 
 
 class LiteUNetNetwork(nn.Module):
@@ -29,9 +29,9 @@ class LiteUNetNetwork(nn.Module):
     Parameters
     ----------
     config
-        Gives the encoder, the widths of the top-down path and its dropout.
+        Source of the encoder, the widths of the top-down path and its dropout.
     prompts
-        Whether there is a prompt encoder, which works as that of `LatentFM` does.
+        Whether there is a prompt encoder, as in `LatentFM`.
     """
 
     def __init__(self, config: Config, prompts: bool = False) -> None:
@@ -65,7 +65,7 @@ class LiteUNetNetwork(nn.Module):
         return [p for p in self.parameters() if id(p) not in frozen]
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Return what depends on images ``(B, 3, S, S)`` in [0, 1] alone, finest first."""
+        """Return features that depend only on images ``(B, 3, S, S)`` in [0, 1], finest first."""
         return self.pyramid.encode(images * 2 - 1)
 
     def decode(self, features: Sequence[Tensor], prompts: Tensor | None = None) -> Tensor:
@@ -93,7 +93,7 @@ class LiteUNetNetwork(nn.Module):
 
 
 class LiteUNet(Baseline):
-    """The row ``lite_unet``: BCE + soft Dice of one mask for each image; a single answer."""
+    """The row ``lite_unet``: BCE + soft Dice of one mask for each image; a single sample."""
 
     module: LiteUNetNetwork
     deterministic = True

@@ -1,6 +1,6 @@
-"""The optimisation loop of all networks that are not trained by `latentfm_core.training`.
+"""Optimisation loop of the networks not trained by `latentfm_core.training`.
 
-It does what the LatentFM trainer does: AdamW without decay of biases and norms, clipped
+It matches the LatentFM trainer: AdamW without decay of biases and norms, clipped
 gradients, a cosine over the time budget, the same augmentation, and averaged weights.
 """
 
@@ -35,16 +35,16 @@ logger = logging.getLogger(__name__)
 AUGMENTATION = "strong"
 GRADIENT_CLIP = 1.0
 WARMUP_SHARE = 0.02
-"""Share of the budget in which the rate rises: a share, because rows differ in steps."""
+"""Warm-up as a share of the budget, because rows differ in steps."""
 
 STREAM = 7
-"""Sets the random numbers apart from those of LatentFM's stages."""
+"""Separates the random numbers from those of LatentFM's stages."""
 
 MAX_STEPS = 10**9
 
 StepLosses = Callable[[int, NDArray[np.intp], float], dict[str, Tensor]]
 """From the number of a step, the indices of its images and the share of the budget that is used to
-named scalars; ``"loss"`` is followed."""
+named scalars; ``"loss"`` is minimised."""
 
 
 class Task(Protocol):
@@ -56,11 +56,11 @@ class Task(Protocol):
         ...
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the optimiser may change."""
+        """Return the parameters to optimise."""
         ...
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Return those of them that learn at a share of the rate."""
+        """Return those with a reduced learning rate."""
         ...
 
 
@@ -70,7 +70,7 @@ class CanvasTask(Task, Protocol):
     def losses(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return named scalars; ``"loss"`` is followed."""
+        """Return named scalars; ``"loss"`` is minimised."""
         ...
 
 
@@ -198,7 +198,7 @@ def rate_at(done: float, peak: float) -> float:
 def _parameter_groups(
     parameters: list[nn.Parameter], pretrained: Iterable[nn.Parameter], settings: OptimiserSettings
 ) -> list[dict[str, object]]:
-    """Decay weights but not biases and scales; slow down pretrained parameters."""
+    """Decay weights but not biases or scales; lower the rate of pretrained parameters."""
     slow = {id(p) for p in pretrained}
     groups: list[dict[str, object]] = []
     for is_slow, rate in ((False, 1.0), (True, settings.encoder_rate)):

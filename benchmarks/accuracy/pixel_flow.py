@@ -1,4 +1,4 @@
-"""Flow matching on the mask's own pixels: what the latent space is worth.
+"""Flow matching on mask pixels, to isolate the effect of the latent space.
 
 References
 ----------

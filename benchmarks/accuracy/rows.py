@@ -1,4 +1,4 @@
-"""Names of the rows, and what stands behind each."""
+"""Names of the rows and their networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIGURED_ROWS = (*PRESET_ROWS, "latent_diffusion")
 
 
 def make_baseline(settings: RunSettings) -> Baseline:
-    """Return the untrained network of a row that is no preset.
+    """Return the untrained network of a row that is not a preset.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def make_baseline(settings: RunSettings) -> Baseline:
 
 
 def _factories() -> dict[str, Callable[[RunSettings], Baseline]]:
-    # Here, so that the LatentFM rows, evaluation and table work without MONAI.
+    # Imported here, so that the LatentFM rows, evaluation and table work without MONAI.
     from benchmarks.accuracy.deterministic import make_deterministic
     from benchmarks.accuracy.latent_diffusion import LatentDiffusion
     from benchmarks.accuracy.pixel_flow import PixelFlow

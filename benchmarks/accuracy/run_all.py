@@ -1,4 +1,4 @@
-"""All rows of a data set, one after the other, each in a process of its own."""
+"""Run all rows of a data set one after the other, each in its own process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def row_command(
     command += ["--images", str(data / known.folder / "images")]
     command += ["--masks", str(data / known.folder / "masks")]
     command += ["--split", str(SPLITS / known.split), "--out", str(out)]
-    # The paper's preset stays as published but for what the data demands of every row.
+    # The paper's preset stays as published, except where the data require a change.
     if row in CONFIGURED_ROWS and row != "paper":
         command += [part for item in known.overrides for part in ("--set", item)]
     return [*command, *extra]
@@ -41,9 +41,9 @@ def run_all(
     out: Path,
     extra: Sequence[str],
 ) -> list[str]:
-    """Run what is not finished yet; return the rows that failed.
+    """Run unfinished rows; return the rows that failed.
 
-    A failing row does not keep the others from running.
+    A failing row does not stop the others.
     """
     failed = []
     for seed in seeds:

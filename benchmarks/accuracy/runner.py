@@ -36,12 +36,12 @@ TRAINING = "training.json"
 
 
 def run_row(settings: RunSettings, command: str) -> dict[str, Any]:
-    """Train (unless a finished model is given or lies there), evaluate, write the result.
+    """Train (unless a finished model is given or exists), evaluate, write the result.
 
     Returns
     -------
     dict
-        What stands in ``result.json``.
+        Contents of ``result.json``.
     """
     parts = read_parts(settings)
     device = resolve_device(settings.device)
@@ -67,8 +67,8 @@ def run_row(settings: RunSettings, command: str) -> dict[str, Any]:
 
 
 def _evaluate(predictor: Predictor, parts: Parts, settings: RunSettings) -> dict[str, Any]:
-    # The first images of a process are slow, and validation goes first: no figure of speed
-    # has to be warmed up for.
+    # The first images of a process are slow, but validation runs first: speed metrics
+    # need no extra warm-up.
     threshold = fit_threshold(
         predictor, read_cases(parts.val, settings.mask_threshold), len(parts.val)
     )
@@ -113,7 +113,7 @@ def _baseline(
     log = _finished(settings)
     if log is None:
         log = baseline.train(parts, device, dtype)
-        # DynUNet registers its blocks twice: this pair of functions knows of shared tensors,
+        # DynUNet registers its blocks twice: this pair of functions handles shared tensors,
         # but only of contiguous ones.
         # PyTorch's annotations leave memory_format out.
         baseline.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -131,7 +131,7 @@ def _finish(settings: RunSettings, log: dict[str, Any]) -> None:
 
 
 def _finished(settings: RunSettings) -> dict[str, Any] | None:
-    """Return the log of a training with these very settings, if it was completed."""
+    """Return the log of a completed training with exactly these settings, if any."""
     try:
         content = json.loads((settings.out / TRAINING).read_text("utf-8"))
     except (OSError, ValueError):

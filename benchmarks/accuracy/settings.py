@@ -57,12 +57,12 @@ class OptimiserSettings(Settings):
 
 
 class RunSettings(OptimiserSettings):
-    """Everything that decides the figures of one row.
+    """All settings that affect the metrics of one row.
 
     Attributes
     ----------
     row
-        Which network.
+        Name of the network.
     images, masks, split
         Folders, and the JSON file with the parts.
     out
@@ -74,7 +74,7 @@ class RunSettings(OptimiserSettings):
     budget
         Seconds of optimisation.
     clock
-        Whose seconds they are.
+        Clock of the budget.
     samples
         N, samples per image of the rows that sample.
     steps
@@ -131,6 +131,6 @@ class RunSettings(OptimiserSettings):
         }
 
     def training_json(self) -> dict[str, Any]:
-        """Return what decides the weights: a change of the rest needs no new training."""
+        """Return the settings that affect the weights; others need no new training."""
         evaluation = ("samples", "steps", "solver", "limit", "val_limit", "label")
         return {key: value for key, value in self.to_json().items() if key not in evaluation}

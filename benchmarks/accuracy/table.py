@@ -103,7 +103,7 @@ def _cell(group: Sequence[dict[str, Any]], key: str, form: str) -> str:
 
 
 def _notes(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Say under which common settings the rows stand, and warn where they differ."""
+    """Return the common settings of the rows, with a warning where they differ."""
     notes = []
     for key in COMMON:
         values = sorted({str(result["settings"].get(key)) for result in results})

@@ -49,7 +49,7 @@ class Course:
 def course(
     segmenter: Segmenter, pair: Pair, strokes: int, samples: int, correction: CorrectionConfig
 ) -> Course:
-    """Correct one image stroke by stroke; after the last error nothing changes any more."""
+    """Correct one image stroke by stroke; after the last error nothing changes."""
     image, expert = read_image(pair.image), read_mask(pair.masks[0])
     settings = sampling_settings(segmenter.card.config.sampling, n_samples=samples)
     first = binary(segmenter.summarise(segmenter.sample(image, settings)).mean_mask)

@@ -1,4 +1,4 @@
-"""A careful annotator who strokes through the largest error."""
+"""Simulate a careful annotator who draws a stroke through the largest error."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def next_stroke(mean_mask: Bool, expert: Bool, strokes: Strokes) -> Strokes | No
     """Return `strokes` with one more through the middle of the largest error.
 
     The stroke follows the skeleton of the largest connected region where the mean mask and the
-    expert differ, near its deepest point, and never says what the expert does not.
+    expert differ, near its deepest point, and never contradicts the expert.
 
     Parameters
     ----------
     mean_mask, expert
         ``(H, W)`` bool.
     strokes
-        ``(H, W)`` uint8, what has been said so far.
+        ``(H, W)`` uint8, the strokes so far.
 
     Returns
     -------
     ndarray of uint8 or None
-        None if no error is left that is worth a stroke.
+        None if no remaining error is worth a stroke.
     """
     errors = label((mean_mask != expert) & (strokes == 0))
     sizes = np.bincount(errors.ravel())[1:]

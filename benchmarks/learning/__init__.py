@@ -1,1 +1,1 @@
-"""How much a model gains from a few corrected images of a kind it has never seen."""
+"""Gain of a model from a few corrected images of an unseen kind."""

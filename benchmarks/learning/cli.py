@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Learn breast ultrasound from a few corrected images, and measure the gain.",
     )
     commands = parser.add_subparsers(dest="action", required=True)
-    split = commands.add_parser("split", help="draw the split file anew, by its fixed seed")
+    split = commands.add_parser("split", help="draw the split file again, with its fixed seed")
     run = commands.add_parser("run", help="fine-tune and measure")
     for command in (split, run):
         command.add_argument("--data", type=Path, default=Path("../shared/data/busi"))

@@ -1,4 +1,4 @@
-"""Before and after learning from a few corrected images."""
+"""Measure a model before and after fine-tuning on a few corrected images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIGURES = ("dice", "iou", "sample_dice", "ged", "diversity", "dataset_ece")
 
 
 def measure(model: str | Path, pairs: Sequence[Pair], what: str) -> dict[str, float]:
-    """Return the mean figures of a model on images, sampled as its card says."""
+    """Return the mean metrics of a model on images, with the sampling settings of its card."""
     segmenter = Segmenter.load(model)
     cases = (Case(*read_pair(pair)) for pair in pairs)
     with tqdm(total=len(pairs), desc=what, unit="image", mininterval=5.0) as bar:
@@ -54,7 +54,7 @@ def learn(
 ) -> dict[str, Any]:
     """Fine-tune `model` on the masks of `corrected`; return seconds and verdict.
 
-    The masks are copied to a folder of their own, as accepted ones would lie in one.
+    The masks are copied to a separate folder, as for accepted ones.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which images of the breast ultrasound set serve for what; fixed by `SEED`."""
+"""Split of the breast ultrasound set, fixed by `SEED`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Parts:
     train
         The corrected images, in random order: the first n stand for n corrections.
     test
-        Measured at the end, and used for no choice.
+        Measured at the end; not used for any choice.
     tuning_train, tuning_val
-        On these the recipe was chosen.
+        Used to choose the recipe.
     """
 
     train: tuple[str, ...]
@@ -66,7 +66,7 @@ def read_parts(path: Path = SPLIT_FILE) -> Parts:
     Raises
     ------
     DatasetError
-        If it is unreadable or of another form, or a name is in two parts.
+        If it is unreadable or malformed, or a name is in two parts.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -78,5 +78,5 @@ def read_parts(path: Path = SPLIT_FILE) -> Parts:
         ) from None
     listed = [name for part in COUNTS for name in getattr(parts, part)]
     if len(set(listed)) != len(listed):
-        raise DatasetError(f"The split file {path} has a name in two parts; draw it anew.")
+        raise DatasetError(f"The split file {path} has a name in two parts; draw it again.")
     return parts

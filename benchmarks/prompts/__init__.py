@@ -1,1 +1,1 @@
-"""Accuracy of prompted samples, beside other methods that get the same prompts."""
+"""Accuracy of prompted samples and of other methods with the same prompts."""

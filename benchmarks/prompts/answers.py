@@ -1,4 +1,4 @@
-"""Interface of the methods that are compared."""
+"""Interface of the compared methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from latentfm_core.prompts import Prompt
 from latentfm_core.types import Bool, ImageInput
 
 PromptUse = Literal["none", "box", "corrected_box", "clicks"]
-"""What an image is answered to: no prompt, a box, a box and a click, clicks alone."""
+"""Kinds of prompts: none, a box, a box and a click, clicks only."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Answer:
     Attributes
     ----------
     mask
-        ``(H, W)`` bool, the one mask that a user gets.
+        ``(H, W)`` bool, the single mask that a user gets.
     samples
         ``(N, H, W)`` bool, the masks among which a user may choose; one for a deterministic
         method.
@@ -37,7 +37,7 @@ class Method(Protocol):
     label
         Name in the table.
     uses
-        The prompts that it can answer.
+        The supported prompts.
     stochastic
         Whether answers depend on a seed and there are samples to choose from.
     """

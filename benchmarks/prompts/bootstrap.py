@@ -1,4 +1,4 @@
-"""Confidence intervals of means over images that come in groups.
+"""Confidence intervals of means over grouped images.
 
 Reference
 ---------
@@ -20,7 +20,7 @@ def interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, flo
     """Return the 95 % percentile interval of the mean, or None for fewer than two groups.
 
     Whole groups are drawn with replacement, and the mean is over the images of all drawn groups:
-    frames of one video count as one piece of evidence, not as many.
+    frames of one video count as one observation, not as many.
 
     Parameters
     ----------

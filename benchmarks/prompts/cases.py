@@ -1,4 +1,4 @@
-"""Images with the object that a simulated annotator means."""
+"""Images with the target object of a simulated annotator."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from latentfm_core.types import Bool, ImageInput
 
 @dataclass(frozen=True)
 class PromptCase:
-    """An image, what experts drew on it, and the object that is meant.
+    """An image, its expert masks, and the target object.
 
     Attributes
     ----------
     image
         The image.
     whole
-        ``(M, H, W)`` bool, all that each of M raters drew; a rater's mask may be empty.
+        ``(M, H, W)`` bool, the full mask of each of M raters; may be empty.
     drawn
-        ``(R, H, W)`` bool, the object as each rater outlined it who drew anything, R >= 1.
+        ``(R, H, W)`` bool, the object from each rater with a non-empty mask, R >= 1.
     target
         ``(H, W)`` bool, the object as the annotator sees it: ``drawn[0]``.
     group
-        Images of one group are not independent of each other.
+        Images of one group are not independent.
     """
 
     image: ImageInput
@@ -48,7 +48,7 @@ def make_case(
 ) -> PromptCase | None:
     """Return the case of an image, or None if nobody drew an object on it.
 
-    With one rater the largest object is meant: the largest connected piece, or with kind
+    With one rater the target is the largest object: the largest connected piece, or with kind
     ``"instances"`` the largest numbered object. With several raters it is all that a rater
     drew, because their pieces do not correspond; this is how prompts are made in training.
 

@@ -28,7 +28,7 @@ FOREGROUND, BACKGROUND = 1, 2
 """Labels of seeds; 0 is undecided."""
 
 CORE = 0.5
-"""Axes of the ellipse of sure foreground in a box, as a share of those of the box."""
+"""Axes of the ellipse of certain foreground in a box, as a share of those of the box."""
 
 LONGEST = 256
 """Longest side in pixels at which images are solved; larger ones are reduced to it."""
@@ -50,7 +50,7 @@ def ellipse(box: Box, shape: tuple[int, int], scale: float = 1.0) -> Bool:
 
 
 def seeds(prompt: Prompt, shape: tuple[int, int]) -> UInt8:
-    """Return what a prompt says for sure of each pixel ``(H, W)``.
+    """Return the certain label of each pixel ``(H, W)`` from a prompt.
 
     Outside a box all is background and in its middle (`CORE`) all is foreground; without a box
     the border of the image is background. Points are discs as large as a model sees them.
@@ -92,7 +92,7 @@ class _Deterministic:
 
 
 class EllipseInBox(_Deterministic):
-    """The ellipse inscribed in the box, whatever the image shows."""
+    """The ellipse inscribed in the box, independent of the image."""
 
     label = "ellipse in the box"
     uses: frozenset[PromptUse] = frozenset({"box"})
@@ -121,13 +121,13 @@ class RandomWalker(_Deterministic):
 def _walk(rgb: Float32, labels: UInt8) -> Bool:
     if not ((labels == FOREGROUND).any() and (labels == BACKGROUND).any() and (labels == 0).any()):
         return np.asarray(labels != BACKGROUND)
-    # Only the undecided part and what borders on it takes part.
+    # Use only the undecided part and its border.
     rows, columns = (np.flatnonzero((labels != BACKGROUND).any(axis=axis)) for axis in (1, 0))
     part = tuple(slice(max(0, int(found[0]) - 1), int(found[-1]) + 2) for found in (rows, columns))
     solved = random_walker(
         rgb[part],
         labels[part].astype(np.int32),
-        # Direct, so that nothing hangs on a tolerance; at this size it is also the fastest.
+        # A direct solver needs no tolerance; at this size it is also the fastest.
         mode="bf",
         channel_axis=-1,
     )
@@ -194,8 +194,8 @@ class GrabCut(_Deterministic):
             labels[_discs(prompt.positive, shape, NEAR)] = cv2.GC_PR_FGD
         else:
             labels[_inside(prompt.box, shape)] = cv2.GC_PR_FGD
-        # The middle of a box is sure, as for the random walker: without it GrabCut answers nothing
-        # where object and surroundings look alike.
+        # The middle of a box is certain, as for the random walker: without it GrabCut finds nothing
+        # where object and surroundings look similar.
         sure = seeds(prompt, shape)
         labels[sure == BACKGROUND] = cv2.GC_BGD
         labels[sure == FOREGROUND] = cv2.GC_FGD
@@ -205,7 +205,7 @@ class GrabCut(_Deterministic):
 def _solved_small(
     image: ImageInput, prompt: Prompt, solve: Callable[[Float32, Prompt], Bool]
 ) -> Answer:
-    """Reduce image and prompt to `LONGEST`, solve, and bring the mask back to the image."""
+    """Reduce image and prompt to `LONGEST`, solve, and resize the mask to the image."""
     rgb = to_rgb(image)
     shape = _shape(rgb)
     scale = min(1.0, LONGEST / max(shape))

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     commands = parser.add_subparsers(dest="action", required=True)
     _add_run(commands.add_parser("run", help="measure methods on one data set"))
-    table = commands.add_parser("table", help="one page of several results")
+    table = commands.add_parser("table", help="combine several results in one page")
     table.add_argument("results", type=Path, nargs="+", help="JSON files of runs")
     table.add_argument("--out", type=Path, required=True)
     train = commands.add_parser("train-unet", help="U-Net with the same encoder and prompts")
@@ -85,7 +85,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 
 def data_settings(args: argparse.Namespace) -> DataSettings:
-    """Return the data that the arguments name.
+    """Return the data named by the arguments.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def data_settings(args: argparse.Namespace) -> DataSettings:
 
 
 def measure_settings(args: argparse.Namespace) -> MeasureSettings:
-    """Return how answers are drawn and counted.
+    """Return the sampling and counting settings.
 
     Raises
     ------

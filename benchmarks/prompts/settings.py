@@ -61,7 +61,7 @@ class DataSettings(Settings):
 
 
 class MeasureSettings(Settings):
-    """How answers are drawn and counted.
+    """Sampling and counting settings.
 
     Attributes
     ----------

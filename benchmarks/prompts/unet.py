@@ -1,4 +1,4 @@
-"""The promptable U-Net as a method: one deterministic answer to the same prompts."""
+"""The promptable U-Net as a method: one deterministic mask from the same prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the promptable U-Net on the data and with the prompts of a LatentFM configuration."""
+"""Train the promptable U-Net with the data and prompts of a LatentFM configuration."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def load_train(config: Config) -> ObjectSet:
     Raises
     ------
     ConfigError, DatasetError
-        As the training of LatentFM does.
+        As in the training of LatentFM.
     """
     data = config.data
     if data.sets:

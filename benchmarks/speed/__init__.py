@@ -1,1 +1,1 @@
-"""Seconds and memory of LatentFM beside what a user would take instead."""
+"""Time and memory of LatentFM and of alternatives."""

@@ -1,7 +1,7 @@
-"""What is timed: a call that draws N samples of one image, with all maps.
+"""Timed calls: each draws N samples of one image, with all maps.
 
 Other networks have random weights, which cost what trained ones cost. All run in inference
-mode, with channels-last convolutions, in the format that LatentFM takes on the same machine.
+mode, with channels-last convolutions, in the data type of LatentFM on the same machine.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _passes(network: nn.Module, job: Job, batch: int) -> Call:
 def _ensemble(networks: Sequence[nn.Module], job: Job) -> Call:
     """Return a call of one pass of each network, dropout off, and mean and variance of them.
 
-    With one network it is the plain pass of a user who wants a single answer.
+    With one network it is a plain pass with a single output.
     """
     dtype = resolve_precision("auto", CPU)
     members = [to_device(network, CPU).eval() for network in networks]
@@ -165,7 +165,7 @@ def latent_diffusion(job: Job) -> Call:
 
 
 def make(job: Job, batch: int = 1) -> Call:
-    """Return the call that `job` names."""
+    """Return the call for `job`."""
     if job.name == OWN:
         return latentfm(job)
     if job.name in PROMPTED:
@@ -187,7 +187,7 @@ def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
     for size in sizes:
         for n in samples:
             found += [Job(OWN, size, n, k) for k in steps]
-            # Passes are independent of each other: more than 16 cost in proportion.
+            # Passes are independent: more than 16 cost in proportion.
             passes = Job("", size, min(n, 16), times=n / min(n, 16), shown=n)
             found += [replace(passes, name=name) for name in WITH_DROPOUT]
             members = min(n, ENSEMBLE_MEMBERS)
@@ -196,7 +196,7 @@ def jobs(sizes: list[int], samples: list[int], steps: list[int]) -> list[Job]:
                 Job("pixel diffusion, 50 steps", size, 1, times=PIXEL_STEPS * n, shown=n),
                 Job("latent diffusion, 1 step", size, 1, times=n, shown=n),
             ]
-        # A plain pass gives one answer, whatever N.
+        # A plain pass gives one mask for any N.
         found.append(Job(PLAIN, size, 1))
     return found
 

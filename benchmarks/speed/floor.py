@@ -1,4 +1,4 @@
-"""What the cores deliver on the networks' own convolutions, and how much of it is reached."""
+"""Share of the convolution throughput of the cores that the networks reach."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Floor:
-    """A part of the network against its convolutions alone.
+    """A part of the network compared with its convolutions alone.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def floor_of(
     for layer, x in seen:
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = layer.weight.to(dtype)
-        # What a convolution with this layer's stride and padding takes.
+        # The input of a convolution with this layer's stride and padding.
         convolve = partial(F.conv2d, x, weight, None, layer.stride, layer.padding)
         alone += _time(convolve, now)
     return Floor(part, work / 1e9, whole, alone)

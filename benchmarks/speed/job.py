@@ -1,4 +1,4 @@
-"""One cell of the table, and the image that it is measured on."""
+"""One cell of the table, and its test image."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Job:
     steps
         K of LatentFM.
     times
-        By how much the measured call is multiplied: diffusion in pixel space takes too long
-        to be run whole, and all its steps cost the same.
+        Factor for the measured call: diffusion in pixel space takes too long
+        to run in full, and all its steps cost the same.
     shown
         N in the table, where it is not `samples`.
     model

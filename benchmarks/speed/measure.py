@@ -1,4 +1,4 @@
-"""Each cell in a fresh process, so that peaks of memory do not mix; cells take turns."""
+"""Measure cells in turn, each in a new process to separate memory peaks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.speed.job import Job
 from latentfm_core.errors import LatentFMError
 
 LEAST_SECONDS = 1.5
-"""A cell is called again until this much time was measured."""
+"""A cell is repeated until this many seconds were measured."""
 MOST_CALLS = 7
 
 Clock = Literal["wall", "processor"]
@@ -28,12 +28,12 @@ CLOCKS: dict[Clock, Callable[[], float]] = {
     "wall": time.perf_counter,
     "processor": time.process_time,
 }
-"""Processor time, summed over threads, counts nothing that other programs did meanwhile."""
+"""Processor time, summed over threads, excludes other programs."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of a cell.
+    """Measurements of a cell.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Measured:
 
 def measure_here(job: Job, clock: Clock = "wall") -> dict[str, float]:
     """Time a cell in this process."""
-    # Batches help small networks on some machines and hurt on others: the faster one counts.
+    # Batches speed up small networks only on some machines: use the faster variant.
     sizes = (1, job.samples) if job.samples > 1 and "dropout" in job.name else (1,)
     now, best = CLOCKS[clock], float("inf")
     for batch in sizes:
@@ -86,7 +86,7 @@ def measure(
     jobs: Sequence[Job], rounds: int, threads: int, clock: Clock = "wall"
 ) -> list[Measured]:
     """Measure all cells, one after the other, `rounds` times over."""
-    # Cells that differ only in what they are multiplied by share a measurement.
+    # Cells that differ only in their factor share a measurement.
     found: dict[Job, list[dict[str, float]]] = {_bare(job): [] for job in jobs}
     with tqdm(total=rounds * len(found), unit="cell") as bar:
         for _ in range(rounds):

@@ -30,7 +30,7 @@ ONE_CLICK = "promptable, first click (two passes)"
 PROMPTED = (FIRST, NEW_PROMPT, NEW_BOX, ONE_CLICK)
 
 UNTRAINED_SIZE = 192
-"""Own side of the untrained network, that of ``configs/generalist.toml``."""
+"""Side of the untrained network, as in ``configs/generalist.toml``."""
 
 Question = tuple[ImageInput, Prompt | None]
 
@@ -49,7 +49,7 @@ def own_size(model: str) -> int:
 def prompted(job: Job) -> Call:
     """Return a call that answers the next question of a kind: samples, then all maps.
 
-    Every call has another image or prompt, so that nothing but the cached features is reused.
+    Every call has another image or prompt, so that only the cached features are reused.
     """
     segmenter = _segmenter(job)
     settings = SamplingConfig(n_samples=job.samples, steps=job.steps)
@@ -66,7 +66,7 @@ def _segmenter(job: Job) -> Segmenter:
     if job.model:
         model, card = load_model(resolve_model(job.model))
         return Segmenter(model, card_at(card, job.size))
-    # Random weights cost what trained ones cost.
+    # Random weights cost the same as trained ones.
     config = preset("default")
     network = ModelConfig.model_validate(config.model.model_dump() | {"prompts": True})
     config = config.model_copy(update={"model": network})
@@ -77,7 +77,7 @@ def _segmenter(job: Job) -> Segmenter:
 
 
 def _images(size: int) -> Iterator[ImageInput]:
-    """Yield images that differ in one pixel: the cache knows none of them."""
+    """Yield images that differ in one pixel, so that none is cached."""
     first = photo(size)
     for number in itertools.count():
         pixels = first.pixels.copy()
