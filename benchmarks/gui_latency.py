@@ -6,14 +6,13 @@
 A 5 ms timer ticks in the GUI thread of a real window; the time between two ticks is a stretch in
 which the window did not respond. A second thread samples the GUI thread's stack every 10 ms, so
 that each long stretch is reported with its stack, and with the share that had this plugin on
-the stack. ``--alone`` measures what napari needs by itself: it opens the same image, adds layers
+the stack. ``--alone`` measures the baseline of napari: it opens the same image, adds layers
 of the same size, and paints on them, without this plugin. Each image is measured in its own
 process.
 
 Prints JSON lines. For each image and phase: the longest stretch by the clock, the most processor
 time of the GUI thread in one stretch (independent of other load on the machine), and
-the duration, in seconds; with ``--stacks SECONDS`` also the stacks of busier
-stretches.
+the duration, in seconds; with ``--stacks SECONDS`` also the stacks of busier stretches.
 """
 
 from __future__ import annotations

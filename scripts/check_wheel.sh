@@ -32,4 +32,4 @@ END
 test -s predicted/lesion.json
 for name in "$bin"/latentfm-*; do "$name" --help > /dev/null; done
 cp "$work/window.png" "$out/demo.png"
-echo "$wheel works by itself; its window: $out/demo.png"
+echo "$wheel works on its own; its window: $out/demo.png"

@@ -17,8 +17,8 @@ from latentfm_core.training import loop as presets
 def counting(clock: Clock) -> Iterator[None]:
     """Make both training loops use `clock`.
 
-    With one thread, processor time equals the time on a dedicated core, whatever the
-    load of the machine. The package itself uses wall time, as users experience it.
+    With one thread, processor time equals the time on a dedicated core at
+    any load of the machine. The package itself uses wall time, as users experience it.
     """
     if clock == "wall":
         yield

@@ -43,7 +43,7 @@ STREAM = 7
 MAX_STEPS = 10**9
 
 StepLosses = Callable[[int, NDArray[np.intp], float], dict[str, Tensor]]
-"""From the number of a step, the indices of its images and the share of the budget that is used to
+"""Map step number, image indices and used share of the budget to
 named scalars; ``"loss"`` is minimised."""
 
 

@@ -47,7 +47,7 @@ def _without_prompt(method: Method, case: PromptCase, settings: MeasureSettings)
     }
     if method.stochastic and len(case.whole) > 1:
         samples = method.answer(case.image, None, settings.hypotheses).samples
-        # Without a prompt nobody said that there is an object: empty masks count.
+        # Without a prompt there may be no object: empty masks count.
         figures |= _spread("none", samples, case.whole)
     return figures
 
@@ -99,7 +99,7 @@ def _hypotheses(
     samples = method.answer(case.image, prompt, settings.hypotheses).samples
     figures = {f"best_{name}": max(dice(sample, case.target) for sample in samples)}
     if len(case.whole) > 1:
-        # A prompt says that there is an object: raters who saw none are not compared with.
+        # A prompt implies an object: raters without one are left out.
         figures |= _spread(name, samples, case.drawn)
     return figures
 

@@ -194,11 +194,11 @@ class Summary:
     expected_dice
         Expected quality of the mean mask, in [0, 1]: the mean Dice of the samples with it, and
         if calibrated the Dice that images of such agreement had with an expert. None where the
-        agreement says nothing of it: of a single sample, of an empty mask or one that covers the
+        agreement is meaningless: of a single sample, of an empty mask or one that covers the
         image, and of an image out of domain. Also None of a stack and of a large image in tiles.
     domain_score
         How unlike the training images the image is, above 1 `out_of_domain`; None if the model
-        cannot tell, of a stack and of a large image in tiles.
+        cannot compute it, of a stack and of a large image in tiles.
     """
 
     mean_probability: Float32

@@ -64,7 +64,7 @@ class DataInfo(Settings):
 
 
 class TrainingInfo(Settings):
-    """How the weights were made.
+    """Training run of the weights.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class ModelCard(Settings):
     parent
         The model it was fine-tuned from, if any.
     distillation
-        How the few-step network was made, if by a separate run.
+        Training run of the few-step network, if separate.
     calibration
         Calibration fitted on validation data; None if not fitted.
     prompt_calibrations

@@ -45,7 +45,7 @@ class StackFacts(Settings):
 
 
 class TilingFacts(Settings):
-    """How a large image was tiled.
+    """Tiling of a large image.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ MEANING = {
     "are as good as their mean.",
     "ged": "Distance between the spread of the samples and that of the experts; 0 is best. With "
     "one expert, diverse samples can only score worse.",
-    "hm_iou": "Overlap when every sample is matched with an expert of its own; 1 is best.",
+    "hm_iou": "Overlap when samples and experts are matched one to one; 1 is best.",
     "diversity": "Average difference of two samples: 0 when all are equal.",
     "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the best "
     "a sample can reach.",

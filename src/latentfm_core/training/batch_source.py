@@ -129,7 +129,7 @@ class Source:
     feeder
         The data set.
     index, raters
-        Which images, and whose masks.
+        Indices of the images and their raters.
     size
         Side of the images.
     clock

@@ -193,7 +193,7 @@ def join_team(device: str) -> Team:
     if kind == "mps" or device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
             f"Several processes cannot train on {device!r}: use --device cuda, where each takes "
-            "a GPU of its own, or --device cpu."
+            "its own GPU, or --device cpu."
         )
     gpus = torch.cuda.device_count()
     if kind == "cuda" and gpus < launch.local_size:

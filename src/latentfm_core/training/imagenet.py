@@ -13,7 +13,7 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.models.efficientnet import ConvAffine, EfficientNetLite
 
 _EPSILON = 1e-3
-"""Of the batch normalisation of EfficientNet."""
+"""Epsilon of EfficientNet's batch normalisation."""
 
 _SHA256 = {
     "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",

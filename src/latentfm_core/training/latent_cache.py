@@ -19,7 +19,7 @@ class LatentCache:
 
     Without augmentation an image has one latent, with flips and quarter turns eight. Strong
     augmentation never repeats an image, so nothing is cached. Each latent is
-    encoded by itself, so that it does not depend on which others were missing beside it, and
+    encoded separately, so that it does not depend on which others were missing, and
     a resumed run gets what the uninterrupted one had.
 
     Parameters

@@ -76,7 +76,7 @@ class StageLoop:
     Parameters
     ----------
     stage
-        What to optimise.
+        The stage to train.
     data
         Training images.
     position

@@ -26,7 +26,7 @@ class RunOptions:
     should_stop
         Called after every step and every validation image; True saves and stops.
     command
-        How the run was started or resumed, for the model card.
+        Command that started or resumed the run, for the model card.
     card
         Hand-written fields of the model card (title, data, licence, ...).
     init

@@ -127,7 +127,7 @@ def _explained(place: tuple[int | str, ...], message: str, kind: str) -> str:
         known = ["name", "source", "licence", "split"]
     close = difflib.get_close_matches(str(place[-1]), known, 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
-    return f"{path}: there is no such key; {hint}"
+    return f"{path}: unknown key; {hint}"
 
 
 def _joined(commands: Sequence[str]) -> str:

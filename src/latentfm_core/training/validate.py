@@ -211,7 +211,7 @@ def latent_statistics(
     """Return per-channel mean and standard deviation ``(1, c, 1, 1)`` of encoded `values`.
 
     Accumulated in float64 over the whole set. `check` is called before each batch and may raise
-    to give up.
+    to abort.
     """
     count = 0
     total: torch.Tensor | float = 0.0

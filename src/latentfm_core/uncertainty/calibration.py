@@ -1,6 +1,6 @@
 """Calibration of confidence and mean probability, fitted on validation data.
 
-The raw confidence 1 - 4 variance says how far the samples agree, not how often they are
+The raw confidence 1 - 4 variance measures how far the samples agree, not how often they are
 right. A `Calibration` turns it into that: of the pixels with calibrated confidence 0.9, nine
 in ten agree with the expert.
 """
@@ -121,7 +121,7 @@ def neighbourhood_confidence(q: Float32) -> Float32:
 
     For one class 1 - 4 q (1 - q). That is the law of total variance: the spread between the
     samples plus the softness of each, which 1 - 4 variance leaves out; with q taken over a
-    neighbourhood it also says where a contour lies nearby. With K channels
+    neighbourhood it also reflects contours nearby. With K channels
     1 - K / (K - 1) (1 - sum q_k^2), the same for K = 2.
 
     Parameters

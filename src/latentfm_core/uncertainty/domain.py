@@ -48,7 +48,7 @@ class TrainingDomain:
     size
         Side in pixels of the canvas that the features were computed on.
     n_train, n_val
-        How many images it was fitted on, copies not counted.
+        Number of images it was fitted on, without copies.
     """
 
     means: Float32

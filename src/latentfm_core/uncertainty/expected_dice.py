@@ -87,7 +87,7 @@ def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
     """
     if len(agreement) < FEWEST:
         return None
-    # Here: it is needed where a model is calibrated, not where one is used.
+    # Imported here: needed only to calibrate a model, not to use one.
     from scipy.optimize import minimize
 
     z = _logit(agreement)

@@ -70,7 +70,7 @@ def find_hypotheses(
 
     Average linkage (Sokal and Michener 1958) on the distances of `sample_distances`. One
     group where the last merge is within `ALIKE`, else the number of groups with the largest
-    mean silhouette (Rousseeuw 1987). Samples without foreground form a group of their own.
+    mean silhouette (Rousseeuw 1987). Samples without foreground form their own group.
     Nothing is random.
 
     Parameters

@@ -36,7 +36,7 @@ def summarise(
 ) -> Summary:
     """Return mean, variance, confidence and masks of the samples at the image's resolution.
 
-    Users call `Segmenter.summarise`, which knows the model's threshold and calibration.
+    Users call `Segmenter.summarise`, which uses the model's threshold and calibration.
 
     Each sample is mapped to the image first. With p_n the probability of sample n at a
     pixel, over N samples:

@@ -128,7 +128,7 @@ def export_accepted(
     kind
         Name of the format.
     separate
-        Whether each connected piece is an object of its own (COCO, LabelMe, CSV).
+        Whether each connected piece is a separate object (COCO, LabelMe, CSV).
     size
         Pixel size of images whose file does not specify it (COCO, LabelMe, CSV).
     limits

@@ -26,10 +26,10 @@ def doubt_of(summary: Summary) -> float:
     """
     if agreement_says_nothing(summary):
         return 1.0
-    sure = summary.expected_dice
-    if sure is None:
-        sure = float(summary.confidence.mean(dtype=np.float64))
-    return min(1.0, max(0.0, 1.0 - sure))
+    certainty = summary.expected_dice
+    if certainty is None:
+        certainty = float(summary.confidence.mean(dtype=np.float64))
+    return min(1.0, max(0.0, 1.0 - certainty))
 
 
 def ordered(items: Mapping[str, Item], by: Order = "name") -> list[str]:

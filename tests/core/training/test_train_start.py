@@ -59,9 +59,9 @@ def test_ids_are_made_of_names() -> None:
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ('titel = "x"', "titel: there is no such key; did you mean title?"),
+        ('titel = "x"', "titel: unknown key; did you mean title?"),
         ("title = 7", "title"),
-        ('[data]\nlicense = "CC0"', "data.license: there is no such key; did you mean licence?"),
+        ('[data]\nlicense = "CC0"', "data.license: unknown key; did you mean licence?"),
         ('data = "ISIC"', "data"),
         ('id = "a b"', "id"),
         ('created = "today"', "cannot set created"),
