@@ -101,18 +101,18 @@ ARRAYS: tuple[Odd, ...] = (
     ),
     Odd("16-bit RGB", lambda: COLOUR.astype(np.uint16) * 257, COLOUR),
     Odd("float RGB", lambda: COLOUR / np.float32(255), COLOUR),
-    Odd("complex", lambda: GREY.astype(complex), refused="complex128 are no grey levels.*Convert"),
-    Odd("objects", lambda: GREY.astype(object), refused="object are no grey levels"),
-    Odd("text", lambda: GREY.astype("U3"), refused="U3 are no grey levels"),
+    Odd("complex", lambda: GREY.astype(complex), refused="complex128 are not grey levels.*Convert"),
+    Odd("objects", lambda: GREY.astype(object), refused="object are not grey levels"),
+    Odd("text", lambda: GREY.astype("U3"), refused="U3 are not grey levels"),
     Odd("NaN", lambda: _with(np.nan), refused="2 NaN or infinite values. Replace them"),
     Odd("infinite", lambda: _with(-np.inf), refused="2 NaN or infinite values. Replace them"),
     Odd("all NaN", lambda: np.full((9, 9), np.nan), refused="81 NaN or infinite"),
     Odd("constant", lambda: np.full((9, 9), 7, np.int32), refused="constant.*7.*nothing to segm"),
     Odd("black RGB", lambda: np.zeros((9, 9, 3), np.uint8), refused="constant.*0, 0, 0"),
-    Odd("1 x N", lambda: GREY[:1], refused="1 x 64 pixels are too few"),
-    Odd("N x 1", lambda: GREY[:, :1], refused="48 x 1 pixels are too few"),
-    Odd("1 x 1", lambda: GREY[:1, :1], refused="1 x 1 pixels are too few"),
-    Odd("empty", lambda: GREY[:0], refused="0 x 64 pixels are too few"),
+    Odd("1 x N", lambda: GREY[:1], refused="1 x 64 pixels is too small"),
+    Odd("N x 1", lambda: GREY[:, :1], refused="48 x 1 pixels is too small"),
+    Odd("1 x 1", lambda: GREY[:1, :1], refused="1 x 1 pixels is too small"),
+    Odd("empty", lambda: GREY[:0], refused="0 x 64 pixels is too small"),
     Odd("no channels", lambda: COLOUR[..., :0], refused="0 channels"),
     Odd("channels first", lambda: np.moveaxis(COLOUR, -1, 0), refused="64 channels.*last axis"),
     Odd("5 channels", lambda: np.dstack([GREY] * 5), refused="5 channels.*1 to 4 channels"),
@@ -212,7 +212,7 @@ def _cut(path: Path, share: float = 0.6) -> None:
 _SIX = np.stack([GREY] * 6).reshape(2, 3, 48, 64)
 _FIVE = np.stack([GREY] * 5)
 _STACK = "a stack of planes.*Save one 2D plane.*--stack"
-_DAMAGED = "cannot be read as an image.*Replace the file"
+_DAMAGED = "cannot be read as an image.*Replace or remove the file"
 
 FILES: tuple[Odd, ...] = (
     Odd("bit.png", partial(_pillow, pixels=BOOL), BOOL.astype(np.uint8) * 255),
@@ -241,7 +241,7 @@ FILES: tuple[Odd, ...] = (
     Odd("cmyk lzw.tif", partial(_pillow, mode="CMYK", compression="tiff_lzw"), COLOUR),
     Odd("ycbcr.tif", partial(_pillow, mode="YCbCr"), COLOUR),
     Odd("jpeg inside.tif", partial(_pillow, compression="jpeg", quality=98), COLOUR),
-    Odd("lab.tif", _lab, refused=r"its colours are L\*a\*b\*. Save it as RGB"),
+    Odd("lab.tif", _lab, refused=r"L\*a\*b\* colours are not supported. Save it as RGB"),
     Odd("lzw.tif", partial(_pillow, compression="tiff_lzw"), COLOUR),
     Odd("packbits.tif", partial(_pillow, compression="packbits"), COLOUR),
     Odd("zlib.tif", partial(_tiff, compression="zlib"), COLOUR),
@@ -271,10 +271,10 @@ FILES: tuple[Odd, ...] = (
     Odd("5 channels.tif", partial(_tiff, pixels=_FIVE, photometric="minisblack",
         metadata={"axes": "CYX"}), refused="5 channels.*--channel 1"),
     Odd("complex.tif", partial(_tiff, pixels=GREY.astype(np.complex64)),
-        refused="complex64 are no grey"),
+        refused="complex64 are not grey"),
     Odd("nan.tif", lambda path: _tiff(path, _with(np.nan)), refused="2 NaN or infinite values"),
     Odd("flat.png", partial(_pillow, pixels=GREY * 0), refused="constant.*nothing to segment"),
-    Odd("line.png", partial(_pillow, pixels=GREY[:1]), refused="1 x 64 pixels are too few"),
+    Odd("line.png", partial(_pillow, pixels=GREY[:1]), refused="1 x 64 pixels is too small"),
     Odd("cut.png", _cut, refused=_DAMAGED),
     Odd("cut.tif", _cut, refused=_DAMAGED),
     Odd("text.png", lambda path: path.write_text("no picture"), refused=_DAMAGED),

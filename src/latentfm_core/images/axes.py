@@ -1,4 +1,4 @@
-"""Which axes of an array form planes, and the way back from planes to the array."""
+"""Map the planes of an array back to its axes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 def to_axes(
     values: NDArray[Any], shape: Sequence[int], along: Sequence[int], plane: Sequence[int]
 ) -> NDArray[Any]:
-    """Put the planes of a result back where they lie in the array that was cut into them.
+    """Put planes back into the axes of the array they were cut from.
 
     Parameters
     ----------
     values
         ``(..., P, H, W)``, planes in row-major order over `along`.
     shape
-        Of the array, without channels.
+        Shape of the array, without channels.
     along, plane
-        Its axes that the planes were counted along, and its two axes within a plane, both
-        ascending. The result has length 1 along any other axis.
+        Axes across planes, and the two axes within a plane, both ascending. The result has
+        length 1 along any other axis.
 
     Returns
     -------
     NDArray
-        A view ``(..., *axes)``, or a copy where the strides of `values` allow no view.
+        A view ``(..., *axes)``, or a copy where the strides of `values` prevent a view.
     """
     leading = values.ndim - 3
     lengths = [shape[axis] for axis in along]

@@ -1,4 +1,4 @@
-"""Between an image of any size and the square canvas that the network sees."""
+"""Mapping between images of any size and the network's square canvas."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Fit = Literal["pad", "stretch"]
 
 
 def canvas_geometry(shape: tuple[int, int], size: int, fit: Fit) -> Geometry:
-    """Return where an image of `shape` ``(H, W)`` lies on a canvas of side `size`.
+    """Return the position of an image of `shape` ``(H, W)`` on a canvas of side `size`.
 
-    ``"stretch"`` fills the canvas. ``"pad"`` keeps the aspect: the longer side becomes
+    ``"stretch"`` fills the canvas. ``"pad"`` keeps the aspect ratio: the longer side becomes
     `size`, the shorter one at least 1 pixel, centred.
     """
     height, width = shape
@@ -36,7 +36,7 @@ def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
     """Resize an image onto the canvas.
 
     Bilinear with half-pixel centres; where a side shrinks, the kernel widens with it
-    (anti-aliasing). What ``"pad"`` leaves free is filled with the nearest edge pixel.
+    (anti-aliasing). Padding repeats the nearest edge pixel.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
     Returns
     -------
     canvas
-        ``(size, size, C)`` float32 in [0, 1], an array of its own.
+        ``(size, size, C)`` float32 in [0, 1], a new array.
     geometry
         What `from_canvas` needs to go back.
     """
@@ -61,10 +61,9 @@ def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
 
 
 def mask_to_canvas(mask: Bool, size: int, fit: Fit) -> Bool:
-    """Put a mask ``(H, W)`` where `to_canvas` puts its image.
+    """Resize a mask ``(H, W)`` onto the canvas as `to_canvas` does its image.
 
-    A canvas pixel is foreground when at least half of it is. Free parts repeat the edge,
-    as those of the image do.
+    A canvas pixel is foreground when at least half of it is. Padding repeats the edge.
     """
     geometry = canvas_geometry((mask.shape[0], mask.shape[1]), size, fit)
     _, _, rows, columns = geometry.box
@@ -73,7 +72,7 @@ def mask_to_canvas(mask: Bool, size: int, fit: Fit) -> Bool:
 
 
 def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
-    """Put a mask of class labels, or a boolean one, where `to_canvas` puts its image.
+    """Resize a label or boolean mask onto the canvas as `to_canvas` does its image.
 
     A canvas pixel takes the class that covers most of it.
     """
@@ -89,10 +88,10 @@ def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
 
 
 def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
-    """Put strokes ``(H, W)``, where 0 says nothing, where `to_canvas` puts the image.
+    """Resize strokes ``(H, W)``, 0 for unmarked, onto the canvas as `to_canvas` does the image.
 
-    A canvas pixel takes the label that covers most of it, however little that is: a thin
-    stroke on a large image must not be lost. Free parts say nothing.
+    A canvas pixel takes the label that covers most of it, even a small share: a thin stroke
+    on a large image must not be lost. Padding is unmarked.
     """
     geometry = canvas_geometry((strokes.shape[0], strokes.shape[1]), size, fit)
     _, _, rows, columns = geometry.box
@@ -100,8 +99,8 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
     if values.size == 0:
         return np.zeros((size, size), np.uint8)
     cover = _resize((strokes == values[:, None, None]).astype(np.float32), (rows, columns))
-    # Half the pixel, or half of what the thinnest stroke covers: what bilinear resizing smears
-    # beyond the brush is not said.
+    # Half the pixel, or half of what the thinnest stroke covers: excludes what bilinear
+    # resizing smears beyond the brush.
     needed = np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True) / 2)
     said = (cover >= needed).any(axis=0)
     chosen = np.where(said, values[(cover / needed).argmax(axis=0)], 0).astype(np.uint8)
@@ -109,25 +108,24 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
 
 
 def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Float32:
-    """Take the image's part of canvas maps and resize it to the image.
+    """Crop the image region from canvas maps and resize it to the image.
 
     Parameters
     ----------
     values
         ``(..., S, S)`` float32, S = ``geometry.canvas``.
     outside
-        What pixels get that the canvas does not show, if it shows a window of the image.
+        Value of pixels outside the canvas, if it shows a window of the image.
 
     Returns
     -------
     Float32
-        ``(..., H, W)``: the box, resized as `to_canvas` does. An unchanged size is copied
-        exactly.
+        ``(..., H, W)``, resized as by `to_canvas`. An unchanged size is copied exactly.
 
     Raises
     ------
     ValueError
-        If `values` are not those of this canvas.
+        If the shape of `values` does not match the canvas.
     """
     side = geometry.canvas
     if values.shape[-2:] != (side, side):
@@ -154,7 +152,7 @@ def window_of(geometry: Geometry) -> tuple[slice, slice]:
 def window_to_canvas(
     rgb: Float32, size: int, window: tuple[int, int, int, int]
 ) -> tuple[Float32, Geometry]:
-    """Resize a part of an image onto the canvas, with its aspect kept.
+    """Resize part of an image onto the canvas, keeping its aspect ratio.
 
     Parameters
     ----------
@@ -163,12 +161,12 @@ def window_to_canvas(
     size
         Side of the canvas in pixels.
     window
-        ``(top, left, height, width)`` of the part, in pixels.
+        ``(top, left, height, width)`` in pixels.
 
     Returns
     -------
     canvas, geometry
-        As `to_canvas` returns them; `from_canvas` places values back into the whole image.
+        As returned by `to_canvas`; `from_canvas` places values back into the whole image.
     """
     top, left, height, width = window
     part = rgb[top : top + height, left : left + width]

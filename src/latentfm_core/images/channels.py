@@ -1,8 +1,8 @@
-"""What the channels of a file are: colours, alpha, or measurements of which one is to be chosen.
+"""Classify the channels of a file: colours, alpha, or measurements to choose from.
 
-The file decides: by its photometric interpretation, by ``ExtraSamples`` (TIFF 6.0, section 18)
-and by the letters of its axes. The number of channels says nothing: two may be two stains, and
-three or four pages may be a time series.
+Based on the photometric interpretation, ``ExtraSamples`` (TIFF 6.0, section 18) and the axis
+letters. The number of channels is not enough: two may be two stains, and three or four pages
+may be a time series.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALPHA = (1, 2)
 
 @dataclass(frozen=True)
 class Channels:
-    """How the channel axis of a file is used.
+    """Use of a file's channel axis.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Channels:
         Length of the axis.
     kind
         ``"alpha"``: colours or grey, and alpha as the last one; ``"colours"``: the first three
-        are red, green and blue; ``"measured"``: one has to be chosen.
+        are red, green and blue; ``"measured"``: one must be chosen.
     """
 
     count: int
@@ -44,19 +44,19 @@ class Channels:
 
 
 def channels_of(page: Any, label: str, count: int) -> Channels:
-    """Return what the channels of a TIFF are.
+    """Return the kind of channels in a TIFF.
 
     Parameters
     ----------
     page
         The key frame of the series.
     label
-        Letter of the axis: S for samples of a pixel, C for channels.
+        Axis letter: S for samples of a pixel, C for channels.
     count
         Its length.
     """
     if label == "C":
-        # Three channels without further word are taken in the order red, green, blue.
+        # Three unlabelled channels are taken as red, green, blue.
         return Channels(count, "colours" if count == COLOURS else "measured")
     coloured = page.photometric in _COLOURED
     own = COLOURS if coloured else 1
@@ -67,7 +67,7 @@ def channels_of(page: Any, label: str, count: int) -> Channels:
 
 
 def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
-    """Refuse channels of which one has to be chosen and none was.
+    """Reject channels when one must be chosen and none was.
 
     Parameters
     ----------
@@ -81,25 +81,25 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
     Raises
     ------
     ImageError
-        The message says how to choose one; also if there is no such channel.
+        If none was chosen, or the chosen channel does not exist.
     """
     if chosen is None and channels.kind == "measured":
         raise ImageError(
-            f"{name}: {channels.count} channels, and the file does not say that they are colours "
-            "or alpha. Choose the one to use: --channel 1 (data.reading.channel), or save that "
-            "channel alone."
+            f"{name}: {channels.count} channels that the file does not mark as colours or "
+            "alpha. Choose one with --channel 1 (data.reading.channel), or save that channel "
+            "alone."
         )
     if chosen is not None and not 1 <= chosen <= channels.count:
         raise ImageError(
-            f"{name}: there is no channel {chosen}, the file has {channels.count}. Choose another "
-            "--channel (data.reading.channel), counted from 1."
+            f"{name}: channel {chosen} does not exist; the file has {channels.count}. Choose "
+            "another --channel (data.reading.channel), counted from 1."
         )
 
 
 def used_channels(
     name: str, pixels: NDArray[Any], channels: Channels, chosen: int | None
 ) -> NDArray[Any]:
-    """Return the channels of ``(..., C)`` that are used: one, three, or with alpha as the last.
+    """Return the channels of ``(..., C)`` to use: one, three, or with alpha last.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def used_channels(
         return pixels
     left_out = channels.count - COLOURS
     logger.warning(
-        "%s: left out behind red, green and blue: %d channel%s that the file does not call alpha",
+        "%s: ignored after red, green and blue: %d channel%s not marked as alpha",
         name,
         left_out,
         "" if left_out == 1 else "s",

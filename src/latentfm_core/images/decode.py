@@ -1,8 +1,7 @@
-"""Files to arrays: tifffile for TIFF, Pillow for every other format.
+"""Decode files to arrays with tifffile (TIFF) or Pillow (all other formats).
 
-Pillow is what scikit-image itself reads these formats with. It is called directly because
-`skimage.io.imread` neither turns a picture as its EXIF orientation says nor leaves a
-``(4, W, 2)`` array alone.
+Pillow is called directly, rather than through `skimage.io.imread`, which ignores the EXIF
+orientation and changes a ``(4, W, 2)`` array.
 """
 
 from __future__ import annotations
@@ -61,15 +60,15 @@ _UNITS = {
 }
 _PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 25400.0}
 _SCREEN_DENSITIES = (72.0, 96.0)
-"""Pixels per inch that only mean "some screen", whatever unit they are written in."""
+"""Screen densities in pixels per inch, in any unit."""
 _NO_DENSITY = 1.0
 _ROUNDED = 0.6
-"""By how much such a density may differ: 28.3 or 28.35 per centimetre are 72 per inch."""
+"""Tolerance for these densities: 28.3 or 28.35 per centimetre is 72 per inch."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file holds.
+    """Decoded content of a file.
 
     Attributes
     ----------
@@ -81,9 +80,9 @@ class Decoded:
     palette
         ``(K, 3)`` or ``(K, 4)`` (with alpha) uint8, the colour of each index; None without one.
     spacing, unit
-        Pixel size ``(row, column)``, or None when the file does not say.
+        Pixel size ``(row, column)``, or None if unknown.
     orientation
-        EXIF or TIFF orientation, 1 to 8, that has been applied to `pixels`.
+        EXIF or TIFF orientation, 1 to 8, already applied to `pixels`.
     lossy
         Whether the compression changes values (JPEG and the like).
     """
@@ -98,20 +97,20 @@ class Decoded:
 
 
 def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
-    """Read one plane from a file, turned as its EXIF or TIFF orientation tag says.
+    """Read one plane from a file and apply its EXIF or TIFF orientation.
 
-    Of an animation (GIF, APNG, WebP) the first frame is read.
+    For an animation (GIF, APNG, WebP), the first frame is read.
 
     Raises
     ------
     ImageError
-        If the file is missing, in no known format, truncated, larger than `limits` allow
-        (told by its header, before anything is decoded), or a stack of planes.
+        If the file is missing, in an unknown format, truncated, larger than `limits` allow
+        (checked in its header, before decoding), or a stack of planes.
     ResourceError
         If there is not enough memory.
     """
     check_is_file(path)
-    with decoding(shown(path), "an image", "Replace the file or take it away"):
+    with decoding(shown(path), "an image", "Replace or remove the file"):
         named_tiff = path.suffix.lower() in TIFF_SUFFIXES
         decoded = _decode_tiff(path, limits) if named_tiff else None
         decoded = decoded or _decode_pillow(path, limits)
@@ -120,25 +119,25 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
 
 
 def check_is_file(path: Path) -> None:
-    """Refuse a path that is not a file.
+    """Reject a path that is not a file.
 
     Raises
     ------
     ImageError
-        If there is none, it is a link to nowhere, or it may not be read.
+        If it is missing, a broken link, or not readable.
     """
     try:
         if path.is_file():
             return
         if path.is_symlink():
             raise ImageError(
-                f"{shown(path)}: a link to {shown(os.readlink(path))}, where there is no file. "
+                f"{shown(path)}: a broken link to {shown(os.readlink(path))}. "
                 "Fetch the file (git annex get, datalad get, dvc pull), or remove the link."
             )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{shown(path)}: cannot be opened: {reason}. Check the path.") from None
-    raise ImageError(f"{shown(path)}: there is no such file. Check the path.")
+    raise ImageError(f"{shown(path)}: no such file. Check the path.")
 
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
@@ -147,20 +146,22 @@ _LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
 def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
     with open_pillow(path, limits) as opened:
         _check_bmp(path, opened)
-        # Pillow halves the depth of 16-bit colour PNGs; their range is still to be found.
+        # Pillow halves the depth of 16-bit colour PNGs; their range is not known yet.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
         opened.load()
         frames = getattr(opened, "n_frames", 1)
-        if frames > 1 and opened.format != "MPO":  # of which the others are previews
-            logger.warning("%s: %d pictures in one file; the first is read", shown(path), frames)
+        if frames > 1 and opened.format != "MPO":  # whose other frames are previews
+            logger.warning("%s: %d images in one file; reading the first", shown(path), frames)
         turn = opened.getexif().get(274, 1)
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
         palette = None if indices is None else _pillow_palette(image)
         lossy = opened.format in _LOSSY_FORMATS
         if image.mode == "LAB":
-            raise ImageError(f"{shown(path)}: its colours are L*a*b*. Save it as RGB or grey.")
+            raise ImageError(
+                f"{shown(path)}: L*a*b* colours are not supported. Save it as RGB or grey."
+            )
         if image.mode in {"P", "PA"}:
             transparent = image.mode == "PA" or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
@@ -181,14 +182,14 @@ def _decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
 
 
 def _check_bmp(path: Path, opened: Image.Image) -> None:
-    """Refuse a BMP that Pillow takes for one of another depth, and decodes to other pixels.
+    """Reject a BMP whose depth Pillow misreads, which would give wrong pixels.
 
-    That happens where a grey colour table has fewer entries than its depth has values.
+    This happens when a grey colour table has fewer entries than its depth has values.
 
     Raises
     ------
     ImageError
-        If that is so.
+        If the depth would be misread.
     """
     if opened.format != "BMP" or opened.mode not in {"1", "L"}:
         return
@@ -196,13 +197,13 @@ def _check_bmp(path: Path, opened: Image.Image) -> None:
     bits = int.from_bytes(header[28:30], "little")
     if bits != {"1": 1, "L": 8}[opened.mode]:
         raise ImageError(
-            f"{shown(path)}: a BMP of {bits} bits with a colour table of a few grey levels, which "
-            "cannot be read here. Save it as PNG."
+            f"{shown(path)}: {bits}-bit BMP with a reduced grey colour table cannot be read. "
+            "Save it as PNG."
         )
 
 
 def _pillow_palette(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the colours ``(256, 4)`` of a picture in mode P, with their alpha."""
+    """Return the RGBA colours ``(256, 4)`` of an image in mode P."""
     every = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
     every.putpalette(image.getpalette("RGB") or [], "RGB")
     if "transparency" in image.info:
@@ -212,16 +213,16 @@ def _pillow_palette(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
-    """Read with tifffile; None when Pillow has to do it.
+    """Read with tifffile; return None if Pillow must read it.
 
-    Values come as they are stored even if the file says that 0 is white: tifffile writes so
-    for every boolean array, and napari shows them so.
+    Values are returned as stored even if 0 means white: tifffile writes every boolean array
+    that way, and napari shows the stored values.
     """
     try:
         with open_tiff(path) as tiff:
             return _decode_series(path, tiff, limits)
     except tifffile.TiffFileError:
-        return None  # some other format with this suffix, or no image at all
+        return None  # another format with this suffix, or not an image
 
 
 def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -> Decoded:
@@ -231,7 +232,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     others = [other for other in tiff.series[1:] if not _is_thumbnail(other)]
     if others:
         logger.warning(
-            "%s: %d pictures of different sizes in one file; the first is read",
+            "%s: %d images of different sizes in one file; reading the first",
             shown(path),
             1 + len(others),
         )
@@ -260,7 +261,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
 def tiff_palette(page: Any) -> NDArray[np.uint8]:
     """Return the colours ``(K, 3)`` of a TIFF page with a palette.
 
-    TIFF colour tables have 16 bits; what they mean is an 8-bit colour.
+    The 16-bit entries of TIFF colour tables represent 8-bit colours.
     """
     table = np.moveaxis(np.asarray(page.colormap), 0, -1)
     colours: NDArray[np.uint8] = (table >> 8).astype(np.uint8)
@@ -274,7 +275,7 @@ def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
 
 
 def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
-    """Return what tifffile reads; None where only Pillow has the codec, or knows the colours."""
+    """Return pixels read by tifffile; None if only Pillow has the codec or colour conversion."""
     if other_colours(series.keyframe):
         return None
     try:
@@ -287,7 +288,7 @@ def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
 
 
 def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:
-    named = "" if set(axes) <= set("TZCYXS") or axes == "pages" else ", whose meaning is not given"
+    named = "" if set(axes) <= set("TZCYXS") or axes == "pages" else ", of unknown meaning"
     return (
         f"{shown(path)}: a stack of planes (shape {' x '.join(map(str, shape))}, axes "
         f"{axes}{named}). Save one 2D plane, or, if these are channels, save them as RGB or with "
@@ -300,7 +301,7 @@ def _one_plane(
 ) -> NDArray[Any]:
     """Return ``(H, W)`` or ``(H, W, C)``; a leading channel axis moves to the end.
 
-    The file's own axis labels decide; an axis without a meaning (``Q``, ``I``) is a stack.
+    Based on the file's axis labels; an axis of unknown meaning (``Q``, ``I``) is a stack.
     """
     axes = series.axes
     keep = [size > 1 or label in "YX" for size, label in zip(values.shape, axes, strict=True)]
@@ -318,7 +319,7 @@ def _one_plane(
 
 
 def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return ``(H, W)`` or ``(H, W, C)`` turned as a TIFF or EXIF orientation (1 to 8) says."""
+    """Return ``(H, W)`` or ``(H, W, C)`` with a TIFF or EXIF orientation (1 to 8) applied."""
     if orientation > 4:
         pixels = np.swapaxes(pixels, 0, 1)
     flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())
@@ -326,7 +327,7 @@ def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def unorient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return pixels as they were before `orient`; only 6 and 8 are not their own inverse."""
+    """Undo `orient`; only 6 and 8 are not their own inverse."""
     return orient(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
@@ -346,7 +347,7 @@ def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
 
 
 def _is_screen(size: tuple[float, float], unit: str) -> bool:
-    """Return whether a pixel size only says how large some screen shows the picture.
+    """Return whether a pixel size is only a screen density.
 
     Converters copy such densities into other units and other metadata.
     """
@@ -369,7 +370,7 @@ def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
 
 
 def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
-    """Pixels per unit, turned over; one pixel per unit only means that nothing is known."""
+    """Return the inverse of pixels per unit; one pixel per unit means unknown."""
     tags = tiff.pages.first.tags
     densities = [tags.valueof(code) for code in (283, 282)]  # YResolution, XResolution
     if None in densities:

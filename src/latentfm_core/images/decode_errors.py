@@ -1,4 +1,4 @@
-"""Errors of decoders, told to the user."""
+"""Turn decoder errors into messages for the user."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def decoding(what: str, wanted: str, advice: str) -> Iterator[None]:
-    """Turn whatever a decoder raises within the block into an error that the user understands.
+    """Turn decoder exceptions raised within the block into user-facing errors.
 
     Parameters
     ----------
     what
-        What is decoded, for example the path; begins the message.
+        The input, for example its path; begins the message.
     wanted
-        What it should be, for example ``"an image"``.
+        Expected type, for example ``"an image"``.
     advice
-        What to do about it, without a full stop.
+        How to fix it, without a full stop.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def decoding(what: str, wanted: str, advice: str) -> Iterator[None]:
     ResourceError
         If there is not enough memory.
     LatentFMError
-        As it was raised within the block.
+        Passed through unchanged.
     """
     try:
         yield
@@ -39,12 +39,12 @@ def decoding(what: str, wanted: str, advice: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise ResourceError(
-            f"{what}: the memory does not suffice to open it. Close other programs or crop it."
+            f"{what}: not enough memory to open it. Close other programs or crop it."
         ) from None
     except Exception as error:
-        # Decoders raise nearly any type for a damaged file; all mean the same to the user.
+        # Decoders raise nearly any type for a damaged file; the user's remedy is the same.
         logger.debug("%s cannot be decoded", what, exc_info=True)
         raise ImageError(
-            f"{what}: cannot be read as {wanted}, it is damaged, truncated or of an unknown "
-            f"format ({type(error).__name__}: {error}). {advice}."
+            f"{what}: cannot be read as {wanted}: damaged, truncated or in an unknown format "
+            f"({type(error).__name__}: {error}). {advice}."
         ) from None

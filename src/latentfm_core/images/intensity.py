@@ -1,4 +1,4 @@
-"""What pixel values mean: checks of an image's content, and the rule that makes it RGB."""
+"""Check image content and scale intensities to RGB."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from latentfm_core.images.decode import MAX_CHANNELS
 from latentfm_core.types import Float32, ImageInput
 
 MIN_SIDE = 2
-"""Shortest side in pixels of an image that can be segmented."""
+"""Minimum side in pixels of an image."""
 
 PERCENTILES = (0.1, 99.9)
-"""Grey levels at these percentiles become 0 and 1 when the range of the values is unknown."""
+"""Percentiles mapped to 0 and 1 when the value range is unknown."""
 
 _PERCENTILE_PIXELS = 4_000_000
 
 
 def check_pixels(image: ImageInput) -> None:
-    """Refuse an image on which a segmentation would mean nothing.
+    """Reject an image that cannot be segmented meaningfully.
 
     Raises
     ------
@@ -33,10 +33,10 @@ def check_pixels(image: ImageInput) -> None:
 
 
 def check_array(pixels: NDArray[Any], label: str) -> None:
-    """Do what `check_pixels` does; `label` names the image in the message."""
+    """Check pixels as `check_pixels` does; `label` names the image in the message."""
     if pixels.dtype.kind not in "buif":
         raise ImageError(
-            f"{label}: values of type {pixels.dtype} are no grey levels or colours. "
+            f"{label}: values of type {pixels.dtype} are not grey levels or colours. "
             "Convert the image to integers or real numbers."
         )
     if pixels.ndim not in (2, 3):
@@ -45,12 +45,12 @@ def check_array(pixels: NDArray[Any], label: str) -> None:
         )
     if pixels.ndim == 3 and not 1 <= pixels.shape[2] <= MAX_CHANNELS:
         raise ImageError(
-            f"{label}: {pixels.shape[2]} channels (shape {pixels.shape}). Give an image with 1 "
+            f"{label}: {pixels.shape[2]} channels (shape {pixels.shape}). Use an image with 1 "
             f"to {MAX_CHANNELS} channels as its last axis: grey, grey + alpha, RGB or RGBA."
         )
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise ImageError(
-            f"{label}: {pixels.shape[0]} x {pixels.shape[1]} pixels are too few. "
+            f"{label}: {pixels.shape[0]} x {pixels.shape[1]} pixels is too small. "
             f"Both sides must have at least {MIN_SIDE} pixels."
         )
     colours = without_alpha(pixels)
@@ -62,8 +62,8 @@ def check_array(pixels: NDArray[Any], label: str) -> None:
     if is_constant(pixels):
         value = ", ".join(str(item) for item in np.atleast_1d(colours[0, 0]).tolist())
         raise ImageError(
-            f"{label}: constant, every pixel has the value {value}. There is nothing to "
-            "segment; check how the image was exported."
+            f"{label}: constant, every pixel has the value {value}. There is nothing to segment; "
+            "check how the image was exported."
         )
 
 
@@ -81,15 +81,15 @@ def is_constant(pixels: NDArray[Any]) -> bool:
 def to_rgb(image: ImageInput) -> Float32:
     """Return ``(H, W, 3)`` float32 in [0, 1].
 
-    Grey is repeated. Alpha (the 2nd of two, the 4th of four channels) is dropped: it says
-    how to show a pixel, not what was measured there. Values are scaled, all channels
-    alike, by the first rule that fits:
+    Grey is repeated. Alpha (the 2nd of two, the 4th of four channels) is dropped: it affects
+    display, not the measurement. All channels are scaled together by the first rule that
+    applies:
 
     1. ``bool`` and ``uint8``: by the range of the type;
-    2. floating point within [0, 1]: as they are;
+    2. floating point within [0, 1]: unchanged;
     3. anything else: the 0.1 % and 99.9 % percentiles become 0 and 1, values outside are
-       clipped. Where those two coincide, the minimum and maximum take their place. Above
-       4 million values the percentiles are those of an even subset.
+       clipped. If the two coincide, the minimum and maximum are used. Above 4 million values,
+       the percentiles come from an evenly spaced subset.
 
     Raises
     ------
@@ -113,9 +113,9 @@ def to_rgb(image: ImageInput) -> Float32:
 
 
 def grey_range(pixels: NDArray[Any]) -> tuple[float, float]:
-    """Return the values that become 0 and 1 in an image of which `pixels` is a fair part.
+    """Return the values mapped to 0 and 1, given representative `pixels` of an image.
 
-    The rules are those of `to_rgb`. Equal values, of a constant part, are kept apart by 1.
+    Same rules as `to_rgb`. For constant pixels, the two differ by 1.
     """
     colours = without_alpha(pixels)
     if colours.dtype == np.bool_:
@@ -140,7 +140,7 @@ def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def different_values(values: NDArray[Any]) -> NDArray[Any]:
-    """Return what `numpy.unique` does; counting bytes is many times faster than sorting them."""
+    """Return the unique values; for bytes, counting is many times faster than `numpy.unique`."""
     if values.dtype not in (np.bool_, np.uint8):
         return np.unique(values)
     counts = np.bincount(values.reshape(-1))
@@ -155,7 +155,7 @@ def _above_minimum(values: NDArray[Any]) -> NDArray[np.floating[Any]]:
     above: NDArray[np.floating[Any]]
     if values.dtype.kind == "f":
         if values.dtype.itemsize >= 8 and (top := np.abs(values).max()) > 1e300:
-            values = values / top  # else the difference of two values may be infinite
+            values = values / top  # otherwise a difference of two values may be infinite
         above = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
         above -= above.min()
         return above

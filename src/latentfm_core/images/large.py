@@ -1,4 +1,4 @@
-"""Images that need not fit into memory, read piece by piece at the size the network sees."""
+"""Images larger than memory, read in parts at the network's scale."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from latentfm_core.images.intensity import MIN_SIDE, grey_range, without_alpha
 from latentfm_core.types import Float32
 
 _BLOCK_VALUES = 8_000_000
-"""Values that are read at once, where an image is made much smaller."""
+"""Values read at once when an image is strongly downscaled."""
 _OVERVIEW_SIDE = 2048
 _OVERVIEW_GRID = 16
 
 
 @dataclass(frozen=True)
 class LargeImage:
-    """One 2D image that is read by slices.
+    """A 2D image that is read by slices.
 
     Attributes
     ----------
     levels
-        The image, finest first, and smaller copies if there are any: numpy, dask or zarr arrays
+        The image and any smaller copies, finest first: numpy, dask or zarr arrays
         ``(H, W)`` or ``(H, W, C)`` with C in 1..4, of one real dtype.
     spacing, unit, name
-        As of an `ImageInput`.
+        As for `ImageInput`.
     """
 
     levels: tuple[Any, ...]
@@ -57,11 +57,11 @@ def large_image(
     Raises
     ------
     ImageError
-        If it is no 2D image of real numbers. Values are looked at only when they are read.
+        If it is not a 2D image of real numbers. Values are checked only when they are read.
     """
     levels = list(pixels) if isinstance(pixels, Sequence) else [pixels]
     if not levels:
-        raise ImageError(f"{name}: the image has no level. Check how it was exported.")
+        raise ImageError(f"{name}: the image has no levels. Check how it was exported.")
     for level in levels:
         _check(level, name)
     levels.sort(key=lambda level: -level.shape[0] * level.shape[1])
@@ -72,12 +72,12 @@ def _check(level: Any, name: str) -> None:
     shape = tuple(level.shape)
     if np.dtype(level.dtype).kind not in "buif":
         raise ImageError(
-            f"{name}: values of type {level.dtype} are no grey levels or colours. "
+            f"{name}: values of type {level.dtype} are not grey levels or colours. "
             "Convert the image to integers or real numbers."
         )
     if len(shape) not in (2, 3) or (len(shape) == 3 and not 1 <= shape[2] <= MAX_CHANNELS):
         raise ImageError(
-            f"{name}: shape {shape}. Give one 2D plane, with 1 to {MAX_CHANNELS} channels as its "
+            f"{name}: shape {shape}. Use one 2D plane, with 1 to {MAX_CHANNELS} channels as its "
             "last axis."
         )
     if min(shape[:2]) < MIN_SIDE:
@@ -85,18 +85,18 @@ def _check(level: Any, name: str) -> None:
 
 
 class PixelField:
-    """A large image as RGB in [0, 1] at another size, of which any part can be read.
+    """A rescaled view of a large image as RGB in [0, 1], readable in parts.
 
-    All parts are parts of one picture: intensities are scaled alike, by what is known of the
-    whole image, and resizing does not depend on where a part begins.
+    Parts are consistent: one intensity range, from an overview of the whole image, applies to
+    all of them, and resizing does not depend on where a part begins.
 
     Parameters
     ----------
     image
         The image.
     scale
-        Pixels of the field per image pixel, at most 1. The coarsest level that is fine enough
-        is read.
+        Pixels of the field per image pixel, at most 1. Reads the coarsest level that is fine
+        enough.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class PixelField:
         self._level = enough[-1] if enough else image.levels[0]
 
     def read(self, top: int, left: int, height: int, width: int) -> Float32:
-        """Return ``(height, width, 3)`` float32; beyond the image its edge is repeated.
+        """Return ``(height, width, 3)`` float32; outside the image, its edge is repeated.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class PixelField:
         return grey_range(self._overview())
 
     def _overview(self) -> NDArray[Any]:
-        """Return the smallest level if it is small, else windows from all over it."""
+        """Return the smallest level if it is small, else windows spread over it."""
         level = self._image.levels[-1]
         height, width = level.shape[:2]
         if height * width <= _OVERVIEW_SIDE**2:
@@ -184,7 +184,7 @@ class PixelField:
         except MemoryError:
             raise
         except Exception as error:
-            # Whatever stands behind the array (a file, a network drive, a graph) may fail.
+            # The array's backend (a file, a network drive, a graph) may fail.
             raise ImageError(
                 f"{self._image.name}: {place} cannot be read ({type(error).__name__}: {error}). "
                 "Check the file, or copy it again."
@@ -199,23 +199,23 @@ class PixelField:
 
 
 class _Resampling:
-    """Bilinear, with half-pixel centres and a kernel as wide as an output pixel.
+    """Bilinear resampling with half-pixel centres and a kernel as wide as an output pixel.
 
-    What `latentfm_core.images.canvas` does to a whole image, for any part of it.
+    Resizes a part as `latentfm_core.images.canvas` resizes a whole image.
 
     Parameters
     ----------
     first, last
         Output pixels, of `length_out`.
     length_in, length_out
-        Of the whole axis.
+        Lengths of the whole axis.
 
     Attributes
     ----------
     start, stop
-        The input pixels that they depend on.
+        Range of input pixels they depend on.
     unchanged
-        Whether output and input are the same.
+        Whether output and input are equal.
     """
 
     def __init__(self, first: int, last: int, length_in: int, length_out: int) -> None:
@@ -234,7 +234,7 @@ class _Resampling:
         self._matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def apply(self, begin: int, values: Float32, axis: int) -> Float32:
-        """Return what the input pixels from `begin` on contribute along an axis."""
+        """Return the contribution of the input pixels from `begin` on along an axis."""
         offset = begin - self.start
         matrix = self._matrix[:, offset : offset + values.shape[axis]]
         if self.unchanged and matrix.shape[0] == matrix.shape[1]:

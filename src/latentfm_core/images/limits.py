@@ -1,4 +1,4 @@
-"""Limits for files from strangers, checked by what the header says before anything is decoded."""
+"""Size limits for untrusted files, checked in the header before decoding."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MEGA = 2**20
 _PILLOW = threading.Lock()
 
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA", "TIFF")
-"""What Pillow may take a file for, whatever its name: no format that starts a program (EPS)."""
+"""Formats that Pillow may open, regardless of the name; none that starts a program (EPS)."""
 
 
 def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -> None:
-    """Refuse a plane of too many pixels.
+    """Reject a plane with too many pixels.
 
     Raises
     ------
@@ -33,15 +33,15 @@ def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -
     """
     if rows * columns > limits.max_pixels:
         raise ImageError(
-            f"{shown(name)}: {columns} x {rows} are {rows * columns / _MEGA:,.0f} megapixels, the "
-            f"limit is {limits.max_megapixels:g}. Crop it; or, if it comes from where you trust, "
-            "raise the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in "
-            "the panel Work through a folder."
+            f"{shown(name)}: {columns} x {rows} is {rows * columns / _MEGA:,.0f} megapixels, the "
+            f"limit is {limits.max_megapixels:g}. Crop it; or, if you trust the source, raise "
+            "the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in the "
+            "panel Work through a folder."
         )
 
 
 def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
-    """Refuse a file that is too large once it is decoded.
+    """Reject a file that is too large when decoded.
 
     Raises
     ------
@@ -50,10 +50,10 @@ def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
     """
     if nbytes > limits.max_bytes:
         raise ImageError(
-            f"{shown(name)}: {nbytes / _MEGA:,.0f} megabytes once it is decoded, the limit is "
-            f"{limits.max_bytes / _MEGA:,.0f}. Open a part of it; or, if it comes from where you "
-            "trust, raise the limit: --max-megabytes (data.reading.max_megabytes), or Largest "
-            "image in the panel Work through a folder."
+            f"{shown(name)}: {nbytes / _MEGA:,.0f} megabytes when decoded, the limit is "
+            f"{limits.max_bytes / _MEGA:,.0f}. Open a part of it; or, if you trust the source, "
+            "raise the limit: --max-megabytes (data.reading.max_megabytes), or Largest image in "
+            "the panel Work through a folder."
         )
 
 
@@ -61,7 +61,7 @@ def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
 def open_pillow(
     path: Path, limits: ReadingConfig, formats: tuple[str, ...] = PILLOW_FORMATS
 ) -> Iterator[Image.Image]:
-    """Open a file with Pillow; its size is checked, nothing is decoded yet.
+    """Open a file with Pillow and check its size without decoding it.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def open_pillow(
 
 
 def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    # Pillow's own limit is one for the whole process and cannot be raised for one file.
+    # Pillow's own limit is global and cannot be raised for one file.
     with _PILLOW:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -89,12 +89,12 @@ def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 def refuse_links_out(
     files: Iterable[Path], folder: Path, limits: ReadingConfig, what: str = "files"
 ) -> None:
-    """Refuse symbolic links that lead out of `folder`.
+    """Reject symbolic links that lead out of `folder`.
 
     Raises
     ------
     DatasetError
-        The message names some, and says what to do.
+        If there are any.
     """
     if limits.follow_links:
         return
@@ -103,7 +103,7 @@ def refuse_links_out(
     if out:
         more = f" and {len(out) - 5} more" if len(out) > 5 else ""
         raise DatasetError(
-            f"{shown(folder)}: {len(out)} {what} are links that lead out of the folder: "
+            f"{shown(folder)}: {len(out)} {what} are links to files outside the folder: "
             f"{', '.join(out[:5])}{more}. Copy the files there; or, if you made the links, accept "
             "them: --follow-links (data.reading.follow_links = true)."
         )
@@ -112,5 +112,5 @@ def refuse_links_out(
 def _is_inside(file: Path, root: Path) -> bool:
     try:
         return file.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # a circle of links
+    except (OSError, RuntimeError):  # a cycle of links
         return False

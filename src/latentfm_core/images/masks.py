@@ -1,11 +1,11 @@
-"""What the pixels of a mask file mean: background, foreground, numbered classes or objects.
+"""Read mask files: background and foreground, numbered classes, or objects.
 
-One set of rules for training, evaluation, commands, *Open annotation* and the panels. What a file
-shows decides, not the order of its colour table, which belongs to the program that wrote it:
+The same rules apply in training, evaluation, commands, *Open annotation* and the panels. The
+displayed colours matter, not the order of the colour table, which the writing program chose:
 
-- grey levels are what they are, also where a colour table holds them;
-- of a colour table with colours, black is the background; a table without black among the colours
-  in use, and one that only turns the grey levels over, do not say what is background: refused;
+- grey levels are used as they are, also from a colour table;
+- in a colour table with colours, black is the background; a table without black among the colours
+  in use, or one that only inverts the grey levels, is ambiguous and rejected;
 - numbered classes are the indices of a colour table whose index 0 is black.
 """
 
@@ -27,18 +27,17 @@ from latentfm_core.types import Bool
 
 _VALUES_SHOWN = 8
 _RAMP = 16
-"""Fewest levels of a grey table that runs backwards, as ImageJ's inverting one does."""
+"""Minimum number of levels of an inverted grey table, such as ImageJ's."""
 
 
 def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
-    """Read a mask as ``(H, W)`` bool, turned as `read_image` turns an image.
+    """Read a mask as ``(H, W)`` bool, oriented as by `read_image`.
 
     Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
-    the highest value (or 1); of a colour table, black and one other colour. With it, pixels above
-    `threshold` are foreground in files of grey levels. Files of other kinds stay as they are: those
-    of 1 bit, of a colour table with colours, and of the values 0 and 1. Colour
-    files with equal channels count as grey; an alpha channel is ignored when it is the same
-    everywhere.
+    the highest value (or 1); with a colour table, black and one other colour. With it, pixels
+    above `threshold` are foreground in grey-level files. It does not apply to 1-bit files, colour
+    tables with colours, and files with the values 0 and 1. Colour files with equal channels count
+    as grey; a constant alpha channel is ignored.
 
     Returns
     -------
@@ -48,8 +47,8 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     Raises
     ------
     ImageError
-        If the file cannot be read, holds NaN, does not say which colour is the background, or is
-        not binary; the message then lists its values.
+        If the file cannot be read, holds NaN, has an ambiguous background colour, or is not
+        binary; the message then lists its values.
     """
     decoded = decode(path, limits)
     coloured = _coloured_table(path, decoded)
@@ -61,14 +60,14 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         return np.asarray(grey > threshold, dtype=np.bool_)
     if not _is_binary(values):
         raise ImageError(
-            f"{shown(path)}: the mask is not binary, it has the values {_listed(values)}. "
+            f"{shown(path)}: the mask is not binary; its values are {_listed(values)}. "
             f"{advice_for(grey, values, decoded.lossy)}"
         )
     return np.asarray(grey != 0, dtype=np.bool_)
 
 
 def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> NDArray[np.uint8]:
-    """Read a mask of several classes as ``(H, W)`` uint8: 0 background, k the k-th class.
+    """Read a multi-class mask as ``(H, W)`` uint8: 0 background, k the k-th class.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, or holds other values than 0 to `classes`;
+        If the file cannot be read, is coloured, or holds values other than 0 to `classes`;
         the message then lists them.
     """
     values = read_numbers(path, limits)
@@ -91,7 +90,7 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
     if foreign.size:
         raise ImageError(
             f"{shown(path)}: the mask has the values {_listed(foreign)}, but model.classes names "
-            f"{classes} classes: only 0 (background) to {classes} can stand in it. Renumber the "
+            f"{classes} classes: only 0 (background) to {classes} are allowed. Renumber the "
             "mask, or name all classes."
         )
     return values.astype(np.uint8)
@@ -103,7 +102,7 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
     Raises
     ------
     ImageError
-        As `read_numbers`, or if the file holds other values than whole numbers from 0 to 65535.
+        As `read_numbers`, or if the file holds values other than whole numbers from 0 to 65535.
     """
     values = read_numbers(path, limits)
     found = different_values(values)
@@ -119,7 +118,7 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
 def read_numbers(
     path: Path, limits: ReadingConfig = READING, *, binary: bool = False
 ) -> NDArray[Any]:
-    """Read the numbers of the classes or objects in a file, ``(H, W)`` of any real dtype.
+    """Read class or object numbers from a file as ``(H, W)`` of any real dtype.
 
     Parameters
     ----------
@@ -128,13 +127,13 @@ def read_numbers(
     limits
         Of the file's size and links.
     binary
-        Take black and one other colour as 0 and 1 where indices cannot be numbers.
+        Read black and one other colour as 0 and 1 where indices cannot be numbers.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, holds NaN, or has a colour table whose indices
-        cannot be numbers: index 0 is not black.
+        If the file cannot be read, is coloured, holds NaN, or has a colour table whose index 0
+        is not black.
     """
     decoded = decode(path, limits)
     coloured = _coloured_table(path, decoded)
@@ -147,28 +146,28 @@ def read_numbers(
 
 
 def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
-    """Refuse a colour table whose index 0 is not black, so that it cannot be the background.
+    """Reject a colour table whose index 0 is not black and so cannot be the background.
 
     Raises
     ------
     ImageError
-        If that is so.
+        If index 0 is not black.
     """
     if palette[0, :3].any():
         raise ImageError(
             f"{shown(path)}: index 0 of its colour table is {_colour(palette[0])}, not black. The "
-            "order of the colours was chosen by a program, so that indices are not numbers of "
-            "classes. Save the mask as grey levels 0, 1, 2, ... without a colour table."
+            "writing program chose the order of the colours, so the indices are not class "
+            "numbers. Save the mask as grey levels 0, 1, 2, ... without a colour table."
         )
 
 
 def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
-    """Return the indices in use of a colour table with colours; None if it holds grey levels.
+    """Return the used indices of a colour table with colours; None if it holds grey levels.
 
     Raises
     ------
     ImageError
-        If the table turns grey levels over, or transparency says what is background.
+        If the table inverts grey levels, or transparency marks the background.
     """
     if decoded.indices is None or decoded.palette is None or not decoded.indices.size:
         return None
@@ -178,15 +177,15 @@ def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
     clear = colours[:, 3] < 255 if colours.shape[1] == 4 else np.zeros(len(used), bool)
     if bool((clear & colours[:, :3].any(axis=1)).any()):
         raise ImageError(
-            f"{shown(path)}: the mask has transparent pixels that are not black, so that its "
+            f"{shown(path)}: the mask has transparent pixels that are not black, so its "
             "foreground is unclear. Save it as a grey image without transparency."
         )
     is_grey = bool((colours[:, :3] == colours[:, :1]).all())
     if is_grey and _runs_backwards(table):
         raise ImageError(
-            f"{shown(path)}: its lookup table is inverted (0 is shown white), so that it is "
+            f"{shown(path)}: its lookup table is inverted (0 is shown white), so it is "
             "unclear whether black or white is the foreground. In ImageJ choose Image > Lookup "
-            "Tables > Grays and look that the foreground is white; then save it again."
+            "Tables > Grays, check that the foreground is white, and save it again."
         )
     return None if is_grey else used
 
@@ -199,23 +198,23 @@ def _runs_backwards(table: NDArray[np.uint8]) -> bool:
 
 
 def _foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -> Bool:
-    """Return where a picture of a colour table with colours is not black."""
+    """Return where an image with a colour table is not black."""
     if decoded.indices is None or decoded.palette is None:
         raise TypeError("a file without a colour table")
     colours = decoded.palette[used, :3]
     black = ~colours.any(axis=1)
     others = np.unique(colours[~black], axis=0)
-    # One colour only: the table itself has black as index 0, which the picture does not use.
+    # One colour only: the table has black as index 0, which the image does not use.
     full = not black.any() and not decoded.palette[0, :3].any()
     if not black.any() and not full:
         raise ImageError(
             f"{shown(path)}: the mask has no black among its colours "
-            f"({', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}), so that its "
+            f"({', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}), so its "
             "background is unclear. Save it in grey, 0 for background and 255 for foreground."
         )
     if len(others) > 1:
         raise ImageError(
-            f"{shown(path)}: the mask is not binary, its colours are "
+            f"{shown(path)}: the mask is not binary; its colours are "
             f"{', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}. If each is a class, "
             "name the classes in training: --set 'model.classes=[...]'; if all of them are "
             "foreground, save the mask in black and white."
@@ -225,7 +224,7 @@ def _foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) 
 
 
 def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
-    """Return the grey levels of a mask, numbers all of them."""
+    """Return the grey levels of a mask, all finite."""
     grey = _one_channel(path, decoded)
     if not grey.size:
         raise ImageError(f"{shown(path)}: the mask has no pixels. Export it again.")
@@ -246,7 +245,7 @@ def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:
         alpha = pixels[..., -1]
         if alpha.size and alpha.min() != alpha.max() and decoded.indices is None:
             raise ImageError(
-                f"{shown(path)}: the mask has an alpha channel that varies, so that its foreground "
+                f"{shown(path)}: the mask has an alpha channel that varies, so its foreground "
                 "is unclear. Save it as a grey image without transparency."
             )
         pixels = pixels[..., :-1]
@@ -264,7 +263,7 @@ def _is_zero_one(values: NDArray[Any]) -> bool:
 
 
 def _is_binary(values: NDArray[Any]) -> bool:
-    """Whether the sorted different `values` are those of a binary mask."""
+    """Return whether the sorted unique `values` are those of a binary mask."""
     if values.size == 1:
         full = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
         return values[0] in (0, 1, 255, full)
@@ -273,7 +272,7 @@ def _is_binary(values: NDArray[Any]) -> bool:
 
 def _listed(values: NDArray[Any]) -> str:
     text = ", ".join(str(value) for value in values[:_VALUES_SHOWN].tolist())
-    more = f", ... ({values.size} different ones)" if values.size > _VALUES_SHOWN else ""
+    more = f", ... ({values.size} different values)" if values.size > _VALUES_SHOWN else ""
     return text + more
 
 

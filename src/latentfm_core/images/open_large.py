@@ -1,4 +1,4 @@
-"""Image files of any size to arrays that are read by slices."""
+"""Open image files of any size as arrays read by slices."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def is_zarr(path: Path) -> bool:
 
 @contextlib.contextmanager
 def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeImage]:
-    """Open an image file of any size; its pixels are read by slices where the format allows.
+    """Open an image file of any size; read its pixels by slices where the format allows.
 
-    That is so for Zarr arrays, multiscale groups (OME-NGFF), and for TIFF files that are not
-    compressed, or are in tiles or strips with a codec that tifffile has here. Other files are
-    read whole, and only if `limits` allow it.
+    These are Zarr arrays, multiscale groups (OME-NGFF), and TIFF files that are uncompressed, or
+    tiled or in strips with a codec available to tifffile. Other files are read whole, and only
+    if `limits` allow it.
 
     Yields
     ------
@@ -51,10 +51,10 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
     Raises
     ------
     ImageError
-        If it cannot be read, or is no 2D image.
+        If it cannot be read, or is not a 2D image.
     """
     if not is_there(path):
-        raise ImageError(f"{shown(path)}: there is no such file or folder. Check the path.")
+        raise ImageError(f"{shown(path)}: no such file or folder. Check the path.")
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
             yield large_image(_zarr_levels(path, limits), name=path.stem)
@@ -77,7 +77,7 @@ def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
         scales = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales")
         if not scales:
             raise ImageError(
-                f"{shown(path)}: a Zarr group without an image pyramid. Give the folder of one "
+                f"{shown(path)}: a Zarr group without an image pyramid. Use the folder of one "
                 "image."
             )
         levels = [_bounded(node[level["path"]], path, limits) for level in scales[0]["datasets"]]
@@ -86,7 +86,7 @@ def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
     except ImageError:
         raise
     except Exception as error:
-        # A store can fail in as many ways as there are kinds of it.
+        # Each kind of store raises its own exceptions.
         logger.debug("%s cannot be opened", path, exc_info=True)
         raise ImageError(
             f"{shown(path)}: cannot be read as a Zarr image ({type(error).__name__}: {error}). "
@@ -98,14 +98,14 @@ def _multiscale_axes(scale: dict[str, Any], ndim: int) -> str:
     """Return the axes that OME-NGFF names (its section on multiscales), else ``Q`` for each."""
     axes = scale.get("axes")
     if not axes:
-        # Before version 0.3 they were always these five.
+        # Before version 0.3, always these five.
         return "TCZYX" if ndim == 5 else _unnamed(ndim)
     names = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in axes]
     return _letters(names)
 
 
 def _axes_of(array: Any) -> str:
-    """Return the axes that an array of its own names (Zarr 3, or xarray's convention)."""
+    """Return the axes named by a standalone array (Zarr 3, or xarray's convention)."""
     names = getattr(array.metadata, "dimension_names", None)
     names = names or dict(array.attrs).get("_ARRAY_DIMENSIONS")
     return _letters([str(name) for name in names]) if names else _unnamed(array.ndim)
@@ -121,13 +121,13 @@ def _unnamed(ndim: int) -> str:
 
 
 def _bounded(array: Any, path: Path, limits: ReadingConfig) -> Any:
-    """Return `array`, if one chunk, which is decoded as a whole, is within the limits."""
+    """Return `array` if a chunk, which is decoded whole, is within the limits."""
     check_bytes_of(f"{path}: one chunk", math.prod(array.chunks) * array.dtype.itemsize, limits)
     return array
 
 
 def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -> LargeImage | None:
-    """Return None if the file has to be read whole, which also says what is wrong with it."""
+    """Return None if the file must be read whole, which also reports any error."""
     try:
         tiff = stack.enter_context(open_tiff(path))
         series = tiff.series[0]
@@ -156,16 +156,16 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
         if position is not None and series.shape[position] > 1:
             channels = channels_of(page, labels[position], series.shape[position])
         levels = [_as_image(level, path, labels, limits, channels) for level in levels]
-        levels[0][0:1, 0:1]  # tells whether there is a decoder
+        levels[0][0:1, 0:1]  # fails if there is no decoder
         return large_image(levels, name=path.stem, **spacing_of(tiff))
     except Exception:
-        # Whatever the reason, reading it whole works or says what is wrong.
+        # Reading it whole works or reports the error.
         logger.debug("%s cannot be read by slices", path, exc_info=True)
         return None
 
 
 def _decodes_too_much(array: zarr.Array[Any], limits: ReadingConfig) -> bool:
-    """Return whether each slice would decode all of it, or more than is accepted at once."""
+    """Return whether each slice would decode all of it, or more than the limit."""
     chunk, whole = math.prod(array.chunks), math.prod(array.shape)
     return chunk >= whole or chunk * array.dtype.itemsize > limits.max_bytes
 
@@ -173,14 +173,14 @@ def _decodes_too_much(array: zarr.Array[Any], limits: ReadingConfig) -> bool:
 def _as_image(
     array: Any, path: Path, axes: str, limits: ReadingConfig, channels: Channels | None = None
 ) -> Any:
-    """Return an array as ``(H, W)`` or ``(H, W, C)``, without reading it.
+    """Return an array as ``(H, W)`` or ``(H, W, C)`` without reading it.
 
     Parameters
     ----------
     axes
-        One letter for each axis; ``Q`` where the file does not say.
+        One letter for each axis; ``Q`` if unknown.
     channels
-        What its channels are; None where the file does not say more than that they are channels.
+        Kind of its channels; None if unknown.
     """
     shape = tuple(array.shape)
     longer = "".join(
@@ -192,8 +192,8 @@ def _as_image(
     found = next((letter for letter in "SC" if letter in longer), None)
     if longer.replace(found or "", "", 1) != "YX":
         raise ImageError(
-            f"{shown(path)}: shape {shape} (axes {axes}) is not a 2D image. Give one plane, grey "
-            "or with an axis of channels that the file names."
+            f"{shown(path)}: shape {shape} (axes {axes}) is not a 2D image. Use one plane, grey "
+            "or with a channel axis named in the file."
         )
     if found is None:
         return array if axes == "YX" else _PlaneOf(array, axes)

@@ -1,7 +1,7 @@
-"""Photographs that a viewer shows as they are stored, though their metadata say to turn them.
+"""Find the orientation of photographs that a viewer shows as stored.
 
-The commands turn a picture as its EXIF or TIFF orientation says; napari opens it as it is stored.
-What is exported from a layer has to lie as the commands read the file.
+The commands apply the EXIF or TIFF orientation; napari opens the pixels as stored. Exports from a
+layer must have the orientation that the commands read.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ logger = logging.getLogger(__name__)
 
 
 def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READING) -> int:
-    """Return the orientation (1 to 8) that turns `pixels` into what is read from `path`.
+    """Return the orientation (1 to 8) that turns `pixels` into those read from `path`.
 
-    It reads the file, so call it in a worker thread.
+    Reads the file, so call it in a worker thread.
 
     Parameters
     ----------
     path
         The file that the pixels were opened from.
     pixels
-        ``(H, W)`` or ``(H, W, C)``, as stored in the file or turned already.
+        ``(H, W)`` or ``(H, W, C)``, as stored in the file or already oriented.
     limits
-        For the file.
+        Limits for the file.
 
     Returns
     -------
     int
-        1 if they lie as the file is read, or the file cannot be read any more.
+        1 if they already match, or the file can no longer be read.
     """
     try:
         decoded = decode(path, limits)
     except LatentFMError as error:
-        logger.debug("the orientation of %s is not known: %s", path, error)
+        logger.debug("unknown orientation of %s: %s", path, error)
         return 1
     if decoded.orientation == 1:
         return 1

@@ -1,7 +1,6 @@
-"""Images and masks from files.
+"""Read images and masks from files.
 
-`check_pixels` and `to_rgb` are offered here too, so that one import gives all that a caller
-needs between a file and the network's canvas.
+Also exports `check_pixels` and `to_rgb`, the remaining steps from a file to the network's canvas.
 """
 
 from __future__ import annotations
@@ -53,51 +52,50 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | {
     ".jp2",
     ".tga",
 }
-"""File name endings (lower case) that are taken for images."""
+"""Image file suffixes (lower case)."""
 
 
 _COMPANIONS = frozenset(
     {".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".yaml", ".yml", ".xml", ".html", ".log"}
     | {".ini", ".db", ".broken"}
 )
-"""Endings of files that lie beside images and are not images."""
+"""Suffixes of known companion files, which are not images."""
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its name whether `path` is a visible image file, or a link to one that is missing.
+    """Return whether `path` is a visible image file by its name, or a broken link to one.
 
-    A link to nowhere is an image that cannot be read, so that it is named and not passed over.
+    Broken links count, so that they are reported rather than skipped.
     """
     named = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     return named and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
-    """Return the image files right inside `folder` (not below it), sorted by name.
+    """Return the image files directly inside `folder`, sorted by name.
 
-    Hidden files (a leading dot) and other endings than `IMAGE_SUFFIXES` are left out, which the
-    log says.
+    Hidden files (a leading dot) and suffixes other than `IMAGE_SUFFIXES` are skipped and logged.
 
     Raises
     ------
     DatasetError
-        If there is no such folder, it cannot be read, it holds no image, or one is a
-        symbolic link out of the folder and `limits` do not allow that.
+        If the folder is missing, unreadable or without images, or holds a symbolic link out of
+        it that `limits` do not allow.
     """
     if not folder.is_dir():
         raise DatasetError(
-            f"{shown(folder)} is not a folder. Give the folder that holds the files."
+            f"{shown(folder)} is not a folder. Choose the folder that holds the files."
         )
     try:
         every = sorted(folder.iterdir())
         files = [path for path in every if is_image(path)]
     except OSError as error:
         raise DatasetError(
-            f"{shown(folder)} cannot be read: {error.strerror or error}. Check the rights to it."
+            f"{shown(folder)} cannot be read: {error.strerror or error}. Check its permissions."
         ) from None
     if not files:
         raise DatasetError(
-            f"{shown(folder)} holds no images. Files must lie right inside it and end in one of "
+            f"{shown(folder)} holds no images. Files must be directly inside it and end in one of "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     refuse_links_out(files, folder, limits, "images")
@@ -106,10 +104,9 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
 
 
 def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:
-    """Count and name the files of a folder that are not taken for images, once each.
+    """Log the number and names of skipped files in a folder.
 
-    Files whose ending is known to belong to something else are named as information, others in
-    a warning.
+    Known companion files are logged as information, others as a warning.
     """
     kept = set(taken)
     new = [path for path in every if path not in kept and path not in _SAID]
@@ -121,7 +118,7 @@ def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> 
         if chosen:
             logger.log(
                 level,
-                "%s: %d files are not taken for images: %s",
+                "%s: %d files are not images: %s",
                 shown(folder),
                 len(chosen),
                 name_some(path.name for path in chosen),
@@ -133,7 +130,7 @@ def _is_companion(path: Path) -> bool:
 
 
 def name_some(names: Iterable[str]) -> str:
-    """Return the first ten names for a message, and how many there are."""
+    """Return the first ten names for a message, and the number of the rest."""
     listed = sorted(shown(name[:_NAME_SHOWN]) for name in names)
     rest = len(listed) - _NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
@@ -143,23 +140,22 @@ def name_some(names: Iterable[str]) -> str:
 def read_image(path: Path, limits: ReadingConfig = READING) -> ImageInput:
     """Read one 2D image.
 
-    The EXIF or TIFF orientation is applied, so that rows and columns are those that a
-    picture viewer shows. Singleton axes are dropped and a leading channel axis of a TIFF
-    moves to the end. Pixel size comes from OME or ImageJ metadata or the resolution tags of
-    a TIFF; screen densities (72 or 96 per inch) and those of other formats say nothing of
-    the object and are ignored.
+    The EXIF or TIFF orientation is applied, as in an image viewer. Singleton axes are dropped
+    and a leading channel axis of a TIFF moves to the end. Pixel size comes from OME or ImageJ
+    metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch) and those of
+    other formats are ignored.
 
     Returns
     -------
     ImageInput
-        Pixels ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's own dtype (a palette
-        is applied); named by the file name without its extension.
+        Pixels ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
+        applied); named after the file without its extension.
 
     Raises
     ------
     ImageError
-        If the file cannot be read whole, is larger than `limits` allow, is a stack, or
-        `check_pixels` refuses it; the message names the file.
+        If the file cannot be read, is larger than `limits` allow, is a stack, or fails
+        `check_pixels`; the message names the file.
     """
     decoded = decode(path, limits)
     check_array(decoded.pixels, shown(path))

@@ -1,4 +1,4 @@
-"""Which threshold a mask of more than two values needs, by what the file holds."""
+"""Suggest a threshold for a mask with more than two values."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEW = 8
-"""Up to so many values in a file without loss, each is taken to mean something of its own."""
+"""In a lossless file, up to this many values are taken as separate labels."""
 _FLAT = 0.7
-"""Share of pixels of in-between values whose neighbour is equal, from which on these are areas."""
+"""Minimum share of in-between pixels with an equal neighbour for their values to be areas."""
 _ABOVE_ZERO = 0.5
 
 
 def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
-    """Return what to do with a mask that is not binary.
+    """Return advice for a mask that is not binary.
 
     Parameters
     ----------
     grey
         ``(H, W)`` of the mask.
     values
-        Its different values, sorted.
+        Its unique values, sorted.
     lossy
-        Whether the file is compressed with loss, so that values between two levels are noise.
+        Whether compression is lossy, so that values between two levels are noise.
 
     Returns
     -------
     str
-        Sentences for the message. A threshold is named only where it keeps every object.
+        Sentences for the message. A threshold is suggested only if it keeps every object.
     """
     low, high = float(values[0]), float(values[-1])
     middle = _round(low + (high - low) / 2)
@@ -46,14 +46,14 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
     if not lossy and _are_numbers(grey, values):
         ignored = _ignored(values)
         return (
-            "They look like numbers of objects or classes. To take all of them as foreground, set "
+            "They look like object or class numbers. To use all of them as foreground, set "
             f"--mask-threshold {_ABOVE_ZERO:g} (data.mask_threshold)"
             + (
-                f"; where {ignored:g} marks pixels without an answer, replace it by 0 before"
+                f"; where {ignored:g} marks pixels to ignore, replace it by 0 first"
                 if ignored
                 else ""
             )
-            + ". To tell classes apart, name them in training: --set 'model.classes=[...]'."
+            + ". To keep classes separate, name them in training: --set 'model.classes=[...]'."
         )
     return (
         "A mask needs 0 and one other value. They look like grey levels between background and "
@@ -63,7 +63,7 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
 
 
 def _are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Return whether values number objects or classes, rather than being levels of one edge."""
+    """Return whether values are object or class numbers rather than levels along an edge."""
     if grey.dtype.kind == "f" and not bool((values == np.rint(values)).all()):
         return False
     if values.size <= _FEW or float(values[-1]) < 2 * values.size:
@@ -77,7 +77,7 @@ def _are_numbers(grey: NDArray[Any], values: NDArray[Any]) -> bool:
 
 
 def _ignored(values: NDArray[Any]) -> float | None:
-    """Return the value that usually marks pixels to ignore, if it stands apart from the others."""
+    """Return the usual value for ignored pixels, if it is separate from the others."""
     last = float(values[-1])
     return last if last in (255.0, 65535.0) and float(values[-2]) < last - 1 else None
 

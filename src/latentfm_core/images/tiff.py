@@ -1,4 +1,4 @@
-"""TIFF files opened so that they can neither name other files nor grow without bound."""
+"""Open untrusted TIFF files without following references to other files or unbounded memory."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from latentfm_core.images.limits import check_bytes_of, check_pixels_of
 from latentfm_core.names import shown
 
 MAX_TAGS = 400_000
-"""Of all pages together: some 25,000 pages; tifffile takes seconds for them."""
+"""Limit over all pages: about 25,000 pages, which take tifffile seconds."""
 
 _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
-"""By version (43 is BigTIFF): number of tags, offset, bytes of a tag, place of the first offset."""
+"""By version (43 is BigTIFF): tag count, offset, bytes of a tag, position of the first offset."""
 _OTHER_COLOURS = (5, 8, 9, 10)
 """Values of the tag PhotometricInterpretation: separated, and three kinds of L*a*b*."""
 _JPEG = (6, 7, 33003, 33005, 34712)
@@ -36,14 +36,14 @@ _FAX = (2, 3, 4)
 _SLACK = 2**16
 _PIECE = 2**20
 _GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
-"""By how much a codec can inflate at most: DEFLATE (zlib's technical details), LZMA (measured)."""
+"""Maximum compression ratio of a codec: DEFLATE (zlib's technical details), LZMA (measured)."""
 
 
 class _Alone(BoundedReader):
-    """A file that tifffile cannot find the neighbours of.
+    """A stream without a descriptor, so that tifffile opens no other files.
 
-    The metadata of OME and Micro-Manager can name further files, with a path; tifffile opens
-    them if the stream has a descriptor.
+    OME and Micro-Manager metadata can name further files by path; tifffile opens them if the
+    stream has a descriptor.
     """
 
     def fileno(self) -> NoReturn:
@@ -52,12 +52,12 @@ class _Alone(BoundedReader):
 
 @contextmanager
 def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
-    """Open a TIFF file or stream; no other file is ever opened for it.
+    """Open a TIFF file or stream; never opens other files it refers to.
 
     Raises
     ------
     tifffile.TiffFileError
-        If it is no TIFF.
+        If it is not a TIFF.
     """
     if not isinstance(source, Path):
         check_directories(source)
@@ -71,9 +71,9 @@ def open_tiff(source: Path | BinaryIO) -> Iterator[tifffile.TiffFile]:
 
 
 def other_colours(page: Any) -> bool:
-    """Return whether the stored numbers are neither grey levels nor RGB nor palette indices.
+    """Return whether the stored values are not grey levels, RGB or palette indices.
 
-    That is CMYK, L*a*b* and YCbCr; but tifffile turns YCbCr of JPEG into RGB.
+    These are CMYK, L*a*b* and YCbCr, except YCbCr in JPEG, which tifffile converts to RGB.
     """
     photometric = int(page.photometric)
     if photometric == tifffile.PHOTOMETRIC.YCBCR:
@@ -82,14 +82,14 @@ def other_colours(page: Any) -> bool:
 
 
 def lacks_codec(error: Exception) -> bool:
-    """Return whether tifffile failed for want of an optional package, and not for the file."""
+    """Return whether tifffile failed because an optional package is missing."""
     return isinstance(error, ImportError) or "imagecodecs" in str(error)
 
 
 def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Undo that Pillow turns grey levels over where the file says that 0 is white.
+    """Undo Pillow's inversion of grey levels in files where 0 is white.
 
-    A fax is left as Pillow gives it: there, 1 is black by the nature of the format.
+    A fax is left as Pillow reads it: there, 1 is black by definition of the format.
     """
     turned = int(page.photometric) == tifffile.PHOTOMETRIC.MINISWHITE
     by_pillow = pixels.ndim == 2 and pixels.dtype in (np.bool_, np.uint8)
@@ -100,14 +100,14 @@ def as_stored(page: Any, pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_directories(stream: BinaryIO, name: str = "The labels") -> None:
-    """Refuse a chain of pages (TIFF 6.0, section 2) that would take minutes to go through.
+    """Reject a chain of pages (TIFF 6.0, section 2) that would take minutes to read.
 
-    What is no TIFF passes; the stream is at its beginning afterwards.
+    Other formats pass; the stream is rewound afterwards.
 
     Raises
     ------
     ImageError
-        If the chain bites its tail, or its pages have more than `MAX_TAGS` tags together.
+        If the chain is cyclic, or its pages have more than `MAX_TAGS` tags in total.
     """
     stream.seek(0)
     head = stream.read(16)
@@ -124,8 +124,8 @@ def check_directories(stream: BinaryIO, name: str = "The labels") -> None:
             tags += (count or 0) + 1  # a page takes time even without tags
             if offset in seen or tags > MAX_TAGS:
                 raise ImageError(
-                    f"{shown(name)}: its pages have no end, or more than {MAX_TAGS:,} tags. It is "
-                    "damaged or made to do harm; save it anew."
+                    f"{shown(name)}: its pages form a cycle or have more than {MAX_TAGS:,} tags. "
+                    "It is damaged or malicious; save it again."
                 )
             seen.add(offset)
             if count is None:
@@ -144,17 +144,17 @@ def _unpacked(stream: BinaryIO, form: str) -> int | None:
 def check_series(
     name: str, series: tifffile.TiffPageSeries, limits: ReadingConfig, *, plane: bool
 ) -> None:
-    """Refuse pages that would take too much memory.
+    """Reject pages that would take too much memory.
 
     Parameters
     ----------
     plane
-        The pages are one image; else they may be a stack, and only its bytes are counted.
+        Whether the pages are one image; otherwise only the bytes of the stack are checked.
 
     Raises
     ------
     ImageError
-        If they would, or their compressed parts are larger than they say.
+        If they would, or their compressed parts are larger than declared.
     """
     page: Any = series.keyframe
     itemsize = 1 if series.dtype is None else series.dtype.itemsize
@@ -171,12 +171,12 @@ def check_series(
 
 
 def check_page(name: str, tiff: tifffile.TiffFile, page: Any, limits: ReadingConfig) -> None:
-    """Refuse a page of a stack, read on its own, that would take too much memory.
+    """Reject a single page of a stack that would take too much memory.
 
     Raises
     ------
     ImageError
-        If it would, or its compressed parts are larger than they say.
+        If it would, or its compressed parts are larger than declared.
     """
     itemsize = 1 if page.dtype is None else page.dtype.itemsize
     check_bytes_of(name, math.prod(page.shape) * itemsize, limits)
@@ -196,21 +196,21 @@ def _check_tiles(
 
 
 def _check_parts(name: str, tiff: Any, page: Any, most: int) -> None:
-    """Decompress every part once without keeping it; tifffile has no limit for that."""
+    """Decompress every part once without keeping it, because tifffile sets no limit."""
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
         tiff.filehandle.seek(offset)
         content = tiff.filehandle.read(length)
         if inflated_size(content, most, int(page.compression) == 34925) > most:
             raise ImageError(
-                f"{shown(name)}: a part of it inflates to more than the picture has room for. It "
-                "is damaged or made to do harm; choose another file."
+                f"{shown(name)}: a part of it decompresses to more than the size of the image. It "
+                "is damaged or malicious; choose another file."
             )
 
 
 def inflated_size(content: bytes, most: int, is_lzma: bool = False) -> int:
-    """Return the size of compressed `content`, at least `most` + 1 if it is above `most`.
+    """Return the decompressed size of `content`, at least `most` + 1 if it is above `most`.
 
-    What cannot be decompressed counts as far as it goes.
+    Damaged content counts up to the damage.
     """
     size = 0
     try:
@@ -228,5 +228,5 @@ def inflated_size(content: bytes, most: int, is_lzma: bool = False) -> int:
             size += len(inflate.decompress(content, _PIECE))
             content = inflate.unconsumed_tail
     except (zlib.error, lzma.LZMAError):
-        pass  # the decoder will say so
+        pass  # the decoder reports it
     return size

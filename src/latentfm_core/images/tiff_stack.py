@@ -1,4 +1,4 @@
-"""A 3D or time stack in a TIFF file, read plane by plane."""
+"""Read a 3D or time stack from a TIFF file plane by plane."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ from latentfm_core.types import ImageInput
 class TiffStack:
     """A TIFF file of several planes; a context manager that holds the file open.
 
-    Channels (the axes S or C) belong to each plane; what they are is decided as for single images
-    (`latentfm_core.images.channels`). All other axes but the two of a plane form the stack.
+    Channels (the axes S or C) belong to each plane and are classified as for single images
+    (`latentfm_core.images.channels`). All axes except the two of a plane form the stack.
 
     Parameters
     ----------
     path
         The file.
     plane
-        The two axes of a plane, by their letters in the file's own order. Other planes than
-        YX load the whole stack.
+        Letters of the two axes of a plane, in the file's order. Planes other than YX load the
+        whole stack.
     limits
-        For a plane, and for the whole stack where it has to be loaded.
+        Limits for a plane, and for the whole stack where it must be loaded.
 
     Attributes
     ----------
     axes, shape
         Letters and lengths of the axes without channels, for example ``"TZYX"``. Letters are
-        those of OME; axes that the file does not name become Z, or T beside another Z.
+        those of OME; unnamed axes become Z, or T if there is a Z.
     plane, along
-        Places in `axes` of the plane's two axes, and of the others.
+        Positions in `axes` of the plane's two axes, and of the others.
     spacing, unit
         Pixel size ``(row, column)`` of Y and X and its unit; None when unknown.
     depth
-        Distance of the planes along Z in `unit`; None when unknown.
+        Distance between planes along Z in `unit`; None when unknown.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, is no stack of such planes, or its planes are larger than
+        If the file cannot be read, is not a stack of such planes, or its planes are larger than
         `limits` allow.
     ResourceError
         If there is not enough memory.
@@ -77,11 +77,11 @@ class TiffStack:
                 self._tiff = opened.enter_context(open_tiff(path))
                 self._look(plane)
             except (LatentFMError, MemoryError) as error:
-                raise _told(error, path) from None
+                raise _user_error(error, path) from None
             except Exception as error:  # as in `decode`: parsers raise nearly any type
                 raise ImageError(
-                    f"{shown(path)}: cannot be read as a TIFF stack ({error}). Stacks have to be "
-                    "TIFF files."
+                    f"{shown(path)}: cannot be read as a TIFF stack ({error}). Stacks must be TIFF "
+                    "files."
                 ) from None
             self._opened = opened.pop_all()
 
@@ -100,7 +100,7 @@ class TiffStack:
         return math.prod(self.shape[axis] for axis in self.along)
 
     def read(self, number: int) -> ImageInput:
-        """Return a plane; they are counted in row-major order over `along`.
+        """Return a plane; planes are numbered in row-major order over `along`.
 
         Raises
         ------
@@ -115,11 +115,11 @@ class TiffStack:
         try:
             pixels = self._cut(index)
         except (LatentFMError, MemoryError) as error:
-            raise _told(error, self.path) from None
+            raise _user_error(error, self.path) from None
         except Exception as error:  # as in `decode`
             raise ImageError(
-                f"{shown(self.path)}: plane {number} cannot be read, the file is damaged or "
-                f"compressed in an unknown way ({type(error).__name__}: {error}). Copy the file "
+                f"{shown(self.path)}: plane {number} cannot be read; the file is damaged or its "
+                f"compression is unsupported ({type(error).__name__}: {error}). Copy the file "
                 "again."
             ) from None
         name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
@@ -130,15 +130,15 @@ class TiffStack:
         pages: Sequence[Any] = series.pages
         labels, lengths = series.axes, series.shape
         alike = [other for other in self._tiff.series if other.shape == series.shape]
-        if len(alike) > 1:  # pages that were written one by one
+        if len(alike) > 1:  # pages written one by one
             pages = [page for other in alike for page in other.pages]
             labels, lengths = f"Q{labels}", (len(alike), *lengths)
         channel = next((c for c in "SC" if c in labels), None)
         keyframe: Any = series.keyframe
         if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE or other_colours(keyframe):
             raise ImageError(
-                f"{shown(self.path)}: its colours are a palette, CMYK, YCbCr or L*a*b*. Save the "
-                "stack in grey or RGB."
+                f"{shown(self.path)}: palette, CMYK, YCbCr and L*a*b* stacks are not supported. "
+                "Save the stack in grey or RGB."
             )
         self._channels: Channels | None = None
         if channel is not None and lengths[labels.index(channel)] > 1:
@@ -146,7 +146,7 @@ class TiffStack:
             check_channel(shown(self.path), found, self.limits.channel)
             self._channels = found
         self._pages = pages
-        # Of the array's axes: the place in `axes`, or -1 for the channels.
+        # For each axis of the array: its position in `axes`, or -1 for the channels.
         kept = [place for place, label in enumerate(labels) if label != channel]
         self._order = [kept.index(n) if n in kept else -1 for n in range(len(labels))]
         self._lengths = lengths
@@ -154,12 +154,12 @@ class TiffStack:
         self.shape = tuple(lengths[place] for place in kept)
         if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
             raise ImageError(
-                f"{shown(self.path)}: no plane {plane}; the axes are {self.axes}. Choose two of "
-                "these."
+                f"{shown(self.path)}: plane {plane} does not exist; the axes are {self.axes}. "
+                "Choose two of these."
             )
         if len(self.axes) < 3:
             raise ImageError(
-                f"{shown(self.path)}: one plane (axes {labels}), not a stack. Leave --stack out."
+                f"{shown(self.path)}: one plane (axes {labels}), not a stack. Omit --stack."
             )
         first, second = sorted(self.axes.index(letter) for letter in plane.upper())
         self.plane = (first, second)
@@ -210,23 +210,21 @@ class TiffStack:
         except (ValueError, ImportError) as error:
             if not lacks_codec(error):
                 raise
-            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has here.
+            # Compressed with a codec (LZW, JPEG, ...) that only Pillow has.
             with open_pillow(self.path, self.limits, ("TIFF",)) as opened:
                 opened.seek(page.index)
                 values = as_stored(page, np.array(opened))
         return values
 
 
-def _told(error: Exception, path: Path) -> Exception:
+def _user_error(error: Exception, path: Path) -> Exception:
     if isinstance(error, MemoryError):
-        return ResourceError(
-            f"{shown(path)}: the memory does not suffice for it. Close other programs."
-        )
+        return ResourceError(f"{shown(path)}: not enough memory. Close other programs.")
     return error
 
 
 def _named(labels: str) -> str:
-    """Return the letters with those of OME in place of unknown ones.
+    """Replace unknown axis letters with those of OME.
 
     Raises
     ------
@@ -242,13 +240,13 @@ def _named(labels: str) -> str:
             named += free.pop(0)
         else:
             raise ImageError(
-                f"The axes {labels} are too many; a stack has T, Z, Y, X and channels. Save a part."
+                f"Too many axes ({labels}); a stack has T, Z, Y, X and channels. Save a part."
             )
     return named
 
 
 def _depth(tiff: tifffile.TiffFile) -> float | None:
-    """Return the distance of planes from OME or ImageJ metadata, in the unit of the pixels."""
+    """Return the plane distance from OME or ImageJ metadata, in the unit of the pixels."""
     try:
         if tiff.is_ome:
             image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]

@@ -110,7 +110,7 @@ def test_a_stack_without_the_option_and_an_image_with_it(
     for words, message in (
         ([stack], "latentfm-predict --stack"),
         ([flat, "--stack"], "not a stack"),
-        ([png, "--stack"], "have to be TIFF"),
+        ([png, "--stack"], "must be TIFF"),
         ([stack, "--stack", "--plane", "TX"], "the axes are ZYX"),
         ([stack, "--stack", "--format", "png"], "written as TIFF"),
     ):

@@ -68,7 +68,7 @@ def test_grey_masks_name_their_values_and_the_way_out(tmp_path):
 @pytest.mark.parametrize("values", [(1, 2), (7, 7), (0, 128, 255)])
 def test_masks_that_are_not_binary(tmp_path, values):
     path = save(tmp_path / "m.png", np.resize(np.uint8(values), (9, 10)))
-    with pytest.raises(ImageError, match=f"values {values[0]}.*--mask-threshold"):
+    with pytest.raises(ImageError, match=f"values are {values[0]}.*--mask-threshold"):
         read_mask(path)
 
 

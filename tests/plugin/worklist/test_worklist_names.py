@@ -73,5 +73,5 @@ def test_one_file_that_cannot_be_used_is_flagged_and_the_rest_goes_on(
     qtbot.waitUntil(lambda: NAMES[0] in shown, timeout=PATIENCE)
     item = WorkList(images).item(bad.name)
     assert item.state == "flagged"
-    reason = {"long": "bytes, and at most", "dangling": "a link to", "text": "cannot be read"}
+    reason = {"long": "bytes, and at most", "dangling": "a broken link", "text": "cannot be read"}
     assert reason[kind] in item.note
