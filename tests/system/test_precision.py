@@ -192,7 +192,7 @@ def test_another_precision_than_that_of_the_model_is_refused(
     """Computing in the model's own instead would be silent, and repeat nothing."""
     image = ImageInput(disc_image((48, 64), 12))
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
-    with pytest.raises(ConfigError, match=r"ask for precision bf16.*loaded for fp32.*at auto"):
+    with pytest.raises(ConfigError, match=r"require precision bf16.*loaded for fp32.*to auto"):
         if form == "one image":
             segmenter.sample(image, few("bf16"))
         elif form == "stack":

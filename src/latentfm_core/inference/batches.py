@@ -1,4 +1,4 @@
-"""Samples in batches that fit into memory, and how far they are."""
+"""Batches of samples that fit into memory, and their progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Progress:
     Attributes
     ----------
     note
-        What a user should know of the run, such as that memory is short; mostly empty.
+        Message for the user, such as low memory; usually empty.
     """
 
     done: int
@@ -26,7 +26,7 @@ class Progress:
 
 
 class Batches:
-    """Batches of seeds that are halved where memory does not suffice.
+    """Batches of seeds, halved when memory runs out.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class Batches:
     Attributes
     ----------
     size
-        Samples in a batch as of now.
+        Current samples per batch.
     note
-        What was done about memory, or nothing.
+        Message about reduced batches, or empty.
     """
 
     def __init__(self, seeds: Seeds, size: int, steps: int) -> None:
@@ -59,20 +59,20 @@ class Batches:
         return self._waiting.popleft() if self._waiting else None
 
     def step(self) -> Progress:
-        """Count an ODE step of the batch under way."""
+        """Count an ODE step of the current batch."""
         self._step += 1
-        # The batch under way is no longer among those that wait.
+        # The current batch is no longer among those waiting.
         whole = self._finished + 1 + len(self._waiting)
         done = self._finished * self._steps + self._step
         return Progress(done, whole * self._steps, self.note)
 
     def halve(self, failed: Seeds) -> bool:
-        """Put a batch that did not fit back in halves, and halve all that follow.
+        """Put a failed batch back in halves, and halve all that follow.
 
         Returns
         -------
         bool
-            False if it had one sample only.
+            False if it had only one sample.
         """
         if len(failed) == 1:
             return False
@@ -80,7 +80,7 @@ class Batches:
         left = [*failed, *(seed for part in self._waiting for seed in part)]
         self._waiting = deque(self._split(tuple(left)))
         self._finished -= 1
-        self.note = f"Memory is short: {self.size} samples at a time."
+        self.note = f"Low memory: {self.size} samples at a time."
         return True
 
     def _split(self, seeds: Seeds) -> list[Seeds]:
@@ -88,8 +88,8 @@ class Batches:
 
 
 def out_of_memory() -> ResourceError:
-    """Return the error of a run that has no memory for a single sample."""
+    """Return the error for insufficient memory for a single sample."""
     return ResourceError(
-        "Not enough memory to draw even one sample at a time. Close other programs, use device "
-        "cpu, or take a model with a smaller input."
+        "Not enough memory to draw one sample at a time. Close other programs, use device cpu, "
+        "or choose a model with a smaller input."
     )

@@ -1,4 +1,4 @@
-"""Which device and which floating-point format a job uses."""
+"""Choose the device and floating-point format of a job."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ResourceError(f"{name!r} is no device; use auto, cpu, cuda or mps.") from None
+        raise ResourceError(f"{name!r} is not a device; use auto, cpu, cuda or mps.") from None
     present = {"cpu": True, "cuda": cuda, "mps": mps}.get(device.type, False)
     if present and device.type == "cuda" and device.index is not None:
         present = device.index < torch.cuda.device_count()
     if not present:
-        raise ResourceError(f"This machine has no device {name!r}; use auto or cpu.")
+        raise ResourceError(f"Device {name!r} is not available on this machine; use auto or cpu.")
     return device
 
 
 def own_device(name: str, local_rank: int) -> str:
     """Return the device of one of several processes: its own GPU for ``"auto"`` or ``"cuda"``.
 
-    With more processes than GPUs, some share one.
+    Processes share GPUs if there are more processes.
     """
     if name not in ("auto", "cuda") or not torch.cuda.is_available():
         return name
@@ -70,11 +70,11 @@ _ISAS_WITHOUT_BF16 = (
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether the hardware computes in bf16; PyTorch emulates it elsewhere, slowly.
+    """Return whether the hardware computes in bf16; elsewhere PyTorch emulates it slowly.
 
-    Decided by the processor and the limit set for oneDNN, not by a measurement: the choice must
-    be the same at every start, since the samples of a seed depend on it. False with a PyTorch
-    that does not report the features of the processor.
+    Based on the processor and oneDNN's limit, not on a measurement: the samples of a seed depend
+    on the choice, so it must be the same at every start. False if PyTorch does not report the
+    features of the processor.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -89,7 +89,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the format of the convolutions: bf16 where the hardware has it under ``auto``.
+    """Return the format of the convolutions; ``auto`` is bf16 where the hardware supports it.
 
     Raises
     ------
@@ -109,16 +109,16 @@ def precision_of(dtype: torch.dtype) -> Precision:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` means that memory ran out, on whichever device."""
+    """Return whether `error` means out of memory on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The allocators of the CPU and of MPS have no exception type of their own.
+    # The CPU and MPS allocators have no exception type of their own.
     known = ("not enough memory", "can't allocate memory", "out of memory")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in known)
 
 
 def release_memory(device: torch.device) -> None:
-    """Give memory that PyTorch or the allocator holds, but nothing needs, to other programs."""
+    """Return unused memory held by PyTorch or the allocator to the system."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -130,9 +130,9 @@ def release_memory(device: torch.device) -> None:
 
 @cache
 def _heap_trimmer() -> Callable[[int], int] | None:
-    """Return glibc's ``malloc_trim``, a call of some milliseconds; None elsewhere.
+    """Return glibc's ``malloc_trim``, which takes a few milliseconds; None elsewhere.
 
-    Of a hundred megabytes that a run frees, glibc would keep most for later, and more after many.
+    Without it, glibc keeps most of the memory that a run frees, and more after many runs.
     """
     if sys.platform != "linux":
         return None
@@ -145,10 +145,10 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 def to_device(module: ModuleT, device: torch.device) -> ModuleT:
     """Move a network to a device, with convolution weights in the channels-last layout.
 
-    That layout is what bf16 convolutions run fastest in on the CPU and on tensor cores.
+    bf16 convolutions run fastest in that layout on the CPU and on tensor cores.
     """
     module.to(device=device)
-    # PyTorch's annotations leave memory_format out.
+    # PyTorch's annotations omit memory_format.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
@@ -161,7 +161,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def describe(device: torch.device, dtype: torch.dtype) -> str:
-    """Return a line for people, such as ``"CPU, 2 threads, bfloat16"``."""
+    """Return a description such as ``"CPU, 2 threads, bfloat16"``."""
     kind = str(dtype).removeprefix("torch.")
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {kind}"

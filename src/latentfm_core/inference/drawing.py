@@ -1,4 +1,4 @@
-"""All samples of one canvas, batch by batch, whatever the noise they start from."""
+"""Draw all samples of one canvas in batches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from latentfm_core.types import Float32
 logger = logging.getLogger(__name__)
 
 Noise = Callable[[Seeds], Tensor]
-"""Initial noise ``(B, c, h, w)`` of a batch of seeds, on the network's device."""
+"""Initial noise ``(B, c, h, w)`` for a batch of seeds, on the network's device."""
 
 
 Condition = Callable[[Seeds], list[Tensor]]
-"""Condition maps of a batch of seeds, with batch B, or 1 where they share one image."""
+"""Condition maps for a batch of seeds: batch size B, or 1 if they share one image."""
 
 
 def draw(
@@ -51,7 +51,7 @@ def draw(
     ConfigError
         If the network overflows.
     ResourceError
-        If memory does not even suffice for one sample at a time.
+        If there is not enough memory for one sample at a time.
     """
     try:
         condition = network.condition(canvas, path, prompt)
@@ -69,7 +69,7 @@ def draw_rows(
     batches: Batches,
     noise: Noise,
 ) -> Generator[Progress, None, Float32]:
-    """Do what `draw` does for samples that may have a condition each."""
+    """Draw as `draw` does, for samples with separate conditions."""
     decoded: list[Float32] = []
     try:
         while (part := batches.next()) is not None:
@@ -92,10 +92,10 @@ def draw_rows(
 
 
 def _checked(probabilities: Float32, network: Network) -> Float32:
-    """Refuse NaN, which every map and mask made of them would hide."""
+    """Reject NaN, which maps and masks would hide."""
     if not np.isfinite(probabilities).all():
         raise ConfigError(
-            f"The samples are no numbers: the model overflows ({network.label}). Choose precision "
-            "fp32, or another model."
+            f"Sampling produced NaN: the model overflows ({network.label}). Choose precision fp32, "
+            "or another model."
         )
     return probabilities

@@ -1,4 +1,4 @@
-"""Image features of the last canvases, so that a new prompt does not encode the image again."""
+"""Cache of image features, so that a new prompt does not encode the image again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from latentfm_core.types import Float32
 
 KEPT = 4
-"""Canvases whose features are kept: a whole image and a few fields in it."""
+"""Canvases kept: a whole image and a few fields in it."""
 
 
 class FeatureCache:
-    """A small cache by content, least recently used first out. Safe between threads."""
+    """Least-recently-used cache keyed by content. Thread-safe."""
 
     def __init__(self, size: int = KEPT) -> None:
         self._size = size
@@ -24,7 +24,7 @@ class FeatureCache:
         self._entries: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 
     def get(self, canvas: Float32, encode: Callable[[Float32], list[Tensor]]) -> list[Tensor]:
-        """Return the features of `canvas`; `encode` computes them if they are not kept."""
+        """Return the features of `canvas`; `encode` computes missing ones."""
         key = hashlib.blake2b(canvas.tobytes(), digest_size=16).digest()
         with self._lock:
             if key in self._entries:
@@ -38,6 +38,6 @@ class FeatureCache:
         return features
 
     def clear(self) -> None:
-        """Forget all features, and give their memory back."""
+        """Remove all features and free their memory."""
         with self._lock:
             self._entries.clear()

@@ -1,4 +1,4 @@
-"""From an image and a prompt to what the network sees."""
+"""Turn an image and a prompt into network input."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from latentfm_core.types import Float32, Geometry
 
 @dataclass(frozen=True)
 class Frame:
-    """A canvas and the prompt on it.
+    """A canvas and its prompt.
 
     Attributes
     ----------
     canvas
         ``(S, S, 3)`` float32 in [0, 1].
     geometry
-        Places answers back into the image.
+        Maps results back to the image.
     maps
         ``(4, S, S)`` float32 of `prompt_maps`, or None without a prompt.
     """
@@ -32,18 +32,18 @@ class Frame:
 
 
 def frame(rgb: Float32, prompt: Prompt | None, data: DataConfig, field_scale: float) -> Frame:
-    """Return the whole image, or the field around a prompt, as a canvas.
+    """Return a canvas of the whole image, or of the field around a prompt.
 
     Parameters
     ----------
     rgb
         ``(H, W, 3)`` float32 in [0, 1].
     prompt
-        A checked prompt, or None.
+        A validated prompt, or None.
     data
-        Gives the side of the canvas, and how a whole image is fitted to it.
+        Sets the canvas side, and how a whole image is fitted to it.
     field_scale
-        Side of the field around a box, in longer sides of the box.
+        Side of the field around a box, in multiples of the box's longer side.
     """
     shape = (rgb.shape[0], rgb.shape[1])
     window = None if prompt is None else field_of(prompt, shape, field_scale)

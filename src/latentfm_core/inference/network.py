@@ -1,4 +1,4 @@
-"""The networks on their device: from canvas and seeds to decoded masks."""
+"""The networks on their device, from canvas and seeds to decoded masks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import Float32
 
 PIXELS_AT_ONCE = 2**21
-"""Of the masks that the decoder makes at once on a CPU. Larger maps come from the system anew each
+"""Size limit of the masks decoded at once on a CPU. Larger maps are allocated by the system each
 time, which costs a quarter of the decoder's time at 512 x 512."""
 
 
 @dataclass(frozen=True)
 class PlainPath:
-    """From noise to latents by the flow alone, or by what was distilled from it."""
+    """From noise to latents by the flow or its distilled network."""
 
     steps: int
     solver: SolverName
@@ -48,7 +48,7 @@ class PlainPath:
 
 @dataclass(frozen=True)
 class GuidedPath:
-    """From noise to latents by the flow, pulled towards strokes."""
+    """From noise to latents by the flow, guided towards strokes."""
 
     steps: int
     scale: float
@@ -63,16 +63,16 @@ class GuidedPath:
 
 
 class Network:
-    """A model, warm on its device.
+    """A model loaded on its device.
 
     Attributes
     ----------
     model, device
-        The model in evaluation mode, and where it runs.
+        The model in evaluation mode, and its device.
     precision
         Number format of the convolutions, never ``"auto"``.
     label
-        One line about device and precision for people.
+        Description of device and precision for display.
 
     Raises
     ------
@@ -88,7 +88,7 @@ class Network:
         self.model = to_device(model, self.device).eval()
         self._features = FeatureCache()
 
-    # No gradients, but no inference mode either: guidance differentiates through the result.
+    # Not in inference mode: guidance differentiates through the result.
     @torch.no_grad()
     def condition(
         self, canvas: Float32, path: PlainPath | GuidedPath, prompt: Float32 | None = None
@@ -98,8 +98,8 @@ class Network:
         Parameters
         ----------
         prompt
-            Prompt maps ``(4, S, S)``, or None. The image features are kept for a while, so that
-            a further prompt on the same canvas costs little.
+            Prompt maps ``(4, S, S)``, or None. The image features are cached, so that
+            another prompt on the same canvas is cheap.
         """
         features = self._features.get(canvas, self._encode_image)
         maps = None if prompt is None else torch.from_numpy(prompt)[None].to(self.device)
@@ -108,14 +108,14 @@ class Network:
 
     @torch.no_grad()
     def pooled(self, canvas: Float32, box: tuple[int, int, int, int]) -> Float32:
-        """Return the mean image features of the content of a canvas, without any prompt.
+        """Return the mean image features of a canvas's content, without a prompt.
 
         Parameters
         ----------
         canvas
-            ``(S, S, 3)`` float32 in [0, 1]; its features are those that `condition` uses.
+            ``(S, S, 3)`` float32 in [0, 1]; shares the features of `condition`.
         box
-            ``(top, left, height, width)`` of the content, which leaves the padding out.
+            ``(top, left, height, width)`` of the content, without the padding.
 
         Returns
         -------
@@ -138,9 +138,9 @@ class Network:
         return noise.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def noise_at(self, seeds: tuple[int, ...], top: int, left: int, size: int) -> Tensor:
-        """Return the initial noise of a tile of side `size`: a crop of each sample's one field.
+        """Return the initial noise of a tile of side `size`, a crop of each sample's field.
 
-        `top` and `left` are its place in pixels, multiples of the latent's down-sampling.
+        `top` and `left` are in pixels, multiples of the latent's down-sampling factor.
         """
         f = self.model.config.downsample
         side = size // f
@@ -150,13 +150,13 @@ class Network:
     def integrate(
         self, z: Tensor, condition: list[Tensor], path: PlainPath | GuidedPath
     ) -> Iterator[Tensor]:
-        """Yield the state after each ODE step from standard normal noise `z`."""
+        """Yield the state after each ODE step, starting from standard normal noise `z`."""
         z = z * path.noise_scale
         fast = self.model.fast if path.distilled else None
 
         def velocity(t: float, state: Tensor) -> Tensor:
-            # One time for all samples: what the network makes of it must not depend on how many
-            # there are, and small matrix products do, in the last bits.
+            # One time for all samples: the last bits of small matrix products depend on the
+            # batch size, and the results must not.
             times = torch.full((1,), t, device=self.device)
             with autocast(self.device, self._dtype):
                 if fast is None:
@@ -166,8 +166,8 @@ class Network:
             return slope
 
         if isinstance(path, PlainPath):
-            # Inference mode is entered in each call, never across a yield: it is a state of
-            # the thread, and the caller's code runs between two steps.
+            # Inference mode is entered in each call, never across a yield: it is thread state,
+            # and the caller's code runs between two steps.
             quick = torch.inference_mode()(velocity)
             return integrate(quick, z, path.steps, path.solver)
         steps = guided_steps(velocity, self._logits, path.mismatch, z, path.steps, path.scale)

@@ -1,4 +1,4 @@
-"""Samples of several objects of one image, in shared batches."""
+"""Draw samples of several objects of one image in shared batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentfm_core.types import Float32
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """What the network sees of an object, and the standard deviation of its noise."""
+    """Network input for an object, and the standard deviation of its noise."""
 
     frame: Frame
     noise_scale: float
@@ -32,7 +32,7 @@ def draw_objects(
 ) -> Generator[Progress, None, list[Float32]]:
     """Yield after each ODE step, and return the probabilities of each object.
 
-    Rows of a batch may be of different objects: ten objects with eight samples each are five
+    A batch may mix rows of different objects: ten objects with eight samples each take five
     passes of sixteen rows, not ten of eight.
 
     Parameters
@@ -40,16 +40,16 @@ def draw_objects(
     objects
         The M objects.
     path
-        Its own noise scale must be 1: each object has one.
+        Its noise scale must be 1: each object has its own.
     seeds
-        One for each of the N samples of an object, the same for all objects.
+        One for each of the N samples, the same for all objects.
     batch
-        Most rows at once.
+        Maximum rows at once.
 
     Returns
     -------
     list of Float32
-        For each object ``(N, S, S)``.
+        ``(N, S, S)`` for each object.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Features of an image as one vector, by which it is compared with the training images."""
+"""Image features pooled into one vector, for comparison with the training images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def pooled_features(
     features
         Maps ``(1, C, h, w)`` of one canvas at several strides.
     box
-        ``(top, left, height, width)`` of the content in pixels of the canvas; the padding around
-        it says nothing of the image.
+        ``(top, left, height, width)`` of the content in pixels of the canvas, without the
+        padding.
     size
         Side of the canvas.
 
@@ -42,6 +42,6 @@ def pooled_features(
 
 
 def _cells(start: int, length: int, stride: float, count: int) -> slice:
-    """Return the cells whose greater part lies in the content, at least one."""
+    """Return the cells mostly inside the content, at least one."""
     first = min(round(start / stride), count - 1)
     return slice(first, max(round((start + length) / stride), first + 1))

@@ -1,4 +1,4 @@
-"""Prompts on their way to the network: checks, and the box that follows from a click."""
+"""Validate prompts, and derive a box from a click."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from latentfm_core.types import Bool, Float32, Geometry
 def checked_prompt(
     prompt: Prompt | None, strokes: np.ndarray | None, shape: tuple[int, int], card: ModelCard
 ) -> Prompt | None:
-    """Return the prompt with the strokes in it, or None where there is none to take.
+    """Return the prompt combined with the strokes, or None if there is nothing to condition on.
 
     Parameters
     ----------
     prompt
-        What the caller points at.
+        The caller's prompt.
     strokes
-        Checked strokes ``(H, W)``. A model without prompts takes them by guidance alone.
+        Validated strokes ``(H, W)``. A model without prompts uses them only for guidance.
     shape
         ``(H, W)`` of the image.
     card
@@ -45,7 +45,7 @@ def checked_prompt(
             return None
         raise ConfigError(
             f"The model {card.id} does not take prompts. Choose a model that does, for example "
-            "generalist, or leave the prompt out."
+            "generalist, or omit the prompt."
         )
     if strokes is not None:
         prompt = replace(prompt or Prompt(), strokes=strokes)
@@ -53,7 +53,7 @@ def checked_prompt(
 
 
 def wants_second_pass(prompt: Prompt | None, settings: PromptConfig) -> bool:
-    """Return whether the extent of the object has to be found first."""
+    """Return whether a first pass must find the extent of the object."""
     if prompt is None or not settings.second_pass:
         return False
     return prompt.box is None and prompt.mask is None and _has_positive(prompt)
@@ -65,15 +65,15 @@ def _has_positive(prompt: Prompt) -> bool:
 
 
 def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prompt:
-    """Return the prompt with the extent of a first answer as its box.
+    """Return the prompt with the extent of a first result as its box.
 
-    The pieces of the mean mask that the marks touch count, or all of it if they touch none.
-    Without any foreground the prompt comes back unchanged.
+    Uses the components of the mean mask that the marks touch, or all of it if they touch none.
+    Without any foreground the prompt is returned unchanged.
 
     Parameters
     ----------
     probabilities
-        ``(N, S, S)`` of the first answer.
+        ``(N, S, S)`` of the first result.
     geometry
         Of its canvas.
     """
@@ -83,7 +83,7 @@ def with_box(prompt: Prompt, probabilities: Float32, geometry: Geometry) -> Prom
 
 
 def _with_marks(box: Box, prompt: Prompt) -> Box:
-    """Extend a box to the pixels of positive points: a first answer may have missed some."""
+    """Extend a box to positive points, which the first result may have missed."""
     top, left, bottom, right = box
     for row, column in prompt.positive:
         top, bottom = min(top, float(int(row))), max(bottom, float(int(row) + 1))

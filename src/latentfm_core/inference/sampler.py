@@ -1,4 +1,4 @@
-"""From an image and a prompt to a sample set: frames, paths, batches and their record."""
+"""Draw a sample set from an image and a prompt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEFAULT_BATCH = 16
 
 
 class Sampler:
-    """What `Segmenter` draws with: a network, and the card that says how it is used.
+    """Sampling engine of `Segmenter`: a network, and the card with its settings.
 
     `one`, `many` and `tiles` are generators of `Progress`; `Segmenter` documents their parameters,
     results and errors.
@@ -58,7 +58,7 @@ class Sampler:
 
     def usual(self) -> SamplingConfig:
         """Return the settings of the card, with the precision of the network."""
-        # The card cannot know how the network was loaded.
+        # The card does not know the loaded precision.
         sampling = self.card.config.sampling
         return sampling.model_copy(update={"precision": self._network.precision})
 
@@ -66,9 +66,9 @@ class Sampler:
         if settings.precision in ("auto", self._network.precision):
             return
         raise ConfigError(
-            f"The settings ask for precision {settings.precision}, but the model was loaded for "
+            f"The settings require precision {settings.precision}, but the model was loaded for "
             f"{self._network.precision} ({self._network.label}). Load it with precision "
-            f"{settings.precision}, or leave the precision of the settings at auto."
+            f"{settings.precision}, or set the precision to auto."
         )
 
     def one(
@@ -80,7 +80,7 @@ class Sampler:
         prompt: Prompt | None = None,
         prompting: PromptConfig | None = None,
     ) -> Generator[Progress, None, SampleSet]:
-        """Draw samples of one object or of what the model was trained to find."""
+        """Draw samples of one object or of the model's trained target."""
         start = time.perf_counter()
         self._check_precision(settings)
         rgb = to_rgb(image)
@@ -171,17 +171,16 @@ class Sampler:
         )
 
     def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
-        """Return how unlike the training images an image is; None if the model cannot tell.
+        """Return the distance of an image from the training images; None if unknown.
 
-        The whole image is looked at, whatever a prompt points at: the training images, with which
-        it is compared, are whole as well.
+        Uses the whole image even with a prompt, because the training images are whole as well.
 
         Parameters
         ----------
         rgb
             ``(H, W, 3)`` float32 in [0, 1].
         seen
-            What was made of the image already.
+            Existing frame of the image.
         """
         if self.domain is None or self.domain.size != self.card.config.data.size:
             return None
@@ -196,10 +195,10 @@ class Sampler:
     def resolved(
         self, settings: SamplingConfig | None = None, group: PromptGroup = "none"
     ) -> SamplingConfig:
-        """Return `settings` with what they leave to the model filled in.
+        """Return `settings` with the model's defaults filled in.
 
-        Without `settings`, those of the card. Threshold and noise scale become numbers, those
-        fitted for the prompts of `group`, and `calibrated` false if nothing was.
+        Without `settings`, those of the card. Threshold and noise scale become the numbers fitted
+        for the prompts of `group`, and `calibrated` becomes false if nothing was fitted.
         """
         chosen = settings or self.usual()
         calibration = self.card.calibration_for(group)
@@ -261,7 +260,7 @@ class Sampler:
         )
 
     def _noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
-        # Filled in by `resolved`; the usual one is for the type checker alone.
+        # Filled in by `resolved`; the default only satisfies the type checker.
         return self.resolved(settings, group).noise_scale or USUAL_SCALE
 
     def _tiled_job(self, field: PixelField, used: SamplingConfig, tiling: TilingConfig) -> TiledJob:

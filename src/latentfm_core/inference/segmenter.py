@@ -1,4 +1,4 @@
-"""The one door from an image to samples, used by the plugin, the command line and Python."""
+"""Public API for sampling, used by the plugin, the command line and Python."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ _DEFAULTS = SamplingConfig()
 
 
 class Segmenter:
-    """A trained model, warm on its device, that draws plausible masks of images.
+    """A trained model, loaded on its device, that draws plausible masks of images.
 
     Parameters
     ----------
     model
         The network; moved to the device.
     card
-        Its card, which decides the preprocessing.
+        Its card, which sets the preprocessing.
     device
         As in `SamplingConfig`.
     precision
-        As in `SamplingConfig`; None takes that of the card, as the command line and the panel do.
+        As in `SamplingConfig`; None uses that of the card, as the command line and the panel do.
     domain
-        What the training images are like; without it samples have no domain score.
+        Statistics of the training images; without it samples have no domain score.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Segmenter:
     precision
         The number format in use, never ``"auto"``.
     device_label
-        One line about device and precision for people.
+        Description of device and precision for display.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class Segmenter:
 
     @property
     def card(self) -> ModelCard:
-        """The model's card; a new one takes effect with the next samples."""
+        """The model's card; a new one applies to the next samples."""
         return self._sampler.card
 
     @card.setter
@@ -111,7 +111,7 @@ class Segmenter:
 
     @property
     def domain(self) -> TrainingDomain | None:
-        """What the training images are like, None if not known; takes effect as the card does."""
+        """Statistics of the training images, None if unknown; applies as the card does."""
         return self._sampler.domain
 
     @domain.setter
@@ -119,9 +119,9 @@ class Segmenter:
         self._sampler.domain = domain
 
     def domain_score(self, image: ImageInput) -> float | None:
-        """Return how unlike the training images an image is, above 1 out of domain.
+        """Return the distance of an image from the training images; above 1 is out of domain.
 
-        Samples carry the same number. None if the model does not know its training images.
+        Samples carry the same number. None if the model has no training statistics.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Segmenter:
     def mean_features(self, rgb: Float32) -> Float32:
         """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
 
-        They are what `domain_score` compares with those of the training images.
+        `domain_score` compares them with those of the training images.
         """
         return self._sampler.feature(rgb)
 
@@ -150,18 +150,18 @@ class Segmenter:
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
         precision
-            Number format of the convolutions; None takes that of the model's card, which is
-            ``"auto"`` unless its maker chose otherwise.
+            Number format of the convolutions; None uses that of the model's card, usually
+            ``"auto"``.
 
         Returns
         -------
         Segmenter
-            Warm on its device.
+            Loaded on its device.
 
         Raises
         ------
         ModelFolderError
-            If it is missing, incomplete, foreign or altered.
+            If it is missing, incomplete, altered, or not a model folder.
         ResourceError
             If the device or precision is not available.
         """
@@ -190,27 +190,27 @@ class Segmenter:
         settings
             Number of samples, seed and solver.
         strokes
-            ``(H, W)`` integers, what the annotator is sure of: 0 says nothing of a pixel, 1
-            that it is background, k + 1 that it is of the k-th class. A model with prompts
-            takes them as one; the samples of any other are guided to agree with them.
+            ``(H, W)`` integers marking certain pixels: 0 unmarked, 1 background, k + 1 the
+            k-th class. A model with prompts uses them as a prompt; samples of any other model
+            are guided to agree with them.
         correction
-            How samples are guided towards strokes. None: not at all if the model takes prompts,
-            else by the defaults.
+            How samples are guided towards strokes. None: no guidance if the model takes prompts,
+            else the defaults.
         prompt
-            Which object is meant. None: what the model was trained to find.
+            The object to segment. None: the model's trained target.
         prompting
-            How the prompt chooses the field; None takes the defaults.
+            How the prompt selects the field; None uses the defaults.
 
         Raises
         ------
         ImageError
             If the image, the strokes or the prompt cannot be used.
         ConfigError
-            If the model does not take prompts, overflows in this precision, or `settings` ask
-            for another precision.
+            If the model does not take prompts, overflows in this precision, or `settings`
+            require another precision.
         ResourceError
-            If memory does not even suffice for one sample at a time. Before that, the batches
-            are halved, and the progress says so; the samples are the same.
+            If there is not enough memory for one sample at a time. Before that, batches are
+            halved, which the progress reports; the samples are the same.
         """
         return self._sampler.one(image, settings, strokes, correction, prompt, prompting)
 
@@ -229,9 +229,9 @@ class Segmenter:
         Parameters
         ----------
         image, strokes, correction, prompt, prompting
-            As `sample_steps` takes them.
+            As for `sample_steps`.
         settings
-            Number of samples, seed and solver; None takes those of the model card.
+            Number of samples, seed and solver; None uses those of the model card.
         on_step
             Called with the progress.
 
@@ -259,8 +259,8 @@ class Segmenter:
     ) -> Generator[Progress, None, list[SampleSet]]:
         """Draw samples of several objects of one image, step by step.
 
-        The objects share batches and, on one canvas, the image features. Yields and is
-        cancelled as `sample_steps` is.
+        The objects share batches and, on one canvas, the image features. Yields and cancels
+        as `sample_steps` does.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Segmenter:
         prompts
             One for each object.
         settings, prompting
-            As `sample_steps` takes them; all objects are drawn from the same seeds.
+            As for `sample_steps`; all objects use the same seeds.
 
         Returns
         -------
@@ -308,25 +308,25 @@ class Segmenter:
         """Draw samples of an image of any size, tile by tile.
 
         Yields a `Progress` after each ODE step; closing the generator cancels the job within
-        one step. Neighbouring tiles overlap, start from the same noise where they do, and their
-        probabilities are blended; the memory that is needed does not grow with the image.
+        one step. Neighbouring tiles overlap, share the noise of the overlap, and their
+        probabilities are blended; memory use does not grow with the image.
 
         Parameters
         ----------
         image
-            The image; only the pixels of a tile are read at a time.
+            The image; read one tile at a time.
         settings
             Number of samples, seed and solver.
         tiling
             Overlap and scale.
         sink
             Called with the row and column of a finished part and its maps. The parts do not
-            overlap and together cover the image, times the scale.
+            overlap and together cover the scaled image.
 
         Returns
         -------
         TiledDraw
-            What was drawn; its maps went to `sink`.
+            Record of the drawing; its maps went to `sink`.
 
         Raises
         ------
@@ -335,31 +335,30 @@ class Segmenter:
         ConfigError
             As for `sample_steps`.
         ResourceError
-            If memory does not even suffice for one sample of one tile at a time.
+            If there is not enough memory for one sample of one tile.
         """
         return self._sampler.tiles(image, settings, tiling, sink)
 
     def resolved(
         self, settings: SamplingConfig | None = None, group: PromptGroup = "none"
     ) -> SamplingConfig:
-        """Return `settings` with what they leave to the model filled in.
+        """Return `settings` with the model's defaults filled in.
 
-        Without `settings`, those of the card. Threshold and noise scale become numbers, those
-        fitted for the prompts of `group`, precision ``"auto"`` the one in use, and `calibrated`
-        false if nothing was fitted.
+        Without `settings`, those of the card. Threshold and noise scale become the numbers fitted
+        for the prompts of `group`, precision ``"auto"`` the one in use, and `calibrated` false
+        if nothing was fitted.
         """
         return self._sampler.resolved(settings, group)
 
     def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
-        """Return the maps of samples that this model drew.
+        """Return the maps of samples drawn by this model.
 
         Parameters
         ----------
         samples
-            Of one image.
+            Samples of one image.
         settings
-            Decide on threshold and calibration; None takes those with which the samples were
-            drawn.
+            Threshold and calibration; None uses the settings of the samples.
 
         Returns
         -------
@@ -371,7 +370,7 @@ class Segmenter:
     def summary_steps(
         self, samples: SampleSet, settings: SamplingConfig | None = None
     ) -> Generator[Progress, None, Summary]:
-        """Do what `summarise` does; yields a `Progress` after each sample.
+        """Summarise as `summarise` does, yielding a `Progress` after each sample.
 
         Closing the generator cancels the work within one sample.
         """
@@ -385,7 +384,7 @@ class Segmenter:
     def reconstruct_mask(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAE and back.
 
-        Its Dice with `mask` bounds what any sample can reach at this latent size.
+        Its Dice with `mask` is an upper bound for samples at this latent size.
 
         Parameters
         ----------

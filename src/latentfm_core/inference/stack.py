@@ -1,8 +1,8 @@
-"""Planes of a 3D or time stack, one after the other through the `Segmenter`.
+"""Segment a 3D or time stack plane by plane.
 
-Every plane is drawn from the same seeds: sample n begins from the same noise in each, so that it
-goes on from plane to plane as one coherent outline (``docs/benchmarks.md``, "Stacks"). A plane
-of a stack is exactly what the `Segmenter` makes of that plane alone.
+All planes use the same seeds: sample n starts from the same noise in each, so that its outline is
+coherent across planes (``docs/benchmarks.md``, "Stacks"). The result for a plane equals that of
+the `Segmenter` for the plane alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from latentfm_core.progress import finish, follow
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
 MEMORY_SHARE = 0.5
-"""Part of the machine's memory that the results of a stack may take."""
+"""Maximum share of the machine's memory for the results of a stack."""
 
 _MAPS = (
     "mean_probability",
@@ -38,7 +38,7 @@ _MAPS = (
 
 @dataclass(frozen=True)
 class StackProgress:
-    """What is being done: `plane` (from 1) of `planes`; ODE steps count over all planes."""
+    """Progress at `plane` (from 1) of `planes`; ODE steps count over all planes."""
 
     plane: int
     planes: int
@@ -53,14 +53,13 @@ class StackResult:
     Attributes
     ----------
     samples
-        Those of each plane; None for a blank one. Their probabilities are empty if they were
-        not to be kept.
+        Samples of each plane; None for a blank one. Their probabilities are empty if not kept.
     summary
-        The maps of all planes: as those of one image, with an axis of length P before
-        ``(H, W)``, such as ``(N, P, H, W)`` sample masks.
+        Maps of all planes, with an axis of length P before ``(H, W)``, such as
+        ``(N, P, H, W)`` sample masks.
     blank
-        Planes of one colour all over, in which there is nothing to segment. Their masks are
-        empty and their confidence is 1.
+        Constant planes, which have nothing to segment. Their masks are empty and their
+        confidence is 1.
     expected_dice
         Of the mean mask of each plane, as in `Summary`; None for a blank one.
     domain_score
@@ -78,7 +77,7 @@ class StackResult:
 
     @property
     def first(self) -> SampleSet:
-        """The samples of the first plane that is not blank, with the seconds of all planes."""
+        """Samples of the first non-blank plane, with the seconds of all planes."""
         found = [samples for samples in self.samples if samples is not None]
         return replace(found[0], seconds=sum(samples.seconds for samples in found))
 
@@ -102,7 +101,7 @@ def stack_steps(
     """Segment plane after plane with the same seeds.
 
     Yields a `StackProgress` after each ODE step and returns the result; closing the generator
-    cancels the job within one step. One plane is read at a time, and its maps are written into
+    cancels the job within one step. Planes are read one at a time, and their maps written into
     arrays of the whole stack.
 
     Parameters
@@ -112,11 +111,11 @@ def stack_steps(
     count
         Number of planes.
     read
-        Returns plane 0 .. `count` - 1; all have one ``(H, W)``.
+        Returns plane 0 .. `count` - 1; all have the same ``(H, W)``.
     settings
-        Number of samples, seed and solver, for each plane alike.
+        Number of samples, seed and solver, for every plane.
     keep_probabilities
-        Whether to keep what `summarise_stack` needs, ``4 N S^2`` bytes per plane.
+        Keep the probabilities for `summarise_stack`, ``4 N S^2`` bytes per plane.
 
     Raises
     ------
@@ -162,12 +161,11 @@ def segment_stack(
     segmenter
         The model.
     planes
-        Of one ``(H, W)``.
+        Planes of equal ``(H, W)``.
     settings
-        Number of samples, seed and solver, for each plane alike; None takes those of the model
-        card.
+        Number of samples, seed and solver, for every plane; None uses those of the model card.
     on_step
-        Told of the progress.
+        Called with the progress.
 
     Returns
     -------
@@ -187,7 +185,7 @@ def segment_stack(
 def summarise_stack(
     segmenter: Segmenter, samples: Sequence[SampleSet | None], settings: SamplingConfig
 ) -> Generator[StackProgress, None, StackResult]:
-    """Summarise the samples of a stack anew, such as without calibration; draws nothing.
+    """Summarise the samples of a stack again, such as without calibration, without sampling.
 
     Yields after each plane.
 
@@ -196,9 +194,9 @@ def summarise_stack(
     segmenter
         The model that drew the samples.
     samples
-        Of each plane; None of a blank one.
+        Samples of each plane; None for a blank one.
     settings
-        Decide on threshold and calibration.
+        Threshold and calibration.
 
     Returns
     -------
@@ -218,21 +216,21 @@ def summarise_stack(
 
 
 def check_memory(count: int, samples: SampleSet, summary: Summary, keep: bool = True) -> None:
-    """Refuse a stack whose results would fill the machine's memory.
+    """Reject a stack whose results would fill the machine's memory.
 
     Parameters
     ----------
     count
         Number of planes.
     samples, summary
-        Those of one plane.
+        Results of one plane.
     keep
         Whether the probabilities of all samples are kept.
 
     Raises
     ------
     ResourceError
-        The message says how much they take.
+        If they take more than `MEMORY_SHARE` of it.
     """
     maps = [getattr(summary, name) for name in _MAPS]
     one = sum(values.nbytes for values in maps if values is not None)
@@ -243,22 +241,21 @@ def check_memory(count: int, samples: SampleSet, summary: Summary, keep: bool = 
         raise ResourceError(
             f"The results of {count} planes of {height} x {width} pixels take "
             f"{needed / 2**30:.1f} GB, more than {MEMORY_SHARE:.0%} of the {there / 2**30:.1f} GB "
-            "of this machine. Draw fewer samples, or crop the stack or split it."
+            "of this machine. Draw fewer samples, or crop or split the stack."
         )
 
 
 def _physical_memory() -> int | None:
-    """Return the bytes of memory of this machine; None where the system does not tell."""
+    """Return the memory of this machine in bytes; None if unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        # Windows has no sysconf; it refuses the allocation itself, as it hands out no more
-        # memory than there is.
+        # Windows has no sysconf, but does not overcommit: the allocation itself fails.
         return None
 
 
 class _Maps:
-    """The arrays of a whole stack, made at the first plane and filled plane by plane."""
+    """Arrays of a whole stack, allocated at the first plane and filled plane by plane."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -281,8 +278,8 @@ class _Maps:
             target = _of_plane(self._arrays[key], plane)
             if target.shape != values.shape:
                 raise ImageError(
-                    f"{name} has {values.shape[-2]} x {values.shape[-1]} pixels, the planes before "
-                    f"it have {target.shape[-2]} x {target.shape[-1]}. Save all in one size."
+                    f"{name} has {values.shape[-2]} x {values.shape[-1]} pixels, earlier planes "
+                    f"have {target.shape[-2]} x {target.shape[-1]}. Save all at one size."
                 )
             target[...] = values
         self._calibrated = summary.calibrated
@@ -290,14 +287,14 @@ class _Maps:
         self.domain_score[plane] = summary.domain_score
 
     def summary(self) -> Summary:
-        # What is one number for an image is none for a stack.
+        # Values that are one number per image do not apply to a stack.
         return Summary(
             calibrated=self._calibrated, expected_dice=None, domain_score=None, **self._arrays
         )
 
     def _empty(self, key: str, values: NDArray[Any]) -> NDArray[Any]:
         shape = (*values.shape[:-2], self._count, *values.shape[-2:])
-        # What blank planes keep: nothing is found there, and that is sure.
+        # Values of blank planes: nothing found, with certainty.
         sure = key in ("confidence", "class_confidence")
         array = np.ones(shape, values.dtype) if sure else np.zeros(shape, values.dtype)
         if key == "mean_probability" and values.ndim == 3:
@@ -313,7 +310,7 @@ def _of_plane(values: NDArray[Any], plane: int) -> NDArray[Any]:
 def _finished(drawn: Sequence[SampleSet | None], maps: _Maps) -> StackResult:
     if not maps.ready:
         raise ImageError(
-            "Every plane of the stack is of one colour all over. There is nothing to segment; "
+            "Every plane of the stack is constant. There is nothing to segment; "
             "check how the stack was exported."
         )
     blank = tuple(index for index, samples in enumerate(drawn) if samples is None)

@@ -1,4 +1,4 @@
-"""Samples of an image of any size: tile by tile, finished rows handed on as they come."""
+"""Sample an image of any size tile by tile, and pass on finished rows."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from latentfm_core.uncertainty.calibration import Calibration, neighbourhood, re
 from latentfm_core.uncertainty.summary import calibrated, summarise_maps
 
 BLOCK = 512
-"""Finished rows are handed on in blocks of it, and strips start at multiples of it: chunks of a
-stored result of that side are each written once."""
+"""Block side in pixels; strips start at multiples of it. Chunks of this side in a stored result are
+each written once."""
 
 Sink = Callable[[int, int, Summary], None]
-"""Takes the finished maps of a block and the row and column where it begins."""
+"""Receives the finished maps of a block and its first row and column."""
 
 
 @dataclass(frozen=True)
 class TiledJob:
-    """What is drawn of a large image.
+    """Sampling job for a large image.
 
     Attributes
     ----------
     rows, columns
-        Its tiles.
+        Tiles along each axis.
     seeds
-        Of the samples.
+        Seeds of the samples.
     path
         From noise to latents.
     batch, channels
-        Samples at once; probabilities for each pixel, () with one class, else (K,).
+        Samples at once; shape of the probabilities per pixel, () with one class, else (K,).
     threshold, calibration
-        Of the summary.
+        Used in the summary.
     memory
-        Bytes for the samples under way.
+        Bytes for the samples being drawn.
     """
 
     rows: TileAxis
@@ -63,9 +63,9 @@ class TiledJob:
         return 0 if self.calibration is None else reach(self.calibration.sigma)
 
     def strips(self) -> list[tuple[int, int, list[int]]]:
-        """Return first and last column of each strip, and the tiles that it needs."""
+        """Return first and last column of each strip, and its tiles."""
         rows = self.rows.tile + self.rows.step + BLOCK + 2 * self.halo
-        # A block's own copies, and the move of what is kept, take about as much again.
+        # The block's copies, and moving the kept rows, take about as much again.
         column = 2 * 4 * len(self.seeds) * int(np.prod(self.channels, dtype=int)) * rows
         edges = strips(self.columns.length, self.memory // column - 2 * self.halo, BLOCK)
         return [
@@ -75,7 +75,7 @@ class TiledJob:
 
 
 class Band:
-    """Blended probabilities of the rows of a strip that are under way.
+    """Blended probabilities of the unfinished rows of a strip.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Band:
         self._sum = np.zeros((*lead, 0, right - left), np.float32)
 
     def keep(self, top: int, bottom: int) -> None:
-        """Forget the rows above `top`, and make room down to before `bottom`."""
+        """Drop the rows above `top`, and make room for rows before `bottom`."""
         kept = self._sum[..., top - self._top :, :]
         rows = max(bottom - top, kept.shape[-2])
         moved = np.zeros((*kept.shape[:-2], rows, kept.shape[-1]), np.float32)
@@ -98,7 +98,7 @@ class Band:
         self._sum, self._top = moved, top
 
     def add(self, tile: Float32, top: int, left: int, weights: Float32) -> None:
-        """Add a tile ``(..., S, S)`` at its place; what lies outside is left out."""
+        """Add a tile ``(..., S, S)`` at its position, cropped to the band."""
         y, x = top - self._top, left - self._left
         height, width = self._sum.shape[-2:]
         side = tile.shape[-1]
@@ -110,25 +110,25 @@ class Band:
         self._sum[..., rows, columns] += tile[..., own[0], own[1]] * weights[own]
 
     def rows(self, start: int, stop: int) -> Float32:
-        """Return the probabilities ``(..., stop - start, width)`` of rows, not a copy."""
+        """Return a view ``(..., stop - start, width)`` of the probabilities of rows."""
         return self._sum[..., start - self._top : stop - self._top, :]
 
 
 def sample_tiled(
     network: Network, field: PixelField, job: TiledJob, sink: Sink
 ) -> Generator[Progress, None, int]:
-    """Draw the samples, hand the finished maps of each block to `sink`, and count the tiles.
+    """Draw the samples, pass the finished maps of each block to `sink`, and count the tiles.
 
-    Yields after each ODE step; closing the generator stops it there. At no time more is held
-    than one strip's rows under way, see `TiledJob.strips`. Tiles on the border of two strips are
-    drawn for each of them, and are the same.
+    Yields after each ODE step; closing the generator stops it. Holds at most one strip's
+    unfinished rows, see `TiledJob.strips`. Tiles on the border of two strips are drawn for each,
+    with identical results.
 
     Raises
     ------
     ImageError
         If pixels cannot be read or used.
     ResourceError
-        If memory does not suffice for one sample of one tile at a time.
+        If there is not enough memory for one sample of one tile.
     """
     work = job.strips()
     total = len(job.rows.origins) * sum(len(needed) for _, _, needed in work)
@@ -142,7 +142,7 @@ def sample_tiled(
 
 
 class _TileCounter:
-    """Progress over all tiles, and what one tile has learnt about memory for the next."""
+    """Progress over all tiles, and the batch size that fits into memory."""
 
     def __init__(self, total: int) -> None:
         self._done, self._total = 0, total

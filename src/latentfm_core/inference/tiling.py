@@ -1,4 +1,4 @@
-"""Where the tiles of a large image lie, and how much each counts at each pixel."""
+"""Positions of tiles in a large image, and their blending weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from latentfm_core.types import Float32
 
 ALIGNMENT = 32
-"""Tiles begin at multiples of it: the coarsest stride of the networks, hence also a multiple of
-the latent's, so that two tiles sample the image, and the noise, on one grid."""
+"""Tile origins are multiples of it: the networks' coarsest stride, hence a multiple of the
+latent's, so that all tiles sample the image and the noise on one grid."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TileAxis:
     tile
         Side of a tile, a multiple of `ALIGNMENT`.
     overlap
-        Least share of a tile that it has in common with the next one.
+        Minimum share of a tile that overlaps the next one.
     """
 
     length: int
@@ -40,15 +40,15 @@ class TileAxis:
 
     @cached_property
     def origins(self) -> tuple[int, ...]:
-        """Where each tile begins; the last may reach beyond the image, by less than `ALIGNMENT`.
+        """Start of each tile; the last may extend beyond the image by less than `ALIGNMENT`.
 
-        A single tile reaches beyond a shorter image by whatever it is shorter.
+        A single tile covers all of a shorter image and extends beyond it.
         """
         last = -(-max(0, self.length - self.tile) // ALIGNMENT) * ALIGNMENT
         return (*range(0, last, self.step), last)
 
     def within(self, start: int, stop: int) -> list[int]:
-        """Return the numbers of the tiles that have pixels from `start` to before `stop`."""
+        """Return the indices of the tiles with pixels in [`start`, `stop`)."""
         return [
             index
             for index, origin in enumerate(self.origins)
@@ -56,9 +56,9 @@ class TileAxis:
         ]
 
     def weights(self, index: int) -> Float32:
-        """Return how much the tile counts at each of its pixels; all tiles' weights sum to 1.
+        """Return the tile's weight at each of its pixels; all tiles' weights sum to 1.
 
-        Being along each axis apart, their products sum to 1 over the tiles of the plane.
+        The axes are independent, so the products sum to 1 over the tiles of the plane.
         """
         ramp = min(self.tile - self.step, self.tile // 2)
         shape = window(self.tile, ramp)
@@ -75,8 +75,8 @@ class TileAxis:
 def window(tile: int, ramp: int) -> Float32:
     """Return ``(tile,)`` weights: 1 in the middle, falling to almost 0 along `ramp` pixels.
 
-    The fall is sin^2 (a Tukey window), so that the weight of two tiles that overlap by `ramp`
-    sums to 1 and passes from one to the other without a kink.
+    The ramp is sin^2 (a Tukey window), so that the weights of two tiles that overlap by `ramp`
+    sum to 1 and change smoothly.
     """
     place = np.arange(tile) + 0.5
     inwards = np.minimum(place, tile - place)
@@ -88,8 +88,8 @@ def window(tile: int, ramp: int) -> Float32:
 def strips(width: int, wished: int, multiple: int) -> Sequence[tuple[int, int]]:
     """Cut `width` columns into strips ``(start, stop)`` of about equal width.
 
-    No strip is wider than `wished`, if that is at least `multiple`; each starts at a multiple
-    of it.
+    Strips are at most `wished` wide, if that is at least `multiple`, and start at multiples of
+    `multiple`.
     """
     units = -(-width // multiple)
     count = -(-units // max(1, wished // multiple))

@@ -174,7 +174,7 @@ def test_where_memory_is_short_batches_are_halved_and_the_samples_are_the_same(
     assert memory.batches == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     assert (seen[-1].done, seen[-1].total) == (14, 14)
     assert "1 samples at a time" in seen[-1].note
-    assert "Memory is short" in caplog.text
+    assert "Low memory" in caplog.text
 
 
 def test_without_memory_for_one_sample_the_user_is_told_what_to_do(

@@ -178,7 +178,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         (["--set", "training.flow.epoch=3"], "training.flow.epoch"),
         (["--set", "model.downsample=5"], "model.downsample"),
         (["--set", "nonsense"], "section.key=value"),
-        (["--device", "cuda:77"], "no device"),
+        (["--device", "cuda:77"], "is not available on this machine"),
         (["--images", "missing"], "missing"),
         (["--config", "missing.toml"], "missing.toml"),
     ],
