@@ -143,7 +143,9 @@ def test_unfinished_annotations_are_no_rater(
     unfinished(masks, ["a", "c"])
     (masks / "worklist.json").write_text("{}")
     if beside == "nothing":
-        with pytest.raises(DatasetError, match=r"no completed annotation: 2 were begun.*a.tif, c"):
+        with pytest.raises(
+            DatasetError, match=r"no completed annotation: 2 are unfinished.*a.tif, c"
+        ):
             find_pairs(tmp_path / "i", masks)
         with pytest.raises(DatasetError, match="no completed annotation"):
             find_pairs(tmp_path / "i", masks, skip_unmasked=True)
@@ -153,7 +155,7 @@ def test_unfinished_annotations_are_no_rater(
     with caplog.at_level(logging.WARNING):
         pairs = find_pairs(tmp_path / "i", masks)
     assert [len(pair.masks) for pair in pairs] == [1, 1, 1]
-    assert "2 unfinished annotations of a work list are left out: a.tif, c.tif" in caplog.text
+    assert "2 unfinished annotations of a work list are skipped: a.tif, c.tif" in caplog.text
 
 
 def test_images_without_a_mask_are_named_where_they_are_left_out(
@@ -163,7 +165,7 @@ def test_images_without_a_mask_are_named_where_they_are_left_out(
         picture(tmp_path / "i" / f"{name}.png")
     picture(tmp_path / "m" / "b.png", mask=True)
     assert len(find_pairs(tmp_path / "i", tmp_path / "m", skip_unmasked=True)) == 1
-    assert "2 images without a mask are left out: a.png, c.png" in caplog.text
+    assert "2 images without a mask are skipped: a.png, c.png" in caplog.text
 
 
 # --- advice is followed -----------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""Decoded images and masks on disk, so that the next run need not decode them again.
+"""On-disk cache of decoded images and masks.
 
-A file of the folder holds one image and its masks on their canvases, and is named by what they
-depend on: paths, sizes and times of the files, and the settings of the canvas. There is one
-only where the user asks for it: these are copies of images that may be confidential.
+Each file holds one image and its masks on their canvases, and is named by a hash of the files'
+paths, sizes and times and the canvas settings. Only created on request, because these are copies
+of images that may be confidential.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from latentfm_core.files.untrusted import read_bounded
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Raise it whenever decoding or the canvas changes what comes out."""
+"""Increase it whenever decoding or the canvas changes the output."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
-"""What was not used for longest is removed beyond this."""
+"""Above this size, the least recently used files are removed."""
 
 _CHECK = 4
 
@@ -40,14 +40,14 @@ UInt8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class CanvasCache:
-    """Canvases of one side and one kind in a folder.
+    """Cache folder for canvases of one size and kind.
 
     Attributes
     ----------
     folder
-        Where the files lie; others in it are left alone.
+        Folder of the cache; other files in it are kept.
     data
-        Gives `fit`, `mask_threshold` and the channel that is read.
+        Sets `fit`, `mask_threshold` and the channel to read.
     size
         Side of the canvas.
     classes
@@ -60,30 +60,30 @@ class CanvasCache:
     classes: int
 
     def prepare(self) -> None:
-        """Make the folder, for this user's eyes only if it is new.
+        """Create the folder; a new one is readable by this user only.
 
         Raises
         ------
         OutputError
-            If that cannot be done.
+            If it cannot be created.
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             remove_dead_once(self.folder)
         except OSError as error:
             raise OutputError(
-                f"Cannot keep decoded images in {self.folder}: {error.strerror or error}. Choose "
-                "another --cache, or leave it out."
+                f"Cannot cache decoded images in {self.folder}: {error.strerror or error}. Choose "
+                "another --cache, or omit it."
             ) from None
 
     def get(self, pair: Pair) -> tuple[UInt8, UInt8] | None:
-        """Return image ``(S, S, 3)`` and masks ``(M, S, S)``, or None if they are not kept."""
+        """Return image ``(S, S, 3)`` and masks ``(M, S, S)``, or None if not cached."""
         side, count = self.size, len(pair.masks)
         size = side * side * (3 + count)
         with contextlib.suppress(OSError, ValueError):
             path = self._path(pair)
             stored = np.frombuffer(read_bounded(path, size + _CHECK), np.uint8)
-            os.utime(path)  # what is used is not what is removed
+            os.utime(path)  # marks it as recently used
             values, check = stored[:-_CHECK], stored[-_CHECK:]
             if values.size == size and check.tobytes() == _check(values):
                 image = values[: side * side * 3].reshape(side, side, 3)
@@ -91,24 +91,24 @@ class CanvasCache:
         return None
 
     def put(self, pair: Pair, image: UInt8, masks: UInt8) -> None:
-        """Keep an image and its masks; a full disk is no reason to stop."""
+        """Store an image and its masks; a full disk is not an error."""
         values = np.concatenate([image.ravel(), masks.ravel()])
         temporary: Path | None = None
         try:
             path = self._path(pair)
             with new_file(path) as temporary:
                 temporary.write_bytes(values.tobytes() + _check(values))
-                # Not synced, which for thousands of files takes minutes: `get` checks what it
-                # reads.
+                # Not synced, which would take minutes for thousands of files; `get` verifies
+                # the content.
                 os.replace(temporary, path)
         except OSError as error:
-            logger.debug("%s is not kept: %s", pair.name, error)
+            logger.debug("%s is not cached: %s", pair.name, error)
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
 
     def trim(self, limit: int = LIMIT_BYTES) -> None:
-        """Remove what was not used for longest until at most `limit` bytes are left."""
+        """Remove the least recently used files until at most `limit` bytes are left."""
         with contextlib.suppress(OSError):
             files = [(path, path.stat()) for path in self.folder.glob(f"*{SUFFIX}")]
             total = sum(state.st_size for _, state in files)

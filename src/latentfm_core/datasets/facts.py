@@ -1,4 +1,4 @@
-"""What masks and images of a data set are like, in figures: shares, objects, sizes, copies."""
+"""Statistics of a data set's masks and images: shares, objects, sizes, copies."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from latentfm_core.images.limits import open_pillow
 from latentfm_core.images.tiff import open_tiff
 
 _COUNTED_PIXELS = 2**20
-"""Larger masks are counted in every second, third, ... row and column."""
+"""Larger masks are subsampled to every second, third, ... row and column."""
 _TURNED = (5, 6, 7, 8)
 _BLOCK = 2**20
 
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """One mask.
+    """Statistics of one mask.
 
     Attributes
     ----------
     name
-        Of its image.
+        Name of its image.
     shares
-        Share of the pixels that each class covers, by class.
+        Share of pixels covered by each class.
     objects
-        Connected regions of foreground, touching at sides.
+        Connected foreground regions (4-connectivity).
     corners
-        How many of the four corner pixels are foreground.
+        Number of the four corner pixels that are foreground.
     """
 
     name: str
@@ -49,12 +49,12 @@ class MaskFacts:
 
     @property
     def foreground(self) -> float:
-        """Share of all classes together."""
+        """Total share of all classes."""
         return sum(self.shares)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has not a single pixel of foreground."""
+        """Whether it has no foreground pixel."""
         return self.foreground == 0
 
     @property
@@ -64,7 +64,7 @@ class MaskFacts:
 
 
 def mask_facts(name: str, mask: NDArray[Any], classes: int) -> MaskFacts:
-    """Return the facts of a mask ``(H, W)``, bool or labels from 0 to `classes`."""
+    """Return the statistics of a mask ``(H, W)``, bool or labels from 0 to `classes`."""
     step = max(1, int(np.sqrt(mask.size / _COUNTED_PIXELS)))
     labels = mask.astype(np.uint8, copy=False)
     counts = np.bincount(labels.ravel(), minlength=classes + 1)[1 : classes + 1]
@@ -76,7 +76,7 @@ def mask_facts(name: str, mask: NDArray[Any], classes: int) -> MaskFacts:
 
 
 def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
-    """Return the facts of all masks of a data set in memory, as the network sees them."""
+    """Return the statistics of all masks in memory, at the network's resolution."""
     return [
         mask_facts(name, canvases.masks[row, rater], classes)
         for row, name in enumerate(canvases.names)
@@ -85,7 +85,7 @@ def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
 
 
 def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] | None:
-    """Return rows and columns of an image file, by its header; None if that cannot be read."""
+    """Return rows and columns from an image file's header; None if unreadable."""
     try:
         if path.suffix.lower() in TIFF_SUFFIXES:
             with open_tiff(path) as tiff:
@@ -97,22 +97,22 @@ def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] |
                 columns, rows = opened.size
                 turn = opened.getexif().get(274, 1)
     except Exception:
-        # Whatever is wrong with the file is said where it is read.
+        # Reading the file reports its errors.
         return None
     return (columns, rows) if turn in _TURNED else (rows, columns)
 
 
 def image_sizes(pairs: Sequence[Pair], most: int = 500) -> list[tuple[int, int]]:
-    """Return the sizes of the images, or of an even choice of `most` of them."""
+    """Return the sizes of the images, or of `most` evenly spaced ones."""
     step = max(1, -(-len(pairs) // most))
     found = [image_size(pair.image) for pair in pairs[::step]]
     return [size for size in found if size is not None]
 
 
 def copies(parts: Mapping[str, Iterable[Pair]]) -> list[tuple[str, ...]]:
-    """Return groups of images whose files are the same, byte by byte, each as ``part: name``.
+    """Return groups of images with identical files, each as ``part: name``.
 
-    Only files of one size are read.
+    Only files of equal size are read.
     """
     by_size: dict[int, list[tuple[str, Path]]] = defaultdict(list)
     for part, pairs in parts.items():
@@ -133,7 +133,7 @@ def copies(parts: Mapping[str, Iterable[Pair]]) -> list[tuple[str, ...]]:
 
 
 def copied_canvases(parts: Mapping[str, CanvasSet]) -> list[tuple[str, ...]]:
-    """Return groups of images that the network sees as the same, each as ``part: name``."""
+    """Return groups of images with identical canvases, each as ``part: name``."""
     by_content: dict[bytes, list[str]] = defaultdict(list)
     for part, canvases in parts.items():
         for name, image in zip(canvases.names, canvases.images, strict=True):

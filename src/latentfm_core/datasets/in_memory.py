@@ -1,4 +1,4 @@
-"""A whole data set in memory, decoded once."""
+"""Data sets decoded into memory."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class CanvasSet:
     Attributes
     ----------
     names
-        Names of the N pairs that could be read, in the order of the arrays.
+        Names of the N pairs read, in the order of the arrays.
     images
         ``(N, S, S, 3)`` uint8, 255 = 1.0 of `to_rgb`.
     masks
-        ``(N, M, S, S)`` uint8 class labels, 0 is background; M is the largest number of
+        ``(N, M, S, S)`` uint8 class labels, 0 is background; M is the maximum number of
         raters.
     raters
-        ``(N,)`` number of masks that each image has; the rest of its row is zero.
+        ``(N,)`` number of masks of each image; the rest of its row is zero.
     skipped
-        What was wrong with the pairs that are left out, by name.
+        Error of each skipped pair, by name.
     """
 
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ def read_pair(
     Raises
     ------
     ImageError
-        If one cannot be read, or their sizes differ; the message names the files.
+        If a file cannot be read, or sizes differ; the message names the files.
     """
     image = _read_image(pair, limits)
     return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold, limits))
@@ -107,8 +107,8 @@ def read_references(
 
 
 def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
-    """Read the image of a pair, of which each channel may have a file of its own."""
-    # Under the pair's name: that of the file may have the number of the channel behind it.
+    """Read the image of a pair, from one file or one per channel."""
+    # Use the pair's name: the file name may end in the channel number.
     first = replace(read_image(pair.image, limits), name=pair.name)
     if not pair.channels:
         return first
@@ -119,13 +119,13 @@ def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
             raise ImageError(
                 f"{shown(path)} is {plane.dtype} of shape {plane.shape}, the first channel "
                 f"{shown(pair.image)} {first.pixels.dtype} of shape {first.pixels.shape}. Export "
-                "all channels alike."
+                "all channels with the same type and shape."
             )
         planes.append(plane)
     if first.pixels.ndim != 2:
         raise ImageError(
-            f"{shown(pair.image)} has several channels itself, and {len(pair.channels)} more files "
-            "stand beside it. Give one grey file for each channel, or one colour file."
+            f"{shown(pair.image)} has several channels, but {len(pair.channels)} more files for "
+            "channels exist. Use one grey file per channel, or one colour file."
         )
     return replace(first, pixels=np.stack(planes, axis=-1))
 
@@ -144,7 +144,7 @@ def _read_masks(
             raise ImageError(
                 f"{shown(path)}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
                 f"columns), its image {shown(pair.image)} has {rows} x {columns}. Export both at "
-                "one size."
+                "the same size."
             )
         masks.append(mask)
     return np.stack(masks)
@@ -157,30 +157,30 @@ def load_canvases(
     on_progress: Callable[[int, int], None] | None = None,
     classes: int = 1,
 ) -> CanvasSet:
-    """Decode all pairs once, in threads, and put them on canvases.
+    """Decode all pairs in threads and resize them to canvases.
 
     Parameters
     ----------
     pairs
-        What to read; the order is kept.
+        Pairs to read; the order is kept.
     data
-        Gives `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
+        Sets `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
     size
-        Side of the canvas; None takes ``data.size``.
+        Side of the canvas; None uses ``data.size``.
     on_progress
-        Called in this thread with (pairs done, pairs in all).
+        Called in this thread with (pairs done, total pairs).
     classes
         Number of foreground classes of the masks.
 
     Raises
     ------
     DatasetError
-        If a file is bad and `skip_bad` is off (the message lists every bad file), or if
-        no pair is left.
+        If a file is bad and `skip_bad` is off (the message lists every bad file), or no pair
+        is left.
     ResourceError
         If there is not enough memory.
     OutputError
-        If the folder of the cache cannot be made.
+        If the cache folder cannot be created.
     """
     side = size or data.size
     raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
@@ -199,14 +199,14 @@ def load_canvases(
             cache.trim()
     except MemoryError:
         raise ResourceError(
-            f"The memory does not suffice for {len(pairs)} images of {side} x {side} pixels. "
+            f"Not enough memory for {len(pairs)} images of {side} x {side} pixels. "
             "Lower data.size or use fewer images."
         ) from None
     report_problems(problems, len(pairs), data.skip_bad)
     keep = [index for index, pair in enumerate(pairs) if pair.name not in problems]
     if not keep:
         raise DatasetError(
-            "No image and mask is left that could be used. The log above says why; mend them."
+            "No usable pair of image and mask is left. Fix the problems logged above."
         )
     names = tuple(pairs[index].name for index in keep)
     if problems:
@@ -215,15 +215,15 @@ def load_canvases(
 
 
 def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
-    """Refuse bad pairs, or say which are left out."""
+    """Reject bad pairs, or log those skipped."""
     if problems and not skip_bad:
         listed = "\n  ".join(problems.values())
         raise DatasetError(
             f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
-            "Mend or remove them, or go on without them: --skip-bad (data.skip_bad = true)."
+            "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."
         )
     for problem in problems.values():
-        logger.warning("left out: %s", problem)
+        logger.warning("skipped: %s", problem)
 
 
 def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
@@ -251,7 +251,7 @@ def _fill(
     on_progress: Callable[[int, int], None] | None,
     cache: CanvasCache | None,
 ) -> dict[str, str]:
-    """Write every pair to its row; return the reasons of those that failed, by name."""
+    """Write every pair to its row; return the errors of failed pairs, by name."""
 
     def fill(index: int) -> str | None:
         pair = pairs[index]

@@ -1,4 +1,4 @@
-"""Folders that others prepared: nnU-Net's raw layout and that of the ISIC challenge."""
+"""Known folder layouts: nnU-Net's raw layout and that of the ISIC challenge."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _ISIC_PART = {"training": "train", "validation": "val", "test": "test"}
 _ISIC_IMAGES = re.compile(r"(training|validation|test)(_v\d+)?_(input|data)$", re.IGNORECASE)
 _ISIC_MASKS = re.compile(r"(training|validation|test)(_v\d+)?(_part1)?_groundtruth$", re.IGNORECASE)
 _ISIC_OTHER_TASKS = re.compile(r"task[23]_|part[2-9]", re.IGNORECASE)
-"""Dermoscopic features and diagnoses: no outlines of lesions."""
+"""Dermoscopic features and diagnoses, not lesion outlines."""
 _SUPERPIXELS = "_superpixels"
-"""Stand beside the images of 2017 and are none."""
+"""Superpixel maps among the images of 2017."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds.
+    """Content of a folder.
 
     Attributes
     ----------
     kind
-        Which layout it is.
+        Kind of layout.
     folder
         The folder itself.
     parts
-        Folders of images and masks of each part that is there: train, val, test.
+        Folders of images and masks of each existing part: train, val, test.
     classes
-        Names of the classes if the folder says them; else its masks are binary.
+        Class names, if the folder lists them; else its masks are binary.
     ending
-        Of the files of an nnU-Net folder.
+        File name ending in an nnU-Net folder.
     """
 
     kind: Literal["nnU-Net", "ISIC"]
@@ -61,7 +61,7 @@ class Layout:
         Raises
         ------
         DatasetError
-            If there is no such part, or its images and masks do not match.
+            If the part does not exist, or its images and masks do not match.
         """
         if part not in self.parts:
             raise DatasetError(
@@ -76,36 +76,36 @@ class Layout:
         files = [path for path in every if not path.stem.lower().endswith(_SUPERPIXELS)]
         if len(files) < len(every):
             count = len(every) - len(files)
-            logger.info("%s: %d maps of superpixels are left out", shown(images), count)
+            logger.info("%s: %d superpixel maps skipped", shown(images), count)
         return pair_files(files, list_images(masks, limits), images, masks, skip_unmasked)
 
     def check_classes(self, count: int) -> None:
-        """Refuse a network of `count` classes if the masks have another number.
+        """Reject a network of `count` classes if the masks have another number.
 
         Raises
         ------
         ConfigError
-            The message names the classes of the folder.
+            If the numbers differ; the message names the classes of the folder.
         """
         own = len(self.classes) or 1
         if own != count:
             named = f" ({', '.join(self.classes)})" if self.classes else ""
             raise ConfigError(
                 f"The masks in {shown(self.folder)} have {own} classes{named}, the model {count}. "
-                "Take a model of these classes, or another folder."
+                "Choose a model with these classes, or another folder."
             )
 
 
 def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
-    """Recognise the layout of `folder`.
+    """Detect the layout of `folder`.
 
     Raises
     ------
     DatasetError
-        If it has neither layout, or is one of nnU-Net that cannot be used here.
+        If it has neither layout, or is an unsupported nnU-Net data set.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{shown(folder)} is not a folder. Give the folder of a data set.")
+        raise DatasetError(f"{shown(folder)} is not a folder. Choose the folder of a data set.")
     if (folder / nnunet.DESCRIPTION).is_file():
         refuse_links_out([folder / nnunet.DESCRIPTION], folder, limits)
         found = nnunet.read_description(folder / nnunet.DESCRIPTION)
@@ -119,7 +119,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
     elif isic := _isic_parts(folder):
         return Layout("ISIC", folder, isic)
     raise DatasetError(
-        f"{shown(folder)} has no layout that is known here. nnU-Net's raw layout has "
+        f"{shown(folder)} does not have a known layout. nnU-Net's raw layout has "
         f"{nnunet.DESCRIPTION}, imagesTr and labelsTr; that of the ISIC challenge has folders "
         "such as ISIC2018_Task1-2_Training_Input and ISIC2018_Task1_Training_GroundTruth. Name "
         "folders of images and masks with --images and --masks (data.images, data.masks)."
@@ -132,7 +132,7 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
         folders = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
         raise DatasetError(
-            f"{shown(folder)} cannot be read: {error.strerror or error}. Check the rights to it."
+            f"{shown(folder)} cannot be read: {error.strerror or error}. Check its permissions."
         ) from None
     for path in folders:
         if _ISIC_OTHER_TASKS.search(path.name):
@@ -145,14 +145,14 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
     if twice:
         raise DatasetError(
             f"{shown(folder)} has several challenges: {' and '.join(path.name for path in twice)}. "
-            "Give each a folder of its own, or name folders with --images and --masks."
+            "Put each into its own folder, or name folders with --images and --masks."
         )
     both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= found.keys()]
     return {part: (found[f"{part} images"][0], found[f"{part} masks"][0]) for part in both}
 
 
 def training_pairs(data: DataConfig) -> list[Pair]:
-    """Return the pairs that `data` names for training: folders, or the part train of a layout.
+    """Return the training pairs of `data`, from folders or the train part of a layout.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def training_pairs(data: DataConfig) -> list[Pair]:
 
 
 def with_classes_of_folder(config: Config) -> Config:
-    """Return `config` with the classes that its data folder names, if it does.
+    """Return `config` with the classes listed in its data folder, if any.
 
     Raises
     ------

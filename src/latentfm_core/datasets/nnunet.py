@@ -1,6 +1,6 @@
 """nnU-Net's raw layout: ``imagesTr/NAME_0000.png``, ``labelsTr/NAME.png``, ``dataset.json``.
 
-It is described in documentation/dataset_format.md of nnU-Net 2 (Isensee et al. 2021).
+Described in documentation/dataset_format.md of nnU-Net 2 (Isensee et al. 2021).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _COLOURS = 3
 
 @dataclass(frozen=True)
 class Description:
-    """What is used of ``dataset.json``.
+    """Fields used from ``dataset.json``.
 
     Attributes
     ----------
     classes
-        Names of the classes but the background, in the order of their labels.
+        Names of the foreground classes, in the order of their labels.
     ending
-        Of every file, lower case.
+        File name ending, lower case.
     """
 
     classes: tuple[str, ...]
@@ -52,24 +52,24 @@ def read_description(path: Path) -> Description:
     Raises
     ------
     DatasetError
-        If it cannot be read, is not of nnU-Net 2, or tells of what cannot be used here: volumes,
-        labels that overlap, pixels that are to be ignored, files elsewhere.
+        If it cannot be read, is not of nnU-Net 2, or needs unsupported features: volumes,
+        overlapping labels, ignored pixels, files elsewhere.
     """
     try:
         values = parse_json(read_bounded(path, MAX_BYTES))
     except OSError as error:
         raise DatasetError(
-            f"Cannot read {shown(path)}: {error.strerror or error}. Check the path and the rights "
-            "to it."
+            f"Cannot read {shown(path)}: {error.strerror or error}. Check the path and its "
+            "permissions."
         ) from None
     except ValueError as error:
         raise DatasetError(
-            f"{shown(path)} is no JSON that can be read: {error}. Mend it, or copy it again."
+            f"{shown(path)} is not valid JSON: {error}. Fix it, or copy it again."
         ) from None
     if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
         raise DatasetError(
-            f"{shown(path)} is no description of an nnU-Net data set: it has no table of labels. "
-            "Add it, with the background as 0."
+            f"{shown(path)} does not describe an nnU-Net data set: it has no table of labels. "
+            "Add one, with the background as 0."
         )
     ending = values.get("file_ending")
     if not isinstance(ending, str):
@@ -80,7 +80,7 @@ def read_description(path: Path) -> Description:
     _check_ending(path, ending.lower())
     if "dataset" in values:
         raise DatasetError(
-            f"{shown(path)} lists files that may lie anywhere (its key dataset). Put them into "
+            f"{shown(path)} lists files in other folders (its key dataset). Move them to "
             "imagesTr and labelsTr, and remove the key."
         )
     _check_channels(path, values.get("channel_names"))
@@ -90,12 +90,12 @@ def read_description(path: Path) -> Description:
 def _check_ending(path: Path, ending: str) -> None:
     if ending in _VOLUMES:
         raise DatasetError(
-            f"{shown(path)}: the images are volumes ({ending}). Models here work on planes: write "
-            "them as one PNG or TIFF each."
+            f"{shown(path)}: the images are volumes ({ending}). Models work on 2D planes: save "
+            "each plane as PNG or TIFF."
         )
     if ending not in IMAGE_SUFFIXES:
         raise DatasetError(
-            f"{shown(path)}: file_ending {ending[:40]!r} is none of "
+            f"{shown(path)}: file_ending {ending[:40]!r} is not one of "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}. Convert the files to one of these."
         )
 
@@ -104,31 +104,33 @@ def _check_channels(path: Path, channels: object) -> None:
     if not isinstance(channels, dict) or len(channels) not in (1, _COLOURS):
         count = len(channels) if isinstance(channels, dict) else "no"
         raise DatasetError(
-            f"{shown(path)} names {count} channels. A model takes grey images (one channel) or "
-            "three channels as red, green and blue: leave the others out."
+            f"{shown(path)} names {count} channels. Models take grey images (one channel) or "
+            "three channels as red, green and blue: remove the others."
         )
 
 
 def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     if "ignore" in labels:
         raise DatasetError(
-            f"{shown(path)} has a label ignore. Pixels without a label cannot be left out here: "
-            "draw these regions, or remove the images."
+            f"{shown(path)} has a label ignore, which is not supported: draw these regions, or "
+            "remove the images."
         )
     if not all(type(value) is int for value in labels.values()):
         raise DatasetError(
             f"{shown(path)}: every label needs one whole number. Regions of several labels are not "
             "supported, nor are data sets of nnU-Net 1, in which the numbers come first. "
-            "Give each label its number."
+            "Assign each label its number."
         )
     by_value = {value: name for name, value in labels.items()}
     if sorted(labels.values()) != list(range(len(labels))) or by_value.get(0) != BACKGROUND:
         raise DatasetError(
             f"{shown(path)}: labels must be 0 for {BACKGROUND}, then 1, 2, ... without a gap. "
-            "Number them so, in the masks too."
+            "Renumber them, in the masks too."
         )
     if len(labels) == 1:
-        raise DatasetError(f"{shown(path)} has no label but the {BACKGROUND}. Add those to find.")
+        raise DatasetError(
+            f"{shown(path)} has no label except {BACKGROUND}. Add foreground labels."
+        )
     return tuple(by_value[value] for value in range(1, len(labels)))
 
 
@@ -140,7 +142,7 @@ def find_cases(
     Raises
     ------
     DatasetError
-        If a name is no such name, channels are missing, or an image or label stays alone.
+        If a name is malformed, channels are missing, or an image or label is unmatched.
     """
     cases: dict[str, dict[int, Path]] = {}
     foreign = []
@@ -152,19 +154,19 @@ def find_cases(
             cases.setdefault(match["case"], {})[int(match["channel"])] = path
     if foreign:
         raise DatasetError(
-            f"{shown(images)}: {len(foreign)} files lack the number of the channel: "
-            f"{name_some(foreign)}. nnU-Net's images are called NAME_0000{ending}: rename them."
+            f"{shown(images)}: {len(foreign)} files lack the channel number: "
+            f"{name_some(foreign)}. Rename them to NAME_0000{ending}."
         )
     odd = [case for case, found in cases.items() if sorted(found) not in ([0], [0, 1, 2])]
     if odd:
         raise DatasetError(
             f"{shown(images)}: {len(odd)} images have neither the one channel _0000 nor the three "
-            f"_0000, _0001 and _0002: {name_some(odd)}. Add what is missing, or leave other "
-            "channels out."
+            f"_0000, _0001 and _0002: {name_some(odd)}. Add the missing files, or remove other "
+            "channels."
         )
     if len({len(found) for found in cases.values()}) > 1:
         raise DatasetError(
-            f"{shown(images)}: some images have one file and some have three. Keep one kind."
+            f"{shown(images)}: some images have one file and others have three. Keep one kind."
         )
     first = {found[0]: case for case, found in cases.items()}
     labels = _of_ending(masks, ending, limits)
@@ -183,7 +185,7 @@ def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
     others = [path.name for path in every if path not in files]
     if files and others:
         logger.warning(
-            "%s: %d files do not end in %s, as %s says, and are left out: %s",
+            "%s: %d files do not end in %s, as set in %s, and are skipped: %s",
             shown(folder),
             len(others),
             ending,
@@ -192,7 +194,7 @@ def _of_ending(folder: Path, ending: str, limits: ReadingConfig) -> list[Path]:
         )
     if not files:
         raise DatasetError(
-            f"{shown(folder)} holds no {ending} files, which {DESCRIPTION} promises. Put them "
-            "there, or mend its file_ending."
+            f"{shown(folder)} holds no {ending} files, as declared in {DESCRIPTION}. Add them, "
+            "or fix its file_ending."
         )
     return files

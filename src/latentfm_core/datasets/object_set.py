@@ -1,4 +1,4 @@
-"""Training images of promptable models, in memory at nearly their own resolution."""
+"""Training images of promptable models, in memory at nearly full resolution."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from latentfm_core.images.read import to_rgb
 Kind = Literal["masks", "instances"]
 
 MIN_OBJECT = 12
-"""Fewest pixels of an object that a prompt can mean; smaller ones are mostly noise."""
+"""Minimum pixels of an object for a prompt; smaller ones are mostly noise."""
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """An image and what experts drew on it.
+    """An image and its expert annotations.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class TrainingImage:
     masks
         ``(M, H, W)``, one for each rater: uint8 0 or 1, or uint16 with objects numbered from 1.
     kind
-        Which of the two.
+        Kind of masks.
     """
 
     name: str
@@ -51,16 +51,16 @@ class TrainingImage:
 
 @dataclass(frozen=True)
 class ObjectSet:
-    """Images of one or several data sets, and how often each is drawn.
+    """Images of one or several data sets, and their sampling weights.
 
     Attributes
     ----------
     images
         All of them, set by set.
     weights
-        ``(N,)`` float64, the chance of each to be drawn; they add up to 1.
+        ``(N,)`` float64 sampling probabilities, sum 1.
     skipped
-        What was wrong with the pairs that are left out, by name.
+        Error of each skipped pair, by name.
     """
 
     images: tuple[TrainingImage, ...]
@@ -69,7 +69,7 @@ class ObjectSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the images, in their order."""
+        """Names of the images, in order."""
         return tuple(image.name for image in self.images)
 
     @property
@@ -80,7 +80,7 @@ class ObjectSet:
 
 @dataclass(frozen=True)
 class SetPairs:
-    """The pairs of one data set and how they are divided."""
+    """The pairs of one data set and their split."""
 
     settings: SetConfig
     pairs: dict[str, Pair]
@@ -88,7 +88,7 @@ class SetPairs:
 
 
 def find_sets(data: DataConfig) -> list[SetPairs]:
-    """Find the pairs of every set of `data` and divide them.
+    """Find and split the pairs of every set of `data`.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def find_sets(data: DataConfig) -> list[SetPairs]:
 
 
 def joined_split(sets: Iterable[SetPairs]) -> Split:
-    """Return one split of all sets, under the names that the images have in an `ObjectSet`."""
+    """Return the joint split of all sets, with the names used in an `ObjectSet`."""
     parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for one in sets:
         for part, names in parts.items():
@@ -122,7 +122,7 @@ def joined_split(sets: Iterable[SetPairs]) -> Split:
 
 
 def with_split(sets: Iterable[SetPairs], split: Split) -> list[SetPairs]:
-    """Return the sets divided as `split` says, whose names are those of `joined_split`."""
+    """Return the sets with the given `split`, which has the names of `joined_split`."""
     divided = []
     for one in sets:
         unique = {unique_name(one.settings.name, name): name for name in one.pairs}
@@ -135,7 +135,7 @@ def with_split(sets: Iterable[SetPairs], split: Split) -> list[SetPairs]:
 
 
 def unique_name(set_name: str, name: str) -> str:
-    """Return the name of an image of one of several sets."""
+    """Return the name of an image, unique across sets."""
     return f"{set_name}__{name}"
 
 
@@ -164,7 +164,7 @@ def load_objects(
     data: DataConfig,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ObjectSet:
-    """Decode the pairs of a single data set; each image is drawn as often as any other."""
+    """Decode the pairs of a single data set with equal sampling weights."""
     return _load([(None, pair) for pair in pairs], np.ones(len(pairs)), data, on_progress)
 
 
@@ -192,7 +192,7 @@ def _load(
                 on_progress(index + 1, len(jobs))
     report_problems(problems, len(jobs), data.skip_bad)
     if not images:
-        raise DatasetError("No image with a mask is left that can be used. Check the data.")
+        raise DatasetError("No usable image with a mask is left. Check the data.")
     weights = np.asarray(kept)
     return ObjectSet(tuple(images), weights / weights.sum(), problems)
 
@@ -202,7 +202,7 @@ def _name(settings: SetConfig | None, pair: Pair) -> str:
 
 
 def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> TrainingImage | str:
-    """Return the image, or what is wrong with it."""
+    """Return the image, or an error message."""
     kind: Kind = "masks" if settings is None else settings.kind
     threshold = data.mask_threshold if settings is None else settings.mask_threshold
     masks: NDArray[Any]

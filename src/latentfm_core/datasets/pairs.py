@@ -1,4 +1,4 @@
-"""Which masks belong to which image."""
+"""Match masks to images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 UNFINISHED = "in_progress"
-"""Folder in which a work list keeps annotations that are not completed."""
+"""Folder of a work list's unfinished annotations."""
 MASK_SUFFIXES = (
     "_segmentation",
     "_seg",
@@ -38,7 +38,7 @@ MASK_SUFFIXES = (
     "_gt",
     "_groundtruth",
 )
-"""What a mask's name may have after the name of its image."""
+"""Suffixes a mask's name may add to its image's name."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Pair:
     Attributes
     ----------
     masks
-        One file per rater who outlined this image, at least one.
+        One file per rater, at least one.
     channels
-        The second and third channel of the image, where each has a grey file of its own.
+        The second and third channel of the image, if each has its own grey file.
     """
 
     name: str
@@ -67,20 +67,20 @@ def find_pairs(
 ) -> list[Pair]:
     """Pair the files of two folders by name, sorted by name.
 
-    Masks of several raters lie in subfolders of `masks`, one for each rater, with the same
+    Masks of several raters are in subfolders of `masks`, one for each rater, with the same
     file names; a rater need not have outlined every image.
 
     A mask has the image's name without extension, or that name with one of
-    `MASK_SUFFIXES` behind it (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
-    may lie in one and the same folder if the masks have such a suffix.
+    `MASK_SUFFIXES` added (``ISIC_1_segmentation.png`` belongs to ``ISIC_1.jpg``). Both
+    may be in the same folder if the masks have such a suffix.
 
-    With `skip_unmasked`, images without a mask are left out.
+    With `skip_unmasked`, images without a mask are skipped.
 
     Raises
     ------
     DatasetError
-        If a folder is missing or empty, two files claim the same name, an image or a mask
-        stays alone, or a symbolic link leads out of its folder; the message names them.
+        If a folder is missing or empty, two files share a name, an image or a mask is
+        unmatched, or a symbolic link leads out of its folder; the message names them.
     """
     _say_unfinished(masks)
     raters = rater_folders(images, masks)
@@ -108,12 +108,12 @@ def pair_files(
     Parameters
     ----------
     name
-        Gives the name of an image.
+        Returns the name of an image.
 
     Raises
     ------
     DatasetError
-        If two files claim the same name, or an image or a mask stays alone.
+        If two files share a name, or an image or a mask is unmatched.
     """
     by_name = _by_key({path: name(path) for path in image_files}, images, "images")
     mask_by_name = _masks_by_name(mask_files, by_name, masks)
@@ -126,7 +126,7 @@ def pair_files(
 def rater_folders(images: Path, masks: Path) -> list[Path]:
     """Return the subfolders of `masks` that hold images, if `masks` itself holds none.
 
-    The folder in which a work list keeps unfinished annotations is not a rater.
+    A work list's folder of unfinished annotations does not count.
     """
     if not masks.is_dir() or any(is_image(path) for path in masks.iterdir()):
         return []
@@ -142,17 +142,17 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether a work list keeps its unfinished annotations in `folder`."""
+    """Return whether `folder` holds the unfinished annotations of a work list."""
     return comparable(folder.name).casefold() == UNFINISHED
 
 
 def _say_unfinished(masks: Path) -> None:
-    """Name the unfinished annotations below `masks`, which are left out.
+    """Log the unfinished annotations below `masks`, which are skipped.
 
     Raises
     ------
     DatasetError
-        If there is nothing else.
+        If there are no others.
     """
     if not masks.is_dir():
         return
@@ -165,11 +165,11 @@ def _say_unfinished(masks: Path) -> None:
     others = [path for path in masks.iterdir() if path not in folders]
     if not any(is_image(path) or (path.is_dir() and any(path.iterdir())) for path in others):
         raise DatasetError(
-            f"{shown(masks)} holds no completed annotation: {len(names)} were begun and not "
-            f"completed ({name_some(names)}). Complete them in the panel Work through a folder."
+            f"{shown(masks)} holds no completed annotation: {len(names)} are unfinished "
+            f"({name_some(names)}). Complete them in the panel Work through a folder."
         )
     logger.warning(
-        "%s: %d unfinished annotations of a work list are left out: %s",
+        "%s: %d unfinished annotations of a work list are skipped: %s",
         shown(masks / UNFINISHED),
         len(names),
         name_some(names),
@@ -177,13 +177,11 @@ def _say_unfinished(masks: Path) -> None:
 
 
 def _masked(images: Mapping[str, Path], masks: Mapping[str, object]) -> dict[str, Path]:
-    # Without a single pair nothing is left out: the complaint then names both sides.
+    # Without any pair nothing is skipped: the error then names both sides.
     kept = {name: path for name, path in images.items() if name in masks}
     if kept and len(kept) < len(images):
         without = [images[name].name for name in images.keys() - kept.keys()]
-        logger.warning(
-            "%d images without a mask are left out: %s", len(without), name_some(without)
-        )
+        logger.warning("%d images without a mask are skipped: %s", len(without), name_some(without))
     return kept or dict(images)
 
 
@@ -213,7 +211,7 @@ def _masks_by_name(
 
 
 def _base(stem: str) -> str | None:
-    """Return the name before a mask suffix, or None when there is no such suffix."""
+    """Return the name before a mask suffix, or None if there is none."""
     for suffix in MASK_SUFFIXES:
         if stem.lower().endswith(suffix) and len(stem) > len(suffix):
             return stem[: -len(suffix)]

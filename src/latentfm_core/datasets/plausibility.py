@@ -1,4 +1,4 @@
-"""Rules by which a data set is refused or warned about: masks that cannot be what was meant."""
+"""Plausibility checks of a data set."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from latentfm_core.images.read import name_some
 logger = logging.getLogger(__name__)
 
 MOSTLY = 0.5
-"""Mean share of foreground from which on masks may be inverted."""
+"""Minimum mean share of foreground for masks that may be inverted."""
 WILD = 5.0
-"""Ratio of the longest to the shortest image from which on sizes differ wildly."""
+"""Minimum ratio of the longest to the shortest image for a warning about sizes."""
 _CORNERS = 3
-_EXPORT = "Look at a mask in an image viewer, and at how the masks were exported"
+_EXPORT = "Check a mask in an image viewer, and how the masks were exported"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a data set that is hardly meant.
+    """A probable mistake in a data set.
 
     Attributes
     ----------
     text
-        What it is, and what to do.
+        The problem, and how to fix it.
     stops
-        Whether nothing useful can come of the data.
+        Whether the data are unusable.
     """
 
     text: str
@@ -44,7 +44,7 @@ def mask_findings(
     where: str = "",
     stops: bool = True,
 ) -> list[Finding]:
-    """Return what is implausible about the masks of a part.
+    """Return problems with the masks of a part.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ def mask_findings(
     classes
         Names of the classes.
     threshold
-        The mask threshold that was set, if any.
+        The mask threshold, if set.
     where
-        Which part it is, for example ``" of the validation part"``.
+        Name of the part, for example ``" of the validation part"``.
     stops
-        Whether masks that are all alike make the work useless, or are only to be warned of.
+        Whether masks that are all empty or all full are an error rather than a warning.
     """
     if not masks:
         return []
@@ -94,7 +94,7 @@ def _missing_classes(
     return [
         Finding(
             f"No mask{where} has a pixel of the class{'es' if len(missing) > 1 else ''} "
-            f"{name_some(missing)}. Check the numbers in the masks, or leave the class out "
+            f"{name_some(missing)}. Check the numbers in the masks, or remove the class "
             "(model.classes)."
         )
     ]
@@ -111,31 +111,31 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
     return [
         Finding(
             f"The masks{where} are mostly foreground ({mean:.0%} of the pixels; {around:.0%} of "
-            "the masks reach three corners of the image or more). If that is not meant, they are "
-            "inverted: 0 has to be the background."
+            "the masks reach three corners of the image or more). If this is not intended, they "
+            "are inverted: 0 must be the background."
         )
     ]
 
 
 def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:
-    """Return whether the images differ wildly in size ``(H, W)``."""
+    """Return a finding if the image sizes ``(H, W)`` differ strongly."""
     longest = [max(size) for size in sizes]
     if not longest or max(longest) <= WILD * min(longest):
         return []
     small, large = (min(sizes, key=max), max(sizes, key=max))
     return [
         Finding(
-            f"The images differ wildly in size: from {small[0]} x {small[1]} to {large[0]} x "
-            f"{large[1]} pixels. All are brought to one size, so that objects of one kind differ "
-            "as much; crop or resample them if that is not meant."
+            f"The images differ strongly in size: from {small[0]} x {small[1]} to {large[0]} x "
+            f"{large[1]} pixels. All are resized to one size, so similar objects will differ as "
+            "much; crop or resample them if this is not intended."
         )
     ]
 
 
 def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
-    """Return whether the same image is in two parts, or twice in one.
+    """Return findings for images that are in two parts, or twice in one.
 
-    `groups` name images as ``part: name``, or as ``name`` where there is one part.
+    `groups` lists images as ``part: name``, or as ``name`` if there is one part.
     """
     across = [group for group in groups if len({_part(name) for name in group}) > 1]
     within = [group for group in groups if group not in across]
@@ -143,13 +143,13 @@ def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
     if across:
         found.append(
             Finding(
-                f"{len(across)} images are in two parts, so that figures on val and test say too "
-                f"much: {_listed(across)}. Remove the copies, or keep them together with "
+                f"{len(across)} images are in two parts, which inflates the scores on val and "
+                f"test: {_listed(across)}. Remove the copies, or keep them together with "
                 "--group-file."
             )
         )
     if within:
-        found.append(Finding(f"{len(within)} images are there more than once: {_listed(within)}."))
+        found.append(Finding(f"{len(within)} images occur more than once: {_listed(within)}."))
     return found
 
 
@@ -162,12 +162,12 @@ def _listed(groups: Iterable[tuple[str, ...]]) -> str:
 
 
 def say_findings(findings: Sequence[Finding]) -> None:
-    """Warn of what is implausible.
+    """Log findings as warnings.
 
     Raises
     ------
     DatasetError
-        If nothing useful can come of the data.
+        If the data are unusable.
     """
     for finding in findings:
         if finding.stops:

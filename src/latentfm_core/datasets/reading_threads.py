@@ -1,4 +1,4 @@
-"""Threads that read files, and that nobody waits for after Ctrl+C."""
+"""Threads that read files and do not delay exit after Ctrl+C."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _LOOK_SECONDS = 0.2
 def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[T, None, None]:
     """Yield ``work(0)``, ``work(1)``, ... in this order, computed in several threads.
 
-    Unlike those of a `ThreadPoolExecutor`, the threads do not hold up the end of the process:
-    after an error or Ctrl+C, a large file that is being decoded is not waited for.
+    Unlike those of a `ThreadPoolExecutor`, the threads do not delay the end of the process: after
+    an error or Ctrl+C, a large file still being decoded is abandoned.
 
     Parameters
     ----------
     work
         Called with a number from 0 to `count` - 1.
     count
-        How many numbers there are.
+        Number of calls.
     threads
-        How many threads work.
+        Number of threads.
 
     Raises
     ------
     Exception
-        What `work` raised.
+        Any exception of `work`.
     """
     numbers, stopped = itertools.count(), threading.Event()
     done: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
@@ -55,7 +55,7 @@ def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[
                 try:
                     found, value, error = done.get(timeout=_LOOK_SECONDS)
                 except queue.Empty:
-                    continue  # signals are handled between two looks
+                    continue  # signals are handled between two polls
                 if error is not None:
                     raise error
                 waiting[found] = value  # type: ignore[assignment]  # None where T allows it

@@ -21,7 +21,7 @@ from latentfm_core.names import comparable, is_path, shown
 from latentfm_core.types import PARTS
 
 MAX_BYTES = 16_000_000
-"""A larger split or group file is none: that is over 100,000 long names."""
+"""Maximum size of a split or group file: over 100,000 long names."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Split:
     test: tuple[str, ...] = ()
 
     def restricted(self, names: Iterable[str]) -> Split:
-        """Return this split without the images that are not among `names`."""
+        """Return this split restricted to `names`."""
         kept = set(names)
         return Split(*(tuple(n for n in getattr(self, part) if n in kept) for part in PARTS))
 
 
 def make_split(names: Iterable[str], config: DataConfig) -> Split:
-    """Divide the images as `config` says.
+    """Split the images as set in `config`.
 
-    A split file wins. Else whole groups or single images are drawn at random by
-    ``config.split_seed``; the result does not depend on the order of `names`.
+    A split file takes precedence. Otherwise whole groups or single images are drawn at random
+    with ``config.split_seed``; the result does not depend on the order of `names`.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     if not split.train:
         raise DatasetError(
             "The training part is empty. Add images, or lower data.val_fraction and "
-            "data.test_fraction, or mend the split file."
+            "data.test_fraction, or fix the split file."
         )
     return split
 
@@ -75,8 +75,8 @@ def read_split(path: Path) -> Split:
     Raises
     ------
     DatasetError
-        If the file is unreadable, over 16 MB or of another form, a name stands in it twice,
-        or an entry is a path and no name.
+        If the file is unreadable, over 16 MB or malformed, a name occurs twice, or an entry is
+        a path rather than a name.
     """
     try:
         content = parse_json(read_bounded(path, MAX_BYTES))
@@ -87,31 +87,33 @@ def read_split(path: Path) -> Split:
         ) from None
     form = 'It must be {"train": [...], "val": [...], "test": [...]} with image names.'
     if not isinstance(content, dict) or not content or set(content) - set(PARTS):
-        raise DatasetError(f"The split file {shown(path)} has another form. {form}")
+        raise DatasetError(f"The split file {shown(path)} is malformed. {form}")
     seen: Counter[str] = Counter()
     for part in PARTS:
         listed = content.get(part, [])
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise DatasetError(f"The split file {shown(path)}: {part} is no list of names. {form}")
+            raise DatasetError(
+                f"The split file {shown(path)}: {part} is not a list of names. {form}"
+            )
         listed = content[part] = [comparable(name) for name in listed]
         seen.update(listed)
     paths = {name for name in seen if is_path(name)}
     if paths:
         raise DatasetError(
             f"The split file {shown(path)} holds {len(paths)} paths: {name_some(paths)}. Entries "
-            "are names of images, without folder and ending."
+            "must be image names without folder and extension."
         )
     twice = {name for name, count in seen.items() if count > 1}
     if twice:
         raise DatasetError(
             f"The split file {shown(path)} names {len(twice)} images twice: {name_some(twice)}. "
-            "An image may be in one part only."
+            "An image may be in only one part."
         )
     return Split(*(tuple(sorted(content.get(part, []))) for part in PARTS))
 
 
 def write_split(path: Path, split: Split) -> None:
-    """Write what `read_split` reads, atomically.
+    """Write a split file atomically, readable by `read_split`.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def read_groups(
             continue
         if groups.setdefault(name, group) != group:
             raise DatasetError(
-                f"The group file {shown(path)} puts {shown(name)} into two groups. Keep one row."
+                f"The group file {shown(path)} assigns {shown(name)} to two groups. Keep one row."
             )
     missing = known - groups.keys()
     if missing:
@@ -175,7 +177,7 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
     if missing:
         raise DatasetError(
             f"The split file {shown(path)} names {len(missing)} images that do not exist: "
-            f"{name_some(missing)}. Names are file names without extension: mend the file, or add "
+            f"{name_some(missing)}. Names are file names without extension: fix the file, or add "
             "the images."
         )
 
@@ -188,11 +190,11 @@ def _members(groups: Mapping[str, str]) -> list[tuple[str, ...]]:
 
 
 def _split_units(units: Sequence[tuple[str, ...]], config: DataConfig) -> Split:
-    """Deal out units (groups or single images) in a random order.
+    """Assign units (groups or single images) to parts in random order.
 
     A unit goes to the test part, else to the validation part, while that brings the part
-    nearer to its share; the rest is for training. A part with a share above 0 gets at
-    least one unit.
+    closer to its share; the rest is for training. A part with a share above 0 gets at least
+    one unit.
     """
     total = sum(len(unit) for unit in units)
     shares = {"test": config.test_fraction * total, "val": config.val_fraction * total}

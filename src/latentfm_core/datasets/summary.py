@@ -1,4 +1,4 @@
-"""The summary of a data set that commands print before they work on it."""
+"""Summary of a data set, printed by commands before they start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 14
 
 
 def size_text(sizes: Sequence[tuple[int, int]]) -> str:
-    """Return the range of sizes ``(H, W)`` in words."""
+    """Format the range of sizes ``(H, W)``."""
     if not sizes:
         return "unknown"
     small, large = min(sizes, key=max), max(sizes, key=max)
@@ -30,7 +30,7 @@ def size_text(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, str]:
-    """Return classes with their share of the pixels, objects, and empty masks by name."""
+    """Return summary rows: classes with pixel shares, objects, empty and full masks."""
     if not masks:
         return {}
     shares = [
@@ -41,7 +41,7 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
     mean = statistics.fmean(objects)
     rows = {
         "classes": ", ".join(shares),
-        "objects": f"{mean:.1f} in a mask ({min(objects)} to {max(objects)})",
+        "objects": f"{mean:.1f} per mask ({min(objects)} to {max(objects)})",
     }
     for kind, names in (
         ("empty masks", [mask.name for mask in masks if mask.is_empty]),
@@ -53,7 +53,7 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words."""
+    """Format a duration."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
@@ -62,11 +62,11 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(count: float) -> str:
-    """Return a number of bytes in words."""
+    """Format a number of bytes."""
     return f"{count / 2**20:,.0f} MB" if count < 2**30 else f"{count / 2**30:,.1f} GB"
 
 
 def say_summary(rows: Mapping[str, str]) -> None:
-    """Print the summary as one entry of the log."""
+    """Log the summary as one entry."""
     lines = [f"  {key:<{_WIDTH}}{value}" for key, value in rows.items() if value]
     logger.info("%s", "\n".join(["data summary", *lines]))

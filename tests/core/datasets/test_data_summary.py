@@ -101,7 +101,7 @@ def test_the_summary_comes_first_and_is_right(
         [np.array(Image.open(path)) > 0 for path in sorted((tmp_path / "data/masks").iterdir())[:9]]
     )
     assert found["classes"] == f"lesion {share:.1%} of the pixels"
-    assert found["objects"] == "0.8 in a mask (0 to 1)"
+    assert found["objects"] == "0.8 per mask (0 to 1)"
     assert found["empty masks"] == "2 of 9: blob_000, blob_001"
     assert found["stages"] == (
         "image_vae 1 epochs (1 steps), mask_vae 1 epochs (1 steps), flow 1 epochs (1 steps)"
@@ -173,7 +173,7 @@ def test_copies_across_parts_and_wild_sizes(
     assert "2 images are in two parts" in told
     assert "test: blob_009 = train: blob_003" in told
     assert "train: blob_004 = val: blob_008" in told
-    assert "differ wildly in size: from 64 x 64 to 512 x 512" in told
+    assert "differ strongly in size: from 64 x 64 to 512 x 512" in told
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])

@@ -169,7 +169,7 @@ def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(
     assert after[..., 2].max() == 10
 
     save(pairs[1].channels[0], np.eye(32, dtype=np.uint8))
-    with pytest.raises(DatasetError, match="Export all channels alike"):
+    with pytest.raises(DatasetError, match="Export all channels with the same"):
         load_canvases(pairs[1:2], data, classes=2)
 
 
@@ -190,19 +190,19 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
     ("changes", "reason"),
     [
         ({"file_ending": ".nii.gz"}, "volumes"),
-        ({"file_ending": "/../../x.png"}, "is none of"),
+        ({"file_ending": "/../../x.png"}, "is not one of"),
         ({"file_ending": None}, "not of nnU-Net 2"),
         ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "Regions of several labels"),
         ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, "ignore"),
         ({"labels": {"background": 0, "lesion": 2}}, "without a gap"),
         ({"labels": {"background": 0, "lesion": True}}, "whole number"),
         ({"labels": {"0": "background", "1": "lesion"}}, "nnU-Net 1"),
-        ({"labels": {"background": 0}}, "no label but"),
+        ({"labels": {"background": 0}}, "no label except"),
         ({"labels": ["lesion"]}, "no table of labels"),
         ({"labels": {"background": 0, "x" * 61: 1}}, "at most 60"),
         ({"labels": {"background": 0, **{f"c{i}": i for i in range(1, 34)}}}, "at most 32"),
         ({"channel_names": {"0": "T1", "1": "T2"}}, "names 2 channels"),
-        ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "may lie anywhere"),
+        ({"dataset": {"a": {"images": ["/etc/passwd"], "label": "b"}}}, "in other folders"),
         ({"file_ending": ".tif"}, "holds no .tif files"),
     ],
 )
@@ -220,7 +220,7 @@ def test_files_that_do_not_match_are_named(nnunet, tmp_path, capsys):
     assert "neither the one channel _0000 nor the three" in capsys.readouterr().err
     stray.rename(nnunet / "imagesTr" / "stray.png")
     assert train(nnunet, tmp_path) == 2
-    assert "lack the number of the channel: stray.png" in capsys.readouterr().err
+    assert "lack the channel number: stray.png" in capsys.readouterr().err
     (nnunet / "imagesTr" / "stray.png").unlink()
     (nnunet / "labelsTr" / "blob_004.png").unlink()
     assert train(nnunet, tmp_path) == 2
@@ -229,7 +229,7 @@ def test_files_that_do_not_match_are_named(nnunet, tmp_path, capsys):
 
 def test_unknown_folders_and_doubled_names_of_data(tmp_path, blob_folders, isic, capsys):
     assert train(tmp_path, tmp_path) == 2
-    assert "no layout that is known here" in capsys.readouterr().err
+    assert "does not have a known layout" in capsys.readouterr().err
     assert train(tmp_path / "nowhere", tmp_path) == 2
     assert "is not a folder" in capsys.readouterr().err
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
@@ -245,5 +245,5 @@ def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, capsys):
     (nnunet / "labelsTr").rename(tmp_path / "elsewhere")
     (nnunet / "labelsTr").symlink_to(tmp_path / "elsewhere")
     assert train(nnunet, tmp_path) == 2
-    assert "links that lead out of the folder: labelsTr" in capsys.readouterr().err
+    assert "links to files outside the folder: labelsTr" in capsys.readouterr().err
     assert len(training_pairs(DataConfig(folder=nnunet, reading={"follow_links": True}))) == 12

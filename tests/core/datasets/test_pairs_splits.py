@@ -169,7 +169,7 @@ def test_group_file_with_file_names_other_rows_and_a_byte_order_mark(tmp_path):
     [
         ([("a", "p"), ("b", "q")], "image,patient", "2 images: c, d"),
         ([("a", "p"), ("b", "q"), ("c", ""), ("d", "r")], "image,patient", "1 images: c"),
-        ([("a", "p"), ("a", "q")], "image,patient", "puts a into two groups"),
+        ([("a", "p"), ("a", "q")], "image,patient", "assigns a to two groups"),
         ([("a", "p")], "image,person", "no column 'patient'.*image, person"),
         ([("a", "p")], "name,patient", "no column 'image'"),
         ([(name, "p") for name in "abcd"], "image,patient", "too few"),
@@ -209,11 +209,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     ("content", "reason"),
     [
         ("not json", "Cannot read"),
-        ("[]", "another form"),
-        ("{}", "another form"),
-        ('{"train": ["a"], "validation": ["b"]}', "another form"),
-        ('{"train": "a"}', "no list of names"),
-        ('{"train": [1, 2]}', "no list of names"),
+        ("[]", "is malformed"),
+        ("{}", "is malformed"),
+        ('{"train": ["a"], "validation": ["b"]}', "is malformed"),
+        ('{"train": "a"}', "not a list of names"),
+        ('{"train": [1, 2]}', "not a list of names"),
         ('{"train": ["a", "b"], "test": ["b"]}', "1 images twice: b"),
         ('{"train": ["a", "a"]}', "1 images twice: a"),
         ('{"train": ["a", "x", "y"]}', "2 images that do not exist: x, y"),
@@ -306,7 +306,7 @@ def test_skip_bad_goes_on_and_logs(tmp_path, caplog):
 
 def test_nothing_left_is_an_error_even_with_skip_bad(tmp_path):
     bad = [pair for pair in damaged_dataset(tmp_path) if not pair.name.startswith("good")]
-    with pytest.raises(DatasetError, match="No image and mask is left"):
+    with pytest.raises(DatasetError, match="No usable pair of image and mask is left"):
         load_canvases(bad, DataConfig(skip_bad=True), size=32)
 
 
