@@ -1,8 +1,8 @@
-"""Settings: one frozen, validated object shared by the command line, the API and the plugin.
+"""Frozen, validated settings shared by the command line, the API and the plugin.
 
-Every default of the project stands in this folder and nowhere else. A configuration is read
-from TOML (`load_config`), from a preset (`preset`) or built in Python, may be changed with
-dotted overrides (`with_overrides`), and is stored as JSON in checkpoints and model cards.
+All defaults of the project are defined here. A configuration is read from TOML (`load_config`) or
+a preset (`preset`) or built in Python, can be changed with dotted overrides (`with_overrides`),
+and is stored as JSON in checkpoints and model cards.
 """
 
 from __future__ import annotations

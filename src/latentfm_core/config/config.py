@@ -16,7 +16,7 @@ from latentfm_core.config.training import TrainingConfig
 
 
 class Config(Settings):
-    """All settings of a training run and of the model that it makes."""
+    """All settings of a training run and the resulting model."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -30,8 +30,8 @@ class Config(Settings):
             raise ValueError(f"data.size must be a multiple of {multiple} for this model")
         if self.data.sets and not self.model.prompts:
             raise ValueError("data.sets needs model.prompts = true")
-        # Without its stage the network for few steps would answer noise, or, after the flow was
-        # trained on, answer what an older flow said.
+        # Without its stage the few-step network would return noise or, after further training
+        # of the flow, results of the older flow.
         if bool(self.model.distilled_steps) != bool(self.training.distill.epochs):
             raise ValueError(
                 "model.distilled_steps and training.distill.epochs belong together: "
@@ -41,7 +41,7 @@ class Config(Settings):
         if self.data.size // self.model.downsample % 2**halvings:
             raise ValueError(
                 f"data.size / model.downsample must be a multiple of {2**halvings}, so that every "
-                "level of model.velocity_widths halves the latent"
+                "level of model.velocity_widths can halve the latent"
             )
         return self
 

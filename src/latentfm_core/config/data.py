@@ -1,4 +1,4 @@
-"""What is read: limits for files, and the training data."""
+"""Settings for reading files and for training data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from latentfm_core.config.base import (
 
 
 class ReadingConfig(Settings):
-    """What is accepted of files that may come from strangers.
+    """Limits for untrusted files.
 
     Attributes
     ----------
     max_megapixels
-        Most pixels of one image or mask, in 2**20; the header tells them before anything is
-        decoded.
+        Maximum pixels of one image or mask, in 2**20; checked in the header before decoding.
     max_megabytes
-        Largest decoded size of one file (of all channels, or of a whole stack of labels) in
-        2**20 bytes; None allows 8 bytes for each pixel of `max_megapixels`.
+        Maximum decoded size of one file (all channels, or a whole stack of labels) in 2**20
+        bytes; None allows 8 bytes for each pixel of `max_megapixels`.
     follow_links
-        Take symbolic links in a folder that lead out of it.
+        Follow symbolic links that lead out of a folder.
     channel
-        Which channel to read of a file with several, counted from 1. None reads colours, and
-        refuses other channels.
+        Channel to read from a multi-channel file, counted from 1. None reads colours and rejects
+        other channels.
     """
 
     max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
@@ -44,17 +43,17 @@ class ReadingConfig(Settings):
 
     @property
     def max_bytes(self) -> int:
-        """Largest decoded size in bytes."""
+        """Maximum decoded size in bytes."""
         megabytes = self.max_megabytes
         return self.max_pixels * 8 if megabytes is None else int(megabytes * 2**20)
 
 
 READING = ReadingConfig()
-"""The usual limits."""
+"""Default limits."""
 
 
 class SetConfig(Settings):
-    """One of several data sets that a model is trained on together.
+    """One of several data sets for training one model.
 
     Attributes
     ----------
@@ -63,12 +62,12 @@ class SetConfig(Settings):
     images, masks
         As in `DataConfig`.
     kind
-        ``"masks"``: every pixel above `mask_threshold` belongs to what is meant.
-        ``"instances"``: objects are numbered from 1; a prompt means one of them, and without
-        a prompt all are meant.
+        ``"masks"``: every pixel above `mask_threshold` is foreground. ``"instances"``: objects
+        are numbered from 1; a prompt selects one of them, and without a prompt all are
+        foreground.
     weight
-        How often its images are drawn, relative to the other sets; None takes the square root
-        of its number of training images.
+        Sampling weight relative to the other sets; None uses the square root of its number of
+        training images.
     split_file, group_file, group_column, mask_threshold
         As in `DataConfig`.
     """
@@ -85,45 +84,44 @@ class SetConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Where the training data lies, how it is split and how pixels reach the network.
+    """Location, split and preprocessing of the training data.
 
     Attributes
     ----------
     images, masks
         Folders; an image and its mask share the file name without its extension. Masks of
-        several raters lie in subfolders of `masks`, one for each rater.
+        several raters are in subfolders of `masks`, one per rater.
     folder
-        Instead of these, a folder in nnU-Net's raw layout or that of the ISIC challenge.
+        Alternatively, a folder in nnU-Net's raw layout or that of the ISIC challenge.
     sets
-        Instead of these, several data sets; only for a model with prompts.
+        Alternatively, several data sets; only for a model with prompts.
     size
         Side in pixels of the square model input; a multiple of 32.
     resolution
-        Longest side in pixels at which a model with prompts keeps its training images: a field
-        around a small object is cut from them. Larger images are reduced to it.
+        Maximum long side in pixels of the training images of a model with prompts, from which
+        fields around small objects are cut. Larger images are downscaled.
     fit
-        ``"pad"`` keeps the aspect (long side = `size`, edge pixels fill the rest),
-        ``"stretch"`` ignores it, as the paper does.
+        ``"pad"`` keeps the aspect ratio (long side = `size`, edge pixels fill the rest),
+        ``"stretch"`` ignores it, as in the paper.
     split_file
-        JSON file with the lists ``train``, ``val`` and ``test`` of image names. Wins over
+        JSON file with the lists ``train``, ``val`` and ``test`` of image names. Overrides
         the fractions below.
     val_fraction, test_fraction
-        Shares held out when there is no split file.
+        Shares held out without a split file.
     group_file, group_column
-        CSV file with a column ``image`` and a column that names the group (video sequence,
-        patient); all images of one group go to the same part.
+        CSV file with a column ``image`` and a column with the group (video sequence, patient);
+        all images of a group go to the same part.
     split_seed
         Seed of the random split.
     mask_threshold
         Grey level above which a mask pixel is foreground. None accepts binary masks only.
     skip_bad
-        Go on without unreadable files instead of stopping.
+        Skip unreadable files instead of stopping.
     skip_unmasked
-        Leave images without a mask out instead of stopping, as in a folder that is only
-        partly annotated.
+        Skip images without a mask instead of stopping, for partly annotated folders.
     cache
-        Folder that keeps decoded images and masks between runs; None keeps none. They are
-        copies: choose a place that is as private as the images are.
+        Folder for caching decoded images and masks between runs; None caches none. It holds
+        copies: choose a location as private as the images.
     reading
         Limits for the files.
     """
@@ -152,11 +150,11 @@ class DataConfig(Settings):
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError("val_fraction + test_fraction must be below 1")
         if self.folder is not None and (self.images is not None or self.masks is not None):
-            raise ValueError("folder takes the place of images and masks: give either")
+            raise ValueError("folder replaces images and masks: set only one of them")
         if self.sets and (self.folder is not None or self.images is not None):
-            raise ValueError("sets takes the place of images, masks and folder: give either")
+            raise ValueError("sets replaces images, masks and folder: set only one of them")
         if len({one.name for one in self.sets}) != len(self.sets):
-            raise ValueError("each of the sets needs a name of its own")
+            raise ValueError("each of the sets needs a unique name")
         if (self.group_file is None) != (self.group_column is None):
-            raise ValueError("group_file and group_column belong together: give both or none")
+            raise ValueError("group_file and group_column belong together: set both or neither")
         return self

@@ -1,4 +1,4 @@
-"""Settings from presets, TOML files, overrides and keyword arguments, validated."""
+"""Load and validate settings from presets, TOML files, overrides and keyword arguments."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _explain(error: ValidationError, kind: type[Settings]) -> str:
     for item in found[:_MOST_SHOWN]:
         place, problem = item["loc"], item["msg"][:400]
         if item["type"] == "extra_forbidden":
-            problem = f"there is no such setting. {suggestion(kind, place)}"
+            problem = f"unknown setting. {suggestion(kind, place)}"
         name = ".".join(str(part) for part in place)[:200] or "settings"
         lines.append(f"{name}: {problem}")
     if len(found) > _MOST_SHOWN:
         lines.append(f"and {len(found) - _MOST_SHOWN} more")
-    return "These settings cannot be used:\n  " + "\n  ".join(lines)
+    return "Invalid settings:\n  " + "\n  ".join(lines)
 
 
 def config_from_mapping(values: Mapping[str, Any]) -> Config:
@@ -45,7 +45,7 @@ def config_from_mapping(values: Mapping[str, Any]) -> Config:
     Raises
     ------
     ConfigError
-        If a key is unknown or a value is out of range; the message names each one.
+        If a key is unknown or a value is out of range; the message lists each one.
     """
     return _validated(Config, values)
 
@@ -63,7 +63,7 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preset_values(name: str) -> dict[str, Any]:
     if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name[:60]!r}; choose one of {', '.join(PRESETS)}.")
+        raise ConfigError(f"Unknown preset {name[:60]!r}; choose one of {', '.join(PRESETS)}.")
     text = resources.files("latentfm_core").joinpath(f"presets/{name}.toml").read_text("utf-8")
     return parse_toml(text)
 
@@ -74,7 +74,7 @@ def preset(name: str) -> Config:
     Raises
     ------
     ConfigError
-        If there is none of that name.
+        If the name is unknown.
     """
     return config_from_mapping(_preset_values(name))
 
@@ -94,7 +94,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"Cannot read the settings {path}: {error}. Save the file as UTF-8."
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line.") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}. Fix that line.") from None
     except OSError as error:
         raise ConfigError(
             f"Cannot read the settings {path}: {error.strerror or error}. Check the path."
@@ -102,10 +102,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> Config:
-    """Read a TOML file; its optional top-level key ``preset`` names what it starts from.
+    """Read a TOML file; its optional top-level key ``preset`` names a preset to start from.
 
-    Relative paths of the ``data`` table are taken from the folder of the file, so that a
-    configuration means the same wherever the command is started.
+    Relative paths in the ``data`` table are resolved against the folder of the file, so that the
+    configuration does not depend on the working directory.
 
     Raises
     ------
@@ -125,9 +125,9 @@ def load_config(path: Path) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """Return all settings as TOML, which `load_config` reads.
+    """Return all settings as TOML, readable by `load_config`.
 
-    Settings that are None are left out: TOML has no value for them, and None is their default.
+    Settings that are None are omitted: TOML has no null, and None is their default.
     """
     return tomli_w.dumps(_without_none(config.to_json()))
 
@@ -144,26 +144,24 @@ def _resolved(folder: Path, text: str) -> str:
     try:
         return str((folder / text).resolve())
     except (OSError, ValueError, RuntimeError):
-        raise ConfigError(
-            f"{text[:200]!r} is no path of a file. Mend it in the settings."
-        ) from None
+        raise ConfigError(f"{text[:200]!r} is not a file path. Fix it in the settings.") from None
 
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
-    """Apply ``section.key=value`` strings, the form of the command line.
+    """Apply ``section.key=value`` strings from the command line.
 
-    Values are read as JSON where they can be, else taken as text.
+    Values are parsed as JSON if possible, else used as text.
 
     Raises
     ------
     ConfigError
-        If one is not of that form, names an unknown key, or its value is out of range.
+        If one is malformed, names an unknown key, or its value is out of range.
     """
     values: dict[str, Any] = config.to_json()
     for item in overrides:
         key, equals, raw = item.partition("=")
         if not equals:
-            raise ConfigError(f"{item!r} is no setting; write it as section.key=value.")
+            raise ConfigError(f"{item!r} is not a valid setting; use section.key=value.")
         try:
             value: Any = parse_json(raw)
         except ValueError:
@@ -187,7 +185,7 @@ def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> 
 
 
 def reading_settings(changes: Mapping[str, object]) -> ReadingConfig:
-    """Return validated limits for files: the usual ones with `changes`.
+    """Return validated limits for files: the defaults with `changes`.
 
     Raises
     ------

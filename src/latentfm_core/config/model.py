@@ -1,4 +1,4 @@
-"""What a network looks like."""
+"""Settings of the network architecture."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ class ModelConfig(Settings):
     latent_channels
         c of the mask (and image) latent.
     downsample
-        f: the latent is `size / f` on a side.
+        f: the latent has side `size / f`.
     vae_width
-        Channels of the VAEs at their finest stage.
+        Channels of the VAEs at the finest stage.
     mask_patch
         Side of the pixel-unshuffle patch at the mask VAE's ends (1 = plain convolutions).
     condition
-        ``"frozen"`` feeds the velocity network with the frozen image-VAE latent, as the
-        paper does; ``"multiscale"`` trains an encoder with features at several scales
-        together with the flow, from random weights; ``"pretrained"`` does the same with
-        EfficientNet-Lite (Tan & Le 2019) from its ImageNet weights, and has no image VAE.
+        ``"frozen"`` conditions the velocity network on the frozen image-VAE latent, as in the
+        paper; ``"multiscale"`` trains an encoder with features at several scales together
+        with the flow, from random weights; ``"pretrained"`` does the same with
+        EfficientNet-Lite (Tan & Le 2019) from ImageNet weights, without an image VAE.
     encoder
         Variant of EfficientNet-Lite, if `condition` is ``"pretrained"``.
     prompts
-        Whether boxes, points, strokes and rough masks condition the flow too. Needs one class
-        and a trained encoder.
+        Also condition the flow on boxes, points, strokes and rough masks. Needs one class and
+        a trained encoder.
     condition_widths
-        Channels of that encoder at strides 4, 8, 16 and 32.
+        Channels of the trained encoder at strides 4, 8, 16 and 32.
     condition_blocks
-        Residual blocks of that encoder at the same strides.
+        Residual blocks of the trained encoder at the same strides.
     velocity_widths
-        Channels of the velocity U-Net, one level each; level 0 has the latent's resolution.
+        Channels of the velocity U-Net per level; level 0 has the latent's resolution.
     velocity_blocks
         Residual blocks per level on the way down.
     dropout
         Dropout rate inside the residual blocks of the trained condition encoder.
     distilled_steps
-        Runs of at most this many Euler steps are served by a second velocity network, which
-        has learned to take steps of that length at once (stage ``distill``); 0 is without.
+        Runs of at most this many Euler steps use a second velocity network, distilled for
+        steps of that length (stage ``distill``); 0 disables it.
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)

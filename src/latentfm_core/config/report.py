@@ -1,4 +1,4 @@
-"""How much a report shows."""
+"""Settings of reports."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from latentfm_core.config.base import (
 
 
 class ReportConfig(Settings):
-    """How much a report shows; its file stays small however large the data set is.
+    """Limits on a report's content, which keep the file small for any data set.
 
     Attributes
     ----------
     cases
-        Images with the highest, and with the lowest, Dice that are shown with their outlines.
+        Number of images with the highest, and with the lowest, Dice shown with outlines.
     samples
-        Samples outlined in each of them, at most.
+        Maximum samples outlined in each of them.
     picture_side, thumbnail_side
-        Longest side in pixels of these pictures, and of those in the table.
+        Maximum side in pixels of these pictures, and of those in the table.
     rows
-        Images in the table, at most: those with the lowest Dice.
+        Maximum images in the table: those with the lowest Dice.
     points
-        Of a scatter plot or a curve, at most; evenly chosen where there are more.
+        Maximum points of a scatter plot or curve; evenly subsampled.
     grids
-        Validation pictures of a training run, at most: the first, the best, the last, and some
-        evenly in between.
+        Maximum validation pictures of a training run: the first, the best, the last, and evenly
+        spaced ones.
     grid_width
-        Their width in pixels.
+        Width in pixels of the validation pictures.
     """
 
     cases: Annotated[int, Field(ge=0, le=100)] = 6
@@ -44,4 +44,4 @@ class ReportConfig(Settings):
 
 
 REPORT = ReportConfig()
-"""The usual size of a report."""
+"""Default report settings."""

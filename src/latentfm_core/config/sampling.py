@@ -1,4 +1,4 @@
-"""How samples are drawn, corrected and tiled."""
+"""Settings of sampling, prompts, correction and tiling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latentfm_core.config.base import (
 
 
 class SamplingConfig(Settings):
-    """How samples are drawn from a trained model.
+    """Settings for drawing samples from a trained model.
 
     Attributes
     ----------
@@ -29,24 +29,23 @@ class SamplingConfig(Settings):
     seed
         Base seed; sample n uses seed + n.
     threshold
-        Mean probability from which on a pixel belongs to the mean mask; None takes what was
-        fitted to the model, or 0.5.
+        Minimum mean probability of a pixel in the mean mask; None uses the model's fitted
+        value, or 0.5.
     calibrated
-        Show confidence and mean probability as the model's calibration maps them, if it has
-        one; else raw.
+        Apply the model's calibration, if any, to confidence and mean probability; otherwise
+        they are raw.
     noise_scale
-        Standard deviation of the noise from which samples start, the temperature of Kingma and
-        Dhariwal (Glow, NeurIPS 2018): above 1 they differ more from each other than those that
-        the flow was trained to give. None takes what was fitted to the model, or 1.
+        Standard deviation of the initial noise, the temperature of Kingma and Dhariwal (Glow,
+        NeurIPS 2018): above 1, samples vary more than the flow was trained to produce. None
+        uses the model's fitted value, or 1.
     batch_size
-        Samples integrated at once; None lets the segmenter choose. It changes speed and
-        memory, not results.
+        Samples integrated at once; None is automatic. Affects speed and memory, not results.
     device
-        Where the network runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
+        Device of the network: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or ``"mps"``.
     precision
-        Number format of the convolutions. ``"auto"`` is bf16 where the hardware computes in it,
-        else fp32; the samples of one seed differ between the two. Device and precision are
-        chosen when a model is loaded: a `Segmenter` refuses another precision than its own.
+        Number format of the convolutions. ``"auto"`` is bf16 where the hardware supports it,
+        else fp32; the samples of a seed differ between the two. Device and precision are fixed
+        when a model is loaded: a `Segmenter` rejects any other precision.
     """
 
     n_samples: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -62,18 +61,18 @@ class SamplingConfig(Settings):
 
 
 class PromptConfig(Settings):
-    """How a prompt chooses what the network sees.
+    """Settings for selecting the field around a prompt.
 
     Attributes
     ----------
     field_scale
-        Side of the field around a box, in longer sides of the box. 2 is what the models were
-        trained around.
+        Side of the field around a box, in multiples of the box's longer side. The models were
+        trained with 2.
     second_pass
-        After points alone, take the extent of a first, quick answer for a box, and draw the
-        samples in the field around it.
+        With points alone, use the extent of a quick first result as a box, and draw the samples
+        in the field around it.
     first_samples, first_steps
-        Samples and ODE steps of that first answer.
+        Samples and ODE steps of the first result.
     """
 
     field_scale: Annotated[float, Field(ge=1.0, le=16.0)] = 2.0
@@ -83,16 +82,16 @@ class PromptConfig(Settings):
 
 
 class CorrectionConfig(Settings):
-    """How samples are made to agree with an annotator's strokes.
+    """Settings for guiding samples towards an annotator's strokes.
 
-    Chosen on validation images; ``docs/benchmarks.md`` tells how.
+    Defaults chosen on validation images; see ``docs/benchmarks.md``.
 
     Attributes
     ----------
     steps
-        Guided ODE steps. They are Euler steps, whatever the solver of the sampling.
+        Guided ODE steps. Always Euler steps, independent of the sampling solver.
     scale
-        Length of the largest move of a latent in one step, in its standard deviations.
+        Maximum change of a latent in one step, in its standard deviations.
     """
 
     steps: Annotated[int, Field(ge=1, le=100)] = 4
@@ -100,20 +99,19 @@ class CorrectionConfig(Settings):
 
 
 class TilingConfig(Settings):
-    """How an image that is too large for the model's canvas is cut into tiles.
+    """Settings for tiling an image larger than the model's canvas.
 
     Attributes
     ----------
     overlap
-        Share of a tile's side, at least, that it has in common with the next one.
+        Minimum overlap with the next tile, as a share of a tile's side.
     scale
-        Pixels that the network sees per image pixel, along a side: 0.25 makes the image four
-        times smaller first. Objects should be about as large in a tile as they were in the
-        images that the model was trained on.
+        Network pixels per image pixel along a side: 0.25 first downscales the image by four.
+        Objects should be about as large in a tile as in the model's training images.
     tile
-        Side of a tile in pixels, a multiple of 32; None takes the model's canvas.
+        Side of a tile in pixels, a multiple of 32; None uses the model's canvas.
     memory_mb
-        MiB for the samples under way; a wide image is worked through in strips that fit.
+        MiB for the samples being drawn; a wide image is processed in strips that fit.
     """
 
     overlap: Annotated[float, Field(ge=0.0, le=0.75)] = 0.5

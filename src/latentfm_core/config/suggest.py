@@ -1,4 +1,4 @@
-"""Names of settings that a misspelt one may have meant."""
+"""Suggest settings for a misspelt name."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from latentfm_core.config.base import Settings
 
 
 def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
-    """Return which setting an unknown one may have meant.
+    """Return a suggestion for an unknown setting.
 
     Parameters
     ----------
     kind
-        The settings, with those of their sections.
+        The settings class, including its sections.
     path
-        Names of the sections and of the unknown setting, from the outside in. Numbers are places
-        in a list of sections.
+        Names of the sections and of the unknown setting, outermost first. Numbers are indices
+        into a list of sections.
 
     Returns
     -------
     str
-        ``"Did you mean training.flow.epochs?"``, or what there is if nothing is alike.
+        ``"Did you mean training.flow.epochs?"``, or all names if none is similar.
     """
     names = [str(part) for part in path if isinstance(part, str)]
     *sections, name = names
@@ -58,7 +58,7 @@ def _section(kind: type[Settings], sections: Sequence[str]) -> type[Settings]:
 
 
 def _settings_in(annotation: object) -> type[Settings] | None:
-    """Return the settings that a field holds: one section, or a list of sections."""
+    """Return the settings class of a field that holds a section or a list of sections."""
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return annotation
     for inner in get_args(annotation):

@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""Settings of training."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class StageConfig(Settings):
     epochs
         Passes over the training images; 0 leaves the stage at its initial weights.
     batch_size
-        Images in each step.
+        Images per step.
     learning_rate
         Peak rate of AdamW; warmed up linearly, then annealed by a cosine if `cosine`.
     weight_decay
-        Decay of AdamW; biases and scales are left out.
+        Decay of AdamW; biases and scales are excluded.
     warmup_steps
         Steps over which the learning rate rises.
     cosine
         Whether the learning rate is annealed.
     size
-        Side of the training images in this stage; None takes ``data.size``.
+        Side of the training images in this stage; None uses ``data.size``.
     max_seconds
-        Time budget of the stage: it ends, with its learning rate annealed, when either
-        the epochs or the time are used up. A run with a budget depends on the machine's
-        speed and therefore cannot be repeated exactly.
+        Time budget of the stage: it ends, with its learning rate annealed, when either the
+        epochs or the time are used up. A run with a budget depends on the machine's speed and
+        is not exactly reproducible.
     """
 
     epochs: Epochs = 10
@@ -52,35 +52,34 @@ class StageConfig(Settings):
 
 
 class FlowConfig(StageConfig):
-    """Optimisation of the flow, and what it adds to the velocity objective.
+    """Optimisation of the flow, and its losses besides the velocity objective.
 
     Attributes
     ----------
     small_epochs, small_size
         The first `small_epochs` epochs (under a time budget: the share
-        ``small_epochs / epochs`` of it) run on images of side `small_size`: a quarter of
-        the work per image at half the side, and the networks are convolutional.
+        ``small_epochs / epochs`` of it) run on images of side `small_size`, possible as
+        the networks are convolutional: half the side is a quarter of the work per image.
     noise_draws
-        Pairs (t, z_0) per image and step; the image features are shared, so that a further
-        draw is cheap.
+        Pairs (t, z_0) per image and step; they share image features, so extra draws are cheap.
     time_sampling
-        ``"uniform"`` as in the paper, or ``"logit_normal"``.
+        ``"uniform"``, as in the paper, or ``"logit_normal"``.
     endpoint_weight
         Weight of BCE + Dice on the decoded one-step endpoint z_t + (1 - t) v.
     auxiliary_weight
-        Weight of BCE + Dice on a mask read straight off the trained condition features.
+        Weight of BCE + Dice on a mask predicted directly from the trained condition features.
     encoder_rate
-        Learning rate of a pretrained encoder, as a share of `learning_rate`.
+        Learning rate of a pretrained encoder, relative to `learning_rate`.
     encoder_frozen
-        Stages of a pretrained encoder, from the finest, that stay as they are (of 7). They
-        cost most of its gradients and hold edges and colours that fit any image.
+        Frozen stages of a pretrained encoder, from the finest (of 7). They account for most of
+        the gradient cost and hold generic edge and colour features.
     ema_decay
-        Decay of the exponential moving average of the weights; 0 turns it off.
+        Decay of the exponential moving average of the weights; 0 disables it.
     validate_every
         Epochs between validations.
     patience
-        The stage ends after this many validations in a row without a new best one; None never
-        ends it early. The learning rate is then not annealed to its end.
+        The stage ends after this many consecutive validations without a new best; None disables
+        early stopping. The learning rate is then not fully annealed.
     """
 
     small_epochs: Epochs = 0
@@ -97,14 +96,14 @@ class FlowConfig(StageConfig):
 
 
 class DistillConfig(StageConfig):
-    """Optimisation of the network for few steps, which learns from the trained flow.
+    """Optimisation of the few-step network, distilled from the trained flow.
 
     Attributes
     ----------
     small_epochs, small_size, noise_draws, ema_decay
         As in `FlowConfig`.
     teacher_steps
-        Midpoint steps of the flow within each step that is to be learned.
+        Midpoint steps of the flow within each distilled step.
     """
 
     small_epochs: Epochs = 0
@@ -115,7 +114,7 @@ class DistillConfig(StageConfig):
 
 
 class TrainingConfig(Settings):
-    """The stages, and what they share.
+    """Stages and their shared settings.
 
     Attributes
     ----------
@@ -127,20 +126,20 @@ class TrainingConfig(Settings):
     image_vae, mask_vae, flow, distill
         The stages.
     gradient_clip
-        Largest norm of the gradient; larger ones are scaled down to it.
+        Maximum gradient norm; larger gradients are scaled down.
     seed
-        Seed of everything random: first weights, order of the images, augmentation, noise.
+        Seed of initial weights, image order, augmentation and noise.
     device
-        Where to compute, as in `SamplingConfig`.
+        Device, as in `SamplingConfig`.
     precision
         Number format of the convolutions, as in `SamplingConfig`.
     validation_samples, validation_steps, validation_images
-        Samples, ODE steps and number of images used by each validation in the flow stage.
+        Samples, ODE steps and images of each validation in the flow stage.
     minutes
-        Time budget of the whole run, shared out over the stages that have none of their own
-        (`max_seconds`). The run ends earlier if the epochs do. Reading the images comes on top.
+        Time budget of the whole run, divided among the stages without their own
+        (`max_seconds`). The run ends earlier if the epochs do. Excludes reading the images.
     checkpoint_minutes, checkpoint_steps
-        A checkpoint is written after this many minutes, and after this many steps of a stage if
+        Write a checkpoint after this many minutes, and after this many steps of a stage if
         `checkpoint_steps` is not None.
     """
 

@@ -189,7 +189,7 @@ def test_evaluation_and_calibration_say_what_they_are_given(
     found = rows(told)
     assert found["images"] == "6"
     assert found["empty masks"] == "1 of 6: blob_003"
-    assert found["stages"].startswith("3 samples of 2 euler steps for each image")
+    assert found["stages"].startswith("3 samples of 2 euler steps per image")
     assert found["expected"].startswith("about ")
     assert "warning: 1 of 6 masks are empty: blob_003." in told
 

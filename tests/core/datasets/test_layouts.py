@@ -233,7 +233,7 @@ def test_unknown_folders_and_doubled_names_of_data(tmp_path, blob_folders, isic,
     assert train(tmp_path / "nowhere", tmp_path) == 2
     assert "is not a folder" in capsys.readouterr().err
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
-    assert "takes the place" in capsys.readouterr().err
+    assert "use one or the other" in capsys.readouterr().err
     assert train(isic, tmp_path, "--set", 'model.classes=["a","b"]') == 2
     assert "have 1 classes, the model 2" in capsys.readouterr().err
     (isic / "ISIC-2017_Training_Data").mkdir()
