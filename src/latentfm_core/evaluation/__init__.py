@@ -1,1 +1,1 @@
-"""Comparison with reference masks, and calibration on validation images."""
+"""Evaluation against reference masks, and calibration on validation images."""

@@ -1,4 +1,4 @@
-"""Fits a `Calibration` to images with reference masks."""
+"""Fit a `Calibration` to images with reference masks."""
 
 from __future__ import annotations
 
@@ -58,30 +58,29 @@ def fit_calibration(
 ) -> Calibration:
     """Fit noise scale, confidence map, probability map and threshold on validation images.
 
-    The noise scale makes the samples differ from each other as they differ from the raters'
-    masks (see `choose_noise_scale`). Everything else is fitted at that scale. The threshold has
-    the best mean Dice, if that is better than at 0.5 by more than chance (see
-    `choose_threshold`); expected Dice follows the agreement of the samples at that threshold
-    (`fit_quality`); the neighbourhood has the best error-detection AUROC; both maps are isotonic
-    regressions over all pixels and raters. Only counts are kept of an image, so that memory
-    hardly grows with the data set.
+    The noise scale makes the samples differ from each other as much as from the raters' masks
+    (see `choose_noise_scale`). Everything else is fitted at that scale. The threshold has the
+    best mean Dice, if significantly better than at 0.5 (see `choose_threshold`); expected Dice
+    follows the agreement of the samples at that threshold (`fit_quality`); the neighbourhood has
+    the best error-detection AUROC; both maps are isotonic regressions over all pixels and raters.
+    Only counts are kept per image, so memory hardly grows with the data set.
 
     Parameters
     ----------
     cases
-        Validation images, taken one by one; never those on which figures are reported.
+        Validation images, consumed one by one; never those of reported scores.
     settings
-        How samples are drawn, but for the noise scale; the calibration holds for about this
-        number of samples.
+        Sampling settings, except the noise scale; the calibration holds for about this number
+        of samples.
     on_image
         Called with the number of images done.
     part
-        Where the images come from, for the card.
+        Source of the images, for the card.
     groups
-        Which patient or video each image is of, by its name. Images of one group are alike, and
-        count for noise scale and threshold as one observation of chance, not as many.
+        Patient or video of each image, by name. The images of a group are correlated, and count
+        as one observation in the choice of noise scale and threshold.
     draw
-        How an image is sampled, such as with prompts of one kind.
+        Sampling function, such as with prompts of one kind.
 
     Raises
     ------
@@ -102,7 +101,7 @@ def fit_calibration(
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
-        raise DatasetError("There is no image to calibrate on. Name images and their masks.")
+        raise DatasetError("There is no image to calibrate on. Choose images and their masks.")
     scale = _best_scale(tried)
     evidence = tried[scale]
     best = evidence.best_threshold() if binary else 0
@@ -125,12 +124,12 @@ def fit_calibration(
 
 @dataclass
 class Frequency:
-    """How often something is true, in bins of a score in [0, 1].
+    """Frequency of an event in bins of a score in [0, 1].
 
     Attributes
     ----------
     count, hits, score
-        ``(BINS,)``: observations, how many of them are true, and the sum of their scores.
+        ``(BINS,)``: observations, number of true ones, and sum of their scores.
     """
 
     count: Float64
@@ -150,7 +149,7 @@ class Frequency:
         self.score += np.bincount(index, weights=score.ravel(), minlength=BINS)
 
     def auroc(self) -> float:
-        """Return how well a low score finds what is not true, ties within a bin counting half."""
+        """Return the AUROC of low scores for false events; ties within a bin count half."""
         wrong, right = self.count - self.hits, self.hits
         below = np.cumsum(wrong) - wrong
         pairs = wrong.sum() * right.sum()
@@ -168,23 +167,22 @@ class Frequency:
 
 
 def _best_scale(tried: Mapping[float, _Evidence]) -> float:
-    """Return the noise scale that `choose_noise_scale` takes, and say why."""
+    """Return the scale chosen by `choose_noise_scale`, and log the candidates."""
     if len(tried) == 1:
         return USUAL_SCALE
     ged = np.array([tried[scale].energy for scale in NOISE_SCALES]).T
     dice = np.array([tried[scale].usual_dice() for scale in NOISE_SCALES]).T
     means = zip(NOISE_SCALES, ged.mean(axis=0), dice.mean(axis=0), strict=True)
-    told = (f"{scale:g}: {energy:.4f} ({mask:.4f})" for scale, energy, mask in means)
-    logger.info("fair GED (Dice of the mean mask) at noise scale %s", ", ".join(told))
+    entries = (f"{scale:g}: {energy:.4f} ({mask:.4f})" for scale, energy, mask in means)
+    logger.info("fair GED (Dice of the mean mask) at noise scale %s", ", ".join(entries))
     return NOISE_SCALES[choose_noise_scale(ged, dice, tried[USUAL_SCALE].groups)]
 
 
 def bin_of(score: Float32) -> Index:
     """Return the bin of each score in [0, 1], flat.
 
-    Most pixels lie within a thousandth of 0 or of 1, and differ a hundredfold in how often
-    they are wrong. The bins are therefore equal in the fourth root of the distance from the
-    nearer end.
+    Most pixels are within a thousandth of 0 or 1, where error rates differ a hundredfold. The
+    bins are therefore equal in the fourth root of the distance from the nearer end.
     """
     flat = score.ravel()
     root = np.sqrt(np.sqrt(2 * np.minimum(flat, 1 - flat)))
@@ -194,12 +192,12 @@ def bin_of(score: Float32) -> Index:
 
 
 class _Evidence:
-    """Counts over pixels and raters from which every candidate can be judged.
+    """Counts over pixels and raters for comparing all candidates.
 
-    The mean probability is only kept as the number of `THRESHOLDS` that it reaches. A pixel
-    of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so that one pass over the
-    images serves all thresholds. Labels of several classes have no threshold: there the
-    truth is "the mean mask is right" and every level is 1.
+    The mean probability is only kept as its level, the number of `THRESHOLDS` it reaches. A
+    pixel of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so one pass over the
+    images covers all thresholds. Labels of several classes have no threshold: there the truth
+    is "the mean mask is right" and every level is 1.
     """
 
     def __init__(self, sigmas: tuple[float, ...], binary: bool) -> None:
@@ -209,14 +207,14 @@ class _Evidence:
         self._binary = binary
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
         self._scores = np.zeros((len(sigmas), BINS))
-        # Of each image at each threshold; with several classes there is one entry.
+        # Per image and threshold; one entry with several classes.
         self._dice: list[Float64] = []
         self._agreement: list[Float64] = []
         self.energy: list[float] = []
         self.groups: list[str | None] = []
 
     def add(self, samples: SampleSet, references: Mask, group: str | None) -> None:
-        """Count an image: its samples, the masks of its raters, and what it belongs to."""
+        """Count an image: its samples, its raters' masks, and its group."""
         mean, geometry = samples.probabilities.mean(axis=0, dtype=np.float32), samples.geometry
         native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
         if self._binary:
@@ -265,16 +263,16 @@ class _Evidence:
         return np.stack(self._dice)[:, index]
 
     def best_threshold(self) -> int:
-        """Return the index of the threshold that `choose_threshold` takes."""
+        """Return the index of the threshold chosen by `choose_threshold`."""
         return choose_threshold(np.stack(self._dice), self.groups)
 
     def quality(self, k: int) -> QualityMap | None:
-        """Return what agreement of the samples with the mean mask at ``THRESHOLDS[k]`` tells."""
+        """Return the map from sample agreement to Dice at ``THRESHOLDS[k]``."""
         agreement, found = (np.stack(each)[:, k] for each in (self._agreement, self._dice))
         return fit_quality(agreement, found)
 
     def agreement(self, index: int, k: int) -> Frequency:
-        """Return how often the mean mask at ``THRESHOLDS[k]`` agrees, by the index of sigma."""
+        """Return the agreement rate of the mean mask at ``THRESHOLDS[k]``, by index of sigma."""
         outside, inside = self._counts[index, : k + 1], self._counts[index, k + 1 :]
         return Frequency(
             count=self._counts[index].sum(axis=(0, 2)),
@@ -300,7 +298,7 @@ def _dice_at_thresholds(levels: Float64) -> Float64:
 
 
 def _merged(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, Float64]:
-    """Merge neighbours, those first that cost least squared error, until few are left."""
+    """Merge neighbours in order of least squared error until few are left."""
     while len(x) > MAX_KNOTS:
         cost = weight[:-1] * weight[1:] / (weight[:-1] + weight[1:]) * np.diff(y) ** 2
         at = int(cost.argmin())
@@ -316,8 +314,8 @@ def _merged(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, Float64]:
 
 
 def _through(x: Float64, y: Float64) -> MonotoneMap:
-    """Return the map through the points; a single one makes it constant."""
-    y = np.maximum.accumulate(y)  # equal but for rounding
+    """Return the map through the points; constant for a single point."""
+    y = np.maximum.accumulate(y)  # equal up to rounding
     if len(x) == 1:
         return MonotoneMap(x=(0.0, 1.0), y=(float(y[0]),) * 2)
     rising = np.concatenate([[True], np.diff(x) > 0])

@@ -1,4 +1,4 @@
-"""How far a mean gain over images may be chance.
+"""Cluster-robust standard error of a mean paired difference.
 
 References
 ----------
@@ -20,17 +20,16 @@ Groups = Sequence[Hashable | None]
 def standard_error(gain: Float64, groups: Groups | None = None) -> float:
     """Return the standard error of the mean of ``(images,)`` paired differences.
 
-    Frames of one video say the same thing many times. With groups the standard error is that
-    between groups: sqrt(G / (G - 1) sum_g (sum_i (d_i - mean))^2) / n over the images i of the G
-    groups, which is the usual one if every image is a group of its own. Infinite with fewer than
-    two groups, which say nothing of chance.
+    Frames of one video are correlated. With groups, the standard error is that between groups:
+    sqrt(G / (G - 1) sum_g (sum_i (d_i - mean))^2) / n over the images i of the G groups, which
+    equals the ordinary one if every image is its own group. Infinite with fewer than two groups.
 
     Parameters
     ----------
     gain
-        One difference of each image.
+        One difference per image.
     groups
-        What each image belongs to; one of None is a group of its own, as are all by default.
+        Group of each image; None makes an image its own group, the default for all.
     """
     deviations: dict[Hashable, float] = {}
     for index, deviation in enumerate(gain - gain.mean()):

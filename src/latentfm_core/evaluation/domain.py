@@ -1,4 +1,4 @@
-"""Fits the domain of a model's training images, by which it tells other images apart."""
+"""Fit the domain of a model's training images, to detect out-of-domain images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from latentfm_core.types import Float32, ImageInput
 from latentfm_core.uncertainty.domain import TrainingDomain, fit_domain
 
 MOST_TRAIN, MOST_VAL = 1000, 400
-"""Images of each part that are used; more say little more."""
+"""Images used from each part; more add little."""
 
 MOST_OF_ONE_TRAIN, MOST_OF_ONE_VAL = 500, 125
-"""The same of a single data set."""
+"""Images used from a single data set."""
 
 COPIES = 2
-"""Changed copies of each image. Without them, the domain is the camera and the framing of one data
-set, and a crop of a training image would lie outside."""
+"""Augmented copies of each image. Without them, the domain is the camera and framing of one data
+set, and a crop of a training image would be outside."""
 
 SEED = 2018
 
@@ -35,20 +35,20 @@ T = TypeVar("T")
 
 
 def drawn(items: Sequence[T], most: int) -> list[T]:
-    """Return at most `most` of the items, drawn with a fixed seed, in their order."""
+    """Return at most `most` items, drawn with a fixed seed, in their order."""
     chosen = np.random.default_rng(SEED).permutation(len(items))[:most]
     return [items[index] for index in sorted(chosen)]
 
 
 def changed(rgb: Float32, rng: np.random.Generator) -> Float32:
-    """Return a part of an image with another brightness, contrast and tint, perhaps mirrored.
+    """Return a random crop with changed brightness, contrast and tint, possibly mirrored.
 
     Parameters
     ----------
     rgb
         ``(H, W, 3)`` float32 in [0, 1].
     rng
-        Decides on the changes.
+        Source of the changes.
     """
     rows, columns = (_part(length, rng) for length in rgb.shape[:2])
     part = rgb[rows, columns]
@@ -77,18 +77,18 @@ def domain_of(
     Parameters
     ----------
     segmenter
-        The model, whose image features are compared.
+        The model, which provides the image features.
     train
-        Images of each set that it was trained on, taken one by one.
+        Images of each training set, consumed one by one.
     val
-        Validation images; never those on which figures are reported.
+        Validation images; never those of reported scores.
     on_image
         Called after each image.
 
     Raises
     ------
     DatasetError
-        If there are no images in one of the parts.
+        If a part has no images.
     ImageError
         If an image cannot be used.
     """

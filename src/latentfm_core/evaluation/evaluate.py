@@ -1,6 +1,6 @@
-"""Comparison of a model's samples with reference masks, over a data set.
+"""Evaluate a model's samples against reference masks over a data set.
 
-One image is held at a time, so that memory does not grow with the data set.
+Holds one image at a time, so memory does not grow with the data set.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Case:
     Attributes
     ----------
     image
-        What is segmented.
+        The image to segment.
     references
         ``(M, H, W)``, one mask per rater, M at least 1, of the image's size: bool with one
         class, else uint8 labels.
@@ -45,19 +45,19 @@ class Case:
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Figures of one image, at the resolution of its masks.
+    """Scores of one image, at the resolution of its masks.
 
-    With more than one rater, `dice`, `iou`, `sample_dice`, `brier` and `error_auroc` are
-    means over the raters, and `ece` takes the pixels of all raters together. With several
-    classes, overlap figures are means over the classes that occur, and `ece` and `brier`
-    look at each foreground class against the rest.
+    With more than one rater, `dice`, `iou`, `sample_dice`, `brier` and `error_auroc` are means
+    over the raters, and `ece` pools the pixels of all raters. With several classes, overlap
+    scores are means over the classes present, and `ece` and `brier` are one-vs-rest for each
+    foreground class.
 
     Attributes
     ----------
     name, height, width, references
         The image, and its number M of raters.
     dice, iou
-        Of the mean mask.
+        Scores of the mean mask.
     sample_dice
         Mean Dice of single samples.
     ged, hm_iou
@@ -66,21 +66,20 @@ class ImageScores:
     diversity
         Mean 1 - IoU of pairs of samples.
     mask_vae_dice
-        Dice of the references with themselves after the mask VAE: what no sample can exceed
-        by much at this latent size.
+        Dice of the references with their reconstruction by the mask VAE: an approximate upper
+        bound for samples at this latent size.
     ece, brier
-        Of the mean probability.
+        Calibration errors of the mean probability.
     error_auroc
-        How well 1 - confidence finds the wrong pixels of the mean mask; NaN where no pixel
-        or every pixel is wrong.
+        AUROC of 1 - confidence for wrong pixels of the mean mask; NaN if no pixel or every
+        pixel is wrong.
     confidence
         Mean over the pixels.
     expected_dice
-        What the model itself says of the Dice of the mean mask; NaN where it says nothing: of a
-        single sample, an empty mask, one that covers the image, and an image out of domain.
+        The model's estimate of the mean mask's Dice; NaN where undefined: for a single sample, an
+        empty mask, one that covers the image, and an image out of domain.
     domain_score
-        How unlike the training images the image is, above 1 out of domain; NaN if the model
-        cannot tell.
+        Distance from the training images, above 1 out of domain; NaN if unknown.
     nfe
         Evaluations of the velocity network per sample.
     seconds
@@ -110,12 +109,12 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is known of one image while it is at hand.
+    """Full results of one image during evaluation.
 
     Attributes
     ----------
     case, samples, summary, scores
-        The image and its references, what was drawn, its maps, and its figures.
+        The image and its references, its samples, maps, and scores.
     """
 
     case: Case
@@ -125,7 +124,7 @@ class Outcome:
 
 
 Draw = Callable[[Segmenter, Case, SamplingConfig], SampleSet]
-"""How the samples of a case are drawn."""
+"""Function that draws the samples of a case."""
 
 METRICS = (
     "dice",
@@ -142,14 +141,14 @@ METRICS = (
     "expected_dice",
     "domain_score",
 )
-"""The figures of `ImageScores` whose mean over images says something of a model."""
+"""The fields of `ImageScores` whose mean over images describes a model."""
 
 COLUMNS = tuple(field.name for field in fields(ImageScores))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a data set.
+    """Scores of a data set.
 
     Attributes
     ----------
@@ -158,7 +157,7 @@ class Evaluation:
     reliability
         Bins of the mean probability over the pixels of all images and raters.
     agreement
-        The same of the confidence, against whether the mean mask agrees with the rater.
+        Bins of the confidence, against agreement of the mean mask with the rater.
     """
 
     scores: tuple[ImageScores, ...]
@@ -166,22 +165,22 @@ class Evaluation:
     agreement: ReliabilityBins
 
     def values(self, column: str) -> list[float]:
-        """Return a figure of all images that have it (NaN left out)."""
+        """Return a score for all images that have it (without NaN)."""
         listed = [float(getattr(score, column)) for score in self.scores]
         return [value for value in listed if not math.isnan(value)]
 
     def mean(self, column: str) -> float:
-        """Return the mean of a figure over the images that have it, NaN if none has."""
+        """Return the mean of a score over the images that have it, NaN if none has."""
         values = self.values(column)
         return float(np.mean(values)) if values else math.nan
 
     def means(self) -> dict[str, float]:
-        """Return the means of `METRICS`, and figures that need all images at once.
+        """Return the means of `METRICS`, and scores over all images.
 
         ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence, over
         the pixels of all images; ``quality_error``, the mean difference of expected and real
-        Dice, and ``quality_rank``, their rank correlation; ``out_of_domain``, the share of the
-        images that are unlike the training images.
+        Dice, and ``quality_rank``, their rank correlation; ``out_of_domain``, the share of
+        images outside the training domain.
         """
         return {name: self.mean(name) for name in METRICS} | {
             "dataset_ece": self.reliability.ece,
@@ -192,21 +191,21 @@ class Evaluation:
         }
 
     def quality_error(self) -> float:
-        """Return the mean difference of expected and real Dice, NaN if no image expects one."""
+        """Return the mean difference of expected and real Dice, NaN if no image has one."""
         found = [abs(score.expected_dice - score.dice) for score in self.scores]
         return _mean(value for value in found if not math.isnan(value))
 
     def quality_rank(self) -> float:
         """Return Spearman's correlation of expected and real Dice over the images.
 
-        1: the image with the higher expectation always is the better one. NaN with fewer than
-        three images, or where one of the two is the same for all.
+        1: the image with the higher expectation is always better. NaN with fewer than three
+        images, or if either is constant.
         """
         known = [score for score in self.scores if not math.isnan(score.expected_dice)]
         expected, found = [s.expected_dice for s in known], [s.dice for s in known]
         if len(known) < 3 or len(set(expected)) == 1 or len(set(found)) == 1:
             return math.nan
-        # Here: half a second, for which no other part of the program is to wait.
+        # Imported here: it takes half a second, which other code should not wait for.
         from scipy.stats import spearmanr
 
         return float(spearmanr(expected, found).statistic)
@@ -220,18 +219,18 @@ def evaluate(
     on_outcome: Callable[[Outcome], None] | None = None,
     draw: Draw | None = None,
 ) -> Evaluation:
-    """Sample every image, compare with its references, and return the figures.
+    """Sample every image, compare with its references, and return the scores.
 
     Parameters
     ----------
     cases
-        Taken one by one; give a generator to keep one image in memory at a time.
+        Consumed one by one; pass a generator to keep one image in memory at a time.
     on_image
-        Called with the figures of each image.
+        Called with the scores of each image.
     on_outcome
-        Called before that with the maps as well; what it keeps of them stays in memory.
+        Called before `on_image` with the maps as well; anything it keeps stays in memory.
     draw
-        How an image is sampled, with which prompts for example; None samples it without.
+        Sampling function, for example with prompts; None samples without prompts.
 
     Raises
     ------
@@ -280,19 +279,19 @@ def score(
     Parameters
     ----------
     nfe, seconds, ceiling
-        What the maps do not tell: `nfe`, `seconds` and `mask_vae_dice` of the figures.
+        `nfe`, `seconds` and `mask_vae_dice` of the scores, which the maps do not contain.
 
     Returns
     -------
     ImageScores
-        The figures.
+        The scores.
     ReliabilityBins
-        The image's pixels, to be added up over a data set.
+        The image's pixels, to be summed over a data set.
 
     Raises
     ------
     ValueError
-        If the references are none or of another size.
+        If there are no references or their size differs.
     """
     raters, masks = case.references, summary.sample_masks
     if raters.ndim != 3 or not len(raters) or raters.shape[1:] != summary.mean_mask.shape:
@@ -333,14 +332,14 @@ def probability_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
 
 
 def agreement_bins(summary: Summary, raters: Mask) -> ReliabilityBins:
-    """Return the bins of the confidence against whether the mean mask agrees with a rater."""
+    """Return the bins of the confidence against agreement of the mean mask with a rater."""
     right = (np.asarray(summary.mean_mask == rater) for rater in raters)
     each = (ReliabilityBins.of(summary.confidence, agrees) for agrees in right)
     return sum(each, ReliabilityBins.empty())
 
 
 def _one_vs_rest(summary: Summary, rater: Mask) -> tuple[Float32, Bool]:
-    """Return the foreground probabilities and where a rater saw each class."""
+    """Return the foreground probabilities and a rater's mask of each class."""
     p = summary.mean_probability
     if p.ndim == 2:
         return p, rater.astype(np.bool_, copy=False)

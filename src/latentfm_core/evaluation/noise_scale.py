@@ -1,8 +1,8 @@
-"""How far samples have to differ: as far as they err.
+"""Choose the noise scale at which sample spread matches sample error.
 
-A flow that was trained on one mask per image is surer than it is right, most of all on images
-that are unlike its training. Noise with a larger standard deviation than in the training, the
-temperature of Kingma and Dhariwal, spreads its samples again.
+A flow trained on one mask per image is overconfident, most of all on images unlike its training
+images. Noise with a larger standard deviation than in training, the temperature of Kingma and
+Dhariwal, increases the spread of its samples.
 
 References
 ----------
@@ -24,23 +24,22 @@ NOISE_SCALES = (0.75, USUAL_SCALE, 1.25, 1.5, 2.0)
 
 
 def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None) -> int:
-    """Return the index of the noise scale to take.
+    """Return the index of the noise scale to use.
 
-    Only scales count at which the mean mask, which most people take, is as good as with 1. Of
-    those whose mean GED is within one standard error of the least one, it is that nearest to 1:
-    the least one itself may be chance, and samples that differ more than they have to are of
-    less use one by one. GED is the energy score of the samples for the raters' masks (Gneiting
-    and Raftery 2007), but for a term that no scale changes: too alike and too different both
-    cost.
+    Candidates are scales at which the mean mask, the most used result, is as good as at 1. Of
+    those with mean GED within one standard error of the minimum, the one nearest to 1 is chosen:
+    the minimum may be chance, and samples with unneeded spread are individually less useful.
+    GED is the energy score of the samples for the raters' masks (Gneiting and Raftery 2007), up
+    to a term independent of the scale: it penalises both too little and too much spread.
 
     Parameters
     ----------
     ged
         ``(images, len(NOISE_SCALES))``, `class_fair_ged` of each validation image at each scale.
     dice
-        Of the same shape, Dice of the mean mask at the usual threshold.
+        Same shape, Dice of the mean mask at the default threshold.
     groups
-        What each image belongs to; one of None is a group of its own, as are all by default.
+        Group of each image; None makes an image its own group, the default for all.
     """
     usual = NOISE_SCALES.index(USUAL_SCALE)
     mean = dice.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Evaluation of prompted samples: a simulated annotator points at the largest object."""
+"""Evaluate prompted samples with a simulated annotator who marks the largest object."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from latentfm_core.types import CORRECTIONS, PromptKind, SampleSet
 
 
 def prompted_cases(cases: Iterable[Case]) -> Iterator[Case]:
-    """Yield the cases with their largest object alone; images without an object are left out.
+    """Yield the cases reduced to their largest object; skip images without an object.
 
-    Of several raters, those who drew nothing are left out, and what each of the others drew
-    counts.
+    Of several raters, those with empty masks are skipped, and the masks of all others count.
     """
     for case in cases:
         drawn = [mask for mask in case.references if mask.any()]
@@ -30,14 +29,14 @@ def prompted_cases(cases: Iterable[Case]) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Annotator:
-    """Draws samples as an annotator would who knows the first reference.
+    """Simulated annotator who knows the first reference.
 
     Attributes
     ----------
     kind
-        How the object is pointed at.
+        Kind of prompt.
     corrections
-        With kind ``"corrections"``, points added one after the other in the middle of the
+        With kind ``"corrections"``, number of points added one by one in the middle of the
         largest error of the mean mask.
     """
 

@@ -1,4 +1,4 @@
-"""The threshold of the mean mask: what is better than 0.5 by more than chance."""
+"""Choose a threshold for the mean mask if it is significantly better than 0.5."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SIGNIFICANT = 2.0
 def choose_threshold(dice: Float64, groups: Groups | None = None) -> int:
     """Return the index of the threshold with the best mean Dice, or that of 0.5.
 
-    0.5 is left only for a mean gain of more than `SIGNIFICANT` standard errors of the paired
-    differences between images (`standard_error`). Dice hardly depends on the threshold near its
-    best value, so that the highest point of a few hundred images is mostly chance: halves of one
-    validation part chose 0.25 and 0.55.
+    A value other than 0.5 needs a mean gain of more than `SIGNIFICANT` standard errors of the
+    paired differences between images (`standard_error`). Dice is flat near its optimum, so the
+    maximum over a few hundred images is mostly chance: halves of one validation part chose 0.25
+    and 0.55.
 
     Parameters
     ----------
     dice
         ``(images, len(THRESHOLDS))``, Dice of each validation image at each threshold.
     groups
-        What each image belongs to; one of None is a group of its own, as are all by default.
+        Group of each image; None makes an image its own group, the default for all.
     """
     middle = THRESHOLDS.index(DEFAULT_THRESHOLD)
     mean = dice.mean(axis=0)
-    # Of equally good ones the nearest to 0.5, which is what nobody has to explain.
+    # Of equally good ones, the nearest to the default of 0.5.
     best = max(range(len(THRESHOLDS)), key=lambda k: (mean[k], -abs(THRESHOLDS[k] - 0.5)))
     gain = dice[:, best] - dice[:, middle]
     return best if gain.mean() > SIGNIFICANT * standard_error(gain, groups) else middle
