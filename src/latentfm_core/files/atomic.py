@@ -1,4 +1,4 @@
-"""Writes that either happen wholly or leave what was there before."""
+"""Atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _told_to_users(final: Path) -> Iterator[None]:
+def _as_output_error(final: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors has an exception of its own, also for a full disk.
+        # safetensors raises its own exception, also for a full disk.
         raise write_error(final, error) from error
 
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """Give a temporary path beside `final` to write to; it takes that name on success.
+    """Yield a temporary path beside `final`, renamed to `final` on success.
 
-    The temporary file keeps the suffix of `final`, because image writers choose the
-    format by it. After a failure, `final` is as it was and the temporary file is gone. What a
-    killed process leaves is removed by the next one that writes into the folder.
+    The temporary file keeps the suffix of `final`, by which image writers choose the format.
+    After a failure, `final` is unchanged and the temporary file is removed. Leftovers of a killed
+    process are removed by the next one that writes into the folder.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written (missing rights, full disk).
+        If the folder cannot be created or written (permissions, full disk).
     """
-    with _told_to_users(final):
+    with _as_output_error(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         remove_dead_once(final.parent)
         with new_file(final) as temporary:
             try:
                 yield temporary
-                # Parts, and what some writers make, are private; results are ordinary files.
+                # Temporary files are private; results get ordinary permissions.
                 temporary.chmod(0o666 & ~_umask())
                 _sync(temporary)
                 os.replace(temporary, final)
@@ -71,29 +71,29 @@ def atomic_path(final: Path) -> Iterator[Path]:
 def atomic_folder(
     final: Path, *, overwrite: bool = False, outdated: Sequence[Path] = ()
 ) -> Iterator[Path]:
-    """Give a temporary folder beside `final` to write into; it takes that name on success.
+    """Yield a temporary folder beside `final`, renamed to `final` on success.
 
-    After a failure, or when the work is given up, `final` is as it was and the temporary folder
-    is gone. What a killed process leaves is removed by the next one that writes beside `final`.
+    After a failure or cancellation, `final` is unchanged and the temporary folder is removed.
+    Leftovers of a killed process are removed by the next one that writes beside `final`.
 
     Parameters
     ----------
     final
         The folder.
     overwrite
-        Whether an older one may be replaced.
+        Whether to replace an existing folder.
     outdated
-        Files that tell of the older one; removed when it is replaced, just before.
+        Files that describe the previous folder; removed just before it is replaced.
 
     Raises
     ------
     OutputError
-        If it exists already and is not to be replaced, cannot be written, or the temporary
-        folder vanished meanwhile.
+        If it exists and `overwrite` is false, cannot be written, or the temporary folder
+        vanished.
     """
     if final.exists() and not overwrite:
-        raise OutputError(f"{final} exists already. Choose another name, or have it replaced.")
-    with _told_to_users(final):
+        raise OutputError(f"{final} already exists. Choose another name, or replace it.")
+    with _as_output_error(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         remove_dead_once(final.parent)
         with new_folder(final) as temporary:
@@ -101,7 +101,7 @@ def atomic_folder(
             try:
                 yield temporary
                 if temporary.stat().st_ino != made:
-                    # Removed from outside, and made again by a writer: parts would be missing.
+                    # Removed externally and recreated by a writer: files would be missing.
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 temporary.chmod(0o777 & ~_umask())
                 for path in outdated:
@@ -116,8 +116,8 @@ def _take_place(temporary: Path, final: Path) -> None:
     if not final.exists():
         temporary.rename(final)
         return
-    # A folder with content cannot be renamed onto another. Killed in between, the older one
-    # gets its name back by `remove_dead`.
+    # A folder with content cannot be renamed onto another. After a kill in between,
+    # `remove_dead` restores the previous one.
     old = old_name(temporary, final)
     with held(final):
         final.rename(old)

@@ -1,4 +1,4 @@
-"""One writer per folder: locks that the operating system drops when their process ends."""
+"""Folder locks, released by the operating system when their process ends."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ else:
 logger = logging.getLogger(__name__)
 
 NAME = ".latentfm-lock"
-"""Name of the lock file of a folder. Removed with the lock; after a kill it stays, unlocked."""
+"""Name of the lock file of a folder. Removed on release; after a kill it remains, unlocked."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _PAUSE = 0.02
 _MAX_OWNER = 200
 
 
 class FolderLock:
-    """The exclusive right to write into a folder.
+    """Exclusive write lock of a folder.
 
-    The lock file holds the process number and the host of its owner, for messages.
+    The lock file holds the process ID and host of its owner, for messages.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class FolderLock:
         Raises
         ------
         OutputError
-            If no file can be made in the folder.
+            If the lock file cannot be created.
         """
         if self.held:
             return True
@@ -82,9 +82,9 @@ class FolderLock:
             time.sleep(_PAUSE)
 
     def release(self) -> None:
-        """Give the lock up; without effect if it is not held."""
+        """Release the lock, if held."""
         if self._descriptor is not None:
-            # Removed while it is held: a process that waits for this file notices (see `_try`).
+            # Removed while held: a process waiting for this file notices (see `_try`).
             with contextlib.suppress(OSError):
                 self.path.unlink()
             os.close(self._descriptor)
@@ -111,7 +111,7 @@ class FolderLock:
         try:
             _FCNTL.flock(descriptor, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
             if not self._is_current(descriptor):
-                os.close(descriptor)  # its last owner has removed it meanwhile
+                os.close(descriptor)  # its last owner has removed it
                 return False
         except BlockingIOError:
             os.close(descriptor)
@@ -157,16 +157,16 @@ def one_writer(folder: Path, doing: str, advice: str, name: str = NAME) -> Itera
     folder
         An existing folder.
     doing
-        What another process would be doing there, such as ``writing results to``.
+        What another process is doing there, such as ``writing results to``.
     advice
-        What to do instead, as full sentences.
+        Remedy, as full sentences.
 
     Raises
     ------
     FolderBusy
         If another process holds the lock.
     OutputError
-        If no file can be made in the folder.
+        If the lock file cannot be created.
     """
     lock = FolderLock(folder, name)
     if not lock.acquire(patience=0.2):

@@ -1,4 +1,4 @@
-"""How much memory there is, so that a data set that cannot fit is refused before it is read."""
+"""Check available memory before reading a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def total_memory() -> float:
-    """Return the bytes that this machine, or its container, has; infinite if unknown."""
+    """Return the memory of this machine or container in bytes; infinite if unknown."""
     found = float("inf")
     with contextlib.suppress(OSError, ValueError, AttributeError):
         found = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -22,18 +22,18 @@ def total_memory() -> float:
 
 
 def check_memory(needed: float, what: str, advice: str) -> None:
-    """Refuse what does not fit into memory at all.
+    """Reject work that cannot fit into memory.
 
-    The system hands out more memory than it has, and ends the process when it is used.
+    The system overcommits memory, and kills the process when it is used.
 
     Raises
     ------
     ResourceError
-        If it does not.
+        If it does not fit.
     """
     there = total_memory()
     if needed > there:
         raise ResourceError(
-            f"{what} need {needed / 2**30:,.1f} GB of memory, and there are {there / 2**30:,.1f} "
-            f"GB. {advice}"
+            f"{what} need {needed / 2**30:,.1f} GB of memory, but only {there / 2**30:,.1f} GB "
+            f"exist. {advice}"
         )

@@ -1,4 +1,4 @@
-"""Outputs that work can do without: logs, pictures, reports."""
+"""Optional outputs: logs, pictures, reports."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WARNED: set[Path] = set()
 
 @contextmanager
 def not_essential(path: Path) -> Iterator[None]:
-    """Go on with the work, and warn, if the block cannot write `path`.
+    """Log a warning and continue if the block cannot write `path`.
 
-    The first failure in a folder is a warning, later ones are details.
+    The first failure in a folder is a warning, later ones are logged at a lower level.
     """
     try:
         yield
@@ -28,4 +28,4 @@ def not_essential(path: Path) -> Iterator[None]:
         folder = path.parent.absolute()
         level = logging.DEBUG if folder in _WARNED else logging.WARNING
         _WARNED.add(folder)
-        logger.log(level, "%s was not written: %s The work goes on.", path, error)
+        logger.log(level, "%s was not written: %s Work continues.", path, error)

@@ -1,8 +1,8 @@
-"""Recognises the runs of this user, whose checkpoints may name folders to read and to write.
+"""Signatures that identify this user's own training runs.
 
-A checkpoint names the folders of its images and of its cache. That of a run which somebody else
-made, or which was changed, could make a resumed run read and write wherever its maker likes. A
-signature with a key that never leaves the user's own folder tells them apart.
+A checkpoint names the folders of its images and its cache. One from somebody else, or altered,
+could make a resumed run read and write anywhere. A signature with a key that stays in the user's
+own folder distinguishes them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from latentfm_core.files.untrusted import read_bounded
 logger = logging.getLogger(__name__)
 
 HOME_VARIABLE = "NAPARI_LATENTFM_HOME"
-"""Environment variable that names another folder for the key."""
+"""Environment variable for another key folder."""
 KEY = "run.key"
 _BYTES = 32
 
 
 def signature_of(facts: str) -> str:
-    """Return the signature of `facts`; empty if no key can be kept."""
+    """Return the signature of `facts`; empty if no key can be stored."""
     key = _key(make=True)
     return "" if key is None else _signed(key, facts)
 
@@ -72,7 +72,7 @@ def _make(path: Path) -> None:
 
 
 def _name(temporary: Path, path: Path) -> None:
-    """Give the key its name, without replacing one with which runs were signed."""
+    """Move the key into place without replacing an existing one."""
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -1,9 +1,9 @@
-"""Files and folders under way: their names, and how those of dead processes are known.
+"""Temporary files: naming, locking, and cleanup after killed processes.
 
-What is being written has a name that no user gives, beside its final name. While it is written
-its process holds a lock (``flock``) on it, which the operating system drops when the process
-ends, however it ends. A part without a lock was left by a dead process and may be removed at
-any time, by anybody. Where there are no such locks (Windows, some network disks), its age tells.
+Temporary files have a reserved prefix and are in the folder of the final name. The writing process
+holds a lock (``flock``), which the operating system releases when the process ends. A temporary
+file without a lock was left by a dead process and may be removed at any time. Without such locks
+(Windows, some network disks), its age decides.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ else:
 
 PREFIX = ".latentfm-"
 OLD = "old-"
-"""Begins, after the prefix, what tells of a folder that is just being replaced."""
+"""Marks, after the prefix, a folder being replaced."""
 STALE_SECONDS = 600.0
-"""Age from which on a part is dead where there are no locks."""
+"""Minimum age of an abandoned temporary file where there are no locks."""
 
 _LONGEST = 200
 _NAME = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}-(?P<final>.*)", re.DOTALL)
@@ -39,12 +39,12 @@ _SEEN: set[Path] = set()
 
 @contextmanager
 def new_file(final: Path) -> Iterator[Path]:
-    """Make an empty file beside `final`, locked until the end of the block; it is not removed.
+    """Create an empty file beside `final`, locked until the end of the block; not removed.
 
-    It has the suffix of `final`, because image writers choose the format by it.
+    It has the suffix of `final`, by which image writers choose the format.
     """
     descriptor, path = _made(final)
-    # Windows renames no file that is open.
+    # Windows cannot rename an open file.
     if _FCNTL is None:
         os.close(descriptor)
         yield path
@@ -57,9 +57,9 @@ def new_file(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """Make an empty folder beside `final`, locked until the end of the block; not removed."""
+    """Create an empty folder beside `final`, locked until the end of the block; not removed."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=_told(final), dir=final.parent))
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=_suffix(final), dir=final.parent))
         with held(path) as mine:
             if mine:
                 yield path
@@ -68,7 +68,7 @@ def new_folder(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file or folder; tell whether it is held, or nobody could hold it."""
+    """Hold the lock of a file or folder; yield whether it is held, or locks are unavailable."""
     if _FCNTL is None:
         yield True
         return
@@ -80,15 +80,15 @@ def held(path: Path) -> Iterator[bool]:
 
 
 def old_name(part: Path, final: Path) -> Path:
-    """Return the name of what a finished `part` replaces, for the moment between two renames."""
+    """Return the temporary name of the folder that a finished `part` replaces."""
     token = part.name[len(PREFIX) : len(PREFIX) + 8]
     return part.with_name(f"{PREFIX}{token}-{OLD}{final.name}")
 
 
 def remove_dead_once(folder: Path) -> None:
-    """Do `remove_dead` the first time that this process writes into a folder.
+    """Call `remove_dead` the first time this process writes into a folder.
 
-    Large folders of results are then listed once, not for every file.
+    Large result folders are thus listed once, not for every file.
     """
     key = Path(os.path.abspath(folder))
     if key not in _SEEN:
@@ -97,10 +97,9 @@ def remove_dead_once(folder: Path) -> None:
 
 
 def remove_dead(folder: Path) -> None:
-    """Remove what dead processes left under way in a folder; those at work are left alone.
+    """Remove temporary files of dead processes in a folder; keep those of running ones.
 
-    A folder that a process had put aside to replace it, and was killed before it could, gets
-    its name back.
+    A folder that a killed process had moved aside to replace it is restored.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in [entry.name for entry in entries]:
@@ -113,7 +112,7 @@ def remove_dead(folder: Path) -> None:
 def _remove_if_dead(path: Path, final: str) -> None:
     kind = os.lstat(path)
     if stat.S_ISLNK(kind.st_mode):
-        return  # not ours, whatever it is called
+        return  # not ours, despite its name
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if _FCNTL else -1
     try:
         free = _lock(descriptor) if descriptor >= 0 else None
@@ -134,21 +133,21 @@ def _remove_if_dead(path: Path, final: str) -> None:
 
 def _made(final: Path) -> tuple[int, Path]:
     while True:
-        made = tempfile.mkstemp(prefix=PREFIX, suffix=_told(final), dir=final.parent)
+        made = tempfile.mkstemp(prefix=PREFIX, suffix=_suffix(final), dir=final.parent)
         descriptor, path = made[0], Path(made[1])
-        # In the moment before it is locked another process may have taken it for dead.
+        # Before it was locked, another process may have removed it as abandoned.
         if _FCNTL is None or (_lock(descriptor) is not False and os.fstat(descriptor).st_nlink):
             return descriptor, path
         os.close(descriptor)
 
 
-def _told(final: Path) -> str:
-    # A name that fits by itself may be too long with more in front.
+def _suffix(final: Path) -> str:
+    # A valid name may be too long with the prefix.
     return f"-{final.name if len(os.fsencode(final.name)) <= _LONGEST else final.suffix}"
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Return whether the lock was free and is held now; None where there are no locks."""
+    """Return whether the lock was acquired; None where there are no locks."""
     if _FCNTL is None:
         return None
     try:

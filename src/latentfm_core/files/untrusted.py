@@ -1,7 +1,7 @@
-"""Small text files from strangers: regular, of bounded size, parsed without surprises.
+"""Read and parse small untrusted text files.
 
-The parsers of the standard library raise `RecursionError` for deep nesting and accept numbers
-that are none; here everything that is wrong is a `ValueError`.
+The parsers of the standard library raise `RecursionError` for deep nesting and accept NaN and
+infinity; here every error is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 MAX_TOML_BYTES = 256_000
 MAX_DOTS = 32
-"""Dots in one key of a TOML file; tomllib takes time by the square of their number."""
+"""Maximum dots in one key of a TOML file; tomllib takes quadratic time."""
 
 _TOO_DEEP = "it is nested too deeply"
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -27,7 +27,7 @@ _NO_KEYS = re.compile(
     r"""|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?""",
     re.DOTALL,
 )
-"""Comments and strings of a TOML file; without an end they go on, so that time is linear."""
+"""Comments and strings of a TOML file; unterminated ones match to the end, for linear time."""
 _ENDS = re.compile(r"[=,\[\]{}\n]")
 
 
@@ -39,13 +39,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
     OSError
         If it cannot be read.
     ValueError
-        If it is larger, or no regular file (reading a pipe would wait for ever).
+        If it is larger, or not a regular file (reading a pipe would block).
     """
     # Without O_NONBLOCK, opening a pipe waits for a writer; Windows has neither.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         content = stream.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes")
@@ -65,10 +65,10 @@ def read_start(path: Path, count: int) -> bytes:
 
 
 class BoundedReader(io.BufferedReader):
-    """A binary file that never takes more memory for reading than it is large.
+    """A binary file whose reads never allocate more memory than its size.
 
-    Python reserves what a caller asks for before it looks how much there is, and decoders ask
-    for whatever a damaged header says.
+    Python allocates the requested size before checking how much there is, and decoders request
+    the size in a damaged header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +77,7 @@ class BoundedReader(io.BufferedReader):
         self._path = path
 
     def __repr__(self) -> str:
-        # Decoders put it into their messages.
+        # Decoders include it in their messages.
         return repr(str(self._path))
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -88,9 +88,9 @@ class BoundedReader(io.BufferedReader):
 
 
 def decoded_text(content: bytes | str) -> str:
-    """Return a text file as text: UTF-8, or UTF-16 if a byte order mark says so, without the mark.
+    """Decode text as UTF-8, or UTF-16 with a byte order mark, and remove the mark.
 
-    Editors and shells of Windows write such marks.
+    Windows editors and shells write such marks.
 
     Raises
     ------
@@ -109,12 +109,12 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     Parameters
     ----------
     finite
-        Refuse ``NaN`` and ``Infinity``, which are no JSON but which Python writes.
+        Reject ``NaN`` and ``Infinity``, which are not JSON but which Python writes.
 
     Raises
     ------
     ValueError
-        If it is no JSON, nested too deeply, or holds a number of thousands of digits.
+        If it is not JSON, nested too deeply, or holds a number of thousands of digits.
     """
     text = decoded_text(content)
     try:
@@ -124,7 +124,7 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def parse_toml(content: bytes | str) -> dict[str, Any]:
@@ -133,13 +133,13 @@ def parse_toml(content: bytes | str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is no TOML, or nested too deeply.
+        If it is not TOML, or nested too deeply.
     """
     text = decoded_text(content)
     if any(part.count(".") > MAX_DOTS for part in _ENDS.split(_NO_KEYS.sub("", text))):
         raise ValueError(_TOO_DEEP)
     try:
-        # Not only line ends of this system: as `tomllib.load` reads them.
+        # All line endings, as in `tomllib.load`.
         return tomllib.loads(text.replace("\r\n", "\n"))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None

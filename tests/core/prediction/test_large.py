@@ -115,7 +115,7 @@ def test_the_maps_on_disk_are_those_that_were_drawn(
     scale = maps["mean_mask"].attrs["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
     assert scale == {"type": "scale", "scale": [0.5, 0.25]}
     assert maps.attrs["latentfm"]["seeds"] == [3, 4]
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         segment_large(segmenter, image, result.folder, SETTINGS)
 
 
