@@ -1,4 +1,4 @@
-"""The mean velocity of a flow over a step: what a network for few steps learns."""
+"""Mean velocity of a flow over a step, the target of the few-step network."""
 
 from __future__ import annotations
 

@@ -23,27 +23,26 @@ def seeded_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
 
 
 FIELD_BLOCK = 32
-"""Side of the blocks of `field_noise`; another one would be another noise."""
+"""Side of the blocks of `field_noise`; changing it changes the noise."""
 
 
 def field_noise(
     seeds: Sequence[int], channels: int, top: int, left: int, side: tuple[int, int]
 ) -> Tensor:
-    """Return a crop of an endless field of standard normal noise for each seed.
+    """Return a crop of an unbounded field of standard normal noise for each seed.
 
-    Any two crops agree where they overlap, in whatever order they are taken: the field consists
-    of blocks that are drawn from (seed, block row, block column) alone, and none of it is kept.
-    The first block is `seeded_noise`: a picture that one block covers starts from the same noise
-    as it would without a field.
+    Crops agree where they overlap, in any order: the field consists of blocks drawn from (seed,
+    block row, block column) alone, and nothing is cached. The first block is `seeded_noise`: an
+    image within one block starts from the same noise as without a field.
 
     Parameters
     ----------
     channels
         c.
     top, left
-        Where the crop begins, 0 or more.
+        Origin of the crop, 0 or more.
     side
-        Its ``(h, w)``.
+        ``(h, w)`` of the crop.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def _block(seed: int, channels: int, row: int, column: int) -> Tensor:
 
 
 def _shared(block: int, start: int, length: int) -> tuple[slice, slice]:
-    """Return what a block and a crop share along an axis, as places in each of them."""
+    """Return the overlap of a block and a crop along an axis, as slices of each."""
     first = max(start, block * FIELD_BLOCK)
     last = min(start + length, (block + 1) * FIELD_BLOCK)
     offset = block * FIELD_BLOCK

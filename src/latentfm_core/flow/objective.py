@@ -1,4 +1,4 @@
-"""The flow-matching objective: what the velocity network is trained on."""
+"""The flow-matching objective of the velocity network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FlowMatching:
     loss
         Scalar.
     z_t, velocity
-        States on the path and what the network answered there, ``(B, c, h, w)``.
+        States on the path and the network's output there, ``(B, c, h, w)``.
     t
         Times ``(B,)``.
     """
@@ -46,7 +46,7 @@ def flow_matching_loss(velocity: Velocity, z_0: Tensor, z_1: Tensor, t: Tensor) 
     Parameters
     ----------
     velocity
-        The network at the condition of the batch.
+        The network, conditioned on the batch.
     z_0, z_1
         Noise and mask latents ``(B, c, h, w)``.
     t

@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta solvers for dz/dt = v(t, z) on [0, 1]; they know nothing of images."""
+"""Explicit Runge-Kutta solvers for dz/dt = v(t, z) on [0, 1], independent of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tableau:
     Attributes
     ----------
     nodes
-        c_i, where in the step each stage evaluates the velocity.
+        c_i, position in the step at which each stage evaluates the velocity.
     stages
         a_ij for i > j; row i has i entries.
     weights
@@ -58,8 +58,7 @@ def _combine(z: Tensor, slopes: list[Tensor], weights: tuple[float, ...], h: flo
 def integrate(velocity: Velocity, z: Tensor, steps: int, solver: SolverName) -> Iterator[Tensor]:
     """Yield the state after each of `steps` equal steps from t = 0 to t = 1.
 
-    Being a generator, it hands control back after every step: the caller reports progress,
-    or stops by not asking for more.
+    As a generator, it returns control after every step: the caller can report progress or stop.
     """
     tableau = TABLEAUS[solver]
     h = 1.0 / steps
