@@ -1,1 +1,1 @@
-"""Samples that agree with what an annotator is sure of."""
+"""Guide samples to agree with an annotator's strokes."""

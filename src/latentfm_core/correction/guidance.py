@@ -1,4 +1,4 @@
-"""Integration of the flow that is pulled towards the strokes."""
+"""Integrate the flow with guidance towards strokes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Decode = Callable[[Tensor], Tensor]
 
 
 class Mismatch:
-    """How far decoded masks are from the strokes.
+    """Mismatch between decoded masks and strokes.
 
     Parameters
     ----------
     canvas
         ``(S, S)`` strokes on the model's canvas.
     device
-        Where the masks will be.
+        Device of the masks.
     """
 
     def __init__(self, canvas: Labels, device: torch.device) -> None:
@@ -55,17 +55,16 @@ def guided_steps(
 ) -> Iterator[Tensor]:
     """Yield the state after each Euler step from t = 0 to t = 1, guided by the strokes.
 
-    Each step looks ahead to the mask where the flow would end, decodes it, and moves the state
-    against the gradient of its mismatch before the flow carries it on (the idea of diffusion
-    posterior sampling, Chung et al. 2023, with the endpoint of the flow in the place of the
-    denoised estimate):
+    Each step decodes the predicted endpoint of the flow, and moves the state against the gradient
+    of its mismatch before the flow step (as in diffusion posterior sampling, Chung et al. 2023,
+    with the endpoint of the flow in place of the denoised estimate):
 
         z_1' = z_t + (1 - t) v(t, z_t),    g = d mismatch(decode(z_1')) / d z_t,
         z_t <- z_t - scale * min(1, mismatch) * g / |g|,    z_{t+h} = z_t + h v.
 
-    The gradient runs through the velocity network, which knows the image: a stroke moves the
-    outline along the image's own borders, not just below the brush. Its length is set by
-    `scale`, for the gradient of a mask that is wrong with certainty all but vanishes.
+    The gradient passes through the velocity network, which is conditioned on the image: a stroke
+    moves the outline along image edges, not just below the brush. `scale` sets its length,
+    because the gradient of a confidently wrong mask nearly vanishes.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ def guided_steps(
     steps
         K, number of steps.
     scale
-        Length of the largest move of a state in one step, in units of the latent's deviation.
+        Maximum change of a state in one step, in standard deviations of the latent.
     """
     h = 1.0 / steps
     for step in range(steps):
@@ -108,7 +107,7 @@ def _guided_step(
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Ask for no gradients of the weights: none are kept for them, and memory is saved."""
+    """Disable gradients of the weights, to save memory."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)

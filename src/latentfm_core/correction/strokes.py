@@ -1,4 +1,4 @@
-"""What an annotator is sure of, pixel by pixel."""
+"""Strokes: pixels that an annotator has marked as certain."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from latentfm_core.errors import ImageError
 from latentfm_core.types import Float32
 
 NOT_SAID = 0
-"""Nothing is known of the pixel."""
+"""Unmarked pixel."""
 BACKGROUND = 1
-"""The pixel is surely background."""
+"""Certain background."""
 FOREGROUND = 2
-"""The pixel is surely of the first class; the k-th class is ``k + 1``."""
+"""Certainly the first class; the k-th class is ``k + 1``."""
 
 Labels = NDArray[np.uint8]
 
 
 def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes: int) -> Labels:
-    """Return strokes as uint8 if they fit an image and a model.
+    """Return strokes as uint8 if valid for an image and a model.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
     Raises
     ------
     ImageError
-        If the shape is another one, the values are no such labels, or nothing is said.
+        If the shape differs, the labels are invalid, or no pixel is marked.
     """
     if strokes.shape != shape:
         raise ImageError(
@@ -41,12 +41,12 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
             "image."
         )
     if strokes.dtype.kind not in "biu" or int(strokes.min(initial=0)) < 0:
-        raise ImageError("Strokes must be whole numbers from 0 on: 0 says nothing of a pixel.")
+        raise ImageError("Strokes must be whole numbers, 0 or more; 0 is unmarked.")
     highest = int(strokes.max(initial=0))
     if highest > classes + 1:
         raise ImageError(
-            f"The strokes hold the label {highest}; this model knows 0 (nothing said), 1 (surely "
-            f"background) and 2 to {classes + 1} (surely a class)."
+            f"The strokes hold the label {highest}; this model accepts 0 (unmarked), 1 (certain "
+            f"background) and 2 to {classes + 1} (certain class)."
         )
     if highest == 0:
         raise ImageError("There are no strokes yet. Paint what is surely lesion, or surely not.")
@@ -54,7 +54,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
 
 
 def impose(probabilities: Float32, strokes: Labels) -> None:
-    """Write what is sure into probabilities, in place.
+    """Write strokes into probabilities, in place.
 
     Parameters
     ----------
