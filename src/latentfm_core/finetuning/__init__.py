@@ -1,1 +1,1 @@
-"""Learning from corrections: a copy of a model is trained on with a few annotated images."""
+"""Fine-tuning of a copy of a model on a few annotated images."""

@@ -1,4 +1,4 @@
-"""The old and the new model on images that the training did not see."""
+"""Compare the old and the new model on held-out images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentfm_core.inference.segmenter import Segmenter
 
 
 def held_out_pairs(config: Config, names: Sequence[str]) -> list[Pair]:
-    """Return the files of the images called `names`."""
+    """Return the files of the images named `names`."""
     data = config.data
     if not names:
         return []
@@ -41,14 +41,14 @@ def held_out_dice(
     pairs
         The images and their masks.
     config
-        Gives the sampling settings, and device and precision of the training.
+        Sampling settings, and device and precision of the training.
     should_stop
-        Asked before every image.
+        Called before every image.
 
     Raises
     ------
     Cancelled
-        If `should_stop` said so.
+        If `should_stop` returned true.
     """
     if not pairs:
         return ()
@@ -58,7 +58,7 @@ def held_out_dice(
     def cases() -> Iterator[Case]:
         for pair in pairs:
             if should_stop():
-                raise Cancelled("Stopped while the held-out images were compared.")
+                raise Cancelled("Stopped while comparing on the held-out images.")
             data = config.data
             yield Case(*read_references(pair, data.mask_threshold, classes, data.reading))
 

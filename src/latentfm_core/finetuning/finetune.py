@@ -1,4 +1,4 @@
-"""Fine-tuning of a copy of a model, and the comparison of both."""
+"""Fine-tune a copy of a model, and compare both."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ VERDICT = "verdict.json"
 
 @dataclass(frozen=True)
 class Note:
-    """What a learning run must know of its parent, also after an interruption.
+    """Facts about the parent model, kept for resuming a run.
 
     Attributes
     ----------
     id, sha256, title, licence
         From the parent's card.
     dice
-        Of the parent on each held-out image.
+        Dice of the parent on each held-out image.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Note:
 
 
 def is_learning(out: Path) -> bool:
-    """Return whether `out` holds a learning run, finished or not."""
+    """Return whether `out` holds a fine-tuning run, finished or not."""
     return (out / "training" / NOTE).is_file()
 
 
@@ -60,27 +60,27 @@ def _ignore(event: Event) -> None:
 
 
 class FineTune:
-    """Trains a copy of a model on with a few images, and compares both on held-out ones.
+    """Fine-tune a copy of a model on a few images, and compare both on held-out ones.
 
-    A run that was stopped keeps its checkpoint; it goes on with ``options.resume``, or
-    `finish` makes a model of the best weights so far.
+    A stopped run keeps its checkpoint; ``options.resume`` continues it, or `finish` makes a
+    model of the best weights so far.
 
     Parameters
     ----------
     config
-        As `latentfm_core.finetuning.recipe.finetune_config` returns; None on resuming, which
-        takes that of the run.
+        As returned by `latentfm_core.finetuning.recipe.finetune_config`; None on resuming, to
+        use that of the run.
     options
         ``init`` names the model to start from, ``out`` the folder of the new one.
     on_event
-        Told what goes on.
+        Called with progress events.
 
     Raises
     ------
     ConfigError
-        If no model is named, or several processes were started.
+        If no model is given, or several processes were started.
     OutputError
-        If `out` holds a model already; the model that is trained on is never written to.
+        If `out` already holds a model; the parent model is never modified.
     CheckpointError
         If there is nothing to resume.
     DatasetError
@@ -94,12 +94,14 @@ class FineTune:
         on_event: Callable[[Event], None] = _ignore,
     ) -> None:
         if read_launch().size > 1:
-            raise ConfigError("A few images are learnt from in one process: leave torchrun out.")
+            raise ConfigError("Fine-tuning runs in one process: start it without torchrun.")
         self.out = options.out
-        self._tell = on_event
+        self._report = on_event
         self._stop = options.should_stop
         if options.resume and not is_learning(self.out):
-            raise CheckpointError(f"{self.out} holds no learning run to resume; start a new one.")
+            raise CheckpointError(
+                f"{self.out} holds no fine-tuning run to resume; start a new one."
+            )
         self._parent = None if options.resume else self._choose_parent(options)
         if config is None:
             config = resumed_config(self.out)
@@ -111,7 +113,7 @@ class FineTune:
         self.trainer = Trainer(config, chosen)
 
     def run(self) -> Verdict | None:
-        """Train to the end; return None if the run was stopped."""
+        """Train to completion; return None if stopped."""
         try:
             self._prepare()
             if self.trainer.run() is None:
@@ -121,7 +123,7 @@ class FineTune:
             return None
 
     def finish(self) -> Verdict | None:
-        """Make a model of the best weights so far; None if the comparison was stopped."""
+        """Make a model of the best weights so far; None if stopped while comparing."""
         try:
             self._prepare()
             self.trainer.finish()
@@ -131,43 +133,43 @@ class FineTune:
 
     def _choose_parent(self, options: RunOptions) -> Path:
         if options.init is None:
-            raise ConfigError("No model to start from. Name a model folder or a bundled model.")
+            raise ConfigError("No model to start from. Choose a model folder or a bundled model.")
         parent = resolve_model(model_source(options.init))
         if (self.out / CARD).exists() or self.out.resolve() == parent.resolve():
             raise OutputError(
-                f"{self.out} holds a model already, and no model is overwritten. Choose "
+                f"{self.out} already holds a model, and models are not overwritten. Choose "
                 "another name for the new one."
             )
         return parent
 
     def _prepare(self) -> None:
-        """Compare the parent, unless that is done, and fix what the card shall tell of it."""
+        """Evaluate the parent, if not done yet, and set its facts for the card."""
         self.trainer.claim()
         file = self.trainer.folder / NOTE
         if self._parent is None:
             note = _read_note(file)
             if len(note.dice) != len(self.trainer.split.val):
                 raise CheckpointError(
-                    "Held-out images of this run are missing, on which the old model was measured. "
-                    "Bring them back, or start a new run."
+                    "Held-out images on which the old model was evaluated are missing. "
+                    "Restore them, or start a new run."
                 )
         else:
             note = self._note(self._parent)
             write_text(file, json.dumps(asdict(note), indent=1) + "\n")
         if note.dice:
-            self._tell(Validated(0, sum(note.dice) / len(note.dice)))
+            self._report(Validated(0, sum(note.dice) / len(note.dice)))
         options = self.trainer.options
         card = self._card(note) | (options.card or {})
         self.trainer.options = replace(options, card=card)
         self._old = note.dice
         split = self.trainer.split
-        self._tell(Doing(f"Learning from {len(split.train)} images, {len(split.val)} held out."))
+        self._report(Doing(f"Learning from {len(split.train)} images, {len(split.val)} held out."))
 
     def _note(self, parent: Path) -> Note:
         card = read_card(parent)
         pairs = held_out_pairs(self.trainer.config, self.trainer.split.val)
         if pairs:
-            self._tell(Doing(f"The old model on {len(pairs)} held-out images…"))
+            self._report(Doing(f"The old model on {len(pairs)} held-out images…"))
         dice = held_out_dice(parent, pairs, self.trainer.config, self._stop)
         return Note(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
 
@@ -177,10 +179,10 @@ class FineTune:
         return {
             "title": f"{note.title[:150]}, fine-tuned on {n} images",
             "description": (
-                f"The flow of {note.id} trained on with {n} annotated images; "
+                f"The flow of {note.id} fine-tuned on {n} annotated images; "
                 f"{len(split.val)} more were held out to compare both. The calibration of "
-                f"{note.id} was fitted to other images and is left out: the confidence is raw "
-                "until latentfm-calibrate has fitted one."
+                f"{note.id} was fitted to other images and is omitted: the confidence is raw "
+                "until latentfm-calibrate fits a new one."
             ),
             "licence": note.licence,
             "parent": ParentInfo(id=note.id, sha256=note.sha256, n_images=n).model_dump(),
@@ -190,7 +192,7 @@ class FineTune:
         config, split = self.trainer.config, self.trainer.split
         pairs = held_out_pairs(config, split.val)
         if pairs:
-            self._tell(Doing(f"The new model on {len(pairs)} held-out images…"))
+            self._report(Doing(f"The new model on {len(pairs)} held-out images…"))
         new = held_out_dice(self.out, pairs, config, self._stop)
         verdict = judge(self._old, new)
         text = json.dumps(asdict(verdict) | {"better": verdict.better}, indent=1)
@@ -207,12 +209,12 @@ class FineTune:
         return card
 
     def _on_step(self, report: StepReport) -> None:
-        self._tell(
+        self._report(
             Step(report.step, report.total, report.loss, report.seconds, report.seconds_left)
         )
 
     def _on_validation(self, report: EpochReport) -> None:
-        self._tell(Validated(report.step, report.validation["val_dice"]))
+        self._report(Validated(report.step, report.validation["val_dice"]))
 
 
 _NOTE = TypeAdapter(Note)

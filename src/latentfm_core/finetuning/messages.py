@@ -1,4 +1,4 @@
-"""What a learning run tells while it goes on; no PyTorch, so that a window may import it."""
+"""Progress messages of a fine-tuning run; without PyTorch, so that the GUI can import them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Better = Literal["new", "old", "unknown"]
 
 @dataclass(frozen=True)
 class Doing:
-    """What is going on, for people."""
+    """Status text for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """A training step is over; seconds are those of the training alone."""
+    """A completed training step; seconds exclude everything but training."""
 
     step: int
     total: int
@@ -37,10 +37,10 @@ class Validated:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The old and the new model on the held-out images, sampled with the same settings.
+    """Comparison of the old and the new model on held-out images with the same settings.
 
-    The new model is the best of its validations on the very same images, so that its figure
-    is a little too good; `n_better` of few images says more than a small difference.
+    The same images select the new model's best epoch, so its score is slightly optimistic; with
+    few images, `n_better` is more informative than a small difference.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Verdict:
     n_held_out
         Images held out.
     n_better
-        On how many of them the new model has the higher Dice.
+        Number of them on which the new model has the higher Dice.
     """
 
     old: float | None
@@ -59,13 +59,13 @@ class Verdict:
 
     @property
     def better(self) -> Better:
-        """Which model to keep; the old one when both are equal."""
+        """The model to keep; the old one if both are equal."""
         if self.old is None or self.new is None:
             return "unknown"
         return "new" if self.new > self.old else "old"
 
     def text(self) -> str:
-        """Return the verdict in one line."""
+        """Return the verdict as one line."""
         if self.old is None or self.new is None:
             return "No image was held out, so that nothing tells which model is better."
         images = (
@@ -79,14 +79,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The run was stopped; `resumable` if a checkpoint was kept."""
+    """A stopped run; `resumable` if a checkpoint was kept."""
 
     resumable: bool
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The run cannot go on; the message is for people."""
+    """A failed run, with a message for the user."""
 
     message: str
 
@@ -99,7 +99,7 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def to_line(event: Event) -> str:
-    """Return an event as one line of JSON, without the line's end."""
+    """Return an event as one line of JSON, without a newline."""
     return json.dumps({"kind": type(event).__name__, **asdict(event)})
 
 
@@ -109,11 +109,11 @@ def from_line(line: str) -> Event:
     Raises
     ------
     ValueError
-        If the line is no event.
+        If the line is not an event.
     """
     values = json.loads(line)
     kind = _KINDS.get(values.pop("kind", "")) if isinstance(values, dict) else None
     if kind is None or set(values) != {field.name for field in fields(kind)}:
-        raise ValueError(f"{line[:80]!r} is no event of a learning run")
+        raise ValueError(f"{line[:80]!r} is not an event of a fine-tuning run")
     event: Event = kind(**values)
     return event

@@ -1,4 +1,4 @@
-"""The settings by which a model learns from a few annotated images."""
+"""Settings for fine-tuning on a few annotated images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentfm_core.model_io.card import ModelCard
 PRESET = "finetune"
 
 HELD_OUT_FROM = 8
-"""With fewer images all are needed for training, and none is held out."""
+"""With fewer images, all are used for training and none is held out."""
 LEAST_HELD_OUT = 3
 LEAST_EPOCHS = 12
 
@@ -27,19 +27,19 @@ def held_out_fraction(count: int, usual: float) -> float:
 
 
 def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = None) -> Config:
-    """Return the settings for training on from `parent` with the images that `data` names.
+    """Return the settings for fine-tuning `parent` on the images of `data`.
 
-    Network, size of the input, objective and sampling are the parent's. The number of steps
-    hardly depends on the number of images, unless that is large.
+    Network, input size, objective and sampling are the parent's. The number of steps hardly
+    depends on the number of images, unless it is large.
 
     Parameters
     ----------
     parent
         Card of the model to start from.
     data
-        Folders of images and masks; a split file, if it names one, decides what is held out.
+        Folders of images and masks; a split file, if set, decides what is held out.
     base
-        Settings of the recipe; None takes the preset ``"finetune"``.
+        Settings of the recipe; None uses the preset ``"finetune"``.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
         "test_fraction": 0.0,
         "skip_unmasked": True,
     }
-    # What was set for other images is nothing for these; the device is this machine's.
+    # Settings for other images do not apply; the device is this machine's.
     this = {"threshold": None, "noise_scale": None, "device": SamplingConfig().device}
     sampling = parent.config.sampling.model_copy(update=this)
     training = config.training.model_copy(
@@ -75,7 +75,7 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
     )
     return Config(
         data=data.model_copy(update=own),
-        # A network for few steps would go on answering as the old flow did.
+        # A few-step network would still match the old flow.
         model=parent.config.model.model_copy(update={"distilled_steps": 0}),
         training=training,
         sampling=sampling,
@@ -100,6 +100,6 @@ def _flow(recipe: FlowConfig, parent: Config, n_train: int) -> FlowConfig:
 
 
 def model_source(source: str | Path) -> str:
-    """Return a bundled model's name as it is, and a folder as an absolute path."""
+    """Return a bundled model's name unchanged, and a folder as an absolute path."""
     folder = Path(source).expanduser()
     return str(folder.resolve()) if folder.is_dir() else str(source)

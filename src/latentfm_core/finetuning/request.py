@@ -1,4 +1,4 @@
-"""What a learning run is asked to do, as one line of JSON; no PyTorch."""
+"""Request for a fine-tuning run, as one line of JSON; without PyTorch."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from latentfm_core.model_io.card import read_card
 
 
 class LearningRequest(Settings):
-    """A learning run.
+    """Request for a fine-tuning run.
 
     Attributes
     ----------
     action
-        ``"learn"`` starts, ``"resume"`` goes on with the run in `out`, ``"finish"`` makes a
-        model of what that run has learned so far.
+        ``"learn"`` starts, ``"resume"`` continues the run in `out`, ``"finish"`` makes a model
+        of that run's best weights so far.
     out
         Folder of the new model.
     model
         Name of a bundled model, or a model folder.
     images, masks
-        Folders; images without a mask are left out.
+        Folders; images without a mask are skipped.
     minutes
-        Time budget of the training; None trains to the last epoch. A run that the budget
-        ends depends on the machine's speed.
+        Time budget of the training; None trains to the last epoch. A run ended by
+        the budget depends on the machine's speed.
     seed
-        Of order, augmentation and noise.
+        Seed of order, augmentation and noise.
     device
         auto, cpu, cuda or mps.
     overrides
-        ``section.key=value`` settings that differ from the preset ``finetune``.
+        ``section.key=value`` overrides of the preset ``finetune``.
     """
 
     action: Literal["learn", "resume", "finish"] = "learn"

@@ -1,8 +1,7 @@
-"""``python -m latentfm_core.finetuning.worker``: a learning run for a window in another process.
+"""``python -m latentfm_core.finetuning.worker``: a fine-tuning run for the GUI in its own process.
 
-The request comes as the first line on stdin, the events go as lines of JSON to stdout. The end
-of stdin asks for a stop, so that the run also ends, with its checkpoint saved, when the window
-vanishes.
+The request is the first line on stdin; events are written as lines of JSON to stdout. The end of
+stdin requests a stop, so that the run also ends, with its checkpoint saved, when the GUI exits.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def carry_out(
-    request: LearningRequest, tell: Callable[[Event], None], should_stop: Callable[[], bool]
+    request: LearningRequest, emit: Callable[[Event], None], should_stop: Callable[[], bool]
 ) -> Event:
-    """Do what is asked; return how it ended.
+    """Run the request; return its final event.
 
     Raises
     ------
     LatentFMError
-        If it cannot be done.
+        If it fails.
     """
-    tell(Doing("Starting…"))
+    emit(Doing("Starting…"))
     from latentfm_core.finetuning.finetune import FineTune
     from latentfm_core.training.checkpoint import FILE
     from latentfm_core.training.options import RunOptions
@@ -45,12 +44,11 @@ def carry_out(
         command=f"learned in the window with seed {request.seed}",
         init=request.model if new else None,
         should_stop_reading=should_stop,
-        # Work in the window goes on while a run is stopped: images that were accepted meanwhile
-        # are for the next run.
+        # Images accepted in the GUI while a run is stopped are for the next run.
         changed_data="keep",
     )
     try:
-        run = FineTune(request.config() if new else None, options, tell)
+        run = FineTune(request.config() if new else None, options, emit)
     except Cancelled:
         return Stopped((request.out / TRAINING / FILE).is_file())
     verdict = run.finish() if request.action == "finish" else run.run()
@@ -58,7 +56,7 @@ def carry_out(
 
 
 def explain(error: Exception) -> str:
-    """Return a message for people; what is no fault of theirs is logged with its traceback."""
+    """Return a message for the user; log bugs with their traceback."""
     from latentfm_core.inference.device import is_out_of_memory
 
     if isinstance(error, LatentFMError):
@@ -67,7 +65,7 @@ def explain(error: Exception) -> str:
         return "Not enough memory to train this model. Close other programs, or train on a GPU."
     logger.error("Learning failed", exc_info=error)
     return (
-        f"Learning failed through a defect of the program ({type(error).__name__}: {error}). "
+        f"Learning failed because of a bug in napari-latentfm ({type(error).__name__}: {error}). "
         "The log holds the details; please report them."
     )
 
@@ -77,22 +75,22 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING)
     source = sys.stdin
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    sys.stdout = sys.stderr  # what other code prints is no event
+    sys.stdout = sys.stderr  # output of other code is not an event
     stop = threading.Event()
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         try:
             output.write(to_line(event) + "\n")
             output.flush()
         except OSError:
-            stop.set()  # nobody reads any more
+            stop.set()  # the reader is gone
 
     try:
         request = LearningRequest.model_validate_json(source.readline())
         threading.Thread(target=_wait_for_end, args=(source, stop), daemon=True).start()
-        tell(carry_out(request, tell, stop.is_set))
+        emit(carry_out(request, emit, stop.is_set))
     except Exception as error:
-        tell(Failed(explain(error)))
+        emit(Failed(explain(error)))
     return 0
 
 
@@ -104,5 +102,5 @@ def _wait_for_end(source: TextIO, stop: threading.Event) -> None:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    # The thread that waits for stdin must not hold up the end.
+    # The thread that waits for stdin must not delay the exit.
     os._exit(code)
