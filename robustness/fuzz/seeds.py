@@ -177,7 +177,7 @@ def annotated() -> tuple[Files, ...]:
     ):  # fmt: skip
         labels, facts = _pixels(*shape, high=4), _facts(shape, axes)
         made = _made(partial(export, name, labels, facts))
-        found.append({name: made[name], "a.json": made["a.json"]})
+        found.append({name: made[name], f"{name}.json": made[f"{name}.json"]})
     return tuple(found)
 
 

@@ -123,11 +123,13 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
     ConfigError
         If that is so.
     """
-    if args.config is not None and not args.domain_only:
-        raise ConfigError("--config belongs to --domain-only: add that, or leave it out.")
-    if args.config is not None and (args.images or args.masks or args.data or args.split):
-        raise ConfigError("--config names the data itself: leave --images, --masks, --data and "
-                          "--split out.")  # fmt: skip
+    if args.training_config is not None and not args.domain_only:
+        raise ConfigError("--training-config belongs to --domain-only: add that, or leave it out.")
+    if args.training_config is not None and (args.images or args.masks or args.data or args.split):
+        raise ConfigError(
+            "--training-config names the data itself: leave --images, --masks, --data and --split "
+            "out."
+        )
     if args.domain_only and args.prompt != "none":
         raise ConfigError("The out-of-domain score does not depend on prompts: leave --prompt out.")
 

@@ -20,7 +20,7 @@ def add_domain_arguments(parser: argparse.ArgumentParser) -> None:
         "is",
     )
     group.add_argument(
-        "--config",
+        "--training-config",
         type=Path,
         metavar="FILE",
         help="with --domain-only, the TOML file that the model was trained with: its data, also of "

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
+from latentfm_core.uncertainty.size import outlines_nothing
 from napari_latentfm.annotation.layer import annotation_of, write_labels
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
-from napari_latentfm.worklist.keeping import EMPTIED, EMPTY_MEAN, MARKED
+from napari_latentfm.worklist.keeping import EMPTIED, EMPTY_MEAN, FULL_MEAN, MARKED
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -87,6 +88,8 @@ class Accepting:
             mask = reviewed.result.summary.mean_mask
             if not mask.any():
                 return EMPTY_MEAN.format(none=self.empty_name)
+            if outlines_nothing(mask):
+                return FULL_MEAN.format(none=self.empty_name)
             write_labels(self._session, mask.astype(np.uint8), origin=MEAN_MASK)
             layer = annotation_of(self._session)
         if layer is None or not layer.data.any():

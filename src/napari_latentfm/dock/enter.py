@@ -94,7 +94,8 @@ class CanvasEnter:
 
 def _inherited(layer: Layer) -> Callable[[Any], object] | None:
     """Return what napari does at Enter in a layer of this kind."""
-    for kind in type(layer).__mro__:
+    # The layers of a plugin's viewer are proxies, whose type is not that of the layer.
+    for kind in layer.__class__.__mro__:
         found = vars(kind).get("class_keymap", {}).get(ENTER)
         if found is not None:
             return found  # type: ignore[no-any-return]  # napari does not type its keymaps

@@ -42,7 +42,7 @@ def open_dock(viewer: napari.viewer.Viewer, place: Place = "as it was") -> Laten
     """Open the dock of a viewer, or bring it to the front, and show a place of it."""
     panel, made = dock_of(viewer), False
     if panel is None:
-        panel = LatentFMPanel(viewer)
+        panel = LatentFMPanel(_own(viewer))
         _PANELS[_own(viewer)] = ref(panel)
         viewer.window.add_dock_widget(panel, name=NAME)
         made = True

@@ -125,6 +125,7 @@ class LatentFMPanel(QWidget):
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
         self.foot.commit()
+        self.point.take_pending()
         self.accepting.accept()
 
     def accept_empty(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pint import get_application_registry
 
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
@@ -311,3 +312,12 @@ def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]
 def plane_index(plane: Plane) -> tuple[Any, ...]:
     """Return what cuts the plane out of an array of the layer's shape."""
     return tuple(slice(None) if place is None else place for place in plane.index)
+
+
+def load_units() -> None:
+    """Load pint's units, which napari needs for every layer, in the thread that calls.
+
+    pint does so at first use, and two threads that use it at the same moment then meet a registry
+    without units: a layer that is added while an image is read would fail.
+    """
+    get_application_registry().parse_units("pixel")

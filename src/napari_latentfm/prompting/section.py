@@ -255,6 +255,35 @@ class PromptSection(QWidget):
                     each.closed = each.closed or each.number in masks
                 self._say_taken(f"{len(masks)} objects", changed)
 
+    def take_pending(self) -> None:
+        """Write objects that are shown but were not taken yet into the annotation."""
+        place, reviewed = self._place(), self._session.current
+        if place is None or reviewed is None or reviewed.label is None:
+            return
+        if reviewed.layer != place.layer or reviewed.plane.index != place.plane.index:
+            return
+        taken = self._taken(place)
+        pending = [
+            each
+            for each in self._book.on(place.layer, place.plane)
+            if each.mask is not None and each.visible and not each.closed
+            if each.number not in taken and each.mask.pixels
+        ]
+        if not pending:
+            return
+        masks = {
+            each.number: each.mask.whole(place.plane.shape)
+            for each in pending
+            if each.mask is not None
+        }
+        try:
+            write_objects(self._session, masks)
+        except LatentFMError as error:
+            self.form.say(str(error))
+            return
+        for each in pending:
+            each.closed = True
+
     def draw_all_again(self) -> None:
         """Draw all objects of the plane anew, with the model and settings of now."""
         place, one = self._in_hand()

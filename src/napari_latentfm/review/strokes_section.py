@@ -82,6 +82,7 @@ class StrokesSection(QWidget):
         self._timer.timeout.connect(self._on_pause)
         self._lay_out()
         listen(self, session.changed, self._on_changed)
+        listen(self, session.viewer.layers.events.inserted, self._on_inserted)
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
         self._on_changed()
@@ -193,6 +194,11 @@ class StrokesSection(QWidget):
             self._painted = layer.data.copy()
             for name in _EVENTS:
                 listen(self, layer.events.emitters[name], self._on_painted)
+
+    def _on_inserted(self, _event: Any = None) -> None:
+        """Follow strokes whichever tool made their layer."""
+        if self._session.current is not None:
+            self._listen(stroke_layer(self._session, create=False))
 
     def _on_painted(self, _event: Any = None) -> None:
         # Undo and redo emit ``set_data`` only, which also comes with every move of a slider:

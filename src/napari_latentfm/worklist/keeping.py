@@ -22,6 +22,10 @@ EMPTY_MEAN = (
     "The mean mask is empty. Paint, or take a hypothesis; or press {none} if there is nothing to "
     "mark."
 )
+FULL_MEAN = (
+    "The mean mask covers the whole image, so that it outlines nothing. Paint, or take a "
+    "hypothesis; or press {none} if there is nothing to mark."
+)
 MARKED = (
     "{count:,} pixels are marked in this image. Accept them, or erase them (Ctrl+Z takes a step "
     "back) before you press {none}."
@@ -41,6 +45,8 @@ def ready_to_accept(work: WorkList, desk: Desk, name: str, none: str) -> Snapsho
         return WAIT_FOR_KEPT
     if desk.touched:
         return EMPTIED.format(none=none)
+    if desk.mean_mask_is_full:
+        return FULL_MEAN.format(none=none)
     if not desk.take_mean_mask():
         return EMPTY_MEAN.format(none=none) if desk.is_reviewed else WAIT
     return desk.snapshot(force=True) or WAIT

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.size import outlines_nothing
 from napari_latentfm.annotation.layer import annotation_of, write_labels
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
 from napari_latentfm.layers.annotation_record import MEAN_MASK, PAUSE, Record, record_of
@@ -194,6 +195,15 @@ class Desk:
         """Add an empty annotation, if the samples of the image are there."""
         if self.is_reviewed:
             annotation_of(self._session)
+
+    @property
+    def mean_mask_is_full(self) -> bool:
+        """Whether the mean mask under review covers (nearly) the whole image."""
+        current = self._session.current
+        if current is None or not self.is_reviewed:
+            return False
+        mask = current.result.summary.mean_mask
+        return bool(mask.any()) and outlines_nothing(mask)
 
     def take_mean_mask(self) -> bool:
         """Make the mean mask the annotation; return False if there is none, or an empty one."""

@@ -23,6 +23,7 @@ from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import Errand
 from napari_latentfm.background.turns import Turns
+from napari_latentfm.layers.planes import load_units
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
@@ -78,6 +79,7 @@ class QueuePanel(QScrollArea):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, own_keys: bool = True) -> None:
         super().__init__()
+        load_units()
         self._own_keys = own_keys
         self._viewer = napari_viewer
         self.form = QueueForm()

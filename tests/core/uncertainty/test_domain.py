@@ -189,7 +189,15 @@ def test_a_configuration_names_the_data(
         for name in ("one", "two")
     )
     file.write_text("\n".join(sets) + '\n[model]\ncondition = "pretrained"\nprompts = true\n')
-    words = ["--model", folder, "--domain-only", "--config", file, "--allow-few", "--quiet"]
+    words = [
+        "--model",
+        folder,
+        "--domain-only",
+        "--training-config",
+        file,
+        "--allow-few",
+        "--quiet",
+    ]
     assert calibrate([*map(str, words), "--device", "cpu"]) == 0
     domain = read_domain(folder, read_card(folder))
     assert domain is not None

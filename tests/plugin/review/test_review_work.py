@@ -319,11 +319,13 @@ def test_all_tabs_work_on(open_window: Open, kind: str) -> None:
     window = open_window(image, position=index)
     session = window.review.session
     window.press("H")
+    chosen = window.review.hypotheses.chosen
+    assert chosen is not None
+    medoid = chosen.medoid
     window.press("W")
     layer = annotation_of(session, create=False)
     assert layer is not None
     assert layer.data.shape == image.shape
-    medoid = window.review.hypotheses.chosen.medoid
     mask = session.current.result.summary.sample_masks[medoid]
     np.testing.assert_array_equal(layer.data[index] == 1, mask)
     assert layer.data.sum() == mask.sum(), "other planes stay empty"

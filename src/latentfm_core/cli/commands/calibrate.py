@@ -96,8 +96,8 @@ def run(args: argparse.Namespace, command: str) -> None:
 
 def _run_domain(args: argparse.Namespace) -> None:
     """Fit and write the out-of-domain score alone."""
-    if args.config is not None:
-        parts = parts_of_config(args.config)
+    if args.training_config is not None:
+        parts = parts_of_config(args.training_config)
     else:
         pairs = choose_pairs(args, "val")
         _check_images(args, pairs)
