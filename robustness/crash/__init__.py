@@ -1,1 +1,1 @@
-"""Kill work at random moments, check what it leaves: ``python -m robustness.crash --help``."""
+"""Kill jobs at random moments and check the files left: ``python -m robustness.crash --help``."""

@@ -1,4 +1,4 @@
-"""Kills every victim and prints a table: ``python -m robustness.crash --kills 200 --seed 0``."""
+"""Kill every victim and print a table: ``python -m robustness.crash --kills 200 --seed 0``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m robustness.crash",
         description="Kill training, prediction, autosave and export (SIGKILL) at random moments, "
-        "start them again, and compare what they leave with work that nobody disturbed. The exit "
+        "restart them, and compare the results with undisturbed runs. The exit "
         "code is 1 if there are findings. Needs fork.",
     )
     parser.add_argument("--kills", type=int, default=200, help="number of kills")
-    parser.add_argument("--seed", type=int, default=0, help="decides all moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all moments")
     parser.add_argument(
         "--steered",
         type=float,
         default=0.6,
-        help="share of the kills that are chosen by what a process does to files, not by time",
+        help="share of the kills chosen by file operations, not by time",
     )
-    parser.add_argument("--victims", help="names, separated by commas (usual: all)")
+    parser.add_argument("--victims", help="names, separated by commas (default: all)")
     parser.add_argument(
-        "--module", default="robustness.crash.scenarios", help="where VICTIMS stand"
+        "--module", default="robustness.crash.scenarios", help="module that defines VICTIMS"
     )
-    parser.add_argument("--folder", type=Path, help="where to work (usual: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="working folder (default: a temporary folder)")
     parser.add_argument("--report", type=Path, help="JSON file for counts and findings")
     return parser
 
@@ -44,7 +44,7 @@ def main() -> int:
     """Run the command; return 1 if there are findings."""
     args = build_parser().parse_args()
     if os.environ.get("OMP_NUM_THREADS") != "1":
-        # Threads of PyTorch do not come along into a fork.
+        # PyTorch threads do not survive a fork.
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "robustness.crash", *sys.argv[1:]])
     warnings.simplefilter("ignore", DeprecationWarning)

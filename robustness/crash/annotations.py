@@ -1,4 +1,4 @@
-"""What keeps and exports annotations, killed while it does."""
+"""Victims that autosave and export annotations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.worklist.state import WorkList
 from robustness.crash.fixtures import write_images
-from robustness.crash.process import Told
+from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
 SIGNATURE = "ab" * 16
@@ -31,27 +31,27 @@ def _info(state: int) -> AnnotationSidecar:
 
 
 def _nothing(folder: Path) -> None:
-    """Begin with an empty folder."""
+    """Start with an empty folder."""
 
 
-def _autosave(folder: Path, told: Told) -> int:
+def _autosave(folder: Path, reached: Progress) -> int:
     store = AutosaveStore(folder / "autosave")
-    while told.value < STATES:
-        state = told.value + 1
+    while reached.value < STATES:
+        state = reached.value + 1
         store.save(SIGNATURE, labels_of(state), _info(state))
-        told.value = state
+        reached.value = state
     store.save(SIGNATURE, labels_of(STATES), _info(STATES))
     return 0
 
 
-def _look_at_autosave(folder: Path, told: int) -> list[str]:
+def _look_at_autosave(folder: Path, reached: int) -> list[str]:
     store = AutosaveStore(folder / "autosave")
     found = []
     newest = store.newest(SIGNATURE)
     if newest is None:
-        return [f"nothing is kept after {told} states"] if told else []
-    if newest.info.strokes < told:
-        found.append(f"state {told} was kept, and the newest is {newest.info.strokes}")
+        return [f"nothing is kept after {reached} states"] if reached else []
+    if newest.info.strokes < reached:
+        found.append(f"state {reached} was kept, and the newest is {newest.info.strokes}")
     for state in store.history(SIGNATURE):
         if not np.array_equal(state.labels(), labels_of(state.info.strokes)):
             found.append(f"{state.file.name} holds other labels")
@@ -66,28 +66,28 @@ def _compare_autosave(folder: Path, whole: Path) -> list[str]:
     return found
 
 
-def _export(folder: Path, told: Told) -> int:
+def _export(folder: Path, reached: Progress) -> int:
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    while told.value < STATES:
-        state = told.value + 1
+    while reached.value < STATES:
+        state = reached.value + 1
         for suffix in SUFFIXES:
             export_annotation(out / f"skin{suffix}", labels_of(state), _info(state))
-        told.value = state
+        reached.value = state
     for suffix in SUFFIXES:
         export_annotation(out / f"skin{suffix}", labels_of(STATES), _info(STATES))
     return 0
 
 
-def _look_at_export(folder: Path, told: int) -> list[str]:
+def _look_at_export(folder: Path, reached: int) -> list[str]:
     found = []
     for suffix in SUFFIXES:
         path = folder / "out" / f"skin{suffix}"
         if not path.exists():
-            found += [f"{path.name} is lost"] if told else []
+            found += [f"{path.name} is lost"] if reached else []
             continue
         labels, sidecar = read_annotation(path)
-        states = [n for n in (told, told + 1) if np.array_equal(labels, labels_of(n))]
+        states = [n for n in (reached, reached + 1) if np.array_equal(labels, labels_of(n))]
         if not states:
             found.append(f"{path.name} holds neither the old labels nor the new")
         elif sidecar is not None and sidecar.strokes != states[0]:
@@ -106,31 +106,31 @@ def _compare_export(folder: Path, whole: Path) -> list[str]:
     return found
 
 
-def _work_list(folder: Path, told: Told) -> int:
+def _work_list(folder: Path, reached: Progress) -> int:
     work = WorkList(folder / "images")
     name = work.names[0]
-    while told.value < STATES:
-        state = told.value + 1
+    while reached.value < STATES:
+        state = reached.value + 1
         export_annotation(work.unfinished(name), labels_of(state), _info(state))
         work.update(name, state="in progress", seconds=state, file=work.unfinished(name).name)
-        told.value = state
+        reached.value = state
     work.update(name, state="completed")
     return 0
 
 
-def _look_at_work_list(folder: Path, told: int) -> list[str]:
+def _look_at_work_list(folder: Path, reached: int) -> list[str]:
     work = WorkList(folder / "images")
     if work.warning:
         return [work.warning]
     name, found = work.names[0], []
-    if work.item(name).seconds < told:
-        found.append(f"state {told} was noted, and the list knows {work.item(name).seconds}")
+    if work.item(name).seconds < reached:
+        found.append(f"state {reached} was noted, and the list knows {work.item(name).seconds}")
     kept = work.kept(name)
-    if told and kept is None:
+    if reached and kept is None:
         return [*found, "the annotation is lost"]
     if kept is not None:
         labels, _ = read_annotation(kept)
-        if not any(np.array_equal(labels, labels_of(n)) for n in (told, told + 1)):
+        if not any(np.array_equal(labels, labels_of(n)) for n in (reached, reached + 1)):
             found.append(f"{kept.name} holds neither the old labels nor the new")
     return found
 

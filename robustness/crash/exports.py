@@ -1,4 +1,4 @@
-"""A model that is exported, killed, and exported anew."""
+"""Victim that exports a model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from latentfm_core.cli.export import main
 from latentfm_core.export.parts import RECIPE
 from latentfm_core.model_io.folder import file_sha256
 from robustness.crash.fixtures import write_model
-from robustness.crash.process import Told
+from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
 
-def _work(folder: Path, told: Told) -> int:
+def _work(folder: Path, reached: Progress) -> int:
     common = ["--model", str(folder / "model"), "--samples", "2", "--overwrite", "--quiet"]
     out = ["--format", "onnx", "--out", str(folder / "parts")]
     return main([*common, *out]) or main(
@@ -22,8 +22,8 @@ def _work(folder: Path, told: Told) -> int:
     )
 
 
-def _look(folder: Path, told: int) -> list[str]:
-    """Check that what has its final name is whole."""
+def _look(folder: Path, reached: int) -> list[str]:
+    """Check that files with their final name are complete."""
     found = []
     parts, package = folder / "parts", folder / "model.zip"
     if parts.exists():

@@ -1,4 +1,4 @@
-"""Small images, masks and settings that the victims work on."""
+"""Small images, masks and settings for the victims."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ augmentation = "flips"
 validation_images = 2
 validation_samples = 2
 validation_steps = 2
-# A checkpoint after every step: the more are written, the more are killed while they are.
+# A checkpoint after every step: more writes, more kills during a write.
 checkpoint_minutes = 1e-6
 
 [training.image_vae]
@@ -66,7 +66,7 @@ def write_settings(folder: Path) -> Path:
 
 
 def write_images(folder: Path, count: int, shape: tuple[int, int] = (SIDE, SIDE)) -> None:
-    """Write dark ellipses on a bright, noisy ground, and their masks."""
+    """Write dark ellipses on a bright, noisy background, and their masks."""
     rng = np.random.default_rng(0)
     rows, columns = np.indices(shape)
     for name in ("images", "masks"):
@@ -82,7 +82,7 @@ def write_images(folder: Path, count: int, shape: tuple[int, int] = (SIDE, SIDE)
 
 
 def write_model(folder: Path) -> None:
-    """Write a model of random weights; what it draws is none the less the same each time."""
+    """Write a model of random weights; its samples are reproducible."""
     config = load_config(write_settings(folder))
     torch.manual_seed(0)
     data = config.data.model_copy(update={"images": None, "masks": None})

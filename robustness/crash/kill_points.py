@@ -1,4 +1,4 @@
-"""When a process is killed: after some time, or at some touch of its folder."""
+"""Moments to kill a process: after a delay, or at an operation on its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 NAMING = {"os.rename", "os.remove", "os.rmdir", "fsync"}
-"""Touches around which files get or lose their final names."""
+"""Operations that give files their final names or remove them."""
 
 _TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -27,8 +27,8 @@ class Moment:
     Attributes
     ----------
     touch
-        The process kills itself before its touch of this number, or, with `delay`, says that it
-        is there and is killed from outside `delay` seconds later, in what it does next. None
+        The process kills itself before the operation of this number, or, with `delay`, signals that
+        it reached it and is killed from outside `delay` seconds later. None
         kills by time alone, `delay` after the start.
     delay
         Seconds.
@@ -40,42 +40,42 @@ class Moment:
 
 @dataclass(frozen=True)
 class Course:
-    """How work went that nobody disturbed: its seconds and its touches, in their order."""
+    """Record of an undisturbed run: its seconds and its operations, in order."""
 
     seconds: float
     touches: tuple[str, ...]
 
     def draw(self, rng: random.Random, steered: float) -> Moment:
-        """Return a moment; the share `steered` of them is chosen by touches, not by time."""
+        """Return a moment; the share `steered` of them is chosen by operations, not by time."""
         if not self.touches or rng.random() >= steered:
             return Moment(None, rng.uniform(0, self.seconds))
         naming = [place for place, kind in enumerate(self.touches) if kind in NAMING]
         chosen = naming if naming and rng.random() < 0.5 else range(len(self.touches))
-        # A share of some milliseconds: as long as the files here take to be written.
+        # Up to a few milliseconds: as long as writing the files here takes.
         delay = None if rng.random() < 0.5 else rng.expovariate(300)
         return Moment(rng.choice(chosen), delay)
 
 
 class Touches:
-    """Counts what this process does to files below a folder, and acts at one of them.
+    """Counts the file operations of this process below a folder, and acts at one of them.
 
     An audit hook sees what Python opens, renames and removes; ``fsync`` has none and is wrapped.
-    What compiled code writes is met by the delay after a touch.
+    Writes of compiled code are hit by the delay after an operation.
 
     Parameters
     ----------
     root
         The folder.
     moment
-        When to be killed; None only counts.
-    tell
-        Descriptor to which a byte is written when the moment has come.
+        When to kill; None only counts.
+    descriptor
+        File descriptor that gets a byte when the moment is reached.
     """
 
-    def __init__(self, root: Path, moment: Moment | None, tell: int) -> None:
+    def __init__(self, root: Path, moment: Moment | None, descriptor: int) -> None:
         self.seen: list[str] = []
         self._root = os.path.realpath(root)
-        self._moment, self._tell = moment, tell
+        self._moment, self._descriptor = moment, descriptor
         real = os.fsync
 
         def fsync(fd: FileDescriptorLike) -> None:
@@ -100,4 +100,4 @@ class Touches:
             return
         if moment.delay is None:
             os.kill(os.getpid(), signal.SIGKILL)
-        os.write(self._tell, b"!")
+        os.write(self._descriptor, b"!")

@@ -1,4 +1,4 @@
-"""Two processes that write to one place at the same time, of which one is killed."""
+"""Two processes that write to the same place, one of which is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from latentfm_core.worklist.state import WorkList
 from robustness.crash.fixtures import write_images, write_model
 from robustness.crash.predictions import compare, look, predict
-from robustness.crash.process import CRASHED, Told
+from robustness.crash.process import CRASHED, Progress
 from robustness.crash.rounds import Victim
 
 STATES = 25
@@ -24,7 +24,7 @@ REFUSED = 2
 
 @contextmanager
 def _second(work: Callable[[], int]) -> Iterator[Callable[[], int]]:
-    """Do `work` in a second process meanwhile; yield what waits for its exit code."""
+    """Run `work` in a second process; yield a function that waits for its exit code."""
     child = os.fork()
     if child == 0:
         code = CRASHED
@@ -43,12 +43,12 @@ def _second(work: Callable[[], int]) -> Iterator[Callable[[], int]]:
 def _exit_code(child: int) -> int:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGKILL:
-        os.kill(os.getpid(), signal.SIGKILL)  # the moment came in the second process
+        os.kill(os.getpid(), signal.SIGKILL)  # the second process reached the moment
     return code
 
 
 def _end_with_parent() -> None:
-    """Be killed when the first process is (Linux), which is what ends both at one moment."""
+    """Die with the first process (Linux), so that both end at the same moment."""
     if sys.platform == "linux":
         import ctypes
 
@@ -56,30 +56,30 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(pdeathsig, signal.SIGKILL)
 
 
-def _note(folder: Path, place: int, told: Told, attribute: str) -> int:
-    """Count an image of the list up to `STATES`, from where it was told to be."""
+def _note(folder: Path, place: int, reached: Progress, attribute: str) -> int:
+    """Count an image of the list up to `STATES`, from its last saved state."""
     work = WorkList(folder / "images")
     name = work.names[place]
-    while getattr(told, attribute) < STATES:
-        state = getattr(told, attribute) + 1
+    while getattr(reached, attribute) < STATES:
+        state = getattr(reached, attribute) + 1
         work.update(name, state="in progress", seconds=state)
-        setattr(told, attribute, state)
+        setattr(reached, attribute, state)
     work.update(name, state="completed")
     return 0
 
 
-def _work_lists(folder: Path, told: Told) -> int:
-    with _second(lambda: _note(folder, 1, told, "second")) as ended:
-        _note(folder, 0, told, "value")
+def _work_lists(folder: Path, reached: Progress) -> int:
+    with _second(lambda: _note(folder, 1, reached, "second")) as ended:
+        _note(folder, 0, reached, "value")
         return ended()
 
 
-def _look_at_list(folder: Path, told: int) -> list[str]:
+def _look_at_list(folder: Path, reached: int) -> list[str]:
     work = WorkList(folder / "images")
     if work.warning:
         return [work.warning]
     seconds = work.item(work.names[0]).seconds
-    return [f"state {told} was noted, and the list knows {seconds}"] if seconds < told else []
+    return [f"state {reached} was noted, and the list knows {seconds}"] if seconds < reached else []
 
 
 def _compare_lists(folder: Path, whole: Path) -> list[str]:
@@ -101,13 +101,13 @@ def _prepare(folder: Path) -> None:
     write_model(folder)
 
 
-def _predictions(folder: Path, told: Told) -> int:
+def _predictions(folder: Path, reached: Progress) -> int:
     def other() -> int:
         return predict(folder, OTHER, False, "--skip-done")
 
     with _second(other) as ended:
         codes = {other(), ended()}
-    # One is refused, or comes when the first has finished and finds nothing left to do.
+    # One is rejected, or starts after the first has finished and has nothing to do.
     return 0 if codes <= {0, REFUSED} and 0 in codes else max(codes)
 
 

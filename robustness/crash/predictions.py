@@ -1,4 +1,4 @@
-"""Predictions of a folder that are killed and gone on with."""
+"""Victims that predict a folder and are resumed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from latentfm_core.cli.predict import main
 from latentfm_core.files.temporary import PREFIX
 from latentfm_core.output.result import read_sidecar
 from robustness.crash.fixtures import write_images, write_model
-from robustness.crash.process import Told
+from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
 OLD, NEW = "1", "2"
-"""Seeds of an older result and of the one that replaces it."""
+"""Seeds of an older result and of its replacement."""
 COUNT = 3
 UNEQUAL = ("created", "seconds")
 
@@ -47,13 +47,13 @@ def predict(folder: Path, seed: str, tiled: bool, going_on: str) -> int:
 
 
 def _work(tiled: bool, going_on: str) -> Any:
-    def work(folder: Path, told: Told) -> int:
+    def work(folder: Path, reached: Progress) -> int:
         return predict(folder, NEW, tiled, going_on)
 
     return work
 
 
-def look(folder: Path, told: int) -> list[str]:
+def look(folder: Path, reached: int) -> list[str]:
     """Read every file under a final name; one with a JSON file is complete and of its seed."""
     found = []
     for path in sorted((folder / "out").rglob("*")):
@@ -68,7 +68,7 @@ def look(folder: Path, told: int) -> list[str]:
             found.append(f"{path.name} cannot be read: {error!r}")
     for path in (folder / "out").glob("[!.]*.zarr"):
         if "latentfm" not in zarr.open_group(str(path), mode="r").attrs:
-            found.append(f"{path.name} lies there before it is finished")
+            found.append(f"{path.name} exists before it is finished")
     return found
 
 
@@ -79,22 +79,22 @@ def _is_under_way(path: Path, folder: Path) -> bool:
 def _check_result(path: Path) -> list[str]:
     sidecar = read_sidecar(path)
     if sidecar is None:
-        return [f"{path.name} is no JSON file of a result"]
+        return [f"{path.name} is not the JSON file of a result"]
     files = [path.parent / name for names in sidecar.files.values() for name in names]
     missing = [each.name for each in files if not each.exists()]
     if missing:
-        return [f"{path.name} tells of {missing}, which are not there"]
+        return [f"{path.name} lists {missing}, which do not exist"]
     for each in files:
         if each.suffix == ".zarr":
             facts: Any = zarr.open_group(str(each), mode="r").attrs["latentfm"]
             if tuple(facts["seeds"]) != sidecar.seeds:
-                return [f"{path.name} tells of other seeds than its maps have"]
+                return [f"{path.name} has other seeds than its maps"]
         elif each.name.endswith("_samples.tif"):
             with tifffile.TiffFile(each) as tiff:
                 if f"seed {sidecar.seeds[0]}" not in (
                     tiff.ome_metadata or str(tiff.pages.first.tags)
                 ):
-                    return [f"{path.name} tells of other seeds than its samples have"]
+                    return [f"{path.name} has other seeds than its samples"]
     return []
 
 
@@ -106,12 +106,12 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def compare(folder: Path, whole: Path) -> list[str]:
-    """Compare every file with that of a prediction that nobody disturbed."""
+    """Compare every file with that of an undisturbed prediction."""
     ours, theirs = _contents(folder / "out"), _contents(whole / "out")
     found = [f"missing: {name}" for name in theirs.keys() - ours.keys()]
-    found += [f"more than there should be: {name}" for name in ours.keys() - theirs.keys()]
+    found += [f"unexpected: {name}" for name in ours.keys() - theirs.keys()]
     both = sorted(ours.keys() & theirs.keys())
-    return found + [f"another content: {name}" for name in both if ours[name] != theirs[name]]
+    return found + [f"different content: {name}" for name in both if ours[name] != theirs[name]]
 
 
 def _contents(out: Path) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _contents(out: Path) -> dict[str, Any]:
         name = path.relative_to(out).as_posix()
         if path.is_dir() or name.startswith("."):
             continue
-        # An OME-TIFF has an identity of its own each time.
+        # Every OME-TIFF has a new identifier.
         tiff = path.suffix == ".tif"
         found[name] = _pixels(path).tobytes() if tiff else path.read_bytes()
         if path.suffix == ".json" or path.name == ".zattrs":

@@ -1,4 +1,4 @@
-"""Forks of a process that has imported everything, so that none of their time goes into that."""
+"""Run jobs in forks of a process that has already imported everything."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from typing import Any
 from robustness.crash.kill_points import Course, Moment, Touches
 
 PATIENCE = 120.0
-"""Seconds after which work that does not end is a finding."""
+"""Timeout in seconds, after which a job counts as a finding."""
 CRASHED = 70
 
 
-class Told:
-    """Numbers that survive the processes that wrote them: the last states these were done with."""
+class Progress:
+    """Shared counters of the last finished states, which survive a killed process."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 16)
 
     @property
     def value(self) -> int:
-        """The number of the process itself; 0 at the beginning."""
+        """State of the process itself; 0 at the start."""
         return int.from_bytes(self._shared[:8], "little")
 
     @value.setter
@@ -41,7 +41,7 @@ class Told:
 
     @property
     def second(self) -> int:
-        """The number of a second process that writes at the same time."""
+        """State of a second process that writes at the same time."""
         return int.from_bytes(self._shared[8:], "little")
 
     @second.setter
@@ -49,7 +49,7 @@ class Told:
         self._shared[8:] = value.to_bytes(8, "little")
 
 
-Work = Callable[[Path, Told], int]
+Work = Callable[[Path, Progress], int]
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Ending:
     how
         ``"killed"``, ``"done"`` or ``"failed"``.
     said
-        What it had printed.
+        Its printed output.
     course
-        How it went.
+        Its seconds and file operations.
     modules
-        What it had imported, if it came to its end.
+        Imported modules, if it finished.
     """
 
     how: str
@@ -74,14 +74,16 @@ class Ending:
     modules: tuple[str, ...] = ()
 
 
-def run(work: Work, folder: Path, told: Told, log: Path, moment: Moment | None = None) -> Ending:
-    """Do `work` in a process of its own; kill it at `moment`."""
+def run(
+    work: Work, folder: Path, reached: Progress, log: Path, moment: Moment | None = None
+) -> Ending:
+    """Run `work` in a separate process; kill it at `moment`."""
     reading, writing = os.pipe()
     start = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _be_child(work, folder, told, log, moment, writing)
+        _be_child(work, folder, reached, log, moment, writing)
     os.close(writing)
     by_time = moment is not None and moment.touch is None
     delay = moment.delay if by_time and moment is not None else None
@@ -109,7 +111,7 @@ def run(work: Work, folder: Path, told: Told, log: Path, moment: Moment | None =
 
 
 def warm(modules: Iterable[str]) -> None:
-    """Import what work turned out to import on its way, so that its forks need not."""
+    """Import the modules that a job imported, so that its forks need not."""
     for name in modules:
         if name not in sys.modules:
             with contextlib.suppress(Exception):
@@ -117,12 +119,12 @@ def warm(modules: Iterable[str]) -> None:
 
 
 def ask(question: Callable[[], Any], log: Path) -> Any:
-    """Return the JSON value that `question` gives in a process of its own.
+    """Return the JSON value of `question`, called in a separate process.
 
     Raises
     ------
     RuntimeError
-        If it gives none.
+        If there is none.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -146,14 +148,14 @@ def ask(question: Callable[[], Any], log: Path) -> Any:
 
 
 def _be_child(
-    work: Work, folder: Path, told: Told, log: Path, moment: Moment | None, tell: int
+    work: Work, folder: Path, reached: Progress, log: Path, moment: Moment | None, signal_fd: int
 ) -> None:
     code = CRASHED
     try:
         _say_into(log)
-        touches = Touches(folder, moment, tell)
-        code = work(folder, told)
-        _write_all(tell, json.dumps([touches.seen, sorted(sys.modules)]).encode())
+        touches = Touches(folder, moment, signal_fd)
+        code = work(folder, reached)
+        _write_all(signal_fd, json.dumps([touches.seen, sorted(sys.modules)]).encode())
     except BaseException:
         traceback.print_exc()
     finally:
@@ -173,7 +175,7 @@ def _leave(code: int) -> None:
 
 
 def _hear(descriptor: int, seconds: float) -> bytes | None:
-    """Return the first byte that comes, b"" at the end, None if none comes in time."""
+    """Return the next byte, b"" at the end, None after a timeout."""
     ready, _, _ = select.select([descriptor], [], [], seconds)
     return os.read(descriptor, 1) if ready else None
 

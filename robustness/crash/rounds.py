@@ -1,4 +1,4 @@
-"""Rounds: work is killed some times, started again each time, and at last left to end."""
+"""Rounds: kill a job several times, restart it each time, and finally let it finish."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from pathlib import Path
 
 from latentfm_core.files.temporary import PREFIX
 from robustness.crash.kill_points import Course
-from robustness.crash.process import Ending, Told, Work, ask, run, warm
+from robustness.crash.process import Ending, Progress, Work, ask, run, warm
 
 UNDER_WAY = "under way"
-"""How findings of files under way that nobody removed begin."""
+"""Prefix of findings about temporary files that were not removed."""
 
 
 @dataclass(frozen=True)
 class Victim:
-    """Work that is killed.
+    """A job to be killed.
 
     Attributes
     ----------
     prepare
-        Makes what the work needs in an empty folder.
+        Creates the input of the job in an empty folder.
     work
-        What a user starts, and starts again after a kill; returns an exit code. It sets the
-        number that it is given to the last state that it is done with.
+        The job that a user starts, and restarts after a kill; returns an exit code. It sets the
+        given counter to its last finished state.
     look
-        Returns what is wrong with the folder of work that was killed, with the number it had
-        told: files of half their content, states that are lost.
+        Returns the problems in the folder of a killed job, given its last finished
+        state: truncated files, lost states.
     compare
-        Returns what is wrong with the folder (first) of work that was killed and has come to an
-        end, beside that of work that nobody disturbed.
+        Returns the problems in the folder (first) of a job that was killed and then
+        finished, compared with that of an undisturbed one.
     most
-        Kills of one round, at most.
+        Maximum number of kills in one round.
     share
         Of the kills, in proportion.
     """
@@ -49,7 +49,7 @@ class Victim:
 
 @dataclass
 class Tally:
-    """What came out for a victim."""
+    """Results for a victim."""
 
     kills: int = 0
     steered: int = 0
@@ -67,9 +67,9 @@ class Rounds:
     folder
         An empty folder.
     rng
-        Decides all moments; those by time also depend on the machine.
+        Source of all moments; those by time also depend on the machine.
     steered
-        Share of the kills that are chosen by what the process does to files.
+        Share of the kills that are chosen by file operations.
     """
 
     def __init__(self, victim: Victim, folder: Path, rng: random.Random, steered: float) -> None:
@@ -79,7 +79,7 @@ class Rounds:
         self._whole = self._begin("whole")
         ending = self._undisturbed(self._whole)
         warm(ending.modules)
-        if steered < 1:  # once more, for its seconds without imports
+        if steered < 1:  # again, for its time without imports
             ending = self._undisturbed(self._begin("again"))
         self._course: Course = ending.course
 
@@ -97,9 +97,9 @@ class Rounds:
         return self.tally
 
     def _undisturbed(self, folder: Path) -> Ending:
-        ending = run(self._victim.work, folder, Told(), self._log)
+        ending = run(self._victim.work, folder, Progress(), self._log)
         if ending.how != "done":
-            raise RuntimeError(f"Work that nobody disturbs fails:\n{ending.said}")
+            raise RuntimeError(f"Undisturbed job failed:\n{ending.said}")
         return ending
 
     def _begin(self, name: str) -> Path:
@@ -109,28 +109,28 @@ class Rounds:
         return folder
 
     def _round(self, case: Path, kills: int) -> list[str]:
-        told = Told()
+        reached = Progress()
         for _ in range(kills):
             moment = self._course.draw(self._rng, self._steered)
-            ending = run(self._victim.work, case, told, self._log, moment)
+            ending = run(self._victim.work, case, reached, self._log, moment)
             if ending.how == "failed":
-                return [f"started again, it fails: {ending.said}"]
+                return [f"fails after a restart: {ending.said}"]
             if ending.how == "done":
                 break  # faster than the moment that was drawn
             self.tally.kills += 1
             self.tally.steered += moment.touch is not None
-            found: list[str] = ask(lambda: self._victim.look(case, told.value), self._log)
+            found: list[str] = ask(lambda: self._victim.look(case, reached.value), self._log)
             if found:
                 return [f"killed at {moment}: {each}" for each in found]
-        ending = run(self._victim.work, case, told, self._log)
+        ending = run(self._victim.work, case, reached, self._log)
         if ending.how != "done":
-            return [f"started again, it fails: {ending.said}"]
+            return [f"fails after a restart: {ending.said}"]
         compared: list[str] = ask(lambda: self._victim.compare(case, self._whole), self._log)
         return compared + _under_way(case)
 
 
 def _under_way(folder: Path) -> list[str]:
-    """Return what is left of work that is over, by the names that parts and marks have."""
+    """Return the temporary files and marks that a finished job left behind."""
     return [
         f"{UNDER_WAY} still: {path.relative_to(folder)}"
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""What is killed: training, predictions, exports, and what keeps annotations."""
+"""Victims: training, predictions, exports, and annotation storage."""
 
 from __future__ import annotations
 

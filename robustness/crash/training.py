@@ -1,4 +1,4 @@
-"""A training that is killed and resumed, against one that nobody disturbed."""
+"""Compare a killed and resumed training with an undisturbed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
 from latentfm_core.training.trainer import resumed_config
 from robustness.crash.fixtures import write_images, write_settings
-from robustness.crash.process import Told
+from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
 TIMES = ("seconds", "images_per_second", "outside_network")
@@ -30,7 +30,7 @@ def _prepare(folder: Path) -> None:
     write_settings(folder)
 
 
-def _work(folder: Path, told: Told) -> int:
+def _work(folder: Path, reached: Progress) -> int:
     out = folder / "out"
     words = ["--config", str(folder / "config.toml")]
     if (out / "training" / FILE).is_file():
@@ -38,8 +38,8 @@ def _work(folder: Path, told: Told) -> int:
     return main(["--out", str(out), *words])
 
 
-def _look(folder: Path, told: int) -> list[str]:
-    """Read every file under a final name, as the next run and people do."""
+def _look(folder: Path, reached: int) -> list[str]:
+    """Read every file with a final name, as the next run and users do."""
     out = folder / "out"
     training, found = out / "training", []
     readers = {
@@ -72,7 +72,7 @@ def _check_best(path: Path) -> None:
 
 def _check_report(path: Path) -> None:
     if not path.read_text(encoding="utf-8").endswith("</html>\n"):
-        raise ValueError("it does not end as a page does")
+        raise ValueError("its end is missing")
 
 
 def _check_picture(path: Path) -> None:
@@ -81,7 +81,7 @@ def _check_picture(path: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of the log without what tells of time."""
+    """Return the rows of the log without times."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:
@@ -92,7 +92,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _compare(folder: Path, whole: Path) -> list[str]:
-    """Compare weights bit for bit, the log but for times, and the figures of the card."""
+    """Compare the weights bit by bit, the log without times, and the metrics of the card."""
     found = []
     for name in ("model.safetensors", "training/best.safetensors"):
         ours, theirs = (load_file(each / "out" / name) for each in (folder, whole))

@@ -1,1 +1,1 @@
-"""Mutated files against everything that reads files: ``python -m robustness.fuzz --help``."""
+"""Feed mutated files to every reader: ``python -m robustness.fuzz --help``."""

@@ -1,4 +1,4 @@
-"""Runs cases in worker processes and reports what they found."""
+"""Run cases in worker processes and report the findings."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
-"""Seconds by the clock after which a case that does not end is killed."""
+"""Wall-clock timeout of a case in seconds."""
 
 
 @dataclass
 class Report:
-    """What came out of all cases."""
+    """Results of all cases."""
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[dict[str, Any]] = field(default_factory=list)
     slowest: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, told: dict[str, Any]) -> None:
-        """Take in a line of a worker."""
+    def add(self, line: dict[str, Any]) -> None:
+        """Add a line from a worker."""
         with self.lock:
-            if "counts" in told:
-                self.counts.update(told["counts"])
-                self.slowest = max(self.slowest, told["slowest"])
+            if "counts" in line:
+                self.counts.update(line["counts"])
+                self.slowest = max(self.slowest, line["slowest"])
             else:
-                self.findings.append(told)
-                last = told["detail"].strip().splitlines()[-1:]
-                print(f"case {told['index']}: {told['kind']} {last}", file=sys.stderr, flush=True)
+                self.findings.append(line)
+                last = line["detail"].strip().splitlines()[-1:]
+                print(f"case {line['index']}: {line['kind']} {last}", file=sys.stderr, flush=True)
 
     def table(self) -> str:
         """Return the cases of every target as lines of a table."""
@@ -53,14 +53,14 @@ class Report:
 
 
 def run_range(args: argparse.Namespace, start: int, count: int, report: Report) -> None:
-    """Run cases in workers; after a crash another worker goes on behind the case."""
+    """Run cases in workers; after a crash a new worker continues with the next case."""
     end = start + count
     while start < end:
         start = _run_worker(args, start, end - start, report)
 
 
 def _run_worker(args: argparse.Namespace, start: int, count: int, report: Report) -> int:
-    """Return where to go on."""
+    """Return the next case."""
     words = [sys.executable, "-m", "robustness.fuzz.worker", "--seed", args.seed, "--start", start]
     words += ["--count", count, "--seconds", args.seconds, "--megabytes", args.megabytes]
     paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
@@ -95,7 +95,7 @@ def _run_worker(args: argparse.Namespace, start: int, count: int, report: Report
 
 
 class _Watchdog:
-    """Kills a worker that says nothing for `PATIENCE` seconds."""
+    """Kills a worker that is silent for `PATIENCE` seconds."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process, self._last, self._open = process, time.monotonic(), True
@@ -103,11 +103,11 @@ class _Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def touch(self) -> None:
-        """Note that it is alive."""
+        """Reset the timeout."""
         self._last = time.monotonic()
 
     def close(self) -> None:
-        """End the watch."""
+        """Stop watching."""
         self._open = False
 
     def _watch(self) -> None:
@@ -122,19 +122,19 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m robustness.fuzz",
-        description="Feed damaged files to everything that reads files. A case may end with a "
+        description="Feed damaged files to every reader. A case may end with a "
         "value or with an error for the user; anything else is a finding, and the exit code is 1.",
     )
     parser.add_argument("--cases", type=int, default=10_000, help="number of cases")
-    parser.add_argument("--seed", type=int, default=0, help="decides all cases")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all cases")
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel processes")
     parser.add_argument("--batch", type=int, default=5000, help="cases of one process")
     parser.add_argument("--seconds", type=float, default=5.0, help="processor time of a case")
     parser.add_argument(
         "--megabytes", type=int, default=1024, help="memory above that of the good files"
     )
-    parser.add_argument("--module", default="robustness.fuzz.targets", help="where TARGETS stand")
+    parser.add_argument("--module", default="robustness.fuzz.targets", help="module with TARGETS")
     parser.add_argument("--report", type=Path, help="JSON file for findings and counts")
     return parser
 

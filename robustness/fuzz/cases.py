@@ -1,4 +1,4 @@
-"""Runs single cases: what a target may do, and what is a finding."""
+"""Run single cases and classify the outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NETWORK = {"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendt
 
 @dataclass(frozen=True)
 class Target:
-    """One way in for files.
+    """One reader of files.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Target:
     read
         Reads them from the case's folder; may raise `LatentFMError` and nothing else.
     share
-        How often it is taken, in proportion.
+        Relative frequency.
     """
 
     make: Callable[[random.Random], dict[str, bytes]]
@@ -62,12 +62,12 @@ class Outcome:
 
     @property
     def is_finding(self) -> bool:
-        """Whether it is neither a value nor an error that tells the user what to do."""
+        """Whether it is neither a value nor an error meant for the user."""
         return self.kind not in {"value", "refused"}
 
 
 class Watch:
-    """Notes what a case does to files, programs and the network, by an audit hook."""
+    """Records access to files, programs and the network with an audit hook."""
 
     def __init__(self, root: Path) -> None:
         self.root = os.path.realpath(root)
@@ -103,8 +103,8 @@ class Watch:
             return
         name = os.fsdecode(path)
         if not os.path.isabs(name) and event.startswith("os."):
-            return  # relative to a folder that was opened before (shutil.rmtree)
-        # A folder may be made that is there already; of a file, its folder counts.
+            return  # relative to an open folder (shutil.rmtree)
+        # Creating an existing folder is allowed; for a file, its folder counts.
         where = os.path.realpath(name if event == "os.mkdir" else os.path.dirname(name))
         if not where.startswith(self.inside) and name != os.devnull:
             self.seen.append(f"{event} {name}"[:300])
@@ -118,7 +118,7 @@ class Runner:
     targets
         By name.
     seed
-        With the number of a case it decides everything about that case.
+        With the number of a case it determines that case.
     root
         Empty folder; cases are unpacked below it.
     seconds
@@ -171,7 +171,7 @@ class Runner:
         return Outcome(name, kind, seconds, detail)
 
     def _read(self, name: str, folder: Path) -> tuple[str, str]:
-        # The first one interrupts C code too as soon as it comes back; the parent kills the rest.
+        # The first signal interrupts C code when it returns; the parent kills the rest.
         signal.setitimer(signal.ITIMER_PROF, self.seconds)
         self._watch.on = True
         try:
@@ -179,14 +179,14 @@ class Runner:
             return "value", ""
         except LatentFMError as error:
             if _is_memory(error):
-                return "memory", _tell(error)
+                return "memory", _traceback(error)
             return "refused", ""
         except Hang as error:
-            return "hang", _tell(error)
+            return "hang", _traceback(error)
         except MemoryError as error:
-            return "memory", _tell(error)
+            return "memory", _traceback(error)
         except BaseException as error:
-            return "exception", _tell(error)
+            return "exception", _traceback(error)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -203,6 +203,6 @@ def _is_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _tell(error: BaseException) -> str:
-    error.__suppress_context__ = False  # "from None" hides for the user what matters here
+def _traceback(error: BaseException) -> str:
+    error.__suppress_context__ = False  # "from None" would hide the cause
     return "".join(traceback.format_exception(error))[-2500:]

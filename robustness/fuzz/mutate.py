@@ -1,4 +1,4 @@
-"""Damage to files, drawn from a seeded generator: bytes, JSON values, and lengths in headers."""
+"""Damage files at random from a seed: bytes, JSON values, and lengths in headers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VALUES: tuple[Any, ...] = (
     {"": None}, *PATHS,
 )  # fmt: skip
 RAW = ("NaN", "Infinity", "-Infinity", "9" * 5000, "[" * 3000, '{"a":' * 3000, "1e999", '"\\ud800"')
-"""What is no JSON value of Python, put in as text."""
+"""Values that Python's JSON cannot represent, inserted as text."""
 
 _MARK = "\uf8ff"
 _NUMBER = re.compile(rb"\d+(?:\.\d+)?")
@@ -83,7 +83,7 @@ def _zero(rng: random.Random, data: bytearray, _others: list[bytes]) -> None:
 
 
 def _place(rng: random.Random, data: bytearray) -> int:
-    """Headers stand at the beginning, or, in a TIFF, at the end: those are hit more often."""
+    """Favour the beginning and, for TIFF, the end, where headers are."""
     where = rng.random()
     most = len(data)
     if where < 0.45:
@@ -97,7 +97,7 @@ _BYTE_STEPS = (_flip, _byte, _cut, _drop, _repeat, _splice, _length, _length, _z
 
 
 def mutate_json(rng: random.Random, content: bytes) -> bytes:
-    """Return JSON with other values, keys or structure; now and then no JSON at all."""
+    """Return JSON with other values, keys or structure; sometimes invalid JSON."""
     value = json.loads(content)
     raw = ""
     for _ in range(rng.choice((1, 1, 2, 4))):
@@ -141,7 +141,7 @@ def _copy(value: Any) -> Any:
 
 
 def _spots(value: Any) -> list[tuple[Any, Any]]:
-    """Return every place in nested JSON as its holder and key."""
+    """Return every position in nested JSON as container and key."""
     found: list[tuple[Any, Any]] = []
     stack = [value]
     while stack and len(found) < 5000:
@@ -163,7 +163,7 @@ TOML_LINES = (
 
 
 def mutate_lines(rng: random.Random, content: bytes) -> bytes:
-    """Return a text of lines (TOML, CSV) with lines moved, lost, doubled or put in."""
+    """Return a text of lines (TOML, CSV) with lines moved, removed, duplicated or inserted."""
     lines = content.decode("utf-8", "replace").split("\n")
     for _ in range(rng.choice((1, 1, 2, 5))):
         at = rng.randrange(len(lines)) if lines else 0

@@ -1,4 +1,4 @@
-"""Good files, made anew by the project itself, that are then damaged."""
+"""Valid files, written by the project itself, to be damaged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _lzw(pixels: np.ndarray) -> bytes:
 
 @cache
 def images() -> tuple[tuple[str, bytes], ...]:
-    """Return pictures of every format and kind of TIFF, with the ending of their names."""
+    """Return pictures of every format and kind of TIFF, with their file extension."""
     grey, rgb = _pixels(24, 20), _pixels(24, 20, 3)
     exif = Image.Exif()
     exif[274], exif[315] = 6, "somebody"
@@ -109,7 +109,7 @@ def images() -> tuple[tuple[str, bytes], ...]:
 
 @cache
 def stacks() -> tuple[tuple[str, bytes], ...]:
-    """Return TIFF stacks of every kind, with the ending of their names."""
+    """Return TIFF stacks of every kind, with their file extension."""
     planes, ome = _pixels(3, 24, 20), {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     pages = io.BytesIO()
     with tifffile.TiffWriter(pages) as writer:
@@ -195,7 +195,7 @@ def autosaves() -> Files:
 
 @cache
 def worklist() -> Files:
-    """Return a folder of images with a work list under way."""
+    """Return a folder of images with a started work list."""
 
     def make(folder: Path) -> None:
         for name in ("a.png", "b.png"):
@@ -246,7 +246,7 @@ def model() -> Files:
 
 @cache
 def model_with_domain() -> Files:
-    """Return the folder of `model` with what its training images are like."""
+    """Return the folder of `model` with its training domain."""
     from latentfm_core.model_io.card import read_card
     from latentfm_core.model_io.domain import write_domain
     from latentfm_core.uncertainty.domain import TrainingDomain
@@ -340,7 +340,7 @@ def result_sidecar() -> bytes:
 
 
 def learning_note() -> bytes:
-    """Return what a learning run notes of its parent."""
+    """Return the parent record of a fine-tuning run."""
     from latentfm_core.finetuning.finetune import Note
 
     return json.dumps(asdict(Note("tiny", "0" * 64, "Tiny", "none", (0.5, 0.6)))).encode()

@@ -1,4 +1,4 @@
-"""What reads files: how a case is made, and what is called with it."""
+"""Readers under test: how to make a case, and what to call with it."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _read_stack(folder: Path) -> object:
 
 def _make_pyramid(rng: random.Random) -> Files:
     files = rng.choice(seeds.pyramids())
-    tells = [name for name in files if "/." in name or name.endswith(".json")]
-    names = tells if rng.random() < 0.7 else list(files)
+    candidates = [name for name in files if "/." in name or name.endswith(".json")]
+    names = candidates if rng.random() < 0.7 else list(files)
     return _damage_some(rng, files, names)
 
 
@@ -110,7 +110,7 @@ def _read_annotation(folder: Path) -> object:
 
 
 def _make_autosave(rng: random.Random) -> Files:
-    """Damage states; half of the time their hashes are made to fit, as a stranger would."""
+    """Damage states; half of the time fix their hashes, as an attacker would."""
     files = _damage_some(rng, seeds.autosaves(), list(seeds.autosaves()))
     if rng.random() < 0.5:
         for name in [name for name in files if name.endswith(".tif")]:
@@ -122,11 +122,11 @@ def _make_autosave(rng: random.Random) -> Files:
     return files
 
 
-def _declare(content: bytes, told: dict[str, object], inside: str = "") -> bytes:
-    """Write true sizes and hashes into a JSON file, if it still is one."""
+def _declare(content: bytes, declared: dict[str, object], inside: str = "") -> bytes:
+    """Write correct sizes and hashes to a JSON file, if it is still valid."""
     try:
         card = json.loads(content)
-        (card[inside] if inside else card).update(told)
+        (card[inside] if inside else card).update(declared)
         return json.dumps(card).encode()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return content
@@ -151,7 +151,7 @@ def _read_worklist(folder: Path) -> object:
         work.update(name, state="in progress", seconds=work.item(name).seconds + 1)
         for path in (work.annotation(name), work.unfinished(name), work.path(name)):
             if not path.resolve().is_relative_to(folder.resolve()):
-                raise AssertionError(f"{path} lies outside")
+                raise AssertionError(f"{path} is outside")
         kept = work.kept(name)
         if kept is not None:
             read_annotation(kept, LIMITS)
@@ -159,7 +159,7 @@ def _read_worklist(folder: Path) -> object:
 
 
 def _make_model(rng: random.Random) -> Files:
-    """Damage card or weights; mostly the card is then made to tell the truth about them."""
+    """Damage card or weights; mostly correct the card's size and hash afterwards."""
     files = dict(seeds.model())
     card, weights = "model.json", "model.safetensors"
     if rng.random() < 0.5:
@@ -168,8 +168,8 @@ def _make_model(rng: random.Random) -> Files:
         files[weights] = _damage_weights(rng, files[weights])
     if rng.random() < 0.8:
         digest = hashlib.sha256(files[weights]).hexdigest()
-        told = {"sha256": digest, "size_bytes": len(files[weights])}
-        files[card] = _declare(files[card], told, "weights")
+        declared = {"sha256": digest, "size_bytes": len(files[weights])}
+        files[card] = _declare(files[card], declared, "weights")
     return files
 
 
@@ -179,12 +179,12 @@ def _damage_weights(rng: random.Random, content: bytes) -> bytes:
         return mutate_bytes(rng, content, [])
     size = struct.unpack("<Q", content[:8])[0]
     header = mutate_json(rng, content[8 : 8 + size])
-    told = len(header) if rng.random() < 0.95 else rng.choice((0, 2**31, 2**63, size))
-    return struct.pack("<Q", told) + header + content[8 + size :]
+    declared = len(header) if rng.random() < 0.95 else rng.choice((0, 2**31, 2**63, size))
+    return struct.pack("<Q", declared) + header + content[8 + size :]
 
 
 def _make_domain(rng: random.Random) -> Files:
-    """Damage what the training images are like, beside a good model."""
+    """Damage the training domain beside a valid model."""
     files = dict(seeds.model_with_domain())
     files[DOMAIN] = _damage_weights(rng, files[DOMAIN])
     return files
@@ -208,7 +208,7 @@ def _make_checkpoint(rng: random.Random) -> Files:
 
 
 def _read_checkpoint(folder: Path) -> object:
-    """Read it, and put what it holds into a network as resuming does."""
+    """Read it, and load it into a network as resuming does."""
     import torch
 
     from latentfm_core.models.latentfm import LatentFM
@@ -243,7 +243,7 @@ def _read_split(folder: Path) -> object:
 
 
 def _make_nnunet(rng: random.Random) -> Files:
-    """Damage the description; the names of the files are odd, now and then."""
+    """Damage the description; sometimes with unusual file names."""
     files = {"dataset.json": _damage(rng, "dataset.json", seeds.NNUNET)}
     for part in ("Tr", "Ts"):
         for case in rng.sample(("a", "b", "a_0000", "..", "c."), 3):
@@ -260,7 +260,7 @@ def _read_nnunet(folder: Path) -> object:
     for pair in pairs:
         for path in (pair.image, *pair.masks, *pair.channels):
             if not path.resolve().is_relative_to(folder.resolve()):
-                raise AssertionError(f"{path} lies outside")
+                raise AssertionError(f"{path} is outside")
     return with_classes_of_folder(Config(data=DataConfig(folder=folder)))
 
 
@@ -269,7 +269,7 @@ def _read_result(folder: Path) -> object:
     settings = SamplingConfig(n_samples=2, steps=4, threshold=0.5, calibrated=False)
     for path in _older_files(plan):
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise AssertionError(f"{path} lies outside and would be removed")
+            raise AssertionError(f"{path} is outside and would be removed")
     return is_finished(plan, settings, "0" * 64)
 
 

@@ -1,4 +1,4 @@
-"""A process that runs a range of cases and tells of each before it begins."""
+"""Worker process that runs a range of cases and reports each before it starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> int:
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no report
+    os.dup2(2, 1)  # keep library output out of the report
     faulthandler.enable()
     from robustness.fuzz.cases import Runner
 
@@ -45,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         runner = Runner(targets, args.seed, Path(name), args.seconds)
         for target in targets.values():
-            target.make(random.Random(0))  # so that the good files are made
+            target.make(random.Random(0))  # create the valid files
         limit_memory(args.megabytes * MEGA)
         counts: Counter[str] = Counter()
         slowest = 0.0

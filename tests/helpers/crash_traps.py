@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from latentfm_core.files.atomic import write_text
-from robustness.crash.process import Told
+from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
 STATES = 12
@@ -29,26 +29,26 @@ def _write_slowly(path: Path, text: str) -> None:
         stream.write(text[len(text) // 2 :])
 
 
-def _in_place(folder: Path, told: Told) -> int:
+def _in_place(folder: Path, reached: Progress) -> int:
     """Write over the last state instead of beside it."""
-    while told.value < STATES:
-        _write_slowly(folder / "state.txt", _content(told.value + 1))
-        told.value += 1
+    while reached.value < STATES:
+        _write_slowly(folder / "state.txt", _content(reached.value + 1))
+        reached.value += 1
     _write_slowly(folder / "state.txt", _content(STATES))
     return 0
 
 
-def _too_early(folder: Path, told: Told) -> int:
+def _too_early(folder: Path, reached: Progress) -> int:
     """Say that a state is kept before it is."""
-    while told.value < STATES:
-        told.value += 1
+    while reached.value < STATES:
+        reached.value += 1
         time.sleep(0.003)
-        write_text(folder / "state.txt", _content(told.value))
+        write_text(folder / "state.txt", _content(reached.value))
     write_text(folder / "state.txt", _content(STATES))
     return 0
 
 
-def _leave_parts(folder: Path, told: Told) -> int:
+def _leave_parts(folder: Path, reached: Progress) -> int:
     """Write under another name that the next run does not know."""
     part = folder / f".latentfm-{os.getpid()}"
     _write_slowly(part, _content(STATES))
@@ -56,7 +56,7 @@ def _leave_parts(folder: Path, told: Told) -> int:
     return 0
 
 
-def _give_up(folder: Path, told: Told) -> int:
+def _give_up(folder: Path, reached: Progress) -> int:
     """Refuse to start again where work was begun."""
     if (folder / "begun").exists():
         return 2
@@ -67,23 +67,23 @@ def _give_up(folder: Path, told: Told) -> int:
     return 0
 
 
-def _count_starts(folder: Path, told: Told) -> int:
+def _count_starts(folder: Path, reached: Progress) -> int:
     """End with something else than work that was not disturbed."""
-    told.value += 1
+    reached.value += 1
     time.sleep(0.02)
-    write_text(folder / "state.txt", _content(told.value))
+    write_text(folder / "state.txt", _content(reached.value))
     return 0
 
 
-def _look(folder: Path, told: int) -> list[str]:
+def _look(folder: Path, reached: int) -> list[str]:
     path = folder / "state.txt"
     text = path.read_text() if path.exists() else _content(0)
     if text not in {_content(state) for state in range(STATES + 1)}:
         return ["torn"]
-    return ["lost"] if int(text.split(",")[0]) < told else []
+    return ["lost"] if int(text.split(",")[0]) < reached else []
 
 
-def _look_at_nothing(folder: Path, told: int) -> list[str]:
+def _look_at_nothing(folder: Path, reached: int) -> list[str]:
     return []
 
 
