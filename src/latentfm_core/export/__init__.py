@@ -1,1 +1,1 @@
-"""Models in the formats of other programs."""
+"""Export models to the formats of other programs."""

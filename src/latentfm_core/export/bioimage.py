@@ -1,4 +1,4 @@
-"""A whole run as a package in the model format of the BioImage Model Zoo (bioimage.io)."""
+"""Export a complete run as a BioImage Model Zoo (bioimage.io) package."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ apart what float32 hardly does (0.9999998 and 1). It is the most that the format
 
 @dataclass(frozen=True)
 class Described:
-    """What a person adds to the package.
+    """User-supplied fields of the package.
 
     Attributes
     ----------
     authors
         Names.
     licence
-        An identifier of SPDX, or None.
+        SPDX identifier, or None.
     picture
-        8-bit image for the test that comes with the package; None draws one.
+        8-bit test image of the package; None draws one.
     """
 
     authors: tuple[str, ...] = ()
@@ -62,17 +62,17 @@ class Described:
 
 
 def write_package(
-    path: Path, segmenter: Segmenter, settings: SamplingConfig, told: Described | None = None
+    path: Path, segmenter: Segmenter, settings: SamplingConfig, described: Described | None = None
 ) -> None:
     """Write a ``.zip`` of description, ONNX file, documentation and test tensors.
 
-    The test outputs are what PyTorch computes, so that a test of the package is one of the
-    translation too.
+    The test outputs are computed by PyTorch, so testing the package also verifies the ONNX
+    conversion.
 
     Parameters
     ----------
     path
-        Where; an older file is replaced.
+        Output file; an existing one is replaced.
     segmenter
         On the CPU.
     settings
@@ -81,21 +81,21 @@ def write_package(
     Raises
     ------
     ConfigError
-        If a package is missing, or the description is refused.
+        If a package is missing, or the description is invalid.
     ImageError
-        If the test picture has not 8 bits, or nothing is found on it.
+        If the test image is not 8-bit, or nothing is found in it.
     OutputError
         If the file cannot be written.
     """
-    told = told or Described()
-    # Before the work, what may be missing.
+    described = described or Described()
+    # Check for missing packages first.
     for name in ("onnx", "bioimageio.spec"):
         needed(name)
     card, data = segmenter.card, segmenter.card.config.data
     calibration = card.calibration if settings.calibrated else None
     distilled = settings.solver == "euler" and settings.steps <= card.config.model.distilled_steps
     module = WholeRun(segmenter.model, Run(settings, distilled, calibration)).eval()
-    pixels = _test_pixels(told.picture, segmenter)
+    pixels = _test_pixels(described.picture, segmenter)
     image = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255))
     noise = starts(segmenter.model, data.size, settings)
     with torch.no_grad():
@@ -103,8 +103,8 @@ def write_package(
     empty = [name for name, values in maps.items() if not values.any()]
     if empty:
         raise ImageError(
-            f"The model finds nothing on the test image ({', '.join(empty)}), and the format takes "
-            "no test whose result is 0 everywhere. Give an image with something to find: "
+            f"The model finds nothing in the test image ({', '.join(empty)}), and the format "
+            "rejects tests whose result is 0 everywhere. Use an image with something to find: "
             "--test-image FILE."
         )
     graph = Graph(module, {"image": image, "noise": noise}, OUTPUTS)
@@ -116,19 +116,19 @@ def write_package(
         for name, values in maps.items():
             np.save(work / f"{name}.npy", values.numpy(), allow_pickle=False)
         (work / DOCUMENTATION).write_text(_documentation(card, settings), "utf-8")
-        _describe(work, card, settings, told)
+        _describe(work, card, settings, described)
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(work.iterdir()):
                 archive.write(file, file.name)
 
 
 def image_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return ``(S, S, 3)`` as the package takes it, ``(1, 3, S, S)``."""
+    """Return ``(S, S, 3)`` in the layout of the package, ``(1, 3, S, S)``."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 
 def _test_pixels(picture: ImageInput | None, segmenter: Segmenter) -> NDArray[np.uint8]:
-    """Return ``(S, S, 3)`` uint8: `picture` on the canvas, or a dark disc on a bright ground."""
+    """Return ``(S, S, 3)`` uint8: `picture` on the canvas, or a dark disc on white."""
     data = segmenter.card.config.data
     if picture is None:
         rows, columns = np.mgrid[: data.size, : data.size] / data.size - 0.5
@@ -138,17 +138,17 @@ def _test_pixels(picture: ImageInput | None, segmenter: Segmenter) -> NDArray[np
         return drawn.clip(0, 255).astype(np.uint8)
     if picture.pixels.dtype != np.uint8:
         raise ImageError(
-            f"{picture.name}: the test image of a package must have 8 bits, this one is "
-            f"{picture.pixels.dtype}. Convert it, or leave --test-image out."
+            f"{picture.name}: the test image of a package must be 8-bit, this one is "
+            f"{picture.pixels.dtype}. Convert it, or omit --test-image."
         )
     canvas, _ = to_canvas(to_rgb(picture), data.size, data.fit)
     return (canvas * 255).round().astype(np.uint8)
 
 
-def _describe(work: Path, card: ModelCard, settings: SamplingConfig, told: Described) -> None:
+def _describe(work: Path, card: ModelCard, settings: SamplingConfig, described: Described) -> None:
     spec = needed("bioimageio.spec")
     version = spec.ModelDescr.implemented_format_version
-    content = _content(work, card, settings, told, version)
+    content = _content(work, card, settings, described, version)
     context = spec.ValidationContext(root=work, perform_io_checks=False)
     described = spec.build_description(content, context=context)
     if isinstance(described, spec.InvalidDescr):
@@ -157,15 +157,15 @@ def _describe(work: Path, card: ModelCard, settings: SamplingConfig, told: Descr
             for error in described.validation_summary.errors
         )
         raise ConfigError(
-            f"bioimageio.spec refuses the description of the model: {problems}. Mend --author, "
-            "--licence, or what the model's card says."
+            f"bioimageio.spec rejects the description of the model: {problems}. Fix --author, "
+            "--licence, or the model's card."
         )
     with context:
         spec.save_bioimageio_yaml_only(described, work / DESCRIPTION)
 
 
 def _content(
-    work: Path, card: ModelCard, settings: SamplingConfig, told: Described, version: str
+    work: Path, card: ModelCard, settings: SamplingConfig, described: Described, version: str
 ) -> dict[str, Any]:
     classes = ", ".join(card.config.model.classes)
     return {
@@ -173,9 +173,9 @@ def _content(
         "format_version": version,
         "name": re.sub(r"[^\w+\- ().]", " ", card.title or f"LatentFM model {card.id}")[:100],
         "description": (card.description or f"Plausible outlines of {classes}.")[:1000],
-        "authors": [{"name": name} for name in told.authors],
+        "authors": [{"name": name} for name in described.authors],
         "cite": [{"text": PAPER[0], "doi": PAPER[1]}],
-        "license": told.licence,
+        "license": described.licence,
         "documentation": _file(work, DOCUMENTATION),
         "tags": ["segmentation", "uncertainty", "flow-matching", "2d", "medical"],
         "timestamp": now(),

@@ -1,4 +1,4 @@
-"""What becomes an ONNX graph: parts of a model, or a whole run of it from image to maps."""
+"""Modules for ONNX export: parts of a model, or a complete run from image to maps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class VelocityPart(_NetworkPart):
 
 
 class MeanVelocityPart(_NetworkPart):
-    """As `VelocityPart`, and told the length ``(1,)`` of the step."""
+    """As `VelocityPart`, with the step length ``(1,)`` as an input."""
 
     def forward(self, z: Tensor, t: Tensor, h: Tensor, *condition: Tensor) -> Tensor:
         """Return the mean velocity over the step."""
@@ -71,14 +71,14 @@ class DecoderPart(nn.Module):
 
 @dataclass(frozen=True)
 class Run:
-    """What a whole run has built in.
+    """Constants of a complete run.
 
     Attributes
     ----------
     settings
         Steps, solver and threshold, resolved.
     distilled
-        Whether the network for few steps serves it.
+        Whether it uses the few-step network.
     calibration
         Applied to confidence and mean probability; None leaves them raw.
     """
@@ -109,7 +109,7 @@ class WholeRun(nn.Module):
         image
             ``(1, 3, S, S)`` in [0, 1].
         noise
-            ``(N, c, h, w)``, as `starts` gives it.
+            ``(N, c, h, w)``, as returned by `starts`.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class Blur(nn.Module):
 
 
 def gaussian(sigma: float) -> nn.Module:
-    """Return a `Blur` of this width; with width 0 what changes nothing."""
+    """Return a `Blur` of this width; the identity for width 0."""
     radius = int(TRUNCATE * sigma + 0.5)
     if not radius:
         return nn.Identity()

@@ -1,4 +1,4 @@
-"""A module to a checked ONNX file."""
+"""Export a module to a checked ONNX file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from latentfm_core.errors import ConfigError
 
 OPSET = 17
-"""The oldest with all that is needed here: the more programs read it, the better."""
+"""The oldest opset with all required operators, for wide compatibility."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A module with an example of its inputs.
+    """A module with example inputs.
 
     Attributes
     ----------
@@ -56,12 +56,12 @@ def needed(name: str) -> Any:
 
 
 def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> None:
-    """Write `graph` to `path`, all weights within, and check the file.
+    """Write `graph` to `path` with all weights, and check the file.
 
     Parameters
     ----------
     facts
-        Written into the file's metadata.
+        Metadata of the file.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> None:
 
 
 def build_in(path: Path, name: str, values: Tensor) -> None:
-    """Make an input of a graph a constant of it."""
+    """Turn an input of a graph into a constant."""
     onnx = needed("onnx")
     model = onnx.load(str(path))
     model.graph.input.remove(next(item for item in model.graph.input if item.name == name))

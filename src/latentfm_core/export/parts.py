@@ -1,4 +1,4 @@
-"""The deterministic parts of a model as ONNX files, and a JSON that says how to run the ODE."""
+"""Export the deterministic parts of a model as ONNX files, with a JSON recipe for the ODE."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ NOISE = "noise.npy"
 def write_parts(
     folder: Path, segmenter: Segmenter, settings: SamplingConfig, *, overwrite: bool = False
 ) -> None:
-    """Write ``condition.onnx``, ``velocity.onnx``, ``decoder.onnx`` and what tells their use.
+    """Write ``condition.onnx``, ``velocity.onnx``, ``decoder.onnx`` and the recipe.
 
-    A model with a network for few steps has ``condition_few_steps.onnx`` and
-    ``velocity_few_steps.onnx`` beside them.
+    A model with a few-step network also has ``condition_few_steps.onnx`` and
+    ``velocity_few_steps.onnx``.
 
     Parameters
     ----------
     folder
-        Made; an older one is replaced only if `overwrite`.
+        Output folder; an existing one is replaced only if `overwrite`.
     segmenter
         On the CPU.
     settings
@@ -94,7 +94,7 @@ def _write_network(
 
 
 def facts_of(segmenter: Segmenter) -> dict[str, str]:
-    """Return what every exported file says of its model."""
+    """Return the model metadata of every exported file."""
     card = segmenter.card
     return {
         "model": card.id,
