@@ -128,7 +128,7 @@ def image_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _test_pixels(picture: ImageInput | None, segmenter: Segmenter) -> NDArray[np.uint8]:
-    """Return ``(S, S, 3)`` uint8: `picture` on the canvas, or a dark disc on white."""
+    """Return ``(S, S, 3)`` uint8: `picture` on the canvas, or a dark disc on a light ground."""
     data = segmenter.card.config.data
     if picture is None:
         rows, columns = np.mgrid[: data.size, : data.size] / data.size - 0.5

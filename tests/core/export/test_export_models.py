@@ -250,8 +250,8 @@ def test_what_cannot_be_exported_is_said(
     for words, reason in (
         ([*onnx, folder, "--licence", "MIT"], "belong to --format bioimageio"),
         ([*zoo, folder], "must end in .zip"),
-        ([*zoo, archive, "--licence", "my own"], "refuses the description of the model: license"),
-        ([*zoo, archive, "--test-image", deep], "must have 8 bits"),
+        ([*zoo, archive, "--licence", "my own"], "rejects the description of the model: license"),
+        ([*zoo, archive, "--test-image", deep], "must be 8-bit"),
         ([*zoo, archive, "--confidence", "calibrated"], "has no calibration"),
     ):
         assert export(*words) == 2
@@ -263,7 +263,7 @@ def test_what_cannot_be_exported_is_said(
     flat[0, 0] = 0
     imsave(deep, flat, check_contrast=False)
     assert export(*zoo, archive, "--test-image", deep) == 2
-    assert "finds nothing on the test image" in capsys.readouterr().err
+    assert "finds nothing in the test image" in capsys.readouterr().err
     archive.write_bytes(b"mine")
     assert export(*zoo, archive) == 2
     assert "already exists" in capsys.readouterr().err
