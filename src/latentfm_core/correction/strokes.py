@@ -49,7 +49,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
             f"background) and 2 to {classes + 1} (certain class)."
         )
     if highest == 0:
-        raise ImageError("There are no strokes yet. Paint what is surely lesion, or surely not.")
+        raise ImageError("There are no strokes yet. Paint certain foreground or background.")
     return strokes.astype(np.uint8)
 
 
