@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,6 +19,8 @@ from skimage.io import imsave
 from napari_latentfm.sample_data import dermoscopy_demo
 
 ROOT = Path(__file__).resolve().parents[2]
+# Built from the settings, as the documentation does.
+runpy.run_path(str(ROOT / "docs" / "settings_page.py"))["write_page"](ROOT / "docs" / "settings.md")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

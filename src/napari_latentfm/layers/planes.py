@@ -320,4 +320,5 @@ def load_units() -> None:
     pint does so at first use, and two threads that use it at the same moment then meet a registry
     without units: a layer that is added while an image is read would fail.
     """
-    get_application_registry().parse_units("pixel")
+    registry = get_application_registry()  # type: ignore[no-untyped-call]  # pint lacks the type
+    registry.parse_units("pixel")
