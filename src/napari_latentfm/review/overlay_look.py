@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from napari.layers import Layer
 from psygnal import Signal
@@ -109,11 +109,11 @@ class OverlayLook:
 
 
 class _Hidden:
-    """Layers that were hidden, by image."""
+    """Layers that were hidden, by image; those that leave the viewer are forgotten."""
 
     def __init__(self, session: ReviewSession) -> None:
         self._session = session
-        self._layers: dict[str, list[Layer]] = {}
+        self._layers: dict[str, WeakSet[Layer]] = {}
 
     @property
     def active(self) -> bool:
@@ -128,12 +128,13 @@ class _Hidden:
             for layer in self._session.viewer.layers
             if layer.visible and source_of(layer) == key and which(layer)
         ]
-        self._layers.setdefault(key, []).extend(layers)
+        self._layers = {key: each for key, each in self._layers.items() if each}
+        self._layers.setdefault(key, WeakSet()).update(layers)
         for layer in layers:
             layer.visible = False
 
     def show(self) -> None:
-        for layer in self._layers.pop(self._key, []):
+        for layer in list(self._layers.pop(self._key, ())):
             if layer in self._session.viewer.layers:
                 layer.visible = True
 
