@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Labels, Shapes
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of, write_mask
 from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
 from tests.plugin.dock.conftest import NAMES
@@ -235,3 +238,28 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
     assert "2 pixels are marked" in foot.message.text()
     assert layer.data.any()
+
+
+def test_a_mean_mask_that_covers_the_image_is_not_accepted(bench: Bench) -> None:
+    session = bench.panel.session
+    current = session.current
+    assert current is not None
+    summary = current.result.summary
+    full = replace(summary, mean_mask=np.ones_like(summary.mean_mask))
+    session.show(replace(current, result=replace(current.result, summary=full)))
+    bench.click(bench.panel.foot.accept)
+    assert "covers the whole image" in bench.panel.foot.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+
+
+def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    # What napari hands to a plugin.
+    panel = open_dock(PublicOnlyProxy(viewer))
+    viewer.add_labels(np.zeros((20, 20), np.uint8))
+    canvas = viewer.window._qt_viewer.canvas.native
+    panel.window().activateWindow()
+    canvas.setFocus()
+    qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
+    qtbot.keyClick(canvas, Qt.Key.Key_Return)
+    assert "Nothing to accept yet" in panel.foot.message.text()

@@ -347,3 +347,25 @@ def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
         np.testing.assert_allclose(np.asarray(layer.data), before)
         assert PROMPT_KEY in layer.metadata
     assert not any(isinstance(x, Labels) for x in again)
+
+
+def test_accepting_takes_every_object_that_is_shown(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    window.key(Key.Key_O, SHIFT)
+    window.box(labels == 2)
+    window.settle()
+    assert window.states == {1: "proposed", 2: "proposed"}
+    window.section.take_pending()
+    taken = window.annotation()
+    assert set(np.unique(taken)) == {0, 1, 2}
+    window.settle()
+    # What was erased on purpose does not come back.
+    window.viewer.layers["a · annotation"].data = np.where(taken == 1, 0, taken)
+    window.section.take_pending()
+    assert set(np.unique(window.annotation())) == {0, 2}
