@@ -24,11 +24,19 @@ UNLIKE = (
     "confidence."
 )
 
+POINTED_AT = (
+    "This image is unlike those that the model was trained on: check the outline, and do not rely "
+    "on its confidence."
+)
+"""Of an object that the user pointed at, whose place the model did not have to find."""
+
 
 def warning(result: Result) -> str:
     """Return what is said of an image that is unlike the training images; "" of any other."""
     if not isinstance(result, StackRun):
-        return UNLIKE if result.summary.out_of_domain else ""
+        if not result.summary.out_of_domain:
+            return ""
+        return POINTED_AT if result.samples.prompt else UNLIKE
     scores = [score for score in result.stack.domain_score if score is not None]
     unlike = sum(map(is_out_of_domain, scores))
     if not unlike:
