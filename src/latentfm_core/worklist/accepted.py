@@ -209,7 +209,7 @@ def _read(
 def _facts(item: Item) -> Row:
     return {
         "state": "done (empty)" if item.empty else "done",
-        "flag": "yes" if item.state == "flagged" else "",
+        "flag": "yes" if item.flagged else "",
         "note": item.note,
         "seconds": f"{item.seconds:.1f}" if item.seconds else "",
     }

@@ -83,7 +83,7 @@ class Tally:
 
     def __str__(self) -> str:
         text = f"{self.completed} of {self.total} completed, {self.flagged} flagged"
-        if self.seconds_left is None or self.completed + self.flagged == self.total:
+        if not self.seconds_left:
             return text
         if self.seconds_left < 60:
             return f"{text}, less than a minute left"
@@ -93,7 +93,7 @@ class Tally:
 def tally(items: Mapping[str, Item]) -> Tally:
     """Count the images of a list."""
     states = [item.state for item in items.values()]
-    done, flagged = states.count("completed"), states.count("flagged")
+    done, flagged = states.count("completed"), sum(item.flagged for item in items.values())
     times = [i.seconds for i in items.values() if i.state == "completed" and i.seconds > 0]
-    left = len(states) - done - flagged
+    left = len(states) - done - states.count("flagged")
     return Tally(len(states), done, flagged, float(np.mean(times)) * left if times else None)

@@ -61,6 +61,8 @@ class Item(Settings):
         File name of its annotation; empty until there is one.
     empty
         Whether it was completed as an image with nothing to mark.
+    flag
+        Whether it was flagged when it was completed, or since.
     """
 
     state: State = "not started"
@@ -71,6 +73,12 @@ class Item(Settings):
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
     file: Annotated[str, Field(max_length=255)] = ""
     empty: bool = False
+    flag: bool = False
+
+    @property
+    def flagged(self) -> bool:
+        """Whether somebody should look at the image, completed or not."""
+        return self.flag or self.state == "flagged"
 
     @field_validator("file")
     @classmethod

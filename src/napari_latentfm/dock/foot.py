@@ -86,7 +86,7 @@ class Foot(QWidget):
             # What is being typed is not overwritten by news of the same image.
             self.note.setText(note)
         self._name, self._kept_note = name, note
-        flagged = item is not None and item.state == "flagged"
+        flagged = item is not None and item.flagged
         self.flag.setChecked(flagged)
         self.flag.setText("⚑ Flagged" if flagged else "Flag")
 

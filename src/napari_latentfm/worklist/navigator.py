@@ -156,8 +156,8 @@ class Walk:
         self._desk.is_kept(snapshot)
         self.count_time()
         try:
-            empty = not snapshot.labels.any()
-            work.update(snapshot.name, state="completed", file=path.name, empty=empty)
+            facts = {"empty": not snapshot.labels.any(), "flag": work.item(snapshot.name).flagged}
+            work.update(snapshot.name, state="completed", file=path.name, **facts)
         except LatentFMError as problem:
             self.failed.emit(problem)
             return

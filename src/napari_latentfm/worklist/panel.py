@@ -168,10 +168,14 @@ class QueuePanel(QScrollArea):
     def flag(self) -> None:
         """Mark the open image for somebody to look at, or unmark it."""
         if self.work is not None and self.current is not None:
-            flagged = self.work.item(self.current).state == "flagged"
+            item = self.work.item(self.current)
+            if item.state == "completed":
+                self._update(self.current, flag=not item.flag)
+                return
             # What was wrong with a file is no remark of a person's.
             cleared = {"note": ""} if is_bad(self.work, self.current) else {}
-            self._update(self.current, state="in progress" if flagged else "flagged", **cleared)
+            state = "in progress" if item.flagged else "flagged"
+            self._update(self.current, state=state, flag=False, **cleared)
 
     def note(self, text: str) -> None:
         """Keep a remark on the open image."""
@@ -181,7 +185,7 @@ class QueuePanel(QScrollArea):
     def reset(self) -> None:
         """Mark the open image as not started; its files stay."""
         if self.work is not None and self.current is not None:
-            self._update(self.current, state="not started", note="", empty=False)
+            self._update(self.current, state="not started", note="", empty=False, flag=False)
 
     def measure(self) -> None:
         """Measure the doubt of all images of which it is not known, in the background."""

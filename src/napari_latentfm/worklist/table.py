@@ -76,6 +76,8 @@ def state_text(item: Item, unsaved: bool = False) -> str:
     state: str = item.state
     if item.state == "completed":
         state = "done (empty)" if item.empty else "done"
+    if item.flag:
+        state = f"{SIGNS['flagged']}{state}"
     note = f": {item.note}" if item.note else ""
     return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS[item.state]}{state}{note}"
 

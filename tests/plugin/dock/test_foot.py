@@ -14,6 +14,7 @@ from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
 
+from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of, write_mask
@@ -120,6 +121,23 @@ def test_a_flag_and_a_note_are_kept_with_the_image(bench: Bench) -> None:
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_PageUp)
     bench.wait_for(NAMES[0])
     assert foot.note.text() == "two lesions? left one"
+
+
+def test_a_flag_outlives_accepting(bench: Bench) -> None:
+    foot = bench.panel.foot
+    bench.click(foot.flag)
+    bench.annotate()
+    bench.click(foot.accept)
+    bench.wait_for(NAMES[1])
+    done = bench.item(NAMES[0])
+    assert (done.state, done.flagged) == ("completed", True)
+    assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 completed, 1 flagged")
+    bench.panel.queue.open(NAMES[0])
+    bench.wait_for(NAMES[0])
+    assert foot.flag.isChecked()
+    bench.click(foot.flag)
+    undone = bench.item(NAMES[0])
+    assert (undone.state, undone.flagged) == ("completed", False)
 
 
 def test_news_of_the_image_do_not_overwrite_what_is_typed(bench: Bench) -> None:
