@@ -36,5 +36,5 @@ def first_look(plans: Iterable[ResultPlan]) -> str | None:
         )
     if len(known) > 1:
         least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])
-        lines.append(f"Look first at those of least expected Dice: {least}")
+        lines.append(f"Check these first (lowest expected Dice): {least}")
     return "\n".join(lines) or None
