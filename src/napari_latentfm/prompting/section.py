@@ -232,28 +232,18 @@ class PromptSection(QWidget):
         place = self._place()
         if place is None:
             return
-        masks = {
-            each.number: each.mask.whole(place.plane.shape)
-            for each in self._book.on(place.layer, place.plane)
-            if each.mask is not None and each.visible
-        }
-        if not masks:
+        objects = self._answered(place)
+        if not objects:
             self.form.say("There are no objects on this plane yet.")
         elif self._session.current is None:
             # Writing needs an object under review.
-            first = self._book.find(place.layer, min(masks))
-            if first is not None:
-                self._book.choose(place.layer, place.plane, first)
-                self._show_answer(place, first, then=self.take_all)
+            first = min(objects, key=lambda each: each.number)
+            self._book.choose(place.layer, place.plane, first)
+            self._show_answer(place, first, then=self.take_all)
         else:
-            try:
-                changed = write_objects(self._session, masks)
-            except LatentFMError as error:
-                self.form.say(str(error))
-            else:
-                for each in self._book.on(place.layer, place.plane):
-                    each.closed = each.closed or each.number in masks
-                self._say_taken(f"{len(masks)} objects", changed)
+            changed = self._write(place, objects)
+            if changed is not None:
+                self._say_taken(f"{len(objects)} objects", changed)
 
     def take_pending(self) -> None:
         """Write objects that are shown but were not taken yet into the annotation."""
@@ -265,24 +255,32 @@ class PromptSection(QWidget):
         taken = self._taken(place)
         pending = [
             each
-            for each in self._book.on(place.layer, place.plane)
-            if each.mask is not None and each.visible and not each.closed
-            if each.number not in taken and each.mask.pixels
+            for each in self._answered(place)
+            if not each.closed and each.number not in taken and each.mask and each.mask.pixels
         ]
-        if not pending:
-            return
+        if pending:
+            self._write(place, pending)
+
+    def _answered(self, place: Place) -> list[PromptObject]:
+        """Return the objects of a plane that are shown and have an answer."""
+        objects = self._book.on(place.layer, place.plane)
+        return [each for each in objects if each.mask is not None and each.visible]
+
+    def _write(self, place: Place, objects: list[PromptObject]) -> int | None:
+        """Write objects into the annotation; return the changed pixels, None if it failed."""
         masks = {
             each.number: each.mask.whole(place.plane.shape)
-            for each in pending
+            for each in objects
             if each.mask is not None
         }
         try:
-            write_objects(self._session, masks)
+            changed = write_objects(self._session, masks)
         except LatentFMError as error:
             self.form.say(str(error))
-            return
-        for each in pending:
+            return None
+        for each in objects:
             each.closed = True
+        return changed
 
     def draw_all_again(self) -> None:
         """Draw all objects of the plane anew, with the model and settings of now."""
