@@ -43,7 +43,7 @@ CORE = {
     "training": "bars config datasets errors files flow images inference metrics model_io models "
     "output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
-    "annotation": "config errors files images measures names output",
+    "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
     "export": "config errors files flow images inference model_io models output types uncertainty",

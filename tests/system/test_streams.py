@@ -116,7 +116,7 @@ def test_links_to_nowhere_are_named(
 ) -> None:
     (folder / "c.png").symlink_to(folder / "gone.png")
     assert run(folder) == 2
-    assert "c.png: a link to" in capsys.readouterr().err
+    assert "c.png: a broken link to" in capsys.readouterr().err
     assert run(folder, "--skip-bad") == 0
     captured = capsys.readouterr()
     assert "git annex get" in captured.err
@@ -126,7 +126,7 @@ def test_links_to_nowhere_are_named(
     assert "round.png" in capsys.readouterr().err
 
 
-def test_what_is_not_taken_for_an_image_is_counted_and_named(
+def test_files_that_are_not_images_are_counted_and_named(
     run, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("scan.heic", "scan.DCM", "notes.txt", "._one.png"):
@@ -136,8 +136,8 @@ def test_what_is_not_taken_for_an_image_is_counted_and_named(
     (folder / "again.png").symlink_to(folder / "one.png")
     assert run(folder) == 0
     told = capsys.readouterr().err
-    assert "2 files are not taken for images: scan.DCM, scan.heic" in told
-    assert "2 files are not taken for images: ._one.png, notes.txt" in told
+    assert "2 files are not images: scan.DCM, scan.heic" in told
+    assert "2 files are not images: ._one.png, notes.txt" in told
     assert "images in subfolders are ignored: below" in told
     assert "one.png is the same file as" in told
 
