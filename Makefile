@@ -77,7 +77,7 @@ $(OLDEST_STAMP): pyproject.toml constraints.txt
 	$(OLDEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(OLDEST_BIN)/python -m pip install --quiet --constraint constraints.txt \
 		'napari==$(OLDEST_NAPARI)' --editable '.[pyqt6,nifti]' \
-		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3'
+		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3' 'pycocotools>=2.0.8'
 	touch $@
 
 # Old releases of napari warn about newer dependencies.

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 """Wall-clock timeout of a case in seconds."""
 
+START_PATIENCE = 600.0
+"""Wall-clock timeout of a worker's start, which imports PyTorch and writes the good files."""
+
 
 @dataclass
 class Report:
@@ -95,16 +98,17 @@ def _run_worker(args: argparse.Namespace, start: int, count: int, report: Report
 
 
 class _Watchdog:
-    """Kills a worker that is silent for `PATIENCE` seconds."""
+    """Kills a worker that is silent for too long: `START_PATIENCE`, later `PATIENCE` seconds."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process, self._last, self._open = process, time.monotonic(), True
+        self._patience = START_PATIENCE
         self.killed = False
         threading.Thread(target=self._watch, daemon=True).start()
 
     def touch(self) -> None:
         """Reset the timeout."""
-        self._last = time.monotonic()
+        self._last, self._patience = time.monotonic(), PATIENCE
 
     def close(self) -> None:
         """Stop watching."""
@@ -113,7 +117,7 @@ class _Watchdog:
     def _watch(self) -> None:
         while self._open:
             time.sleep(0.5)
-            if time.monotonic() - self._last > PATIENCE and self._open:
+            if time.monotonic() - self._last > self._patience and self._open:
                 self.killed = True
                 self._process.kill()
 

@@ -100,6 +100,9 @@ class DataConfig(Settings):
     resolution
         Maximum long side in pixels of the training images of a model with prompts, from which
         fields around small objects are cut. Larger images are downscaled.
+    unprompted
+        Share of the training images of a model with prompts that are shown in full and without
+        a prompt. A model for one kind of image, mostly used without prompts, gains from more.
     fit
         ``"pad"`` keeps the aspect ratio (long side = `size`, edge pixels fill the rest),
         ``"stretch"`` ignores it, as in the paper.
@@ -132,6 +135,7 @@ class DataConfig(Settings):
     sets: tuple[SetConfig, ...] = ()
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
     resolution: Annotated[int, Field(ge=64, le=8192)] = 512
+    unprompted: Annotated[float, Field(ge=0, le=1)] = 0.3
     fit: Literal["pad", "stretch"] = "pad"
     split_file: Path | None = None
     val_fraction: Fraction = 0.1

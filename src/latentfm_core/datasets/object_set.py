@@ -61,11 +61,14 @@ class ObjectSet:
         ``(N,)`` float64 sampling probabilities, sum 1.
     skipped
         Error of each skipped pair, by name.
+    unprompted
+        Share of the images to show in full and without a prompt.
     """
 
     images: tuple[TrainingImage, ...]
     weights: NDArray[np.float64]
     skipped: dict[str, str]
+    unprompted: float
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -194,7 +197,7 @@ def _load(
     if not images:
         raise DatasetError("No usable image with a mask is left. Check the data.")
     weights = np.asarray(kept)
-    return ObjectSet(tuple(images), weights / weights.sum(), problems)
+    return ObjectSet(tuple(images), weights / weights.sum(), problems, data.unprompted)
 
 
 def _name(settings: SetConfig | None, pair: Pair) -> str:

@@ -21,9 +21,6 @@ from latentfm_core.training.step_timer import PartsClock
 
 Index = NDArray[np.intp]
 
-UNPROMPTED = 0.3
-"""Share of the images shown in full and without a prompt."""
-
 ONE_PIECE = 0.8
 """Share of the prompted multi-piece masks where the target is one piece."""
 
@@ -93,9 +90,10 @@ class ObjectSource:
 
     def crops(self) -> Crops:
         """Return the crops of the batch."""
+        share = self.objects.unprompted
         with self.clock.part("data"):
             drawn = [
-                draw_crop(self.objects.images[i], self.size, np.random.default_rng(seed))
+                draw_crop(self.objects.images[i], self.size, np.random.default_rng(seed), share)
                 for i, seed in zip(self.index, self.seeds, strict=True)
             ]
             targets = torch.from_numpy(np.stack([crop.target for crop in drawn]))
@@ -112,9 +110,10 @@ class ObjectSource:
 
     def masks(self) -> Tensor:
         """Return the masks ``(B, 1, size, size)`` float32 in {0, 1}."""
+        share = self.objects.unprompted
         with self.clock.part("data"):
             drawn = [
-                draw_mask(self.objects.images[i], self.size, np.random.default_rng(seed))
+                draw_mask(self.objects.images[i], self.size, np.random.default_rng(seed), share)
                 for i, seed in zip(self.index, self.seeds, strict=True)
             ]
             return torch.from_numpy(np.stack(drawn))[:, None].float().to(self.device)
@@ -126,16 +125,18 @@ class ObjectSource:
             yield
 
 
-def draw_mask(item: TrainingImage, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def draw_mask(
+    item: TrainingImage, size: int, rng: np.random.Generator, unprompted: float
+) -> NDArray[np.bool_]:
     """Return the target ``(S, S)`` of the crop that `draw_crop` makes with the same `rng`."""
-    target, _, _, theta = _chosen_field(item, rng)
+    target, _, _, theta = _chosen_field(item, rng, unprompted)
     found: NDArray[np.bool_] = _warp_masks(
         torch.from_numpy(target)[None, None].float(), theta, size
     )[0]
     return found
 
 
-def draw_crop(item: TrainingImage, size: int, rng: np.random.Generator) -> Crop:
+def draw_crop(item: TrainingImage, size: int, rng: np.random.Generator, unprompted: float) -> Crop:
     """Choose an object of an image and a field around it, and turn both into a canvas.
 
     Parameters
@@ -146,8 +147,10 @@ def draw_crop(item: TrainingImage, size: int, rng: np.random.Generator) -> Crop:
         Side S of the canvas.
     rng
         Source of all choices.
+    unprompted
+        Chance of showing the whole image without a prompt.
     """
-    target, shown, prompted, theta = _chosen_field(item, rng)
+    target, shown, prompted, theta = _chosen_field(item, rng, unprompted)
     image = _warp_image(torch.from_numpy(item.rgb), theta, size)
     both = torch.from_numpy(np.stack([target, shown]))[None].float()
     maps = _warp_masks(both, theta, size)
@@ -155,10 +158,10 @@ def draw_crop(item: TrainingImage, size: int, rng: np.random.Generator) -> Crop:
 
 
 def _chosen_field(
-    item: TrainingImage, rng: np.random.Generator
+    item: TrainingImage, rng: np.random.Generator, unprompted: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool, NDArray[Any]]:
     """Return target and shown object ``(H, W)``, whether there is a prompt, and the field."""
-    chosen = None if rng.random() < UNPROMPTED else _choose_object(item, rng)
+    chosen = None if rng.random() < unprompted else _choose_object(item, rng)
     prompted = chosen is not None
     if chosen is None:
         target = item.masks[int(rng.integers(len(item.masks)))] > 0

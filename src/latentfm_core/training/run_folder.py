@@ -82,6 +82,8 @@ def check_tensorboard() -> None:
 def check_initial(init: str, config: Config) -> None:
     """Check that a run can start from the model `init`.
 
+    The classes may have other names, but not another number.
+
     Raises
     ------
     ModelFolderError
@@ -90,11 +92,16 @@ def check_initial(init: str, config: Config) -> None:
         If its network differs.
     """
     card = read_card(resolve_model(init))
-    same = {"distilled_steps": config.model.distilled_steps}
-    if card.config.model.model_copy(update=same) != config.model:
+    parent, own = card.config.model.model_dump(), config.model.model_dump()
+    for values in (parent, own):
+        del values["distilled_steps"]
+        values["classes"] = len(values["classes"])
+    different = [name for name, value in own.items() if value != parent[name]]
+    if different:
+        changes = ", ".join(f"{name} {parent[name]} -> {own[name]}" for name in different)
         raise ConfigError(
-            f"The model {card.id} that --init names has other network settings than this "
-            "run. Leave the [model] table as it is on the card of that model."
+            f"The model {card.id} that --init names has other network settings than this run "
+            f"({changes}). Set them in the [model] table as on the card of that model."
         )
 
 

@@ -149,7 +149,7 @@ def all_masks(data: CanvasSet | ObjectSet, size: int) -> torch.Tensor:
     if isinstance(data, ObjectSet):
         rng = np.random.default_rng(0)
         index = rng.choice(len(data.images), min(DRAWN_MASKS, 8 * len(data.images)), p=data.weights)
-        crops = [draw_mask(data.images[i], size, rng) for i in index]
+        crops = [draw_mask(data.images[i], size, rng, data.unprompted) for i in index]
         return torch.from_numpy(np.stack(crops).astype(np.uint8))
     used = np.arange(data.masks.shape[1]) < data.raters[:, None]
     return torch.from_numpy(data.masks[used])
