@@ -123,8 +123,21 @@ def test_a_model_to_start_from_that_does_not_fit_is_refused_first(
 ) -> None:
     more = ("--init", tiny_model_folder, "--set", "model.vae_width=24")
     assert main(words(images, tmp_path / "model", *more)) == 2
-    assert "other network settings" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "other network settings" in error
+    assert "vae_width 16 -> 24" in error
     assert read == []
+
+
+def test_a_model_may_name_its_class_differently_from_the_one_it_starts_from(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = ("--init", tiny_model_folder, "--set", 'model.classes=["crater"]')
+    assert main(words(images, tmp_path / "model", *more)) == 0, capsys.readouterr().err
+    assert read_card(tmp_path / "model").config.model.classes == ("crater",)
 
 
 def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
