@@ -59,7 +59,9 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
         n_train = len(read_split(data.split_file).train)
     own = {
         "size": parent.config.data.size,
+        "resolution": parent.config.data.resolution,
         "fit": parent.config.data.fit,
+        "unprompted": parent.config.data.unprompted,
         "val_fraction": fraction,
         "test_fraction": 0.0,
         "skip_unmasked": True,

@@ -35,7 +35,7 @@ def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = No
         Settings of the recipe; None takes the preset ``"distill"``.
     """
     recipe, own = base or preset(PRESET), parent.config
-    same = {"size": own.data.size, "fit": own.data.fit}
+    same = {name: getattr(own.data, name) for name in ("size", "resolution", "fit", "unprompted")}
     steps = {"distilled_steps": recipe.model.distilled_steps}
     return Config(
         data=data.model_copy(update=same),

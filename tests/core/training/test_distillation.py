@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from latentfm_core.config import Config, DataConfig, SamplingConfig
 from latentfm_core.finetuning.recipe import finetune_config
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.training.distillation import distill_config
 from latentfm_core.training.trainer import RunOptions, Trainer
 
 
@@ -94,6 +97,21 @@ def test_learning_on_drops_a_network_that_would_answer_as_before(
 ) -> None:
     data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
     assert finetune_config(read_card(distilled), data).model.distilled_steps == 0
+
+
+@pytest.mark.parametrize("recipe", [distill_config, finetune_config])
+def test_further_training_sees_the_images_as_the_parent_did(
+    recipe: Callable[[ModelCard, DataConfig], Config],
+    tiny_model_folder: Path,
+    blob_folders: tuple[Path, Path],
+) -> None:
+    card = read_card(tiny_model_folder)
+    seen = card.config.data.model_copy(update={"resolution": 384, "unprompted": 0.6})
+    config = card.config.model_copy(update={"data": seen})
+    parent = card.model_copy(update={"config": config})
+    data = recipe(parent, DataConfig(images=blob_folders[0], masks=blob_folders[1])).data
+    assert (data.size, data.resolution, data.fit) == (seen.size, 384, seen.fit)
+    assert data.unprompted == 0.6
 
 
 @pytest.mark.parametrize(
