@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,27 +33,32 @@ def check_pixels(image: ImageInput) -> None:
     check_array(image.pixels, image.name)
 
 
-def check_array(pixels: NDArray[Any], label: str) -> None:
-    """Check pixels as `check_pixels` does; `label` names the image in the message."""
-    if pixels.dtype.kind not in "buif":
+def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any], label: str) -> None:
+    """Check what `check_pixels` can check without the values; `label` names the image."""
+    if dtype.kind not in "buif":
         raise ImageError(
-            f"{label}: values of type {pixels.dtype} are not grey levels or colours. "
+            f"{label}: values of type {dtype} are not grey levels or colours. "
             "Convert the image to integers or real numbers."
         )
-    if pixels.ndim not in (2, 3):
+    if len(shape) not in (2, 3):
         raise ImageError(
-            f"{label}: {pixels.ndim} dimensions (shape {pixels.shape}). Choose one 2D plane."
+            f"{label}: {len(shape)} dimensions (shape {shape}). Choose one 2D plane."
         )
-    if pixels.ndim == 3 and not 1 <= pixels.shape[2] <= MAX_CHANNELS:
+    if len(shape) == 3 and not 1 <= shape[2] <= MAX_CHANNELS:
         raise ImageError(
-            f"{label}: {pixels.shape[2]} channels (shape {pixels.shape}). Use an image with 1 "
+            f"{label}: {shape[2]} channels (shape {shape}). Use an image with 1 "
             f"to {MAX_CHANNELS} channels as its last axis: grey, grey + alpha, RGB or RGBA."
         )
-    if min(pixels.shape[:2]) < MIN_SIDE:
+    if min(shape[:2]) < MIN_SIDE:
         raise ImageError(
-            f"{label}: {pixels.shape[0]} x {pixels.shape[1]} pixels is too small. "
+            f"{label}: {shape[0]} x {shape[1]} pixels is too small. "
             f"Both sides must have at least {MIN_SIDE} pixels."
         )
+
+
+def check_array(pixels: NDArray[Any], label: str) -> None:
+    """Check pixels as `check_pixels` does; `label` names the image in the message."""
+    check_layout(pixels.shape, pixels.dtype, label)
     colours = without_alpha(pixels)
     if colours.dtype.kind == "f" and not np.isfinite(colours).all():
         count = int(np.count_nonzero(~np.isfinite(colours)))
@@ -79,17 +85,10 @@ def is_constant(pixels: NDArray[Any]) -> bool:
 
 
 def to_rgb(image: ImageInput) -> Float32:
-    """Return ``(H, W, 3)`` float32 in [0, 1].
+    """Return ``(H, W, 3)`` float32 in [0, 1], scaled by `IntensityRange`.
 
     Grey is repeated. Alpha (the 2nd of two, the 4th of four channels) is dropped: it affects
-    display, not the measurement. All channels are scaled together by the first rule that
-    applies:
-
-    1. ``bool`` and ``uint8``: by the range of the type;
-    2. floating point within [0, 1]: unchanged;
-    3. anything else: the 0.1 % and 99.9 % percentiles become 0 and 1, values outside are
-       clipped. If the two coincide, the minimum and maximum are used. Above 4 million values,
-       the percentiles come from an evenly spaced subset.
+    display, not the measurement. All channels are scaled together.
 
     Raises
     ------
@@ -98,38 +97,97 @@ def to_rgb(image: ImageInput) -> Float32:
     """
     check_pixels(image)
     colours = without_alpha(image.pixels)
-    if colours.dtype == np.bool_:
-        scaled = colours.astype(np.float32)
-    elif colours.dtype == np.uint8:
-        scaled = colours.astype(np.float32)
-        scaled /= np.float32(255)
-    elif colours.dtype.kind == "f" and colours.min() >= 0 and colours.max() <= 1:
-        scaled = colours.astype(np.float32)
-    else:
-        scaled = _scale_by_percentiles(colours)
+    scaled = IntensityRange.fit(colours).apply(colours)
     if scaled.ndim == 2:
         scaled = scaled[..., np.newaxis]
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
 
 
-def grey_range(pixels: NDArray[Any]) -> tuple[float, float]:
-    """Return the values mapped to 0 and 1, given representative `pixels` of an image.
+@dataclass(frozen=True)
+class IntensityRange:
+    """The values of an image that become 0 and 1, for images of any size.
 
-    Same rules as `to_rgb`. For constant pixels, the two differ by 1.
+    `fit` takes the first rule that applies:
+
+    1. ``bool`` and ``uint8``: the range of the type;
+    2. floating point within [0, 1]: unchanged;
+    3. anything else: the 0.1 % and 99.9 % percentiles become 0 and 1, values outside are
+       clipped. If the two coincide, the minimum and maximum are used. Above 4 million values,
+       the percentiles come from an evenly spaced subset.
+
+    Attributes
+    ----------
+    low, high
+        Values of `shift` that become 0 and 1.
+    offset, divisor
+        Pixels are divided by one, then the other is subtracted.
+    dtype
+        Number format of the arithmetic.
     """
-    colours = without_alpha(pixels)
-    if colours.dtype == np.bool_:
-        return 0.0, 1.0
-    if colours.dtype == np.uint8:
-        return 0.0, 255.0
-    if colours.dtype.kind == "f" and colours.min() >= 0 and colours.max() <= 1:
-        return 0.0, 1.0
-    flat = colours.reshape(-1)
-    step = -(-flat.size // _PERCENTILE_PIXELS)
-    low, high = (float(level) for level in np.percentile(flat[:: step or 1], PERCENTILES))
-    if not high > low:
-        low, high = float(flat.min()), float(flat.max())
-    return low, high if high > low else low + 1.0
+
+    low: float
+    high: float
+    offset: Any = 0
+    divisor: Any = 1
+    dtype: type[np.floating[Any]] = np.float32
+
+    @classmethod
+    def fit(cls, pixels: NDArray[Any]) -> IntensityRange:
+        """Return the range of an image, given its colours or a representative part of them.
+
+        Constant pixels become 0.
+        """
+        if pixels.dtype in (np.bool_, np.uint8):
+            return cls(0.0, 1.0 if pixels.dtype == np.bool_ else 255.0)
+        smallest, largest = pixels.min(), pixels.max()
+        divisor: Any = 1
+        if pixels.dtype.kind == "f":
+            if smallest >= 0 and largest <= 1:
+                return cls(0.0, 1.0)
+            top = max(abs(smallest), abs(largest))
+            if pixels.dtype.itemsize >= 8 and top > 1e300:
+                divisor = top  # otherwise a difference of two values may be infinite
+        dtype = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+        offset = dtype(smallest / divisor) if pixels.dtype.kind == "f" else smallest
+        fitted = cls(0.0, 1.0, offset, divisor, dtype)
+        flat = pixels.reshape(-1)
+        step = -(-flat.size // _PERCENTILE_PIXELS)
+        low, high = np.percentile(fitted.shift(flat[:: step or 1]), PERCENTILES)
+        if not high > low:
+            low, high = 0.0, fitted.shift(np.asarray(largest)[np.newaxis])[0]
+        return replace(fitted, low=low, high=high if high > low else low + 1.0)
+
+    def apply(self, pixels: NDArray[Any]) -> Float32:
+        """Return pixels of the image as float32 in [0, 1]."""
+        return self.scale(self.shift(pixels))
+
+    def shift(self, pixels: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        """Return the height of pixels above the smallest one, without losing digits.
+
+        64-bit integers do not fit a double; their differences are taken as integers first.
+        """
+        if pixels.dtype in (np.bool_, np.uint8):
+            return pixels.astype(self.dtype)
+        if pixels.dtype.kind == "f":
+            divided = pixels if self.divisor == 1 else pixels / self.divisor
+            above = divided.astype(self.dtype)
+            above -= self.dtype(self.offset)
+            return above
+        native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+        native = np.maximum(native, self.offset)  # a part may be darker than what was fitted
+        unsigned = np.dtype(f"u{native.dtype.itemsize}")
+        # Modular arithmetic: the difference of two signed numbers always fits the unsigned type.
+        difference = native.view(unsigned) - np.asarray(self.offset, native.dtype).view(unsigned)
+        return difference.astype(self.dtype)
+
+    def scale(self, shifted: NDArray[np.floating[Any]]) -> Float32:
+        """Return values of `shift`, which may have been resized, as float32 in [0, 1].
+
+        The argument is overwritten.
+        """
+        shifted -= shifted.dtype.type(self.low)
+        shifted /= shifted.dtype.type(self.high - self.low)
+        return np.clip(shifted, 0, 1, out=shifted).astype(np.float32, copy=False)
 
 
 def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -145,35 +203,3 @@ def different_values(values: NDArray[Any]) -> NDArray[Any]:
         return np.unique(values)
     counts = np.bincount(values.reshape(-1))
     return np.flatnonzero(counts).astype(values.dtype)
-
-
-def _above_minimum(values: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return ``values - values.min()``, up to a factor, without overflow or loss of digits.
-
-    64-bit integers do not fit a double; their differences are taken as integers first.
-    """
-    above: NDArray[np.floating[Any]]
-    if values.dtype.kind == "f":
-        if values.dtype.itemsize >= 8 and (top := np.abs(values).max()) > 1e300:
-            values = values / top  # otherwise a difference of two values may be infinite
-        above = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-        above -= above.min()
-        return above
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    unsigned = np.dtype(f"u{values.dtype.itemsize}")
-    # Modular arithmetic: the difference of two signed numbers always fits the unsigned type.
-    difference = values.view(unsigned) - values.min().view(unsigned)
-    above = difference.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-    return above
-
-
-def _scale_by_percentiles(values: NDArray[Any]) -> Float32:
-    above = _above_minimum(values)
-    flat = above.reshape(-1)
-    step = -(-flat.size // _PERCENTILE_PIXELS)
-    low, high = np.percentile(flat[:: step or 1], PERCENTILES)
-    if not high > low:
-        low, high = 0.0, above.max()
-    above -= above.dtype.type(low)
-    above /= above.dtype.type(high - low)
-    return np.clip(above, 0, 1, out=above).astype(np.float32, copy=False)

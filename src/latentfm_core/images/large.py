@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from latentfm_core.images.decode import MAX_CHANNELS
-from latentfm_core.images.intensity import MIN_SIDE, grey_range, without_alpha
+from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
 from latentfm_core.types import Float32
 
 _BLOCK_VALUES = 8_000_000
@@ -63,25 +62,9 @@ def large_image(
     if not levels:
         raise ImageError(f"{name}: the image has no levels. Check how it was exported.")
     for level in levels:
-        _check(level, name)
+        check_layout(tuple(level.shape), np.dtype(level.dtype), name)
     levels.sort(key=lambda level: -level.shape[0] * level.shape[1])
     return LargeImage(tuple(levels), spacing, unit, name)
-
-
-def _check(level: Any, name: str) -> None:
-    shape = tuple(level.shape)
-    if np.dtype(level.dtype).kind not in "buif":
-        raise ImageError(
-            f"{name}: values of type {level.dtype} are not grey levels or colours. "
-            "Convert the image to integers or real numbers."
-        )
-    if len(shape) not in (2, 3) or (len(shape) == 3 and not 1 <= shape[2] <= MAX_CHANNELS):
-        raise ImageError(
-            f"{name}: shape {shape}. Use one 2D plane, with 1 to {MAX_CHANNELS} channels as its "
-            "last axis."
-        )
-    if min(shape[:2]) < MIN_SIDE:
-        raise ImageError(f"{name}: both sides must have at least {MIN_SIDE} pixels.")
 
 
 class PixelField:
@@ -124,20 +107,16 @@ class PixelField:
             If the pixels cannot be read, or hold NaN or infinite values.
         """
         bottom, right = min(top + height, self.shape[0]), min(left + width, self.shape[1])
-        part = self._resized((top, bottom), (left, right))
-        low, high = self._range
-        part = (part - np.float32(low)) / np.float32(high - low)
-        part = np.clip(part, 0.0, 1.0)
+        part = self._intensity.scale(self._shifted((top, bottom), (left, right)))
         free = ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0))
         padded = np.pad(part, free, mode="edge")
         return np.array(np.broadcast_to(padded, (height, width, 3)), dtype=np.float32, order="C")
 
     @cached_property
-    def _range(self) -> tuple[float, float]:
+    def _intensity(self) -> IntensityRange:
         dtype = np.dtype(self._level.dtype)
-        if dtype in (np.bool_, np.uint8):
-            return grey_range(np.zeros((1, 1), dtype))
-        return grey_range(self._overview())
+        needed = dtype not in (np.bool_, np.uint8)
+        return IntensityRange.fit(self._overview() if needed else np.zeros((1, 1), dtype))
 
     def _overview(self) -> NDArray[Any]:
         """Return the smallest level if it is small, else windows spread over it."""
@@ -158,7 +137,10 @@ class PixelField:
         channels = windows[0].shape[2:]
         return np.concatenate([window.reshape(1, -1, *channels) for window in windows], axis=1)
 
-    def _resized(self, rows: tuple[int, int], columns: tuple[int, int]) -> Float32:
+    def _shifted(
+        self, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> NDArray[np.floating[Any]]:
+        """Return part of the field as values of `IntensityRange.shift`."""
         level = self._level
         y, x = (
             _Resampling(*span, level.shape[axis], self.shape[axis])
@@ -169,13 +151,14 @@ class PixelField:
         total: Any = 0.0
         for first in range(y.start, y.stop, count):
             last = min(first + count, y.stop)
-            block = self._pixels(level, (first, last), (x.start, x.stop)).astype(np.float32)
+            block = self._pixels(level, (first, last), (x.start, x.stop))
+            block = self._intensity.shift(block)
             block = block[..., np.newaxis] if block.ndim == 2 else block
             if y.unchanged and x.unchanged and last - first == y.stop - y.start:
                 return block
             total = total + y.apply(first, x.apply(x.start, block, axis=1), axis=0)
-        resized: Float32 = total
-        return resized
+        shifted: NDArray[np.floating[Any]] = total
+        return shifted
 
     def _pixels(self, level: Any, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
         place = f"rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
@@ -233,12 +216,14 @@ class _Resampling:
         weights = np.maximum(0.0, 1 - np.abs(places[None] - centres[:, None]) / width)
         self._matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def apply(self, begin: int, values: Float32, axis: int) -> Float32:
+    def apply(
+        self, begin: int, values: NDArray[np.floating[Any]], axis: int
+    ) -> NDArray[np.floating[Any]]:
         """Return the contribution of the input pixels from `begin` on along an axis."""
         offset = begin - self.start
         matrix = self._matrix[:, offset : offset + values.shape[axis]]
         if self.unchanged and matrix.shape[0] == matrix.shape[1]:
             return values
         moved = np.tensordot(matrix, values, axes=(1, axis))
-        result: Float32 = np.moveaxis(moved, 0, axis)
+        result: NDArray[np.floating[Any]] = np.moveaxis(moved, 0, axis)
         return result

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from latentfm_core.images.intensity import IntensityRange
+from latentfm_core.images.large import PixelField, large_image
 from latentfm_core.images.read import to_rgb
 from latentfm_core.types import ImageInput
 
@@ -123,3 +125,31 @@ def test_percentiles_of_large_images_stay_close():
     low, high = np.percentile(values, (0.1, 99.9))
     expected = np.clip((values - low) / (high - low), 0, 1)
     assert np.abs(to_rgb(ImageInput(values))[..., 0] - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("dtype", [*ALL_DTYPES, "unit"])
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 2), (40, 50, 3)])
+def test_a_large_image_read_whole_equals_a_small_one_bit_by_bit(
+    dtype: str, shape: tuple[int, ...]
+) -> None:
+    values = np.random.default_rng(3).normal(60, 20, shape).clip(0, 120)
+    values[0, 0] = 0
+    pixels = (values / 120) if dtype == "unit" else values.astype(dtype)
+    field = PixelField(large_image(pixels))
+    np.testing.assert_array_equal(field.read(0, 0, *shape[:2]), to_rgb(ImageInput(pixels)))
+
+
+@pytest.mark.parametrize(("offset", "dtype"), [(2**63, "uint64"), (-(2**62), "int64")])
+def test_a_large_image_keeps_the_digits_of_large_integers(offset: int, dtype: str) -> None:
+    pixels = (np.arange(2000, dtype=np.int64).reshape(40, 50) + offset % 2**63).astype(dtype)
+    if offset > 0:
+        pixels += np.uint64(2**63)
+    field = PixelField(large_image(pixels))
+    np.testing.assert_array_equal(field.read(0, 0, 40, 50), to_rgb(ImageInput(pixels)))
+
+
+def test_parts_darker_than_the_overview_are_black() -> None:
+    level = np.full((8, 8), 500, np.uint16)
+    level[:4] = 400
+    fitted = IntensityRange.fit(level)
+    np.testing.assert_array_equal(fitted.apply(np.array([[3, 400, 500, 60_000]], "u2")), [[0, 0, 1, 1]])
