@@ -16,7 +16,7 @@ from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.device import autocast, to_device
-from latentfm_core.types import ImageInput, SampleSet
+from latentfm_core.types import ImageInput, SampleSet, SamplingRecord
 
 
 class Predictor(Protocol):
@@ -109,9 +109,7 @@ class BaselinePredictor:
         return SampleSet(
             probabilities=drawn.float().clamp(0, 1).cpu().numpy(),
             geometry=geometry,
-            seeds=seeds,
-            nfe=self.nfe,
-            model_id=settings.label,
-            model_hash="",
-            seconds=time.perf_counter() - start,
+            record=SamplingRecord(
+                settings.label, "", seeds, self.nfe, seconds=time.perf_counter() - start
+            ),
         )

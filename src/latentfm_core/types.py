@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -83,8 +83,55 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class SamplingRecord:
+    """How samples were drawn: all that is needed to repeat them, given the image.
+
+    Sidecars, the attributes of Zarr results and the metadata of layers come from it.
+
+    Attributes
+    ----------
+    model_id, model_hash
+        Name of the model and SHA-256 of its weights.
+    seeds
+        Seed of each sample.
+    nfe
+        Evaluations of the velocity network per sample.
+    settings
+        Sampling settings as JSON values.
+    classes
+        Names of the foreground classes.
+    seconds
+        Wall time of the sampling.
+    prompt
+        The prompt that was given, as JSON values; empty without one.
+    """
+
+    model_id: str
+    model_hash: str
+    seeds: tuple[int, ...]
+    nfe: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ("foreground",)
+    seconds: float = 0.0
+    prompt: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return {
+            "model": self.model_id,
+            "model_sha256": self.model_hash,
+            "seeds": list(self.seeds),
+            "nfe": self.nfe,
+            "classes": list(self.classes),
+            "settings": self.settings,
+            "seconds": round(self.seconds, 3),
+            **({"prompt": self.prompt} if self.prompt else {}),
+        }
+
+
+@dataclass(frozen=True)
 class SampleSet:
-    """Samples of one image on the model's canvas, and all that is needed to repeat them.
+    """Samples of one image on the model's canvas.
 
     Attributes
     ----------
@@ -93,24 +140,12 @@ class SampleSet:
         several classes ``(N, K, S, S)``, the background first, summing to 1 over K.
     geometry
         Maps the canvas back onto the image.
-    seeds
-        Seed of each sample.
-    nfe
-        Evaluations of the velocity network per sample.
-    model_id, model_hash
-        Name of the model and SHA-256 of its weights.
-    settings
-        Sampling settings as JSON values.
-    seconds
-        Wall time of the sampling.
-    classes
-        Names of the foreground classes.
+    record
+        How they were drawn.
     strokes
         ``(H, W)`` uint8 of the original image, constraints on the samples: 0
         is unmarked, 1 certainly background, k + 1 certainly the k-th class. None without a
         correction.
-    prompt
-        The prompt that was given, as JSON values; empty without one.
     domain_score
         How unlike the training images the image is
         (`latentfm_core.uncertainty.domain.TrainingDomain`); None if unknown.
@@ -118,24 +153,46 @@ class SampleSet:
 
     probabilities: Float32
     geometry: Geometry
-    seeds: tuple[int, ...]
-    nfe: int
-    model_id: str
-    model_hash: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    classes: tuple[str, ...] = ("lesion",)
+    record: SamplingRecord
     strokes: NDArray[np.uint8] | None = None
-    prompt: dict[str, Any] = field(default_factory=dict)
     domain_score: float | None = None
 
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seed of each sample."""
+        return self.record.seeds
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the velocity network per sample."""
+        return self.record.nfe
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Sampling settings as JSON values."""
+        return self.record.settings
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes."""
+        return self.record.classes
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """The prompt as JSON values; empty without one."""
+        return self.record.prompt
+
+    def with_settings(self, settings: dict[str, Any]) -> SampleSet:
+        """Return the samples with other settings of their summary in the record."""
+        return replace(self, record=replace(self.record, settings=settings))
+
 
 @dataclass(frozen=True)
 class TiledDraw:
-    """Sampling record of a large image; its maps were passed on in parts.
+    """The drawing of a large image; its maps were passed on in parts.
 
     Attributes
     ----------
@@ -145,21 +202,15 @@ class TiledDraw:
         Pixels of the maps per image pixel.
     tile, tiles
         Side of a tile in pixels of the maps, and number of tiles that were drawn.
-    seeds, nfe, model_id, model_hash, settings, seconds, classes
-        As of a `SampleSet`.
+    record
+        How they were drawn.
     """
 
     shape: tuple[int, int]
     scale: float
     tile: int
     tiles: int
-    seeds: tuple[int, ...]
-    nfe: int
-    model_id: str
-    model_hash: str
-    settings: dict[str, Any]
-    seconds: float
-    classes: tuple[str, ...]
+    record: SamplingRecord
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image
 from skimage.draw import disk
 
-from latentfm_core.types import Geometry, SampleSet, Summary
+from latentfm_core.types import Geometry, SampleSet, SamplingRecord, Summary
 from napari_latentfm.background.job import Result
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.results.session import Reviewed
@@ -48,11 +48,7 @@ def reviewed(
     samples = SampleSet(
         np.zeros((len(masks), 8, 8), np.float32),
         Geometry(SHAPE, 8, (0, 0, 8, 8)),
-        tuple(range(len(masks))),
-        1,
-        "test",
-        "0" * 64,
-        classes=classes,
+        SamplingRecord("test", "0" * 64, tuple(range(len(masks))), 1, classes=classes),
         strokes=strokes,
     )
     plane = displayed_plane(layer, viewer.dims)

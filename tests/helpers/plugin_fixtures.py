@@ -17,7 +17,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
-from latentfm_core.types import ImageInput, SampleSet, Summary
+from latentfm_core.types import ImageInput, SampleSet, SamplingRecord, Summary
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers.update import digest
 from napari_latentfm.sampling.panel import SamplingPanel
@@ -148,7 +148,9 @@ class GatedSegmenter:
         seeds = tuple(settings.seed + n for n in range(settings.n_samples))
         values = np.stack([np.random.default_rng(s).random((64, 64), np.float32) for s in seeds])
         options = settings.model_dump(mode="json")
-        return SampleSet(values, geometry, seeds, self.total, "gated", "0" * 64, options)
+        return SampleSet(
+            values, geometry, SamplingRecord("gated", "0" * 64, seeds, self.total, options)
+        )
 
 
 def run_to_first_step(

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.types import Geometry, SampleSet
+from latentfm_core.types import Geometry, SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers.planes import Plane, displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, result_layers
@@ -24,7 +24,9 @@ def random_samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> Sam
     geometry = Geometry(shape, side, (0, 0, *shape))
     seeds = tuple(range(seed, seed + count))
     options = SamplingConfig(n_samples=count, seed=seed).model_dump(mode="json")
-    return SampleSet(values, geometry, seeds, 4, "tiny", "ab" * 32, options, 0.1)
+    return SampleSet(
+        values, geometry, SamplingRecord("tiny", "ab" * 32, seeds, 4, options, seconds=0.1)
+    )
 
 
 def specs_of(layer: Image, plane: Plane, count: int = 3, seed: int = 0) -> list[LayerSpec]:

@@ -21,7 +21,7 @@ from benchmarks.accuracy.rows import ROWS, make_baseline
 from benchmarks.accuracy.settings import RunSettings
 from benchmarks.accuracy.table import COLUMNS, make_table
 from latentfm_core.datasets.pairs import find_pairs
-from latentfm_core.types import Geometry, ImageInput, SampleSet, Summary
+from latentfm_core.types import Geometry, ImageInput, SampleSet, SamplingRecord, Summary
 from tests.helpers.fixtures import SIZE
 
 BUDGET = 2.0
@@ -221,7 +221,7 @@ class HalfSure:
         mask = np.asarray(image.pixels)[..., 2] < 105
         geometry = Geometry(mask.shape, SIZE, (0, 0, SIZE, SIZE))
         p = np.where(mask, 0.3, 0.02).astype(np.float32)[None]
-        return SampleSet(p, geometry, (0,), 1, "half-sure", "")
+        return SampleSet(p, geometry, SamplingRecord("half-sure", "", (0,), 1))
 
 
 def test_threshold_is_the_best_one_on_the_validation_images(

@@ -37,7 +37,7 @@ CORE = {
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
-    "output": "config errors evaluation files images inference metrics names prompts types",
+    "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "bars config datasets errors files flow images inference metrics model_io models "

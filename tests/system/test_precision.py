@@ -180,7 +180,7 @@ def test_a_result_records_how_the_model_was_loaded(
     stack = segment_stack(segmenter, [ImageInput(pixels)] * 2, few())
     assert stack.first.settings["precision"] == precision
     large = segment_large(segmenter, large_image(pixels), tmp_path / "b.zarr", few())
-    assert large.drawn.settings["precision"] == precision
+    assert large.drawn.record.settings["precision"] == precision
     attributes = dict(zarr.open_group(str(large.folder), mode="r").attrs)
     assert f'"precision": "{precision}"' in json.dumps(attributes)
 

@@ -41,9 +41,7 @@ def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any], label: str) -> No
             "Convert the image to integers or real numbers."
         )
     if len(shape) not in (2, 3):
-        raise ImageError(
-            f"{label}: {len(shape)} dimensions (shape {shape}). Choose one 2D plane."
-        )
+        raise ImageError(f"{label}: {len(shape)} dimensions (shape {shape}). Choose one 2D plane.")
     if len(shape) == 3 and not 1 <= shape[2] <= MAX_CHANNELS:
         raise ImageError(
             f"{label}: {shape[2]} channels (shape {shape}). Use an image with 1 "
@@ -167,10 +165,10 @@ class IntensityRange:
         64-bit integers do not fit a double; their differences are taken as integers first.
         """
         if pixels.dtype in (np.bool_, np.uint8):
-            return pixels.astype(self.dtype)
+            return pixels.astype(np.float32)
         if pixels.dtype.kind == "f":
             divided = pixels if self.divisor == 1 else pixels / self.divisor
-            above = divided.astype(self.dtype)
+            above: NDArray[np.floating[Any]] = divided.astype(self.dtype)
             above -= self.dtype(self.offset)
             return above
         native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
@@ -178,7 +176,7 @@ class IntensityRange:
         unsigned = np.dtype(f"u{native.dtype.itemsize}")
         # Modular arithmetic: the difference of two signed numbers always fits the unsigned type.
         difference = native.view(unsigned) - np.asarray(self.offset, native.dtype).view(unsigned)
-        return difference.astype(self.dtype)
+        return np.asarray(difference, self.dtype)
 
     def scale(self, shifted: NDArray[np.floating[Any]]) -> Float32:
         """Return values of `shift`, which may have been resized, as float32 in [0, 1].

@@ -34,6 +34,7 @@ from latentfm_core.types import (
     ImageInput,
     PromptGroup,
     SampleSet,
+    SamplingRecord,
     TiledDraw,
 )
 from latentfm_core.uncertainty.domain import TrainingDomain
@@ -161,13 +162,7 @@ class Sampler:
             scale=tiling.scale,
             tile=job.rows.tile,
             tiles=tiles,
-            seeds=job.seeds,
-            nfe=job.path.nfe,
-            model_id=self.card.id,
-            model_hash=self.card.weights_sha256,
-            settings=used.model_dump(mode="json"),
-            seconds=time.perf_counter() - start,
-            classes=self.card.config.model.classes,
+            record=self._record(used, job.path.nfe, time.perf_counter() - start),
         )
 
     def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
@@ -270,7 +265,7 @@ class Sampler:
         return TiledJob(
             rows=rows,
             columns=columns,
-            seeds=tuple(used.seed + n for n in range(used.n_samples)),
+            seeds=_seeds(used),
             path=self._plain_path(used),
             batch=used.batch_size or DEFAULT_BATCH,
             channels=() if mask_channels == 1 else (mask_channels,),
@@ -309,14 +304,21 @@ class Sampler:
         return SampleSet(
             probabilities=probabilities,
             geometry=geometry,
-            seeds=_seeds(settings),
-            nfe=nfe,
+            record=self._record(settings, nfe, seconds, prompt),
+            strokes=strokes,
+        )
+
+    def _record(
+        self, settings: SamplingConfig, nfe: int, seconds: float, prompt: Prompt | None = None
+    ) -> SamplingRecord:
+        return SamplingRecord(
             model_id=self.card.id,
             model_hash=self.card.weights_sha256,
+            seeds=_seeds(settings),
+            nfe=nfe,
             settings=self.resolved(settings, group_of(prompt)).model_dump(mode="json"),
-            seconds=seconds,
             classes=self.card.config.model.classes,
-            strokes=strokes,
+            seconds=seconds,
             prompt={} if prompt is None else prompt.to_json(),
         )
 

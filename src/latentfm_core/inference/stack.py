@@ -78,8 +78,9 @@ class StackResult:
     @property
     def first(self) -> SampleSet:
         """Samples of the first non-blank plane, with the seconds of all planes."""
-        found = [samples for samples in self.samples if samples is not None]
-        return replace(found[0], seconds=sum(samples.seconds for samples in found))
+        drawn = [samples for samples in self.samples if samples is not None]
+        seconds = sum(samples.record.seconds for samples in drawn)
+        return replace(drawn[0], record=replace(drawn[0].record, seconds=seconds))
 
     def summary_of(self, plane: int) -> Summary:
         """Return the maps of one plane, as views of those of the stack."""
@@ -210,7 +211,7 @@ def summarise_stack(
     for index, found in enumerate(samples):
         if found is not None:
             maps.write(index, segmenter.summarise(found, settings), f"plane {index}")
-        drawn.append(None if found is None else replace(found, settings=used))
+        drawn.append(None if found is None else found.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return _finished(drawn, maps)
 

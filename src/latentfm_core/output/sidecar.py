@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from latentfm_core.config import NUMBER_FORMATS, Fraction, SamplingConfig, Settings, SolverName
+from latentfm_core.images.large import LargeImage
+from latentfm_core.output.paths import printable
+from latentfm_core.types import ImageInput, SamplingRecord, is_out_of_domain
 
 DomainScore = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -145,11 +148,53 @@ class Sidecar(Settings):
     created: str
     versions: dict[str, str]
     files: dict[str, tuple[str, ...]]
-    png_white: dict[str, float]
+    png_white: dict[str, float] = {}
     stack: StackFacts | None = None
     tiling: TilingFacts | None = None
     prompt: dict[str, Any] = {}
     window: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def of(
+        cls, record: SamplingRecord, source: ImageInput | LargeImage, /, **facts: Any
+    ) -> Sidecar:
+        """Return the provenance of a result.
+
+        Parameters
+        ----------
+        record
+            How its samples were drawn.
+        source
+            The image, for its name and pixel size.
+        facts
+            The other attributes: shape, device, seconds, files, ...
+        """
+        settings = SamplingConfig.model_validate(record.settings)
+        score = facts.get("domain_score")
+        return cls.model_validate(
+            {
+                "image": printable(source.name),
+                "spacing": source.spacing,
+                "unit": source.unit,
+                "model_id": record.model_id,
+                "model_sha256": record.model_hash,
+                "n_samples": len(record.seeds),
+                "seeds": record.seeds,
+                "steps": settings.steps,
+                "solver": settings.solver,
+                "nfe": record.nfe,
+                "noise_scale": settings.noise_scale or 1.0,
+                "threshold": settings.threshold,
+                "confidence": "calibrated" if settings.calibrated else "raw",
+                "precision": NUMBER_FORMATS[settings.precision],
+                "prompt": record.prompt,
+                "out_of_domain": None if score is None else is_out_of_domain(score),
+                "created": now(),
+                "versions": versions(),
+                **facts,
+                "seconds": round(facts["seconds"], 4),
+            }
+        )
 
     def was_drawn_with(
         self, settings: SamplingConfig, model_sha256: str, prompt: Mapping[str, Any] | None = None

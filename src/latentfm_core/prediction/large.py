@@ -13,9 +13,8 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.output.drawn import sidecar_of
 from latentfm_core.output.maps import MapGrid, MapStore
-from latentfm_core.output.sidecar import TilingFacts
+from latentfm_core.output.sidecar import Sidecar, TilingFacts
 from latentfm_core.progress import finish
 from latentfm_core.types import Summary, TiledDraw
 
@@ -160,9 +159,14 @@ def write_sidecar(
         tile=drawn.tile,
         tiles=drawn.tiles,
     )
-    files = {"maps": (result.folder.name,)}
-    sidecar = sidecar_of(
-        image.name, image, drawn.shape, drawn, segmenter, seconds, files, tiling=cut
+    sidecar = Sidecar.of(
+        drawn.record,
+        image,
+        shape=drawn.shape,
+        device=segmenter.device_label,
+        seconds=seconds,
+        files={"maps": (result.folder.name,)},
+        tiling=cut,
     )
     check_still_there(path.parent)
     write_text(path, sidecar.model_dump_json(indent=2) + "\n")
@@ -170,18 +174,8 @@ def write_sidecar(
 
 def facts(drawn: TiledDraw, tiling: TilingConfig) -> dict[str, Any]:
     """Return the provenance of a result as JSON values."""
-    return {
-        "model": drawn.model_id,
-        "model_sha256": drawn.model_hash,
-        "seeds": list(drawn.seeds),
-        "nfe": drawn.nfe,
-        "classes": list(drawn.classes),
-        "settings": drawn.settings,
-        "tiling": tiling.model_dump(mode="json"),
-        "tile": drawn.tile,
-        "tiles": drawn.tiles,
-        "seconds": round(drawn.seconds, 3),
-    }
+    cut = {"tiling": tiling.model_dump(mode="json"), "tile": drawn.tile, "tiles": drawn.tiles}
+    return {**drawn.record.to_json(), **cut}
 
 
 def _grid(

@@ -357,11 +357,11 @@ def _summary_update(step: Progress) -> Update:
 def _summarise_again(
     request: Request, samples: SampleSet, segmenter: Segmenter, stop: threading.Event
 ) -> Generator[Update, None, Outcome]:
-    if samples.model_hash != segmenter.card.weights_sha256:
+    if samples.record.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
     group = recorded_group(samples.prompt)
     used = segmenter.resolved(request.settings, group).model_dump(mode="json")
-    return (yield from _summarise(request, replace(samples, settings=used), segmenter, stop))
+    return (yield from _summarise(request, samples.with_settings(used), segmenter, stop))
 
 
 def _key(model: str | Path, settings: SamplingConfig) -> object:

@@ -183,16 +183,11 @@ def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> 
         "source_id": str(source.unique_id),
         "plane": list(plane.index),
         **along,
-        "model": samples.model_id,
-        "model_sha256": samples.model_hash,
+        **samples.record.to_json(),
         "seed": samples.seeds[0],
         "n_samples": len(samples),
-        "classes": list(samples.classes),
-        **({"prompt": samples.prompt} if samples.prompt else {}),
-        "nfe": samples.nfe,
-        # Which maps are calibrated stands with these, for it can change without a new run.
+        # Whether maps are calibrated is stored with each, because it can change without a new run.
         "settings": {key: v for key, v in samples.settings.items() if key != "calibrated"},
-        "seconds": samples.seconds,
     }
 
 

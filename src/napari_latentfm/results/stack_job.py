@@ -86,7 +86,7 @@ def _summarise(
 ) -> Generator[Update, None, Outcome]:
     from latentfm_core.inference.stack import summarise_stack
 
-    if last.samples.model_hash != segmenter.card.weights_sha256:
+    if last.samples.record.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
     steps = summarise_stack(segmenter, last.stack.samples, settings)
     return (yield from _follow(steps, _summary_text, segmenter, stop))

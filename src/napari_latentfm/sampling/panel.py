@@ -481,10 +481,10 @@ class SamplingPanel(QScrollArea):
             return
         self.form.image.value = chosen
         self.form.show_device()
-        drawn = written.drawn
+        drawn = written.drawn.record
         self._finish(
             "done",
-            f"{drawn.tiles} tiles, {len(drawn.seeds)} samples in {drawn.seconds:.0f} s, "
+            f"{written.drawn.tiles} tiles, {len(drawn.seeds)} samples in {drawn.seconds:.0f} s, "
             f"seed {drawn.seeds[0]}, {drawn.model_id}. Written to {written.folder}.",
         )
 

@@ -59,8 +59,9 @@ def describe(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
 def _figures(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
     samples = result.samples
     tail = (
-        f"{len(samples)} samples in {samples.seconds:.2f} s, seed {samples.seeds[0]}, "
-        f"{samples.model_id}. Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
+        f"{len(samples)} samples in {samples.record.seconds:.2f} s, seed {samples.seeds[0]}, "
+        f"{samples.record.model_id}. "
+        f"Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
     )
     if isinstance(result, StackRun) or not isinstance(plane, Plane):
         return f"{layer.name}: {_of_stack(result)}{tail}"

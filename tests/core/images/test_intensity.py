@@ -152,4 +152,6 @@ def test_parts_darker_than_the_overview_are_black() -> None:
     level = np.full((8, 8), 500, np.uint16)
     level[:4] = 400
     fitted = IntensityRange.fit(level)
-    np.testing.assert_array_equal(fitted.apply(np.array([[3, 400, 500, 60_000]], "u2")), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(
+        fitted.apply(np.array([[3, 400, 500, 60_000]], "u2")), [[0, 0, 1, 1]]
+    )

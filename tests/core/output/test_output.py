@@ -19,7 +19,7 @@ from latentfm_core.output.images import grey_levels, write_tiff
 from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
 from latentfm_core.output.result import ResultPlan, is_finished, write_result
 from latentfm_core.output.sidecar import Sidecar
-from latentfm_core.types import Geometry, ImageInput, SampleSet
+from latentfm_core.types import Geometry, ImageInput, SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
 
 SHAPE = (24, 32)
@@ -29,7 +29,7 @@ SHA = "ab" * 32
 def make_samples(count: int = 3) -> SampleSet:
     values = np.random.default_rng(count).random((count, 32, 32)).astype(np.float32)
     geometry = Geometry(SHAPE, 32, (4, 0, 24, 32))
-    return SampleSet(values, geometry, tuple(range(5, 5 + count)), 4, "tiny", SHA)
+    return SampleSet(values, geometry, SamplingRecord("tiny", SHA, tuple(range(5, 5 + count)), 4))
 
 
 def make_sidecar(plan: ResultPlan, samples: SampleSet) -> Sidecar:
@@ -38,8 +38,8 @@ def make_sidecar(plan: ResultPlan, samples: SampleSet) -> Sidecar:
         shape=SHAPE,
         spacing=None,
         unit="pixel",
-        model_id=samples.model_id,
-        model_sha256=samples.model_hash,
+        model_id=samples.record.model_id,
+        model_sha256=samples.record.model_hash,
         n_samples=len(samples),
         seeds=samples.seeds,
         steps=4,

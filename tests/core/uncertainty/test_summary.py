@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentfm_core.images.canvas import canvas_geometry, from_canvas
-from latentfm_core.types import SampleSet
+from latentfm_core.types import SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
 
 
@@ -16,7 +16,9 @@ def sample_set(
     size = probabilities.shape[-1]
     geometry = canvas_geometry(shape or (size, size), size, fit)
     seeds = tuple(range(len(probabilities)))
-    return SampleSet(probabilities.astype(np.float32), geometry, seeds, 4, "test", "0" * 64)
+    return SampleSet(
+        probabilities.astype(np.float32), geometry, SamplingRecord("test", "0" * 64, seeds, 4)
+    )
 
 
 def random_samples(count: int, size: int = 64, seed: int = 0) -> np.ndarray:

@@ -43,8 +43,7 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.output.drawn import sidecar_of
-from latentfm_core.output.paths import output_names, prepare_folder, refuse_existing
+from latentfm_core.output.paths import output_names, prepare_folder, printable, refuse_existing
 from latentfm_core.output.result import (
     PNG_WHITE,
     ResultPlan,
@@ -319,14 +318,16 @@ def describe_result(job: Job, done: Segmented, segmenter: Segmenter) -> Sidecar:
         for kind in job.plan.kinds
         if kind in PNG_WHITE and "png" in job.plan.formats
     }
-    return sidecar_of(
-        job.image.name,
+    samples = done.samples
+    return Sidecar.of(
+        samples.record,
         done.image,
-        done.samples.geometry.shape,
-        done.samples,
-        segmenter,
-        done.seconds,
-        job.plan.by_kind(),
+        image=printable(job.image.name),
+        shape=samples.geometry.shape,
+        window=samples.geometry.window,
+        device=segmenter.device_label,
+        seconds=done.seconds,
+        files=job.plan.by_kind(),
         png_white=white,
         expected_dice=done.summary.expected_dice,
         domain_score=_domain_score(done),
