@@ -317,6 +317,7 @@ learning_rate = 3e-3
 n_samples = 4
 """
 SPLIT = json.dumps({"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "f"]}).encode()
+FOLDS = json.dumps({"format_version": 1, "folds": [["a", "b"], ["c"]], "test": ["d"]}).encode()
 NNUNET = json.dumps({
     "channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png", "numTraining": 2,
     "labels": {"background": 0, "lesion": 1, "core": 2},

@@ -15,6 +15,7 @@ import numpy as np
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
+from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.datasets.splits import make_split, read_groups, read_split
 from latentfm_core.finetuning.finetune import _read_note
@@ -297,6 +298,9 @@ TARGETS: dict[str, Target] = {
         _text("config.toml", seeds.CONFIG), lambda folder: load_config(folder / "config.toml"), 8
     ),
     "split": Target(_text("split.json", seeds.SPLIT), _read_split, 4),
+    "folds": Target(
+        _text("folds.json", seeds.FOLDS), lambda folder: read_folds(folder / "folds.json"), 3
+    ),
     "nnunet": Target(_make_nnunet, _read_nnunet, 4),
     "groups": Target(
         _text("groups.csv", seeds.GROUPS),

@@ -11,10 +11,11 @@ from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.model_split import ModelSplit, model_split
 from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, load_config
+from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.layouts import read_layout, training_pairs
 from latentfm_core.datasets.object_set import find_sets
 from latentfm_core.datasets.pairs import Pair, find_pairs
-from latentfm_core.datasets.splits import Split, make_split, read_split
+from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.domain import (
     MOST_OF_ONE_TRAIN,
@@ -48,7 +49,7 @@ def parts_of_config(file: Path) -> Parts:
     data = load_config(file).data
     if not data.sets:
         pairs = {pair.name: pair for pair in training_pairs(data)}
-        known, held_out = _parts(pairs, make_split(pairs, data))
+        known, held_out = _parts(pairs, training_split(pairs, data))
         return [known], held_out
     train: list[list[Pair]] = []
     val: list[Pair] = []

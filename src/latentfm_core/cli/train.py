@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     split = parser.add_argument_group("without --split", "Images of one group stay together.")
     add_grouping(split)
+    _add_folds(parser)
     _add_run(parser)
     add_reading_arguments(parser)
     return parser
@@ -106,6 +107,27 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="start from the weights of a model folder or bundled model; set the epochs of "
         "training.image_vae and training.mask_vae to 0 to keep its VAEs unchanged",
+    )
+
+
+def _add_folds(parser: argparse.ArgumentParser) -> None:
+    folds = parser.add_argument_group(
+        "cross-validation",
+        "Test images are in no fold. The folder of the folds is a model (an ensemble) by itself.",
+    )
+    folds.add_argument(
+        "--folds",
+        type=int,
+        metavar="COUNT",
+        help="train a model for each of COUNT folds, one after the other, into --out/fold_0, "
+        "fold_1, ...; --minutes is shared out over them; --resume skips finished folds",
+    )
+    folds.add_argument(
+        "--fold",
+        type=int,
+        metavar="NUMBER",
+        help="with --folds, train this fold only, counted from 0, for example as one job of a "
+        "cluster",
     )
 
 

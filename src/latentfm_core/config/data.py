@@ -115,7 +115,13 @@ class DataConfig(Settings):
         CSV file with a column ``image`` and a column with the group (video sequence, patient);
         all images of a group go to the same part.
     split_seed
-        Seed of the random split.
+        Seed of the random split, and of the folds.
+    folds
+        Number of folds of a cross-validation; None trains a single model. Each fold is the
+        validation part of one model, in place of `val_fraction`. The test part is that of the
+        split file or of `test_fraction`, and in no fold.
+    fold
+        The fold to train, counted from 0; None trains all of them, one after the other.
     mask_threshold
         Grey level above which a mask pixel is foreground. None accepts binary masks only.
     skip_bad
@@ -143,6 +149,8 @@ class DataConfig(Settings):
     group_file: Path | None = None
     group_column: str | None = None
     split_seed: Seed = 0
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    fold: Annotated[int, Field(ge=0, le=99)] | None = None
     mask_threshold: float | None = None
     skip_bad: bool = False
     skip_unmasked: bool = False
@@ -161,4 +169,8 @@ class DataConfig(Settings):
             raise ValueError("each of the sets needs a unique name")
         if (self.group_file is None) != (self.group_column is None):
             raise ValueError("group_file and group_column belong together: set both or neither")
+        if self.fold is not None and self.folds is None:
+            raise ValueError("fold needs folds, the number of folds: set both")
+        if self.fold is not None and self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"folds are counted from 0: fold is at most {self.folds - 1}")
         return self

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from latentfm_core.config import DataConfig, SetConfig
+from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import read_instance_pair, read_pair, report_problems
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
-from latentfm_core.datasets.splits import Split, make_split
+from latentfm_core.datasets.splits import Split
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.images.read import to_rgb
 
@@ -96,23 +97,26 @@ def find_sets(data: DataConfig) -> list[SetPairs]:
     Raises
     ------
     DatasetError
-        As `find_pairs` and `make_split` do; the message begins with the name of the set.
+        As `find_pairs` and `training_split` do; the message begins with the name of the set.
     """
     found = []
     for one in data.sets:
-        values = one.model_dump(
-            include={"images", "masks", "split_file", "group_file", "group_column"}
-        )
-        config = data.model_copy(update={"sets": (), "split_file": None, **values})
+        config = alone(one, data)
         try:
             pairs = {
                 pair.name: pair
                 for pair in find_pairs(one.images, one.masks, data.skip_unmasked, data.reading)
             }
-            found.append(SetPairs(one, pairs, make_split(pairs, config)))
+            found.append(SetPairs(one, pairs, training_split(pairs, config)))
         except DatasetError as error:
             raise DatasetError(f"Set {one.name}: {error}") from None
     return found
+
+
+def alone(one: SetConfig, data: DataConfig) -> DataConfig:
+    """Return the settings of one of the sets as those of a single data set."""
+    values = one.model_dump(include={"images", "masks", "split_file", "group_file", "group_column"})
+    return data.model_copy(update={"sets": (), "split_file": None, **values})
 
 
 def joined_split(sets: Iterable[SetPairs]) -> Split:

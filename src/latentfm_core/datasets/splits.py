@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,8 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     if config.split_file is not None:
         split = read_split(config.split_file)
         _check_names_exist(split, ordered, config.split_file)
-    elif config.group_file is not None and config.group_column is not None:
-        groups = read_groups(config.group_file, config.group_column, ordered)
-        split = _split_units(_members(groups), config)
     else:
-        split = _split_units([(name,) for name in ordered], config)
+        split = _split_units(units_of(ordered, config), config)
     if not split.train:
         raise DatasetError(
             "The training part is empty. Add images, or lower data.val_fraction and "
@@ -182,7 +179,17 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
         )
 
 
-def _members(groups: Mapping[str, str]) -> list[tuple[str, ...]]:
+def units_of(names: Sequence[str], config: DataConfig) -> list[tuple[str, ...]]:
+    """Return the units that are never divided: the groups of the group file, or single images.
+
+    Raises
+    ------
+    DatasetError
+        As `read_groups` does.
+    """
+    if config.group_file is None or config.group_column is None:
+        return [(name,) for name in names]
+    groups = read_groups(config.group_file, config.group_column, names)
     found: dict[str, list[str]] = {}
     for name in sorted(groups):
         found.setdefault(groups[name], []).append(name)

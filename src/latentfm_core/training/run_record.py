@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from latentfm_core.config import DataConfig
+from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.datasets.pairs import name_some
-from latentfm_core.datasets.splits import Split, make_split, read_split
+from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import CheckpointError
 from latentfm_core.files.untrusted import parse_json
 
@@ -25,7 +26,16 @@ ChangedData = Literal["refuse", "keep", "redraw"]
 MAX_CHARACTERS = 32_000_000
 """Maximum size of a record: about 300,000 names and fingerprints."""
 
-_DRAW = ("val_fraction", "test_fraction", "split_seed", "split_file", "group_file", "group_column")
+_DRAW = (
+    "val_fraction",
+    "test_fraction",
+    "split_seed",
+    "split_file",
+    "group_file",
+    "group_column",
+    "folds",
+    "fold",
+)
 _CANVAS = ("size", "fit", "mask_threshold")
 _ADVICE = (
     "Restore the original images, or use --changed-data: keep continues with the original "
@@ -149,7 +159,7 @@ def resumed_split(
         If no training image is left, or the split file cannot be used.
     """
     if changed == "redraw":
-        return make_split(names, data)
+        return training_split(names, data)
     there, known = set(names), record.names()
     if changed == "refuse":
         _refuse_other_draw(record, data, stored)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.object_set import (
@@ -28,7 +29,7 @@ from latentfm_core.datasets.object_set import (
     with_split,
 )
 from latentfm_core.datasets.pairs import Pair
-from latentfm_core.datasets.splits import Split, make_split, write_split
+from latentfm_core.datasets.splits import Split, write_split
 from latentfm_core.errors import (
     Cancelled,
     CheckpointError,
@@ -122,6 +123,11 @@ class Trainer:
         self.config = config
         self.options = options
         self.folder = options.out / TRAINING
+        if config.data.folds is not None and config.data.fold is None:
+            raise ConfigError(
+                "data.folds trains several models: train them with CrossValidation, or choose one "
+                "with data.fold."
+            )
         # Check what the end of the run needs before reading the images.
         if not options.resume:
             refuse_second_run(options.out)
@@ -231,12 +237,12 @@ class Trainer:
     def _split(self, names: Collection[str], drawn: Split | None = None) -> Split:
         """Return the split: unchanged if the run is resumed, unless `--changed-data` redraws it.
 
-        `drawn` is the split as drawn now, used in place of `make_split`.
+        `drawn` is the split as drawn now, used in place of `training_split`.
         """
         data, checkpoint = self.config.data, self.checkpoint
         redrawn = drawn is not None and self.options.changed_data == "redraw"
         if checkpoint is None or checkpoint.run is None or redrawn:
-            return drawn or make_split(names, data)
+            return drawn or training_split(names, data)
         stored = config_from_mapping(checkpoint.config).data
         record, changed = checkpoint.run.data, self.options.changed_data
         return resumed_split(record, names, data, stored, changed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import signal
 from pathlib import Path
-from types import FrameType
 
 from latentfm_core.cli.commands.train_config import make_config
+from latentfm_core.cli.commands.train_folds import of_folds, run_folds
 from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, say
+from latentfm_core.cli.stop_flag import StopFlag
 from latentfm_core.config import (
     Config,
     read_toml,
@@ -33,51 +33,6 @@ from latentfm_core.training.trainer import RunOptions, Trainer
 
 # Under ``python -m`` this module is named "__main__", whose logger has no handler.
 logger = logging.getLogger("latentfm_core.cli.train")
-
-
-class StopFlag:
-    """Turns Ctrl+C, SIGTERM and SIGHUP into a request to save and stop.
-
-    Before `begin` there is nothing to save, and a signal ends the command at once. Afterwards
-    only a second Ctrl+C does.
-
-    Parameters
-    ----------
-    launched
-        Whether a launcher controls this process. It forwards Ctrl+C, sometimes more than once,
-        and kills processes that do not exit.
-    """
-
-    def __init__(self, launched: bool = False) -> None:
-        self.stopped = False
-        self._launched = launched
-        self._training = False
-
-    def install(self) -> None:
-        """Install the handlers; a SIGHUP ignored by ``nohup`` stays ignored."""
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
-        hangup = getattr(signal, "SIGHUP", None)
-        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-            signal.signal(hangup, self._handle)
-
-    def begin(self) -> None:
-        """Save before stopping, from now on."""
-        self._training = True
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        # A closing terminal sends several signals; only a second Ctrl+C is a person's decision.
-        again = self.stopped and number == signal.SIGINT and not self._launched
-        if again or not self._training:
-            raise KeyboardInterrupt
-        if not self.stopped:
-            at_once = "" if self._launched else "; press Ctrl+C again to stop without saving"
-            logger.warning("Saving, then stopping%s.", at_once)
-        self.stopped = True
-
-    def __call__(self) -> bool:
-        """Return whether a stop was requested."""
-        return self.stopped
 
 
 def run(args: argparse.Namespace, command: str) -> int:
@@ -104,6 +59,8 @@ def run(args: argparse.Namespace, command: str) -> int:
         urgent=flag,
     )
     config = make_config(args)
+    if of_folds(args, config):
+        return run_folds(args, config, options, flag)
     if args.dry_run:
         Trainer(config, options).close()
         logger.info("Nothing was trained or written. Leave --dry-run out to train.")

@@ -17,11 +17,13 @@ from latentfm_core.config import (
     preset,
     with_overrides,
 )
+from latentfm_core.datasets.folds import FOLDER
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
+from latentfm_core.training.cross_validation import begun_fold, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
 from latentfm_core.training.resuming import (
@@ -35,6 +37,8 @@ def _flag_overrides(args: argparse.Namespace) -> list[str]:
         "data.masks": args.masks and args.masks.resolve(),
         "data.folder": args.data and args.data.resolve(),
         "data.split_file": args.split and args.split.resolve(),
+        "data.folds": args.folds,
+        "data.fold": args.fold,
         "data.mask_threshold": args.mask_threshold,
         "data.skip_bad": "true" if args.skip_bad else None,
         "data.cache": args.cache and args.cache.resolve(),
@@ -57,6 +61,8 @@ def make_config(args: argparse.Namespace) -> Config:
     """Return the configuration: file or preset, then flags, then ``--set``."""
     if not args.resume and (args.trust_paths or args.changed_data):
         raise ConfigError("--trust-paths and --changed-data belong to --resume: remove them.")
+    if args.fold is not None and args.folds is None and not args.resume:
+        raise ConfigError("--fold needs --folds, the number of folds: add that.")
     if args.resume:
         if args.config or args.preset:
             raise ConfigError(
@@ -64,7 +70,7 @@ def make_config(args: argparse.Namespace) -> Config:
                 "still change single settings."
             )
         named = args.data is not None or (args.images is not None and args.masks is not None)
-        config = resumed_config(args.out, args.trust_paths, named=named)
+        config = _resumed(args, named)
     elif args.config:
         config = load_config(args.config)
     else:
@@ -87,6 +93,13 @@ def make_config(args: argparse.Namespace) -> Config:
         layout = read_layout(config.data.folder, config.data.reading)
         layout.check_classes(len(config.model.classes))
     return config
+
+
+def _resumed(args: argparse.Namespace, named: bool) -> Config:
+    """Return the settings of the run in ``--out``, of a cross-validation those of its folds."""
+    fold = begun_fold(args.out) if args.fold is None else args.out / FOLDER.format(args.fold)
+    config = resumed_config(fold or args.out, args.trust_paths, named=named)
+    return with_fold(config, None) if fold is not None and args.fold is None else config
 
 
 def _with_network_of(config: Config, model: str | Path) -> Config:

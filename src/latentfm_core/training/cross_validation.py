@@ -1,0 +1,272 @@
+"""Cross-validation: the model of every fold, one after the other, each in its own folder."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from latentfm_core.config import Config, DataConfig
+from latentfm_core.datasets.folds import (
+    FILE,
+    FOLDER,
+    Folds,
+    make_folds,
+    read_folds,
+    write_folds,
+)
+from latentfm_core.datasets.layouts import training_pairs
+from latentfm_core.datasets.object_set import alone, find_sets, unique_name
+from latentfm_core.errors import (
+    Cancelled,
+    CheckpointError,
+    ConfigError,
+    OutputError,
+)
+from latentfm_core.model_io.card import CARD
+from latentfm_core.torchrun import read_launch
+from latentfm_core.training.checkpoint import FILE as CHECKPOINT
+from latentfm_core.training.fold_table import CrossValidated, finished_folds
+from latentfm_core.training.options import RunOptions
+from latentfm_core.training.resuming import finished_card
+from latentfm_core.training.run_card import model_id
+from latentfm_core.training.run_folder import TRAINING, check_places
+from latentfm_core.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_NAME = 85
+"""Of an id, before the number of the fold."""
+
+
+class CrossValidation:
+    """Trains the models of ``data.folds`` folds into ``out/fold_0``, ``out/fold_1``, ...
+
+    Parameters
+    ----------
+    config
+        Settings of the folds. With ``data.fold``, only that fold is trained. ``training.minutes``
+        is the budget of each fold (see `shared_out`).
+    options
+        Options of the runs; `out` is the folder of the cross-validation. With `resume`, finished
+        folds are skipped and unfinished ones continued.
+
+    Attributes
+    ----------
+    folds
+        The images of each fold.
+
+    Raises
+    ------
+    DatasetError
+        If the data cannot be divided into the folds.
+    ConfigError
+        If ``data.folds`` is not set, or the settings do not suit a cross-validation.
+    CheckpointError
+        If `out` holds other folds, or runs while `resume` is off.
+    OutputError
+        If `out` holds a model.
+    """
+
+    def __init__(self, config: Config, options: RunOptions) -> None:
+        if config.data.folds is None:
+            raise ConfigError("A cross-validation needs data.folds, the number of folds.")
+        self.config, self.options, self.out = config, options, options.out
+        self._check_options()
+        check_places(self.out, config.data)
+        if (self.out / CARD).exists():
+            raise OutputError(
+                f"{self.out} holds a model. Choose another --out for the folds of a "
+                "cross-validation."
+            )
+        if not options.resume:
+            self._refuse_second_run()
+        self.folds = find_folds(config.data)
+        self._check_record()
+
+    def _check_options(self) -> None:
+        if self.options.changed_data != "refuse":
+            raise ConfigError(
+                "A cross-validation keeps its folds: leave --changed-data out, and start a new "
+                "cross-validation with the changed images."
+            )
+        if self.config.data.fold is None and read_launch().size > 1:
+            raise ConfigError(
+                "Several processes train one fold at a time: add --fold 0, then --fold 1, and so "
+                "on."
+            )
+
+    def _refuse_second_run(self) -> None:
+        """Reject new runs where there are some, before hours of training other folds."""
+        begun = [out.name for out in self._chosen().values() if is_begun(out)]
+        if begun:
+            raise CheckpointError(
+                f"{self.out} already holds training runs ({', '.join(begun)}). Add --resume to "
+                "continue the cross-validation, or choose another --out."
+            )
+
+    def _check_record(self) -> None:
+        """Reject folds other than those of earlier runs in the folder."""
+        self.folds = replace(self.folds, init=self.options.init or "")
+        if not (self.out / FILE).is_file():
+            return
+        known = read_folds(self.out / FILE)
+        if (known.folds, known.test) != (self.folds.folds, self.folds.test):
+            raise CheckpointError(
+                f"{self.out / FILE} lists other folds than these settings and images give. Use "
+                "the same images, number of folds, groups, split and data.split_seed, or choose "
+                "another --out."
+            )
+        begun = [is_begun(out) for out in self._chosen().values()]
+        if known.init and self.options.init is None and not all(begun):
+            raise ConfigError(f"The folds start from the model {known.init}: add --init.")
+        self.folds = replace(self.folds, init=self.folds.init or known.init)
+
+    def _chosen(self) -> dict[int, Path]:
+        """Return the folders of the folds to train."""
+        data = self.config.data
+        chosen = range(data.folds or 0) if data.fold is None else (data.fold,)
+        return {fold: self.out / FOLDER.format(fold) for fold in chosen}
+
+    def announce(self) -> None:
+        """Log the folds."""
+        count = sum(map(len, self.folds.folds))
+        parts = [self.folds.split(fold) for fold in range(len(self.folds.folds))]
+        lines = [
+            f"  {FOLDER.format(fold)}: {len(part.train)} train, {len(part.val)} val"
+            for fold, part in enumerate(parts)
+        ]
+        logger.info(
+            "%d folds of %d images (seed %d); %d test images in no fold\n%s",
+            len(parts),
+            count,
+            self.config.data.split_seed,
+            len(self.folds.test),
+            "\n".join(lines),
+        )
+
+    def dry_run(self) -> None:
+        """Log the folds, and data, stages, time and memory of the next fold; write nothing."""
+        self.announce()
+        for fold, out in self._chosen().items():
+            if not is_finished(out):
+                self._trainer(fold, out).close()
+                count = len(self._chosen())
+                if count > 1:
+                    logger.info("This is %s, one of %d folds to train.", out.name, count)
+                return
+        logger.info("All folds are finished.")
+
+    def run(self) -> CrossValidated | None:
+        """Train the folds that are not finished yet.
+
+        Returns
+        -------
+        CrossValidated or None
+            The table, also written to `out`, as far as the folds are finished; None if the run
+            was stopped.
+
+        Raises
+        ------
+        Exception
+            As `Trainer` and `Trainer.run` do.
+        """
+        self.announce()
+        write_folds(self.out / FILE, self.folds)
+        for fold, out in self._chosen().items():
+            if is_finished(out):
+                logger.info("%s is finished already.", out.name)
+                continue
+            logger.info("%s of %d folds", out.name, len(self.folds.folds))
+            if not self._train(fold, out):
+                return None
+        # Also if all were finished: a process may have been killed before it wrote the table.
+        return finished_folds(self.out, self.folds)
+
+    def _train(self, fold: int, out: Path) -> bool:
+        try:
+            return self._trainer(fold, out).run() is not None
+        except Cancelled:
+            return False  # while the images were read
+        finally:
+            # The images of a fold are not kept while those of the next are read.
+            gc.collect()
+
+    def _trainer(self, fold: int, out: Path) -> Trainer:
+        options = self.options
+        card = {**(options.card or {}), "id": self._model_id(fold)}
+        return Trainer(
+            with_fold(self.config, fold),
+            replace(options, out=out, resume=is_begun(out), card=card),
+        )
+
+    def _model_id(self, fold: int) -> str:
+        given = (self.options.card or {}).get("id")
+        name = model_id(str(given or self.out.resolve().name))[:_LONGEST_NAME]
+        return model_id(f"{name}-{FOLDER.format(fold)}")
+
+
+def find_folds(data: DataConfig) -> Folds:
+    """Draw the folds of the images that `data` names; of several sets, with unique names.
+
+    Every set is divided by itself, so that each fold has images of all of them.
+
+    Raises
+    ------
+    ConfigError, DatasetError
+        If the data cannot be found or divided.
+    """
+    whole = data.model_copy(update={"fold": None})
+    if not data.sets:
+        return make_folds([pair.name for pair in training_pairs(whole)], whole)
+    drawn = [
+        (one.settings.name, make_folds(one.pairs, alone(one.settings, whole)))
+        for one in find_sets(whole)
+    ]
+
+    def joined(parts: Iterator[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
+        return tuple(sorted(unique_name(name, one) for name, part in parts for one in part))
+
+    return Folds(
+        tuple(
+            joined((name, found.folds[fold]) for name, found in drawn)
+            for fold in range(data.folds or 0)
+        ),
+        joined((name, found.test) for name, found in drawn),
+    )
+
+
+def with_fold(config: Config, fold: int | None) -> Config:
+    """Return the settings with another ``data.fold``."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"fold": fold})})
+
+
+def shared_out(config: Config) -> Config:
+    """Return the settings with the time budget of one of the folds, all alike."""
+    minutes, folds = config.training.minutes, config.data.folds
+    if minutes is None or folds is None or config.data.fold is not None:
+        return config
+    changes: dict[str, Any] = {"minutes": minutes / folds}
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def is_begun(out: Path) -> bool:
+    """Return whether the run of a fold has a checkpoint."""
+    return (out / TRAINING / CHECKPOINT).is_file()
+
+
+def is_finished(out: Path) -> bool:
+    """Return whether the run of a fold has written its model."""
+    return is_begun(out) and finished_card(out) is not None
+
+
+def begun_fold(out: Path) -> Path | None:
+    """Return the first fold in `out` with a checkpoint, None if there is none."""
+    if not (out / FILE).is_file():
+        return None
+    count = len(read_folds(out / FILE).folds)
+    folders = (out / FOLDER.format(fold) for fold in range(count))
+    return next((folder for folder in folders if is_begun(folder)), None)

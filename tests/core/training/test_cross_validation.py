@@ -1,0 +1,168 @@
+"""Cross-validation by ``latentfm-train --folds``: real small runs, stopped and continued."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import Config, load_config, with_overrides
+from latentfm_core.datasets.folds import read_folds
+from latentfm_core.datasets.splits import read_split
+from latentfm_core.errors import ConfigError
+from latentfm_core.model_io.card import read_card
+from latentfm_core.training.cross_validation import CrossValidation, shared_out
+from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.training_runs import words
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_blobs(tmp_path_factory.mktemp("folds"), 12)
+
+
+@pytest.fixture(scope="module")
+def validated(images: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation of three folds, in one go."""
+    out = tmp_path_factory.mktemp("runs") / "folds"
+    assert main(words(images, out, "--folds", 3, "--quiet")) == 0
+    return out
+
+
+def weights(out: Path) -> list[str]:
+    return [read_card(out / f"fold_{fold}").weights_sha256 for fold in range(3)]
+
+
+def test_each_fold_is_a_model_validated_on_its_own_images(validated: Path) -> None:
+    folds = read_folds(validated / "folds.json")
+    for fold in range(3):
+        split = read_split(validated / f"fold_{fold}" / "training" / "split.json")
+        assert split == folds.split(fold)
+    assert len(set(weights(validated))) == 3
+    ids = {read_card(validated / f"fold_{fold}").id for fold in range(3)}
+    assert ids == {f"folds-fold_{fold}" for fold in range(3)}
+
+
+def test_the_table_holds_the_figures_of_the_cards(validated: Path) -> None:
+    with (validated / "cross_validation.csv").open() as stream:
+        rows = {row["fold"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["0", "1", "2", "mean", "std"]
+    dice = [read_card(validated / f"fold_{fold}").metrics["val_dice"] for fold in range(3)]
+    mean = sum(dice) / 3
+    std = (sum((value - mean) ** 2 for value in dice) / 2) ** 0.5
+    assert [float(rows[str(fold)]["val_dice"]) for fold in range(3)] == pytest.approx(
+        dice, abs=1e-6
+    )
+    assert float(rows["mean"]["val_dice"]) == pytest.approx(mean, abs=1e-6)
+    assert float(rows["std"]["val_dice"]) == pytest.approx(std, abs=1e-6)
+    told = json.loads((validated / "cross_validation.json").read_text())
+    assert told["mean"]["val_dice"] == pytest.approx(mean)
+    assert [one["metrics"]["val_dice"] for one in told["folds"]] == dice
+
+
+def settings(images: tuple[Path, Path], out: Path, *more: str) -> Config:
+    config = load_config(Path(words(images, out)[1]))
+    return with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}", *more])
+
+
+def stopped_in_fold_1(images: tuple[Path, Path], out: Path) -> None:
+    left = 1
+
+    def stop() -> bool:
+        nonlocal left
+        left -= (out / "fold_0" / "model.json").is_file()
+        return left < 0
+
+    config = settings(images, out, "data.folds=3")
+    assert CrossValidation(config, RunOptions(out, should_stop=stop)).run() is None
+
+
+def test_a_stopped_cross_validation_goes_on_where_it_was(
+    images: tuple[Path, Path],
+    validated: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "folds"
+    stopped_in_fold_1(images, out)
+    assert (out / "fold_1" / "training" / "checkpoint.safetensors").is_file()
+    assert not (out / "fold_1" / "model.json").exists()
+    assert not (out / "cross_validation.csv").exists()
+    first = (out / "fold_0" / "model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["--out", str(out), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "fold_0 is finished already" in said
+    assert "Validation figures of 3 folds" in said
+    assert (out / "fold_0" / "model.safetensors").stat().st_mtime_ns == first
+    assert weights(out) == weights(validated), "as if it had never been stopped"
+    assert (out / "cross_validation.csv").is_file()
+
+
+def test_folds_trained_one_by_one_are_the_same_and_the_last_writes_the_table(
+    images: tuple[Path, Path],
+    validated: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "folds"
+    for fold in (2, 0):
+        assert main(words(images, out, "--folds", 3, "--fold", fold)) == 0
+    assert "2 of 3 folds are finished. Still to train: --fold 1" in capsys.readouterr().err
+    assert not (out / "cross_validation.csv").exists()
+    assert main(words(images, out, "--folds", 3, "--fold", 1, "--quiet")) == 0
+    assert weights(out) == weights(validated)
+    same = (out / "cross_validation.csv").read_text()
+    assert same == (validated / "cross_validation.csv").read_text()
+
+
+def test_a_dry_run_shows_the_folds_and_writes_nothing(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "folds"
+    assert main(words(images, out, "--folds", 3, "--dry-run")) == 0
+    said = capsys.readouterr().err
+    assert "3 folds of 9 images (seed 0); 3 test images in no fold" in said
+    assert "fold_2: 6 train, 3 val" in said
+    assert "data summary" in said
+    assert not out.exists()
+
+
+def test_what_cannot_be_cross_validated_is_refused_before_any_work(
+    images: tuple[Path, Path],
+    validated: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(out: Path, *more: object) -> str:
+        assert main(words(images, out, *more)) == 2
+        return capsys.readouterr().err
+
+    new = tmp_path / "new"
+    assert "--fold needs --folds" in refused(new, "--fold", 1)
+    assert "fold is at most 2" in refused(new, "--folds", 3, "--fold", 3)
+    assert "too few for 50 folds" in refused(new, "--folds", 50)
+    assert "Add --resume" in refused(validated, "--folds", 3)
+    assert "lists other folds" in refused(
+        shutil.copytree(
+            validated, tmp_path / "other", ignore=shutil.ignore_patterns("training", "model.*")
+        ),
+        "--folds",
+        3,
+        "--set",
+        "data.split_seed=7",
+    )
+    assert "holds a model" in refused(validated / "fold_0", "--folds", 3)
+    assert not new.exists()
+    with pytest.raises(ConfigError, match="CrossValidation"):
+        Trainer(settings(images, new, "data.folds=3"), RunOptions(new))
+
+
+def test_the_time_is_shared_out_over_the_folds(images: tuple[Path, Path], tmp_path: Path) -> None:
+    config = settings(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
+    assert shared_out(config).training.minutes == 15
