@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.uncertainty.size import outlines_nothing
-from napari_latentfm.annotation.layer import annotation_of, write_labels
-from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
-from napari_latentfm.worklist.keeping import EMPTIED, EMPTY_MEAN, FULL_MEAN, MARKED
+from napari_latentfm.annotation.acceptance import emptied, still_marked, take_mean_mask
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.layers.annotation_record import record_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -85,15 +84,12 @@ class Accepting:
     def _accept(self, reviewed: Reviewed) -> str:
         layer = annotation_of(self._session, create=False)
         if layer is None or not _is_touched(layer, reviewed):
-            mask = reviewed.result.summary.mean_mask
-            if not mask.any():
-                return EMPTY_MEAN.format(none=self.empty_name)
-            if outlines_nothing(mask):
-                return FULL_MEAN.format(none=self.empty_name)
-            write_labels(self._session, mask.astype(np.uint8), origin=MEAN_MASK)
+            problem = take_mean_mask(self._session, self.empty_name)
+            if problem:
+                return problem
             layer = annotation_of(self._session)
         if layer is None or not layer.data.any():
-            return EMPTIED.format(none=self.empty_name)
+            return emptied(self.empty_name)
         self._autosaver.watch()
         self._autosaver.flush()
         count = int(np.count_nonzero(layer.data))
@@ -103,9 +99,9 @@ class Accepting:
         layer = annotation_of(self._session)
         if layer is None:
             return NOTHING
-        count = int(np.count_nonzero(layer.data))
-        if count:
-            return MARKED.format(count=count, none=self.empty_name)
+        marked = still_marked(layer.data, self.empty_name)
+        if marked:
+            return marked
         return f"{self.empty_name}: the layer {layer.name!r} is empty. Export… saves it as a file."
 
 

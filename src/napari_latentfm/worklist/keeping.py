@@ -7,36 +7,20 @@ from pathlib import Path
 
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.annotation.acceptance import NOT_SAMPLED, emptied, still_marked
 from napari_latentfm.worklist.files import Snapshot, save_in
 from napari_latentfm.worklist.open_image import Desk
 
 logger = logging.getLogger(__name__)
 
-
-WAIT = "Wait for the samples: an annotation begins with them."
 WAIT_FOR_KEPT = "Wait until the annotation that was kept is shown."
-EMPTIED = (
-    "The annotation is empty. Take a mask or paint; or press {none} if there is nothing to mark."
-)
-EMPTY_MEAN = (
-    "The mean mask is empty. Paint, or take a hypothesis; or press {none} if there is nothing to "
-    "mark."
-)
-FULL_MEAN = (
-    "The mean mask covers the whole image, so that it outlines nothing. Paint, or take a "
-    "hypothesis; or press {none} if there is nothing to mark."
-)
-MARKED = (
-    "{count:,} pixels are marked in this image. Accept them, or erase them (Ctrl+Z takes a step "
-    "back) before you press {none}."
-)
 
 
 def ready_to_accept(work: WorkList, desk: Desk, name: str, none: str) -> Snapshot | str:
     """Return the annotation to accept, or what there is to do before.
 
-    Where nobody has touched the annotation yet, the mean mask is accepted. An empty one never
-    is: that is said by another action, whose name is `none`.
+    If the annotation was not edited, the mean mask is accepted. An empty annotation is accepted
+    only by another action, whose name is `none`.
     """
     snapshot = desk.snapshot(force=True)
     if snapshot is not None and snapshot.labels.any():
@@ -44,12 +28,8 @@ def ready_to_accept(work: WorkList, desk: Desk, name: str, none: str) -> Snapsho
     if snapshot is None and work.kept(name) is not None:
         return WAIT_FOR_KEPT
     if desk.touched:
-        return EMPTIED.format(none=none)
-    if desk.mean_mask_is_full:
-        return FULL_MEAN.format(none=none)
-    if not desk.take_mean_mask():
-        return EMPTY_MEAN.format(none=none) if desk.is_reviewed else WAIT
-    return desk.snapshot(force=True) or WAIT
+        return emptied(none)
+    return desk.take_mean_mask(none) or desk.snapshot(force=True) or NOT_SAMPLED
 
 
 def ready_as_empty(work: WorkList, desk: Desk, name: str, none: str) -> Snapshot | str:
@@ -57,10 +37,11 @@ def ready_as_empty(work: WorkList, desk: Desk, name: str, none: str) -> Snapshot
     snapshot = desk.snapshot(force=True)
     if snapshot is None and work.kept(name) is not None:
         return WAIT_FOR_KEPT
-    if snapshot is not None and snapshot.labels.any():
-        return MARKED.format(count=int((snapshot.labels != 0).sum()), none=none)
+    marked = "" if snapshot is None else still_marked(snapshot.labels, none)
+    if marked:
+        return marked
     desk.ensure_annotation()
-    return desk.snapshot(force=True) or WAIT
+    return desk.snapshot(force=True) or NOT_SAMPLED
 
 
 def note_unfinished(work: WorkList, name: str, path: Path) -> None:

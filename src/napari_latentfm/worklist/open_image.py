@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
-from latentfm_core.uncertainty.size import outlines_nothing
-from napari_latentfm.annotation.layer import annotation_of, write_labels
+from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
-from napari_latentfm.layers.annotation_record import MEAN_MASK, PAUSE, Record, record_of
+from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
@@ -196,25 +196,9 @@ class Desk:
         if self.is_reviewed:
             annotation_of(self._session)
 
-    @property
-    def mean_mask_is_full(self) -> bool:
-        """Whether the mean mask under review covers (nearly) the whole image."""
-        current = self._session.current
-        if current is None or not self.is_reviewed:
-            return False
-        mask = current.result.summary.mean_mask
-        return bool(mask.any()) and outlines_nothing(mask)
-
-    def take_mean_mask(self) -> bool:
-        """Make the mean mask the annotation; return False if there is none, or an empty one."""
-        current = self._session.current
-        if current is None or not self.is_reviewed:
-            return False
-        mask = current.result.summary.mean_mask
-        if not mask.any():
-            return False
-        write_labels(self._session, mask, origin=MEAN_MASK)
-        return True
+    def take_mean_mask(self, none: str) -> str:
+        """Make the mean mask the annotation; return "", or why not (see `take_mean_mask`)."""
+        return take_mean_mask(self._session, none) if self.is_reviewed else NOT_SAMPLED
 
     def snapshot(self, force: bool = False) -> Snapshot | None:
         """Return the annotation if it was changed since it was kept (or at any rate)."""
