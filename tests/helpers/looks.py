@@ -9,7 +9,7 @@ from napari.layers import Image
 from skimage.draw import disk
 
 from latentfm_core.types import Geometry, SampleSet, SamplingRecord, Summary
-from napari_latentfm.background.job import Result
+from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.results.session import Reviewed
 

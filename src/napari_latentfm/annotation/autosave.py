@@ -29,7 +29,7 @@ from napari_latentfm.annotation.provenance import (
     sidecar_of,
     signature_of,
 )
-from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.preferences import data_folder
 
@@ -84,7 +84,7 @@ class Autosaver:
     def __init__(self, session: ReviewSession, store: AutosaveStore | None = None) -> None:
         self._session = session
         self.store = store or AutosaveStore(autosave_folder())
-        self.work = SerialWork()
+        self.work = TaskQueue()
         self._layer: Labels | None = None
         self._known: WeakKeyDictionary[Labels, _Watched] = WeakKeyDictionary()
         self._dirty_since: float | None = None

@@ -26,7 +26,7 @@ from napari_latentfm.annotation.provenance import (
 )
 from napari_latentfm.annotation.restoring import restore
 from napari_latentfm.annotation.widgets import AskFile, remember_choice, suggested
-from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class AnnotationFiles:
     ) -> None:
         self._session, self._autosaver, self._recovery = session, autosaver, recovery
         self.ask_save, self.ask_open = ask_save, ask_open
-        self.work = SerialWork()
+        self.work = TaskQueue()
 
     def export(self) -> None:
         """Ask for a file, and write the annotation and its provenance."""

@@ -20,7 +20,7 @@ from latentfm_core.annotation.palette import label_colour
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record, record_of
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import Plane, placement, plane_index
+from napari_latentfm.layers.planes import Plane, index_slices, placement, plane_index
 from napari_latentfm.layers.pyramid import is_large
 from napari_latentfm.layers.specs import OTHER_COLOUR
 from napari_latentfm.layers.stacking import add_above
@@ -291,7 +291,7 @@ def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
     """Return, for each plane with a proposal, how many pixels differ from it by now."""
     found = {}
     for index, proposal in record_of(layer).proposals.items():
-        view = layer.data[tuple(slice(None) if i is None else i for i in index)]
+        view = layer.data[index_slices(index)]
         found[index] = int(np.count_nonzero(view != proposal.labels))
     return found
 

@@ -33,6 +33,7 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.decode import orient
 from latentfm_core.images.orientation import orientation_to_apply
 from napari_latentfm.layers.annotation_record import PlaneIndex, Proposal, record_of
+from napari_latentfm.layers.planes import index_slices
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.reading import reading_limits
 
@@ -189,7 +190,7 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
         if len(info.index) != layer.ndim:
             continue
         proposal = Proposal(
-            np.array(layer.data[_view(info.index)], np.uint8),
+            np.array(layer.data[index_slices(info.index)], np.uint8),
             info.origin,
             info.how,
             info.seed,
@@ -216,7 +217,7 @@ def restored_from(layer: Labels) -> str:
 def edited_by_plane(facts: Facts, labels: NDArray[Any]) -> dict[PlaneIndex, int]:
     """Return how many pixels of each plane differ from its proposal."""
     return {
-        index: int(np.count_nonzero(labels[_view(index)] != proposal.labels))
+        index: int(np.count_nonzero(labels[index_slices(index)] != proposal.labels))
         + facts.carried.get(index, 0)
         for index, proposal in facts.proposals.items()
     }
@@ -366,10 +367,6 @@ def _letter(label: str, unit: str) -> str:
         if label.lower() in words:
             return letter
     return "T" if unit in SECONDS else ""
-
-
-def _view(index: PlaneIndex) -> tuple[Any, ...]:
-    return tuple(slice(None) if place is None else place for place in index)
 
 
 def _proposal_info(index: PlaneIndex, proposal: Proposal, edited: int) -> ProposalInfo:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_latentfm.annotation.autosave import Autosaver
     from napari_latentfm.results.session import Reviewed, ReviewSession
-    from napari_latentfm.results.stack import StackReview
+    from napari_latentfm.results.stack_review import StackReview
 
 Choice = Literal["recover", "compare", "discard", "later"]
 

@@ -33,7 +33,7 @@ from napari_latentfm.annotation.widgets import (
     measure,
 )
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button
@@ -63,7 +63,7 @@ class AnnotationSection(QWidget):
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._measuring = SerialWork()
+        self._measuring = TaskQueue()
         self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -332,7 +332,7 @@ class AnnotationSection(QWidget):
         ]
 
 
-def _part(works: tuple[SerialWork, ...]) -> None:
+def _part(works: tuple[TaskQueue, ...]) -> None:
     """Finish an export; the window is gone."""
     for work in works:
         work.close()

@@ -30,7 +30,7 @@ from latentfm_core.measures.size import area as area_of
 from napari_latentfm import preferences
 from napari_latentfm.annotation.provenance import Facts, edited_by_plane, label_name
 from napari_latentfm.annotation.recovery import Choice, Offer
-from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.planes import Plane, plane_index
 
 SECTION = "annotation"
 FILTERS = {
@@ -102,7 +102,7 @@ class Measure:
 
 def measure(facts: Facts, data: Any, plane: Plane) -> Measure:
     """Count the labels of a plane, and what differs from the proposals of all planes."""
-    view = np.asarray(data[tuple(slice(None) if place is None else place for place in plane.index)])
+    view = np.asarray(data[plane_index(plane)])
     edited = edited_by_plane(facts, data)
     return Measure(label_counts(view), sum(edited.values()) if edited else None)
 

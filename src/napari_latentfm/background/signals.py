@@ -1,4 +1,4 @@
-"""Who listens to whom, and for how long: widgets, signals and work in the background."""
+"""Signal connections that end with their widget, and napari workers with safe signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakref import WeakMethod
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject
 
-Told = TypeVar("Told")
+Yielded = TypeVar("Yielded")
 Returned = TypeVar("Returned")
 
 
@@ -22,19 +22,19 @@ class Source(Protocol):
         """Call `slot` from now on."""
 
     def disconnect(self, slot: Any, /) -> Any:
-        """Call `slot` no more, if it ever was."""
+        """Stop calling `slot`, if it was connected."""
 
 
 def listen(widget: QObject, source: Source, slot: Callable[..., object]) -> None:
     """Connect a method to a signal until the C++ side of `widget` is deleted.
 
     A window that closes deletes its panels while Python may still hold them; a signal that
-    outlives the window would then call into what is gone.
+    outlives the window would then call into a deleted widget.
 
     Parameters
     ----------
     widget
-        Whose end ends the connection.
+        Widget whose deletion ends the connection.
     source
         A signal of an object that may outlive the widget.
     slot
@@ -42,14 +42,14 @@ def listen(widget: QObject, source: Source, slot: Callable[..., object]) -> None
     """
     relay = _relay(slot)
     source.connect(relay)
-    widget.destroyed.connect(partial(_leave, source, relay))
+    widget.destroyed.connect(partial(_disconnect, source, relay))
 
 
 def _relay(slot: Callable[..., object]) -> Callable[..., object]:
     """Return a function that calls a method as long as its object lives.
 
-    napari before 0.7 compares whom it lets go with all its listeners, and a method whose widget is
-    gone with its C++ side can no longer be compared with anything.
+    napari before 0.7 compares the callback that it disconnects with all others, and a method
+    whose widget is deleted in C++ can no longer be compared.
     """
     method = WeakMethod(slot)
 
@@ -57,14 +57,14 @@ def _relay(slot: Callable[..., object]) -> Callable[..., object]:
         bound = method()
         return None if bound is None else bound(*args)
 
-    # Signals ask how many arguments their slots take; `inspect` finds it here, which the types of
-    # functions do not tell.
+    # Signals use `inspect` to find how many arguments a slot takes; types of functions have no
+    # such attribute.
     call.__signature__ = signature(slot)  # type: ignore[attr-defined]
     return call
 
 
 def abandon(runs: list[Any]) -> None:
-    """Cancel jobs whose listener is about to vanish, and let them tell nobody any more."""
+    """Cancel runs whose listener is about to be deleted, and disconnect it."""
     for run in runs:
         run.abandon()
 
@@ -74,45 +74,44 @@ _KEPT: set[object] = set()
 
 def start_worker(
     receiver: object,
-    work: Callable[..., Generator[Told, None, Returned]],
+    work: Callable[..., Generator[Yielded, None, Returned]],
     *arguments: object,
-    told: Callable[[Told], None],
+    yielded: Callable[[Yielded], None],
     returned: Callable[[Returned], None],
     finished: Callable[[], None],
 ) -> None:
-    """Start one of napari's workers, whose signals are methods of `receiver`.
+    """Start a napari worker whose signals are connected to methods of `receiver`.
 
-    The receiver is held until the worker has finished. Qt delivers signals of another thread
-    later, and then calls a method whose object it does not own: a window that closed meanwhile
-    would have let go of it.
+    The receiver is kept alive until the worker has finished: Qt delivers signals of another
+    thread later, and does not own the object whose method it then calls.
 
     Parameters
     ----------
     receiver
-        Whose methods are called in the GUI thread; hashable.
+        Object whose methods are called in the GUI thread; hashable.
     work, arguments
-        A generator function, and what it is called with in the worker thread.
-    told
+        A generator function, and its arguments, called in the worker thread.
+    yielded
         Called with each value that the work yields.
     returned
-        Called with what it returns; not after a worker that was told to quit.
+        Called with the returned value, unless the worker was asked to quit.
     finished
-        Called at last, in any case.
+        Called at the end in any case.
     """
-    # napari's annotations know neither functions nor slots that take no value.
+    # napari's annotations allow neither functions nor slots without arguments.
     create: Callable[..., Any] = create_worker
     worker = create(work, *arguments, _start_thread=False)
-    worker.yielded.connect(told)
+    worker.yielded.connect(yielded)
     worker.returned.connect(returned)
     worker.finished.connect(finished)
     _KEPT.add(receiver)
-    worker.finished.connect(partial(_let_go, receiver))
+    worker.finished.connect(partial(_release, receiver))
     worker.start()
 
 
-def _let_go(receiver: object, *_: object) -> None:
+def _release(receiver: object, *_: object) -> None:
     _KEPT.discard(receiver)
 
 
-def _leave(source: Source, relay: Callable[..., object], *_: object) -> None:
+def _disconnect(source: Source, relay: Callable[..., object], *_: object) -> None:
     source.disconnect(relay)

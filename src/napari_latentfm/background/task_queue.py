@@ -1,4 +1,4 @@
-"""Work that happens in a worker thread, one piece after the other."""
+"""A queue of tasks for a worker thread, run one at a time and in order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 
 logger = logging.getLogger(__name__)
 
 
-class _Piece:
-    """One piece of work; whoever comes first does it, and others wait for the end."""
+class _Task:
+    """One task; the first thread that calls `run` does it, and others wait until it is done."""
 
     def __init__(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._task: Callable[[], Any] | None = task
@@ -34,79 +34,80 @@ class _Piece:
             except LatentFMError as error:
                 self._result = error
             except Exception as error:
-                logger.exception("Work in the background failed")
+                logger.exception("A background task failed")
                 self._result = LatentFMError(
-                    f"Failed through a defect of the program ({type(error).__name__}: {error}). "
-                    "The log holds the details; please report them."
+                    "Failed because of a bug in napari-latentfm "
+                    f"({type(error).__name__}: {error}). The log holds the details; please "
+                    "report them."
                 )
 
     def steps(self) -> Iterator[None]:
-        """Do it; there is nothing to tell before the end."""
+        """Run the task; it reports nothing before its end."""
         self.run()
         return iter(())
 
     def report(self) -> None:
-        """Tell the listener, and let go of everything: Qt's worker outlives its work."""
+        """Call the listener, and release everything that the task holds."""
         done, result = self._done, self._result
         self._done = self._result = None
         if done is not None:
             done(result)
 
 
-class SerialWork:
-    """A queue of work in worker threads, one at a time and in order.
+class TaskQueue:
+    """Runs tasks in worker threads, one at a time and in order.
 
-    A task returns a value, or raises; its listener gets the value, or the error as a
+    A task returns a value or raises; its listener gets the value, or the error as a
     `LatentFMError`, in the GUI thread.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[_Piece] = deque()
-        self._running: _Piece | None = None
+        self._waiting: deque[_Task] = deque()
+        self._running: _Task | None = None
         self._closed = False
 
     @property
     def busy(self) -> bool:
-        """Whether work is going on."""
+        """Whether a task is running."""
         return self._running is not None
 
     def submit(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do `task` in a worker thread when what was submitted before has ended."""
+        """Run `task` in a worker thread after all tasks that were submitted before."""
         if self._closed:
             return
-        self._waiting.append(_Piece(task, done))
+        self._waiting.append(_Task(task, done))
         self._next()
 
     def drain(self) -> None:
-        """Wait until all work has been done; what has not begun is done here."""
-        piece, self._running = self._running, None
-        if piece is not None:
-            piece.run()
-            self._report(piece)
+        """Wait until all tasks are done; those that have not begun run in this thread."""
+        entry, self._running = self._running, None
+        if entry is not None:
+            entry.run()
+            self._report(entry)
         while self._waiting:
-            piece = self._waiting.popleft()
-            piece.run()
-            self._report(piece)
+            entry = self._waiting.popleft()
+            entry.run()
+            self._report(entry)
 
     def close(self) -> None:
-        """Do what is left, and report nothing any more."""
+        """Finish the remaining tasks without reporting."""
         self._closed = True
         self.drain()
 
     def _next(self) -> None:
         if self._running is not None or not self._waiting:
             return
-        piece = self._running = self._waiting.popleft()
-        errand = Errand(piece.steps)
-        errand.ended.connect(partial(self._on_ended, piece))
-        errand.start()
+        entry = self._running = self._waiting.popleft()
+        thread = ThreadTask(entry.steps)
+        thread.ended.connect(partial(self._on_ended, entry))
+        thread.start()
 
-    def _on_ended(self, piece: _Piece) -> None:
-        if piece is self._running:
+    def _on_ended(self, entry: _Task) -> None:
+        if entry is self._running:
             self._running = None
-            self._report(piece)
+            self._report(entry)
         self._next()
 
-    def _report(self, piece: _Piece) -> None:
+    def _report(self, entry: _Task) -> None:
         if not self._closed:
-            piece.report()
+            entry.report()

@@ -1,8 +1,8 @@
-"""Small work in a thread of its own, which tells the GUI thread what it found.
+"""Small background tasks that report to the GUI thread.
 
-Work that a user waits for goes through napari's own workers, which its window knows and asks about
-when it is closed. It knows them for as long as it lives, though, so that the small work of a day
-would pile up there; and PyQt6 ends the process if one of them ends after the window.
+Work that a user waits for runs in napari's workers: a closing window asks about these. napari
+keeps them as long as the window lives, so that many small tasks would accumulate; and PyQt6 ends
+the process if a worker ends after the window.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from qtpy.QtCore import Signal as QtSignal
 logger = logging.getLogger(__name__)
 
 
-class Errand(QObject):
-    """One piece of work, begun by `start`.
+class ThreadTask(QObject):
+    """One task in a separate thread, begun by `start`.
 
     Parameters
     ----------
     work
-        Returns an iterator; both it and what it does run in the thread.
+        Returns an iterator; the call and the iteration run in the thread.
 
     Attributes
     ----------
-    told
+    reported
         Emitted in the GUI thread with each value of the iterator, until `quit`.
     ended
-        Emitted in the GUI thread once, at last.
+        Emitted in the GUI thread once, at the end.
     """
 
-    told = Signal(object)
+    reported = Signal(object)
     ended = Signal()
     _posted = QtSignal(object)
 
@@ -46,42 +46,42 @@ class Errand(QObject):
         self._posted.connect(self._receive, Qt.ConnectionType.QueuedConnection)
 
     def start(self) -> None:
-        """Begin."""
-        # Until it has ended; who began it may lose interest.
-        _UNDER_WAY.add(self)
-        threading.Thread(target=self._run, name="latentfm-errand").start()
+        """Start the thread."""
+        # Its owner may drop it before it has ended.
+        _RUNNING.add(self)
+        threading.Thread(target=self._run, name="latentfm-task").start()
 
     def quit(self) -> None:
-        """Tell nothing more; the work ends when the iterator comes to its next value."""
+        """Report nothing more; the work ends when the iterator reaches its next value."""
         self._stop.set()
 
     def _run(self) -> None:
         work, self._work = self._work, None
-        found: Iterator[Any] = iter(()) if work is None else work()
+        values: Iterator[Any] = iter(()) if work is None else work()
         del work
         try:
-            for value in found:
+            for value in values:
                 if self._stop.is_set():
                     break
                 self._post((value,))
         except Exception:
-            logger.exception("Work in the background failed")
+            logger.exception("A background task failed")
         finally:
-            del found
+            del values
             self._post(())
 
-    def _post(self, letter: tuple[Any, ...]) -> None:
+    def _post(self, message: tuple[Any, ...]) -> None:
         try:
-            self._posted.emit(letter)
+            self._posted.emit(message)
         except RuntimeError:
-            logger.debug("Qt ended before the work did")
+            logger.debug("Qt ended before the task")
 
-    def _receive(self, letter: tuple[Any, ...]) -> None:
-        if not letter:
-            _UNDER_WAY.discard(self)
+    def _receive(self, message: tuple[Any, ...]) -> None:
+        if not message:
+            _RUNNING.discard(self)
             self.ended.emit()
         elif not self._stop.is_set():
-            self.told.emit(*letter)
+            self.reported.emit(*message)
 
 
-_UNDER_WAY: set[Errand] = set()
+_RUNNING: set[ThreadTask] = set()

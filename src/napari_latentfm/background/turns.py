@@ -1,4 +1,4 @@
-"""Work that has to be done in the GUI thread, in steps between which the window answers."""
+"""GUI-thread work in steps, between which the window stays responsive."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import QTimer
 
-Found = TypeVar("Found")
+Returned = TypeVar("Returned")
 
 
-class Turns(Generic[Found]):
-    """Does one step of a generator in each turn of the event loop.
+class Turns(Generic[Returned]):
+    """Runs one step of a generator in each turn of the event loop.
 
     Parameters
     ----------
     steps
-        The work; what it yields is of no interest, and closing it takes the work back.
+        The work; yielded values are ignored, and closing the generator undoes the work.
     done
-        Called at the end with what the work returned, or with None after `cancel`.
+        Called at the end with the returned value, or with None after `cancel`.
     failed
         Called instead with the error of the work.
     """
 
     def __init__(
         self,
-        steps: Generator[Any, None, Found],
-        done: Callable[[Found | None], None],
+        steps: Generator[Any, None, Returned],
+        done: Callable[[Returned | None], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._steps: Generator[Any, None, Found] | None = steps
-        self._done: Callable[[Found | None], None] | None = done
+        self._steps: Generator[Any, None, Returned] | None = steps
+        self._done: Callable[[Returned | None], None] | None = done
         self._failed: Callable[[Exception], None] | None = failed
         self._cancelled = False
         self._next()
 
     def cancel(self) -> None:
-        """Take the work back in the next turn.
+        """Undo the work in the next turn.
 
-        Not at once: the list of layers may just be removing one, or a step be asking the user.
+        Not at once: the list of layers may just be removing one, or a step may be asking the
+        user.
         """
         self._cancelled = True
 
     def abandon(self) -> None:
-        """Cancel, and tell nobody; for a listener that is about to vanish."""
+        """Cancel without calling `done` or `failed`; for a listener that is about to be deleted."""
         self._done = self._failed = None
         self.cancel()
 
@@ -55,27 +56,27 @@ class Turns(Generic[Found]):
         steps = self._steps
         if steps is None:
             return
-        tell: Callable[[], None] | None = None
+        report: Callable[[], None] | None = None
         try:
             if not self._cancelled:
                 next(steps)
             if self._cancelled:
                 steps.close()
-                tell = partial(self._tell, None)
+                report = partial(self._finish, None)
         except StopIteration as end:
-            tell = partial(self._tell, end.value)
+            report = partial(self._finish, end.value)
         except Exception as error:
-            tell = partial(self._fail, error)
-        if tell is None:
+            report = partial(self._fail, error)
+        if report is None:
             self._next()
         else:
             self._steps = None
-            tell()
+            report()
             self._done = self._failed = None
 
-    def _tell(self, found: Found | None) -> None:
+    def _finish(self, value: Returned | None) -> None:
         if self._done is not None:
-            self._done(found)
+            self._done(value)
 
     def _fail(self, error: Exception) -> None:
         if self._failed is not None:

@@ -11,6 +11,7 @@ from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.acceptance import emptied, still_marked, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.planes import index_slices
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -108,5 +109,5 @@ class Accepting:
 def _is_touched(layer: Labels, reviewed: Reviewed) -> bool:
     """Tell whether something was painted or taken on the plane on screen."""
     index = reviewed.plane.index
-    view = layer.data[tuple(slice(None) if at is None else at for at in index)]
+    view = layer.data[index_slices(index)]
     return bool(view.any()) or index in record_of(layer).proposals

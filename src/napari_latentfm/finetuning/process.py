@@ -61,7 +61,7 @@ class LearningRun:
             _work,
             self.request,
             self._process,
-            told=self._receive,
+            yielded=self._receive,
             returned=self._returned,
             finished=self._finished,
         )

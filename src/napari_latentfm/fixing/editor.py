@@ -20,7 +20,7 @@ from napari_latentfm.annotation.layer import (
     write_labels,
     write_pixels,
 )
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 
@@ -116,12 +116,12 @@ class LabelEditor:
     def __init__(self, session: ReviewSession) -> None:
         self._session = session
         self._waiting: deque[tuple[Target, Operation]] = deque()
-        self._errand: Errand | None = None
+        self._task: ThreadTask | None = None
 
     @property
     def busy(self) -> bool:
         """Whether an operation is being computed."""
-        return self._errand is not None
+        return self._task is not None
 
     def do(self, operation: Operation) -> None:
         """Do an operation on the selected label, after those that were asked for before."""
@@ -138,21 +138,21 @@ class LabelEditor:
     def cancel(self) -> None:
         """Forget what is being computed, and what waits for it."""
         self._waiting.clear()
-        if self._errand is not None:
-            self._errand.quit()
-            self._errand = None
+        if self._task is not None:
+            self._task.quit()
+            self._task = None
             self.working.emit(False)
             self.said.emit("Cancelled; nothing was changed.")
 
     def _next(self) -> None:
-        if self._errand is not None or not self._waiting:
+        if self._task is not None or not self._waiting:
             return
         target, operation = self._waiting.popleft()
         before = target.view.copy()
-        self._errand = Errand(partial(_compute, before, target.label, operation))
-        self._errand.told.connect(partial(self._on_computed, target, operation, before))
+        self._task = ThreadTask(partial(_compute, before, target.label, operation))
+        self._task.reported.connect(partial(self._on_computed, target, operation, before))
         self.working.emit(True)
-        self._errand.start()
+        self._task.start()
 
     def _on_computed(
         self,
@@ -161,7 +161,7 @@ class LabelEditor:
         before: NDArray[Any],
         found: Edit | LatentFMError,
     ) -> None:
-        self._errand = None
+        self._task = None
         if target.layer not in self._session.viewer.layers:
             self._waiting.clear()
         elif isinstance(found, LatentFMError):
@@ -173,7 +173,7 @@ class LabelEditor:
             write_pixels(target.layer, target.plane, found.rows, found.columns, found.values)
             self.said.emit(_describe(operation, found))
         self._next()
-        if self._errand is None:
+        if self._task is None:
             self.working.emit(False)
 
 

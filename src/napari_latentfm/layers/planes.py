@@ -208,8 +208,7 @@ def read_plane(layer: Image, plane: Plane) -> ImageInput:
     ImageError
         If the array behind the layer fails.
     """
-    index = tuple(slice(None) if place is None else place for place in plane.index)
-    pixels = read_pixels(layer, level_zero(layer), index)
+    pixels = read_pixels(layer, level_zero(layer), plane_index(plane))
     spacing, unit = known_spacing(layer, plane)
     return ImageInput(pixels, spacing, unit, layer.name)
 
@@ -309,9 +308,25 @@ def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]
     return sizes, f"{unit:~}"
 
 
+def index_slices(index: Sequence[int | None]) -> tuple[Any, ...]:
+    """Return the index of an array that selects the plane with `Plane.index`."""
+    return tuple(slice(None) if position is None else position for position in index)
+
+
 def plane_index(plane: Plane) -> tuple[Any, ...]:
-    """Return what cuts the plane out of an array of the layer's shape."""
-    return tuple(slice(None) if place is None else place for place in plane.index)
+    """Return the index that selects a plane from an array of the layer's shape."""
+    return index_slices(plane.index)
+
+
+def level_index(plane: Plane, shape: Sequence[int]) -> list[Any]:
+    """Return the positions of a plane in a pyramid level of `shape`, None along its own axes.
+
+    Levels may be smaller along the other axes too.
+    """
+    return [
+        None if position is None else position * shape[axis] // plane.layer_shape[axis]
+        for axis, position in enumerate(plane.index)
+    ]
 
 
 def load_units() -> None:

@@ -50,6 +50,11 @@ def level_zero(layer: Any) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
+def levels_of(layer: Any) -> list[Any]:
+    """Return the arrays of an Image or Labels layer, finest first; one without a pyramid."""
+    return list(layer.data) if layer.multiscale else [layer.data]
+
+
 def finest(data: Any) -> NDArray[Any]:
     """Return the data that napari hands to a writer, of several levels the finest, in memory."""
     several = isinstance(data, list | tuple) or type(data).__name__ == "MultiScaleData"

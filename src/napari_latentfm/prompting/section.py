@@ -32,7 +32,7 @@ from napari_latentfm.prompting.object_list import Row
 from napari_latentfm.prompting.objects import ObjectBook, PromptObject
 from napari_latentfm.prompting.outlines import Outlines, StaleResults
 from napari_latentfm.prompting.runner import PromptRunner
-from napari_latentfm.results.objects_job import ObjectsRun
+from napari_latentfm.results.objects import ObjectsRun
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.sampling.panel import Place, SamplingPanel
 from napari_latentfm.ui.units import area_text

@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_latentfm.background.job import Result
+from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.planes import Plane
 
 if TYPE_CHECKING:
     import napari
 
-    from napari_latentfm.results.stack import StackReview
+    from napari_latentfm.results.stack_review import StackReview
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,26 @@
-"""A finished run becomes layers, and what is under review."""
+"""Show the result of a run as layers and put it under review."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latentfm_core.errors import ImageError
 from latentfm_core.progress import finish
-from napari_latentfm.background.job import Result
-from napari_latentfm.layers.planes import Plane
+from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import LayerSpec, Role, result_layers
 from napari_latentfm.layers.stacking import bring_forward
-from napari_latentfm.layers.stacks import PlaneStack
 from napari_latentfm.layers.update import AskAboutEdits, place_part, place_steps
-from napari_latentfm.results.session import Reviewed, ReviewSession, session_of
-from napari_latentfm.results.stack import StackReview
-from napari_latentfm.results.stack_job import StackRun
+from napari_latentfm.results.session import Reviewed, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
-    from pathlib import Path
 
     import napari
     from napari.layers import Image
+
+    from napari_latentfm.layers.planes import Plane
+    from napari_latentfm.layers.stacks import PlaneStack
 
 
 def show_result(
@@ -34,9 +31,9 @@ def show_result(
 ) -> bool:
     """Put the layers of a result into the viewer, and the result under review.
 
-    A panel does it by `show_result_steps`, which lets the window answer between the layers.
+    Panels use `show_result_steps`, which keeps the window responsive between the layers.
 
-    A plane that is drawn anew as a plane of the stack under review, such as with strokes, is
+    A plane of the stack under review that was sampled again, for example with strokes, is
     written into the layers of that stack.
 
     Parameters
@@ -44,11 +41,11 @@ def show_result(
     viewer
         The viewer, which holds the image layer.
     reviewed
-        The result and where it came from.
+        The result and its image.
     ask
-        Says what to do with result layers that the user has edited.
+        Decides about result layers that the user has edited.
     roles
-        The layers to write; None is all.
+        The layers to write; None for all.
 
     Returns
     -------
@@ -58,7 +55,7 @@ def show_result(
     Raises
     ------
     ImageError
-        If the image has another shape by now.
+        If the shape of the image has changed.
     """
     return finish(show_result_steps(viewer, reviewed, ask, roles))
 
@@ -69,15 +66,15 @@ def show_result_steps(
     ask: AskAboutEdits,
     roles: Collection[Role] | None = None,
 ) -> Generator[None, None, bool]:
-    """Do what `show_result` does, one layer at a time.
+    """Do the same as `show_result`, one layer per step.
 
-    Closing the generator leaves the layers, and what is under review, as they were.
+    Closing the generator leaves the layers and the review as they were.
     """
     result, session = reviewed.result, session_of(viewer)
     stack = session.stack
     number = None if stack is None else stack.number_of(reviewed)
     if stack is None or number is None:
-        return (yield from _show_alone(viewer, reviewed, ask, roles))
+        return (yield from show_plane_steps(viewer, reviewed, ask, roles))
     specs = _specs(reviewed.layer, reviewed.plane, result, roles)
     if not place_part(viewer, specs, stack.planes, number, ask):
         return False
@@ -86,75 +83,44 @@ def show_result_steps(
     return True
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What a run was about, and its result: a plane, or all planes of a stack.
-
-    Attributes
-    ----------
-    layer, plane, model, label
-        As those of `Reviewed`, but the plane may be a stack of them.
-    result
-        Of a stack a `StackRun`.
-    """
-
-    layer: Image
-    plane: Plane | PlaneStack
-    model: str | Path
-    result: Result
-    label: int | None = None
-
-
-def last_drawn(session: ReviewSession) -> Drawn | None:
-    """Return the run whose result is under review."""
-    stack, last = session.stack, session.current
-    if stack is not None:
-        return Drawn(stack.layer, stack.planes, stack.model, stack.run)
-    if last is None:
-        return None
-    return Drawn(last.layer, last.plane, last.model, last.result, last.label)
-
-
-def show_drawn_steps(
+def show_plane_steps(
     viewer: napari.viewer.Viewer,
-    drawn: Drawn,
+    reviewed: Reviewed,
     ask: AskAboutEdits,
     roles: Collection[Role] | None = None,
 ) -> Generator[None, None, bool]:
-    """Do what `show_result_steps` does with the whole result of a run, with layers of its own.
+    """Show the result of one plane in layers that hold only this plane.
 
-    Of a stack, the plane on screen comes under review, and another one when the slider moves.
-
-    Raises
-    ------
-    ImageError
-        As `show_result`.
+    Parameters, result and errors are those of `show_result`.
     """
-    layer, plane, model, result = drawn.layer, drawn.plane, drawn.model, drawn.result
-    if isinstance(plane, Plane):
-        reviewed = Reviewed(layer, plane, model, result, drawn.label)
-        return (yield from _show_alone(viewer, reviewed, ask, roles))
-    if not isinstance(result, StackRun):
-        raise TypeError("the result of a stack is a StackRun")
+    layer, plane, result = reviewed.layer, reviewed.plane, reviewed.result
+    if not (yield from place_result_steps(viewer, layer, plane, result, ask, roles)):
+        return False
+    session_of(viewer).show(reviewed)
+    return True
+
+
+def place_result_steps(
+    viewer: napari.viewer.Viewer,
+    layer: Image,
+    plane: Plane | PlaneStack,
+    result: Result,
+    ask: AskAboutEdits,
+    roles: Collection[Role] | None = None,
+) -> Generator[None, None, bool]:
+    """Place the layers of a result above its image; what is under review does not change.
+
+    Parameters
+    ----------
+    layer, plane, result
+        The image, the part of it that was segmented, and the result.
+    viewer, ask, roles
+        As in `show_result`, and so are the returned value and the errors.
+    """
     specs = _specs(layer, plane, result, roles)
     if not (yield from place_steps(viewer, specs, ask)):
         return False
     bring_forward(viewer, layer)
-    session_of(viewer).follow(StackReview(viewer, layer, plane, model, result))
-    return True
-
-
-def _show_alone(
-    viewer: napari.viewer.Viewer,
-    reviewed: Reviewed,
-    ask: AskAboutEdits,
-    roles: Collection[Role] | None,
-) -> Generator[None, None, bool]:
-    specs = _specs(reviewed.layer, reviewed.plane, reviewed.result, roles)
-    if not (yield from place_steps(viewer, specs, ask)):
-        return False
-    bring_forward(viewer, reviewed.layer)
-    session_of(viewer).show(reviewed)
     return True
 
 

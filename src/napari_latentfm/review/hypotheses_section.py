@@ -25,7 +25,7 @@ from napari_latentfm import preferences
 from napari_latentfm.annotation.layer import write_labels
 from napari_latentfm.annotation.region import drawn_region
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
@@ -64,7 +64,7 @@ class HypothesesSection(QWidget):
         self._session = session
         self._overlays = Overlays(session)
         self._found: Found | None = None
-        self._errands: list[Errand] = []
+        self._tasks: list[ThreadTask] = []
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self.chosen: Hypothesis | None = None
         self._lay_out()
@@ -72,7 +72,7 @@ class HypothesesSection(QWidget):
         listen(self, session.taken, self._on_taken)
         self._overlays.gone.connect(self._on_gone)
         # Not a method of this widget, which is half gone when the signal comes.
-        self.destroyed.connect(partial(_part, self._overlays, self._errands))
+        self.destroyed.connect(partial(_part, self._overlays, self._tasks))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -90,9 +90,9 @@ class HypothesesSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the section's own layers from the viewer."""
-        for errand in self._errands:
-            errand.quit()
-        self._errands.clear()
+        for task in self._tasks:
+            task.quit()
+        self._tasks.clear()
         self._overlays.remove("preview", "contours")
         self.view.release()
 
@@ -161,9 +161,9 @@ class HypothesesSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for errand in self._errands:
-            errand.quit()
-        self._errands.clear()
+        for task in self._tasks:
+            task.quit()
+        self._tasks.clear()
         # None may mean that the image is just being removed: the list of layers is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._overlays.remove("contours", later=reviewed is None)
@@ -172,10 +172,10 @@ class HypothesesSection(QWidget):
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
         if reviewed is not None:
-            errand = Errand(partial(search, reviewed))
-            errand.told.connect(self._on_found)
-            self._errands.append(errand)
-            errand.start()
+            task = ThreadTask(partial(search, reviewed))
+            task.reported.connect(self._on_found)
+            self._tasks.append(task)
+            task.start()
 
     def _on_found(self, found: Found) -> None:
         if found.reviewed is not self._session.current:
@@ -349,8 +349,8 @@ class HypothesesSection(QWidget):
         return grid
 
 
-def _part(overlays: Overlays, errands: list[Errand]) -> None:
+def _part(overlays: Overlays, tasks: list[ThreadTask]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    for errand in errands:
-        errand.quit()
+    for task in tasks:
+        task.quit()
     overlays.disconnect()

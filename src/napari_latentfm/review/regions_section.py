@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from latentfm_core.uncertainty.regions import DoubtRegion, shape_of
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.planes import plane_spacing
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.camera import go_to
@@ -51,7 +51,7 @@ class DoubtSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
-        self._errands: list[Errand] = []
+        self._tasks: list[ThreadTask] = []
         self._doubt: Doubt | None = None
         self._ticks = Ticks()
         self.regions: tuple[DoubtRegion, ...] = ()
@@ -59,7 +59,7 @@ class DoubtSection(QWidget):
         self.here = 0
         self._lay_out()
         listen(self, session.changed, self._on_changed)
-        self.destroyed.connect(partial(_part, self._overlays, self._errands))
+        self.destroyed.connect(partial(_part, self._overlays, self._tasks))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -68,9 +68,9 @@ class DoubtSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the outline from the viewer."""
-        for errand in self._errands:
-            errand.quit()
-        self._errands.clear()
+        for task in self._tasks:
+            task.quit()
+        self._tasks.clear()
         self._overlays.remove("preview")
 
     def next(self) -> None:
@@ -139,9 +139,9 @@ class DoubtSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for errand in self._errands:
-            errand.quit()
-        self._errands.clear()
+        for task in self._tasks:
+            task.quit()
+        self._tasks.clear()
         # None may mean that the image is just being removed: the list of layers is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._doubt, self.regions, self.here = None, (), 0
@@ -150,10 +150,10 @@ class DoubtSection(QWidget):
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for uncertain regions…")
         if reviewed is not None:
-            errand = Errand(partial(measure, reviewed))
-            errand.told.connect(self._on_measured)
-            self._errands.append(errand)
-            errand.start()
+            task = ThreadTask(partial(measure, reviewed))
+            task.reported.connect(self._on_measured)
+            self._tasks.append(task)
+            task.start()
 
     def _on_measured(self, doubt: Doubt) -> None:
         if doubt.reviewed is not self._session.current:
@@ -260,8 +260,8 @@ class DoubtSection(QWidget):
         layout.addWidget(self.status)
 
 
-def _part(overlays: Overlays, errands: list[Errand]) -> None:
+def _part(overlays: Overlays, tasks: list[ThreadTask]) -> None:
     """Take a section that is gone out of everything that would call it."""
-    for errand in errands:
-        errand.quit()
+    for task in tasks:
+        task.quit()
     overlays.disconnect()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.layers.planes import index_slices, plane_index
 from napari_latentfm.layers.strokes import add_strokes, strokes_of
 from napari_latentfm.results.session import Reviewed, ReviewSession
 
@@ -62,5 +62,5 @@ def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -
         strokes = painted(info, reviewed.plane.shape)
         if strokes is None or not inside or any(at < 0 for at in fixed) or strokes.max() > highest:
             continue
-        wanted[tuple(slice(None) if at is None else at for at in info.index)] = strokes
+        wanted[index_slices(info.index)] = strokes
     paint_where(layer, [slice(0, side) for side in wanted.shape], wanted != layer.data, wanted)

@@ -30,7 +30,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
-from napari_latentfm.background.job import Outcome, Request, Run, Update, explain, job_of
+from napari_latentfm.background.image_request import ImageRequest, Result
+from napari_latentfm.background.job import Outcome, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.painting import paint_where
@@ -69,7 +70,7 @@ class StrokesSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._job = job_of(session.viewer)
-        self._runs: list[Run | Turns[bool]] = []
+        self._runs: list[Run[Result] | Turns[bool]] = []
         self._layer: Labels | None = None
         self._again = False
         self._painted: NDArray[Any] | None = None
@@ -134,7 +135,7 @@ class StrokesSection(QWidget):
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         try:
             # Without strokes the samples are again what the model alone says.
-            request = Request(read, reviewed.model, settings, strokes=strokes, spacing=spacing)
+            request = ImageRequest(read, reviewed.model, settings, strokes=strokes, spacing=spacing)
             run = self._job.start(request)
         except LatentFMError as error:
             self._fail(error)
@@ -233,7 +234,7 @@ class StrokesSection(QWidget):
         self._say(update.text)
         show_progress(self.progress, update.done, update.total)
 
-    def _on_end(self, reviewed: Reviewed, outcome: Outcome) -> None:
+    def _on_end(self, reviewed: Reviewed, outcome: Outcome[Result]) -> None:
         self._runs.clear()
         self._set_running(False)
         if self._again:

@@ -1,4 +1,4 @@
-"""Which plane of a stack is segmented, or which planes; hidden for 2D images."""
+"""Controls for the planes of a stack to segment; hidden for 2D images."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ON_SCREEN = "on screen"
 
 
 def code(axes: Sequence[int]) -> str:
-    """Return the value that stands for axes of a layer in a box."""
+    """Return the value of a combo box that encodes axes of a layer."""
     return ",".join(map(str, axes))
 
 
 class PlaneChoice:
-    """Two boxes: how many planes, and which two axes form one.
+    """Two combo boxes: the planes to segment, and the two axes that form a plane.
 
     Attributes
     ----------
@@ -45,12 +45,12 @@ class PlaneChoice:
     def __init__(self) -> None:
         self._layer: Image | None = None
         self._dims: Dims | None = None
-        # Functions, since magicgui asks again when a box gets its place in a window.
+        # Functions, since magicgui calls them again when a box is added to a window.
         self.planes = ComboBox(
             choices=lambda _box: self._planes(),
             label="Planes",
             tooltip="The plane on screen, or all planes of the stack one after the other. All have "
-            "the same seeds, so that sample n goes on from plane to plane.",
+            "the same seeds, so that sample n continues from plane to plane.",
         )
         self.axes = ComboBox(
             choices=lambda _box: self._axes(),
@@ -65,7 +65,7 @@ class PlaneChoice:
         return [self.planes, self.axes]
 
     def offer(self, layer: Image | None, dims: Dims) -> None:
-        """Offer what a layer has, as the viewer shows it; a choice that is still there stays."""
+        """Offer the planes and axes of a layer; choices that still exist are kept."""
         if layer is not self._layer:
             self.axes.value, self.planes.value = ON_SCREEN, CURRENT
         self._layer, self._dims = layer, dims
@@ -73,8 +73,8 @@ class PlaneChoice:
             _refill(row)
             row.visible = self._is_stack()
 
-    def choose(self, layer: Image, dims: Dims) -> Plane | PlaneStack:
-        """Return what is to be segmented.
+    def stack(self, layer: Image, dims: Dims) -> PlaneStack | None:
+        """Return the chosen planes, or None if only the plane on screen is chosen.
 
         Raises
         ------
@@ -83,12 +83,12 @@ class PlaneChoice:
         """
         self.offer(layer, dims)
         if self.planes.value == CURRENT:
-            return self.on_screen(layer, dims)
+            return None
         along = tuple(map(int, self.planes.value.split(",")))
         return all_planes(layer, dims, along, self._pair())
 
     def on_screen(self, layer: Image, dims: Dims) -> Plane:
-        """Return the plane where the sliders are, whether one or all are to be segmented.
+        """Return the plane at the position of the sliders, even if all planes are chosen.
 
         Raises
         ------
@@ -107,26 +107,26 @@ class PlaneChoice:
         return first, second
 
     def _axes(self) -> list[tuple[str, str]]:
-        found, layer = [(ON_SCREEN, ON_SCREEN)], self._layer
+        choices, layer = [(ON_SCREEN, ON_SCREEN)], self._layer
         if layer is not None and layer.ndim > 2:
-            found += [(_names(layer, pair), code(pair)) for pair in plane_choices(layer.ndim)]
-        return found
+            choices += [(_names(layer, pair), code(pair)) for pair in plane_choices(layer.ndim)]
+        return choices
 
     def _planes(self) -> list[tuple[str, str]]:
-        found, layer, dims = [(CURRENT, CURRENT)], self._layer, self._dims
+        choices, layer, dims = [(CURRENT, CURRENT)], self._layer, self._dims
         if layer is None or dims is None or layer.ndim < 3:
-            return found
-        # In 3D display no plane is on screen; a run tells what to do.
+            return choices
+        # In 3D display no plane is on screen; a run reports what to do.
         with suppress(ImageError):
             first, second = self._pair() or sorted(axes_on_screen(layer, dims))
             for along in along_choices(layer.ndim, (first, second)):
                 name = "all" if len(along) > 1 else f"all along {axis_name(layer, along[0])}"
-                found.append((name, code(along)))
-        return found
+                choices.append((name, code(along)))
+        return choices
 
 
 def _refill(box: ComboBox) -> None:
-    """Ask for the choices again; magicgui alone would put new ones behind the old."""
+    """Update the choices; magicgui alone would append new ones to the old ones."""
     chosen = box.value
     with box.changed.blocked():
         box.native.clear()

@@ -1,4 +1,4 @@
-"""What the panels say of a result in their status lines."""
+"""Status texts and warnings about results."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.figures import MaskFigures
-from napari_latentfm.background.job import Result
+from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.planes import Plane, plane_spacing
-from napari_latentfm.results.stack_job import StackRun
 from napari_latentfm.sampling.form import CALIBRATED, RAW
 from napari_latentfm.ui.units import area_text, number
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_latentfm.layers.stacks import PlaneStack
+    from napari_latentfm.results.session import ReviewSession
+    from napari_latentfm.results.stack_review import StackRun
 
-
+READY = "Ready."
 UNLIKE = (
     "This image is unlike those that the model was trained on: do not trust the mask or its "
     "confidence."
@@ -28,16 +28,19 @@ POINTED_AT = (
     "This image is unlike those that the model was trained on: check the outline, and do not rely "
     "on its confidence."
 )
-"""Of an object that the user pointed at, whose place the model did not have to find."""
+"""For an object that the user pointed at, so that the model did not have to find it."""
 
 
 def warning(result: Result) -> str:
-    """Return what is said of an image that is unlike the training images; "" of any other."""
-    if not isinstance(result, StackRun):
-        if not result.summary.out_of_domain:
-            return ""
-        return POINTED_AT if result.samples.prompt else UNLIKE
-    scores = [score for score in result.stack.domain_score if score is not None]
+    """Return a warning if the image is unlike the training images, else ""."""
+    if not result.summary.out_of_domain:
+        return ""
+    return POINTED_AT if result.samples.prompt else UNLIKE
+
+
+def stack_warning(run: StackRun) -> str:
+    """Return a warning if planes of a stack are unlike the training images, else ""."""
+    scores = [score for score in run.stack.domain_score if score is not None]
     unlike = sum(map(is_out_of_domain, scores))
     if not unlike:
         return ""
@@ -49,23 +52,37 @@ def warning(result: Result) -> str:
     )
 
 
-def describe(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
-    """Return the status of a result: a warning if there is one, then the name of its image."""
-    told = _figures(layer, plane, result)
-    unlike = warning(result)
-    return f"⚠ {unlike} {told}" if unlike else told
+def session_status(session: ReviewSession) -> str:
+    """Return a description of what is under review: a plane, or the whole stack."""
+    if session.stack is not None:
+        return describe_stack(session.stack.layer, session.stack.run)
+    last = session.current
+    return READY if last is None else describe(last.layer, last.plane, last.result)
 
 
-def _figures(layer: Image, plane: Plane | PlaneStack, result: Result) -> str:
+def describe(layer: Image, plane: Plane, result: Result) -> str:
+    """Return the status of the result of a plane, after a warning if there is one."""
+    mask = describe_mask(layer, plane, result)
+    text = f"{layer.name}{plane.label()}: {mask} {_sampling(result)}"
+    return _warned(warning(result), text)
+
+
+def describe_stack(layer: Image, run: StackRun) -> str:
+    """Return the status of the result of a stack, after a warning if there is one."""
+    return _warned(stack_warning(run), f"{layer.name}: {_planes(run)}{_sampling(run)}")
+
+
+def _warned(unlike: str, text: str) -> str:
+    return f"⚠ {unlike} {text}" if unlike else text
+
+
+def _sampling(result: Result) -> str:
     samples = result.samples
-    tail = (
+    return (
         f"{len(samples)} samples in {samples.record.seconds:.2f} s, seed {samples.seeds[0]}, "
         f"{samples.record.model_id}. "
         f"Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
     )
-    if isinstance(result, StackRun) or not isinstance(plane, Plane):
-        return f"{layer.name}: {_of_stack(result)}{tail}"
-    return f"{layer.name}{plane.label()}: {describe_mask(layer, plane, result)} {tail}"
 
 
 def describe_mask(layer: Image, plane: Plane, result: Result) -> str:
@@ -76,7 +93,7 @@ def describe_mask(layer: Image, plane: Plane, result: Result) -> str:
 
 
 def foreground(classes: Sequence[str]) -> str:
-    """Return how foreground is called: by its class, or all classes together."""
+    """Return the name of the foreground: its class, or "foreground" for several classes."""
     return classes[0] if len(classes) == 1 else "foreground"
 
 
@@ -97,18 +114,16 @@ def _dice(figures: MaskFigures) -> str:
     return "" if expected is None else f"Expected Dice: {expected:.2f}."
 
 
-def _of_stack(result: Result) -> str:
-    """Return number of planes, size of the mean mask, and which plane is the worst."""
-    mask = result.summary.mean_mask
+def _planes(run: StackRun) -> str:
+    """Return number of planes, size of the mean mask, and the least reliable plane."""
+    mask = run.summary.mean_mask
     size = f"Mean mask: {(mask > 0).mean():.1%} of the image. "
     if not mask.any():
         size = "No pixel reached the threshold: the mean mask is empty. "
-    if not isinstance(result, StackRun):
-        return size
-    stack = result.stack
+    stack = run.stack
     blank = f" {len(stack.blank)} are blank." if stack.blank else ""
     by_plane = {n: d for n, d in enumerate(stack.expected_dice, 1) if d is not None}
-    # What is expected of a plane without foreground says nothing.
+    # The expected Dice of a plane without foreground is not informative.
     shown = {n: d for n, d in by_plane.items() if stack.summary_of(n - 1).mean_mask.any()}
     if not shown:
         return f"{len(stack)} planes. {blank.strip()} {size}".replace("  ", " ")

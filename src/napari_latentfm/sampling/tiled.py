@@ -1,4 +1,4 @@
-"""All of a large image, tile by tile: what is asked of the job, and its result as layers."""
+"""Sampling target: a whole plane of any size, in overlapping tiles."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ from numpy.typing import NDArray
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.progress import follow_until
-from napari_latentfm.background.job import Outcome, Request, Update
-from napari_latentfm.layers.planes import (
-    Plane,
-    displayed_plane,
-    known_spacing,
-    read_plane,
-    with_leading_axis,
-)
+from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
+from napari_latentfm.layers.camera import keeping_view
+from napari_latentfm.layers.crop import PlaneCrop, crop_placement
+from napari_latentfm.layers.planes import Plane, known_spacing, level_index, with_leading_axis
+from napari_latentfm.layers.pyramid import levels_of
 from napari_latentfm.layers.specs import METADATA_KEY, TITLES
-from napari_latentfm.sampling.viewport import VisibleField, field_placement, keeping_view
+from napari_latentfm.layers.update import AskAboutEdits
+from napari_latentfm.results.session import ReviewSession
 
 if TYPE_CHECKING:
     import napari
@@ -39,61 +37,110 @@ if TYPE_CHECKING:
     from latentfm_core.prediction.large import LargeResult
     from napari_latentfm.layers.zarr import StoredMap
 
-_NO_FILE_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+_NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
 @dataclass(frozen=True)
-class TiledPlane:
-    """One plane of an image layer, of any size, and how it is segmented.
+class TiledTarget:
+    """One plane of an image layer, segmented in tiles; the maps are written to disk.
 
     Attributes
     ----------
-    plane
-        The plane that is on screen.
+    layer, plane
+        The image layer and the plane.
+    model
+        Name of a bundled model, or a model folder.
     tiling
         Scale and overlap.
     folder
-        Where the result goes; it gets a name of its own there.
+        Folder for results; each gets its own name in it.
     """
 
+    layer: Image
     plane: Plane
+    model: str | Path
     tiling: TilingConfig
     folder: Path
 
+    def request(self, settings: SamplingConfig) -> JobRequest[LargeResult]:
+        """Return the request for the background job."""
+        return WorkRequest(self.model, settings, partial(_draw, self, settings))
 
-def tiled_plane(
-    viewer: napari.viewer.Viewer, layer: Image, tiling: TilingConfig, folder: str
-) -> TiledPlane:
-    """Return the plane on screen, to be segmented in tiles.
+    def show(
+        self, viewer: napari.viewer.Viewer, result: LargeResult, _ask: AskAboutEdits
+    ) -> Generator[None, None, bool]:
+        """Add the maps as layers that lie on their image and are read from disk."""
+        from napari_latentfm.layers.zarr import stored_maps
+
+        layers = [self._layer(result, stored) for stored in stored_maps(result.folder)]
+        # Nothing can be cancelled once the first layer is added.
+        yield
+        with keeping_view(viewer):
+            for layer in layers:
+                viewer.add_layer(layer)
+        return True
+
+    def status(self, _session: ReviewSession, result: LargeResult) -> str:
+        """Return a description of the result, and where it was written."""
+        drawn, record = result.drawn, result.drawn.record
+        return (
+            f"{drawn.tiles} tiles, {len(record.seeds)} samples in {record.seconds:.0f} s, "
+            f"seed {record.seeds[0]}, {record.model_id}. Written to {result.folder}."
+        )
+
+    def warning(self, _result: LargeResult) -> str:
+        """Return ""; tiles have no domain score."""
+        return ""
+
+    def device(self, _result: LargeResult) -> str:
+        """Return ""; the result does not record its device."""
+        return ""
+
+    def _layer(self, written: LargeResult, stored: StoredMap) -> Layer:
+        height, width = stored.levels[0].shape[-2:]
+        factor = self.plane.shape[0] / height, self.plane.shape[1] / width
+        crop = PlaneCrop(self.plane, 0, (0, 0), (height, width), factor)
+        space = crop_placement(self.layer, crop)
+        for name in stored.leading:
+            space = with_leading_axis(space, name)
+        data = [self.plane.embed(level) for level in stored.levels]
+        # A layer without an id is never overwritten: each result in tiles has its own layers.
+        facts = {"role": stored.role, "source": self.layer.name, "layer_id": None}
+        options = {
+            "name": f"{written.folder.stem} · {TITLES[stored.role]}",
+            "metadata": {METADATA_KEY: facts},
+            **space,
+            **stored.look,
+        }
+        pixels = data if len(data) > 1 else data[0]
+        if stored.kind == "image":
+            return Image(pixels, **options)
+        contour = options.pop("contour")
+        labels = Labels(pixels, **options)
+        labels.contour = contour
+        return labels
+
+
+def results_folder(text: str) -> Path:
+    """Return the folder for results that was entered.
 
     Raises
     ------
-    ImageError
-        If no single plane is shown.
     OutputError
-        If `folder` names no folder.
+        If it is empty or not a folder.
     """
-    if not folder.strip():
+    if not text.strip():
         raise OutputError(
             "Choose a folder for the results: the maps of a large image are written to disk "
             "while they are made."
         )
-    if not Path(folder.strip()).is_dir():
-        raise OutputError(f"There is no folder {folder.strip()}. Choose another one for results.")
-    plane = displayed_plane(layer, viewer.dims, limit=None)
-    return TiledPlane(plane, tiling, Path(folder.strip()))
-
-
-def tiled_request(
-    layer: Image, tiled: TiledPlane, model: str | Path, settings: SamplingConfig
-) -> Request:
-    """Return what to ask of the job; its outcome is what was `written`."""
-    read = partial(read_plane, layer, tiled.plane)
-    return Request(read, model, settings, work=partial(_draw, layer, tiled, settings))
+    if not Path(text.strip()).is_dir():
+        raise OutputError(f"There is no folder {text.strip()}. Choose another one for results.")
+    return Path(text.strip())
 
 
 class PlaneOfLevel:
-    """One level of a layer's pyramid, cut to a plane; a part is read when it is asked for.
+    """One plane of a level of a layer's pyramid; only the indexed part is read.
 
     Parameters
     ----------
@@ -110,58 +157,49 @@ class PlaneOfLevel:
         self.shape = (*(level.shape[axis] for axis in plane.axes), *colours)
 
     def __getitem__(self, part: tuple[slice, slice]) -> NDArray[Any]:
-        index: list[Any] = [
-            # Levels may be smaller along other axes too.
-            None if at is None else at * self._level.shape[axis] // self._plane.layer_shape[axis]
-            for axis, at in enumerate(self._plane.index)
-        ]
+        index = level_index(self._plane, self._level.shape)
         for axis, pixels in zip(self._plane.axes, part, strict=True):
             index[axis] = pixels
         return np.asarray(self._level[tuple(index)])
 
 
 def large_plane(layer: Image, plane: Plane) -> LargeImage:
-    """Return a plane of a layer as an image that is read by parts."""
+    """Return a plane of a layer as an image that is read part by part."""
     from latentfm_core.images.large import large_image
 
-    levels = list(layer.data) if layer.multiscale else [layer.data]
     spacing, unit = known_spacing(layer, plane)
-    return large_image([PlaneOfLevel(v, plane) for v in levels], spacing, unit, layer.name)
+    levels = [PlaneOfLevel(level, plane) for level in levels_of(layer)]
+    return large_image(levels, spacing, unit, layer.name)
 
 
-def free_place(folder: Path, name: str) -> Path:
-    """Return a path in `folder` for a result, at which nothing is, nor the file beside it."""
-    stem = _NO_FILE_NAME.sub("_", name).strip(" .") or "image"
-    tries = (stem if n == 1 else f"{stem}-{n}" for n in range(1, 10_000))
-    for each in tries:
-        path = folder / f"{each}.zarr"
+def unused_path(folder: Path, name: str) -> Path:
+    """Return a path in `folder` for a result; neither it nor its sidecar exists."""
+    stem = _NOT_IN_FILE_NAMES.sub("_", name).strip(" .") or "image"
+    for n in range(1, 10_000):
+        path = folder / f"{stem if n == 1 else f'{stem}-{n}'}.zarr"
         if not path.exists() and not path.with_suffix(".json").exists():
             return path
     raise OutputError(f"{folder} is full of results of {name!r}. Choose another folder.")
 
 
 def _draw(
-    layer: Image,
-    tiled: TiledPlane,
-    settings: SamplingConfig,
-    segmenter: Segmenter,
-    stop: threading.Event,
-) -> Generator[Update, None, Outcome]:
+    target: TiledTarget, settings: SamplingConfig, segmenter: Segmenter, stop: threading.Event
+) -> Generator[Update, None, Outcome[LargeResult]]:
     from latentfm_core.prediction.large import large_steps, write_sidecar
 
-    yield Update("Looking at the image…")
+    yield Update("Reading image…")
     start = time.perf_counter()
-    image = large_plane(layer, tiled.plane)
-    place = free_place(tiled.folder, f"{layer.name}{tiled.plane.label()}")
-    steps = large_steps(segmenter, image, place, settings, tiled.tiling)
+    image = large_plane(target.layer, target.plane)
+    path = unused_path(target.folder, f"{target.layer.name}{target.plane.label()}")
+    steps = large_steps(segmenter, image, path, settings, target.tiling)
     result = yield from follow_until(
         stop, steps, lambda step: _update(step, time.perf_counter() - start)
     )
     if result is None:
         return Outcome()
     seconds = time.perf_counter() - start
-    write_sidecar(place.with_suffix(".json"), image, result, segmenter, tiled.tiling, seconds)
-    return Outcome(written=result)
+    write_sidecar(path.with_suffix(".json"), image, result, segmenter, target.tiling, seconds)
+    return Outcome(result)
 
 
 def _update(step: Progress, seconds: float) -> Update:
@@ -173,40 +211,3 @@ def _update(step: Progress, seconds: float) -> Update:
     else:
         text = f"{step.done / step.total:.0%} of the tiles, {left / 60:.0f} min left."
     return Update(f"{text} {step.note}".strip(), step.done, step.total)
-
-
-def show_tiles(
-    viewer: napari.viewer.Viewer, source: Image, tiled: TiledPlane, written: LargeResult
-) -> None:
-    """Add the maps of a result as layers that lie on their image and are read from disk."""
-    from napari_latentfm.layers.zarr import stored_maps
-
-    layers = [
-        _layer(source, tiled.plane, written, stored) for stored in stored_maps(written.folder)
-    ]
-    with keeping_view(viewer):
-        for layer in layers:
-            viewer.add_layer(layer)
-
-
-def _layer(source: Image, plane: Plane, written: LargeResult, stored: StoredMap) -> Layer:
-    height, width = stored.levels[0].shape[-2:]
-    factor = plane.shape[0] / height, plane.shape[1] / width
-    space = field_placement(source, VisibleField(plane, 0, (0, 0), (height, width), factor))
-    for name in stored.leading:
-        space = with_leading_axis(space, name)
-    data = [plane.embed(level) for level in stored.levels]
-    options = {
-        "name": f"{written.folder.stem} · {TITLES[stored.role]}",
-        # No later run writes into it: every result in tiles has layers and a folder of its own.
-        "metadata": {METADATA_KEY: {"role": stored.role, "source": source.name, "layer_id": None}},
-        **space,
-        **stored.look,
-    }
-    pixels = data if len(data) > 1 else data[0]
-    if stored.kind == "image":
-        return Image(pixels, **options)
-    contour = options.pop("contour")
-    labels = Labels(pixels, **options)
-    labels.contour = contour
-    return labels

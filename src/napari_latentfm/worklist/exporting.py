@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.accepted import Progress, accepted, export_accepted, export_files
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.export_dialog import Wanted, ask_export
 from napari_latentfm.worklist.form import QueueForm
@@ -48,7 +48,7 @@ class Exporting:
 
     def __init__(self, form: QueueForm) -> None:
         self._form = form
-        self._errand: Errand | None = None
+        self._task: ThreadTask | None = None
         self._ending = ""
         self.ask: Callable[[WorkList, bool], Wanted | None] = partial(ask_export, form)
         self.may_replace: Callable[[list[Path]], bool] = partial(_may_replace, form)
@@ -56,7 +56,7 @@ class Exporting:
     @property
     def busy(self) -> bool:
         """Whether an export is under way."""
-        return self._errand is not None
+        return self._task is not None
 
     def ask_and_start(self, work: WorkList, table: bool) -> None:
         """Ask, and export in a worker thread."""
@@ -74,25 +74,25 @@ class Exporting:
         if there and not self.may_replace(there):
             return
         self._ending = "cancelled"
-        errand = Errand(partial(_steps, work, wanted))
-        errand.told.connect(partial(self._on_told, wanted))
-        errand.ended.connect(self._on_ended)
-        self._errand = errand
+        task = ThreadTask(partial(_steps, work, wanted))
+        task.reported.connect(partial(self._on_told, wanted))
+        task.ended.connect(self._on_ended)
+        self._task = task
         self._form.export.setEnabled(False)
         self._form.sizes.setEnabled(False)
-        errand.start()
+        task.start()
 
     def cancel(self) -> None:
         """Stop after the image that is being written; no half file is left."""
-        if self._errand is not None:
-            self._errand.quit()
+        if self._task is not None:
+            self._task.quit()
 
     def close(self) -> None:
         """Stop, and tell nobody any more; the window is gone."""
-        if self._errand is not None:
-            self._errand.quit()
-            self._errand.told.disconnect()
-            self._errand.ended.disconnect()
+        if self._task is not None:
+            self._task.quit()
+            self._task.reported.disconnect()
+            self._task.ended.disconnect()
 
     def _on_told(self, wanted: Wanted, told: object) -> None:
         if isinstance(told, LatentFMError):
@@ -110,7 +110,7 @@ class Exporting:
             self._form.status.setText(text)
 
     def _on_ended(self) -> None:
-        self._errand = None
+        self._task = None
         self._form.export.setEnabled(True)
         self._form.sizes.setEnabled(True)
         self.finished.emit(self._ending)

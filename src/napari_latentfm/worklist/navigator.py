@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.background.task_queue import SerialWork
+from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
 from napari_latentfm.worklist.keeping import count_time, going_on, note_unfinished
 from napari_latentfm.worklist.open_image import Desk
@@ -55,7 +55,7 @@ class Walk:
 
     def __init__(self, desk: Desk, drawn: Callable[[str], Drawn | None]) -> None:
         self._desk, self._drawn = desk, drawn
-        self._worker = SerialWork()
+        self._worker = TaskQueue()
         self._unsaved: tuple[str, Path] | None = None
         self.work: WorkList | None = None
         self.moving = False

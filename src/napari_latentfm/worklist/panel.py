@@ -21,7 +21,7 @@ from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import Errand
+from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.planes import load_units
 from napari_latentfm.reading import reading_limits
@@ -94,7 +94,7 @@ class QueuePanel(QScrollArea):
         fill_dock(self, "LatentFM queue", self.form)
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
-        self._looking: list[Errand] = []
+        self._looking: list[ThreadTask] = []
         self._showing: list[Turns[bool]] = []
         self._connect()
         parts = (self._walk, self.sampler, self.desk, self._keys, self._showing, self.exporting)
@@ -300,15 +300,15 @@ class QueuePanel(QScrollArea):
         """Mark the images of which work can be recovered."""
         if self.work is None:
             return
-        for errand in self._looking:
-            errand.quit()
+        for lookup in self._looking:
+            lookup.quit()
         self._looking.clear()
         store = self.keeper.autosaver.store
-        errand = Errand(partial(unsaved_images, store, self.work, reading_limits()))
-        listen(self, errand.told, self.form.table.mark_unsaved)
-        self._looking.append(errand)
+        lookup = ThreadTask(partial(unsaved_images, store, self.work, reading_limits()))
+        listen(self, lookup.reported, self.form.table.mark_unsaved)
+        self._looking.append(lookup)
         self.form.table.mark_unsaved(frozenset())
-        errand.start()
+        lookup.start()
 
     def _end_of_list(self, by: int) -> str:
         if by < 0:

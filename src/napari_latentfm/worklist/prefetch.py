@@ -15,7 +15,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import check_exists
-from napari_latentfm.background.job import Outcome, Request, Result, Run, SamplingJob, Update
+from napari_latentfm.background.image_request import ImageRequest, Result
+from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update
 from napari_latentfm.reading import reading_limits
 
 CACHE_BYTES = 512 * 2**20
@@ -81,7 +82,7 @@ class _Active:
     task: Task
     key: str
     kind: Kind
-    run: Run
+    run: Run[Result]
 
 
 class Sampler:
@@ -182,7 +183,7 @@ class Sampler:
         else:
             return
         reader = _Reader(task.path, image)
-        run = self.job.start(Request(reader, task.model, task.settings))
+        run = self.job.start(ImageRequest(reader, task.model, task.settings))
         self._active = _Active(task, task.key(), kind, run)
         run.progressed.connect(self._on_progress)
         run.ended.connect(partial(self._on_end, self._active, reader))
@@ -191,7 +192,7 @@ class Sampler:
         if self._active is not None:
             self.progressed.emit(self._active.kind, update)
 
-    def _on_end(self, active: _Active, reader: _Reader, outcome: Outcome) -> None:
+    def _on_end(self, active: _Active, reader: _Reader, outcome: Outcome[Result]) -> None:
         self._active = None
         drawn: Drawn | None = None
         if outcome.result is not None and reader.image is not None:

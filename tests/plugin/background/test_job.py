@@ -18,31 +18,25 @@ from latentfm_core.errors import ImageError, LatentFMError, ModelFolderError, Re
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.background.job import (
-    Outcome,
-    Request,
-    Run,
-    SamplingJob,
-    Update,
-    job_of,
-    load_segmenter,
-)
+from napari_latentfm.background.image_request import ImageRequest, Result
+from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update, job_of
+from napari_latentfm.background.warm_model import load_segmenter
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
 SETTINGS = SamplingConfig(n_samples=2, steps=3, seed=5, device="cpu")
 
 
 @pytest.fixture
-def request_for(blob_image: np.ndarray) -> Callable[..., Request]:
-    def make(model: str | Path = "none", **changes: Any) -> Request:
+def request_for(blob_image: np.ndarray) -> Callable[..., ImageRequest]:
+    def make(model: str | Path = "none", **changes: Any) -> ImageRequest:
         settings = SETTINGS.model_copy(update=changes)
-        return Request(lambda: ImageInput(blob_image), model, settings)
+        return ImageRequest(lambda: ImageInput(blob_image), model, settings)
 
     return make
 
 
-def _end(qtbot: Any, run: Run) -> Outcome:
-    outcomes: list[Outcome] = []
+def _end(qtbot: Any, run: Run[Result]) -> Outcome[Result]:
+    outcomes: list[Outcome[Result]] = []
     run.ended.connect(outcomes.append)
     qtbot.waitUntil(lambda: bool(outcomes), timeout=PATIENCE)
     qtbot.wait(20)
@@ -214,7 +208,7 @@ def test_unreadable_image_is_reported(qtbot: Any, tiny_model_folder: Path) -> No
     def read() -> ImageInput:
         raise OSError("the disk is gone")
 
-    outcome = _end(qtbot, SamplingJob().start(Request(read, tiny_model_folder, SETTINGS)))
+    outcome = _end(qtbot, SamplingJob().start(ImageRequest(read, tiny_model_folder, SETTINGS)))
     assert outcome.error is not None
     assert "the disk is gone" in str(outcome.error)
 

@@ -20,7 +20,7 @@ from latentfm_core.prediction.large import segment_large
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.sampling.form import TILES
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.sampling.tiled import PlaneOfLevel, free_place
+from napari_latentfm.sampling.tiled import PlaneOfLevel, unused_path
 from tests.helpers.plugin_fixtures import disc_image, run
 
 OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
@@ -169,8 +169,8 @@ def test_a_foreign_or_broken_zarr_is_none_of_this_reader(tmp_path: Path) -> None
         stored_maps(foreign)
 
 
-def test_a_place_is_free_and_has_a_name_that_every_system_takes(tmp_path: Path) -> None:
-    assert free_place(tmp_path, 'a:b/c"').name == "a_b_c_.zarr"
-    assert free_place(tmp_path, "..").name == "image.zarr"
+def test_a_result_gets_an_unused_name_that_is_valid_on_every_system(tmp_path: Path) -> None:
+    assert unused_path(tmp_path, 'a:b/c"').name == "a_b_c_.zarr"
+    assert unused_path(tmp_path, "..").name == "image.zarr"
     (tmp_path / "x.json").write_text("{}")
-    assert free_place(tmp_path, "x").name == "x-2.zarr"
+    assert unused_path(tmp_path, "x").name == "x-2.zarr"

@@ -13,11 +13,11 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
+from napari_latentfm.layers.crop import KEY, crop_on_screen, crop_placement, read_crop
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.update import is_result
 from napari_latentfm.sampling.form import VISIBLE
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.sampling.viewport import KEY, field_placement, read_field, visible_field
 from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, disc_image, gate, run
 
 OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
@@ -43,7 +43,7 @@ def test_the_field_becomes_a_layer_with_its_results(
     pixels = disc_image((400, 600), radius=60)
     source = viewer.add_image(pixels, name="slide", scale=(0.5, 0.5), translate=(7, 3), rotate=30)
     look_at(viewer, tuple(world(source, 200, 300)[-2:]), 5)
-    field = visible_field(viewer, source)
+    field = crop_on_screen(viewer, source)
     assert 2 < field.shape[0] < 400
     panel.form.field.value = VISIBLE
     assert run(qtbot, panel) == "done", panel.last_error
@@ -70,7 +70,7 @@ def test_the_field_becomes_a_layer_with_its_results(
     seen, counts = [], []
     for seed in range(8, 18):
         viewer.window.screenshot(canvas_only=True, flash=False)
-        seen.append(visible_field(viewer, source))
+        seen.append(crop_on_screen(viewer, source))
         panel.form.seed.value = seed
         assert run(qtbot, panel) == "done"
         counts.append(len(viewer.layers))
@@ -99,14 +99,14 @@ def test_a_level_is_chosen_that_gives_enough_pixels(
     # A layer of that size without a pyramid tells exactly what is on screen.
     witness = viewer.add_image(np.broadcast_to(np.uint8(0), (8000, 12000)), visible=False)
     look_at(viewer, (4000, 6000), zoom)
-    field = visible_field(viewer, layer)
+    field = crop_on_screen(viewer, layer)
     assert field.level == level
-    assert (read_field(layer, field).pixels == 10 * level + 1).all()
+    assert (read_crop(layer, field).pixels == 10 * level + 1).all()
     first, last = witness.corner_pixels
     np.testing.assert_allclose(np.multiply(field.start, field.factor), first, atol=10)
     covered = np.multiply(field.shape, field.factor)
     np.testing.assert_allclose(covered, last - first, atol=20)
-    space = field_placement(layer, field)
+    space = crop_placement(layer, field)
     # The outer edge of the crop is that of the pixels that it covers.
     edge = np.asarray(space["translate"]) - np.asarray(space["scale"]) / 2
     np.testing.assert_allclose(edge, np.multiply(field.start, field.factor) - 0.5)
@@ -153,4 +153,4 @@ def test_nothing_on_screen_is_told(make_napari_viewer_proxy: Callable[..., Any])
     layer = viewer.add_image(np.zeros((50, 50), np.uint8))
     layer.corner_pixels = np.array([[60, 60], [70, 70]])
     with pytest.raises(ImageError, match="Nothing of"):
-        visible_field(viewer, layer)
+        crop_on_screen(viewer, layer)

@@ -1,21 +1,22 @@
-"""The review of a stack: the plane that the slider shows is the one under review."""
+"""Review of a stack: the plane on screen is the one under review."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_latentfm.background.job import Result
+from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.stacks import PlaneStack, number_on_screen
 from napari_latentfm.results.session import Reviewed
-from napari_latentfm.results.stack_job import StackRun
 
 if TYPE_CHECKING:
     import napari
+
+    from latentfm_core.inference.stack import StackResult
 
 SAME_SETTINGS = (
     "n_samples",
@@ -27,7 +28,23 @@ SAME_SETTINGS = (
     "calibrated",
     "precision",
 )
-"""A plane that was drawn anew with these alike belongs to its stack."""
+"""A plane that was sampled again with the same values of these belongs to its stack."""
+
+
+@dataclass(frozen=True)
+class StackRun(Result):
+    """The result of a run over a stack.
+
+    `samples` are those of its first plane, with the seconds of all, and `summary` has an axis
+    for the planes before ``(H, W)``.
+
+    Attributes
+    ----------
+    stack
+        Samples and maps of each plane.
+    """
+
+    stack: StackResult
 
 
 class StackReview:
@@ -38,13 +55,13 @@ class StackReview:
     viewer
         Whose slider chooses the plane.
     layer, planes, model, run
-        What was segmented, with what, and the result.
+        The stack that was segmented, the model, and the result.
 
     Attributes
     ----------
     moved
-        Emitted in the GUI thread with what is to be reviewed when the slider goes to another
-        plane: None for a blank one.
+        Emitted in the GUI thread with the plane to review when the slider goes to another one:
+        None if it is blank.
     layer, planes, model
         As given.
     """
@@ -74,7 +91,7 @@ class StackReview:
 
     @property
     def run(self) -> StackRun:
-        """The result of all planes, with the samples of those that were drawn anew."""
+        """The result of all planes, with the new samples of planes that were sampled again."""
         samples = list(self._run.stack.samples)
         for number, result in self._renewed.items():
             samples[number] = result.samples
@@ -94,7 +111,7 @@ class StackReview:
     def number_of(self, reviewed: Reviewed) -> int | None:
         """Return which plane a new result belongs to; None if it is not of this stack.
 
-        It belongs if it was drawn as the others were, with or without strokes.
+        It belongs if its settings are those of the others, with or without strokes.
         """
         if reviewed.layer is not self.layer:
             return None

@@ -1,0 +1,157 @@
+"""Sampling targets: one plane of an image layer, and several objects of one plane."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.progress import follow_until
+from napari_latentfm.background.image_request import (
+    ImageRequest,
+    Result,
+    step_update,
+    summary_updates,
+)
+from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
+from napari_latentfm.layers.camera import keeping_view
+from napari_latentfm.layers.planes import Plane, plane_spacing, read_plane
+from napari_latentfm.layers.specs import Role
+from napari_latentfm.layers.stacking import keeping_active
+from napari_latentfm.layers.update import AskAboutEdits
+from napari_latentfm.results.objects import ObjectsRun
+from napari_latentfm.results.session import Reviewed, ReviewSession
+from napari_latentfm.results.show import show_plane_steps
+from napari_latentfm.sampling.status import session_status, warning
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+    from latentfm_core.inference.segmenter import Segmenter
+    from latentfm_core.prompts import Prompt
+    from latentfm_core.types import Mask, SampleSet
+
+
+@dataclass(frozen=True)
+class PlaneTarget:
+    """One plane of an image layer.
+
+    Attributes
+    ----------
+    layer, plane
+        The image layer and the plane.
+    model
+        Name of a bundled model, or a model folder.
+    label
+        Label with which the object is written into the annotation; None for that of its class.
+    prompt
+        The object to segment, in pixels of the plane; None for the whole plane.
+    samples
+        Earlier samples, to be summarised again; then nothing is sampled.
+    roles
+        The layers to write; None for all.
+    keeps_view
+        Whether camera and active layer stay as they are when the result is shown.
+    """
+
+    layer: Image
+    plane: Plane
+    model: str | Path
+    label: int | None = None
+    prompt: Prompt | None = None
+    samples: SampleSet | None = None
+    roles: Collection[Role] | None = None
+    keeps_view: bool = False
+
+    def request(self, settings: SamplingConfig) -> JobRequest[Result]:
+        """Return the request for the background job."""
+        spacing, _ = plane_spacing(self.layer, self.plane)
+        read = partial(read_plane, self.layer, self.plane)
+        request = ImageRequest(read, self.model, settings, self.samples, spacing=spacing)
+        if self.prompt is None:
+            return request
+        # Strokes are a separate argument, which is recorded in the provenance.
+        rest = replace(self.prompt, strokes=None)
+        return replace(request, prompt=rest, strokes=self.prompt.strokes)
+
+    def show(
+        self, viewer: napari.viewer.Viewer, result: Result, ask: AskAboutEdits
+    ) -> Generator[None, None, bool]:
+        """Show the result and put it under review."""
+        reviewed = Reviewed(self.layer, self.plane, self.model, result, self.label)
+        with ExitStack() as kept:
+            if self.keeps_view:
+                kept.enter_context(keeping_active(viewer))
+                kept.enter_context(keeping_view(viewer))
+            return (yield from show_plane_steps(viewer, reviewed, ask, self.roles))
+
+    def status(self, session: ReviewSession, _result: Result) -> str:
+        """Return a description of the result under review."""
+        return session_status(session)
+
+    def warning(self, result: Result) -> str:
+        """Return a warning if the image is unlike the training images, else ""."""
+        return warning(result)
+
+    def device(self, result: Result) -> str:
+        """Return the device that drew a result."""
+        return result.device
+
+
+@dataclass(frozen=True)
+class ObjectsTarget(PlaneTarget):
+    """Several objects of one plane, sampled in shared batches.
+
+    One of them is shown; see `ObjectsRun` for the results of the others.
+
+    Attributes
+    ----------
+    prompts
+        The objects to segment, by label.
+    """
+
+    prompts: Mapping[int, Prompt] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> int:
+        """Label of the object whose result is shown."""
+        return min(self.prompts) if self.label is None else self.label
+
+    def request(self, settings: SamplingConfig) -> JobRequest[Result]:
+        """Return the request for the background job."""
+        draw = partial(_draw_objects, self, dict(self.prompts), settings)
+        return WorkRequest(self.model, settings, draw)
+
+
+def _draw_objects(
+    target: ObjectsTarget,
+    prompts: dict[int, Prompt],
+    settings: SamplingConfig,
+    segmenter: Segmenter,
+    stop: threading.Event,
+) -> Generator[Update, None, Outcome[Result]]:
+    yield Update("Reading image…")
+    image = read_plane(target.layer, target.plane)
+    steps = segmenter.sample_objects_steps(image, list(prompts.values()), settings)
+    drawn = yield from follow_until(stop, steps, step_update)
+    if drawn is None:
+        return Outcome()
+    shown: Result | None = None
+    kept: dict[int, tuple[SampleSet, Mask]] = {}
+    for label, samples in zip(prompts, drawn, strict=True):
+        used = SamplingConfig(**samples.settings)
+        summary = yield from summary_updates(samples, segmenter, used, stop)
+        if summary is None:
+            return Outcome()
+        kept[label] = samples, summary.mean_mask
+        if label == target.shown:
+            shown = Result(samples, summary, segmenter.device_label)
+    if shown is None:
+        return Outcome()
+    return Outcome(ObjectsRun(shown.samples, shown.summary, shown.device, kept))

@@ -1,0 +1,127 @@
+"""Sampling target: all planes of a stack."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.progress import follow_until
+from napari_latentfm.background.image_request import check_same_model
+from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
+from napari_latentfm.layers.specs import Role
+from napari_latentfm.layers.stacks import PlaneStack, read_part
+from napari_latentfm.layers.update import AskAboutEdits
+from napari_latentfm.results.session import ReviewSession, session_of
+from napari_latentfm.results.show import place_result_steps
+from napari_latentfm.results.stack_review import StackReview, StackRun
+from napari_latentfm.sampling.status import session_status, stack_warning
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+    from latentfm_core.inference.segmenter import Segmenter
+    from latentfm_core.inference.stack import StackProgress, StackResult
+
+
+@dataclass(frozen=True)
+class StackTarget:
+    """All planes of a stack along one or more axes.
+
+    Attributes
+    ----------
+    layer, planes
+        The image layer and its planes.
+    model
+        Name of a bundled model, or a model folder.
+    drawn
+        An earlier result, to be summarised with other settings; then nothing is sampled.
+    roles
+        The layers to write; None for all.
+    """
+
+    layer: Image
+    planes: PlaneStack
+    model: str | Path
+    drawn: StackRun | None = None
+    roles: Collection[Role] | None = None
+
+    def request(self, settings: SamplingConfig) -> JobRequest[StackRun]:
+        """Return the request for the background job."""
+        if self.drawn is None:
+            draw = partial(_draw, self.layer, self.planes, settings)
+            return WorkRequest(self.model, settings, draw)
+        return WorkRequest(self.model, settings, partial(_summarise, self.drawn, settings))
+
+    def show(
+        self, viewer: napari.viewer.Viewer, run: StackRun, ask: AskAboutEdits
+    ) -> Generator[None, None, bool]:
+        """Show the results, and review the plane that the slider shows."""
+        layer, planes = self.layer, self.planes
+        if not (yield from place_result_steps(viewer, layer, planes, run, ask, self.roles)):
+            return False
+        session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run))
+        return True
+
+    def status(self, session: ReviewSession, _run: StackRun) -> str:
+        """Return a description of the stack under review."""
+        return session_status(session)
+
+    def warning(self, run: StackRun) -> str:
+        """Return a warning if planes are unlike the training images, else ""."""
+        return stack_warning(run)
+
+    def device(self, run: StackRun) -> str:
+        """Return the device that drew a result."""
+        return run.device
+
+
+def _draw(
+    layer: Image,
+    planes: PlaneStack,
+    settings: SamplingConfig,
+    segmenter: Segmenter,
+    stop: threading.Event,
+) -> Generator[Update, None, Outcome[StackRun]]:
+    from latentfm_core.inference.stack import stack_steps
+
+    yield Update("Reading image…")
+    steps = stack_steps(segmenter, len(planes), partial(read_part, layer, planes), settings)
+    return (yield from _follow(steps, _step_text, segmenter, stop))
+
+
+def _summarise(
+    last: StackRun, settings: SamplingConfig, segmenter: Segmenter, stop: threading.Event
+) -> Generator[Update, None, Outcome[StackRun]]:
+    from latentfm_core.inference.stack import summarise_stack
+
+    check_same_model(last.samples, segmenter)
+    steps = summarise_stack(segmenter, last.stack.samples, settings)
+    return (yield from _follow(steps, _summary_text, segmenter, stop))
+
+
+def _follow(
+    steps: Generator[StackProgress, None, StackResult],
+    text: Callable[[StackProgress], str],
+    segmenter: Segmenter,
+    stop: threading.Event,
+) -> Generator[Update, None, Outcome[StackRun]]:
+    stack = yield from follow_until(
+        stop, steps, lambda step: Update(text(step), step.done, step.total)
+    )
+    if stack is None:
+        return Outcome()
+    return Outcome(StackRun(stack.first, stack.summary, segmenter.device_label, stack))
+
+
+def _step_text(step: StackProgress) -> str:
+    return f"Plane {step.plane} of {step.planes}, ODE step {step.done} of {step.total}"
+
+
+def _summary_text(step: StackProgress) -> str:
+    return f"Summarising plane {step.plane} of {step.planes}"

@@ -1,0 +1,76 @@
+"""The sampling target that the controls describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from latentfm_core.errors import ImageError
+from napari_latentfm.layers.crop import crop_on_screen
+from napari_latentfm.layers.planes import displayed_plane
+from napari_latentfm.sampling.form import TILES, VISIBLE, WHOLE, SamplingForm
+from napari_latentfm.sampling.plane import PlaneTarget
+from napari_latentfm.sampling.stack import StackTarget
+from napari_latentfm.sampling.tiled import TiledTarget, results_folder
+from napari_latentfm.sampling.viewport import ViewportTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+    from napari.layers import Image
+
+    from napari_latentfm.sampling.target import SamplingTarget
+
+NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
+
+
+def chosen_image(form: SamplingForm) -> Image:
+    """Return the chosen image layer.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    if form.image.value is None:
+        raise ImageError(NO_IMAGE)
+    layer: Image = form.image.value
+    return layer
+
+
+def chosen_target(form: SamplingForm, viewer: napari.viewer.Viewer) -> SamplingTarget[Any]:
+    """Return what the controls say is to be segmented.
+
+    Raises
+    ------
+    LatentFMError
+        If there is no image, no single plane is shown, or a choice is not usable.
+    """
+    return _FIELDS[form.field.value](form, viewer, chosen_image(form))
+
+
+def _planes(
+    form: SamplingForm, viewer: napari.viewer.Viewer, layer: Image
+) -> PlaneTarget | StackTarget:
+    stack = form.plane_choice.stack(layer, viewer.dims)
+    if stack is not None:
+        return StackTarget(layer, stack, form.model_source())
+    plane = form.plane_choice.on_screen(layer, viewer.dims)
+    return PlaneTarget(layer, plane, form.model_source())
+
+
+def _visible(form: SamplingForm, viewer: napari.viewer.Viewer, layer: Image) -> ViewportTarget:
+    return ViewportTarget(layer, crop_on_screen(viewer, layer), form.model_source())
+
+
+def _tiles(form: SamplingForm, viewer: napari.viewer.Viewer, layer: Image) -> TiledTarget:
+    folder = results_folder(form.results.line_edit.value)
+    plane = displayed_plane(layer, viewer.dims, limit=None)
+    return TiledTarget(layer, plane, form.model_source(), form.tiling(), folder)
+
+
+_FIELDS: dict[str, Callable[[SamplingForm, napari.viewer.Viewer, Image], SamplingTarget[Any]]] = {
+    WHOLE: _planes,
+    VISIBLE: _visible,
+    TILES: _tiles,
+}
