@@ -15,6 +15,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_latentfm.dock import small_screen
+from napari_latentfm.dock.gl_context import protect_canvas
 from napari_latentfm.dock.panel import LatentFMPanel, Place
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def open_dock(viewer: napari.viewer.Viewer, place: Place = "as it was") -> Laten
         panel = LatentFMPanel(_own(viewer))
         _PANELS[_own(viewer)] = ref(panel)
         viewer.window.add_dock_widget(panel, name=NAME)
+        protect_canvas(_own(viewer), panel.window())
         made = True
     dock = _dock(panel)
     if dock is not None:
