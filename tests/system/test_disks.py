@@ -16,12 +16,13 @@ from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main as train
 from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import write_text
+from latentfm_core.loggers.csv_table import read_table
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.output.maps import MapStore
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.training import trainer as trainer_module
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.runlog import _read
+from latentfm_core.training.runlog import COLUMNS
 from tests.helpers.disks import PretendedDisk, RealDisk, disk, parts_in, pretended_disk, real_disk
 from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
 
@@ -113,7 +114,9 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
     disk.mend()
     assert train(["--out", str(out), "--resume", "--quiet"]) == 0
     load_model(out)
-    steps = [(row["stage"], row["step"]) for row in _read(out / "training" / "log.csv")[1]]
+    steps = [
+        (row["stage"], row["step"]) for row in read_table(out / "training" / "log.csv", COLUMNS)[1]
+    ]
     assert steps == [("image_vae", "1"), ("mask_vae", "1"), ("flow", "1"), ("flow", "2")]
 
 
@@ -151,7 +154,9 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
     assert "is gone. It is created again" in capsys.readouterr().err
     load_model(out)
     assert (out / "training" / "split.json").is_file()
-    assert len(_read(out / "training" / "log.csv")[1]) == 4, "also what stood in it before"
+    assert len(read_table(out / "training" / "log.csv", COLUMNS)[1]) == 4, (
+        "also what stood in it before"
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")

@@ -28,6 +28,7 @@ CORE = {
     "images": "config errors files names types",
     "datasets": "config errors files images names types",
     "data": "datasets images",
+    "loggers": "errors files images",
     "models": "config",
     "flow": "config",
     "correction": "errors flow types",
@@ -40,15 +41,16 @@ CORE = {
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
-    "training": "bars config datasets errors files flow images inference metrics model_io models "
-    "output prompts report torchrun types",
+    "training": "bars config datasets errors files flow images inference loggers metrics model_io "
+    "models output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
     "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
     "export": "config errors files flow images inference model_io models output types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
-    "model_io names output prediction progress prompts report torchrun training types uncertainty",
+    "loggers model_io names output prediction progress prompts report torchrun training types "
+    "uncertainty",
 }
 """Each package or module of the core, lowest first, with what it may import."""
 

@@ -22,6 +22,8 @@ from latentfm_core.config import (
     DataConfig,
     TrainingConfig,
 )
+from latentfm_core.loggers.mlflow import LOCAL
+from latentfm_core.loggers.wandb import MODES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -145,7 +147,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=int,
         help=f"random seed of initial weights, image order and noise (default: {usual.seed})",
     )
-    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    _add_loggers(parser)
     run.add_argument(
         "--cache",
         type=Path,
@@ -160,6 +162,30 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="change one setting, for example training.flow.epochs=100; may be repeated",
+    )
+
+
+def _add_loggers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "log to",
+        "Besides log.csv and report.html in OUT/training. Curves and validation pictures stay on "
+        "this computer, except with --wandb online and --mlflow URI.",
+    )
+    group.add_argument("--tensorboard", action="store_true", help="TensorBoard")
+    group.add_argument(
+        "--wandb",
+        nargs="?",
+        const="offline",
+        choices=MODES,
+        help="Weights & Biases; offline (default) writes a run that `wandb sync` can upload, "
+        "online uploads it during training",
+    )
+    group.add_argument(
+        "--mlflow",
+        nargs="?",
+        const=LOCAL,
+        metavar="URI",
+        help="MLflow, at this tracking URI (default: a database in OUT/training)",
     )
 
 

@@ -274,6 +274,8 @@ class StageLoop:
             meter.seconds,
             meter.rate(),
             self.clock.shares(),
+            epochs=self.stage.settings.epochs,
+            seconds_left=self._stands(meter.last_loss()).seconds_left,
         )
 
     def _step(

@@ -29,6 +29,9 @@ class EpochReport:
         of the weights), in shares that add up to 1.
     validation
         Validation metrics, if there was a validation.
+    epochs, seconds_left
+        Epochs of the stage unless a time budget ends it earlier, and an estimate of the time
+        left for it, as in `StepReport`.
     """
 
     stage: str
@@ -40,6 +43,8 @@ class EpochReport:
     images_per_second: float
     shares: dict[Part, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    seconds_left: float = 0.0
 
     def share_outside(self) -> float:
         """Return the share of the time not spent in the network."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.training.meters import EpochReport, StepReport, ignore
 from latentfm_core.training.run_record import ChangedData
 
@@ -21,8 +22,8 @@ class RunOptions:
         Model folder to create; logs and checkpoints go to its subfolder ``training``.
     resume
         Continue from the checkpoint in `out`.
-    tensorboard
-        Also write TensorBoard events.
+    tracking
+        Loggers besides ``log.csv`` and the report.
     should_stop
         Called after every step and every validation image; True saves and stops.
     command
@@ -46,7 +47,7 @@ class RunOptions:
 
     out: Path
     resume: bool = False
-    tensorboard: bool = False
+    tracking: Tracking = field(default_factory=Tracking)
     should_stop: Callable[[], bool] = lambda: False
     command: str = ""
     card: dict[str, Any] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,10 @@ BEST = "best.safetensors"
 EARLIER = "training-earlier"
 """Prefix of the folders that keep the files of an earlier run."""
 
-_FOLDERS = (TRAINING, f"{TRAINING}/samples", f"{TRAINING}/tensorboard")
+_FOLDERS = (
+    TRAINING,
+    *(f"{TRAINING}/{name}" for name in ("samples", "tensorboard", "wandb", "mlflow-artifacts")),
+)
 _WORTH_KEEPING = (BEST, "log.csv", "learning.json", "model.json", "samples")
 
 
@@ -61,21 +63,6 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
         raise OutputError(
             f"{option} is inside the folder of the masks, {data.masks}, and would be taken for "
             f"the masks of a rater. Choose another {option}."
-        )
-
-
-def check_tensorboard() -> None:
-    """Check that TensorBoard events can be written.
-
-    Raises
-    ------
-    ConfigError
-        If TensorBoard is not installed.
-    """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(
-            "TensorBoard is not installed: pip install 'napari-latentfm[tensorboard]', "
-            "or leave --tensorboard out."
         )
 
 

@@ -1,20 +1,18 @@
-"""Training log: CSV, HTML report, optional TensorBoard."""
+"""Training log: CSV, HTML report, optional loggers, and a line for each epoch."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.errors import ConfigError
-from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.optional import not_essential
-from latentfm_core.report.training import TrainingReport
+from latentfm_core.loggers.csv_table import CsvTable, read_table
+from latentfm_core.loggers.logger import Logger, Point
+from latentfm_core.report.training import TITLES, TrainingReport
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.stages import STAGES
@@ -49,91 +47,118 @@ COLUMNS = (
 
 
 class RunLog:
-    """Keeps one row per epoch in ``log.csv``, which is replaced as a whole each time.
+    """Passes each epoch to ``log.csv``, to the other loggers and to ``report.html``.
 
-    ``report.html`` shows the same with the pictures of the validation; it is rewritten after each
+    The report shows the table with the pictures of the validation; it is rewritten after each
     validation, every minute, and at the end.
 
     Parameters
     ----------
     folder
         Folder of the log.
-    tensorboard
-        Whether to write events too.
     position
-        Progress of the run. Rows of later epochs, which a killed process wrote after its last
-        checkpoint, are left out, since those epochs are repeated.
+        Progress of the run, which its owner keeps up to date. Rows of later epochs, which a
+        killed process wrote after its last checkpoint, are left out, since those epochs are
+        repeated.
+    loggers
+        Further loggers by name. One that fails is reported once; training continues.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool, position: Position) -> None:
-        self._path = folder / "log.csv"
-        self._columns, rows = _read(self._path)
-        self._rows = [row for row in rows if _is_before(row, position)]
+    def __init__(
+        self, folder: Path, position: Position, loggers: Mapping[str, Logger] | None = None
+    ) -> None:
+        self._folder, self._position = folder, position
+        columns, rows = read_table(folder / "log.csv", COLUMNS)
+        kept = [row for row in rows if _is_before(row, position)]
+        self._table = CsvTable(folder / "log.csv", columns, kept)
+        self._loggers: dict[str, Logger] = {"log.csv": self._table, **(loggers or {})}
         self._report = TrainingReport(folder)
         self._reported = -math.inf
-        self._writer: Any = _tensorboard_writer(folder) if tensorboard else None
 
-    def add(self, report: EpochReport) -> None:
-        """Write a report to the table, the log and TensorBoard."""
-        row: dict[str, Any] = {
-            "stage": report.stage,
-            "epoch": report.epoch,
-            "step": report.step,
-            "learning_rate": f"{report.learning_rate:.3g}",
-            "seconds": f"{report.seconds:.1f}",
-            "images_per_second": f"{report.images_per_second:.1f}",
-            "outside_network": f"{report.share_outside():.3f}",
+    def add(self, report: EpochReport, picture: Path | None = None) -> None:
+        """Record an epoch, with the picture of its validation if there is one."""
+        at = Point(report.stage, report.epoch, report.step)
+        values = {
+            "learning_rate": report.learning_rate,
+            "seconds": report.seconds,
+            "images_per_second": report.images_per_second,
+            "outside_network": report.share_outside(),
+            **{f"{part}_share": share for part, share in report.shares.items()},
+            **report.losses,
+            **report.validation,
         }
-        row |= {f"{part}_share": f"{share:.3f}" for part, share in report.shares.items()}
-        values = {**report.losses, **report.validation}
-        row |= {key: f"{value:.5f}" for key, value in values.items()}
-        self._rows.append(row)
-        self._write()
-        text = ", ".join(f"{key} {value:.4f}" for key, value in values.items())
-        logger.info(
-            "%s epoch %d: %s; %.1f images/s, %.0f %% of the time outside the network",
-            report.stage,
-            report.epoch,
-            text,
-            report.images_per_second,
-            100 * report.share_outside(),
-        )
-        if self._writer is not None:
-            with not_essential(self._path.with_name("tensorboard")):
-                for key, value in values.items():
-                    self._writer.add_scalar(f"{report.stage}/{key}", value, report.step)
+        for name, each in self._loggers.items():
+            with not_essential(self._folder / name / "metrics"):
+                each.metrics(at, values)
+                if report.validation and picture is not None and picture.is_file():
+                    each.picture(at, "samples", picture)
+        best = bool(report.validation) and self._position.stale == 0
+        logger.info("%s", epoch_line(report, best))
         if report.validation or time.monotonic() - self._reported > REPORT_SECONDS:
             self._show()
 
     def _show(self) -> None:
-        self._report.write(self._rows)
+        self._report.write(self._table.rows)
         self._reported = time.monotonic()
 
-    def _write(self) -> None:
-        stream = io.StringIO(newline="")
-        writer = csv.DictWriter(stream, self._columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        with not_essential(self._path), atomic_path(self._path) as temporary:
-            temporary.write_bytes(stream.getvalue().encode())
-
     def close(self) -> None:
-        """Write the last epochs, and flush TensorBoard."""
-        if self._rows:
+        """Write the last epochs, and close all loggers."""
+        if self._table.rows:
             self._show()
-        if self._writer is not None:
-            with not_essential(self._path.with_name("tensorboard")):
-                self._writer.close()
+        for name, each in self._loggers.items():
+            with not_essential(self._folder / name / "metrics"):
+                each.close()
 
 
-def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """Return columns and rows of the table that is there; an older version had fewer columns."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        return reader.fieldnames or COLUMNS, list(reader)
-    except (OSError, csv.Error):
-        return COLUMNS, []
+NAMES = {
+    "val_dice": "Dice",
+    "val_iou": "IoU",
+    "val_sample_dice": "Dice of samples",
+    "val_ged": "GED",
+    "val_dice_none": "without a prompt",
+    "val_dice_point": "point",
+    "val_dice_box": "box",
+}
+"""Validation figures in the line of an epoch, by their columns."""
+
+
+def epoch_line(report: EpochReport, best: bool = False) -> str:
+    """Return a line about an epoch: progress, loss, validation, speed and time left.
+
+    Parameters
+    ----------
+    best
+        Whether the validation is the best of the run so far.
+    """
+    total = f" of {report.epochs}" if report.epochs else ""
+    parts = [
+        f"{TITLES.get(report.stage, report.stage)}, epoch {report.epoch}{total}: "
+        f"loss {report.losses.get('loss', math.nan):.4f}"
+    ]
+    if report.validation:
+        figures = [
+            f"{word} {report.validation[key]:.3f}"
+            for key, word in NAMES.items()
+            if key in report.validation
+        ]
+        parts.append(f"validation {', '.join(figures)}{' (best so far)' if best else ''}")
+    left = f", {duration(report.seconds_left)} left" if report.seconds_left > 0 else ""
+    parts.append(f"{report.images_per_second:.1f} images/s{left}")
+    return "; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: "40 s", "12 min", "3 h 05 min".
+
+    Examples
+    --------
+    >>> duration(40), duration(700), duration(11_100)
+    ('40 s', '12 min', '3 h 05 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _is_before(row: dict[str, Any], position: Position) -> bool:
@@ -143,14 +168,3 @@ def _is_before(row: dict[str, Any], position: Position) -> bool:
         return False
     here = STAGES.index(position.stage) if position.stage in STAGES else len(STAGES)
     return stage < here or (stage == here and step <= position.step)
-
-
-def _tensorboard_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "TensorBoard is not installed: pip install 'napari-latentfm[tensorboard]', "
-            "or leave --tensorboard out."
-        ) from None
-    return SummaryWriter(str(folder / "tensorboard"))

@@ -67,7 +67,6 @@ from latentfm_core.training.run_folder import (
     RunFolder,
     check_initial,
     check_places,
-    check_tensorboard,
     refuse_second_run,
 )
 from latentfm_core.training.run_record import (
@@ -153,8 +152,7 @@ class Trainer:
         """Reject settings that could not be used, or not written, at the end of the run."""
         config, options = self.config, self.options
         check_card(options.card or {}, portable(config), options.out.resolve().name)
-        if options.tensorboard:
-            check_tensorboard()
+        options.tracking.check()
         if self.checkpoint is not None:
             check_resumed(self.checkpoint, config, options.out)
         elif options.init is not None:
@@ -366,7 +364,7 @@ class Trainer:
         log: RunLog | None = None
         if self.team.first:
             self._write_facts()
-            log = RunLog(self.folder, self.options.tensorboard, self.position)
+            log = self._open_log()
         try:
             while self.position.stage != "done":
                 if not self._run_stage(self.position.stage, log):
@@ -375,6 +373,12 @@ class Trainer:
             if log is not None:
                 log.close()
         return True
+
+    def _open_log(self) -> RunLog:
+        name, settings = self.options.out.resolve().name, portable(self.config).to_json()
+        resumed = self.checkpoint is not None
+        loggers = self.options.tracking.open(self.folder, name, settings, resumed=resumed)
+        return RunLog(self.folder, self.position, loggers)
 
     def finish(self) -> ModelCard:
         """Write the current model of a stopped run; the run can still be resumed.
@@ -415,7 +419,7 @@ class Trainer:
         def end_of_epoch(loop: StageLoop, report: EpochReport) -> None:
             self._validate(loop, report)
             if log is not None:
-                log.add(report)
+                log.add(report, self._picture(report))
 
         options = self.options
         hooks = Hooks(
@@ -509,9 +513,8 @@ class Trainer:
             return
         if report.epoch % flow.validate_every and not last:
             return
-        picture = self.folder / "samples" / f"epoch_{report.epoch:04d}.png"
         with nullcontext() if loop.ema is None else loop.ema.applied():
-            self._score(report, picture)
+            self._score(report, self._picture(report))
         if flow.patience is not None and self.position.stale >= flow.patience and not last:
             logger.info(
                 "No improvement in %d validations in a row: the flow stage ends with the best "
@@ -519,6 +522,9 @@ class Trainer:
                 self.position.stale,
             )
             loop.end_early()
+
+    def _picture(self, report: EpochReport) -> Path:
+        return self.folder / "samples" / f"epoch_{report.epoch:04d}.png"
 
     def _score(self, report: EpochReport, picture: Path) -> None:
         if self.val_set is None:

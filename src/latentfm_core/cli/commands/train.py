@@ -20,6 +20,7 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.files.locks import one_writer
 from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET
+from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.model_io.card import read_card
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     options = RunOptions(
         out=args.out,
         resume=args.resume,
-        tensorboard=args.tensorboard,
+        tracking=Tracking(args.tensorboard, args.wandb, args.mlflow),
         should_stop=flag,
         command=command,
         card={} if args.card is None else read_toml(args.card),

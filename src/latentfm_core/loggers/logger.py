@@ -1,0 +1,78 @@
+"""The interface of all loggers, and the import of their libraries."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from latentfm_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Point:
+    """Position in a run.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage.
+    epoch, step
+        Finished epochs (from 1) and optimiser steps of that stage.
+    """
+
+    stage: str
+    epoch: int
+    step: int
+
+
+class Logger(Protocol):
+    """Receives metrics and pictures of a run."""
+
+    def metrics(self, at: Point, values: Mapping[str, float]) -> None:
+        """Record the metrics of an epoch, keyed like the columns of ``log.csv``."""
+
+    def picture(self, at: Point, name: str, path: Path) -> None:
+        """Record the picture in the file `path`."""
+
+    def close(self) -> None:
+        """Write everything that is buffered, and release the files."""
+
+
+def check_installed(package: str, extra: str, option: str) -> None:
+    """Check that an optional library is installed, without importing it.
+
+    Raises
+    ------
+    ConfigError
+        If it is not; the message names the extra and the option.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise _missing(package, extra, option)
+
+
+def library(module: str, extra: str, option: str) -> Any:
+    """Import an optional library.
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise _missing(module, extra, option) from None
+
+
+_TITLES = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases", "mlflow": "MLflow"}
+
+
+def _missing(module: str, extra: str, option: str) -> ConfigError:
+    name = _TITLES.get(extra, module)
+    return ConfigError(
+        f"{name} is not installed: pip install 'napari-latentfm[{extra}]', or leave {option} out."
+    )
