@@ -127,6 +127,15 @@ class Chart:
             tooltip = f"{name}: " if name else ""
             self._dot(*self._place(x, y), colour, f"{tooltip}{x:.4g}, {y:.4g}", link)
 
+    def mark(self, x: float, name: str) -> None:
+        """Draw a dashed vertical line with a label beside it."""
+        left, bottom = self._place(x, self._y.low)
+        anchor, shift = ("end", -5) if self._x.share(x) > 0.5 else ("start", 5)
+        line = f'x1="{left}" y1="{_TOP}" x2="{left}" y2="{bottom}"'
+        style = 'stroke="currentColor" stroke-dasharray="4 4" stroke-opacity="0.6"'
+        self._parts.append(f"<line {line} {style}/>")
+        self._parts.append(_word(left + shift, _TOP + 11, name, anchor))
+
     def _dot(self, left: float, top: float, colour: str, tooltip: str = "", link: str = "") -> None:
         title = f"<title>{text(tooltip)}</title>" if tooltip else ""
         style = f'r="3.2" fill="{colour}" fill-opacity="0.75"'

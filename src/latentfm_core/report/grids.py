@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from latentfm_core.config import ReportConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.images.read import read_image
-from latentfm_core.report.epochs import Row, number
+from latentfm_core.report.epochs import Row, best_of, number, validated
 from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import data_uri, eight_bit, fitted_size, shrunk
 
@@ -35,25 +35,34 @@ class Grids:
         self._folder, self._report = folder, report
         self._encoded: dict[str, tuple[int, str]] = {}
 
-    def section(self, epochs: Sequence[Row]) -> str:
-        """Return the pictures of the validated `epochs`, rows of the log; empty if there are none.
+    def sections(self, epochs: Sequence[Row]) -> tuple[str, str]:
+        """Return the pictures of the validated `epochs`: best and last, and the others.
 
         A picture of an epoch that is not among them is left out: a killed run, which will come
-        to it again, has left it.
+        to it again, has left it. Either section is empty if it has no pictures.
+
+        Parameters
+        ----------
+        epochs
+            Rows of the log.
         """
-        validated = [row for row in epochs if math.isfinite(number(row, "val_dice"))]
-        best = max(range(len(validated)), key=lambda place: _goodness(validated[place]), default=0)
-        shown = chosen(len(validated), best, self._report.grids)
-        captions = {
-            _name(validated[place]): _caption(validated[place], place == best) for place in shown
-        }
+        known = validated(epochs)
+        best = best_of(known)
+        shown = chosen(len(known), best, self._report.grids)
+        captions = {_name(known[place]): _caption(known[place], place == best) for place in shown}
         few = sorted(self._folder.glob("steps_*.png"))[: self._report.grids]
         captions |= {path.name: f"With {path.stem.partition('_')[2]} ODE steps" for path in few}
         self._encoded = {name: uri for name, uri in self._encoded.items() if name in captions}
+        first = [_name(known[place]) for place in sorted({best, len(known) - 1})] if known else []
+        rest = [name for name in captions if name not in first]
+        return (
+            self._section("Best and last epoch", {name: captions[name] for name in first}),
+            self._section("Other epochs", {name: captions[name] for name in rest}),
+        )
+
+    def _section(self, title: str, captions: Mapping[str, str]) -> str:
         pictures = "".join(self._picture(name, caption) for name, caption in captions.items())
-        if not pictures:
-            return ""
-        return section("Samples by epoch", f"<p>{text(EXPLANATION)}</p>\n{pictures}")
+        return section(title, f"<p>{text(EXPLANATION)}</p>\n{pictures}") if pictures else ""
 
     def _picture(self, name: str, caption: str) -> str:
         """Return a picture with its caption; empty if it cannot be read."""
@@ -88,13 +97,6 @@ def chosen(count: int, best: int, most: int) -> list[int]:
         step *= 2
     every = set(range(0, count, step)) | {best, count - 1} if count else set()
     return sorted(every)
-
-
-def _goodness(row: Row) -> float:
-    """Return the metric that selects the weights: GED with several raters, else Dice."""
-    column, sign = ("val_ged", -1.0) if row.get("val_ged") else ("val_dice", 1.0)
-    value = number(row, column)
-    return sign * value if math.isfinite(value) else -math.inf
 
 
 def _name(row: Row) -> str:

@@ -11,8 +11,9 @@ from latentfm_core.config import REPORT, ReportConfig
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.output.sidecar import now
+from latentfm_core.report.advice import advice
 from latentfm_core.report.charts import COLOURS, DASHES, Axis, Chart, fitted, legend
-from latentfm_core.report.epochs import Row, number, thinned
+from latentfm_core.report.epochs import Row, best_of, number, thinned, validated
 from latentfm_core.report.grids import Grids
 from latentfm_core.report.page import document, figure, section, text
 
@@ -94,11 +95,15 @@ class TrainingReport:
         for row in rows:
             stages.setdefault(str(row.get("stage")), []).append(row)
         charts = [chart for name, own in stages.items() for chart in self._charts(name, own)]
+        first, others = self._grids.sections(stages.get("flow", []))
+        judged = advice(stages.get("flow", []))
         parts = [
             f"<p>{text(CAUTION)} Made {text(now())}.</p>\n",
+            first,
+            section("What the curves show", f"<p>{text(judged)}</p>") if judged else "",
             section("Progress", _standing(stages)),
             section("Curves", f'<div class="grid">{"".join(charts)}</div>'),
-            self._grids.section(stages.get("flow", [])),
+            others,
         ]
         return document(f"Training of {self._folder.resolve().parent.name}", "".join(parts))
 
@@ -120,6 +125,9 @@ class TrainingReport:
         epochs = [number(row, "epoch") for row in rows]
         across = Axis("epoch", 0.0, max(1.0, *epochs))
         chart = Chart(title, across, fitted(unit, every, log))
+        known = validated(rows)
+        if known:
+            chart.mark(number(known[best_of(known)], "epoch"), "best")
         entries = []
         for place, (name, curve) in enumerate(shown.items()):
             colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
@@ -132,7 +140,16 @@ class TrainingReport:
 
 
 def _standing(stages: Mapping[str, Sequence[Row]]) -> str:
-    heads = ("stage", "epochs", "steps", "minutes", "loss", "images per second", "outside network")
+    heads = (
+        "stage",
+        "epochs",
+        "best epoch",
+        "steps",
+        "minutes",
+        "loss",
+        "images per second",
+        "outside network",
+    )
     head = "".join(
         f'<th scope="col"{"" if word == "stage" else " class=number"}>{word}</th>' for word in heads
     )
@@ -149,8 +166,11 @@ def _stage_row(name: str, rows: Sequence[Row]) -> str:
     last = rows[-1]
     seconds = [number(row, "seconds") for row in rows]
     minutes = math.fsum(value for value in seconds if math.isfinite(value)) / 60
+    known = validated(rows)
+    best = f"{number(known[best_of(known)], 'epoch'):.0f}" if known else ""
     cells = (
         f"{number(last, 'epoch'):.0f}",
+        best,
         f"{number(last, 'step'):.0f}",
         f"{minutes:.1f}",
         f"{number(last, 'loss'):.4g}",

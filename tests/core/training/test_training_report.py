@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.report.advice import advice
 from latentfm_core.report.grids import chosen
 from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -43,7 +44,7 @@ def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
             assert losses in told
     figures = curves(page, "Flow: figures")
     assert f"Dice, validation, epoch: 10, {float(rows[-1]['val_dice']):.4g}" in figures
-    (grid,) = page.section("Samples by epoch").all("figure")
+    (grid,) = page.section("Best and last epoch").all("figure")
     assert "Epoch 10" in grid.text
     assert picture(grid.one("img")).shape == (2 * SIZE, 5 * SIZE, 3)
 
@@ -65,7 +66,7 @@ def test_a_resumed_training_goes_on_with_its_report(
     stopped = RunOptions(out, should_stop=lambda: next(answers, True))
     assert Trainer(config, stopped).run() is None
     before = Page.read(training / "report.html")
-    (caption,) = before.section("Samples by epoch").all("figcaption")
+    (caption,) = before.section("Best and last epoch").all("figcaption")
     assert caption.text.startswith("Epoch 1: Dice")
     # A picture without a row in the log is what a killed run left of an epoch to come.
     ahead = training / "samples" / "epoch_0009.png"
@@ -74,9 +75,11 @@ def test_a_resumed_training_goes_on_with_its_report(
     page = Page.read(training / "report.html")
     losses = {told.rpartition(",")[0] for told in curves(page, "Flow: losses")}
     assert {f"velocity, epoch: {epoch}" for epoch in (1, 2, 3)} <= losses
-    captions = [each.text for each in page.section("Samples by epoch").all("figcaption")]
+    first = [each.text for each in page.section("Best and last epoch").all("figcaption")]
+    assert first[-1].startswith("Epoch 3")
+    assert sum("best so far" in caption for caption in first) == 1
+    captions = sorted(each.text for each in page.all("figcaption") if "Epoch" in each.text)
     assert [caption[:7] for caption in captions] == ["Epoch 1", "Epoch 2", "Epoch 3"]
-    assert sum("best so far" in caption for caption in captions) == 1
     assert list(training.glob(".*")) == [], "nothing is left under way"
 
 
@@ -109,7 +112,7 @@ def test_damaged_pictures_and_logs_are_left_out(tiny_model_folder: Path, tmp_pat
     TrainingReport(folder).write(rows)
     page = Page.read(folder / "report.html")
     check_that_it_loads_nothing(page)
-    (shown,) = page.section("Samples by epoch").all("figcaption")
+    (shown,) = page.section("Best and last epoch").all("figcaption")
     assert "Epoch 2" in shown.text
     assert not page.all("i")
     assert len(page.section("Progress").one("tbody").all("tr")) == 2
@@ -124,3 +127,68 @@ def test_few_of_many_pictures_are_shown(most: int) -> None:
         assert {0, best, count - 1} <= set(shown) <= set(range(count))
     assert chosen(0, 0, most) == []
     assert len(chosen(200, 0, 12)) >= 6, "and not too few"
+
+
+def judged(dice: list[float], loss: list[float]) -> str:
+    """Return what the page says about a flow with these figures, one epoch each."""
+    rows: list[dict[str, Any]] = [
+        {"stage": "flow", "epoch": n, "step": n, "loss": one, "val_dice": other}
+        for n, (one, other) in enumerate(zip(loss, dice, strict=True), start=1)
+    ]
+    return advice(rows)
+
+
+def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
+    falling = [1.0 / n for n in range(1, 13)]
+    rising = [0.5, 0.7, 0.8, 0.84, 0.86, 0.87, 0.87, 0.88]
+    over = judged([*rising, 0.86, 0.85, 0.83, 0.82], falling)
+    assert over.startswith("Overfitting: since epoch 8")
+    assert "Dice 0.880 to Dice 0.820" in over
+    unstable = judged([*rising, 0.6, 0.5, 0.4, 0.4], [*falling[:8], 0.3, 0.4, 0.5, 0.5])
+    assert unstable.startswith("Unstable: since epoch 8")
+    short = judged([0.1 * n / 2 for n in range(1, 13)], falling)
+    assert short.startswith("Not finished")
+    assert "training.flow.epochs" in short
+    under = judged([0.3, 0.4, *[0.5] * 10], [1.0, 0.8, *[0.7] * 10])
+    assert under.startswith("Underfitting")
+    assert "0.50" in under
+    level = judged([*rising, 0.881, 0.879, 0.882, 0.88], falling)
+    assert level.startswith("Levelled off: the validation has not improved")
+    assert "Too early" in judged([0.5, 0.6], [1.0, 0.9])
+    assert "no validation part" in advice([{"stage": "flow", "epoch": 1, "loss": 1.0}])
+    assert advice([]) == ""
+
+
+def test_noise_is_not_taken_for_overfitting() -> None:
+    noisy = [0.8, 0.7, 0.82, 0.71, 0.83, 0.7, 0.82, 0.72, 0.81, 0.73, 0.82, 0.72]
+    assert judged(noisy, [1.0 / n for n in range(1, 13)]).startswith("Levelled off")
+
+
+def test_raters_are_judged_by_their_ged() -> None:
+    rows: list[dict[str, Any]] = [
+        {"epoch": n, "loss": 1 / n, "val_dice": 0.9, "val_ged": ged}
+        for n, ged in enumerate([0.9, 0.6, 0.4, 0.3, 0.3, 0.5, 0.6, 0.6], start=1)
+    ]
+    said = advice(rows)
+    assert said.startswith("Overfitting: since epoch 4")
+    assert "GED 0.300 to GED 0.600" in said
+
+
+def test_the_best_epoch_is_marked_and_the_page_begins_with_best_and_last(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    assert Trainer(short_config(folders), RunOptions(out)).run() is not None
+    training = out / "training"
+    rows = [row for row in read_table(training, "log.csv") if row["stage"] == "flow"]
+    best = max(rows, key=lambda row: float(row["val_dice"]))["epoch"]
+    page = Page.read(training / "report.html")
+    heads = [each.text for each in page.all("h2")]
+    assert heads[:3] == ["Best and last epoch", "What the curves show", "Progress"]
+    (row,) = [each for each in page.section("Progress").all("tr") if "Flow" in each.text]
+    assert row.all("td")[1].text == best
+    charts = {each.one("h3").text: each for each in page.section("Curves").all("figure")}
+    for title in ("Flow: losses", "Flow: figures"):
+        assert "best" in [each.text for each in charts[title].all("text")]
+    assert "best" not in [each.text for each in charts["Mask VAE: losses"].all("text")]
+    assert "Too early" in page.section("What the curves show").text

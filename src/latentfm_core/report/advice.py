@@ -1,0 +1,119 @@
+"""Judge the curves of a training: overfitting, underfitting, too short, levelled off."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from latentfm_core.report.epochs import Row, best_of, goodness, number, validated
+
+FEWEST = 4
+"""Validations needed for a judgement."""
+TOLERANCE = 0.01
+"""Change of the validation figure (Dice or GED) that counts."""
+LOW = 0.7
+"""Dice below which a model that no longer improves counts as underfitted."""
+LEARNED = 0.02
+"""Relative fall of the training loss that counts."""
+
+OVERFITTING = (
+    "Overfitting: since epoch {best} the validation has become worse ({at_best} to {at_last}) "
+    "while the training loss kept falling. The model has the weights of epoch {best}. Add images, "
+    "above all different ones; keep training.augmentation = strong; start from a pretrained model "
+    "(--init generalist); or stop earlier (--set training.flow.patience=5)."
+)
+UNSTABLE = (
+    "Unstable: since epoch {best} the validation has become worse ({at_best} to {at_last}), and "
+    "the training loss has not fallen either. Lower the learning rate "
+    "(--set training.flow.learning_rate=...) or raise the batch size."
+)
+SHORT = (
+    "Not finished: the validation still improves ({at_last} at epoch {last}). Train longer: extend "
+    "the run with --resume --set training.flow.epochs=..., or give it more --minutes."
+)
+UNDERFITTING = (
+    "Underfitting: validation and training loss have levelled off, but Dice is only {dice}. Check "
+    "the outlines in the pictures above: do images and masks belong together, are the objects "
+    "still visible at data.size? Then try a larger data.size, a higher learning rate, weaker "
+    "augmentation (training.augmentation = flips), or start from a pretrained model "
+    "(--init generalist)."
+)
+LEVEL = (
+    "Levelled off: the validation has not improved noticeably since epoch {best} ({at_best}). More "
+    "epochs alone will gain little; more or more varied images will."
+)
+UNKNOWN = (
+    "There is no validation part, so over- and underfitting cannot be judged. Hold out images:"
+)
+EARLY = (
+    "Too early to judge over- or underfitting: {count} of at least {fewest} validations are done."
+)
+
+
+def advice(rows: Sequence[Row]) -> str:
+    """Return what the curves of the flow stage show, and what to do.
+
+    The last quarter of the validations is compared with the best and with the quarter before,
+    by medians, since single validations are noisy.
+
+    Parameters
+    ----------
+    rows
+        Epochs of the flow stage in order.
+
+    Returns
+    -------
+    str
+        Empty without epochs.
+    """
+    if not rows:
+        return ""
+    known = validated(rows)
+    if not known:
+        return f"{UNKNOWN} data.val_fraction, or a split with a part val."
+    if len(known) < FEWEST:
+        return EARLY.format(count=len(known), fewest=FEWEST)
+    best, last = best_of(known), known[-1]
+    scores = [goodness(row) for row in known]
+    tail = max(2, len(known) // 4)
+    end, before = median(scores[-tail:]), median(scores[-2 * tail : -tail])
+    words = {
+        "best": f"{number(known[best], 'epoch'):.0f}",
+        "last": f"{number(last, 'epoch'):.0f}",
+        "at_best": _figure(known[best]),
+        "at_last": _figure(last),
+        "dice": f"{number(known[best], 'val_dice'):.2f}",
+    }
+    slack = max(TOLERANCE, _noise(scores))
+    if best < len(known) - tail and scores[best] - end > slack:
+        since = [row for row in rows if number(row, "epoch") >= number(known[best], "epoch")]
+        return (OVERFITTING if _learns(since) else UNSTABLE).format(**words)
+    if end - before > TOLERANCE:
+        return SHORT.format(**words)
+    if number(known[best], "val_dice") < LOW:
+        return UNDERFITTING.format(**words)
+    return LEVEL.format(**words)
+
+
+def _noise(scores: Sequence[float]) -> float:
+    """Return the median change from one validation to the next."""
+    return median(abs(b - a) for a, b in itertools.pairwise(scores))
+
+
+def _learns(rows: Sequence[Row]) -> bool:
+    """Return whether the training loss falls over these epochs."""
+    losses = [number(row, "loss") for row in rows]
+    losses = [value for value in losses if math.isfinite(value)]
+    if len(losses) < 2:
+        return False
+    part = max(1, len(losses) // 3)
+    first, last = median(losses[:part]), median(losses[-part:])
+    return last < first - LEARNED * abs(first)
+
+
+def _figure(row: Row) -> str:
+    if row.get("val_ged"):
+        return f"GED {number(row, 'val_ged'):.3f}"
+    return f"Dice {number(row, 'val_dice'):.3f}"
