@@ -90,7 +90,8 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run in --out with the settings and images that it was started with",
+        help="continue the run in --out with the settings and images that it was started with; a "
+        "finished run trains for longer with more training.flow.epochs or --minutes",
     )
     parser.add_argument(
         "--changed-data",

@@ -53,6 +53,11 @@ class Position:
     epoch
         Sums of the current epoch, so that its line in the log equals that of an
         uninterrupted run.
+    epochs, stage_times
+        Epochs and seconds trained in each stage.
+    extended_step, extended_seconds
+        `step` and `stage_seconds` at which a finished run was extended last; 0 if it was not.
+        The schedule of the learning rate starts there.
     """
 
     stage: str
@@ -66,6 +71,9 @@ class Position:
     epochs: dict[str, float] = field(default_factory=dict)
     first_loss: float | None = None
     written: str = ""
+    stage_times: dict[str, float] = field(default_factory=dict)
+    extended_step: int = 0
+    extended_seconds: float = 0.0
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -199,6 +207,8 @@ def _described(header: dict[str, str]) -> tuple[Position, Config]:
     position = _POSITION.validate_json(header["position"])
     if position.stage not in (*STAGES, DONE) or position.step < 0:
         raise ValueError(f"there is no step {position.step} of {position.stage[:40]!r}")
+    if position.stage != DONE and not 0 <= position.extended_step <= position.step:
+        raise ValueError(f"it was extended at step {position.extended_step}")
     values = parse_json(header["config"])
     if not isinstance(values, dict):
         raise ValueError("its settings are not a table")

@@ -198,6 +198,17 @@ class StageLoop:
         steps = self.position.step / max(1, self.total)
         return steps if budget is None else max(steps, self.position.stage_seconds / budget)
 
+    def _schedule(self, step: int, done: float) -> tuple[int, float, int]:
+        """Return step, finished share and steps of the current schedule of the learning rate."""
+        first = self.position.extended_step
+        if not first:
+            return step, done, self.total
+        before = first / max(1, self.total)
+        if self._budget is not None:
+            before = max(before, self.position.extended_seconds / self._budget)
+        share = (done - before) / max(1e-9, 1 - before)
+        return step - first, share, max(1, self.total - first)
+
     def end_early(self) -> None:
         """End the stage after this step, as if its steps were done."""
         self._ended = True
@@ -300,7 +311,7 @@ class StageLoop:
         torch.manual_seed(generator.initial_seed() + self.team.rank)
         done = self.share_done()
         for group in self.optimizer.param_groups:
-            rate = learning_rate(settings, step, done, self.total)
+            rate = learning_rate(settings, *self._schedule(step, done))
             group["lr"] = group["rate"] * rate
         rows = self.team.rows(len(index))
         weight = (rows.stop - rows.start) / len(index)
@@ -309,7 +320,9 @@ class StageLoop:
         )
         self.clock.begin_step(step)
         with self.clock.part("augmentation"):
-            batch = self.stage.prepare(self._source(step, index, rows, done), whole)
+            # An extended run does not go back to small images.
+            at = 1.0 if self.position.extended_step else done
+            batch = self.stage.prepare(self._source(step, index, rows, at), whole)
         self.stage.model.train()
         self._give_up_if(urgent)
         with self.clock.part("network"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.config import Config, config_from_mapping
@@ -9,6 +10,7 @@ from latentfm_core.errors import CheckpointError, ModelFolderError
 from latentfm_core.files.own_runs import is_own
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.training.checkpoint import DONE, Checkpoint, read_checkpoint
+from latentfm_core.training.extending import MAY_CHANGE, check_extension
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.stages import STAGES
@@ -82,20 +84,42 @@ def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
         )
     at = checkpoint.position.stage
     over = STAGES if at == DONE else STAGES[: STAGES.index(at)]
-    changed = [
-        f"training.{name}.{key}"
-        for name in over
-        for key in type(getattr(config.training, name)).model_fields
-        if getattr(getattr(config.training, name), key)
-        != getattr(getattr(stored.training, name), key)
-    ]
-    if changed:
+    changed = changed_settings(stored, config, over)
+    if at == DONE and set(changed) <= set(MAY_CHANGE):
+        check_extension(checkpoint.position, config, changed)
+        return
+    fixed = [name for name in changed if at != DONE or name not in MAY_CHANGE]
+    if at != DONE:
+        fixed = [name for name in fixed if name != "training.minutes"]
+    if fixed:
         finished = "The run is finished" if at == DONE else f"The run is at stage {at}"
         raise CheckpointError(
-            f"{finished}, and {', '.join(changed)} would change a finished stage. Leave it out. To "
-            f"train the finished model further, start a new run from it: --init {out} with another "
-            "--out, and with the epochs of training.image_vae and training.mask_vae set to 0."
+            f"{finished}, and {', '.join(fixed)} would change a finished stage. Leave it out. To "
+            f"train the finished model further, raise training.flow.epochs or --minutes, or start "
+            f"a new run from it: --init {out} with another --out, and with the epochs of "
+            "training.image_vae and training.mask_vae set to 0."
         )
+
+
+def extends(checkpoint: Checkpoint, config: Config) -> bool:
+    """Return whether settings that passed `check_resumed` extend a finished run."""
+    if checkpoint.position.stage != DONE:
+        return False
+    return bool(changed_settings(config_from_mapping(checkpoint.config), config, STAGES))
+
+
+def changed_settings(stored: Config, config: Config, stages: Sequence[str]) -> list[str]:
+    """Return the dotted names of the settings of these stages, and the budget, that differ."""
+    pairs = [(name, getattr(stored.training, name)) for name in stages]
+    changed = [
+        f"training.{name}.{key}"
+        for name, before in pairs
+        for key in type(before).model_fields
+        if getattr(getattr(config.training, name), key) != getattr(before, key)
+    ]
+    if stored.training.minutes != config.training.minutes:
+        changed.append("training.minutes")
+    return changed
 
 
 def finished_card(out: Path) -> ModelCard | None:

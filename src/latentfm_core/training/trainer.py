@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
@@ -55,11 +56,17 @@ from latentfm_core.training.distillation import distilled_card, is_distillation,
 from latentfm_core.training.distributed import join_team
 from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
+from latentfm_core.training.extending import reopen, warn_of_calibration
 from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.meters import EpochReport
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import check_resumed, finished_card, resumed_config
+from latentfm_core.training.resuming import (
+    check_resumed,
+    extends,
+    finished_card,
+    resumed_config,
+)
 from latentfm_core.training.run_card import card_fields, check_card
 from latentfm_core.training.run_folder import (
     BEST,
@@ -172,12 +179,21 @@ class Trainer:
         if self.checkpoint is not None:
             self.checkpoint.restore_model(self.model)
             self.position = self.checkpoint.position
+            self._extend_if_asked()
         else:
             self.position = Position(STAGES[0])
         to_device(self.model, self.device)
         self._announce()
         # No process writes to the folder before all have checked for an existing run.
         self.team.wait()
+
+    def _extend_if_asked(self) -> None:
+        if self.checkpoint is None or not extends(self.checkpoint, self.config):
+            return
+        if not (self.folder / BEST).is_file():
+            self.position.best_score = -math.inf
+        warn_of_calibration(finished_card(self.options.out))
+        reopen(self.position, self.config, len(self.train_set.names))
 
     def _announce(self) -> None:
         train, val = self.train_set, self.val_set
@@ -492,7 +508,9 @@ class Trainer:
             self._score_few_steps(self.val_set)
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
+        self.position.stage_times[name] = self.position.stage_seconds
         self.position.step, self.position.stage_seconds = 0, 0.0
+        self.position.extended_step, self.position.extended_seconds = 0, 0.0
         self.position.first_loss = None
         self._save()
 

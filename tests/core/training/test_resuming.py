@@ -170,8 +170,9 @@ def test_the_card_of_a_run_in_parts_tells_of_all_of_them(
     # A finished run is neither trained on nor told on its card to have been.
     before = (stopped / "model.json").read_bytes()
     capsys.readouterr()
-    assert resume(stopped, "--set", "training.flow.epochs=50") == 2
-    assert "The run is finished, and training.flow.epochs would change" in capsys.readouterr().err
+    assert resume(stopped, "--set", "training.mask_vae.epochs=50") == 2
+    said = capsys.readouterr().err
+    assert "The run is finished, and training.mask_vae.epochs would change" in said
     assert resume(stopped) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert (stopped / "model.json").read_bytes() == before

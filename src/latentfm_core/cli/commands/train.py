@@ -16,7 +16,7 @@ from latentfm_core.config import (
     read_toml,
 )
 from latentfm_core.config.loading import to_toml
-from latentfm_core.errors import ConfigError
+from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.locks import one_writer
 from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET
@@ -26,6 +26,7 @@ from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.resuming import (
     check_resumed,
+    extends,
     finished_card,
     follows_paths,
 )
@@ -101,12 +102,20 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     Raises
     ------
     CheckpointError
-        If the settings differ from those of the run.
+        If the settings differ from those of the run and cannot extend it.
     """
     judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
     if finished_card(options.out) is None or not judged:
         return False
-    check_resumed(read_checkpoint(options.out / TRAINING), config, options.out)
+    checkpoint = read_checkpoint(options.out / TRAINING)
+    check_resumed(checkpoint, config, options.out)
+    if extends(checkpoint, config):
+        if is_learning(options.out):
+            raise CheckpointError(
+                "A finished run on corrections cannot be extended: it is compared with the model "
+                "that it started from. Start a new run with --init and another --out."
+            )
+        return False
     with one_writer(options.out, "writing to", "Wait until it has finished."):
         pass  # removes a stale lock of a process that was killed at its end
     logger.info("The run in %s is already finished; nothing to do.", options.out)

@@ -1,0 +1,165 @@
+"""A finished run that trains for longer: its card, its log, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.train import main
+from latentfm_core.model_io.card import read_card
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.training_runs import words
+
+PATIENCE = "training.flow.patience"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    return write_blobs(tmp_path / "data", 12)
+
+
+@pytest.fixture
+def finished(images: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A finished run with two epochs of its flow."""
+    out = tmp_path / "model"
+    assert main(words(images, out, "--quiet")) == 0
+    return out
+
+
+def resume(out: Path, *more: object) -> int:
+    return main(["--out", str(out), "--resume", *map(str, more)])
+
+
+def log(out: Path) -> list[dict[str, str]]:
+    with (out / "training" / "log.csv").open(newline="", encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream) if row["stage"] == "flow"]
+
+
+def test_more_epochs_extend_a_finished_run_with_a_true_card(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, earlier = read_card(finished), log(finished)
+    assert resume(finished, "--set", "training.flow.epochs=6") == 0
+    said = capsys.readouterr().err
+    assert "extended after epoch 2 of its flow" in said
+    assert "Flow, epoch 6 of 6" in said
+    card, rows = read_card(finished), log(finished)
+    assert card.training.epochs == {"image_vae": 1, "mask_vae": 1, "flow": 6}
+    assert card.config.training.flow.epochs == 6
+    assert len(card.training.command.splitlines()) == 2
+    assert card.training.command.endswith("--resume --set training.flow.epochs=6")
+    assert card.training.seconds > before.training.seconds
+    assert rows[:2] == earlier, "the log goes on"
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert card.weights_sha256 == read_checkpoint(finished / "training").position.written
+    best = max(float(row["val_dice"]) for row in rows)
+    assert card.metrics["val_dice"] == pytest.approx(best, abs=1e-4)
+    capsys.readouterr()
+    assert resume(finished) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_the_rate_is_warmed_up_and_annealed_again(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    sets = ["--set", "training.flow.epochs=10", "--set", "training.flow.warmup_steps=1"]
+    assert main(words(images, out, *sets, "--quiet")) == 0
+    assert resume(out, "--set", "training.flow.epochs=20", "--quiet") == 0
+    rates = [float(row["learning_rate"]) for row in log(out)]
+    assert rates[9] < 0.1 * rates[0], "annealed at the end"
+    assert rates[10] > 5 * rates[9], "warmed up again"
+    assert rates[19] < 0.1 * rates[10], "and annealed again"
+
+
+def test_a_stopped_extension_continues_as_if_it_had_not_been_stopped(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    weights = []
+    for name in ("at once", "in parts"):
+        out = tmp_path / name
+        assert main(words(images, out, "--quiet")) == 0
+        longer = ("--set", "training.flow.epochs=5", "--quiet")
+        if name == "in parts":
+            changed = resumed_config(out).to_json()
+            changed["training"]["flow"]["epochs"] = 5
+            config = type(resumed_config(out)).model_validate(changed)
+            answers = iter([False] * 3)
+            stopping = RunOptions(out, resume=True, should_stop=lambda it=answers: next(it, True))
+            assert Trainer(config, stopping).run() is None
+            position = read_checkpoint(out / "training").position
+            assert (position.stage, position.extended_step > 0) == ("flow", True)
+            longer = ("--quiet",)
+        assert resume(out, *longer) == 0
+        weights.append(load_file(out / "model.safetensors"))
+    assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
+
+
+def test_what_leaves_nothing_to_train_is_refused_with_the_option_to_use(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "model.json").read_bytes()
+    for change, message in (
+        ("training.flow.epochs=1", "has trained 2 epochs of its flow; the settings ask for 1"),
+        ("training.flow.learning_rate=1e-4", "the settings ask for 2. Name more"),
+        ("training.mask_vae.epochs=9", "training.mask_vae.epochs would change a finished stage"),
+        ("training.flow.batch_size=2", "training.flow.batch_size would change a finished stage"),
+        ("training.flow.max_seconds=1e-5", "trained 2 epochs of its flow; the settings ask for 2"),
+    ):
+        assert resume(finished, "--set", change) == 2
+        assert message in capsys.readouterr().err
+    assert resume(finished, "--minutes", "60") == 2
+    assert "--set training.flow.epochs=4" in capsys.readouterr().err
+    assert (finished / "model.json").read_bytes() == before
+
+
+def test_a_time_budget_is_extended_by_a_larger_one(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    endless = ("--set", "training.flow.epochs=1000000")
+    assert main(words(images, out, *endless, "--minutes", "0.02", "--quiet")) == 0
+    epochs = read_card(out).training.epochs["flow"]
+    assert resume(out, "--minutes", "0.01") == 2
+    assert "Raise it: --minutes" in capsys.readouterr().err
+    assert resume(out, "--minutes", "0.06", "--quiet") == 0
+    card = read_card(out)
+    assert card.training.epochs["flow"] > epochs
+    assert card.config.training.minutes == 0.06
+
+
+def test_a_run_that_its_patience_ended_goes_on_without_it(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    rate = "training.flow.learning_rate=1e-9"  # no improvement
+    sets = [
+        part
+        for change in (rate, f"{PATIENCE}=1", "training.flow.epochs=9")
+        for part in ("--set", change)
+    ]
+    assert main(words(images, out, *sets, "--quiet")) == 0
+    ended = len(log(out))
+    assert ended < 9
+    assert resume(out) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert resume(out, "--set", f"{PATIENCE}=null", "--quiet") == 0
+    assert len(log(out)) == 9
+
+
+def test_a_calibration_is_dropped_with_a_warning(
+    images: tuple[Path, Path], finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--images", images[0], "--masks", images[1], "--model", finished, "--quiet"]
+    assert calibrate([*map(str, own), "--allow-few", "--samples", "2", "--device", "cpu"]) == 0
+    assert read_card(finished).calibration is not None
+    capsys.readouterr()
+    assert resume(finished, "--set", "training.flow.epochs=3") == 0
+    assert "latentfm-calibrate again" in capsys.readouterr().err
+    assert read_card(finished).calibration is None
