@@ -190,7 +190,7 @@ def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
 ) -> None:
     out = disk.folder / "out"
     package = "latentfm_core.cli"
-    module = f"{package}.tiled._segment" if kind else f"{package}.commands.predict._segment"
+    module = f"{package}.tiled._segment" if kind else f"{package}.images._segment"
     owner, _, name = module.rpartition(".")
     before_call(monkeypatch, __import__(owner, fromlist=["x"]), name, 3, disk.fill)
     words = prediction(images[0], out, tiny_model_folder, *kind)
@@ -245,7 +245,7 @@ def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    import latentfm_core.cli.commands.predict as module
+    import latentfm_core.cli.images as module
 
     before_call(monkeypatch, module, "describe_result", 3, lambda: shutil.rmtree(out))
     assert predict(prediction(images[0], out, tiny_model_folder)) == 2

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
 
 from latentfm_core.output.paths import printable
-from latentfm_core.output.result import ResultPlan, read_sidecar
+from latentfm_core.output.result import read_sidecar
 
 MOST = 5
 """Most images to name."""
 
 
-def first_look(plans: Iterable[ResultPlan]) -> str | None:
+class Result(Protocol):
+    """A result on disk."""
+
+    @property
+    def name(self) -> str:
+        """Prefix of its file names."""
+        ...
+
+    @property
+    def sidecar(self) -> Path:
+        """Its JSON file."""
+        ...
+
+
+def first_look(plans: Iterable[Result]) -> str | None:
     """Return a line that names the images with the lowest expected Dice, lowest first.
 
     Another line before it names images that are unlike the training images. It is read from what

@@ -8,16 +8,18 @@ import logging
 from latentfm_core.cli.options import sampling_from
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, ModelFolderError
+from latentfm_core.inference.device import own_device
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.folder import read_card
+from latentfm_core.torchrun import Launch
 from latentfm_core.types import PromptGroup
 
 logger = logging.getLogger("latentfm_core.cli.model")
 
 
 def load_segmenter(
-    args: argparse.Namespace, group: PromptGroup | None = "none"
+    args: argparse.Namespace, group: PromptGroup | None = "none", launch: Launch | None = None
 ) -> tuple[Segmenter, SamplingConfig]:
     """Return the model given by the arguments, and its sampling settings.
 
@@ -28,6 +30,9 @@ def load_segmenter(
     group
         Kind of prompts whose fitted values are the defaults of the options; None leaves them
         unset, for objects with several kinds of prompts.
+
+    launch
+        Processes that share the work; each takes its own GPU.
 
     Raises
     ------
@@ -49,6 +54,9 @@ def load_segmenter(
     # The device depends on this machine, not on the one that trained the model.
     base = base.model_copy(update={"device": SamplingConfig().device})
     settings = sampling_from(args, base)
+    if launch is not None and launch.size > 1:
+        device = own_device(settings.device, launch.local_rank)
+        settings = settings.model_copy(update={"device": device})
     segmenter = Segmenter.load(folder, settings.device, settings.precision)
     logger.info("model %s on %s", segmenter.card.id, segmenter.device_label)
     if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:

@@ -20,6 +20,7 @@ from latentfm_core.config import (
     TilingConfig,
     reading_settings,
     sampling_settings,
+    tiling_settings,
 )
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.bundled import bundled_models
@@ -278,6 +279,18 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
     if confidence is not None:
         given["calibrated"] = confidence == "calibrated"
     return sampling_settings(base, **given)
+
+
+def tiling_from(args: argparse.Namespace) -> TilingConfig:
+    """Return the tiling that the options set.
+
+    Raises
+    ------
+    ConfigError
+        If an option is out of range.
+    """
+    given = {"scale": args.scale, "overlap": args.overlap}
+    return tiling_settings(**{key: value for key, value in given.items() if value is not None})
 
 
 def add_tiling_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,52 +1,100 @@
-"""``latentfm-predict --stack``: all planes of one TIFF file."""
+"""``latentfm-predict --stack``: all planes of TIFF files."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
+from latentfm_core.cli.images import ImageJob, Segmented, write
+from latentfm_core.cli.prediction import Show
+from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import StackProgress, stack_steps
+from latentfm_core.output.paths import output_names
+from latentfm_core.output.result import Kind, ResultPlan, is_finished
 from latentfm_core.output.sidecar import StackFacts
 from latentfm_core.progress import finish
-from latentfm_core.types import ImageInput, SampleSet, Summary
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """Result of one image or stack, ready to be written.
+class StackMode:
+    """Prediction of all planes of TIFF files.
 
     Attributes
     ----------
-    image
-        The image, or one plane of the stack; provides pixel size and unit.
-    samples
-        Its samples, or those of the stack's first plane.
-    summary
-        The maps; for a stack, with a plane axis.
-    seconds
-        From the pixels in memory to the finished maps.
-    stack
-        Axes of the stack, if it is one.
+    segmenter, settings, limits, out, kinds
+        As of `latentfm_core.cli.images.ImageMode`.
+    plane
+        Letters of the two axes that form a plane.
     """
 
-    image: ImageInput
-    samples: SampleSet
-    summary: Summary
-    seconds: float
-    stack: StackFacts | None = None
+    segmenter: Segmenter
+    settings: SamplingConfig
+    limits: ReadingConfig
+    out: Path
+    kinds: tuple[Kind, ...]
+    plane: str
+    unit: str = "images"
+    parts: int = 1
 
+    def plan(self, images: Sequence[Path]) -> list[ImageJob]:
+        """Return the jobs for all files.
 
-def _show(bar: tqdm[Any], step: StackProgress) -> None:
-    bar.set_postfix_str(f"plane {step.plane}/{step.planes}", refresh=False)
-    bar.update(0)
+        Raises
+        ------
+        OutputError
+            If two results would have the same name.
+        """
+        count = self.settings.n_samples
+        return [
+            ImageJob(PromptedImage(image), ResultPlan(self.out, name, self.kinds, ("tiff",), count))
+            for image, name in zip(images, output_names(images), strict=True)
+        ]
+
+    def check(self, image: Path) -> None:
+        """Check a file as `check_stack` does."""
+        check_stack(image, self.plane, self.limits)
+
+    def is_finished(self, job: ImageJob) -> bool:
+        """Return whether a result is complete."""
+        settings = self.segmenter.resolved(self.settings)
+        return is_finished(job.result, settings, self.segmenter.card.weights_sha256, self.plane)
+
+    def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
+        """Return a function that segments one of these files and writes its result."""
+
+        def work(job: ImageJob, show: Show) -> None:
+            write(job.result, job.image, self._segment(job.image, show), self.segmenter)
+
+        return work
+
+    def _segment(self, path: Path, show: Show) -> Segmented:
+        def show_step(step: StackProgress) -> None:
+            show(step.done, step.total, f"plane {step.plane}/{step.planes}")
+
+        start = time.perf_counter()
+        with TiffStack(path, self.plane, self.limits) as stack:
+            count, read = len(stack), stack.read
+            steps = stack_steps(
+                self.segmenter, count, read, self.settings, keep_probabilities=False
+            )
+            result = finish(steps, show_step)
+            first = stack.read(0)
+            facts = StackFacts(
+                axes=stack.axes,
+                shape=stack.shape,
+                plane="".join(stack.axes[axis] for axis in stack.plane),
+                depth=stack.depth,
+                blank=result.blank,
+                expected_dice=result.expected_dice,
+                domain_score=result.domain_score,
+            )
+        seconds = time.perf_counter() - start
+        return Segmented(first, result.first, result.summary, seconds, facts)
 
 
 def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:
@@ -59,39 +107,3 @@ def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None
     """
     with TiffStack(path, plane, limits) as stack:
         stack.read(0)
-
-
-def segment_stack_file(
-    path: Path,
-    plane: str,
-    segmenter: Segmenter,
-    settings: SamplingConfig,
-    bar: tqdm[Any],
-    limits: ReadingConfig = READING,
-) -> Segmented:
-    """Segment all planes of a file, one at a time, and show the progress in `bar`.
-
-    Raises
-    ------
-    ImageError
-        If the file, or one of its planes, cannot be used or is larger than `limits` allow.
-    ResourceError
-        If there is not enough memory.
-    """
-    start = time.perf_counter()
-    with TiffStack(path, plane, limits) as stack:
-        steps = stack_steps(segmenter, len(stack), stack.read, settings, keep_probabilities=False)
-        result = finish(steps, partial(_show, bar))
-        first = stack.read(0)
-        letters = "".join(stack.axes[axis] for axis in stack.plane)
-        facts = StackFacts(
-            axes=stack.axes,
-            shape=stack.shape,
-            plane=letters,
-            depth=stack.depth,
-            blank=result.blank,
-            expected_dice=result.expected_dice,
-            domain_score=result.domain_score,
-        )
-    seconds = time.perf_counter() - start
-    return Segmented(first, result.first, result.summary, seconds, facts)

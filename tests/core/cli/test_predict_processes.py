@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from latentfm_core.cli.predict import main
 from latentfm_core.prediction.claims import FOLDER
+from tests.helpers.pictures import disc_image
 from tests.helpers.predicting import check_result, names, said_error, save_png
 from tests.helpers.processes import PATIENCE, environment, wait_for
 
@@ -155,3 +158,30 @@ def test_bad_images_are_left_out_and_listed_once(
     assert "9 of 10 images" in captured.out
     assert "1 of 10 inputs were skipped" in captured.err
     assert names(tmp_path / "out") == expected([name for name in IMAGES if name != "image_02"])
+
+
+@pytest.mark.parametrize("mode", ["--stack", "--tiled"])
+def test_two_processes_share_stacks_and_large_images(
+    mode: str, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number in range(4):
+        planes = np.stack([disc_image((60, 80), 12 + number + plane) for plane in range(2)])
+        axes = planes[..., 0] if mode == "--stack" else planes[0]
+        tifffile.imwrite(images / f"image_{number}.tif", axes)
+    words = [str(images), "--model", str(tiny_model_folder), mode, *OPTIONS]
+    assert main([*words, "--out", str(tmp_path / "alone"), "--device", "cpu"]) == 0
+
+    workers = [start([*words, "--out", str(out)], rank) for rank in (0, 1)]
+    ends = [worker.communicate(timeout=PATIENCE) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], ends
+    assert f"4 of 4 images segmented into {out}" in ends[0][0]
+    assert ends[1][0] == "", "only the first process reports"
+    assert names(out) == names(tmp_path / "alone")
+    for path in out.rglob("*"):
+        other = tmp_path / "alone" / path.relative_to(out)
+        if path.suffix == ".tif":
+            np.testing.assert_array_equal(tifffile.imread(path), tifffile.imread(other))
+        elif path.is_file() and not path.name.endswith((".json", ".zattrs")):  # hold the seconds
+            assert path.read_bytes() == other.read_bytes()

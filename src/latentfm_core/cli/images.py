@@ -1,0 +1,198 @@
+"""``latentfm-predict``: images, and objects in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentfm_core.cli.prediction import Show
+from latentfm_core.cli.prompts import ObjectDraws, PromptedImage
+from latentfm_core.config import ReadingConfig, SamplingConfig
+from latentfm_core.files.disk_errors import check_still_there
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.output.paths import output_names, printable
+from latentfm_core.output.result import (
+    PNG_WHITE,
+    Format,
+    Kind,
+    ResultPlan,
+    is_finished,
+    write_result,
+)
+from latentfm_core.output.sidecar import Sidecar, StackFacts
+from latentfm_core.prompts import group_of
+from latentfm_core.types import ImageInput, SampleSet, Summary
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """One image, or one object in it, and the destination of its result."""
+
+    item: PromptedImage
+    result: ResultPlan
+
+    @property
+    def image(self) -> Path:
+        """The file of the image."""
+        return self.item.image
+
+    @property
+    def name(self) -> str:
+        """Prefix of its file names."""
+        return self.result.name
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file of the result."""
+        return self.result.sidecar
+
+    def paths(self) -> list[Path]:
+        """Return its files, the JSON file last."""
+        return self.result.paths()
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Result of one image or stack, ready to be written.
+
+    Attributes
+    ----------
+    image
+        The image, or one plane of the stack; provides pixel size and unit.
+    samples
+        Its samples, or those of the stack's first plane.
+    summary
+        The maps; for a stack, with a plane axis.
+    seconds
+        From the pixels in memory to the finished maps.
+    stack
+        Axes of the stack, if it is one.
+    """
+
+    image: ImageInput
+    samples: SampleSet
+    summary: Summary
+    seconds: float
+    stack: StackFacts | None = None
+
+
+@dataclass(frozen=True)
+class ImageMode:
+    """Prediction of images, and of objects in them.
+
+    Attributes
+    ----------
+    segmenter, settings
+        Model and sampling settings.
+    limits
+        Limits for the image files.
+    out, kinds, formats
+        Folder, maps and file formats of the results.
+    prompted
+        Returns all objects of some images.
+    unit
+        What is counted: images or objects.
+    """
+
+    segmenter: Segmenter
+    settings: SamplingConfig
+    limits: ReadingConfig
+    out: Path
+    kinds: tuple[Kind, ...]
+    formats: tuple[Format, ...]
+    prompted: Callable[[Sequence[Path]], list[PromptedImage]]
+    unit: str = "images"
+    parts: int = 1
+
+    def plan(self, images: Sequence[Path]) -> list[ImageJob]:
+        """Return the jobs for all images.
+
+        Raises
+        ------
+        OutputError
+            If two results would have the same name.
+        """
+        names = dict(zip(images, output_names(images), strict=True))
+        kinds, formats, count = self.kinds, self.formats, self.settings.n_samples
+        return [
+            ImageJob(
+                item, ResultPlan(self.out, names[item.image] + item.suffix, kinds, formats, count)
+            )
+            for item in self.prompted(images)
+        ]
+
+    def check(self, image: Path) -> object:
+        """Read an image to check it."""
+        return read_image(image, self.limits)
+
+    def is_finished(self, job: ImageJob) -> bool:
+        """Return whether a result is complete."""
+        prompt = job.item.prompt
+        settings = self.segmenter.resolved(self.settings, group_of(prompt))
+        recorded = None if prompt is None else prompt.to_json()
+        sha256 = self.segmenter.card.weights_sha256
+        return is_finished(job.result, settings, sha256, prompt=recorded)
+
+    def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
+        """Return a function that segments one of these jobs and writes its result."""
+        items = [job.item for job in jobs]
+        draws = ObjectDraws(self.segmenter, self.settings, items, self.limits)
+
+        def work(job: ImageJob, show: Show) -> None:
+            write(job.result, job.image, _segment(job.item, draws, show), self.segmenter)
+
+        return work
+
+
+def _segment(item: PromptedImage, draws: ObjectDraws, show: Show) -> Segmented:
+    def show_step(step: Progress) -> None:
+        show(step.done, step.total, f"ODE step {step.done}/{step.total}")
+
+    start = time.perf_counter()
+    image, samples = draws.get(item, show_step)
+    summary = draws.segmenter.summarise(samples)
+    return Segmented(image, samples, summary, time.perf_counter() - start)
+
+
+def write(plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter) -> None:
+    """Write the result of an image or stack.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    sidecar = describe_result(plan, path, done, segmenter)
+    check_still_there(plan.folder)
+    write_result(plan, done.image, done.samples, done.summary, sidecar)
+
+
+def describe_result(plan: ResultPlan, path: Path, done: Segmented, segmenter: Segmenter) -> Sidecar:
+    """Return the provenance of the result of an image file."""
+    png = {kind: PNG_WHITE[kind] for kind in plan.kinds if kind in PNG_WHITE}
+    samples = done.samples
+    return Sidecar.of(
+        samples.record,
+        done.image,
+        image=printable(path.name),
+        shape=samples.geometry.shape,
+        window=samples.geometry.window,
+        device=segmenter.device_label,
+        seconds=done.seconds,
+        files=plan.by_kind(),
+        png_white=png if "png" in plan.formats else {},
+        expected_dice=done.summary.expected_dice,
+        domain_score=_domain_score(done),
+        stack=done.stack,
+    )
+
+
+def _domain_score(done: Segmented) -> float | None:
+    """Return the domain score of an image, of a stack the largest of its planes."""
+    if done.stack is None:
+        return done.summary.domain_score
+    return max((score for score in done.stack.domain_score if score is not None), default=None)

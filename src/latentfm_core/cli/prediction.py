@@ -1,0 +1,206 @@
+"""The loop of ``latentfm-predict``: check, share, segment and report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.first_look import first_look
+from latentfm_core.cli.inputs import BadFiles, check_all, refuse_all, with_possible_names
+from latentfm_core.errors import ImageError
+from latentfm_core.output.paths import prepare_folder, refuse_existing
+from latentfm_core.prediction.claims import Claims, Plan, alone, shared
+from latentfm_core.torchrun import Launch
+
+# Messages belong to the command, whose logger has a handler.
+logger = logging.getLogger("latentfm_core.cli.predict")
+
+Show = Callable[[int, int, str], None]
+"""Receives the steps of a job that are done, their number, and a note."""
+
+
+class Job(Plan, Protocol):
+    """One image, or one object in it, and the destination of its result."""
+
+    @property
+    def image(self) -> Path:
+        """The file of the image."""
+        ...
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file of the result."""
+        ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+class Mode(Protocol[JobT]):
+    """A way to predict: images and objects in them, stacks, or tiled images."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted: images or objects."""
+        ...
+
+    @property
+    def parts(self) -> int:
+        """Steps of the progress bar for each result."""
+        ...
+
+    def plan(self, images: Sequence[Path]) -> list[JobT]:
+        """Return the jobs for all images."""
+        ...
+
+    def check(self, image: Path) -> object:
+        """Read just enough of an image to check it."""
+        ...
+
+    def is_finished(self, job: JobT) -> bool:
+        """Return whether a result is complete; raise `OutputError` if it is of another kind."""
+        ...
+
+    def worker(self, jobs: Sequence[JobT]) -> Callable[[JobT, Show], None]:
+        """Return a function that segments one of these jobs and writes its result."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of the loop.
+
+    Attributes
+    ----------
+    out
+        Folder of the results.
+    launch
+        The processes that share the images.
+    overwrite, skip_done, skip_bad, quiet
+        As on the command line.
+    """
+
+    out: Path
+    launch: Launch
+    overwrite: bool = False
+    skip_done: bool = False
+    skip_bad: bool = False
+    quiet: bool = False
+
+
+def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> None:
+    """Segment all images, and print how many are done.
+
+    Raises
+    ------
+    LatentFMError
+        If results exist, images cannot be used, or nothing can be written.
+    """
+    out, launch = options.out, options.launch
+    jobs, unnamed = with_possible_names(
+        mode.plan(images), lambda job: job.image, lambda job: job.paths()
+    )
+    if not options.skip_bad:
+        refuse_all([str(error) for error in unnamed.values()], len(images))
+    claims, there = Claims(out), out.is_dir()
+    if not there and not options.skip_bad:
+        check_all(_files(jobs), mode.check, options.quiet)
+    prepare_folder(out)
+    with claims.whole_folder(launch):
+        # Under the lock, because another command may just have finished there.
+        left = _remaining(jobs, mode, claims, options)
+        if there and not options.skip_bad:
+            check_all(_files(left), mode.check, options.quiet)
+        bad = BadFiles(len(left) + len(unnamed))
+        for name, error in unnamed.items():
+            bad.skip(name, error)
+        _segment_all(left, mode, claims, options, bad)
+    # A process does not know what the others did; together they did everything.
+    total = len(jobs) + len(unnamed)
+    done = bad.total if launch.size == 1 else total
+    if launch.first:
+        say(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {out}")
+        look = first_look(jobs)
+        if look is not None:
+            say(look)
+        bad.report()
+
+
+def _files(jobs: Iterable[Job]) -> list[Path]:
+    """Return the files of the jobs, each once even if it has several objects."""
+    return list(dict.fromkeys(job.image for job in jobs))
+
+
+def _remaining(
+    jobs: Sequence[JobT], mode: Mode[JobT], claims: Claims, options: RunOptions
+) -> list[JobT]:
+    """Return the jobs to do; refuse existing results that are not to be replaced."""
+    left = list(jobs)
+    if options.skip_done:
+        left = [job for job in jobs if not mode.is_finished(job)]
+        claims.forget([job for job in jobs if job not in left])
+        logger.info("%d of %d images are already done", len(jobs) - len(left), len(jobs))
+    if not options.overwrite and options.launch.size == 1:
+        # Unfinished results of a killed run may be replaced.
+        new = [job for job in left if not (options.skip_done and claims.begun(job))]
+        refuse_existing([path for job in new for path in job.paths()], "--skip-done")
+    return left
+
+
+def _segment_all(
+    left: Sequence[JobT], mode: Mode[JobT], claims: Claims, options: RunOptions, bad: BadFiles
+) -> None:
+    launch = options.launch
+    segment = mode.worker(left)
+    with progress_bar(mode.parts * len(left), "segmenting", "image", options.quiet) as bar:
+        if mode.parts > 1:
+            bar.unit = "part"
+        if launch.size == 1:
+            with closing(alone(left, lambda job: job, claims, options.overwrite)) as mine:
+                _segment_jobs(mine, mode.parts, segment, options, bad, bar)
+        else:
+            # Each process starts at another image, so that they rarely collide.
+            first = len(left) * launch.rank // launch.size
+            order = [*left[first:], *left[:first]]
+
+            def passed() -> None:
+                bar.update(mode.parts)
+
+            mine_of_all = shared(order, lambda job: job, mode.is_finished, claims, passed)
+            _segment_jobs(mine_of_all, mode.parts, segment, options, bad, bar)
+    if launch.size > 1:
+        claims.remove()
+    bad.check_any_left()
+
+
+def _segment_jobs(
+    jobs: Iterable[JobT],
+    parts: int,
+    segment: Callable[[JobT, Show], None],
+    options: RunOptions,
+    bad: BadFiles,
+    bar: tqdm[Any],
+) -> None:
+    """Segment image after image; a bad one is skipped with ``--skip-bad``, else raised."""
+    for job in jobs:
+        begin = bar.n
+
+        def show(done: int, total: int, note: str, begin: float = begin) -> None:
+            bar.set_postfix_str(note, refresh=False)
+            # The last part is the written result.
+            bar.update(begin + (parts - 1) * done // total - bar.n)
+
+        try:
+            segment(job, show)
+        except ImageError as error:
+            if not options.skip_bad:
+                raise
+            bad.skip(str(job.image), error)
+        bar.update(begin + parts - bar.n)
