@@ -136,13 +136,13 @@ class WholeRun(nn.Module):
         return mask, mean.clamp(0, 1), confidence.clamp(0, 1), samples.transpose(0, 1)
 
     def _latents(self, image: Tensor, z: Tensor) -> Tensor:
-        settings, fast = self.run.settings, self.model.fast
+        settings, few_steps = self.run.settings, self.model.few_step_velocity
         condition = self.model.condition(image, few_steps=self.run.distilled)
 
         def velocity(t: float, z: Tensor) -> Tensor:
             times = torch.full((1,), t)
-            if self.run.distilled and fast is not None:
-                v: Tensor = fast(times, z, condition, torch.full((1,), 1 / settings.steps))
+            if self.run.distilled and few_steps is not None:
+                v: Tensor = few_steps(times, z, condition, torch.full((1,), 1 / settings.steps))
             else:
                 v = self.model.velocity(times, z, condition)
             return v

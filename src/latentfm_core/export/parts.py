@@ -60,8 +60,8 @@ def write_parts(
     noise = starts(model, size, settings)
     with atomic_folder(folder, overwrite=overwrite) as work:
         maps = _write_network(work, segmenter, "", model.velocity, facts)
-        if model.fast is not None:
-            _write_network(work, segmenter, "_few_steps", model.fast, facts)
+        if model.few_step_velocity is not None:
+            _write_network(work, segmenter, "_few_steps", model.few_step_velocity, facts)
         z = torch.zeros(2, *noise.shape[1:])
         decoder = Graph(DecoderPart(model), {"z": z}, ["probability"], ["z", "probability"])
         write_graph(work / "decoder.onnx", decoder, facts)
@@ -78,7 +78,7 @@ def _write_network(
     model, size = segmenter.model, segmenter.card.config.data.size
     side = size // model.config.downsample
     image = torch.zeros(1, 3, size, size)
-    few = network.step is not None
+    few = network.step_embedding is not None
     with torch.no_grad():
         condition = model.condition(image, few_steps=few)
     maps = {f"map_{index}": values for index, values in enumerate(condition)}

@@ -152,17 +152,19 @@ class Network:
     ) -> Iterator[Tensor]:
         """Yield the state after each ODE step, starting from standard normal noise `z`."""
         z = z * path.noise_scale
-        fast = self.model.fast if path.distilled else None
+        few_steps = self.model.few_step_velocity if path.distilled else None
 
         def velocity(t: float, state: Tensor) -> Tensor:
             # One time for all samples: the last bits of small matrix products depend on the
             # batch size, and the results must not.
             times = torch.full((1,), t, device=self.device)
             with autocast(self.device, self._dtype):
-                if fast is None:
+                if few_steps is None:
                     slope: Tensor = self.model.velocity(times, state, condition)
                 else:
-                    slope = fast(times, state, condition, torch.full_like(times, 1 / path.steps))
+                    slope = few_steps(
+                        times, state, condition, torch.full_like(times, 1 / path.steps)
+                    )
             return slope
 
         if isinstance(path, PlainPath):

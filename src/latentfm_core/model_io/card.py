@@ -106,6 +106,8 @@ class ModelCard(Settings):
 
     Attributes
     ----------
+    format_version
+        Format of the names of the weights (`latentfm_core.models.tensor_names`).
     id
         Short name, unique among a user's models.
     config
@@ -127,7 +129,7 @@ class ModelCard(Settings):
         The command that measured the test figures.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     title: ShortText = ""
     description: Text = ""

@@ -26,6 +26,7 @@ from latentfm_core.model_io.card import (
     write_card,
 )
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.tensor_names import FORMAT, stored_names
 
 __all__ = [
     "CARD",
@@ -88,7 +89,9 @@ def save_model(
         save_file(stored, weights)
         size = weights.stat().st_size
         info = WeightsInfo(sha256=file_sha256(weights), size_bytes=size, dtype=dtype)
-        full = ModelCard.model_validate({**card, "weights": info.model_dump()})
+        full = ModelCard.model_validate(
+            {**card, "format_version": FORMAT, "weights": info.model_dump()}
+        )
         text.write_text(card_text(full), encoding="utf-8")
     return full
 
@@ -121,10 +124,10 @@ def _read_tensors(
     kind = STORED[info.dtype]
     try:
         with safe_open(path, framework="pt") as stream:
-            names = set(stream.keys())
-            wrong = sorted(names ^ expected.keys())
-            for name in sorted(names & expected.keys()):
-                part = stream.get_slice(name)
+            stored = stored_names(stream.keys())
+            wrong = sorted(stored.keys() ^ expected.keys())
+            for name in sorted(stored.keys() & expected.keys()):
+                part = stream.get_slice(stored[name])
                 if list(part.get_shape()) != list(expected[name].shape) or (
                     part.get_dtype() != kind
                 ):
@@ -134,12 +137,14 @@ def _read_tensors(
                     f"{path} does not fit the network that its card declares (for example "
                     f"{wrong[0][:100]}). Use the card and weights that were written together."
                 )
-            tensors = {name: stream.get_tensor(name).to(torch.float32) for name in names}
+            tensors = {
+                name: stream.get_tensor(key).to(torch.float32) for name, key in stored.items()
+            }
     except (SafetensorError, OSError) as error:
         raise ModelFolderError(
             f"{path} is not a readable safetensors file ({error}). Copy the model folder again."
         ) from None
-    broken = [name for name in sorted(names) if not bool(torch.isfinite(tensors[name]).all())]
+    broken = [name for name in sorted(tensors) if not bool(torch.isfinite(tensors[name]).all())]
     if broken:
         raise ModelFolderError(
             f"{path} holds NaN or infinite weights (for example in {broken[0]}), and cannot "

@@ -114,7 +114,7 @@ class TimeEmbedding(nn.Module):
             nn.Linear(2 * frequencies, channels), SiLU(), nn.Linear(channels, channels)
         )
 
-    def start_as_nothing(self) -> None:
+    def zero_init(self) -> None:
         """Initialise every embedding to zero."""
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)

@@ -57,9 +57,9 @@ class LatentFM(nn.Module):
         self.velocity = VelocityNetwork(
             c, config.velocity_widths, config.velocity_blocks, condition
         )
-        self.fast: VelocityNetwork | None = None
+        self.few_step_velocity: VelocityNetwork | None = None
         if config.distilled_steps:
-            self.fast = VelocityNetwork(
+            self.few_step_velocity = VelocityNetwork(
                 c, config.velocity_widths, config.velocity_blocks, condition, step_lengths=True
             )
         for prefix in ("latent", "image_latent"):
@@ -112,14 +112,18 @@ class LatentFM(nn.Module):
     def condition(
         self, images: Tensor, prompts: Tensor | None = None, *, few_steps: bool = False
     ) -> list[Tensor]:
-        """Return the condition maps of ``(B, 3, S, S)`` images for `velocity` or `fast`."""
+        """Return the condition maps of ``(B, 3, S, S)`` images for one of the networks."""
         return self.condition_of(self.image_features(images), prompts, few_steps=few_steps)
 
     def condition_of(
         self, features: Sequence[Tensor], prompts: Tensor | None, *, few_steps: bool = False
     ) -> list[Tensor]:
         """Return the condition maps of `image_features` with prompts."""
-        network = self.fast if few_steps and self.fast is not None else self.velocity
+        network = (
+            self.few_step_velocity
+            if few_steps and self.few_step_velocity is not None
+            else self.velocity
+        )
         return network.condition_maps(self.with_prompts(features, prompts))
 
     def auxiliary_latent(self, features: Sequence[Tensor]) -> Tensor | None:

@@ -14,7 +14,7 @@ from latentfm_core.models.pyramid import Pyramid
 
 
 @dataclass(frozen=True)
-class Posterior:
+class DiagonalGaussian:
     """Diagonal Gaussian q(z | x) with ``(B, c, h, w)`` mean and log-variance."""
 
     mean: Tensor
@@ -31,10 +31,10 @@ class Posterior:
         return 0.5 * (self.mean.square() + variance - 1 - self.log_variance).mean()
 
 
-def posterior(moments: Tensor) -> Posterior:
+def posterior(moments: Tensor) -> DiagonalGaussian:
     """Split ``(B, 2c, h, w)`` network output into a posterior, in float32."""
     mean, log_variance = moments.float().chunk(2, dim=1)
-    return Posterior(mean, log_variance.clamp(-20.0, 10.0))
+    return DiagonalGaussian(mean, log_variance.clamp(-20.0, 10.0))
 
 
 def _stage_widths(width: int, patch: int, downsample: int) -> list[int]:
@@ -94,7 +94,7 @@ class VAE(nn.Module):
         self.encoder = Encoder(channels, latent, width, patch, downsample)
         self.decoder = Decoder(channels, latent, width, patch, downsample)
 
-    def encode(self, x: Tensor) -> Posterior:
+    def encode(self, x: Tensor) -> DiagonalGaussian:
         """Return q(z | x) for pixels ``(B, channels, H, W)``."""
         return posterior(self.encoder(x))
 
@@ -115,7 +115,7 @@ class PyramidVAE(nn.Module):
         self.to_moments = nn.Conv2d(pyramid.channels[0], 2 * latent, 1)
         self.decoder = Decoder(3, latent, width, patch, downsample)
 
-    def encode(self, x: Tensor) -> Posterior:
+    def encode(self, x: Tensor) -> DiagonalGaussian:
         """Return q(z | x) for images ``(B, 3, H, W)``."""
         return posterior(self.to_moments(F.silu(self.pyramid(x)[0])))
 

@@ -18,7 +18,7 @@ from latentfm_core.models.blocks import (
 )
 
 
-class Level(nn.Module):
+class ResidualStage(nn.Module):
     """Residual blocks at one resolution, all modulated by the time embedding."""
 
     def __init__(self, width: int, blocks: int, embedding: int) -> None:
@@ -67,29 +67,29 @@ class VelocityNetwork(nn.Module):
     ) -> None:
         super().__init__()
         embedding = 4 * widths[0]
-        self.time = TimeEmbedding(embedding)
-        self.step = TimeEmbedding(embedding) if step_lengths else None
-        self.enter = nn.Conv2d(latent, widths[0], 3, padding=1)
+        self.time_embedding = TimeEmbedding(embedding)
+        self.step_embedding = TimeEmbedding(embedding) if step_lengths else None
+        self.conv_in = nn.Conv2d(latent, widths[0], 3, padding=1)
         used = min(len(widths), len(condition_channels))
-        self.project = nn.ModuleList(
+        self.condition_proj = nn.ModuleList(
             nn.Sequential(group_norm(c), SiLU(), nn.Conv2d(c, 2 * widths[i], 1))
             if c >= 8
             else nn.Conv2d(c, 2 * widths[i], 3, padding=1)
             for i, c in enumerate(condition_channels[:used])
         )
         self.down = nn.ModuleList()
-        self.shrink = nn.ModuleList()
+        self.downsample = nn.ModuleList()
         for i, width in enumerate(widths):
-            self.shrink.append(
+            self.downsample.append(
                 nn.Conv2d(widths[i - 1], width, 3, stride=2, padding=1) if i else nn.Identity()
             )
-            self.down.append(Level(width, blocks, embedding))
+            self.down.append(ResidualStage(width, blocks, embedding))
         self.attention = SelfAttention(widths[-1])
-        self.raise_ = nn.ModuleList(
+        self.upsample = nn.ModuleList(
             nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(len(widths) - 1)
         )
-        self.up = nn.ModuleList(Level(width, 1, embedding) for width in widths[:-1])
-        self.leave = nn.Sequential(
+        self.up = nn.ModuleList(ResidualStage(width, 1, embedding) for width in widths[:-1])
+        self.conv_out = nn.Sequential(
             group_norm(widths[0]), SiLU(), zero_init(nn.Conv2d(widths[0], latent, 3, padding=1))
         )
 
@@ -102,7 +102,7 @@ class VelocityNetwork(nn.Module):
             For each conditioned level, ``(B, 2 * width, h/2^i, w/2^i)``: one half for the
             way down, one for the way up.
         """
-        return [layer(f) for layer, f in zip(self.project, features, strict=False)]
+        return [layer(f) for layer, f in zip(self.condition_proj, features, strict=False)]
 
     def forward(
         self, t: Tensor, z: Tensor, condition: Sequence[Tensor], h: Tensor | None = None
@@ -126,24 +126,24 @@ class VelocityNetwork(nn.Module):
         Tensor
             ``(B, c, h, w)`` float32.
         """
-        embedding = self.time(t)
-        if self.step is not None and h is not None:
-            embedding = embedding + self.step(h)
+        embedding = self.time_embedding(t)
+        if self.step_embedding is not None and h is not None:
+            embedding = embedding + self.step_embedding(h)
         embedding = F.silu(embedding)
         halves = [maps.chunk(2, dim=1) for maps in condition]
-        x = self.enter(z)
+        x = self.conv_in(z)
         skips: list[Tensor] = []
         for i, level in enumerate(self.down):
-            x = self.shrink[i](x)
+            x = self.downsample[i](x)
             if i < len(halves):
                 x = x + halves[i][0]
             x = level(x, embedding)
             skips.append(x)
         x = self.attention(x)
         for i in reversed(range(len(self.up))):
-            x = skips[i] + F.interpolate(self.raise_[i](x), scale_factor=2.0, mode="nearest")
+            x = skips[i] + F.interpolate(self.upsample[i](x), scale_factor=2.0, mode="nearest")
             if i < len(halves):
                 x = x + halves[i][1]
             x = self.up[i](x, embedding)
-        out: Tensor = self.leave(x)
+        out: Tensor = self.conv_out(x)
         return out.to(torch.float32)

@@ -23,6 +23,7 @@ from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.untrusted import parse_json
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.tensor_names import stored_names
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.meters import EpochSums
 from latentfm_core.training.run_record import RunRecord
@@ -191,7 +192,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             run = RunRecord.from_text(header["run"]) if "run" in header else None
             position, config = _described({**header, "run": ""})
             _check_tensors(stream, config)
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            names = stored_names(stream.keys(), "model.")
+            tensors = {name: stream.get_tensor(key) for name, key in names.items()}
         return Checkpoint(position, config.to_json(), tensors, run)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
@@ -219,11 +221,11 @@ def _check_tensors(stream: Any, config: Config) -> None:
     with torch.device("meta"):
         model = LatentFM(config.model)
     expected = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
-    names = set(stream.keys())
+    names = stored_names(stream.keys(), "model.")
     wrong = sorted(name for name in names if not _NAME.fullmatch(name))
     wrong += sorted({name for name in names if name.startswith("model.")} ^ expected.keys())
-    for name in sorted(names & expected.keys()):
-        if list(stream.get_slice(name).get_shape()) != list(expected[name]):
+    for name in sorted(names.keys() & expected.keys()):
+        if list(stream.get_slice(names[name]).get_shape()) != list(expected[name]):
             wrong.append(name)
     if wrong:
         raise ValueError(f"{wrong[0][:100]} is not part of the network that it describes")

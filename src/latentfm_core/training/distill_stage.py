@@ -31,14 +31,14 @@ class DistillStage(Stage):
 
     def begin(self) -> None:
         """Start from the flow's weights, so that a step of any length starts as its slope."""
-        self._fast.load_state_dict(self.model.velocity.state_dict(), strict=False)
-        step = self._fast.step
+        self._network.load_state_dict(self.model.velocity.state_dict(), strict=False)
+        step = self._network.step_embedding
         if step is not None:
-            step.start_as_nothing()
+            step.zero_init()
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the few-step network."""
-        return list(self._fast.parameters())
+        return list(self._network.parameters())
 
     def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
         """Return ``images`` and ``masks``, and ``prompts`` of a promptable model."""
@@ -68,11 +68,11 @@ class DistillStage(Stage):
         # PyTorch 2.13 crashes in the backward pass of GroupNorm (CPU, channels last) where only
         # the weights need a gradient, hence one for the features too.
         features = [level.requires_grad_(True) for level in features]
-        maps = repeat(self._fast.condition_maps(features), draws)
-        return {"loss": velocity_loss(self._fast(t, z_t, maps, h), target)}
+        maps = repeat(self._network.condition_maps(features), draws)
+        return {"loss": velocity_loss(self._network(t, z_t, maps, h), target)}
 
     @property
-    def _fast(self) -> VelocityNetwork:
-        if self.model.fast is None:
+    def _network(self) -> VelocityNetwork:
+        if self.model.few_step_velocity is None:
             raise ConfigError("Set model.distilled_steps to train a few-step network.")
-        return self.model.fast
+        return self.model.few_step_velocity

@@ -47,6 +47,7 @@ from latentfm_core.model_io.card import CARD, ModelCard, read_card
 from latentfm_core.model_io.folder import load_model, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.onehot import one_hot
+from latentfm_core.models.tensor_names import current_name
 from latentfm_core.models.vae import VAE
 from latentfm_core.output.paths import check_writable
 from latentfm_core.training.announce import DataSet, announce, announce_objects
@@ -214,7 +215,9 @@ class Trainer:
         source, _ = load_model(resolve_model(self.options.init))
         model = LatentFM(self.config.model)
         # The few-step network always starts from the flow, in its own stage.
-        weights = {k: v for k, v in source.state_dict().items() if not k.startswith("fast.")}
+        weights = {
+            k: v for k, v in source.state_dict().items() if not k.startswith("few_step_velocity.")
+        }
         model.load_state_dict(weights, strict=False)
         return model
 
@@ -504,7 +507,11 @@ class Trainer:
             self.position.metrics["val_mask_vae_dice"] = score
         if name == "flow" and self.team.first and (self.folder / BEST).is_file():
             self._take_best()
-        if name == "distill" and self.val_set is not None and self.model.fast is not None:
+        if (
+            name == "distill"
+            and self.val_set is not None
+            and self.model.few_step_velocity is not None
+        ):
             self._score_few_steps(self.val_set)
         following = STAGES.index(name) + 1
         self.position.stage = STAGES[following] if following < len(STAGES) else "done"
@@ -517,7 +524,8 @@ class Trainer:
     def _take_best(self) -> None:
         path = self.folder / BEST
         try:
-            self.model.load_state_dict(load_file(path))
+            weights = {current_name(k): v for k, v in load_file(path).items()}
+            self.model.load_state_dict(weights)
         except (SafetensorError, OSError, RuntimeError):
             raise CheckpointError(
                 f"{path} is damaged or from another network. Remove it to continue with the latest "

@@ -121,7 +121,7 @@ def test_init_starts_from_another_model_and_keeps_its_vaes(
         same = bool((tensor == after.state_dict()[name]).all())
         if name.startswith(("mask_vae.", "latent_")):
             assert same, name
-    assert not bool((before.velocity.leave[2].weight == after.velocity.leave[2].weight).all())
+    assert not bool((before.velocity.conv_out[2].weight == after.velocity.conv_out[2].weight).all())
 
 
 def test_init_from_another_architecture_is_refused(

@@ -144,7 +144,7 @@ def variant(tiny: Path, folder: Path, **model: Any) -> Path:
     own = load_model(tiny)[0].state_dict()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            like = name.replace("fast.", "velocity.", 1)
+            like = name.replace("few_step_velocity.", "velocity.", 1)
             if like in own and own[like].shape == tensor.shape:
                 tensor.copy_(own[like])
             else:

@@ -111,5 +111,5 @@ def test_one_distilled_step_keeps_the_distribution(
     assert abs(of_a - SHARE_OF_A) <= 0.07
     # Without it, one long step of the flow leads nearly always to the commoner answer.
     plain = Segmenter(segmenter.model, segmenter.card, "cpu", "fp32")
-    monkeypatch.setattr(plain.model, "fast", None)
+    monkeypatch.setattr(plain.model, "few_step_velocity", None)
     assert abs(_shares(plain, settings)[1] - SHARE_OF_A) > 0.15

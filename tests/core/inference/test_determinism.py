@@ -92,7 +92,9 @@ def test_what_the_network_makes_of_the_time_depends_on_no_other_sample(
     tiny: Segmenter, image: ImageInput
 ) -> None:
     seen: list[torch.Tensor] = []
-    hook = tiny.model.velocity.time.register_forward_hook(lambda *call: seen.append(call[2][0]))
+    hook = tiny.model.velocity.time_embedding.register_forward_hook(
+        lambda *call: seen.append(call[2][0])
+    )
     for count in (1, 2, 3, 16):
         draw(tiny, image, n_samples=count)
     hook.remove()

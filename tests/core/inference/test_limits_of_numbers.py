@@ -69,6 +69,6 @@ def test_strokes_of_any_strength(
 def test_a_network_that_overflows_is_told(tiny_model_folder: Path) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     with torch.no_grad():
-        segmenter.model.velocity.enter.weight.mul_(1e38)
+        segmenter.model.velocity.conv_in.weight.mul_(1e38)
     with pytest.raises(ConfigError, match=r"produced NaN.*float32.*precision fp32"):
         segmenter.sample(ImageInput(COLOUR), SamplingConfig(n_samples=2, steps=4))

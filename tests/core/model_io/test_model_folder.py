@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from latentfm_core.errors import ModelFolderError, OutputError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.folder import file_sha256, load_model
+from latentfm_core.model_io.folder import file_sha256, load_model, save_model
+from tests.helpers.format_1 import rename_as_format_1
 
 
 def _edit_card(folder: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
@@ -48,6 +49,20 @@ def test_a_model_folder_is_complete_in_itself(folder: Path) -> None:
         assert torch.equal(tensor, stored[name].float()), name
     assert card.id == "tiny"
     assert "not a medical device" in card.intended_use
+
+
+def test_a_model_of_format_1_still_loads(folder: Path) -> None:
+    before = load_model(folder)[0].state_dict()
+    assert rename_as_format_1(folder / "model.safetensors") > 0
+    _edit_card(folder, lambda card: card.update(format_version=1))
+    _rehash(folder)
+    model, card = load_model(folder)
+    assert card.format_version == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    # Saved again, it has the names of today.
+    saved = save_model(folder, model, card.model_dump(mode="json"), "float32")
+    assert saved.format_version == 2
+    assert load_file(folder / "model.safetensors").keys() == before.keys()
 
 
 def _flip_a_byte(folder: Path) -> None:

@@ -23,6 +23,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import write_blobs
+from tests.helpers.format_1 import rename_as_format_1
 from tests.helpers.processes import wait_for
 from tests.helpers.training_runs import start, words
 
@@ -254,6 +255,21 @@ def test_steps_and_ends_of_stages_that_are_given_up_lose_nothing(
     assert len({stage for stage, _ in stages}) > 1
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None
     ours, theirs = (load_file(tmp_path / each / "model.safetensors") for each in ("parts", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_checkpoint_of_format_1_is_resumed(
+    images: tuple[Path, Path], stopped: Path, tmp_path: Path
+) -> None:
+    config = load_config(Path(words(images, tmp_path)[1]))
+    config = with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}"])
+    assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
+    assert rename_as_format_1(stopped / "training" / "checkpoint.safetensors") > 0
+    best = stopped / "training" / "best.safetensors"
+    if best.exists():
+        rename_as_format_1(best)
+    assert Trainer(config, RunOptions(stopped, resume=True)).run() is not None
+    ours, theirs = (load_file(each / "model.safetensors") for each in (stopped, tmp_path / "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

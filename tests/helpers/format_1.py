@@ -1,0 +1,36 @@
+"""Files with the names of tensors that model format 1 had."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+OLD = {
+    "time_embedding": "time",
+    "step_embedding": "step",
+    "conv_in": "enter",
+    "condition_proj": "project",
+    "downsample": "shrink",
+    "upsample": "raise_",
+    "conv_out": "leave",
+}
+_CURRENT = re.compile(r"^(model\.)?(velocity|few_step_velocity)\.(\w+)\.")
+
+
+def _old(match: re.Match[str]) -> str:
+    prefix, network, layer = match.groups(default="")
+    network = "fast" if network == "few_step_velocity" else network
+    return f"{prefix}{network}.{OLD.get(layer, layer)}."
+
+
+def rename_as_format_1(path: Path) -> int:
+    """Give the tensors of a file their names of format 1; return how many changed."""
+    with safe_open(path, "pt") as stream:
+        header = stream.metadata()
+    tensors = load_file(path)
+    renamed = {_CURRENT.sub(_old, name): tensor for name, tensor in tensors.items()}
+    save_file(renamed, path, header)
+    return len(renamed.keys() - tensors.keys())
