@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from latentfm_core.report.page import text
 
 BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"
@@ -142,10 +144,11 @@ class Chart:
         dot = f'<circle cx="{left}" cy="{top}" {style}>{title}</circle>'
         self._parts.append(f'<a href="#{text(link)}">{dot}</a>' if link else dot)
 
-    def svg(self) -> str:
-        """Return the chart as an ``svg`` element."""
+    def svg(self) -> Markup:
+        """Return the chart as an ``svg`` element; names and labels are escaped."""
         head = f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label='
-        return f'{head}"{text(self._title)}">{self._axes()}{"".join(self._parts)}</svg>'
+        body = self._axes() + "".join(self._parts)
+        return Markup(f'{head}"{text(self._title)}">{body}</svg>')
 
     def _axes(self) -> str:
         left, right, bottom = _LEFT, WIDTH - _RIGHT, HEIGHT - _BOTTOM
@@ -164,17 +167,6 @@ class Chart:
         turned = f' transform="rotate(-90 13 {middle})"'
         parts.append(_word(13, middle, self._y.label, "middle", turned))
         return "".join(parts)
-
-
-def legend(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Return a list of lines with colour, dash and what each means."""
-    items = []
-    for name, colour, dash in entries:
-        style = f'stroke="{colour}" stroke-width="3" stroke-dasharray="{dash or "none"}"'
-        line = f'<line x1="0" y1="5" x2="28" y2="5" {style}/>'
-        sample = f'<svg viewBox="0 0 28 10" width="28" height="10" aria-hidden="true">{line}</svg>'
-        items.append(f"<li>{sample} {text(name)}</li>")
-    return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, opacity: float = 1.0) -> str:

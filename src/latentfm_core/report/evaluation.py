@@ -9,17 +9,16 @@ import numpy as np
 
 from latentfm_core.evaluation.evaluate import COLUMNS, Evaluation
 from latentfm_core.files.atomic import write_text
-from latentfm_core.output.tables import LABELS, REPORT
-from latentfm_core.report.cases import cases_section
-from latentfm_core.report.evaluation_plots import (
-    histogram_section,
-    quality_section,
-    reliability_section,
-)
-from latentfm_core.report.gallery import Gallery
-from latentfm_core.report.page import document, facts, section, text
-from latentfm_core.report.table import table_section
-from latentfm_core.report.words import MEANING
+from latentfm_core.output.tables import LABELS, REPORT, TABLE, cell
+from latentfm_core.report.charts import BLUE, DASHES, ORANGE
+from latentfm_core.report.evaluation_plots import histogram, quality, reliabilities
+from latentfm_core.report.gallery import Gallery, anchor
+from latentfm_core.report.page import render, short
+from latentfm_core.report.pictures import confidence_colours
+from latentfm_core.report.words import HEADS, MEANING, MORE_MEANING
+
+EXPERT, MEAN, SAMPLE = "#009e73", "#56b4e9", "#e69f00"
+"""Okabe-Ito; mean and samples as in the viewer's layers."""
 
 CAUTION = (
     "Research use only; not a medical device. This page shows the images, their names and the "
@@ -49,46 +48,79 @@ def write_report(
 
 def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str, Any]) -> str:
     """Return the report as HTML; for the parameters see `write_report`."""
-    parts = [
-        f"<p>{text(CAUTION)}</p>\n",
-        section("Headline figures", _headline(evaluation)),
-        cases_section("Worst cases", gallery.worst(), evaluation, gallery),
-        cases_section("Best cases", gallery.best(), evaluation, gallery),
-        histogram_section(evaluation),
-        quality_section(evaluation, gallery),
-        reliability_section(evaluation, gallery),
-        table_section(evaluation, gallery),
-        section("How it was made", facts(_made(evaluation, metadata))),
-    ]
-    return document(f"Evaluation of {metadata['model']['id']}", "".join(parts))
-
-
-def _headline(evaluation: Evaluation) -> str:
-    count, means = len(evaluation.scores), evaluation.means()
-    raters = max(score.references for score in evaluation.scores)
-    head = "".join(
-        f'<th scope="col"{more}>{word}</th>'
-        for word, more in (
-            ("figure", ""),
-            ("mean", ' class="number"'),
-            ("middle half of the images", ""),
-            ("what it means", ""),
-        )
+    count = len(evaluation.scores)
+    entries = [("expert", EXPERT, ""), ("mean mask", MEAN, ""), ("samples", SAMPLE, "")]
+    if len(gallery.classes) > 1:
+        # The colour shows the source, the dashes the class.
+        dashes = (DASHES[k % len(DASHES)] for k in range(len(gallery.classes)))
+        entries += [(c, "#888888", d) for c, d in zip(gallery.classes, dashes, strict=True)]
+    current = [("current model", BLUE, "")]
+    both = [("calibrated", BLUE, ""), ("raw", ORANGE, "6 3")]
+    return render(
+        "evaluation.html.j2",
+        title=f"Evaluation of {metadata['model']['id']}",
+        caution=CAUTION,
+        count=count,
+        raters=max(score.references for score in evaluation.scores),
+        headline=_headline(evaluation),
+        cases={
+            "Worst cases": [_case(i, evaluation, gallery) for i in gallery.worst()],
+            "Best cases": [_case(i, evaluation, gallery) for i in gallery.best()],
+        },
+        case_legend=entries,
+        dashes=DASHES,
+        expert_colour=EXPERT,
+        mean_colour=MEAN,
+        sample_colour=SAMPLE,
+        confidence_colours=confidence_colours(np.linspace(0, 1, 21, dtype=np.float32)).tolist(),
+        histogram=histogram(evaluation),
+        quality=quality(evaluation, gallery),
+        reliabilities=reliabilities(evaluation, gallery),
+        reliability_legend=both if gallery.calibrated else current,
+        columns=[_column(name) for name in COLUMNS],
+        rows=[_row(index, evaluation, gallery) for index in gallery.rows()],
+        table_file=TABLE,
+        made=_made(evaluation, metadata),
     )
-    rows = "".join(
-        f'<tr><th scope="row">{text(label)}</th><td class="value" data-metric="{name}">'
-        f"{_number(means[name])}</td><td>{_middle(evaluation, name)}</td>"
-        f"<td>{text(MEANING[name])}</td></tr>\n"
+
+
+def _headline(evaluation: Evaluation) -> list[dict[str, str]]:
+    means = evaluation.means()
+    return [
+        {
+            "name": name,
+            "label": label,
+            "mean": "-" if np.isnan(means[name]) else f"{means[name]:.4f}",
+            "middle": _middle(evaluation, name),
+            "meaning": MEANING[name],
+        }
         for name, label in LABELS.items()
-    )
-    outlines = "one expert" if raters == 1 else f"up to {raters} experts"
-    note = f"{count} image{'' if count == 1 else 's'}, each compared with {outlines}."
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody>\n</table>"
-    return f'<p>{note}</p>\n<div class="wide">{table}</div>'
+    ]
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"
+def _case(index: int, evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
+    link = anchor(index) if index in gallery.rows() else ""
+    return {
+        "score": evaluation.scores[index],
+        "pictures": gallery.pictures(index),
+        "anchor": link,
+    }
+
+
+def _column(name: str) -> dict[str, str]:
+    meaning = MEANING.get(name) or MORE_MEANING[name]
+    kind = "text" if name == "name" else "number"
+    return {"meaning": meaning, "kind": kind, "head": HEADS[name]}
+
+
+def _row(index: int, evaluation: Evaluation, gallery: Gallery) -> dict[str, Any]:
+    score = evaluation.scores[index]
+    values = {column: getattr(score, column) for column in COLUMNS}
+    cells = [
+        (cell(score, column), short(value) if isinstance(value, float) else value)
+        for column, value in values.items()
+    ]
+    return {"anchor": anchor(index), "thumbnail": gallery.thumbnail(index), "cells": cells}
 
 
 def _middle(evaluation: Evaluation, name: str) -> str:

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from latentfm_core.evaluation.evaluate import Evaluation
 from latentfm_core.metrics.reliability import ReliabilityBins
-from latentfm_core.report.charts import BLUE, ORANGE, Axis, Chart, fitted, legend
-from latentfm_core.report.gallery import Gallery
-from latentfm_core.report.page import figure, section, text
-from latentfm_core.report.table import anchor
+from latentfm_core.report.charts import BLUE, ORANGE, Axis, Chart, fitted
+from latentfm_core.report.gallery import Gallery, anchor
 
 DICE_BINS = 20
 
 
-def histogram_section(evaluation: Evaluation) -> str:
+@dataclass(frozen=True)
+class Plot:
+    """A chart and its caption.
+
+    Attributes
+    ----------
+    note
+        Plain text.
+    chart
+        The ``svg`` element; None if there is nothing to show.
+    truth, points
+        Of a reliability curve, its vertical axis and the pixels, mean value and share of each bin.
+    """
+
+    note: str
+    chart: Markup | None = None
+    truth: str = ""
+    points: tuple[tuple[int, float, float], ...] = ()
+
+
+def histogram(evaluation: Evaluation) -> Plot:
     """Return the histogram of Dice."""
     values = evaluation.values("dice")
     heights, edges = np.histogram(values, DICE_BINS, (0.0, 1.0))
@@ -26,12 +45,11 @@ def histogram_section(evaluation: Evaluation) -> str:
     chart.bars(edges.tolist(), heights.tolist())
     bad, middle = sum(value < 0.7 for value in values), float(np.median(values))
     note = f"Median {middle:.3f}; {bad} of {len(values)} images below 0.7."
-    return section("How good are the images?", figure(chart.svg(), note))
+    return Plot(note, chart.svg())
 
 
-def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
+def quality(evaluation: Evaluation, gallery: Gallery) -> Plot:
     """Return the comparison of expected and measured Dice."""
-    title = "Does it recognise bad images?"
     known = [n for n, s in enumerate(evaluation.scores) if not math.isnan(s.expected_dice)]
     scores = [evaluation.scores[index] for index in known]
     expected = [score.expected_dice for score in scores]
@@ -40,7 +58,7 @@ def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
             "Not available: no image has an expected Dice. It needs several samples, a mean mask "
             "that is not empty or full, and an image like the training images."
         )
-        return section(title, f"<p>{note}</p>")
+        return Plot(note)
     dice = [score.dice for score in scores]
     chart = Chart(
         "Dice of each image against what the model expects",
@@ -67,30 +85,22 @@ def quality_section(evaluation: Evaluation, gallery: Gallery) -> str:
             f" {silent} without an expected Dice are left out: their mean mask is empty or full, "
             "or they are unlike the training images."
         )
-    return section(title, figure(chart.svg(), note))
+    return Plot(note, chart.svg())
 
 
-def reliability_section(evaluation: Evaluation, gallery: Gallery) -> str:
+def reliabilities(evaluation: Evaluation, gallery: Gallery) -> list[Plot]:
     """Return the reliability of probabilities and confidence, before and after calibration."""
     raw = (gallery.raw_reliability, gallery.raw_agreement) if gallery.calibrated else (None, None)
-    probability = _reliability(
-        "Mean probability", "share that is foreground", evaluation.reliability, raw[0]
-    )
-    confidence = _reliability(
-        "Confidence", "share where mean mask and expert agree", evaluation.agreement, raw[1]
-    )
-    note = (
-        "The dashed diagonal is perfect calibration: of the pixels at 0.8, eight in ten "
-        "are right. Below it the model is overconfident, above it underconfident."
-    )
-    entries = [("current model", BLUE, "")]
-    if gallery.calibrated:
-        entries = [("calibrated", BLUE, ""), ("raw", ORANGE, "6 3")]
-    both = f'<div class="grid">{probability}{confidence}</div>'
-    return section("Can the numbers be trusted?", f"<p>{note}</p>{legend(entries)}{both}")
+    truth = "share where mean mask and expert agree"
+    return [
+        _reliability(
+            "Mean probability", "share that is foreground", evaluation.reliability, raw[0]
+        ),
+        _reliability("Confidence", truth, evaluation.agreement, raw[1]),
+    ]
 
 
-def _reliability(what: str, truth: str, bins: ReliabilityBins, raw: ReliabilityBins | None) -> str:
+def _reliability(what: str, truth: str, bins: ReliabilityBins, raw: ReliabilityBins | None) -> Plot:
     chart = Chart(f"Reliability of the {what.lower()}", Axis(what.lower()), Axis(truth))
     chart.line([0, 1], [0, 1], "currentColor", "4 4")
     note = f"{what}: expected calibration error {bins.ece:.4f}"
@@ -98,7 +108,9 @@ def _reliability(what: str, truth: str, bins: ReliabilityBins, raw: ReliabilityB
         _curve(chart, raw, ORANGE, "6 3")
         note += f", raw {raw.ece:.4f}"
     _curve(chart, bins, BLUE, "")
-    return figure(chart.svg(), f"{text(note)}.{_as_table(truth, bins)}")
+    every = zip(bins.count, bins.mean_probability, bins.frequency, strict=True)
+    points = tuple((int(n), float(mean), float(share)) for n, mean, share in every if n)
+    return Plot(f"{note}.", chart.svg(), truth, points)
 
 
 def _curve(chart: Chart, bins: ReliabilityBins, colour: str, dash: str) -> None:
@@ -106,19 +118,3 @@ def _curve(chart: Chart, bins: ReliabilityBins, colour: str, dash: str) -> None:
     chart.line(xs, ys, colour, dash)
     for x, y in zip(xs, ys, strict=True):
         chart.point(x, y, colour)
-
-
-def _as_table(truth: str, bins: ReliabilityBins) -> str:
-    """Return the points as a table, also for screen readers."""
-    heads: Sequence[str] = ("pixels", "mean value", truth)
-    head = "".join(f'<th scope="col" class="number">{text(word)}</th>' for word in heads)
-    rows = "".join(
-        f'<tr><td class="number">{int(count)}</td><td class="number">{mean:.4f}</td>'
-        f'<td class="number">{share:.4f}</td></tr>'
-        for count, mean, share in zip(
-            bins.count, bins.mean_probability, bins.frequency, strict=True
-        )
-        if count
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<details><summary>the numbers</summary>{table}</details>"

@@ -48,6 +48,11 @@ class CasePictures:
     samples: tuple[tuple[str, ...], ...]
 
 
+def anchor(index: int) -> str:
+    """Return the HTML anchor of an image's row."""
+    return f"image-{index}"
+
+
 class Gallery:
     """Collects the pictures of a report in bounded memory.
 

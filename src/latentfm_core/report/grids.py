@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.config import ReportConfig
@@ -11,13 +11,10 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.images.read import read_image
 from latentfm_core.report.epochs import Row, best_of, number, validated
-from latentfm_core.report.page import figure, section, text
 from latentfm_core.report.pictures import data_uri, eight_bit, fitted_size, shrunk
 
-EXPLANATION = (
-    "From left to right: image with the expert outline in green, mean probability, confidence "
-    "(white: high), single samples."
-)
+Picture = tuple[str, str]
+"""Caption and data URI."""
 
 
 class Grids:
@@ -35,11 +32,11 @@ class Grids:
         self._folder, self._report = folder, report
         self._encoded: dict[str, tuple[int, str]] = {}
 
-    def sections(self, epochs: Sequence[Row]) -> tuple[str, str]:
-        """Return the pictures of the validated `epochs`: best and last, and the others.
+    def pictures(self, epochs: Sequence[Row]) -> tuple[list[Picture], list[Picture]]:
+        """Return pictures of the validated `epochs`: of the best and the last, and of others.
 
         A picture of an epoch that is not among them is left out: a killed run, which will come
-        to it again, has left it. Either section is empty if it has no pictures.
+        to it again, has left it.
 
         Parameters
         ----------
@@ -49,29 +46,20 @@ class Grids:
         known = validated(epochs)
         best = best_of(known)
         shown = chosen(len(known), best, self._report.grids)
-        captions = {_name(known[place]): _caption(known[place], place == best) for place in shown}
+        captions = {_name(known[index]): _caption(known[index], index == best) for index in shown}
         few = sorted(self._folder.glob("steps_*.png"))[: self._report.grids]
         captions |= {path.name: f"With {path.stem.partition('_')[2]} ODE steps" for path in few}
         self._encoded = {name: uri for name, uri in self._encoded.items() if name in captions}
-        first = [_name(known[place]) for place in sorted({best, len(known) - 1})] if known else []
-        rest = [name for name in captions if name not in first]
+        first = {_name(known[index]) for index in {best, len(known) - 1}} if known else set()
+        uris = {name: self._uri(self._folder / name) for name in captions}
+        pictures = {name: (caption, uris[name]) for name, caption in captions.items() if uris[name]}
         return (
-            self._section("Best and last epoch", {name: captions[name] for name in first}),
-            self._section("Other epochs", {name: captions[name] for name in rest}),
+            [picture for name, picture in pictures.items() if name in first],
+            [picture for name, picture in pictures.items() if name not in first],
         )
 
-    def _section(self, title: str, captions: Mapping[str, str]) -> str:
-        pictures = "".join(self._picture(name, caption) for name, caption in captions.items())
-        return section(title, f"<p>{text(EXPLANATION)}</p>\n{pictures}") if pictures else ""
-
-    def _picture(self, name: str, caption: str) -> str:
-        """Return a picture with its caption; empty if it cannot be read."""
-        uri = self._uri(self._folder / name)
-        if not uri:
-            return ""
-        return figure(f'<img class="strip" src="{uri}" alt="{text(caption)}">', text(caption))
-
     def _uri(self, path: Path) -> str:
+        """Return a picture; empty if it cannot be read."""
         try:
             changed = path.stat().st_mtime_ns
             before = self._encoded.get(path.name)

@@ -65,23 +65,6 @@ def confidence_colours(confidence: Float32) -> UInt8:
     return colours
 
 
-def confidence_scale() -> str:
-    """Return the legend of `confidence_colours`, from 0 to 1, as SVG."""
-    colours = confidence_colours(np.linspace(0, 1, 21, dtype=np.float32))
-    boxes = "".join(
-        f'<rect x="{30 + 8 * index}" y="2" width="8.3" height="12" fill="rgb{tuple(colour)}"/>'
-        for index, colour in enumerate(colours.tolist())
-    )
-    frame = '<rect x="30" y="2" width="168" height="12" fill="none" stroke="#888"/>'
-    words = "".join(
-        f'<text x="{x}" y="13" text-anchor="{anchor}" font-size="12" fill="currentColor">'
-        f"{word}</text>"
-        for x, anchor, word in ((25, "end", "0"), (203, "start", "1"))
-    )
-    label = 'role="img" aria-label="Colours of the confidence: black 0, white 1"'
-    return f'<svg viewBox="0 0 230 16" width="230" height="16" {label}>{boxes}{frame}{words}</svg>'
-
-
 def outline(mask: Bool) -> str:
     """Return the border of a mask ``(H, W)`` as the path of an SVG with a unit per pixel."""
     if not mask.any():

@@ -7,15 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from latentfm_core.config import REPORT, ReportConfig
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.output.sidecar import now
 from latentfm_core.report.advice import advice
-from latentfm_core.report.charts import COLOURS, DASHES, Axis, Chart, fitted, legend
+from latentfm_core.report.charts import COLOURS, DASHES, Axis, Chart, fitted
 from latentfm_core.report.epochs import Row, best_of, number, thinned, validated
 from latentfm_core.report.grids import Grids
-from latentfm_core.report.page import document, figure, section, text
+from latentfm_core.report.page import render
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ FIGURES = {
     "val_ged": "GED, validation (0 is best)",
     "dice": "Dice, training batches",
 }
+
+TitledChart = tuple[str, Markup, list[tuple[str, str, str]]]
+"""Title, chart, and name, colour and dashes of each curve."""
 
 _DOTTED = 100
 """Up to this many epochs, each has a dot with its values."""
@@ -95,19 +100,20 @@ class TrainingReport:
         for row in rows:
             stages.setdefault(str(row.get("stage")), []).append(row)
         charts = [chart for name, own in stages.items() for chart in self._charts(name, own)]
-        first, others = self._grids.sections(stages.get("flow", []))
-        judged = advice(stages.get("flow", []))
-        parts = [
-            f"<p>{text(CAUTION)} Made {text(now())}.</p>\n",
-            first,
-            section("What the curves show", f"<p>{text(judged)}</p>") if judged else "",
-            section("Progress", _standing(stages)),
-            section("Curves", f'<div class="grid">{"".join(charts)}</div>'),
-            others,
-        ]
-        return document(f"Training of {self._folder.resolve().parent.name}", "".join(parts))
+        flow = stages.get("flow", [])
+        first, others = self._grids.pictures(flow)
+        return render(
+            "training.html.j2",
+            title=f"Training of {self._folder.resolve().parent.name}",
+            caution=f"{CAUTION} Made {now()}.",
+            stages={TITLES.get(name, name): _standing(own) for name, own in stages.items()},
+            charts=charts,
+            advice=advice(flow),
+            best_and_last=first,
+            others=others,
+        )
 
-    def _charts(self, stage: str, rows: Sequence[Row]) -> list[str]:
+    def _charts(self, stage: str, rows: Sequence[Row]) -> list[TitledChart]:
         title = TITLES.get(stage, stage)
         losses = self._chart(f"{title}: losses", "loss", LOSSES, rows, log=True)
         figures = self._chart(f"{title}: figures", "Dice, IoU, GED", FIGURES, rows, log=False)
@@ -115,12 +121,12 @@ class TrainingReport:
 
     def _chart(
         self, title: str, unit: str, names: Mapping[str, str], rows: Sequence[Row], log: bool
-    ) -> str:
-        """Return a chart of the columns that have values; empty if there are none."""
+    ) -> TitledChart | None:
+        """Return a chart of the columns that have values; None if there are none."""
         curves = {name: thinned(rows, name, self._report.points) for name in names}
         shown = {name: curve for name, curve in curves.items() if curve}
         if not shown:
-            return ""
+            return None
         every = [value for curve in shown.values() for _, value in curve]
         epochs = [number(row, "epoch") for row in rows]
         across = Axis("epoch", 0.0, max(1.0, *epochs))
@@ -129,46 +135,24 @@ class TrainingReport:
         if known:
             chart.mark(number(known[best_of(known)], "epoch"), "best")
         entries = []
-        for place, (name, curve) in enumerate(shown.items()):
-            colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
+        for index, (name, curve) in enumerate(shown.items()):
+            colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
             chart.line([x for x, _ in curve], [y for _, y in curve], colour, dash)
             if len(epochs) <= _DOTTED:
                 for epoch, value in curve:
                     chart.point(epoch, value, colour, f"{names[name]}, epoch")
             entries.append((names[name], colour, dash))
-        return figure(f"<h3>{text(title)}</h3>{chart.svg()}", legend(entries))
+        return title, chart.svg(), entries
 
 
-def _standing(stages: Mapping[str, Sequence[Row]]) -> str:
-    heads = (
-        "stage",
-        "epochs",
-        "best epoch",
-        "steps",
-        "minutes",
-        "loss",
-        "images per second",
-        "outside network",
-    )
-    head = "".join(
-        f'<th scope="col"{"" if word == "stage" else " class=number"}>{word}</th>' for word in heads
-    )
-    body = "".join(_stage_row(name, rows) for name, rows in stages.items())
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    note = (
-        "Loss, rate and the share of the time outside the network are those of the last "
-        "epoch; log.csv, next to this page, has all."
-    )
-    return f'<div class="wide">{table}</div><p>{note}</p>'
-
-
-def _stage_row(name: str, rows: Sequence[Row]) -> str:
+def _standing(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the numbers of a stage's row in the table."""
     last = rows[-1]
     seconds = [number(row, "seconds") for row in rows]
     minutes = math.fsum(value for value in seconds if math.isfinite(value)) / 60
     known = validated(rows)
     best = f"{number(known[best_of(known)], 'epoch'):.0f}" if known else ""
-    cells = (
+    return (
         f"{number(last, 'epoch'):.0f}",
         best,
         f"{number(last, 'step'):.0f}",
@@ -177,5 +161,3 @@ def _stage_row(name: str, rows: Sequence[Row]) -> str:
         f"{number(last, 'images_per_second'):.1f}",
         f"{number(last, 'outside_network'):.0%}",
     )
-    numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    return f'<tr><th scope="row">{text(TITLES.get(name, name))}</th>{numbers}</tr>\n'
