@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.accuracy.baseline import Baseline
 from benchmarks.accuracy.settings import RunSettings
@@ -18,7 +19,6 @@ from latentfm_core.flow.noise import seeded_noise
 from latentfm_core.flow.path import linear_path
 from latentfm_core.flow.solvers import integrate, nfe
 from latentfm_core.models.velocity import VelocityNetwork
-from latentfm_core.training.losses import velocity_loss
 
 WIDTHS = (32, 64, 128, 256, 320)
 BLOCKS = 1
@@ -55,7 +55,7 @@ class PixelFlow(Baseline):
         noise = torch.randn(target.shape, generator=generator).to(target.device)
         point = linear_path(noise, target, t)
         maps = self.module.condition_maps([images * 2 - 1])
-        return {"loss": velocity_loss(self.module(t, point.z_t, maps), point.velocity)}
+        return {"loss": F.mse_loss(self.module(t, point.z_t, maps), point.velocity)}
 
     def draw(self, image: Tensor, seeds: Sequence[int]) -> Tensor:
         """Return (x + 1) / 2 of the states x at t = 1, cut to [0, 1]."""

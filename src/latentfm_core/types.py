@@ -84,7 +84,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class SamplingRecord:
-    """How samples were drawn: all that is needed to repeat them, given the image.
+    """Record of how samples were drawn; with the image, they can be repeated from it.
 
     Sidecars, the attributes of Zarr results and the metadata of layers come from it.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.optional import optional_package
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.names import shown
 from latentfm_core.output.sidecar import versions
@@ -96,16 +97,11 @@ def highdicom() -> ModuleType:
     OutputError
         If it is not installed.
     """
-    try:
-        import highdicom as library
-        import highdicom.seg
-    except ImportError:
-        raise OutputError(
-            "DICOM segmentations need highdicom, which is not installed. Install it (pip install "
-            '"napari-latentfm[dicom]") and start napari again, or choose another format.'
-        ) from None
-    found: ModuleType = library
-    return found
+    return optional_package(
+        "highdicom.seg",
+        "DICOM segmentations need highdicom, which is not installed. Install it (pip install "
+        '"napari-latentfm[dicom]") and restart napari, or choose another format.',
+    )
 
 
 def _source(path: Path) -> Any:
@@ -172,7 +168,7 @@ def _segmentation(
 def _segment(library: Any, number: int, label: int, name: str, version: str) -> Any:
     from pydicom.sr.codedict import codes
 
-    told = name.replace("\\", "/")[:_LONGEST]
+    label_text = name.replace("\\", "/")[:_LONGEST]
     algorithm = library.AlgorithmIdentificationSequence(
         name=_NAME,
         family=codes.DCM.ArtificialIntelligence,
@@ -180,10 +176,10 @@ def _segment(library: Any, number: int, label: int, name: str, version: str) -> 
     )
     return library.seg.SegmentDescription(
         segment_number=number,
-        segment_label=told,
+        segment_label=label_text,
         # The most general of the usual categories (CID 7150): classes may be anything.
         segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
-        segmented_property_type=library.sr.CodedConcept(str(label), _SCHEME, told),
+        segmented_property_type=library.sr.CodedConcept(str(label), _SCHEME, label_text),
         # The model proposes, and a person decides.
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=algorithm,

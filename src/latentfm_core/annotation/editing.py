@@ -27,7 +27,7 @@ TOUCHING = np.ones((3, 3), bool)
 
 @dataclass(frozen=True)
 class Operation:
-    """What to do with a label.
+    """An edit of one label.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def edit(labels: NDArray[Any], label: int, operation: Operation) -> Edit:
     label
         The label to edit, not 0.
     operation
-        What to do.
+        The edit.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def edit(labels: NDArray[Any], label: int, operation: Operation) -> Edit:
     at = operation.at
     if operation.kind in ("keep", "remove"):
         if at is None or not _has(mask, at):
-            raise ImageError(f"There is no piece of label {label} here. Click inside a piece.")
+            raise ImageError(f"Label {label} has no piece here. Click inside a piece.")
         at = at[0] - window[0].start, at[1] - window[1].start
     area = _Area(mask[window], labels[window] == 0, operation.pixels, at)
     wanted = _CHANGES[operation.kind](area)

@@ -110,8 +110,8 @@ def export_annotation(
 def _remove_older(path: Path) -> None:
     """Remove a provenance under its older name, ``a.json``, if it is about this file alone."""
     older = older_sidecar_path(path)
-    found = read_sidecar(older)
-    if found is not None and set(map(storable, found.files)) == {storable(path.name)}:
+    sidecar = read_sidecar(older)
+    if sidecar is not None and set(map(storable, sidecar.files)) == {storable(path.name)}:
         with contextlib.suppress(OSError):
             older.unlink()
 
@@ -136,13 +136,13 @@ def _write_and_read_back(
     """
     write(temporary, values, space)
     try:
-        found = read_labels_file(temporary, suffix_of(path), _OWN)
+        read_back = read_labels_file(temporary, suffix_of(path), _OWN)
     except LatentFMError as error:
         raise OutputError(
             f"{shown(path)}: what was written cannot be read back ({error}). Nothing was "
             "exported; choose another format or folder."
         ) from error
-    if found.size != values.size or not np.array_equal(found.reshape(values.shape), values):
+    if read_back.size != values.size or not np.array_equal(read_back.reshape(values.shape), values):
         raise OutputError(
             f"{shown(path)}: what was written differs from the labels when it is read back. "
             "Nothing was exported; choose another format or folder."
@@ -166,6 +166,6 @@ def label_counts(labels: NDArray[Any]) -> dict[int, int]:
             # One plane or row at a time: bincount needs 8 bytes per pixel.
             counts += np.bincount(part.ravel(), minlength=256)
         return {value: int(count) for value, count in enumerate(counts) if value and count}
-    found, sizes = np.unique(values, return_counts=True)
-    pairs = zip(found.tolist(), sizes.tolist(), strict=True)
+    distinct, sizes = np.unique(values, return_counts=True)
+    pairs = zip(distinct.tolist(), sizes.tolist(), strict=True)
     return {value: count for value, count in pairs if value}

@@ -20,6 +20,7 @@ from PIL import Image
 
 from latentfm_core.annotation.palette import palette
 from latentfm_core.errors import OutputError
+from latentfm_core.files.optional import optional_package
 from latentfm_core.measures.objects import PixelSize
 
 if TYPE_CHECKING:
@@ -88,15 +89,15 @@ class Space:
         """Return step and unit along an axis; None if the axis or its step is missing."""
         if self.spacing is None or axis not in self.axes:
             return None
-        place = self.axes.index(axis)
-        return self.spacing[place], self.units[place] if self.units else "pixel"
+        index = self.axes.index(axis)
+        return self.spacing[index], self.units[index] if self.units else "pixel"
 
     def millimeters(self, axis: str) -> float | None:
         """Return the step along an axis in millimetres, if it is a length."""
-        found = self.step(axis)
-        if found is None or found[1] not in MILLIMETERS:
+        step_size = self.step(axis)
+        if step_size is None or step_size[1] not in MILLIMETERS:
             return None
-        return found[0] * MILLIMETERS[found[1]]
+        return step_size[0] * MILLIMETERS[step_size[1]]
 
     def pixel_size(self) -> PixelSize | None:
         """Return the size of a pixel of a plane, in the unit of its rows; None if unknown."""
@@ -110,8 +111,10 @@ class Space:
 
     def seconds(self) -> float | None:
         """Return the time step in seconds, if it is known."""
-        found = self.step("T")
-        return found[0] * SECONDS[found[1]] if found and found[1] in SECONDS else None
+        step_size = self.step("T")
+        return (
+            step_size[0] * SECONDS[step_size[1]] if step_size and step_size[1] in SECONDS else None
+        )
 
 
 Write = Callable[[Path, NDArray[Any], Space], None]
@@ -176,10 +179,10 @@ def write_tiff(path: Path, labels: NDArray[Any], space: Space) -> None:
     """
     metadata: dict[str, Any] = {"axes": space.axes}
     for axis in "XYZ":
-        found = space.step(axis)
-        if found is not None and found[1] in SYMBOLS and found[1] not in SECONDS:
-            metadata[f"PhysicalSize{axis}"] = found[0]
-            metadata[f"PhysicalSize{axis}Unit"] = SYMBOLS[found[1]]
+        step_size = space.step(axis)
+        if step_size is not None and step_size[1] in SYMBOLS and step_size[1] not in SECONDS:
+            metadata[f"PhysicalSize{axis}"] = step_size[0]
+            metadata[f"PhysicalSize{axis}Unit"] = SYMBOLS[step_size[1]]
     time = space.step("T")
     if time is not None and time[1] in SECONDS:
         metadata |= {"TimeIncrement": time[0], "TimeIncrementUnit": SYMBOLS[time[1]]}
@@ -271,12 +274,8 @@ def nibabel() -> ModuleType:
     OutputError
         If it is not installed.
     """
-    try:
-        import nibabel as library
-    except ImportError:
-        raise OutputError(
-            "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "
-            "and restart napari, or choose TIFF."
-        ) from None
-    found: ModuleType = library
-    return found
+    return optional_package(
+        "nibabel",
+        "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "
+        "and restart napari, or choose TIFF.",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
-"""Okabe & Ito's colours, told apart with every kind of colour vision."""
+"""Okabe & Ito's colours, distinguishable with every kind of colour vision."""
 MAX_LABEL = 255
 """Highest label of a palette."""
 

@@ -47,18 +47,18 @@ def measured_rows(
         base |= {"unit": size.unit, "pixel_height": _text(size.row), "pixel_width": ""}
         base["pixel_width"] = _text(size.column)
     rows: list[Row] = []
-    for place in np.ndindex(labelled.labels.shape[:-2]):
-        plane = " ".join(map(str, place))
-        for found in measure_objects(labelled.labels[place], size, separate):
+    for position in np.ndindex(labelled.labels.shape[:-2]):
+        plane = " ".join(map(str, position))
+        for measured in measure_objects(labelled.labels[position], size, separate):
             row = {
                 **base,
                 "plane": plane,
-                "object": str(found.number),
-                "label": str(found.label),
-                "class": printable(labelled.name(found.label)),
-                "pieces": str(found.pieces),
+                "object": str(measured.number),
+                "label": str(measured.label),
+                "class": printable(labelled.name(measured.label)),
+                "pieces": str(measured.pieces),
             }
-            for end, sizes in (("_px", found.pixels), ("", found.physical)):
+            for end, sizes in (("_px", measured.pixels), ("", measured.physical)):
                 if sizes is not None:
                     row[f"area{end}"] = _text(sizes.area)
                     row[f"diameter{end}"] = _text(sizes.diameter)

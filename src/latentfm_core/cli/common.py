@@ -122,14 +122,14 @@ def _ended_by_signals() -> Iterator[None]:
         for number in (getattr(signal, name) for name in names):
             if signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, _interrupt)
-    own = signal.getsignal(signal.SIGINT)
+    loggers = signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if before:
-            signal.signal(signal.SIGINT, own)
+            signal.signal(signal.SIGINT, loggers)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -223,17 +223,17 @@ class _StderrHandler(logging.Handler):
 def _logging_to_stderr(level: int) -> Iterator[None]:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    own = [logging.getLogger(name) for name in PACKAGES]
-    before = [package.level for package in own]
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    before = [package.level for package in loggers]
     root = logging.getLogger()
     root.addHandler(handler)
-    for package in own:
+    for package in loggers:
         package.setLevel(level)
     try:
         yield
     finally:
         root.removeHandler(handler)
-        for package, old in zip(own, before, strict=True):
+        for package, old in zip(loggers, before, strict=True):
             package.setLevel(old)
 
 

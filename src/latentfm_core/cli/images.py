@@ -95,7 +95,7 @@ class ImageMode:
     prompted
         Returns all objects of some images.
     unit
-        What is counted: images or objects.
+        Name of the counted items: images or objects.
     """
 
     segmenter: Segmenter

@@ -53,7 +53,7 @@ _CHOSEN = {
     "threshold": "fitted by calibration, else 0.5",
     "noise_scale": "fitted by calibration, else 1",
 }
-"""Where a value comes from if the settings leave it open."""
+"""Source of a value that the settings leave open."""
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str = "") -> None:

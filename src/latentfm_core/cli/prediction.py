@@ -48,7 +48,7 @@ class Mode(Protocol[JobT]):
 
     @property
     def unit(self) -> str:
-        """What is counted: images or objects."""
+        """Name of the counted items: images or objects."""
         ...
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentfm_core.correction.strokes import BACKGROUND, NOT_SAID, Labels
+from latentfm_core.correction.strokes import BACKGROUND, UNMARKED, Labels
 from latentfm_core.flow.path import endpoint
 
 Velocity = Callable[[float, Tensor], Tensor]
@@ -28,10 +28,10 @@ class Mismatch:
     """
 
     def __init__(self, canvas: Labels, device: torch.device) -> None:
-        said = torch.from_numpy(canvas).to(device)
-        self._said = (said != NOT_SAID).float()
-        self._label = said.long().sub(BACKGROUND).clamp(min=0)
-        self.pixels = float(self._said.sum())
+        strokes = torch.from_numpy(canvas).to(device)
+        self._marked = (strokes != UNMARKED).float()
+        self._label = strokes.long().sub(BACKGROUND).clamp(min=0)
+        self.pixels = float(self._marked.sum())
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the mean cross-entropy at the strokes, ``(B,)``, of logits ``(B, K, S, S)``."""
@@ -41,7 +41,7 @@ class Mismatch:
             loss = F.binary_cross_entropy_with_logits(logits[:, 0], inside, reduction="none")
         else:
             loss = F.cross_entropy(logits, self._label.expand(count, -1, -1), reduction="none")
-        total: Tensor = (loss * self._said).sum((1, 2))
+        total: Tensor = (loss * self._marked).sum((1, 2))
         return total / max(self.pixels, 1.0)
 
 

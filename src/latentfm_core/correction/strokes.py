@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from latentfm_core.types import Float32
 
-NOT_SAID = 0
+UNMARKED = 0
 """Unmarked pixel."""
 BACKGROUND = 1
 """Certain background."""
@@ -24,7 +24,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
     Parameters
     ----------
     strokes
-        ``(H, W)`` integers: `NOT_SAID`, `BACKGROUND`, or ``k + 1`` for the k-th class.
+        ``(H, W)`` integers: `UNMARKED`, `BACKGROUND`, or ``k + 1`` for the k-th class.
     shape
         ``(H, W)`` of the image in pixels.
     classes
@@ -68,5 +68,5 @@ def impose(probabilities: Float32, strokes: Labels) -> None:
         probabilities[strokes > BACKGROUND] = 1
         return
     for channel, values in enumerate(probabilities):
-        values[strokes > NOT_SAID] = 0
+        values[strokes > UNMARKED] = 0
         values[strokes == channel + 1] = 1

@@ -87,11 +87,12 @@ class Layout:
         ConfigError
             If the numbers differ; the message names the classes of the folder.
         """
-        own = len(self.classes) or 1
-        if own != count:
+        number = len(self.classes) or 1
+        if number != count:
             named = f" ({', '.join(self.classes)})" if self.classes else ""
             raise ConfigError(
-                f"The masks in {shown(self.folder)} have {own} classes{named}, the model {count}. "
+                f"The masks in {shown(self.folder)} have {number} classes{named}, the model has "
+                f"{count}. "
                 "Choose a model with these classes, or another folder."
             )
 
@@ -108,14 +109,14 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
         raise DatasetError(f"{shown(folder)} is not a folder. Choose the folder of a data set.")
     if (folder / nnunet.DESCRIPTION).is_file():
         refuse_links_out([folder / nnunet.DESCRIPTION], folder, limits)
-        found = nnunet.read_description(folder / nnunet.DESCRIPTION)
+        description = nnunet.read_description(folder / nnunet.DESCRIPTION)
         parts = {
             part: (folder / f"images{end}", folder / f"labels{end}")
             for part, end in (("train", "Tr"), ("test", "Ts"))
             if (folder / f"images{end}").is_dir() and (folder / f"labels{end}").is_dir()
         }
         if "train" in parts or "test" in parts:
-            return Layout("nnU-Net", folder, parts, found.classes, found.ending)
+            return Layout("nnU-Net", folder, parts, description.classes, description.ending)
     elif isic := _isic_parts(folder):
         return Layout("ISIC", folder, isic)
     raise DatasetError(
@@ -127,7 +128,7 @@ def read_layout(folder: Path, limits: ReadingConfig = READING) -> Layout:
 
 
 def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
-    found: dict[str, list[Path]] = {}
+    by_part: dict[str, list[Path]] = {}
     try:
         folders = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
@@ -140,15 +141,15 @@ def _isic_parts(folder: Path) -> dict[str, tuple[Path, Path]]:
         for kind, pattern in (("images", _ISIC_IMAGES), ("masks", _ISIC_MASKS)):
             if match := pattern.search(path.name):
                 part = _ISIC_PART[match[1].lower()]
-                found.setdefault(f"{part} {kind}", []).append(path)
-    twice = next((paths for paths in found.values() if len(paths) > 1), None)
+                by_part.setdefault(f"{part} {kind}", []).append(path)
+    twice = next((paths for paths in by_part.values() if len(paths) > 1), None)
     if twice:
         raise DatasetError(
             f"{shown(folder)} has several challenges: {' and '.join(path.name for path in twice)}. "
             "Put each into its own folder, or name folders with --images and --masks."
         )
-    both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= found.keys()]
-    return {part: (found[f"{part} images"][0], found[f"{part} masks"][0]) for part in both}
+    both = [part for part in PARTS if {f"{part} images", f"{part} masks"} <= by_part.keys()]
+    return {part: (by_part[f"{part} images"][0], by_part[f"{part} masks"][0]) for part in both}
 
 
 def training_pairs(data: DataConfig) -> list[Pair]:

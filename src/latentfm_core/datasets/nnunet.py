@@ -157,18 +157,18 @@ def find_cases(
             f"{shown(images)}: {len(foreign)} files lack the channel number: "
             f"{name_some(foreign)}. Rename them to NAME_0000{ending}."
         )
-    odd = [case for case, found in cases.items() if sorted(found) not in ([0], [0, 1, 2])]
+    odd = [case for case, numbers in cases.items() if sorted(numbers) not in ([0], [0, 1, 2])]
     if odd:
         raise DatasetError(
             f"{shown(images)}: {len(odd)} images have neither the one channel _0000 nor the three "
             f"_0000, _0001 and _0002: {name_some(odd)}. Add the missing files, or remove other "
             "channels."
         )
-    if len({len(found) for found in cases.values()}) > 1:
+    if len({len(numbers) for numbers in cases.values()}) > 1:
         raise DatasetError(
             f"{shown(images)}: some images have one file and others have three. Keep one kind."
         )
-    first = {found[0]: case for case, found in cases.items()}
+    first = {numbers[0]: case for case, numbers in cases.items()}
     labels = _of_ending(masks, ending, limits)
     pairs = pair_files(first, labels, images, masks, skip_unmasked, first.__getitem__)
     return [

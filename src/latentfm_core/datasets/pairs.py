@@ -130,7 +130,7 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
     """
     if not masks.is_dir() or any(is_image(path) for path in masks.iterdir()):
         return []
-    found = sorted(
+    matches = sorted(
         folder
         for folder in masks.iterdir()
         if folder.is_dir()
@@ -138,7 +138,7 @@ def rater_folders(images: Path, masks: Path) -> list[Path]:
         and folder.resolve() != images.resolve()
         and any(is_image(path) for path in folder.iterdir())
     )
-    return [folder for folder in found if not is_unfinished(folder)]
+    return [folder for folder in matches if not is_unfinished(folder)]
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -191,15 +191,15 @@ def _pair_raters(
     image_files = list_images(images, limits)
     stems = {path: comparable(path.stem) for path in image_files}
     by_name = _by_key(stems, images, "images")
-    found: dict[str, list[Path]] = {}
+    matches: dict[str, list[Path]] = {}
     for folder in raters:
         files = list_images(folder, limits)
         for name, path in _masks_by_name(files, by_name, folder).items():
-            found.setdefault(name, []).append(path)
+            matches.setdefault(name, []).append(path)
     if skip_unmasked:
-        by_name = _masked(by_name, found)
-    _check_complete(by_name, {name: paths[0] for name, paths in found.items()}, images, masks)
-    return [Pair(name, by_name[name], tuple(found[name])) for name in sorted(by_name)]
+        by_name = _masked(by_name, matches)
+    _check_complete(by_name, {name: paths[0] for name, paths in matches.items()}, images, masks)
+    return [Pair(name, by_name[name], tuple(matches[name])) for name in sorted(by_name)]
 
 
 def _masks_by_name(
@@ -219,17 +219,17 @@ def _base(stem: str) -> str | None:
 
 
 def _by_key(keys: Mapping[Path, str], folder: Path, kind: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    matches: dict[str, Path] = {}
     twice: set[str] = set()
     for path, key in keys.items():
-        if found.setdefault(key, path) != path:
-            twice.add(f"{found[key].name} / {path.name}")
+        if matches.setdefault(key, path) != path:
+            twice.add(f"{matches[key].name} / {path.name}")
     if twice:
         raise DatasetError(
             f"{shown(folder)}: {len(twice)} {kind} share a name: {name_some(twice)}. "
             "Keep one file of each name."
         )
-    return found
+    return matches
 
 
 def _check_complete(

@@ -71,14 +71,16 @@ def mask_findings(
     if len(full) == len(masks):
         text = f"Every mask{where} is full ({len(masks)}{setting}): {name_some(full)}. {advice}"
         return [Finding(text, stops)]
-    found = []
+    empty_or_full = []
     if empty:
         count = f"{len(empty)} of {len(masks)} masks"
-        found.append(Finding(f"{count}{where} are empty{setting}: {name_some(empty)}."))
+        empty_or_full.append(Finding(f"{count}{where} are empty{setting}: {name_some(empty)}."))
     if full:
         count = f"{len(full)} of {len(masks)} masks"
-        found.append(Finding(f"{count}{where} are full{setting}: {name_some(full)}. {advice}"))
-    return [*found, *_missing_classes(masks, classes, where), *_inverted(masks, where)]
+        empty_or_full.append(
+            Finding(f"{count}{where} are full{setting}: {name_some(full)}. {advice}")
+        )
+    return [*empty_or_full, *_missing_classes(masks, classes, where), *_inverted(masks, where)]
 
 
 def _missing_classes(
@@ -139,9 +141,9 @@ def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
     """
     across = [group for group in groups if len({_part(name) for name in group}) > 1]
     within = [group for group in groups if group not in across]
-    found = []
+    duplicates = []
     if across:
-        found.append(
+        duplicates.append(
             Finding(
                 f"{len(across)} images are in two parts, which inflates the scores on val and "
                 f"test: {_listed(across)}. Remove the copies, or keep them together with "
@@ -149,8 +151,8 @@ def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
             )
         )
     if within:
-        found.append(Finding(f"{len(within)} images occur more than once: {_listed(within)}."))
-    return found
+        duplicates.append(Finding(f"{len(within)} images occur more than once: {_listed(within)}."))
+    return duplicates
 
 
 def _part(name: str) -> str:

@@ -1,13 +1,15 @@
-"""Optional outputs: logs, pictures, reports."""
+"""Optional outputs and packages: logs, pictures, reports, formats."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
-from latentfm_core.errors import Cancelled
+from latentfm_core.errors import Cancelled, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -29,3 +31,26 @@ def not_essential(path: Path) -> Iterator[None]:
         level = logging.DEBUG if folder in _WARNED else logging.WARNING
         _WARNED.add(folder)
         logger.log(level, "%s was not written: %s Work continues.", path, error)
+
+
+def optional_package(name: str, advice: str) -> ModuleType:
+    """Import a package that a plain installation does not have, and return it.
+
+    Parameters
+    ----------
+    name
+        The package, or a module of it that must be imported.
+    advice
+        What needs the package, and what else to do.
+
+    Raises
+    ------
+    OutputError
+        If it is not installed; the message is the advice.
+    """
+    try:
+        package = importlib.import_module(name.partition(".")[0])
+        importlib.import_module(name)
+    except ImportError:
+        raise OutputError(advice) from None
+    return package

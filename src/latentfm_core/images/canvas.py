@@ -102,8 +102,8 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
     # Half the pixel, or half of what the thinnest stroke covers: excludes what bilinear
     # resizing smears beyond the brush.
     needed = np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True) / 2)
-    said = (cover >= needed).any(axis=0)
-    chosen = np.where(said, values[(cover / needed).argmax(axis=0)], 0).astype(np.uint8)
+    marked = (cover >= needed).any(axis=0)
+    chosen = np.where(marked, values[(cover / needed).argmax(axis=0)], 0).astype(np.uint8)
     return np.pad(chosen, _margins(geometry))
 
 

@@ -247,8 +247,8 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     if values is None:
         if not other_colours(page):
             _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
-        found = _decode_pillow(path, limits)
-        return replace(found, pixels=as_stored(page, found.pixels), lossy=lossy, **spacing)
+        image = _decode_pillow(path, limits)
+        return replace(image, pixels=as_stored(page, image.pixels), lossy=lossy, **spacing)
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -334,16 +334,16 @@ def unorient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
     """Return spacing and unit from OME, ImageJ or plain resolution tags, in that order."""
     try:
-        found = _ome_spacing(tiff) if tiff.is_ome else _tag_spacing(tiff)
+        resolution = _ome_spacing(tiff) if tiff.is_ome else _tag_spacing(tiff)
     except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError) as error:
         logger.info("%s: unreadable resolution metadata (%s)", shown(tiff.filename), error)
         return {}
-    if found is None or not all(math.isfinite(size) and size > 0 for size in found[:2]):
+    if resolution is None or not all(math.isfinite(size) and size > 0 for size in resolution[:2]):
         return {}
-    unit = _UNITS.get(found[2].strip().lower())
-    if unit is None or _is_screen(found[:2], unit):
+    unit = _UNITS.get(resolution[2].strip().lower())
+    if unit is None or _is_screen(resolution[:2], unit):
         return {}
-    return {"spacing": found[:2], "unit": unit}
+    return {"spacing": resolution[:2], "unit": unit}
 
 
 def _is_screen(size: tuple[float, float], unit: str) -> bool:

@@ -85,8 +85,8 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
         the message then lists them.
     """
     values = read_numbers(path, limits)
-    found = different_values(values)
-    foreign = found[~np.isin(found, np.arange(classes + 1))]
+    distinct = different_values(values)
+    foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
         raise ImageError(
             f"{shown(path)}: the mask has the values {_listed(foreign)}, but model.classes names "
@@ -105,11 +105,13 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
         As `read_numbers`, or if the file holds values other than whole numbers from 0 to 65535.
     """
     values = read_numbers(path, limits)
-    found = different_values(values)
+    distinct = different_values(values)
     highest = np.iinfo(np.uint16).max
-    if found.size and (found[0] < 0 or found[-1] > highest or (found != np.rint(found)).any()):
+    if distinct.size and (
+        distinct[0] < 0 or distinct[-1] > highest or (distinct != np.rint(distinct)).any()
+    ):
         raise ImageError(
-            f"{shown(path)}: the mask has the values {_listed(found)}. Objects must be numbered "
+            f"{shown(path)}: the mask has the values {_listed(distinct)}. Objects must be numbered "
             f"with whole numbers from 1 to {highest}, and the background must be 0."
         )
     return values.astype(np.uint16)

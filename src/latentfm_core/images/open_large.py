@@ -59,13 +59,13 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
         if is_zarr(path):
             yield large_image(_zarr_levels(path, limits), name=path.stem)
             return
-        found = None
+        large = None
         if path.suffix.lower() in TIFF_SUFFIXES:
-            found = _open_tiff(path, stack, limits)
-        if found is None:
+            large = _open_tiff(path, stack, limits)
+        if large is None:
             image = read_image(path, limits)
-            found = large_image(image.pixels, image.spacing, image.unit, image.name)
-        yield found
+            large = large_image(image.pixels, image.spacing, image.unit, image.name)
+        yield large
 
 
 def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
@@ -166,8 +166,8 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
 
 def _decodes_too_much(array: zarr.Array[Any], limits: ReadingConfig) -> bool:
     """Return whether each slice would decode all of it, or more than the limit."""
-    chunk, whole = math.prod(array.chunks), math.prod(array.shape)
-    return chunk >= whole or chunk * array.dtype.itemsize > limits.max_bytes
+    chunk, total = math.prod(array.chunks), math.prod(array.shape)
+    return chunk >= total or chunk * array.dtype.itemsize > limits.max_bytes
 
 
 def _as_image(
@@ -189,23 +189,23 @@ def _as_image(
     if longer == "QYX" and axes == longer and shape[-1] == COLOURS:
         # Without names: rows, columns, and red, green and blue, as arrays have them.
         axes = longer = "YXS"
-    found = next((letter for letter in "SC" if letter in longer), None)
-    if longer.replace(found or "", "", 1) != "YX":
+    channel = next((letter for letter in "SC" if letter in longer), None)
+    if longer.replace(channel or "", "", 1) != "YX":
         raise ImageError(
             f"{shown(path)}: shape {shape} (axes {axes}) is not a 2D image. Use one plane, grey "
             "or with a channel axis named in the file."
         )
-    if found is None:
+    if channel is None:
         return array if axes == "YX" else _PlaneOf(array, axes)
-    count = shape[axes.index(found)]
+    count = shape[axes.index(channel)]
     channels = channels or Channels(count, "colours" if count == COLOURS else "measured")
     check_channel(shown(path), channels, limits.channel)
     if limits.channel is not None:
-        return _PlaneOf(array, axes, found, limits.channel - 1)
+        return _PlaneOf(array, axes, channel, limits.channel - 1)
     used = count if channels.kind == "alpha" else COLOURS
-    if longer == axes == f"YX{found}" and used == count:
+    if longer == axes == f"YX{channel}" and used == count:
         return array
-    return _PlaneOf(array, axes, found, slice(0, used))
+    return _PlaneOf(array, axes, channel, slice(0, used))
 
 
 @dataclass(frozen=True)

@@ -142,17 +142,17 @@ class TiffStack:
             )
         self._channels: Channels | None = None
         if channel is not None and lengths[labels.index(channel)] > 1:
-            found = channels_of(keyframe, channel, lengths[labels.index(channel)])
-            check_channel(shown(self.path), found, self.limits.channel)
-            self._channels = found
+            channels = channels_of(keyframe, channel, lengths[labels.index(channel)])
+            check_channel(shown(self.path), channels, self.limits.channel)
+            self._channels = channels
         self._pages = pages
         # For each axis of the array: its position in `axes`, or -1 for the channels.
-        kept = [place for place, label in enumerate(labels) if label != channel]
+        kept = [position for position, label in enumerate(labels) if label != channel]
         self._order = [kept.index(n) if n in kept else -1 for n in range(len(labels))]
         self._lengths = lengths
-        self.axes = _named("".join(labels[place] for place in kept))
-        self.shape = tuple(lengths[place] for place in kept)
-        if len(plane) != 2 or any(letter not in self.axes for letter in plane.upper()):
+        self.axes = _named("".join(labels[position] for position in kept))
+        self.shape = tuple(lengths[position] for position in kept)
+        if len(plane) != 2 or any(name not in self.axes for name in plane.upper()):
             raise ImageError(
                 f"{shown(self.path)}: plane {plane} does not exist; the axes are {self.axes}. "
                 "Choose two of these."
@@ -161,7 +161,7 @@ class TiffStack:
             raise ImageError(
                 f"{shown(self.path)}: one plane (axes {labels}), not a stack. Omit --stack."
             )
-        first, second = sorted(self.axes.index(letter) for letter in plane.upper())
+        first, second = sorted(self.axes.index(name) for name in plane.upper())
         self.plane = (first, second)
         check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
         self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
@@ -175,7 +175,7 @@ class TiffStack:
         inside = self._pages[0].ndim
         leading = self._lengths[: len(self._lengths) - inside]
         single = len(self._pages) == math.prod(leading) and all(
-            place is None for place in index[len(leading) :]
+            position is None for position in index[len(leading) :]
         )
         if single:
             chosen = [
@@ -185,15 +185,15 @@ class TiffStack:
                 np.ravel_multi_index(np.ix_(*chosen), leading) if leading else np.zeros(1, int)
             )
             pages = [self._decoded(int(number)) for number in numbers.ravel()]
-            taken = [place for place, at in enumerate(index) if at is None]
-            values = np.stack(pages).reshape([self._lengths[place] for place in taken])
+            taken = [position for position, at in enumerate(index) if at is None]
+            values = np.stack(pages).reshape([self._lengths[position] for position in taken])
         else:
             if self._whole is None:
                 check_series(str(self.path), self._tiff.series[0], self.limits, plane=False)
                 self._whole = self._tiff.series[0].asarray()
             values = self._whole[tuple(slice(None) if at is None else at for at in index)]
-            taken = [place for place, at in enumerate(index) if at is None]
-        channel = [n for n, place in enumerate(taken) if self._order[place] < 0]
+            taken = [position for position, at in enumerate(index) if at is None]
+        channel = [n for n, position in enumerate(taken) if self._order[position] < 0]
         moved = np.moveaxis(values, channel[0], -1) if channel else values
         if self._channels is not None:
             name = shown(self.path)
@@ -231,7 +231,7 @@ def _named(labels: str) -> str:
     ImageError
         If there are more axes than letters.
     """
-    free = [letter for letter in "ZT" if letter not in labels]
+    free = [name for name in "ZT" if name not in labels]
     named = ""
     for label in labels:
         if label in "TZYX":
@@ -253,9 +253,9 @@ def _depth(tiff: tifffile.TiffFile) -> float | None:
             pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
             if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
                 return None
-            found = float(pixels["PhysicalSizeZ"])
+            depth = float(pixels["PhysicalSizeZ"])
         else:
-            found = float((tiff.imagej_metadata or {})["spacing"])
+            depth = float((tiff.imagej_metadata or {})["spacing"])
     except (KeyError, ValueError, TypeError):
         return None
-    return found if math.isfinite(found) and found > 0 else None
+    return depth if math.isfinite(depth) and depth > 0 else None

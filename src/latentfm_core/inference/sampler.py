@@ -86,21 +86,21 @@ class Sampler:
         self._check_precision(settings)
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
-        said = None
+        marks = None
         if strokes is not None:
-            said = check_strokes(strokes, shape, len(self.card.config.model.classes))
-        given = meant = checked_prompt(prompt, said, shape, self.card)
+            marks = check_strokes(strokes, shape, len(self.card.config.model.classes))
+        given = meant = checked_prompt(prompt, marks, shape, self.card)
         chosen = prompting or PromptConfig()
         if meant is not None and wants_second_pass(meant, chosen):
             meant = yield from self._with_first_answer(rgb, meant, settings, chosen)
         seen = frame(rgb, meant, self.card.config.data, chosen.field_scale)
-        guided = said is not None and (meant is None or correction is not None)
+        guided = marks is not None and (meant is None or correction is not None)
         group = group_of(given)
-        path = self._path(settings, said if guided else None, seen.geometry, correction, group)
+        path = self._path(settings, marks if guided else None, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
         unlike = self.domain_score(rgb, seen)
         seconds = time.perf_counter() - start
-        drawn = self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, said, given)
+        drawn = self._sample_set(decoded, seen.geometry, path.nfe, settings, seconds, marks, given)
         return replace(drawn, domain_score=unlike)
 
     def many(

@@ -84,12 +84,12 @@ class StackResult:
 
     def summary_of(self, plane: int) -> Summary:
         """Return the maps of one plane, as views of those of the stack."""
-        whole = self.summary
-        there = {name: getattr(whole, name) for name in _MAPS}
+        maps = self.summary
+        there = {name: getattr(maps, name) for name in _MAPS}
         cut: dict[str, Any] = {k: _of_plane(x, plane) for k, x in there.items() if x is not None}
         expected = self.expected_dice[plane] if self.expected_dice else None
         unlike = self.domain_score[plane] if self.domain_score else None
-        return replace(whole, expected_dice=expected, domain_score=unlike, **cut)
+        return replace(maps, expected_dice=expected, domain_score=unlike, **cut)
 
 
 def stack_steps(
@@ -208,10 +208,10 @@ def summarise_stack(
     used = segmenter.resolved(settings).model_dump(mode="json")
     maps = _Maps(count)
     drawn: list[SampleSet | None] = []
-    for index, found in enumerate(samples):
-        if found is not None:
-            maps.write(index, segmenter.summarise(found, settings), f"plane {index}")
-        drawn.append(None if found is None else found.with_settings(used))
+    for index, plane_samples in enumerate(samples):
+        if plane_samples is not None:
+            maps.write(index, segmenter.summarise(plane_samples, settings), f"plane {index}")
+        drawn.append(None if plane_samples is None else plane_samples.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return _finished(drawn, maps)
 

@@ -104,13 +104,13 @@ def polygon(piece: Piece, tolerance: float = TOLERANCE) -> Ring:
     line = _cut_open(piece, piece.rings)
     most = _AREA_ERROR * piece.pixels
     for allowed in (tolerance, tolerance / 2):
-        found = _simplified(line, allowed)
-        if abs(_enclosed(found) - piece.pixels) <= most:
+        outline = _simplified(line, allowed)
+        if abs(_enclosed(outline) - piece.pixels) <= most:
             break
     else:
         exact = tuple(_with_corners(ring) for ring in piece.rings)
-        found = _simplified(_cut_open(piece, exact), _STRAIGHT)
-    return found + np.array((piece.top, piece.left), np.float64)
+        outline = _simplified(_cut_open(piece, exact), _STRAIGHT)
+    return outline + np.array((piece.top, piece.left), np.float64)
 
 
 def _rings(mask: Bool) -> tuple[Ring, ...]:
@@ -181,9 +181,9 @@ def _cut_open(piece: Piece, rings: Sequence[Ring]) -> _Line:
     if len(rings) == 1:
         return _Line(rings[0], np.zeros(len(rings[0]), bool))
     places = {
-        (float(row), float(column)): (number, place)
+        (float(row), float(column)): (number, position)
         for number, ring in enumerate(rings)
-        for place, (row, column) in enumerate(ring)
+        for position, (row, column) in enumerate(ring)
         if row % 1 and not column % 1
     }
     entries: dict[_Place, list[_Place]] = {}
@@ -202,7 +202,7 @@ def _walk(rings: Sequence[Ring], entries: dict[_Place, list[_Place]]) -> _Line:
     anchors = {*entries, *(hole for holes in entries.values() for hole in holes)}
     steps: list[_Place] = []
     # A stack, not recursion: holes may hang on one another by the thousand.
-    ways = [iter([(0, place) for place in range(len(rings[0]))])]
+    ways = [iter([(0, position) for position in range(len(rings[0]))])]
     while ways:
         step = next(ways[-1], None)
         if step is None:
@@ -211,9 +211,9 @@ def _walk(rings: Sequence[Ring], entries: dict[_Place, list[_Place]]) -> _Line:
         steps.append(step)
         for number, start in entries.pop(step, []):
             count = len(rings[number])
-            around = [(number, (start + place) % count) for place in range(count + 1)]
+            around = [(number, (start + position) % count) for position in range(count + 1)]
             ways.append(iter([*around, step]))
-    points = np.array([rings[number][place] for number, place in steps])
+    points = np.array([rings[number][position] for number, position in steps])
     return _Line(points, np.array([step in anchors for step in steps]))
 
 

@@ -56,12 +56,12 @@ def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
     answer, target
         ``(H, W)`` bool, the prediction and the target.
     """
-    place = centre_of_largest(answer != target)
-    if place is None:
+    pixel = centre_of_largest(answer != target)
+    if pixel is None:
         return prompt
-    if target[place]:
-        return replace(prompt, positive=(*prompt.positive, _middle(place)))
-    return replace(prompt, negative=(*prompt.negative, _middle(place)))
+    if target[pixel]:
+        return replace(prompt, positive=(*prompt.positive, _middle(pixel)))
+    return replace(prompt, negative=(*prompt.negative, _middle(pixel)))
 
 
 def centre_of_largest(
@@ -82,11 +82,11 @@ def centre_of_largest(
     inside = np.pad(part[top : rows[-1] + 1, left : columns[-1] + 1], 1)
     depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
     if rng is None:
-        place = int(depth.argmax())
+        flat_index = int(depth.argmax())
     else:
         deep = np.flatnonzero(depth >= depth.max() / 2)
-        place = int(deep[rng.integers(len(deep))])
-    row, column = np.unravel_index(place, depth.shape)
+        flat_index = int(deep[rng.integers(len(deep))])
+    row, column = np.unravel_index(flat_index, depth.shape)
     return top + int(row), left + int(column)
 
 

@@ -86,36 +86,36 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptReader:
             f"The prompts {path} must hold a JSON object; see latentfm-predict --help."
         )
     try:
-        found = _from_coco(content) if "annotations" in content else _from_lists(content)
+        by_image = _from_coco(content) if "annotations" in content else _from_lists(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:200]
+        location = ".".join(str(part) for part in first["loc"])[:200]
         raise DatasetError(
-            f"The prompts {path} cannot be used ({place}: {first['msg']}). A box is [top, left, "
+            f"The prompts {path} cannot be used ({location}: {first['msg']}). A box is [top, left, "
             "bottom, right], a point [row, column], both in pixels; a COCO bbox is [x, y, width, "
             "height]."
         ) from None
-    return lambda image: found.get(image.name) or found.get(image.stem, [])
+    return lambda image: by_image.get(image.name) or by_image.get(image.stem, [])
 
 
 def _from_lists(content: Mapping[str, Any]) -> dict[str, list[Prompt]]:
-    found = {}
+    by_image = {}
     for name, entries in content.items():
         listed = entries if isinstance(entries, list) else [entries]
-        found[name] = [_Entry.model_validate(entry).prompt() for entry in listed[:MAX_OBJECTS]]
-    return found
+        by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed[:MAX_OBJECTS]]
+    return by_image
 
 
 def _from_coco(content: Mapping[str, Any]) -> dict[str, list[Prompt]]:
     coco = _Coco.model_validate(content)
     names = {image.id: PurePosixPath(image.file_name).name for image in coco.images}
-    found: dict[str, list[Prompt]] = {}
+    by_image: dict[str, list[Prompt]] = {}
     for one in coco.annotations:
         name = names.get(one.image_id)
         prompt = _coco_prompt(one)
         if name is not None and not prompt.is_empty:
-            found.setdefault(name, []).append(prompt)
-    return found
+            by_image.setdefault(name, []).append(prompt)
+    return by_image
 
 
 def _coco_prompt(annotation: _CocoAnnotation) -> Prompt:
@@ -137,8 +137,8 @@ def _label_reader(path: Path, limits: ReadingConfig) -> PromptReader:
 
 def _from_labels(path: Path, limits: ReadingConfig) -> list[Prompt]:
     labels = read_instances(path, limits)
-    found = []
+    prompts = []
     for value in np.unique(labels[labels > 0])[:MAX_OBJECTS]:
         mask = np.asarray(labels == value)
-        found.append(Prompt(box=extent(mask), mask=mask))
-    return found
+        prompts.append(Prompt(box=extent(mask), mask=mask))
+    return prompts

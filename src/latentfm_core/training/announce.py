@@ -228,10 +228,10 @@ def _seconds_per_pixel(
         stage.model.train()
         for _ in range(2):  # the first step also sets things up
             start = time.perf_counter()
-            whole = GlobalBatch.alone(stage.generator(0), count)
-            batch = stage.prepare(source, whole)
+            global_batch = GlobalBatch.alone(stage.generator(0), count)
+            batch = stage.prepare(source, global_batch)
             with autocast(device, dtype):
-                losses = stage.losses(batch, whole)
+                losses = stage.losses(batch, global_batch)
             losses["loss"].backward()
             float(losses["loss"].detach())
             seconds.append(time.perf_counter() - start)

@@ -21,31 +21,31 @@ INVERTED = 0.06
 """Share of the images whose intensities are inverted: bright lesions become dark ones."""
 
 
-def _matrices(whole: GlobalBatch) -> Tensor:
+def _matrices(global_batch: GlobalBatch) -> Tensor:
     """Return ``(rows, 2, 3)`` affine maps from output to input coordinates in [-1, 1]."""
-    angle = whole.uniform(-math.pi, math.pi)
-    scale = torch.exp(whole.uniform(math.log(0.75), math.log(1.3)))
-    aspect = torch.exp(whole.uniform(-0.15, 0.15))
-    mirror = torch.where(whole.uniform(0, 1) < 0.5, -1.0, 1.0)
+    angle = global_batch.uniform(-math.pi, math.pi)
+    scale = torch.exp(global_batch.uniform(math.log(0.75), math.log(1.3)))
+    aspect = torch.exp(global_batch.uniform(-0.15, 0.15))
+    mirror = torch.where(global_batch.uniform(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     rows = [
-        torch.stack([cos * aspect * mirror, -sin, whole.uniform(-0.15, 0.15)], dim=1),
-        torch.stack([sin * mirror, cos / aspect, whole.uniform(-0.15, 0.15)], dim=1),
+        torch.stack([cos * aspect * mirror, -sin, global_batch.uniform(-0.15, 0.15)], dim=1),
+        torch.stack([sin * mirror, cos / aspect, global_batch.uniform(-0.15, 0.15)], dim=1),
     ]
     return torch.stack(rows, dim=1)
 
 
-def _warp(values: Tensor, whole: GlobalBatch) -> Tensor:
-    theta = _matrices(whole).to(values.device)
+def _warp(values: Tensor, global_batch: GlobalBatch) -> Tensor:
+    theta = _matrices(global_batch).to(values.device)
     grid = F.affine_grid(theta, list(values.shape), align_corners=False)
     return F.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
 
 
-def _colour(images: Tensor, whole: GlobalBatch) -> Tensor:
+def _colour(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Change colours in place: at 256 x 256, memory traffic is the main cost."""
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return whole.uniform(low, high, channels, 1, 1).to(images.device)
+        return global_batch.uniform(low, high, channels, 1, 1).to(images.device)
 
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = images.sub_(mean).mul_(draw(0.7, 1.3)).add_(mean * draw(0.75, 1.25))
@@ -55,12 +55,12 @@ def _colour(images: Tensor, whole: GlobalBatch) -> Tensor:
     return images.clamp_(0, 1).pow_(torch.exp(draw(-0.25, 0.25)))
 
 
-def _blur_and_noise(images: Tensor, whole: GlobalBatch) -> Tensor:
+def _blur_and_noise(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Blur some images and add noise to some, in place."""
-    share = whole.uniform(0, 1) * (whole.uniform(0, 1) < 0.3)
-    level = 0.03 * whole.uniform(0, 1)
-    level = level * (whole.uniform(0, 1) < 0.3)
-    noise = whole.normal(*images.shape[1:])
+    share = global_batch.uniform(0, 1) * (global_batch.uniform(0, 1) < 0.3)
+    level = 0.03 * global_batch.uniform(0, 1)
+    level = level * (global_batch.uniform(0, 1) < 0.3)
+    noise = global_batch.normal(*images.shape[1:])
     some = share.nonzero()[:, 0]
     if len(some):
         chosen = images[some.to(images.device)]
@@ -88,13 +88,15 @@ def turned(values: Tensor, choice: Tensor) -> Tensor:
     return out
 
 
-def _move(values: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
+def _move(values: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor:
     if kind == "flips":
-        return turned(values, whole.integers(TURNS))
-    return _warp(values, whole)
+        return turned(values, global_batch.integers(TURNS))
+    return _warp(values, global_batch)
 
 
-def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor, masks: Tensor, kind: str, global_batch: GlobalBatch
+) -> tuple[Tensor, Tensor]:
     """Augment a batch.
 
     Parameters
@@ -105,7 +107,7 @@ def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tup
         ``(B, K, S, S)`` float in {0, 1}, one-hot if K > 1.
     kind
         ``"none"``, ``"flips"`` or ``"strong"``.
-    whole
+    global_batch
         Position of the B rows in the batch, and its random numbers.
 
     Returns
@@ -115,35 +117,35 @@ def augment(images: Tensor, masks: Tensor, kind: str, whole: GlobalBatch) -> tup
     """
     if kind == "none":
         return images, masks
-    both = _move(torch.cat([images, masks], dim=1), kind, whole)
+    both = _move(torch.cat([images, masks], dim=1), kind, global_batch)
     images, masks = both[:, :3], both[:, 3:]
     if kind == "strong":
-        images, masks = change_photograph(images.contiguous(), whole), harden(masks)
+        images, masks = change_photograph(images.contiguous(), global_batch), harden(masks)
     return images, masks
 
 
-def augment_images(images: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
+def augment_images(images: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor:
     """Augment images alone, as `augment` does."""
     if kind == "none":
         return images
-    images = _move(images, kind, whole)
-    return change_photograph(images, whole) if kind == "strong" else images
+    images = _move(images, kind, global_batch)
+    return change_photograph(images, global_batch) if kind == "strong" else images
 
 
-def augment_masks(masks: Tensor, kind: str, whole: GlobalBatch) -> Tensor:
+def augment_masks(masks: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor:
     """Augment masks alone, for the mask VAE."""
     if kind == "none":
         return masks
-    masks = _move(masks, kind, whole)
+    masks = _move(masks, kind, global_batch)
     return harden(masks) if kind == "strong" else masks
 
 
-def change_photograph(images: Tensor, whole: GlobalBatch) -> Tensor:
+def change_photograph(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Change colours, sharpness and noise of images in place, as another camera would."""
-    return _blur_and_noise(_colour(images, whole), whole).clamp_(0, 1)
+    return _blur_and_noise(_colour(images, global_batch), global_batch).clamp_(0, 1)
 
 
-def change_modality(images: Tensor, whole: GlobalBatch) -> Tensor:
+def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Make some images grey and invert some, in place.
 
     Colour photographs without their colours, and CT inverted, stand between the modalities that
@@ -153,11 +155,11 @@ def change_modality(images: Tensor, whole: GlobalBatch) -> Tensor:
     ----------
     images
         ``(B, 3, S, S)`` float in [0, 1].
-    whole
+    global_batch
         The random numbers of the step.
     """
-    grey = (whole.uniform(0, 1) < GREY).nonzero()[:, 0].to(images.device)
-    inverted = (whole.uniform(0, 1) < INVERTED).nonzero()[:, 0].to(images.device)
+    grey = (global_batch.uniform(0, 1) < GREY).nonzero()[:, 0].to(images.device)
+    inverted = (global_batch.uniform(0, 1) < INVERTED).nonzero()[:, 0].to(images.device)
     if len(grey):
         images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     if len(inverted):

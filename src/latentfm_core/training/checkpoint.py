@@ -141,16 +141,16 @@ class Checkpoint:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in self._part("optimizer.").items():
             index, key = name.split(".", 1)
-            place = int(index)
-            if place >= len(parameters):
+            position_index = int(index)
+            if position_index >= len(parameters):
                 raise CheckpointError(_OTHER_NETWORK)
             if key != "step":
-                if value.shape != parameters[place].shape:
+                if value.shape != parameters[position_index].shape:
                     raise CheckpointError(_OTHER_NETWORK)
                 # The fused optimiser reads raw memory and ignores strides: moments must
                 # have the layout of their weights, which may be channels-last.
-                value = torch.empty_like(parameters[place]).copy_(value)
-            state.setdefault(place, {})[key] = value
+                value = torch.empty_like(parameters[position_index]).copy_(value)
+            state.setdefault(position_index, {})[key] = value
         if not state:
             return
         described = optimizer.state_dict()
@@ -159,10 +159,10 @@ class Checkpoint:
     def restore_ema(self, ema: EMA) -> None:
         """Put the stored averages into `ema`, if the checkpoint has any."""
         for name, value in self._part("ema.").items():
-            place = int(name)
-            if place >= len(ema.shadow) or value.shape != ema.shadow[place].shape:
+            position_index = int(name)
+            if position_index >= len(ema.shadow) or value.shape != ema.shadow[position_index].shape:
                 raise CheckpointError(_OTHER_NETWORK)
-            ema.shadow[place].copy_(value)
+            ema.shadow[position_index].copy_(value)
 
 
 _OTHER_NETWORK = (

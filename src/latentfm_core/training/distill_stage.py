@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from latentfm_core.config import DistillConfig
 from latentfm_core.errors import ConfigError
@@ -12,7 +13,6 @@ from latentfm_core.flow.path import linear_path
 from latentfm_core.models.velocity import VelocityNetwork
 from latentfm_core.training.augment import augment
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.losses import velocity_loss
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompted_batch import prompted_batch
 from latentfm_core.training.stage import Batch, BatchSource, Losses, Stage, noise_like, repeat
@@ -40,19 +40,19 @@ class DistillStage(Stage):
         """Return the few-step network."""
         return list(self._network.parameters())
 
-    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, global_batch: GlobalBatch) -> Batch:
         """Return ``images`` and ``masks``, and ``prompts`` of a promptable model."""
         kind = self.config.training.augmentation
         if isinstance(source, ObjectSource):
-            return prompted_batch(source, kind, whole)
-        images, masks = augment(source.images(), source.masks(), kind, whole)
+            return prompted_batch(source, kind, global_batch)
+        images, masks = augment(source.images(), source.masks(), kind, global_batch)
         return {"images": images.contiguous(memory_format=torch.channels_last), "masks": masks}
 
-    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+    def losses(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
         """Return the error of the mean velocity over long steps."""
         settings, model = self.settings, self.model
         draws = settings.noise_draws
-        pairs = whole.repeated(draws)
+        pairs = global_batch.repeated(draws)
         with torch.no_grad():
             features = model.features(batch["images"], batch.get("prompts"))
             taught = repeat(model.velocity.condition_maps(features), draws)
@@ -69,7 +69,7 @@ class DistillStage(Stage):
         # the weights need a gradient, hence one for the features too.
         features = [level.requires_grad_(True) for level in features]
         maps = repeat(self._network.condition_maps(features), draws)
-        return {"loss": velocity_loss(self._network(t, z_t, maps, h), target)}
+        return {"loss": F.mse_loss(self._network(t, z_t, maps, h), target)}
 
     @property
     def _network(self) -> VelocityNetwork:

@@ -75,10 +75,10 @@ class Team:
         return values
 
     def agree(
-        self, figures: Tensor, weight: float, own: Sequence[float]
+        self, figures: Tensor, weight: float, decisions: Sequence[float]
     ) -> tuple[list[float], list[float]]:
         """Return the means over the processes: of `figures` weighted by `weight`, and of `own`."""
-        return figures.tolist(), list(own)
+        return figures.tolist(), list(decisions)
 
     def wait(self) -> None:
         """Wait until every process has reached this point."""
@@ -106,9 +106,9 @@ class Processes(Team):
         """Return the losses of `stage`, computed by a network that averages its gradients."""
         wrapped = self._fabric.setup_module(_StageLosses(stage), move_to_device=False)
 
-        def losses(batch: Batch, whole: GlobalBatch) -> Losses:
-            found: Losses = wrapped(batch, whole)
-            return found
+        def losses(batch: Batch, global_batch: GlobalBatch) -> Losses:
+            wrapped_losses: Losses = wrapped(batch, global_batch)
+            return wrapped_losses
 
         return losses
 
@@ -124,10 +124,10 @@ class Processes(Team):
         return total
 
     def agree(
-        self, figures: Tensor, weight: float, own: Sequence[float]
+        self, figures: Tensor, weight: float, decisions: Sequence[float]
     ) -> tuple[list[float], list[float]]:
         """Exchange all values in one message."""
-        mine = torch.tensor(own, dtype=figures.dtype, device=figures.device) / self.size
+        mine = torch.tensor(decisions, dtype=figures.dtype, device=figures.device) / self.size
         totals = self.sum(torch.cat([figures * weight, mine])).tolist()
         return totals[: len(figures)], totals[len(figures) :]
 
@@ -167,8 +167,8 @@ class _StageLosses(nn.Module):
         self.model = stage.model
         self._stage = stage
 
-    def forward(self, batch: Batch, whole: GlobalBatch) -> Losses:
-        return self._stage.losses(batch, whole)
+    def forward(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
+        return self._stage.losses(batch, global_batch)
 
 
 def join_team(device: str) -> Team:

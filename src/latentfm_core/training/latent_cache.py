@@ -56,11 +56,13 @@ class LatentCache:
                 self._images = Kept(images, torch.float32) if self._frozen else None
         return self._masks is not None
 
-    def batch(self, source: Source, whole: GlobalBatch, *, with_masks: bool) -> dict[str, Tensor]:
+    def batch(
+        self, source: Source, global_batch: GlobalBatch, *, with_masks: bool
+    ) -> dict[str, Tensor]:
         """Return ``target``, ``condition`` or else ``images``, and ``masks`` if requested."""
         turns = torch.zeros(len(source.index)).long()
         if self._turns > 1:
-            turns = whole.integers(TURNS)
+            turns = global_batch.integers(TURNS)
         masks = source.index * source.feeder.shape[1] + source.raters
         batch = {"target": self._latents(self._masks, masks, turns, source, self._encode_mask)}
         if self._images is not None:

@@ -63,11 +63,6 @@ def reconstruction_loss(logits: Tensor, target: Tensor, share: Tensor) -> Tensor
     return _cross_entropy(logits, target, weight.reshape(1)) + dice_loss(logits, target)
 
 
-def velocity_loss(predicted: Tensor, velocity: Tensor) -> Tensor:
-    """Return the flow-matching objective, the mean squared error of the velocity."""
-    return F.mse_loss(predicted, velocity)
-
-
 def soft_dice_score(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean Dice of thresholded logits, for progress lines."""
     p = _foreground(harden(probabilities(logits))).flatten(2)

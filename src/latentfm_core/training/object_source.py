@@ -166,7 +166,7 @@ def _chosen_field(
     if chosen is None:
         target = item.masks[int(rng.integers(len(item.masks)))] > 0
         chosen = target, target
-    theta = _field(chosen[1], rng, whole=not prompted or rng.random() < WHOLE_FIELD)
+    theta = _field(chosen[1], rng, full_field=not prompted or rng.random() < WHOLE_FIELD)
     return *chosen, prompted, theta
 
 
@@ -203,10 +203,10 @@ def _one_piece(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     return np.asarray(pieces == rng.choice(large)) if large.size else mask
 
 
-def _field(shown: NDArray[np.bool_], rng: np.random.Generator, *, whole: bool) -> NDArray[Any]:
+def _field(shown: NDArray[np.bool_], rng: np.random.Generator, *, full_field: bool) -> NDArray[Any]:
     """Return the affine map ``(2, 3)`` from the canvas to the image, in [-1, 1] coordinates."""
     height, width = shown.shape
-    if whole:
+    if full_field:
         side = max(height, width) * math.exp(rng.uniform(math.log(0.75), math.log(1.3)))
         centre = np.array([height, width]) / 2 + rng.uniform(-0.1, 0.1, 2) * side
     else:

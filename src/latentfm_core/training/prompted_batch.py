@@ -24,7 +24,7 @@ SAMPLE_STEPS = 2
 
 
 def prompted_batch(
-    source: ObjectSource, augmentation: str, whole: GlobalBatch
+    source: ObjectSource, augmentation: str, global_batch: GlobalBatch
 ) -> dict[str, Tensor]:
     """Return a batch for a promptable model.
 
@@ -37,7 +37,7 @@ def prompted_batch(
     crops = source.crops()
     images = crops.images
     if augmentation == "strong":
-        images = change_modality(change_photograph(images, whole), whole)
+        images = change_modality(change_photograph(images, global_batch), global_batch)
     size = images.shape[-1]
     prompts = np.zeros((len(images), 4, size, size), np.float32)
     corrected = np.zeros(len(images), bool)
@@ -57,7 +57,7 @@ def prompted_batch(
 
 
 def with_corrections(
-    model: LatentFM, features: Sequence[Tensor], batch: dict[str, Tensor], whole: GlobalBatch
+    model: LatentFM, features: Sequence[Tensor], batch: dict[str, Tensor], global_batch: GlobalBatch
 ) -> Tensor:
     """Return the prompts of a batch with corrections of samples from the current model.
 
@@ -67,12 +67,12 @@ def with_corrections(
         `LatentFM.image_features` of the batch.
     batch
         From `prompted_batch`.
-    whole
+    global_batch
         The random numbers of the step.
     """
     prompts = batch["prompts"]
     side = prompts.shape[-1] // model.config.downsample
-    noise = whole.normal(model.latent_channels, side, side)
+    noise = global_batch.normal(model.latent_channels, side, side)
     rows = batch["corrected"].nonzero()[:, 0]
     if not len(rows):
         return prompts

@@ -111,7 +111,7 @@ _RECORD = TypeAdapter(RunRecord)
 
 def fingerprints(*sets: CanvasSet | ObjectSet | None) -> dict[str, str]:
     """Return a digest of image and masks by name; equal pixels have equal digests."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for data in sets:
         if data is None:
             continue
@@ -120,14 +120,14 @@ def fingerprints(*sets: CanvasSet | ObjectSet | None) -> dict[str, str]:
                 digest = hashlib.blake2b(digest_size=8)
                 digest.update(image.rgb.tobytes())
                 digest.update(image.masks.tobytes())
-                found[image.name] = digest.hexdigest()
+                digests[image.name] = digest.hexdigest()
             continue
         for row, name in enumerate(data.names):
             digest = hashlib.blake2b(digest_size=8)
             digest.update(data.images[row].tobytes())
             digest.update(data.masks[row, : data.raters[row]].tobytes())
-            found[name] = digest.hexdigest()
-    return found
+            digests[name] = digest.hexdigest()
+    return digests
 
 
 def resumed_split(
@@ -164,14 +164,14 @@ def resumed_split(
     if changed == "refuse":
         _refuse_other_draw(record, data, stored)
         _refuse_other_canvas(data, stored)
-        found = [
+        digests = [
             f"{len(some)} {what} ({name_some(some)})"
             for some, what in ((there - known, "were added"), (known - there, "are missing"))
             if some
         ]
-        if found:
+        if digests:
             raise CheckpointError(
-                f"The images have changed since the run began: {', '.join(found)}. {_ADVICE}"
+                f"The images have changed since the run began: {', '.join(digests)}. {_ADVICE}"
             )
     kept = record.split.restricted(there)
     if not kept.train:
@@ -209,7 +209,7 @@ def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
         )
 
 
-def refuse_changed_pixels(record: DataRecord, found: Mapping[str, str]) -> None:
+def refuse_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> None:
     """Reject images or masks that have changed since the run began.
 
     Raises
@@ -218,7 +218,7 @@ def refuse_changed_pixels(record: DataRecord, found: Mapping[str, str]) -> None:
         The message names the first of them.
     """
     known = record.fingerprints
-    changed = {name for name, digest in found.items() if known.get(name, digest) != digest}
+    changed = {name for name, digest in digests.items() if known.get(name, digest) != digest}
     if changed:
         raise CheckpointError(
             f"{len(changed)} images or their masks have changed since the run began: "
@@ -229,7 +229,7 @@ def refuse_changed_pixels(record: DataRecord, found: Mapping[str, str]) -> None:
 def data_record(
     before: DataRecord | None,
     split: Split,
-    found: dict[str, str],
+    digests: dict[str, str],
     left_out: Collection[str],
 ) -> DataRecord:
     """Return the record of a run that continues from `before`."""
@@ -238,7 +238,9 @@ def data_record(
         trained = {*before.trained_on, *before.split.train} - set(split.train)
         left_out = {*left_out, *before.left_out}
     now_used = {*split.train, *split.val, *split.test}
-    return DataRecord(split, found, tuple(sorted(set(left_out) - now_used)), tuple(sorted(trained)))
+    return DataRecord(
+        split, digests, tuple(sorted(set(left_out) - now_used)), tuple(sorted(trained))
+    )
 
 
 def with_command(before: RunRecord | None, command: str, data: DataRecord) -> RunRecord:

@@ -45,11 +45,11 @@ class Stage(ABC):
         """Return the parameters to optimise."""
 
     @abstractmethod
-    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, global_batch: GlobalBatch) -> Batch:
         """Read and augment the inputs of `losses`."""
 
     @abstractmethod
-    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+    def losses(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
         """Return named scalars, means over the rows of `batch`.
 
         The optimiser follows ``"loss"``.
@@ -73,9 +73,9 @@ class Stage(ABC):
         return generator_for(self.config.training.seed, self.index, step, 0)
 
 
-def noise_like(like: Tensor, whole: GlobalBatch) -> Tensor:
+def noise_like(like: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Return standard normal noise of the shape of `like`, which has this process's rows."""
-    return whole.normal(*like.shape[1:]).to(like.device)
+    return global_batch.normal(*like.shape[1:]).to(like.device)
 
 
 def repeat(maps: list[Tensor], draws: int) -> list[Tensor]:

@@ -54,16 +54,16 @@ class ImageVAEStage(Stage):
         """Return the parameters of the image VAE."""
         return list(self._vae.parameters())
 
-    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, global_batch: GlobalBatch) -> Batch:
         """Return ``images``."""
         kind = self.config.training.augmentation
-        return {"images": augment_images(source.images(), kind, whole)}
+        return {"images": augment_images(source.images(), kind, global_batch)}
 
-    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+    def losses(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
         """Return loss, reconstruction and KL of images."""
         target = batch["images"] * 2 - 1
         q = self._vae.encode(target)
-        z = q.mean + torch.exp(0.5 * q.log_variance) * noise_like(q.mean, whole)
+        z = q.mean + torch.exp(0.5 * q.log_variance) * noise_like(q.mean, global_batch)
         error = (self._vae.decode(z) - target).square().mean()
         kl = q.kl()
         return {"loss": error + self.config.training.kl_weight * kl, "mse": error, "kl": kl}
@@ -78,16 +78,16 @@ class MaskVAEStage(Stage):
         """Return the parameters of the mask VAE."""
         return list(self.model.mask_vae.parameters())
 
-    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, global_batch: GlobalBatch) -> Batch:
         """Return ``masks``, and the ``foreground`` share of the whole batch."""
-        masks = augment_masks(source.masks(), self.config.training.augmentation, whole)
-        return {"masks": masks, "foreground": whole.mean(foreground_share(masks))}
+        masks = augment_masks(source.masks(), self.config.training.augmentation, global_batch)
+        return {"masks": masks, "foreground": global_batch.mean(foreground_share(masks))}
 
-    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+    def losses(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
         """Return loss, KL and reconstruction Dice of masks."""
         masks = batch["masks"]
         q = self.model.mask_vae.encode(masks * 2 - 1)
-        z = q.mean + torch.exp(0.5 * q.log_variance) * noise_like(q.mean, whole)
+        z = q.mean + torch.exp(0.5 * q.log_variance) * noise_like(q.mean, global_batch)
         logits = self.model.mask_vae.decode(z)
         kl = q.kl()
         error = reconstruction_loss(logits, masks, batch["foreground"])
@@ -121,7 +121,7 @@ class FlowStage(Stage):
     def _has_auxiliary(self) -> bool:
         return self.model.auxiliary is not None and self.settings.auxiliary_weight > 0
 
-    def prepare(self, source: BatchSource, whole: GlobalBatch) -> Batch:
+    def prepare(self, source: BatchSource, global_batch: GlobalBatch) -> Batch:
         """Return ``images`` and ``masks``, or cached latents that replace them.
 
         That is ``target``, the mask latents, and ``condition``, the frozen image latents. A
@@ -129,26 +129,26 @@ class FlowStage(Stage):
         """
         kind = self.config.training.augmentation
         if isinstance(source, ObjectSource):
-            return prompted_batch(source, kind, whole)
+            return prompted_batch(source, kind, global_batch)
         if not self._latents.allows(source):
-            images, masks = augment(source.images(), source.masks(), kind, whole)
+            images, masks = augment(source.images(), source.masks(), kind, global_batch)
             images = images.contiguous(memory_format=torch.channels_last)
             return {"images": images, "masks": masks}
-        return self._latents.batch(source, whole, with_masks=self._decodes())
+        return self._latents.batch(source, global_batch, with_masks=self._decodes())
 
     def _decodes(self) -> bool:
         return self.settings.endpoint_weight > 0 or self._has_auxiliary()
 
-    def losses(self, batch: Batch, whole: GlobalBatch) -> Losses:
+    def losses(self, batch: Batch, global_batch: GlobalBatch) -> Losses:
         """Return the velocity loss and the segmentation losses on decoded latents."""
         if "target" in batch:
             target = batch["target"]
         else:
             with torch.no_grad():
                 target = self.model.encode_mask(batch["masks"])
-        features = self._features(batch, whole)
+        features = self._features(batch, global_batch)
         draws = self.settings.noise_draws
-        pairs = whole.repeated(draws)
+        pairs = global_batch.repeated(draws)
         z_1 = target.repeat_interleave(draws, dim=0)
         t = self._times(pairs).to(z_1.device)
         z_0 = noise_like(z_1, pairs)
@@ -169,13 +169,13 @@ class FlowStage(Stage):
             total = total + self.settings.auxiliary_weight * losses["auxiliary"]
         return {"loss": total, **losses}
 
-    def _features(self, batch: Batch, whole: GlobalBatch) -> list[Tensor]:
+    def _features(self, batch: Batch, global_batch: GlobalBatch) -> list[Tensor]:
         if "condition" in batch:
             return [batch["condition"]]
         if "prompts" not in batch:
             return self.model.features(batch["images"])
         image_features = self.model.image_features(batch["images"])
-        prompts = with_corrections(self.model, image_features, batch, whole)
+        prompts = with_corrections(self.model, image_features, batch, global_batch)
         return self.model.with_prompts(image_features, prompts)
 
     def _times(self, pairs: GlobalBatch) -> Tensor:

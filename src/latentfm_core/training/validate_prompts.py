@@ -69,8 +69,8 @@ def validate_prompts(
     scores = np.full((len(chosen), len(PROMPTS)), np.nan)
     rows: list[NDArray[Any]] = []
     stopped = False
-    for place, index in enumerate(chosen):
-        if team.rank != (0 if place < PICTURES else place % team.size):
+    for number, index in enumerate(chosen):
+        if team.rank != (0 if number < PICTURES else number % team.size):
             continue
         stopped = should_stop()
         if stopped:
@@ -80,9 +80,9 @@ def validate_prompts(
         for kind, prompt, references in _cases(item):
             samples = segmenter.sample(image, settings, prompt=prompt)
             summary = segmenter.summarise(samples)
-            found: Any = summary.mean_mask
-            scores[place, PROMPTS.index(kind)] = np.mean([dice(found, one) for one in references])
-            if place < PICTURES and kind == "box":
+            mask: Any = summary.mean_mask
+            scores[number, PROMPTS.index(kind)] = np.mean([dice(mask, one) for one in references])
+            if number < PICTURES and kind == "box":
                 rows.append(_picture_row(item, references[0], samples, summary, config.data.size))
     scores, stopped = gathered(scores, stopped, team)
     if stopped:

@@ -101,11 +101,11 @@ def find_hypotheses(
         for group in _groups(distances, max_hypotheses - len(groups)):
             total = distances[np.ix_(group, group)].sum(axis=1)
             groups.append((int(filled[group[total.argmin()]]), filled[group]))
-    found = [
+    hypotheses = [
         _hypothesis(medoid, members, sample_masks, mean_mask, int(areas[medoid]))
         for medoid, members in groups
     ]
-    return ordered(found, "weight")
+    return ordered(hypotheses, "weight")
 
 
 def ordered(hypotheses: Iterable[Hypothesis], by: Order = "weight") -> tuple[Hypothesis, ...]:
@@ -212,14 +212,14 @@ def _groups(distances: Float64, most: int) -> list[NDArray[np.intp]]:
 
 def _silhouette(distances: Float64, labels: NDArray[np.int64]) -> float:
     """Return the mean silhouette (Rousseeuw 1987); a group of one sample counts as 0."""
-    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    member = place[:, None] == np.arange(len(sizes))
+    _, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    member = inverse[:, None] == np.arange(len(sizes))
     sums = distances @ member
-    own = sums[member] / np.maximum(sizes[place] - 1, 1)
+    within = sums[member] / np.maximum(sizes[inverse] - 1, 1)
     others = np.where(member, np.inf, sums / sizes).min(axis=1)
-    larger = np.maximum(own, others)
-    values = np.divide(others - own, larger, out=np.zeros_like(own), where=larger > 0)
-    return float(np.where(sizes[place] > 1, values, 0).mean())
+    larger = np.maximum(within, others)
+    values = np.divide(others - within, larger, out=np.zeros_like(within), where=larger > 0)
+    return float(np.where(sizes[inverse] > 1, values, 0).mean())
 
 
 def _hypothesis(

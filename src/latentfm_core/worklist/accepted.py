@@ -78,9 +78,9 @@ def export_files(work: WorkList, target: Path, kind: Format) -> list[Path]:
     if kind not in ONE_FILE:
         names = output_names([work.path(name) for name in accepted(work)])
         files = [target / f"{name}{ENDINGS[kind]}" for name in names]
-    own = _own_names(work, files[0].parent)
+    own_names = _own_names(work, files[0].parent)
     for file in files:
-        if _same_case(file.name) in own:
+        if _same_case(file.name) in own_names:
             raise OutputError(
                 f"{shown(file)} belongs to the work list itself and would be overwritten. Choose "
                 "another folder or name."
@@ -90,13 +90,13 @@ def export_files(work: WorkList, target: Path, kind: Format) -> list[Path]:
 
 def _own_names(work: WorkList, folder: Path) -> set[str]:
     """Return the names of images, annotations and state of a list that lie in a folder."""
-    found: set[str] = set()
+    reserved: set[str] = set()
     if folder.resolve() == work.folder.resolve():
-        found |= set(work.names)
+        reserved |= set(work.names)
     if folder.resolve() == work.output.resolve():
         kept = (work.annotation(name).name for name in accepted(work))
-        found |= {work.file.name, CLASSES, *kept}
-    return {_same_case(name) for name in found}
+        reserved |= {work.file.name, CLASSES, *kept}
+    return {_same_case(name) for name in reserved}
 
 
 def _same_case(name: str) -> str:
@@ -159,8 +159,8 @@ def export_accepted(
             labelled, sidecar, space = _read(work, name, size, limits)
         except (ImageError, OutputError, ResourceError) as error:
             problems.append(f"{name}: {error}")
-            told = {"state": "not readable", "note": str(error)}
-            rows.append({"image": name, **_facts(work.item(name)), **told})
+            problem = {"state": "not readable", "note": str(error)}
+            rows.append({"image": name, **_facts(work.item(name)), **problem})
             continue
         if kind == "csv":
             rows += measured_rows(labelled, _facts(work.item(name)), separate)
@@ -192,9 +192,9 @@ def _read(
         space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
         names = class_names(sidecar.classes) | {each.value: each.name for each in sidecar.labels}
     else:
-        found = read_image(file, limits)
-        units = (found.unit, found.unit) if found.unit in MILLIMETERS else ()
-        space, names = Space("YX", found.spacing if units else None, units), {}
+        image = read_image(file, limits)
+        units = (image.unit, image.unit) if image.unit in MILLIMETERS else ()
+        space, names = Space("YX", image.spacing if units else None, units), {}
     if sidecar is not None:
         names |= sidecar.class_names
     names |= read_classes(work.output)

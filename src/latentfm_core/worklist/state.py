@@ -306,8 +306,8 @@ class WorkList:
                 "choose another output folder."
             ) from None
         try:
-            found = _File.model_validate_json(decoded_text(content)).images
-            return {storable(name): item for name, item in found.items()}
+            stored = _File.model_validate_json(decoded_text(content)).images
+            return {storable(name): item for name, item in stored.items()}
         except ValueError as error:
             logger.debug("%s is not valid", self.file, exc_info=error)
             self._set_aside()
@@ -325,10 +325,10 @@ class WorkList:
 def _version(file: Path) -> tuple[int, int, int] | None:
     """Return what changes when the file is replaced; None if there is none."""
     try:
-        found = file.stat()
+        stored = file.stat()
     except OSError:
         return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (stored.st_ino, stored.st_size, stored.st_mtime_ns)
 
 
 def set_aside(file: Path) -> Path:

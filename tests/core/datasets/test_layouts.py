@@ -235,7 +235,7 @@ def test_unknown_folders_and_doubled_names_of_data(tmp_path, blob_folders, isic,
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
     assert "use one or the other" in capsys.readouterr().err
     assert train(isic, tmp_path, "--set", 'model.classes=["a","b"]') == 2
-    assert "have 1 classes, the model 2" in capsys.readouterr().err
+    assert "have 1 classes, the model has 2" in capsys.readouterr().err
     (isic / "ISIC-2017_Training_Data").mkdir()
     assert train(isic, tmp_path) == 2
     assert "several challenges" in capsys.readouterr().err

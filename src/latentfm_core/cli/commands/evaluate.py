@@ -1,4 +1,4 @@
-"""What ``latentfm-evaluate`` does with its arguments."""
+"""Run ``latentfm-evaluate`` with parsed arguments."""
 
 from __future__ import annotations
 

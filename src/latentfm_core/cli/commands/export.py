@@ -1,4 +1,4 @@
-"""What ``latentfm-export`` does with its arguments."""
+"""Run ``latentfm-export`` with parsed arguments."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _write_zoo(args: argparse.Namespace, segmenter: Segmenter, settings: Samplin
     picture = None
     if args.test_image is not None:
         picture = read_image(args.test_image, reading_from(args))
-    told = Described(tuple(args.author), args.licence, picture)
-    write_package(args.out, segmenter, settings, told)
+    description = Described(tuple(args.author), args.licence, picture)
+    write_package(args.out, segmenter, settings, description)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Arguments of ``latentfm-predict``, and the mode of prediction that they choose."""
+"""Run ``latentfm-predict`` with parsed arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``latentfm-train`` does with its arguments."""
+"""Run ``latentfm-train`` with parsed arguments."""
 
 from __future__ import annotations
 
