@@ -87,9 +87,9 @@ def too_long(path: Path) -> str:
     limit = _longest_name(path.parent)
     if size > limit:
         return f"the name has {size} bytes, and at most {limit} are possible there"
-    whole = len(os.fsencode(path.absolute()))
-    if whole >= _MAX_PATH:
-        return f"the path has {whole} bytes, and at most {_MAX_PATH - 1} are possible"
+    length = len(os.fsencode(path.absolute()))
+    if length >= _MAX_PATH:
+        return f"the path has {length} bytes, and at most {_MAX_PATH - 1} are possible"
     return ""
 
 

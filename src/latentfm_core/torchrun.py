@@ -42,15 +42,15 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
     ConfigError
         If the variables are inconsistent.
     """
-    found = os.environ if environment is None else environment
+    variables = os.environ if environment is None else environment
     # Some clusters set one or two of them for every process that they start.
-    if any(name not in found for name in _NAMES):
+    if any(name not in variables for name in _NAMES):
         return Launch()
     try:
-        rank, size, local_rank, local_size = (int(found[name]) for name in _NAMES)
+        rank, size, local_rank, local_size = (int(variables[name]) for name in _NAMES)
     except ValueError:
         size = 0
     if not size or not (0 <= rank < size and 0 <= local_rank < local_size <= size):
-        values = ", ".join(f"{name}={found[name]}" for name in _NAMES)
+        values = ", ".join(f"{name}={variables[name]}" for name in _NAMES)
         raise ConfigError(f"The launcher's variables are inconsistent: {values}. Use torchrun.")
     return Launch(rank, size, local_rank, local_size)

@@ -129,8 +129,54 @@ class SamplingRecord:
         }
 
 
+class Recorded:
+    """Samples with a `SamplingRecord`, whose facts are also attributes of the samples."""
+
+    record: SamplingRecord
+
+    @property
+    def model_id(self) -> str:
+        """Name of the model."""
+        return self.record.model_id
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model's weights."""
+        return self.record.model_hash
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seed of each sample."""
+        return self.record.seeds
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations of the velocity network per sample."""
+        return self.record.nfe
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Sampling settings as JSON values."""
+        return self.record.settings
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes."""
+        return self.record.classes
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """The prompt as JSON values; empty without one."""
+        return self.record.prompt
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the sampling."""
+        return self.record.seconds
+
+
 @dataclass(frozen=True)
-class SampleSet:
+class SampleSet(Recorded):
     """Samples of one image on the model's canvas.
 
     Attributes
@@ -160,38 +206,13 @@ class SampleSet:
     def __len__(self) -> int:
         return int(self.probabilities.shape[0])
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seed of each sample."""
-        return self.record.seeds
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the velocity network per sample."""
-        return self.record.nfe
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Sampling settings as JSON values."""
-        return self.record.settings
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the foreground classes."""
-        return self.record.classes
-
-    @property
-    def prompt(self) -> dict[str, Any]:
-        """The prompt as JSON values; empty without one."""
-        return self.record.prompt
-
     def with_settings(self, settings: dict[str, Any]) -> SampleSet:
         """Return the samples with other settings of their summary in the record."""
         return replace(self, record=replace(self.record, settings=settings))
 
 
 @dataclass(frozen=True)
-class TiledDraw:
+class TiledDraw(Recorded):
     """The drawing of a large image; its maps were passed on in parts.
 
     Attributes

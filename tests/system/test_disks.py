@@ -223,7 +223,7 @@ def test_a_prediction_into_a_read_only_folder_is_refused(
     assert "read-only" in said(capsys)
 
 
-def test_missing_rights_are_told(
+def test_missing_permissions_are_reported(
     pretended_disk: PretendedDisk,
     images: tuple[Path, Path],
     tiny_model_folder: Path,

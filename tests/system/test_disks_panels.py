@@ -42,7 +42,7 @@ def listen_to(monkeypatch: pytest.MonkeyPatch, place: str) -> list[str]:
 # --- export and autosave ------------------------------------------------------------------
 
 
-def test_an_export_to_a_full_disk_is_said_and_works_elsewhere(
+def test_an_export_to_a_full_disk_is_reported_and_works_elsewhere(
     one_disk: Disk,
     open_window: Callable[..., Window],
     tmp_path: Path,

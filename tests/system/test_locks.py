@@ -50,7 +50,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_the_second_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+def test_the_second_process_learns_who_holds_the_lock(tmp_path: Path) -> None:
     process = python(HOLD, tmp_path)
     assert line_of(process) == "held"
     with (

@@ -42,7 +42,7 @@ def shell(folder: Path, out: Path, model: Path, how: str) -> subprocess.Complete
         "2>&1 | head -c 1 > /dev/null",
     ],
 )
-def test_output_that_is_gone_ends_no_work(
+def test_closed_output_streams_do_not_end_the_work(
     folder: Path, tmp_path: Path, tiny_model_folder: Path, how: str
 ) -> None:
     done = shell(folder, tmp_path / "out", tiny_model_folder, how)

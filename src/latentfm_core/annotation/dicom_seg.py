@@ -194,8 +194,8 @@ def _following(series: Any) -> int:
 
 
 def _read_back(library: Any, path: Path, image: Any, segments: int) -> NDArray[Any]:
-    found = library.seg.segread(path)
-    pixels = found.get_pixels_by_source_instance(
+    segmentation = library.seg.segread(path)
+    pixels = segmentation.get_pixels_by_source_instance(
         [image.SOPInstanceUID],
         segment_numbers=list(range(1, segments + 1)),
         combine_segments=True,

@@ -56,33 +56,29 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
         If ``--part`` is used without a split, or the data is given twice or not at all.
     """
     _check_data_arguments(args)
-    split_of_model = model_split(args)
-    pairs = _chosen(args, split_of_model, default)
-    args.trained_on = warn_of_trained(pairs, split_of_model)
+    own = model_split(args)
+    pairs = _chosen(args, own, default)
+    args.trained_on = warn_of_trained(pairs, own)
     return pairs
 
 
-def _chosen(
-    args: argparse.Namespace, split_of_model: ModelSplit | None, default: str
-) -> list[Pair]:
+def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> list[Pair]:
     limits = reading_from(args)
     if args.split is None and args.data is None:
-        if split_of_model is None and args.part not in (None, ALL):
+        if own is None and args.part not in (None, ALL):
             raise ConfigError(
                 "--part needs a split file, and the model folder has none; add --split FILE "
                 "or remove --part."
             )
         return pairs_of_model(
-            args, find_pairs(args.images, args.masks, limits=limits), split_of_model, default
+            args, find_pairs(args.images, args.masks, limits=limits), own, default
         )
     if args.split is None:
         layout, part = read_layout(args.data, limits), args.part or default
-        if split_of_model is not None and part not in layout.parts:
+        if own is not None and part not in layout.parts:
             # Training made its parts from the folder's part train.
             args.part = part
-            return pairs_of_model(
-                args, layout.pairs("train", limits=limits), split_of_model, default
-            )
+            return pairs_of_model(args, layout.pairs("train", limits=limits), own, default)
         args.part = part
         return layout.pairs(part, limits=limits)
     args.part = args.part or default
@@ -90,10 +86,10 @@ def _chosen(
     if not names:
         raise DatasetError(f"The part {args.part} of {args.split} is empty; choose another --part.")
     if args.data is None:
-        matches = find_pairs(args.images, args.masks, limits=limits)
+        found = find_pairs(args.images, args.masks, limits=limits)
     else:
-        matches = read_layout(args.data, limits).pairs("train", limits=limits)
-    pairs = {pair.name: pair for pair in matches}
+        found = read_layout(args.data, limits).pairs("train", limits=limits)
+    pairs = {pair.name: pair for pair in found}
     missing = set(names) - pairs.keys()
     if missing:
         raise DatasetError(

@@ -92,7 +92,7 @@ def _parts(pairs: dict[str, Pair], split: Split) -> tuple[list[Pair], list[Pair]
 
 
 def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> TrainingDomain | None:
-    """Return the domain of a model, or None if there are too few images, which is reported.
+    """Return the domain of a model, or None if there are too few images, which is said.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
         raise ConfigError("The out-of-domain score does not depend on prompts: leave --prompt out.")
 
 
-def describe_domain(domain: TrainingDomain) -> str:
-    """Return a line that describes a fitted domain."""
+def told(domain: TrainingDomain) -> str:
+    """Return what is said of a domain that was fitted."""
     return (
         f"out-of-domain score from {domain.n_train} training images, with a limit that "
         f"{PASSING:.0%} of {domain.n_val} validation images and their changed copies keep"

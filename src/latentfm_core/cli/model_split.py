@@ -90,15 +90,15 @@ def pairs_of_model(
         return list(pairs)
     part = args.part or default
     wanted: tuple[str, ...] = getattr(model.split, part)
-    found = [pair for pair in pairs if pair.name in set(wanted)]
-    if args.part is None and (not wanted or len(found) < len(wanted)):
+    chosen_pairs = [pair for pair in pairs if pair.name in set(wanted)]
+    if args.part is None and (not wanted or len(chosen_pairs) < len(wanted)):
         logger.info(
             "Using all %d images: they are not those of the split %s.", len(pairs), model.file
         )
         return list(pairs)
     if not wanted:
         raise DatasetError(f"The part {part} of {model.file} is empty; choose another --part.")
-    missing = set(wanted) - {pair.name for pair in found}
+    missing = set(wanted) - {pair.name for pair in chosen_pairs}
     if missing:
         raise DatasetError(
             f"{args.images} lacks {len(missing)} images of the part {part} of {model.file}: "
@@ -108,9 +108,9 @@ def pairs_of_model(
     args.part = part
     logger.info(
         "Using the %d images of part %s of %s, out of %d; --part %s selects all.",
-        len(found), part, model.file, len(pairs), ALL,
+        len(chosen_pairs), part, model.file, len(pairs), ALL,
     )  # fmt: skip
-    return found
+    return chosen_pairs
 
 
 def warn_of_trained(pairs: Sequence[Pair], model: ModelSplit | None) -> int:

@@ -26,16 +26,16 @@ _MOST_SHOWN = 10
 
 
 def _explain(error: ValidationError, kind: type[Settings]) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
-    for item in found[:_MOST_SHOWN]:
-        place, problem = item["loc"], item["msg"][:400]
+    for item in problems[:_MOST_SHOWN]:
+        location, problem = item["loc"], item["msg"][:400]
         if item["type"] == "extra_forbidden":
-            problem = f"unknown setting. {suggestion(kind, place)}"
-        name = ".".join(str(part) for part in place)[:200] or "settings"
+            problem = f"unknown setting. {suggestion(kind, location)}"
+        name = ".".join(str(part) for part in location)[:200] or "settings"
         lines.append(f"{name}: {problem}")
-    if len(found) > _MOST_SHOWN:
-        lines.append(f"and {len(found) - _MOST_SHOWN} more")
+    if len(problems) > _MOST_SHOWN:
+        lines.append(f"and {len(problems) - _MOST_SHOWN} more")
     return "Invalid settings:\n  " + "\n  ".join(lines)
 
 

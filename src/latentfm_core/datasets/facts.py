@@ -105,8 +105,8 @@ def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] |
 def image_sizes(pairs: Sequence[Pair], most: int = 500) -> list[tuple[int, int]]:
     """Return the sizes of the images, or of `most` evenly spaced ones."""
     step = max(1, -(-len(pairs) // most))
-    found = [image_size(pair.image) for pair in pairs[::step]]
-    return [size for size in found if size is not None]
+    sizes = [image_size(pair.image) for pair in pairs[::step]]
+    return [size for size in sizes if size is not None]
 
 
 def copies(parts: Mapping[str, Iterable[Pair]]) -> list[tuple[str, ...]]:
@@ -143,11 +143,11 @@ def copied_canvases(parts: Mapping[str, CanvasSet]) -> list[tuple[str, ...]]:
 
 
 def _digest(path: Path) -> bytes | None:
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as stream:
             while block := stream.read(_BLOCK):
-                found.update(block)
+                digest.update(block)
     except OSError:
         return None
-    return found.digest()
+    return digest.digest()

@@ -190,10 +190,10 @@ def units_of(names: Sequence[str], config: DataConfig) -> list[tuple[str, ...]]:
     if config.group_file is None or config.group_column is None:
         return [(name,) for name in names]
     groups = read_groups(config.group_file, config.group_column, names)
-    found: dict[str, list[str]] = {}
+    names_by_group: dict[str, list[str]] = {}
     for name in sorted(groups):
-        found.setdefault(groups[name], []).append(name)
-    return [tuple(found[group]) for group in sorted(found)]
+        names_by_group.setdefault(groups[name], []).append(name)
+    return [tuple(names_by_group[group]) for group in sorted(names_by_group)]
 
 
 def _split_units(units: Sequence[tuple[str, ...]], config: DataConfig) -> Split:

@@ -186,8 +186,8 @@ def bin_of(score: Float32) -> Index:
     """
     flat = score.ravel()
     root = np.sqrt(np.sqrt(2 * np.minimum(flat, 1 - flat)))
-    place = np.where(flat < 0.5, root, 2 - root) * (BINS / 2)
-    index: Index = np.minimum(place.astype(np.intp), BINS - 1)
+    scaled = np.where(flat < 0.5, root, 2 - root) * (BINS / 2)
+    index: Index = np.minimum(scaled.astype(np.intp), BINS - 1)
     return index
 
 

@@ -192,8 +192,8 @@ class Evaluation:
 
     def quality_error(self) -> float:
         """Return the mean difference of expected and real Dice, NaN if no image has one."""
-        found = [abs(score.expected_dice - score.dice) for score in self.scores]
-        return _mean(value for value in found if not math.isnan(value))
+        errors = [abs(score.expected_dice - score.dice) for score in self.scores]
+        return _mean(value for value in errors if not math.isnan(value))
 
     def quality_rank(self) -> float:
         """Return Spearman's correlation of expected and real Dice over the images.
@@ -202,13 +202,13 @@ class Evaluation:
         images, or if either is constant.
         """
         known = [score for score in self.scores if not math.isnan(score.expected_dice)]
-        expected, found = [s.expected_dice for s in known], [s.dice for s in known]
-        if len(known) < 3 or len(set(expected)) == 1 or len(set(found)) == 1:
+        expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
+        if len(known) < 3 or len(set(expected)) == 1 or len(set(measured)) == 1:
             return math.nan
         # Imported here: it takes half a second, which other code should not wait for.
         from scipy.stats import spearmanr
 
-        return float(spearmanr(expected, found).statistic)
+        return float(spearmanr(expected, measured).statistic)
 
 
 def evaluate(

@@ -13,12 +13,12 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 def total_memory() -> float:
     """Return the memory of this machine or container in bytes; infinite if unknown."""
-    found = float("inf")
+    available = float("inf")
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        found = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        available = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with contextlib.suppress(OSError, ValueError):
-        found = min(found, float(_CGROUP.read_text()))  # "max" where there is no limit
-    return found
+        available = min(available, float(_CGROUP.read_text()))  # "max" where there is no limit
+    return available
 
 
 def check_memory(needed: float, what: str, advice: str) -> None:

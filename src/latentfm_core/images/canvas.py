@@ -138,9 +138,9 @@ def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Fl
     resized = _resize(flat, (shape[0], shape[1])).reshape(*values.shape[:-2], *shape)
     if geometry.window is None:
         return resized
-    whole = np.full((*values.shape[:-2], *geometry.shape), outside, np.float32)
-    whole[..., window[0], window[1]] = resized
-    return whole
+    full = np.full((*values.shape[:-2], *geometry.shape), outside, np.float32)
+    full[..., window[0], window[1]] = resized
+    return full
 
 
 def window_of(geometry: Geometry) -> tuple[slice, slice]:

@@ -32,11 +32,11 @@ def pooled_features(
     """
     top, left, height, width = box
     means = []
-    for found in features:
-        side = found.shape[-1]
+    for level in features:
+        side = level.shape[-1]
         rows = _cells(top, height, size / side, side)
         columns = _cells(left, width, size / side, side)
-        means.append(found[0, :, rows, columns].float().mean(dim=(1, 2)))
+        means.append(level[0, :, rows, columns].float().mean(dim=(1, 2)))
     vector: Float32 = torch.cat(means).cpu().numpy()
     return vector
 

@@ -106,8 +106,8 @@ class Band:
             slice(max(0, y), min(height, y + side)),
             slice(max(0, x), min(width, x + side)),
         )
-        inside = slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
-        self._sum[..., rows, columns] += tile[..., inside[0], inside[1]] * weights[inside]
+        own = slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
+        self._sum[..., rows, columns] += tile[..., own[0], own[1]] * weights[own]
 
     def rows(self, start: int, stop: int) -> Float32:
         """Return a view ``(..., stop - start, width)`` of the probabilities of rows."""
@@ -182,15 +182,15 @@ def _sample_strip(
     for row, top in enumerate(job.rows.origins):
         band.keep(max(0, done - job.halo), min(height, top + job.rows.tile))
         for column in needed:
-            corner = (top, job.columns.origins[column])
+            place = (top, job.columns.origins[column])
             batches = tiles.batches(job)
-            steps = _tile(network, field, job, corner, batches)
+            steps = _tile(network, field, job, place, batches)
             tile = yield from tiles.follow(steps, batches)
             weights = np.outer(job.rows.weights(row), job.columns.weights(column))
-            band.add(tile, *corner, weights)
+            band.add(tile, *place, weights)
         ends = row + 1 == len(job.rows.origins)
-        blended = height if ends else job.rows.origins[row + 1]
-        stop = height if ends else max(done, (blended - job.halo) // BLOCK * BLOCK)
+        whole = height if ends else job.rows.origins[row + 1]
+        stop = height if ends else max(done, (whole - job.halo) // BLOCK * BLOCK)
         for first, last in _blocks(done, stop):
             sink(first, strip[0], _summarise(band, job, (first, last), strip, left))
         done = stop
@@ -202,13 +202,13 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def _tile(
-    network: Network, field: PixelField, job: TiledJob, corner: tuple[int, int], batches: Batches
+    network: Network, field: PixelField, job: TiledJob, place: tuple[int, int], batches: Batches
 ) -> Generator[Progress, None, Float32]:
     side = job.rows.tile
-    canvas = field.read(*corner, side, side)
+    canvas = field.read(*place, side, side)
 
     def noise(part: Seeds) -> Tensor:
-        return network.noise_at(part, *corner, side)
+        return network.noise_at(part, *place, side)
 
     return draw(network, canvas, job.path, batches, noise)
 
@@ -218,11 +218,11 @@ def _summarise(
 ) -> Summary:
     top = max(0, rows[0] - job.halo)
     around = band.rows(top, min(job.rows.length, rows[1] + job.halo))
-    inside = slice(rows[0] - top, rows[1] - top), slice(strip[0] - left, strip[1] - left)
-    maps = (np.clip(sample[..., inside[0], inside[1]], 0.0, 1.0) for sample in around)
+    own = slice(rows[0] - top, rows[1] - top), slice(strip[0] - left, strip[1] - left)
+    maps = (np.clip(sample[..., own[0], own[1]], 0.0, 1.0) for sample in around)
     raw = summarise_maps(maps, len(job.seeds), job.threshold)
     if job.calibration is None:
         return raw
     mean = np.clip(around.mean(axis=0, dtype=np.float32), 0.0, 1.0)
-    q = neighbourhood(mean, job.calibration.sigma)[..., inside[0], inside[1]]
+    q = neighbourhood(mean, job.calibration.sigma)[..., own[0], own[1]]
     return calibrated(raw, q, job.calibration)

@@ -78,8 +78,8 @@ def window(tile: int, ramp: int) -> Float32:
     The ramp is sin^2 (a Tukey window), so that the weights of two tiles that overlap by `ramp`
     sum to 1 and change smoothly.
     """
-    place = np.arange(tile) + 0.5
-    inwards = np.minimum(place, tile - place)
+    distance = np.arange(tile) + 0.5
+    inwards = np.minimum(distance, tile - distance)
     share = np.minimum(1.0, inwards / max(ramp, 1))
     shape: Float32 = np.square(np.sin(0.5 * np.pi * share)).astype(np.float64)
     return shape

@@ -101,14 +101,14 @@ def objects_of(
     places = np.searchsorted(present, values) + 1 if present[-1] > len(present) else values
     places = np.where(values == 0, 0, places) if places is not values else values
     for label, box in zip(present, ndimage.find_objects(places.astype(np.int64)), strict=True):
-        found = tuple(
+        pieces = tuple(
             Piece(piece.mask, piece.top + box[0].start, piece.left + box[1].start)
             for piece in pieces_of(np.asarray(values[box] == label))
         )
         if separate:
-            yield from ((label, (piece,)) for piece in found)
+            yield from ((label, (piece,)) for piece in pieces)
         else:
-            yield label, found
+            yield label, pieces
 
 
 def measure_objects(

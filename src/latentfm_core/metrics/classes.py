@@ -53,8 +53,8 @@ def class_diversity(samples: Labels) -> float:
 def _over_classes(figure: Callable[[Bool, Bool], float], first: Labels, second: Labels) -> float:
     if first.dtype == np.bool_ and second.dtype == np.bool_:
         return figure(first, second)  # no need to look which labels there are
-    found = np.union1d(np.unique(first), np.unique(second)).astype(np.int64)
-    classes = found[found > 0]
+    labels = np.union1d(np.unique(first), np.unique(second)).astype(np.int64)
+    classes = labels[labels > 0]
     if classes.size <= 1:
         return figure(np.asarray(first > 0), np.asarray(second > 0))
     return float(np.mean([figure(first == label, second == label) for label in classes]))

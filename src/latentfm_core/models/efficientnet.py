@@ -129,7 +129,7 @@ class EfficientNetLite(nn.Module):
         width, depth = _SCALES[variant]
         self.stem = ConvAffine(3, 32, 3, stride=2)
         self.stages = nn.ModuleList()
-        found: list[int] = []
+        returned: list[int] = []
         channels_in = 32
         for i, stage in enumerate(_STAGES):
             channels = _rounded(stage.channels, width)
@@ -145,8 +145,8 @@ class EfficientNetLite(nn.Module):
                 channels_in = channels
             self.stages.append(nn.Sequential(*blocks))
             if i in _OUTPUTS:
-                found.append(channels)
-        self.channels = tuple(found)
+                returned.append(channels)
+        self.channels = tuple(returned)
 
     def trainable(self, frozen_stages: int) -> list[nn.Parameter]:
         """Return the parameters behind the first `frozen_stages` stages; 0 returns all.

@@ -48,7 +48,7 @@ class MapGrid:
     def maps(self) -> dict[str, tuple[str | None, int, str]]:
         """Return leading axis, its length and dtype of each map, by name."""
         several = self.channels > 1
-        found: dict[str, tuple[str | None, int, str]] = {
+        arrays: dict[str, tuple[str | None, int, str]] = {
             "mean_probability": ("class" if several else None, self.channels, "float32"),
             "mean_mask": (None, 1, "uint8"),
             "variance": (None, 1, "float32"),
@@ -56,8 +56,8 @@ class MapGrid:
             "sample_masks": ("sample", self.samples, "uint8"),
         }
         if several:
-            found["class_confidence"] = ("class", self.channels - 1, "float32")
-        return found
+            arrays["class_confidence"] = ("class", self.channels - 1, "float32")
+        return arrays
 
     def level_shapes(self) -> list[tuple[int, int]]:
         """Return ``(H, W)`` of each level, each half of the one before, rounded up."""
@@ -107,8 +107,8 @@ class MapStore:
         height, width = summary.mean_mask.shape
         for name, levels in self._levels.items():
             values = np.asarray(getattr(summary, name))
-            place = np.s_[..., top : top + height, left : left + width]
-            levels[0][place] = values.view(np.uint8) if values.dtype == np.bool_ else values
+            region = np.s_[..., top : top + height, left : left + width]
+            levels[0][region] = values.view(np.uint8) if values.dtype == np.bool_ else values
 
     def shrink(self) -> Iterator[None]:
         """Make the smaller copies; yield after each chunk."""
@@ -116,9 +116,9 @@ class MapStore:
             for fine, coarse in pairwise(levels):
                 height, width = coarse.shape[-2:]
                 for top, left in product(range(0, height, CHUNK), range(0, width, CHUNK)):
-                    place = np.s_[..., top : top + CHUNK, left : left + CHUNK]
+                    region = np.s_[..., top : top + CHUNK, left : left + CHUNK]
                     above = np.s_[..., 2 * top : 2 * (top + CHUNK), 2 * left : 2 * (left + CHUNK)]
-                    coarse[place] = _halved(fine[above])
+                    coarse[region] = _halved(fine[above])
                     yield
 
     def describe(self, facts: dict[str, Any]) -> None:

@@ -109,10 +109,10 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
     OutputError
         The message names the first ten of them.
     """
-    found = [shown(path) for path in files if is_there(path)]
-    if found:
-        more = len(found) - _NAMES_SHOWN
-        listed = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    existing = [shown(path) for path in files if is_there(path)]
+    if existing:
+        more = len(existing) - _NAMES_SHOWN
+        listed = ", ".join(existing[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         raise OutputError(
             f"These results already exist: {listed}. Choose another --out, or replace them "
             f"with --overwrite{f', or keep them and continue with {go_on}' if go_on else ''}."

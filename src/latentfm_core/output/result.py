@@ -176,7 +176,7 @@ def _values(kind: Kind, summary: Summary) -> NDArray[Any]:
 
 def _in_file_order(values: NDArray[Any], facts: StackFacts) -> NDArray[Any]:
     plane = sorted(facts.axes.index(letter) for letter in facts.plane)
-    along = [place for place in range(len(facts.axes)) if place not in plane]
+    along = [axis for axis in range(len(facts.axes)) if axis not in plane]
     return np.ascontiguousarray(to_axes(values, facts.shape, along, plane))
 
 
@@ -245,8 +245,8 @@ def _older_files(plan: ResultPlan) -> set[Path]:
     listed = {path for paths in older.files.values() for path in paths}
     name = re.escape(plan.name)
     kinds = "|".join(get_args(Kind))
-    own = re.compile(rf"{name}_({kinds})\.(tif|png)|{name}_samples/sample_\d+\.png")
-    return {plan.folder / path for path in listed if own.fullmatch(path)}
+    our_name = re.compile(rf"{name}_({kinds})\.(tif|png)|{name}_samples/sample_\d+\.png")
+    return {plan.folder / path for path in listed if our_name.fullmatch(path)}
 
 
 def _remove_if_empty(plan: ResultPlan) -> None:

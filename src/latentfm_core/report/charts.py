@@ -71,8 +71,8 @@ class Axis:
 
 def fitted(label: str, values: Iterable[float], log: bool = False) -> Axis:
     """Return an axis on which all finite `values` lie; `log` counts if all are above 0."""
-    found = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(found), max(found)
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     log = log and low > 0 and high > low
     if high == low:
         margin = abs(low) * 0.1 or 1.0

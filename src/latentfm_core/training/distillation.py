@@ -34,14 +34,15 @@ def distill_config(parent: ModelCard, data: DataConfig, base: Config | None = No
     base
         Settings of the recipe; None takes the preset ``"distill"``.
     """
-    recipe, own = base or preset(PRESET), parent.config
-    same = {name: getattr(own.data, name) for name in ("size", "resolution", "fit", "unprompted")}
+    recipe, parent_config = base or preset(PRESET), parent.config
+    kept = ("size", "resolution", "fit", "unprompted")
+    same = {name: getattr(parent_config.data, name) for name in kept}
     steps = {"distilled_steps": recipe.model.distilled_steps}
     return Config(
         data=data.model_copy(update=same),
-        model=own.model.model_copy(update=steps),
+        model=parent_config.model.model_copy(update=steps),
         training=recipe.training,
-        sampling=own.sampling,
+        sampling=parent_config.sampling,
     )
 
 

@@ -76,13 +76,13 @@ def _weights_file(variant: str) -> Path:
 
 
 def _converted(encoder: EfficientNetLite, source: dict[str, Tensor]) -> dict[str, Tensor]:
-    own: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
 
     def take(ours: str, conv: str, norm: str) -> None:
         scale = source[f"{norm}.weight"] * torch.rsqrt(source[f"{norm}.running_var"] + _EPSILON)
-        own[f"{ours}.weight"] = source[f"{conv}.weight"]
-        own[f"{ours}.scale"] = scale
-        own[f"{ours}.shift"] = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
+        weights[f"{ours}.weight"] = source[f"{conv}.weight"]
+        weights[f"{ours}.scale"] = scale
+        weights[f"{ours}.shift"] = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
 
     take("stem", "_conv_stem", "_bn0")
     index = 0
@@ -94,4 +94,4 @@ def _converted(encoder: EfficientNetLite, source: dict[str, Tensor]) -> dict[str
             take(f"{ours}.depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
             take(f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
             index += 1
-    return own
+    return weights

@@ -78,10 +78,10 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
 
 
 def _jittered_box(channel: NDArray[np.float32], shown: Bool, rng: np.random.Generator) -> None:
-    found = extent(shown)
-    if found is None:
+    shown_extent = extent(shown)
+    if shown_extent is None:
         return
-    top, left, bottom, right = found
+    top, left, bottom, right = shown_extent
     height, width = bottom - top, right - left
     sigma = 0.03 if rng.random() < 0.6 else 0.1
     shift = rng.normal(0, sigma, 4) * (height, width, height, width)
@@ -145,5 +145,5 @@ def _rough(shown: Bool, rng: np.random.Generator) -> Bool:
         down = (rows + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2)
         across = (columns + 0.5 - (left + right) / 2) / ((right - left) / 2)
         rough = down**2 + across**2 <= 1
-    found: Bool = rough if rough.any() else shown
-    return found
+    shown_extent: Bool = rough if rough.any() else shown
+    return shown_extent

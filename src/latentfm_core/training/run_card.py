@@ -96,10 +96,10 @@ def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
     ConfigError
         If a key is unknown or a value cannot be used; the message names each one.
     """
-    own = [key for key in _OWN if key in written]
-    if own:
+    reserved = [key for key in _OWN if key in written]
+    if reserved:
         raise ConfigError(
-            f"The card cannot set {', '.join(own)}: a run writes these itself. Leave them out."
+            f"The card cannot set {', '.join(reserved)}: a run writes these itself. Leave them out."
         )
     fields = card_fields(
         written,
@@ -118,14 +118,14 @@ def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
         raise ConfigError("The card cannot be used:\n  " + "\n  ".join(lines)) from None
 
 
-def _explained(place: tuple[int | str, ...], message: str, kind: str) -> str:
-    path = ".".join(map(str, place))[:200] or "card"
+def _explained(location: tuple[int | str, ...], message: str, kind: str) -> str:
+    path = ".".join(map(str, location))[:200] or "card"
     if kind != "extra_forbidden":
         return f"{path}: {message}"
     known = list(ModelCard.model_fields)
-    if place[0] == "data":
+    if location[0] == "data":
         known = ["name", "source", "licence", "split"]
-    close = difflib.get_close_matches(str(place[-1]), known, 1, 0.5)
+    close = difflib.get_close_matches(str(location[-1]), known, 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
     return f"{path}: unknown key; {hint}"
 

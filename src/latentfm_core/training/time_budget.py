@@ -27,9 +27,9 @@ def stage_seconds(config: Config, stage: str) -> float | None:
     A stage with ``max_seconds`` has its own limit. The others share the rest of the run's budget
     (``training.minutes``) according to `SHARES`.
     """
-    own: float | None = getattr(config.training, stage).max_seconds
-    if own is not None or config.training.minutes is None:
-        return own
+    stage_limit: float | None = getattr(config.training, stage).max_seconds
+    if stage_limit is not None or config.training.minutes is None:
+        return stage_limit
     trained = [name for name in STAGES if is_trained(config, name)]
     limits = {name: getattr(config.training, name).max_seconds for name in trained}
     fixed = sum(limit for limit in limits.values() if limit is not None)

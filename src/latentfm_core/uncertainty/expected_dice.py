@@ -72,7 +72,7 @@ def sample_agreement(samples: Mask, mean_mask: Mask) -> float | None:
     return float(np.mean([class_dice(sample, mean_mask) for sample in samples]))
 
 
-def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
+def fit_quality(agreement: Float64, measured: Float64) -> QualityMap | None:
     """Fit the map from agreement to Dice; None if there are too few images.
 
     Both numbers of the map by the quasi-likelihood of a share (Papke and Wooldridge 1996). In
@@ -82,7 +82,7 @@ def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
 
     Parameters
     ----------
-    agreement, found
+    agreement, measured
         ``(images,)`` float64, `sample_agreement` and Dice of the mean mask with the raters.
     """
     if len(agreement) < FEWEST:
@@ -94,7 +94,7 @@ def fit_quality(agreement: Float64, found: Float64) -> QualityMap | None:
 
     def loss(numbers: Float64) -> float:
         score = numbers[0] + numbers[1] * z
-        return float(np.mean(np.logaddexp(0, score) - found * score))
+        return float(np.mean(np.logaddexp(0, score) - measured * score))
 
     start = np.array([0.0, 1.0])
     numbers = minimize(loss, start, bounds=[(-_BOUND, _BOUND), (0, _BOUND)]).x

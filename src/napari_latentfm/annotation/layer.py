@@ -449,8 +449,8 @@ def _note_proposal(
         found,
         how,
         seed,
-        samples.record.model_id,
-        samples.record.model_hash,
+        samples.model_id,
+        samples.model_hash,
         dict(samples.settings),
         reviewed.result.summary.domain_score,
     )

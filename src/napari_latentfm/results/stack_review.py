@@ -116,7 +116,7 @@ class StackReview:
         if reviewed.layer is not self.layer:
             return None
         old, new = self._run.samples, reviewed.result.samples
-        same = old.record.model_hash == new.record.model_hash and all(
+        same = old.model_hash == new.model_hash and all(
             old.settings.get(name) == new.settings.get(name) for name in SAME_SETTINGS
         )
         return self.planes.number_of(reviewed.plane) if same else None

@@ -365,8 +365,7 @@ def _describe(reviewed: Reviewed) -> str:
     said = int(np.count_nonzero(samples.strokes))
     mask = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
     return (
-        f"{len(samples)} samples agree with {said:,} painted pixels, "
-        f"in {samples.record.seconds:.1f} s. "
+        f"{len(samples)} samples agree with {said:,} painted pixels, in {samples.seconds:.1f} s. "
         f"{mask} Clear the strokes, or undo them, to go back."
     )
 

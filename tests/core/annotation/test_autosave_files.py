@@ -132,7 +132,7 @@ def test_exported_states_are_moved_aside_not_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "AB" * 16, "ab" * 15])
-def test_foreign_names_make_no_paths(tmp_path: Path, name: str) -> None:
+def test_untrusted_names_cannot_form_paths(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError):
         AutosaveStore(tmp_path / "in").save(name, labels_of(1), info())
     with pytest.raises(OutputError):

@@ -68,7 +68,7 @@ def test_every_class_is_a_segment_of_the_image(tmp_path: Path, kind: str) -> Non
     np.testing.assert_array_equal(again[0, :, :, 0] != 0, labels() == 9)
 
 
-def test_an_image_without_anything_marked_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_empty_mask_needs_named_classes(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     scan, path = source(tmp_path / "scan.dcm"), tmp_path / "seg.dcm"
     write(path, scan, np.zeros((40, 50), np.uint8), {1: "naevus"})
@@ -122,7 +122,7 @@ def test_the_image_itself_is_never_replaced(tmp_path: Path) -> None:
     assert scan.read_bytes() == before
 
 
-def test_other_files_are_no_source(tmp_path: Path) -> None:
+def test_other_files_are_not_accepted_as_source(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     text = tmp_path / "a.png"
     text.write_bytes(b"no image" * 100)
@@ -133,7 +133,7 @@ def test_other_files_are_no_source(tmp_path: Path) -> None:
         write(tmp_path / "seg.dcm", tmp_path / "missing.dcm", labels(), NAMES)
 
 
-def test_missing_highdicom_tells_how_to_get_it(
+def test_the_error_without_highdicom_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)

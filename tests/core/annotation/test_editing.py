@@ -141,7 +141,7 @@ def test_the_border_of_the_image_does_not_shrink_a_label() -> None:
     assert changed.sum() == 32 * 26
 
 
-def test_what_cannot_be_done_is_said() -> None:
+def test_impossible_edits_are_refused() -> None:
     labels = scene()
     with pytest.raises(ImageError, match="would leave nothing of label 1"):
         edit(labels, 1, Operation("shrink", 40))

@@ -99,7 +99,7 @@ def test_nifti_has_columns_first_and_millimetres(tmp_path: Path) -> None:
     assert nibabel.load(series).header.get_zooms()[3] == 120.0
 
 
-def test_missing_nibabel_tells_how_to_get_it(
+def test_the_error_without_nibabel_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nibabel", None)
@@ -121,7 +121,7 @@ def test_png_keeps_labels_and_resolution(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_annotation(path)[0], labels_of(200))
 
 
-def test_provenance_is_not_taken_for_labels_that_were_changed_since(tmp_path: Path) -> None:
+def test_provenance_is_ignored_after_the_labels_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     export_annotation(path, labels_of(1), info())
     Image.fromarray(labels_of(2)).save(path)
@@ -159,7 +159,7 @@ def test_a_provenance_of_an_older_version_is_read_and_replaced(tmp_path: Path) -
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.tif", "a.tif.json"]
 
 
-def test_what_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_writes_are_reported_and_leave_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another folder"):
         export_annotation(tmp_path / "file" / "a.tif", labels_of(1), info())
@@ -171,7 +171,7 @@ def test_what_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["none.tif", "text.tif", "text.png", "rgb.png"])
-def test_what_cannot_be_read_says_so(tmp_path: Path, name: str) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, name: str) -> None:
     if name.startswith("text"):
         (tmp_path / name).write_text("hello")
     elif name.startswith("rgb"):
@@ -210,14 +210,14 @@ def test_a_file_without_pixels_is_refused(tmp_path: Path) -> None:
         read_annotation(path)
 
 
-def test_no_folder_gets_into_the_provenance() -> None:
+def test_provenance_contains_no_folder() -> None:
     assert file_name("C:\\patients\\miller\\skin.png") == "skin.png"
     assert file_name("/home/a/skin.png") == "skin.png"
     with pytest.raises(ValueError, match="folder"):
         info(image="miller/skin.png")
 
 
-def test_strokes_are_told_exactly() -> None:
+def test_the_number_of_strokes_is_exact() -> None:
     strokes = np.zeros((6, 7), np.uint8)
     strokes[1, 2:5], strokes[1, 5:7], strokes[2, :2] = 2, 1, 1
     told = correction((None, None), strokes)

@@ -135,7 +135,7 @@ def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
         CocoFile().add(marked(labels=np.zeros((2, 4, 5), np.uint8)))
 
 
-def test_labelme_has_what_its_reader_asks_for(tmp_path: Path) -> None:
+def test_labelme_files_have_all_fields_of_its_reader(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "skin.json"
     write_labelme(path, marked(path=tmp_path / "skin.png"))

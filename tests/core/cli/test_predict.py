@@ -36,7 +36,7 @@ from tests.helpers.predicting import (
 __all__ = ["folder", "run"]
 
 
-def test_files_hold_what_python_gives(run, folder, tmp_path, tiny_model_folder, capsys):
+def test_files_equal_the_python_api(run, folder, tmp_path, tiny_model_folder, capsys):
     assert run(folder) == 0
     out = tmp_path / "out"
     for image in folder.iterdir():
@@ -58,7 +58,7 @@ def test_samples_differ_and_find_the_disc(run, folder, tmp_path):
     assert not np.array_equal(stack[0], stack[1])
 
 
-def test_the_json_file_tells_how_the_result_was_made(run, folder, tmp_path, tiny_model_folder):
+def test_the_json_file_records_how_the_result_was_made(run, folder, tmp_path, tiny_model_folder):
     assert run(folder / "one.png", "--solver", "heun", "--threshold", "0.4") == 0
     text = (tmp_path / "out" / "one.json").read_text("utf-8")
     sidecar = Sidecar.model_validate_json(text)
@@ -220,7 +220,7 @@ def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, capsy
         assert image.size == (64, 64)
 
 
-def test_skip_done_does_only_what_is_missing(run, folder, tmp_path, capsys):
+def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(folder / "one.png") == 0
     before = (out / "one.json").read_bytes()
@@ -235,7 +235,7 @@ def test_skip_done_does_only_what_is_missing(run, folder, tmp_path, capsys):
     assert "one.json" in said_error(capsys)
 
 
-def test_ctrl_c_leaves_whole_results_only(run, folder, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_leaves_only_complete_results(run, folder, tmp_path, capsys, monkeypatch):
     genuine = result_module.write_png
     count = []
 

@@ -68,7 +68,7 @@ def test_a_bad_image_is_named_and_nothing_is_written(run, folder, tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_skip_bad_goes_on_and_lists_what_was_left_out(run, folder, tmp_path, capsys):
+def test_skip_bad_continues_and_lists_skipped_files(run, folder, tmp_path, capsys):
     bad = [write_bad(folder / f"b{i}.tif", kind) for i, kind in enumerate(BAD)]
     assert run(folder, "--skip-bad") == 0
     captured = capsys.readouterr()
@@ -80,7 +80,7 @@ def test_skip_bad_goes_on_and_lists_what_was_left_out(run, folder, tmp_path, cap
     assert not any(Path(name).name.startswith("b") for name in names(tmp_path / "out"))
 
 
-def test_skip_bad_with_no_good_image_is_an_error(run, tmp_path, capsys):
+def test_skip_bad_without_any_good_image_is_an_error(run, tmp_path, capsys):
     bad = write_bad(tmp_path / "bad.tif", "nan")
     assert run(bad, "--skip-bad") == 2
     assert "bad.tif" in said_error(capsys)
@@ -164,7 +164,7 @@ def test_wrong_options_are_named(folder, tmp_path, tiny_model_folder, capsys, ar
     assert not (tmp_path / "out").exists()
 
 
-def test_help_is_no_error(capsys):
+def test_help_is_not_an_error(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     for option in ("--samples", "--steps", "--solver", "--seed", "--threshold", "--batch-size"):

@@ -100,7 +100,7 @@ def test_a_killed_process_loses_no_image_and_none_is_done_twice(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_what_a_killed_process_left_half_done_is_made_anew(
+def test_unfinished_results_of_a_killed_process_are_replaced(
     words: list[str], folder: Path, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     out = tmp_path / "out"
@@ -116,7 +116,7 @@ def test_what_a_killed_process_left_half_done_is_made_anew(
 
 
 @pytest.mark.usefixtures("first_of_two")
-def test_started_again_they_do_only_what_is_missing(
+def test_a_second_start_does_only_missing_images(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"

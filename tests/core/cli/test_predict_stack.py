@@ -42,7 +42,7 @@ def run(tiny_model_folder: Path, tmp_path: Path) -> Any:
     return command
 
 
-def test_maps_of_a_stack_are_what_python_gives(
+def test_maps_of_a_stack_equal_the_python_api(
     run: Any, tmp_path: Path, tiny_model_folder: Path
 ) -> None:
     path, stack = tmp_path / "scan.ome.tif", volume()
@@ -165,7 +165,7 @@ def test_pages_of_other_programs(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(stack.read(number).pixels, page)
 
 
-def test_what_is_no_stack_of_planes_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_stacks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, values((5, 20, 30)), ome=True, metadata={"axes": "CYX"})
     with pytest.raises(ImageError, match=r"5 channels.*--channel 1"):

@@ -42,7 +42,7 @@ RIGHT_OF_DISC = bar(slice(26, 34), slice(58, 62), FOREGROUND)
 LEFT_HALF_OUT = bar(slice(24, 36), slice(26, 29), BACKGROUND)
 
 
-def test_every_sample_is_what_the_strokes_say(segmenter: Segmenter, image: ImageInput) -> None:
+def test_every_sample_agrees_with_the_strokes(segmenter: Segmenter, image: ImageInput) -> None:
     strokes = RIGHT_OF_DISC + LEFT_HALF_OUT
     before = segmenter.summarise(segmenter.sample(image, SETTINGS))
     # The strokes contradict the model, or the test would show nothing.

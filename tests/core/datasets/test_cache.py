@@ -75,7 +75,7 @@ def test_a_changed_file_and_other_settings_are_decoded(pairs: list[Pair], data: 
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(2**20), None])
-def test_a_damaged_file_is_no_answer(
+def test_a_damaged_cache_file_is_not_used(
     pairs: list[Pair], data: DataConfig, damage: bytes | None
 ) -> None:
     before = load_canvases(pairs, data)
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_no_answer(
     assert len({path.stat().st_size for path in kept(data)}) == 1
 
 
-def test_bad_files_are_told_each_time(pairs: list[Pair], data: DataConfig) -> None:
+def test_bad_files_are_reported_each_time(pairs: list[Pair], data: DataConfig) -> None:
     pairs[1].image.write_bytes(b"no picture")
     for _ in range(2):
         with pytest.raises(DatasetError, match="1 of 4 pairs"):
@@ -96,7 +96,9 @@ def test_bad_files_are_told_each_time(pairs: list[Pair], data: DataConfig) -> No
     assert len(kept(data)) == 3
 
 
-def test_what_was_not_used_for_longest_goes_first(pairs: list[Pair], data: DataConfig) -> None:
+def test_the_least_recently_used_entries_are_removed_first(
+    pairs: list[Pair], data: DataConfig
+) -> None:
     load_canvases(pairs, data)
     assert data.cache is not None
     (data.cache / "notes.txt").write_text("mine")
@@ -110,7 +112,7 @@ def test_what_was_not_used_for_longest_goes_first(pairs: list[Pair], data: DataC
     assert (data.cache / "notes.txt").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(pairs: list[Pair], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(pairs: list[Pair], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="--cache"):
         load_canvases(pairs, DataConfig(size=32, cache=tmp_path / "file"))

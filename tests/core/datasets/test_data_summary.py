@@ -133,7 +133,7 @@ def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.Monke
         (lambda mask, number: mask * 0 + 255 * (number > 2), "masks are full"),
     ],
 )
-def test_what_is_hardly_meant_is_warned_of(
+def test_implausible_data_cause_warnings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
 ) -> None:
     assert trained(tmp_path, blobs(tmp_path, change), "--quiet") == 0
@@ -142,7 +142,9 @@ def test_what_is_hardly_meant_is_warned_of(
     assert "data summary" not in told, "warnings alone are left by --quiet"
 
 
-def test_a_class_that_no_mask_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_missing_from_all_masks_causes_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = blobs(tmp_path, lambda mask, _: mask // 255)
     classes = ["--set", 'model.classes=["disc","cup","rim"]']
     assert trained(tmp_path, data, *classes) == 0
@@ -177,7 +179,7 @@ def test_copies_across_parts_and_wild_sizes(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
-def test_evaluation_and_calibration_say_what_they_are_given(
+def test_evaluation_and_calibration_summarise_their_data(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     data = blobs(tmp_path, lambda mask, number: mask * (number != 3), count=6)

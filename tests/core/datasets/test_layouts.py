@@ -206,7 +206,7 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
         ({"file_ending": ".tif"}, "holds no .tif files"),
     ],
 )
-def test_what_cannot_be_used_of_nnunet_is_said(nnunet, tmp_path, capsys, changes, reason):
+def test_unsupported_parts_of_nnunet_are_reported(nnunet, tmp_path, capsys, changes, reason):
     describe(nnunet, **changes)
     assert train(nnunet, tmp_path) == 2
     assert reason in capsys.readouterr().err
@@ -227,7 +227,9 @@ def test_files_that_do_not_match_are_named(nnunet, tmp_path, capsys):
     assert "blob_004" in capsys.readouterr().err
 
 
-def test_unknown_folders_and_doubled_names_of_data(tmp_path, blob_folders, isic, capsys):
+def test_unknown_folders_and_duplicate_data_options_are_refused(
+    tmp_path, blob_folders, isic, capsys
+):
     assert train(tmp_path, tmp_path) == 2
     assert "does not have a known layout" in capsys.readouterr().err
     assert train(tmp_path / "nowhere", tmp_path) == 2

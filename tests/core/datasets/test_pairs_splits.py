@@ -123,7 +123,7 @@ def test_split_depends_on_the_seed_and_not_on_the_order():
     assert make_split(NAMES, DataConfig(split_seed=4)) != split
 
 
-def test_no_part_with_a_share_stays_empty():
+def test_every_part_with_a_share_has_images():
     split = make_split(["a", "b", "c"], DataConfig(val_fraction=0.01, test_fraction=0.01))
     assert (len(split.train), len(split.val), len(split.test)) == (1, 1, 1)
     assert make_split(["a"], DataConfig(val_fraction=0, test_fraction=0)) == Split(("a",))
@@ -291,7 +291,7 @@ def test_every_bad_file_is_listed(tmp_path):
     assert "good" not in message.replace(str(tmp_path), "")
 
 
-def test_skip_bad_goes_on_and_logs(tmp_path, caplog):
+def test_skip_bad_continues_and_logs(tmp_path, caplog):
     pairs = damaged_dataset(tmp_path)
     loaded = load_canvases(pairs, DataConfig(skip_bad=True), size=32)
     assert loaded.names == ("good1", "good2")

@@ -149,7 +149,7 @@ def test_figures_are_those_of_their_definitions(run, data, tmp_path, tiny_model_
         assert f"{summary['metrics'][name]:.4f}" in printed
 
 
-def test_the_summary_tells_how_it_was_made(run, data, tmp_path, tiny_model_folder, capsys):
+def test_the_summary_records_how_it_was_made(run, data, tmp_path, tiny_model_folder, capsys):
     assert run("--seed", "3", "--solver", "midpoint", "--threshold", "0.4") == 0
     summary = read_summary(tmp_path)
     card = read_card(tiny_model_folder)
@@ -239,7 +239,7 @@ def test_references_that_do_not_fit_are_refused(shape):
         score(summary_of(np.zeros((2, 8, 8), bool)), case, 4, 0.1, 0.99)
 
 
-def test_nothing_to_evaluate_is_told(tiny_model_folder):
+def test_an_evaluation_without_images_is_refused(tiny_model_folder):
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     with pytest.raises(DatasetError, match="no image"):
         evaluate(segmenter, [], SETTINGS)
@@ -316,7 +316,7 @@ def test_bad_data_is_named_and_nothing_is_written(run, data, tmp_path, capsys, h
     assert not (tmp_path / "out").exists()
 
 
-def test_skip_bad_goes_on_and_lists_what_was_left_out(run, data, tmp_path, capsys):
+def test_skip_bad_continues_and_lists_skipped_files(run, data, tmp_path, capsys):
     spoil(*data, "truncated image")
     save_mask(data[1] / "blob_001.png", np.eye(60, dtype=np.uint8))
     assert run("--skip-bad") == 0

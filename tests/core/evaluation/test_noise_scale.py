@@ -84,7 +84,7 @@ def test_calibration_finds_the_scale_whose_samples_are_nearest_to_the_raters(
     assert fair[NOISE_SCALES.index(fitted.noise_scale)].mean() < usual - 0.02
 
 
-def test_the_choice_stays_near_the_training_where_more_says_little() -> None:
+def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:
     rng = np.random.default_rng(2)
     own, middle = rng.uniform(0.2, 0.6, 40), NOISE_SCALES.index(1.0)
     ged = np.stack([own] * len(NOISE_SCALES), axis=1) + 0.05

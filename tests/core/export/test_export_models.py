@@ -239,7 +239,7 @@ def test_the_words_of_the_user_are_in_the_package(
     np.testing.assert_array_equal(kept, imread(picture))
 
 
-def test_what_cannot_be_exported_is_said(
+def test_models_that_cannot_be_exported_are_refused(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, archive = tmp_path / "parts", tmp_path / "model.zip"

@@ -137,7 +137,7 @@ def test_learning_helps_on_images_never_seen_and_leaves_the_source_alone(
     assert len(checks) == 4
 
 
-def test_vaes_and_latent_scale_stay(learned: Learned) -> None:
+def test_vaes_and_latent_scale_are_unchanged(learned: Learned) -> None:
     from safetensors.torch import load_file
 
     old = load_file(learned.source / "model.safetensors")

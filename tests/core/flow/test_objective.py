@@ -7,7 +7,7 @@ import torch
 from latentfm_core.flow.objective import flow_matching_loss
 
 
-def test_the_true_velocity_has_no_loss_and_ends_at_the_data() -> None:
+def test_the_true_velocity_has_zero_loss_and_ends_at_the_data() -> None:
     torch.manual_seed(0)
     z_0, z_1 = torch.randn(2, 4, 3, 8, 8)
     t = torch.tensor([0.0, 0.2, 0.5, 0.9])

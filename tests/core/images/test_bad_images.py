@@ -44,7 +44,7 @@ def test_truncated_tiffs(tmp_path, rgb, compression, kept):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 @pytest.mark.parametrize("content", [b"", b"this is text, no picture", bytes(500)])
-def test_files_that_are_no_images(tmp_path, suffix, content):
+def test_files_that_are_not_images_are_refused(tmp_path, suffix, content):
     path = tmp_path / f"odd{suffix}"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=r"odd\..*cannot be read"):
@@ -104,7 +104,7 @@ def test_unusable_arrays_are_refused_by_name(pixels, reason):
             function(image)
 
 
-def test_one_pixel_at_the_end_is_enough_to_be_no_constant_image():
+def test_one_different_pixel_at_the_end_makes_an_image_not_constant():
     pixels = np.full((200, 30, 3), 7, np.uint8)
     pixels[-1, -1, 2] = 8
     check_pixels(ImageInput(pixels))
@@ -113,7 +113,7 @@ def test_one_pixel_at_the_end_is_enough_to_be_no_constant_image():
 # --- folders --------------------------------------------------------------------------------
 
 
-def test_list_images_sorts_and_leaves_out_what_is_no_image(tmp_path, rgb):
+def test_list_images_sorts_and_skips_other_files(tmp_path, rgb):
     for name in ("b.png", "a.JPG", "c.tiff", ".hidden.png"):
         save(tmp_path / name, rgb)
     (tmp_path / "notes.txt").write_text("x")

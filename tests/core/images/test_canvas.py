@@ -139,7 +139,7 @@ def test_masks_lie_where_their_image_lies():
 
 
 @pytest.mark.parametrize("value", [False, True])
-def test_plain_masks_stay_plain(value):
+def test_plain_masks_are_unchanged(value):
     assert (mask_to_canvas(np.full((70, 31), value), 64, "pad") == value).all()
 
 

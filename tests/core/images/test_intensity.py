@@ -43,7 +43,7 @@ def test_uint8_and_bool_go_by_their_range():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_floats_within_0_and_1_stay(dtype):
+def test_floats_within_0_and_1_are_unchanged(dtype):
     values = np.linspace(0.25, 0.5, 100).reshape(10, 10).astype(dtype)
     np.testing.assert_allclose(to_rgb(ImageInput(values))[..., 0], values, rtol=1e-6)
 
@@ -120,7 +120,7 @@ def test_views_are_read_and_left_alone():
     np.testing.assert_array_equal(base, before)
 
 
-def test_percentiles_of_large_images_stay_close():
+def test_percentiles_of_large_images_are_close_to_exact():
     values = np.random.default_rng(11).normal(500, 100, (2300, 2300)).astype(np.float32)
     low, high = np.percentile(values, (0.1, 99.9))
     expected = np.clip((values - low) / (high - low), 0, 1)
@@ -148,7 +148,7 @@ def test_a_large_image_keeps_the_digits_of_large_integers(offset: int, dtype: st
     np.testing.assert_array_equal(field.read(0, 0, 40, 50), to_rgb(ImageInput(pixels)))
 
 
-def test_parts_darker_than_the_overview_are_black() -> None:
+def test_values_below_the_fitted_minimum_are_black() -> None:
     level = np.full((8, 8), 500, np.uint16)
     level[:4] = 400
     fitted = IntensityRange.fit(level)

@@ -57,7 +57,7 @@ def test_palette_masks_whatever_their_colours(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "inverted.png"), ~pattern)
 
 
-def test_grey_masks_name_their_values_and_the_way_out(tmp_path):
+def test_grey_masks_are_refused_with_their_values_and_advice(tmp_path):
     path = save(tmp_path / "m.png", np.tile(np.arange(20, dtype=np.uint8) * 10, (8, 1)))
     with pytest.raises(ImageError, match=r"m\.png.* 0, 10, 20.*20 different.*--mask-threshold"):
         read_mask(path)

@@ -61,7 +61,7 @@ def test_black_is_background_wherever_it_stands_in_the_table(
 
 @pytest.mark.parametrize("colours", [2, 8, 256])
 @pytest.mark.parametrize("method", list(Image.Quantize)[:3])
-def test_masks_that_a_program_made_indexed(tmp_path: Path, colours: int, method: Any) -> None:
+def test_indexed_masks_are_read(tmp_path: Path, colours: int, method: Any) -> None:
     rgb = np.zeros((*SHAPE, 3), np.uint8)
     rgb[DRAWN] = (200, 30, 90)
     Image.fromarray(rgb).quantize(colours, method).save(tmp_path / "m.png")
@@ -77,7 +77,7 @@ def test_masks_that_a_program_made_indexed(tmp_path: Path, colours: int, method:
         ([(level // 2 * 2 ^ 254,) * 3 for level in range(256)], "lookup table is inverted"),
     ],
 )
-def test_a_table_that_does_not_say_what_is_background_is_refused(
+def test_a_palette_without_a_clear_background_is_refused(
     tmp_path: Path, table: list[Any], reason: str
 ) -> None:
     indices = DRAWN * (len(table) - 1)
@@ -111,7 +111,7 @@ def test_numbers_of_classes_are_indices_if_index_0_is_black(tmp_path: Path, suff
             read(other)
 
 
-def test_an_annotation_is_what_training_would_see(tmp_path: Path) -> None:
+def test_annotation_and_training_read_masks_alike(tmp_path: Path) -> None:
     Image.fromarray(DRAWN).save(tmp_path / "bit.png")
     Image.fromarray(DRAWN.astype(np.uint8) * 255).save(tmp_path / "white.png")
     indexed(tmp_path / "lesion first.png", ~DRAWN, [(255, 0, 0), (0, 0, 0)])

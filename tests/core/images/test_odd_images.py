@@ -119,7 +119,7 @@ def test_files(odd: Odd, folder: Path, segmenter: Segmenter, wanted: dict[int, n
     assert dice(segment(segmenter, image).mean_mask, wanted[id(odd.same_as)]) > 0.95
 
 
-def test_the_command_gives_what_python_gives(
+def test_the_command_equals_the_python_api(
     folder: Path, tmp_path: Path, segmenter: Segmenter, tiny_model_folder: Path
 ) -> None:
     good = sorted((folder / "good").iterdir())

@@ -179,7 +179,7 @@ def test_the_command_raises_the_limit(
     assert predict([*words, "--max-megapixels", "0.01"]) == 0
 
 
-def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow would hand a PostScript file, whatever its name, to Ghostscript."""
     path = tmp_path / "a.png"
     path.write_bytes(
@@ -227,7 +227,7 @@ def test_nifti_that_begins_gigabytes_later_is_refused(tmp_path: Path) -> None:
         read_annotation(path)
 
 
-def test_reading_more_than_there_is_takes_no_memory(tmp_path: Path) -> None:
+def test_sizes_beyond_the_file_allocate_nothing(tmp_path: Path) -> None:
     """Python itself would reserve all that a damaged header makes a decoder ask for."""
     path = tmp_path / "a"
     path.write_bytes(b"content")

@@ -88,7 +88,7 @@ def test_samples_at_once_and_their_number_change_next_to_nothing(
         assert np.abs(fewer - most[:count]).max() <= BATCH_BOUND
 
 
-def test_what_the_network_makes_of_the_time_depends_on_no_other_sample(
+def test_the_time_embedding_does_not_depend_on_other_samples(
     tiny: Segmenter, image: ImageInput
 ) -> None:
     seen: list[torch.Tensor] = []

@@ -66,7 +66,7 @@ def test_strokes_of_any_strength(
         check(segmenter, samples)
 
 
-def test_a_network_that_overflows_is_told(tiny_model_folder: Path) -> None:
+def test_an_overflowing_network_is_reported(tiny_model_folder: Path) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     with torch.no_grad():
         segmenter.model.velocity.conv_in.weight.mul_(1e38)

@@ -79,7 +79,7 @@ def test_large_masks_decoded_in_parts_are_the_same(
 @pytest.mark.parametrize(
     ("solver", "per_step"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
 )
-def test_solvers_report_their_nfe_and_stay_in_range(
+def test_solvers_report_their_nfe_and_give_probabilities(
     segmenter: Segmenter, image: ImageInput, solver: SolverName, per_step: int
 ) -> None:
     samples = segmenter.sample(image, SamplingConfig(n_samples=2, steps=3, solver=solver))
@@ -177,7 +177,7 @@ def test_where_memory_is_short_batches_are_halved_and_the_samples_are_the_same(
     assert "Low memory" in caplog.text
 
 
-def test_without_memory_for_one_sample_the_user_is_told_what_to_do(
+def test_the_error_without_memory_for_one_sample_says_what_to_do(
     segmenter: Segmenter, image: ImageInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmenter.model, "decode_mask", _SmallMemory(segmenter, most=0))

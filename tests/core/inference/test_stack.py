@@ -45,7 +45,7 @@ def assert_equal(found: Summary, wanted: Summary) -> None:
         )
 
 
-def test_a_plane_of_a_stack_is_what_it_is_alone(segmenter: Segmenter) -> None:
+def test_a_plane_of_a_stack_equals_the_plane_alone(segmenter: Segmenter) -> None:
     planes = growing_disc()
     result = segment_stack(segmenter, planes, SETTINGS)
     assert len(result) == 4
@@ -94,7 +94,9 @@ def test_progress_counts_over_all_planes_and_planes_are_read_one_by_one(
     assert read == [0, 1]
 
 
-def test_summary_anew_draws_nothing(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_summary_draws_no_samples(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planes = growing_disc(2)
     result = segment_stack(segmenter, planes, SETTINGS)
     assert result.summary.calibrated

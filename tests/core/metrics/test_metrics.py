@@ -333,7 +333,7 @@ def test_error_auroc_says_nothing_without_two_classes():
     )
 
 
-def test_calibration_refuses_what_it_cannot_measure():
+def test_calibration_refuses_unusable_data():
     mask = np.array([[True, False]])
     for function in (ece, brier):
         with pytest.raises(ValueError, match="shapes"):

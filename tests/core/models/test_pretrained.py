@@ -34,7 +34,7 @@ def published(source: dict[str, Tensor], image: Tensor) -> list[Tensor]:
     return [stem, norm(x, "_blocks.0._bn2")]
 
 
-def test_loaded_weights_compute_what_the_published_network_does() -> None:
+def test_loaded_weights_compute_the_published_network() -> None:
     encoder = EfficientNetLite("lite0")
     imagenet.load_imagenet(encoder, "lite0")
     spec = util.find_spec(imagenet.package_name("lite0"))

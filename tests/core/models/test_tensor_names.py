@@ -26,7 +26,7 @@ def test_names_of_format_1_are_translated(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("condition", ["frozen", "multiscale", "pretrained"])
-def test_todays_names_stay(condition: str) -> None:
+def test_current_names_are_unchanged(condition: str) -> None:
     prompts = condition == "pretrained"
     config = ModelConfig(condition=condition, prompts=prompts, distilled_steps=2)
     with torch.device("meta"):

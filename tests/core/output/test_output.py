@@ -137,7 +137,7 @@ def test_grey_levels_span_black_to_white():
     assert grey_levels(values, 0.25).tolist() == [0, 128, 255, 255]
 
 
-def test_names_stay_apart():
+def test_result_names_are_unique():
     paths = [Path("x/a.png"), Path("x/a.jpg"), Path("x/b.v2.tif"), Path("x/C.png"), Path("x/c.bmp")]
     paths.append(Path("x/Only.png"))
     names = ["a_png", "a_jpg", "b.v2", "C_png", "c_bmp", "Only"]
@@ -145,17 +145,17 @@ def test_names_stay_apart():
     assert output_names(paths[::-1]) == names[::-1]
 
 
-def test_equal_names_from_two_folders_are_told():
+def test_equal_names_from_two_folders_are_refused():
     with pytest.raises(OutputError, match=r"first.a\.png and second.a\.png"):
         output_names([Path("first/a.png"), Path("second/a.png")])
 
 
-def test_a_name_made_unique_may_not_hit_another_image():
+def test_a_unique_name_must_not_equal_that_of_another_image():
     with pytest.raises(OutputError, match="a_png"):
         output_names([Path("a.png"), Path("a.jpg"), Path("a_png.tif")])
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path):
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(OutputError, match="out"):
         prepare_folder(tmp_path / "out")

@@ -87,7 +87,7 @@ def test_no_more_than_a_tile_is_read_at_once(segmenter: Segmenter) -> None:
     assert 0 < pixels.largest <= SIZE**2
 
 
-def test_an_array_that_fails_is_told_with_its_place(segmenter: Segmenter) -> None:
+def test_a_read_error_names_rows_and_columns(segmenter: Segmenter) -> None:
     def fail(block: np.ndarray) -> np.ndarray:
         raise OSError("the disk is gone")
 
@@ -208,7 +208,7 @@ def predict(calibrated_model_folder: Path, tmp_path: Path) -> Any:
     return command
 
 
-def test_the_command_gives_what_python_gives(
+def test_the_command_equals_the_python_api(
     predict: Any, segmenter: Segmenter, picture: np.ndarray, tmp_path: Path
 ) -> None:
     path = tmp_path / "slide.tif"

@@ -60,7 +60,7 @@ def test_without_a_prompt_all_objects_are_found(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_strokes_and_rough_masks_choose_it_too(
+def test_strokes_and_rough_masks_select_the_object(
     segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]], number: int
 ) -> None:
     image, labels = discs
@@ -111,7 +111,7 @@ def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
         np.testing.assert_allclose(samples.probabilities, alone.probabilities, atol=1e-3)
 
 
-def test_a_prompt_after_others_gives_what_a_fresh_model_gives(
+def test_a_prompt_after_others_equals_that_of_a_fresh_model(
     segmenter: Segmenter,
     promptable_model_folder: Path,
     discs: tuple[ImageInput, NDArray[np.uint8]],

@@ -253,7 +253,7 @@ def test_file_names_cannot_inject_html(
     assert evil in {row["name"] for row in read_table(tmp_path / "out")}
 
 
-def test_however_many_images_it_stays_small(
+def test_the_report_stays_small_for_many_images(
     folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
@@ -287,7 +287,7 @@ def test_however_many_images_it_stays_small(
     assert not best.all("a"), "its row is not in the table"
 
 
-def test_a_small_evaluation_has_a_report_too(
+def test_a_small_evaluation_has_a_report(
     folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     for source, kind in zip(folders, ("images", "masks"), strict=True):

@@ -204,7 +204,7 @@ def test_shares_of_a_batch_add_up_to_its_loss_and_gradient(canvases: CanvasSet, 
     assert (shared - gradient).norm() < 1e-4 * gradient.norm()
 
 
-def test_the_log_tells_what_the_time_went_into(tiny_model_folder: Path) -> None:
+def test_the_log_records_the_time_of_each_part(tiny_model_folder: Path) -> None:
     with (tiny_model_folder / "training" / "log.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:

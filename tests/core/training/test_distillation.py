@@ -50,7 +50,7 @@ def test_only_runs_of_few_euler_steps_change(
         assert np.array_equal(one, other) == same, (steps, solver)
 
 
-def test_the_card_keeps_what_was_measured_and_tells_of_the_addition(
+def test_the_card_keeps_its_metrics_and_records_the_distillation(
     distilled: Path, calibrated_model_folder: Path
 ) -> None:
     card, parent = read_card(distilled), read_card(calibrated_model_folder)
@@ -121,7 +121,7 @@ def test_further_training_sees_the_images_as_the_parent_did(
         (["--set", "model.distilled_steps=2"], "training.distill.epochs belong together"),
     ],
 )
-def test_what_cannot_be_distilled_is_explained(
+def test_models_that_cannot_be_distilled_are_refused(
     words: list[str],
     expected: str,
     blob_folders: tuple[Path, Path],

@@ -49,7 +49,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoint(
+def test_two_processes_equal_one_and_a_single_process_can_resume(
     blob_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = _config(blob_folders)
@@ -82,7 +82,7 @@ def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoi
 
 
 @on_linux
-def test_when_a_process_is_killed_the_other_ends_and_the_run_can_go_on(
+def test_when_a_process_is_killed_the_others_end_and_the_run_can_resume(
     blob_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     values = _settings(blob_folders, epochs=100_000)
@@ -128,7 +128,7 @@ def test_senseless_variables_of_a_launcher_are_named(wrong: dict[str, str]) -> N
         read_launch({**LAUNCHED, **wrong})
 
 
-def test_what_processes_cannot_share_is_refused(
+def test_options_that_processes_cannot_share_are_refused(
     blob_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in LAUNCHED.items():

@@ -59,14 +59,14 @@ def watch(dtype: torch.dtype = torch.float32) -> DivergenceWatch:
     return DivergenceWatch("flow", StageConfig(learning_rate=0.01), dtype, None)
 
 
-def test_noise_and_single_bad_batches_are_no_divergence() -> None:
+def test_noise_and_single_bad_batches_are_not_divergence() -> None:
     seen = watch()
     for step in range(500):
         seen.add(1e6 if step % 50 == 7 else 1.0 + step % 3, step)
     seen.check_end(500)
 
 
-def test_no_checkpoint_is_written_of_a_network_that_is_about_to_diverge() -> None:
+def test_a_diverging_network_is_not_saved() -> None:
     seen = watch()
     for step, loss in enumerate([1.0, 0.9, *[8.0] * 12]):
         seen.add(loss, step)

@@ -99,7 +99,7 @@ def change_mask(folders: tuple[Path, Path]) -> None:
         (change_mask, "images or their masks have changed"),
     ],
 )
-def test_changed_data_are_refused_and_the_parts_kept_when_told(
+def test_changed_data_are_refused_unless_the_split_is_kept(
     images: tuple[Path, Path],
     stopped: Path,
     capsys: pytest.CaptureFixture[str],
@@ -120,7 +120,7 @@ def test_changed_data_are_refused_and_the_parts_kept_when_told(
     assert read_card(stopped).data.n_train == len(kept["train"])
 
 
-def test_parts_are_drawn_again_only_when_told_and_what_was_seen_is_remembered(
+def test_a_new_split_needs_an_option_and_training_images_are_remembered(
     images: tuple[Path, Path], stopped: Path
 ) -> None:
     before = parts(stopped)
@@ -155,7 +155,7 @@ def test_moved_images_are_the_same_images(
     assert resume(stopped, *own, "--quiet") == 0
 
 
-def test_the_card_of_a_run_in_parts_tells_of_all_of_them(
+def test_the_card_of_an_interrupted_run_covers_all_its_parts(
     images: tuple[Path, Path], stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert resume(stopped, "--set", "training.flow.epochs=5") == 0
@@ -204,7 +204,7 @@ def as_if_from(folder: Path, **data: object) -> None:
     save_file(load_file(file), file, {**header, "config": json.dumps(config)})
 
 
-def test_paths_in_the_run_of_a_stranger_are_not_followed(
+def test_paths_in_an_untrusted_run_are_not_followed(
     images: tuple[Path, Path], stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trap = tmp_path / "trap"
@@ -225,7 +225,7 @@ def test_the_flag_follows_them(stopped: Path, tmp_path: Path) -> None:
     assert list(cache.glob("*.canvas"))
 
 
-def test_a_run_that_was_copied_or_is_of_another_user_is_a_strangers(
+def test_a_copied_run_or_that_of_another_user_is_untrusted(
     stopped: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -238,7 +238,7 @@ def test_a_run_that_was_copied_or_is_of_another_user_is_a_strangers(
     assert capsys.readouterr().err.count("--trust-paths") == 2
 
 
-def test_steps_and_ends_of_stages_that_are_given_up_lose_nothing(
+def test_an_interrupted_step_or_end_of_stage_loses_nothing(
     images: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = load_config(Path(words(images, tmp_path)[1]))

@@ -48,7 +48,7 @@ def test_a_folder_of_any_name_becomes_a_model(
     assert read_card(out).id == model_id(name)
 
 
-def test_ids_are_made_of_names() -> None:
+def test_model_ids_are_derived_from_folder_names() -> None:
     assert model_id("my model") == "my-model"
     assert model_id("modèle été") == "modele-ete"
     assert model_id("模型") == "model"
@@ -160,7 +160,7 @@ def test_a_new_run_never_delivers_the_weights_of_an_earlier_one(
     )
 
 
-def test_a_second_process_in_the_folder_is_told_so(
+def test_a_second_process_in_the_folder_is_refused(
     images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "model"

@@ -111,7 +111,7 @@ def test_resume_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no checkpoint" in capsys.readouterr().err
 
 
-def test_training_writes_what_a_user_looks_at(tiny_model_folder: Path) -> None:
+def test_training_writes_log_pictures_and_report(tiny_model_folder: Path) -> None:
     with (tiny_model_folder / "training" / "log.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["stage"] for row in rows] == ["image_vae"] + ["mask_vae"] * 10 + ["flow"] * 10
@@ -144,7 +144,7 @@ def test_the_trained_model_finds_the_lesions(
     assert np.mean(scores) > 0.8
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
     images, masks = write_blobs(tmp_path / "data", count=24)
     (tmp_path / "run.toml").write_text(TOML)
     out = tmp_path / "model"

@@ -57,7 +57,7 @@ def short_config(folders: tuple[Path, Path]) -> Config:
     return config_from_mapping(values)
 
 
-def test_a_resumed_training_goes_on_with_its_report(
+def test_a_resumed_training_continues_its_report(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config, out = short_config(folders), tmp_path / "model"

@@ -93,7 +93,7 @@ def test_the_fit_finds_a_known_frequency() -> None:
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_what_is_always_true_or_never_gives_a_constant(value: bool) -> None:
+def test_outcomes_of_one_kind_give_a_constant(value: bool) -> None:
     found = Frequency.empty()
     found.add(np.linspace(0, 1, 50, dtype=np.float32), np.full(50, value))
     np.testing.assert_array_equal(found.fit()(np.array([0.0, 0.3, 1.0])), float(value))
@@ -208,6 +208,6 @@ def test_several_classes(odd_cases: list[Case]) -> None:
     assert found.mean("dice") == raw.mean("dice")
 
 
-def test_no_images(segmenter: Segmenter) -> None:
+def test_calibration_without_images_is_refused(segmenter: Segmenter) -> None:
     with pytest.raises(DatasetError, match="no image"):
         fit_calibration(segmenter, [], SETTINGS)

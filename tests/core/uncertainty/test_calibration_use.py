@@ -121,7 +121,7 @@ AS_TRAINED = SETTINGS.model_copy(update={"noise_scale": 1.0})
         (["--noise-scale", "1"], AS_TRAINED, "calibrated", 0.3),
     ],
 )
-def test_predict_gives_what_python_gives(
+def test_predict_equals_the_python_api(
     marked: Path,
     blob_folders: tuple[Path, Path],
     tmp_path: Path,
@@ -228,7 +228,7 @@ def test_the_command_writes_the_calibration_into_the_card(
     assert figures["calibrated"]["dice"] == figures["raw"]["dice"]
 
 
-def test_mistakes_are_named_and_the_card_stays(
+def test_errors_are_reported_and_the_card_is_unchanged(
     command: tuple[Path, Callable[..., int]], blob_folders: tuple[Path, Path], capsys: Any
 ) -> None:
     folder, run = command
@@ -261,7 +261,7 @@ def test_a_bad_mask_stops_the_command_before_the_work_or_is_left_out(
     assert found.n_images == 9
 
 
-def test_samples_say_with_what_they_were_summarised(marked: Path) -> None:
+def test_samples_record_the_settings_of_their_summary(marked: Path) -> None:
     segmenter = Segmenter.load(marked, "cpu", "fp32")
     image = ImageInput(np.random.default_rng(0).random((40, 60)))
     samples: SampleSet = segmenter.sample(image, SETTINGS)
@@ -269,7 +269,7 @@ def test_samples_say_with_what_they_were_summarised(marked: Path) -> None:
     assert samples.settings["calibrated"] is True
 
 
-def test_the_command_reads_what_belongs_together(
+def test_the_command_reads_masks_and_groups(
     tiny_model_folder: Path,
     blob_folders: tuple[Path, Path],
     tmp_path: Path,

@@ -60,7 +60,9 @@ def test_noise_is_flagged_and_validation_images_are_not(
         assert unlike > max(1.0, *[score for score in own if score is not None])
 
 
-def test_what_is_flagged_has_no_expected_dice_and_is_looked_at_first(knowing: Segmenter) -> None:
+def test_out_of_domain_images_have_no_expected_dice_and_are_listed_first(
+    knowing: Segmenter,
+) -> None:
     samples = knowing.sample(noise(), SETTINGS)
     summary = knowing.summarise(samples)
     assert samples.domain_score == summary.domain_score == knowing.domain_score(noise())
@@ -90,7 +92,7 @@ def test_each_plane_of_a_stack_has_its_own(knowing: Segmenter, held_out: list[Im
     assert stack.expected_dice[1] is None
 
 
-def test_the_files_of_results_tell(
+def test_result_files_record_the_domain_score(
     domain_model_folder: Path,
     blob_folders: tuple[Path, Path],
     tmp_path: Path,
@@ -112,7 +114,7 @@ def test_the_files_of_results_tell(
     assert "Unlike the images that the model was trained on" in capsys.readouterr().out
 
 
-def test_the_table_and_the_report_tell(
+def test_table_and_report_show_the_domain_score(
     domain_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     images, masks = tmp_path / "images", tmp_path / "masks"
@@ -142,7 +144,7 @@ def test_an_empty_mean_mask_has_no_expected_dice(
     assert summary.expected_dice is None
 
 
-def test_what_belongs_to_other_weights_is_not_used(
+def test_a_domain_of_other_weights_is_ignored(
     domain_model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = copy_model(domain_model_folder, tmp_path / "other")
@@ -216,7 +218,7 @@ def test_distances_of_a_known_distribution() -> None:
     assert np.mean([domain.score(row) <= 1 for row in val]) == pytest.approx(0.9, abs=0.001)
 
 
-def test_sets_far_apart_do_not_make_what_lies_between_them_known() -> None:
+def test_images_between_two_distant_sets_are_out_of_domain() -> None:
     rng = np.random.default_rng(0)
     sets = [rng.normal(at, 1, (300, 4)).astype(np.float32) for at in (-20, 20)]
     domain = fit_domain(sets, np.concatenate(sets), 64, 600, 600)

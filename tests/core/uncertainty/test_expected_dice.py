@@ -99,7 +99,7 @@ def test_the_map_is_found_again() -> None:
     assert np.all(np.diff(values[1:-1]) > 0), "no order of images may be lost"
 
 
-def test_without_enough_images_or_a_relation_there_is_no_map() -> None:
+def test_without_enough_images_or_a_relation_the_map_is_none() -> None:
     agreement = np.linspace(0.5, 0.9, FEWEST)
     assert fit_quality(agreement, agreement) is not None
     assert fit_quality(agreement[1:], agreement[1:]) is None
@@ -126,7 +126,7 @@ def mean_mask(segmenter: Segmenter, case: Case) -> Any:
     return segmenter.summarise(segmenter.sample(case.image, SETTINGS), SETTINGS).mean_mask
 
 
-def test_a_single_sample_has_no_expectation(segmenter: Segmenter, cases: list[Case]) -> None:
+def test_a_single_sample_has_no_expected_dice(segmenter: Segmenter, cases: list[Case]) -> None:
     single = SETTINGS.model_copy(update={"n_samples": 1})
     summary = segmenter.summarise(segmenter.sample(cases[0].image, single), single)
     assert summary.expected_dice is None
@@ -142,7 +142,7 @@ def test_planes_of_a_stack_have_their_own(segmenter: Segmenter, cases: list[Case
     assert stack.expected_dice == tuple(summary.expected_dice for summary in alone)
 
 
-def test_command_line_and_panel_tell_the_same(
+def test_command_line_and_panel_report_the_same_score(
     auto_precision: Precision,
     tiny_model_folder: Path,
     blob_folders: tuple[Path, Path],

@@ -34,7 +34,7 @@ def told(mask: np.ndarray, scale: Any = (1, 1), units: Any = "pixel") -> str:
 
 
 @pytest.mark.parametrize(("value", "says"), [(False, "No cell"), (True, "covers the image")])
-def test_agreement_on_nothing_or_everything_is_no_quality(value: bool, says: str) -> None:
+def test_empty_and_full_masks_have_no_expected_dice(value: bool, says: str) -> None:
     mask = np.full(SHAPE, value)
     assert mask_figures(summary_of(mask, 1.0)).expected_dice is None
     text = told(mask)

@@ -119,7 +119,7 @@ def test_three_unlike_samples_are_three_hypotheses() -> None:
     assert len(find_hypotheses(samples, samples[0])) == 3
 
 
-def test_a_few_lone_pixels_are_told_apart_on_a_large_image() -> None:
+def test_single_pixels_are_distinguished_on_a_large_image() -> None:
     """The grid is coarse there; small foreground must not fall through it."""
     samples = np.zeros((4, 900, 900), bool)
     samples[:2, 3, 5] = samples[2:, 871, 7] = True
@@ -164,7 +164,7 @@ def test_equal_weights_come_in_the_order_of_the_samples() -> None:
     assert [h.medoid for h in find_hypotheses(samples, samples[0])] == [0, 1]
 
 
-def test_classes_tell_hypotheses_apart() -> None:
+def test_classes_separate_hypotheses() -> None:
     """The same outline with another class is another hypothesis."""
     shape = disc(32, 40, 15)
     cell = np.where(shape, 1, 0).astype(np.uint8)

@@ -65,14 +65,14 @@ def test_doubt_all_around_is_cut_into_stretches() -> None:
     assert {region.place for region in regions} == {"boundary"}
 
 
-def test_long_doubt_without_an_outline_stays_whole() -> None:
+def test_a_long_region_without_an_outline_is_not_cut() -> None:
     masks = np.zeros((10, *SHAPE), bool)
     masks[:3, 60:64, 10:150] = True
     regions, _ = doubt_regions(summary_of(masks))
     assert [(region.area, region.place) for region in regions] == [(560, "apart")]
 
 
-def test_samples_that_agree_leave_no_doubt() -> None:
+def test_samples_that_agree_have_no_uncertain_region() -> None:
     regions, labels = doubt_regions(summary_of(np.stack([disc(64, 60, 30)] * 4)))
     assert regions == ()
     assert not labels.any()
@@ -121,14 +121,14 @@ def test_diameter_respects_the_spacing() -> None:
     assert diameter_spread(circle).mean == pytest.approx(80, rel=0.03)
 
 
-def test_nine_of_ten_samples_are_no_doubt_on_either_side() -> None:
+def test_agreement_of_nine_in_ten_is_not_uncertain() -> None:
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[0, 50:60, 50:60] = False
     masks[0, 110:120, 100:110] = True
     assert doubt_regions(summary_of(masks))[0] == ()
 
 
-def test_noise_of_thousands_of_specks_is_no_hang() -> None:
+def test_thousands_of_specks_give_few_regions() -> None:
     rng = np.random.default_rng(0)
     p = rng.random((512, 512), np.float32)
     summary = Summary(p, p >= 0.5, p * (1 - p), 1 - 4 * p * (1 - p), (p >= 0.5)[None])

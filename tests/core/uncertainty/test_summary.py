@@ -97,6 +97,6 @@ def test_samples_are_left_as_they_were():
     np.testing.assert_array_equal(samples.probabilities, before)
 
 
-def test_no_samples():
+def test_an_empty_set_of_samples_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         summarise(sample_set(random_samples(0)))

@@ -1,4 +1,4 @@
-"""Run ``latentfm-calibrate`` with parsed arguments."""
+"""What ``latentfm-calibrate`` does with its arguments."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.domain import (
     check_domain_arguments,
-    describe_domain,
     fit,
     parts_of_config,
+    told,
     training_part,
 )
 from latentfm_core.cli.model import load_segmenter
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         if domain is not None:
             write_domain(folder, domain, card.weights_sha256)
     if domain is not None:
-        say(f"{segmenter.card.id}: {describe_domain(domain)}")
+        say(f"{segmenter.card.id}: {told(domain)}")
     say(
         f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
         f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
@@ -112,7 +112,7 @@ def _run_domain(args: argparse.Namespace) -> None:
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
         write_domain(folder, domain, card.weights_sha256)
-    say(f"{card.id}: {describe_domain(domain)}")
+    say(f"{card.id}: {told(domain)}")
 
 
 def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
