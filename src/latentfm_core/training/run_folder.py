@@ -52,14 +52,14 @@ def check_places(out: Path, data: DataConfig) -> None:
         raise OutputError("--cache and --out are one folder. Give each its own.")
 
 
-def _check_place(option: str, location: Path, data: DataConfig) -> None:
+def _check_place(option: str, place: Path, data: DataConfig) -> None:
     for what, folder in (("images", data.images), ("masks", data.masks), ("data", data.folder)):
-        if folder is not None and location == folder.resolve():
+        if folder is not None and place == folder.resolve():
             raise OutputError(
                 f"{option} is the folder of the {what}, {folder}: training files would be mixed "
                 f"with them. Choose another {option}."
             )
-    if data.masks is not None and location.is_relative_to(data.masks.resolve()):
+    if data.masks is not None and place.is_relative_to(data.masks.resolve()):
         raise OutputError(
             f"{option} is inside the folder of the masks, {data.masks}, and would be taken for "
             f"the masks of a rater. Choose another {option}."
@@ -74,18 +74,18 @@ def check_initial(init: str, config: Config) -> None:
     Raises
     ------
     ModelFolderError
-        If the model does not exist.
+        If there is no such model.
     ConfigError
         If its network differs.
     """
     card = read_card(resolve_model(init))
-    parent, wanted = card.config.model.model_dump(), config.model.model_dump()
-    for values in (parent, wanted):
+    parent, own = card.config.model.model_dump(), config.model.model_dump()
+    for values in (parent, own):
         del values["distilled_steps"]
         values["classes"] = len(values["classes"])
-    different = [name for name, value in wanted.items() if value != parent[name]]
+    different = [name for name, value in own.items() if value != parent[name]]
     if different:
-        changes = ", ".join(f"{name} {parent[name]} -> {wanted[name]}" for name in different)
+        changes = ", ".join(f"{name} {parent[name]} -> {own[name]}" for name in different)
         raise ConfigError(
             f"The model {card.id} that --init names has other network settings than this run "
             f"({changes}). Set them in the [model] table as on the card of that model."
