@@ -74,7 +74,7 @@ def check_initial(init: str, config: Config) -> None:
     Raises
     ------
     ModelFolderError
-        If there is no such model.
+        If the model does not exist.
     ConfigError
         If its network differs.
     """
