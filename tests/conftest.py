@@ -20,6 +20,7 @@ from tests.helpers.fixtures import (
     domain_model_folder,
     tiny_model_folder,
 )
+from tests.helpers.folds import fold_models
 from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
 from tests.helpers.prompting import promptable_model_folder
 
@@ -29,6 +30,7 @@ __all__ = [
     "calibrated_model_folder",
     "docked_panel",
     "domain_model_folder",
+    "fold_models",
     "forget_notifications",
     "promptable_model_folder",
     "tiny_model_folder",
@@ -67,6 +69,7 @@ TRAINED = {
     "calibrated_model_folder",
     "domain_model_folder",
     "promptable_model_folder",
+    "fold_models",
 }
 """Fixtures that train a model."""
 

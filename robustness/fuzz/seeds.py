@@ -245,6 +245,21 @@ def model() -> Files:
 
 
 @cache
+def ensemble() -> Files:
+    """Return the folder of an ensemble of two equal models, with its card."""
+    from latentfm_core.model_io.card import read_card, write_card
+
+    def make(folder: Path) -> None:
+        for fold in ("fold_0", "fold_1"):
+            (folder / fold).mkdir()
+            for name, content in model().items():
+                (folder / fold / name).write_bytes(content)
+        write_card(folder, read_card(folder))
+
+    return _made(make)
+
+
+@cache
 def model_with_domain() -> Files:
     """Return the folder of `model` with its training domain."""
     from latentfm_core.model_io.card import read_card

@@ -184,6 +184,14 @@ def _damage_weights(rng: random.Random, content: bytes) -> bytes:
     return struct.pack("<Q", declared) + header + content[8 + size :]
 
 
+def _make_ensemble(rng: random.Random) -> Files:
+    """Damage the card of an ensemble of two valid models, or one of theirs."""
+    files = dict(seeds.ensemble())
+    name = rng.choice(("ensemble.json", "ensemble.json", "fold_1/model.json"))
+    files[name] = _damage(rng, name, files[name])
+    return files
+
+
 def _make_domain(rng: random.Random) -> Files:
     """Damage the training domain beside a valid model."""
     files = dict(seeds.model_with_domain())
@@ -292,6 +300,7 @@ TARGETS: dict[str, Target] = {
     "autosave": Target(_make_autosave, _read_autosave, 8),
     "worklist": Target(_make_worklist, _read_worklist, 6),
     "model": Target(_make_model, load_model, 10),
+    "ensemble": Target(_make_ensemble, read_card, 5),
     "domain": Target(_make_domain, _read_domain, 4),
     "checkpoint": Target(_make_checkpoint, _read_checkpoint, 6),
     "config": Target(

@@ -23,6 +23,7 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 _MAX_NAME = 255
 _MAX_PATH = 4096
+_LONGEST_ID = 100
 
 
 def shown(name: object) -> str:
@@ -102,3 +103,16 @@ def _longest_name(folder: Path) -> int:
             except (OSError, ValueError):
                 break
     return _MAX_NAME
+
+
+def model_id(name: str) -> str:
+    """Return an id for a model in a folder called `name`: letters without accents, digits, -._.
+
+    Examples
+    --------
+    >>> model_id("Mein Modell, größer")
+    'Mein-Modell-groer'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
+    return plain[:_LONGEST_ID] or "model"

@@ -92,6 +92,8 @@ class SamplingRecord:
     ----------
     model_id, model_hash
         Name of the model and SHA-256 of its weights.
+    members
+        The same of each model of an ensemble; empty for a single model.
     seeds
         Seed of each sample.
     nfe
@@ -114,6 +116,7 @@ class SamplingRecord:
     classes: tuple[str, ...] = ("foreground",)
     seconds: float = 0.0
     prompt: dict[str, Any] = field(default_factory=dict)
+    members: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -126,6 +129,7 @@ class SamplingRecord:
             "settings": self.settings,
             "seconds": round(self.seconds, 3),
             **({"prompt": self.prompt} if self.prompt else {}),
+            **({"members": [list(member) for member in self.members]} if self.members else {}),
         }
 
 

@@ -34,7 +34,7 @@ CORE = {
     "correction": "errors flow types",
     "prompts": "config correction errors files images types",
     "uncertainty": "config correction images measures metrics progress types",
-    "model_io": "config errors files models types uncertainty",
+    "model_io": "config datasets errors files models names types uncertainty",
     "inference": "config correction errors flow images model_io models progress prompts types "
     "uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
@@ -42,7 +42,7 @@ CORE = {
     "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "bars config datasets errors files flow images inference loggers metrics model_io "
-    "models output prompts report torchrun types",
+    "models names output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
     "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "

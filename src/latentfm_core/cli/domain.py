@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from latentfm_core.cli.common import progress_bar, say
@@ -27,6 +27,7 @@ from latentfm_core.evaluation.domain import (
 )
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.domain import write_domain
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import FEWEST, PASSING, TrainingDomain
 
@@ -133,6 +134,63 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
         )
     if args.domain_only and args.prompt != "none":
         raise ConfigError("The out-of-domain score does not depend on prompts: leave --prompt out.")
+
+
+def fit_each(
+    args: argparse.Namespace, segmenter: Segmenter, pairs: Sequence[Pair]
+) -> dict[str, TrainingDomain]:
+    """Return the domains of a model by the subfolder to write them to, `pairs` held out.
+
+    A single model has one, with an empty name. In an ensemble each member has its own, of a
+    cross-validation from its own training and validation images. Empty if there are too few
+    images.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be used.
+    """
+    members = segmenter.card.members
+    own = model_split(args)
+    if not members:
+        parts = [[training_part(args)]], [list(pairs)]
+    elif own is not None and own.folds is not None and own.is_out_of_fold(args):
+        fold_of, count = own.folds.fold_of(), len(members)
+        folds = [[p for p in pairs if fold_of[p.name] == fold] for fold in range(count)]
+        rest = [[[p for p in pairs if fold_of[p.name] != fold]] for fold in range(count)]
+        parts = rest, folds
+    else:
+        parts = [[training_part(args)]] * len(members), [list(pairs)] * len(members)
+    return fit_members(args, segmenter, list(zip(*parts, strict=True)))
+
+
+def fit_members(
+    args: argparse.Namespace, segmenter: Segmenter, parts: Sequence[Parts]
+) -> dict[str, TrainingDomain]:
+    """Return the domain of each member from its `parts`, as `fit_each` does."""
+    folders = [member.folder for member in segmenter.card.members] or [""]
+    fitted: dict[str, TrainingDomain] = {}
+    for folder, member, part in zip(folders, segmenter.members, parts, strict=True):
+        domain = fit(args, member, part)
+        if domain is None:
+            return {}
+        fitted[folder] = domain
+    return fitted
+
+
+def write_domains(
+    folder: Path, segmenter: Segmenter, domains: Mapping[str, TrainingDomain]
+) -> None:
+    """Write the domains that `fit_each` returned, and say so.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    for (name, domain), member in zip(domains.items(), segmenter.members, strict=True):
+        write_domain(folder / name, domain, member.card.weights_sha256)
+        say(f"{member.card.id}: {told(domain)}")
 
 
 def told(domain: TrainingDomain) -> str:

@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentfm_core.datasets.folds import FILE as FOLDS
+from latentfm_core.datasets.folds import Folds, read_folds
 from latentfm_core.datasets.pairs import Pair, name_some
 from latentfm_core.datasets.splits import Split, read_split
 from latentfm_core.errors import DatasetError, ModelFolderError
+from latentfm_core.evaluation.evaluate import Draw, unprompted
+from latentfm_core.evaluation.out_of_fold import OutOfFold
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.training.trained_on import trained_on
 
@@ -32,11 +36,19 @@ class ModelSplit:
         Its content.
     trained_on
         Names of the images that the model was trained on, in any of the run's parts.
+    folds
+        Of a cross-validation its folds. Together they are the validation part, because every
+        image in them was held out from one of the models.
     """
 
     file: Path
     split: Split
     trained_on: frozenset[str]
+    folds: Folds | None = None
+
+    def is_out_of_fold(self, args: argparse.Namespace) -> bool:
+        """Return whether the chosen images are the folds of an ensemble."""
+        return self.folds is not None and args.part == "val" and args.split is None
 
 
 def model_split(args: argparse.Namespace) -> ModelSplit | None:
@@ -52,14 +64,35 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
     if source is None:
         return None
     try:
-        folder = resolve_model(source) / "training"
+        model = resolve_model(source)
     except ModelFolderError:
         return None  # reported when the model is loaded
+    if (model / FOLDS).is_file():
+        return _split_of_folds(model / FOLDS)
+    folder = model / "training"
     file = folder / "split.json"
     if not file.is_file():
         return None
     split = read_split(file)
     return ModelSplit(file, split, frozenset(trained_on(split, folder)))
+
+
+def _split_of_folds(file: Path) -> ModelSplit:
+    folds = read_folds(file)
+    names = tuple(sorted(folds.fold_of()))
+    return ModelSplit(file, Split((), names, folds.test), frozenset(names), folds)
+
+
+def out_of_fold(args: argparse.Namespace, draw: Draw | None) -> Draw | None:
+    """Return the sampling function for the chosen images, `draw` unless they are folds.
+
+    Each image of a fold is sampled by the one member that was not trained on it.
+    """
+    own = model_split(args)
+    if own is None or own.folds is None or not own.is_out_of_fold(args):
+        return draw
+    logger.info("Each image is segmented by the one model that was not trained on it.")
+    return OutOfFold(own.folds.fold_of(), draw or unprompted)
 
 
 def pairs_of_model(

@@ -178,13 +178,16 @@ def add_sampling_arguments(
             _add(run, field, meaning)
 
 
-_OWN_MODEL = "model folder written by latentfm-train; required"
+_OWN_MODEL = "folder of a model or ensemble written by latentfm-train; required"
 
 
 def _any_model() -> str:
     bundled = bundled_models()
     listed = f"{', '.join(bundled)}; default: {bundled[0]}" if bundled else "none installed"
-    return f"model folder written by latentfm-train, or name of a bundled model ({listed})"
+    return (
+        "folder of a model written by latentfm-train, a folder of such folders (an ensemble), or "
+        f"name of a bundled model ({listed})"
+    )
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.export.graphs import Run, WholeRun, starts
 from latentfm_core.export.onnx_file import OPSET, Graph, build_in, needed, write_graph
-from latentfm_core.export.parts import facts_of
+from latentfm_core.export.parts import facts_of, refuse_ensemble
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import to_rgb
@@ -82,11 +82,14 @@ def write_package(
     ------
     ConfigError
         If a package is missing, or the description is invalid.
+    ModelFolderError
+        If the model is an ensemble.
     ImageError
         If the test image is not 8-bit, or nothing is found in it.
     OutputError
         If the file cannot be written.
     """
+    refuse_ensemble(segmenter)
     described = described or Described()
     # Check for missing packages first.
     for name in ("onnx", "bioimageio.spec"):

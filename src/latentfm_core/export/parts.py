@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ModelFolderError
 from latentfm_core.export.graphs import (
     ConditionPart,
     DecoderPart,
@@ -51,9 +52,12 @@ def write_parts(
     ------
     ConfigError
         If a package is missing.
+    ModelFolderError
+        If the model is an ensemble.
     OutputError
         If the folder exists or cannot be written.
     """
+    refuse_ensemble(segmenter)
     model, card = segmenter.model, segmenter.card
     size = card.config.data.size
     facts = facts_of(segmenter)
@@ -91,6 +95,24 @@ def _write_network(
     graph = Graph(part, {**inputs, **maps}, ["v"], ["z", "v"])
     write_graph(work / f"velocity{ending}.onnx", graph, facts)
     return list(maps)
+
+
+def refuse_ensemble(segmenter: Segmenter) -> None:
+    """Refuse a model that is not a single network.
+
+    Raises
+    ------
+    ModelFolderError
+        If it is an ensemble; the message says what to export instead.
+    """
+    members = segmenter.card.members
+    if members:
+        folders = ", ".join(member.folder for member in members)
+        raise ModelFolderError(
+            f"{segmenter.card.id} is an ensemble of {len(members)} models, and an export holds a "
+            f"single one. Export the folders in it one by one ({folders}), and average the "
+            "probabilities."
+        )
 
 
 def facts_of(segmenter: Segmenter) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from latentfm_core.config import Config, DataConfig, Seed, Settings, with_overrides
 from latentfm_core.finetuning.recipe import finetune_config, model_source
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.card import read_only_card
 
 
 class LearningRequest(Settings):
@@ -56,7 +56,7 @@ class LearningRequest(Settings):
         ModelFolderError, ConfigError, DatasetError
             If model, settings or folders cannot be used.
         """
-        parent = read_card(resolve_model(model_source(self.model)))
+        parent = read_only_card(resolve_model(model_source(self.model)))
         limits = [item for item in self.overrides if item.startswith("data.reading.")]
         reading = with_overrides(Config(), limits).data.reading
         data = DataConfig(images=self.images, masks=self.masks, reading=reading)

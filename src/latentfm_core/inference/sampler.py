@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from latentfm_core.errors import ConfigError
 from latentfm_core.images.canvas import strokes_to_canvas, window_of
 from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.images.read import to_rgb
-from latentfm_core.inference.batches import Batches, Progress
+from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
 from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.objects import ObjectRow, draw_objects
 from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
+from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiled import Sink, TiledJob, sample_tiled
 from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.model_io.card import ModelCard
@@ -44,31 +46,38 @@ DEFAULT_BATCH = 16
 
 
 class Sampler:
-    """Sampling engine of `Segmenter`: a network, and the card with its settings.
+    """Sampling engine of `Segmenter`: the networks, and the card with their settings.
+
+    A single model has one network, an ensemble those of its members, which share out the samples
+    (`draw_shares`). Each network has its own training domain.
 
     `one`, `many` and `tiles` are generators of `Progress`; `Segmenter` documents their parameters,
     results and errors.
     """
 
     def __init__(
-        self, network: Network, card: ModelCard, domain: TrainingDomain | None = None
+        self,
+        networks: Sequence[Network],
+        card: ModelCard,
+        domains: Sequence[TrainingDomain | None],
     ) -> None:
-        self._network = network
+        self._networks = tuple(networks)
+        self._first = self._networks[0]
         self.card = card
-        self.domain = domain
+        self.domains = tuple(domains)
 
     def usual(self) -> SamplingConfig:
         """Return the settings of the card, with the precision of the network."""
         # The card does not know the loaded precision.
         sampling = self.card.config.sampling
-        return sampling.model_copy(update={"precision": self._network.precision})
+        return sampling.model_copy(update={"precision": self._first.precision})
 
     def _check_precision(self, settings: SamplingConfig) -> None:
-        if settings.precision in ("auto", self._network.precision):
+        if settings.precision in ("auto", self._first.precision):
             return
         raise ConfigError(
             f"The settings require precision {settings.precision}, but the model was loaded for "
-            f"{self._network.precision} ({self._network.label}). Load it with precision "
+            f"{self._first.precision} ({self._first.label}). Load it with precision "
             f"{settings.precision}, or set the precision to auto."
         )
 
@@ -132,9 +141,9 @@ class Sampler:
         path = replace(self._plain_path(settings), noise_scale=1.0)
         batch = settings.batch_size or DEFAULT_BATCH
         try:
-            drawn = yield from draw_objects(self._network, rows, path, _seeds(settings), batch)
+            drawn = yield from self._draw_objects(rows, path, _seeds(settings), batch)
         finally:
-            release_memory(self._network.device)
+            release_memory(self._first.device)
         unlike = self.domain_score(rgb)
         seconds = time.perf_counter() - start
         sets = (
@@ -156,7 +165,7 @@ class Sampler:
         field = PixelField(image, tiling.scale)
         used = self.resolved(settings)
         job = self._tiled_job(field, used, tiling)
-        tiles = yield from sample_tiled(self._network, field, job, sink)
+        tiles = yield from sample_tiled(self._networks, field, job, sink)
         return TiledDraw(
             shape=field.shape,
             scale=tiling.scale,
@@ -168,6 +177,7 @@ class Sampler:
     def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
         """Return the distance of an image from the training images; None if unknown.
 
+        Of an ensemble the mean over its members, each with its own training images and limit.
         Uses the whole image even with a prompt, because the training images are whole as well.
 
         Parameters
@@ -177,15 +187,22 @@ class Sampler:
         seen
             Existing frame of the image.
         """
-        if self.domain is None or self.domain.size != self.card.config.data.size:
+        size = self.card.config.data.size
+        known = [domain for domain in self.domains if domain is not None and domain.size == size]
+        if len(known) < len(self._networks):
             return None
-        return self.domain.score(self.feature(rgb, seen))
+        whole = self._whole(rgb, seen)
+        pairs = zip(known, self._networks, strict=True)
+        return float(np.mean([domain.score(_pooled(network, whole)) for domain, network in pairs]))
 
-    def feature(self, rgb: Float32, seen: Frame | None = None) -> Float32:
-        """Return the mean image features ``(D,)`` of a whole image; parameters as above."""
+    def feature(self, rgb: Float32) -> Float32:
+        """Return the mean image features ``(D,)`` of a whole image, in the first network."""
+        return _pooled(self._first, self._whole(rgb))
+
+    def _whole(self, rgb: Float32, seen: Frame | None = None) -> Frame:
         if seen is None or seen.geometry.window is not None:
-            seen = frame(rgb, None, self.card.config.data, 1.0)
-        return self._network.pooled(seen.canvas, seen.geometry.box)
+            return frame(rgb, None, self.card.config.data, 1.0)
+        return seen
 
     def resolved(
         self, settings: SamplingConfig | None = None, group: PromptGroup = "none"
@@ -202,7 +219,7 @@ class Sampler:
             threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
         precision = chosen.precision
         if precision == "auto":
-            precision = self._network.precision
+            precision = self._first.precision
         spread = chosen.noise_scale
         if spread is None:
             spread = USUAL_SCALE if calibration is None else calibration.noise_scale
@@ -231,21 +248,30 @@ class Sampler:
     def _draw(
         self, seen: Frame, path: PlainPath | GuidedPath, settings: SamplingConfig
     ) -> Generator[Progress, None, Float32]:
-        size = self.card.config.data.size
-        batches = Batches(_seeds(settings), settings.batch_size or DEFAULT_BATCH, path.steps)
+        size, batch = self.card.config.data.size, settings.batch_size or DEFAULT_BATCH
+
+        def share(network: Network, seeds: Seeds) -> Generator[Progress, None, Float32]:
+            batches = Batches(seeds, batch, path.steps)
+            noise = partial(network.noise, size=size)
+            return draw(network, seen.canvas, path, batches, noise, seen.maps)
+
         try:
-            return (
-                yield from draw(
-                    self._network,
-                    seen.canvas,
-                    path,
-                    batches,
-                    lambda part: self._network.noise(part, size),
-                    seen.maps,
-                )
-            )
+            return (yield from draw_shares(self._networks, _seeds(settings), share))
         finally:
-            release_memory(self._network.device)
+            release_memory(self._first.device)
+
+    def _draw_objects(
+        self, rows: Sequence[ObjectRow], path: PlainPath, seeds: Seeds, batch: int
+    ) -> Generator[Progress, None, list[Float32]]:
+        if len(self._networks) == 1:
+            return (yield from draw_objects(self._first, rows, path, seeds, batch))
+
+        def share(network: Network, part: Seeds) -> Generator[Progress, None, Float32]:
+            drawn = yield from draw_objects(network, rows, path, part, batch)
+            return np.stack(drawn, axis=1)
+
+        drawn = yield from draw_shares(self._networks, seeds, share)
+        return [drawn[:, index] for index in range(len(rows))]
 
     def _plain_path(self, settings: SamplingConfig, group: PromptGroup = "none") -> PlainPath:
         distilled = self.card.config.model.distilled_steps
@@ -288,7 +314,7 @@ class Sampler:
         chosen = correction or CorrectionConfig()
         fit = data.fit if geometry.window is None else "pad"
         canvas = strokes_to_canvas(strokes[window_of(geometry)], data.size, fit)
-        mismatch = Mismatch(canvas, self._network.device)
+        mismatch = Mismatch(canvas, self._first.device)
         return GuidedPath(chosen.steps, chosen.scale, mismatch, self._noise_scale(settings, group))
 
     def _sample_set(
@@ -320,7 +346,12 @@ class Sampler:
             classes=self.card.config.model.classes,
             seconds=seconds,
             prompt={} if prompt is None else prompt.to_json(),
+            members=tuple((member.id, member.sha256) for member in self.card.members),
         )
+
+
+def _pooled(network: Network, whole: Frame) -> Float32:
+    return network.pooled(whole.canvas, whole.geometry.box)
 
 
 def _seeds(settings: SamplingConfig) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from latentfm_core.config import (
     SamplingConfig,
     TilingConfig,
 )
+from latentfm_core.errors import ModelFolderError
 from latentfm_core.images.canvas import (
     canvas_geometry,
     from_canvas,
@@ -28,7 +30,7 @@ from latentfm_core.inference.network import Network
 from latentfm_core.inference.sampler import Sampler
 from latentfm_core.inference.tiled import Sink
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import ModelCard
+from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.domain import read_domain
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
@@ -57,6 +59,8 @@ _DEFAULTS = SamplingConfig()
 class Segmenter:
     """A trained model, loaded on its device, that draws plausible masks of images.
 
+    An ensemble is a model as well: sample n comes from member n modulo the number of members.
+
     Parameters
     ----------
     model
@@ -78,12 +82,18 @@ class Segmenter:
         The number format in use, never ``"auto"``.
     device_label
         Description of device and precision for display.
+    model
+        The network, of an ensemble that of its first member.
+    members
+        Of an ensemble its models, in the order in which they draw samples; else this model alone.
 
     Raises
     ------
     ResourceError
         If the device or precision is not available.
     """
+
+    members: tuple[Segmenter, ...]
 
     def __init__(
         self,
@@ -93,12 +103,39 @@ class Segmenter:
         precision: Precision | None = None,
         domain: TrainingDomain | None = None,
     ) -> None:
-        self._network = Network(model, device, precision or card.config.sampling.precision)
-        self._sampler = Sampler(self._network, card, domain)
-        self.device = self._network.device
-        self.precision = self._network.precision
-        self.device_label = self._network.label
-        self.model = self._network.model
+        network = Network(model, device, precision or card.config.sampling.precision)
+        self._take((network,), card, (domain,))
+        self.members = (self,)
+
+    def _take(
+        self,
+        networks: tuple[Network, ...],
+        card: ModelCard,
+        domains: tuple[TrainingDomain | None, ...],
+    ) -> None:
+        self._networks = networks
+        self._sampler = Sampler(networks, card, domains)
+        self.device = networks[0].device
+        self.precision = networks[0].precision
+        self.device_label = networks[0].label
+        self.model = networks[0].model
+
+    @classmethod
+    def of_members(cls, card: ModelCard, members: Sequence[Segmenter]) -> Segmenter:
+        """Return the ensemble of loaded models.
+
+        Parameters
+        ----------
+        card
+            Card of the ensemble.
+        members
+            At least one, on the same device and with the same precision.
+        """
+        joint = cls.__new__(cls)
+        networks = tuple(member._networks[0] for member in members)
+        joint._take(networks, card, tuple(member.domain for member in members))
+        joint.members = tuple(members)
+        return joint
 
     @property
     def card(self) -> ModelCard:
@@ -111,17 +148,24 @@ class Segmenter:
 
     @property
     def domain(self) -> TrainingDomain | None:
-        """Statistics of the training images, None if unknown; applies as the card does."""
-        return self._sampler.domain
+        """Statistics of the training images, None if unknown; applies as the card does.
+
+        An ensemble has none of its own; those of its `members` are used.
+        """
+        domains = self._sampler.domains
+        return domains[0] if len(domains) == 1 else None
 
     @domain.setter
     def domain(self, domain: TrainingDomain | None) -> None:
-        self._sampler.domain = domain
+        if len(self.members) > 1:
+            raise ValueError("an ensemble uses the domains of its members")
+        self._sampler.domains = (domain,)
 
     def domain_score(self, image: ImageInput) -> float | None:
         """Return the distance of an image from the training images; above 1 is out of domain.
 
-        Samples carry the same number. None if the model has no training statistics.
+        Samples carry the same number. Of an ensemble it is the mean over its members. None if the
+        model, or a member, has no training statistics.
 
         Raises
         ------
@@ -133,7 +177,8 @@ class Segmenter:
     def mean_features(self, rgb: Float32) -> Float32:
         """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
 
-        `domain_score` compares them with those of the training images.
+        `domain_score` compares them with those of the training images. Of an ensemble, those of
+        its first member.
         """
         return self._sampler.feature(rgb)
 
@@ -141,7 +186,7 @@ class Segmenter:
     def load(
         cls, source: str | Path, device: str = _DEFAULTS.device, precision: Precision | None = None
     ) -> Segmenter:
-        """Load a bundled model by name, or a model folder.
+        """Load a bundled model by name, a model folder, or a folder of models (an ensemble).
 
         Parameters
         ----------
@@ -161,13 +206,24 @@ class Segmenter:
         Raises
         ------
         ModelFolderError
-            If it is missing, incomplete, altered, or not a model folder.
+            If it is missing, incomplete, altered, or not a model folder, or the members of an
+            ensemble do not fit each other.
         ResourceError
             If the device or precision is not available.
         """
         folder = resolve_model(source)
-        model, card = load_model(folder)
-        return cls(model, card, device, precision, read_domain(folder, card))
+        card = read_card(folder)
+        if not card.members:
+            model, card = load_model(folder)
+            return cls(model, card, device, precision, read_domain(folder, card))
+        used = precision or card.config.sampling.precision
+        members = [cls.load(folder / member.folder, device, used) for member in card.members]
+        loaded = [member.card.weights_sha256 for member in members]
+        if loaded != [member.sha256 for member in card.members]:
+            raise ModelFolderError(
+                f"A model in {folder} was replaced while the ensemble was loaded. Load it again."
+            )
+        return cls.of_members(card, members)
 
     def sample_steps(
         self,
@@ -384,7 +440,8 @@ class Segmenter:
     def reconstruct_mask(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAE and back.
 
-        Its Dice with `mask` is an upper bound for samples at this latent size.
+        Its Dice with `mask` is an upper bound for samples at this latent size. Of an ensemble, the
+        mean probability over its members is used.
 
         Parameters
         ----------
@@ -399,6 +456,7 @@ class Segmenter:
         data = self.card.config.data
         labels = torch.from_numpy(labels_to_canvas(mask, data.size, data.fit))
         canvas = one_hot(labels[None], self.card.config.model.mask_channels)
-        decoded = self._network.decode(self._network.encode(canvas))[0]
+        each = [network.decode(network.encode(canvas))[0] for network in self._networks]
+        decoded = np.stack(each).mean(axis=0, dtype=np.float32)
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.device import release_memory
 from latentfm_core.inference.drawing import draw
 from latentfm_core.inference.network import Network, PlainPath
+from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiling import TileAxis, strips
 from latentfm_core.progress import follow
 from latentfm_core.types import Float32, Summary
@@ -115,7 +116,7 @@ class Band:
 
 
 def sample_tiled(
-    network: Network, field: PixelField, job: TiledJob, sink: Sink
+    networks: Sequence[Network], field: PixelField, job: TiledJob, sink: Sink
 ) -> Generator[Progress, None, int]:
     """Draw the samples, pass the finished maps of each block to `sink`, and count the tiles.
 
@@ -135,9 +136,9 @@ def sample_tiled(
     tiles = _TileCounter(total)
     try:
         for start, stop, needed in work:
-            yield from _sample_strip(network, field, job, (start, stop), needed, tiles, sink)
+            yield from _sample_strip(networks, field, job, (start, stop), needed, tiles, sink)
     finally:
-        release_memory(network.device)
+        release_memory(networks[0].device)
     return total
 
 
@@ -149,25 +150,28 @@ class _TileCounter:
         self._fitting: int | None = None
         self._note = ""
 
-    def batches(self, job: TiledJob) -> Batches:
+    def batches(self, job: TiledJob, seeds: Seeds) -> Batches:
         size = job.batch if self._fitting is None else self._fitting
-        return Batches(job.seeds, size, job.path.steps)
+        return Batches(seeds, size, job.path.steps)
+
+    def keep_size(self, batches: Batches) -> None:
+        """Use the batch size that fitted into memory for what follows."""
+        self._fitting = batches.size
 
     def _show(self, step: Progress) -> Progress:
         self._note = step.note or self._note
         return Progress(self._done * step.total + step.done, self._total * step.total, self._note)
 
     def follow(
-        self, steps: Generator[Progress, None, Float32], batches: Batches
+        self, steps: Generator[Progress, None, Float32]
     ) -> Generator[Progress, None, Float32]:
         tile = yield from follow(steps, self._show)
         self._done += 1
-        self._fitting = batches.size
         return tile
 
 
 def _sample_strip(
-    network: Network,
+    networks: Sequence[Network],
     field: PixelField,
     job: TiledJob,
     strip: tuple[int, int],
@@ -183,9 +187,7 @@ def _sample_strip(
         band.keep(max(0, done - job.halo), min(height, top + job.rows.tile))
         for column in needed:
             place = (top, job.columns.origins[column])
-            batches = tiles.batches(job)
-            steps = _tile(network, field, job, place, batches)
-            tile = yield from tiles.follow(steps, batches)
+            tile = yield from tiles.follow(_tile(networks, field, job, place, tiles))
             weights = np.outer(job.rows.weights(row), job.columns.weights(column))
             band.add(tile, *place, weights)
         ends = row + 1 == len(job.rows.origins)
@@ -202,15 +204,25 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def _tile(
-    network: Network, field: PixelField, job: TiledJob, place: tuple[int, int], batches: Batches
+    networks: Sequence[Network],
+    field: PixelField,
+    job: TiledJob,
+    place: tuple[int, int],
+    tiles: _TileCounter,
 ) -> Generator[Progress, None, Float32]:
     side = job.rows.tile
     canvas = field.read(*place, side, side)
 
-    def noise(part: Seeds) -> Tensor:
-        return network.noise_at(part, *place, side)
+    def share(network: Network, seeds: Seeds) -> Generator[Progress, None, Float32]:
+        def noise(part: Seeds) -> Tensor:
+            return network.noise_at(part, *place, side)
 
-    return draw(network, canvas, job.path, batches, noise)
+        batches = tiles.batches(job, seeds)
+        drawn = yield from draw(network, canvas, job.path, batches, noise)
+        tiles.keep_size(batches)
+        return drawn
+
+    return draw_shares(networks, job.seeds, share)
 
 
 def _summarise(

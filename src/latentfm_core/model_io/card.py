@@ -20,6 +20,8 @@ from latentfm_core.uncertainty.calibration import Calibration
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+ENSEMBLE = "ensemble.json"
+"""Card of an ensemble, in the folder that holds the model folders."""
 MAX_CARD_BYTES = 1_000_000
 
 DISCLAIMER = "Research use only; not a medical device."
@@ -101,6 +103,22 @@ class ParentInfo(Settings):
     n_images: Annotated[int, Field(ge=0)] = 0
 
 
+class MemberInfo(Settings):
+    """A model of an ensemble.
+
+    Attributes
+    ----------
+    folder
+        Its subfolder.
+    id, sha256
+        Its name, and the hex digest of its weights.
+    """
+
+    folder: Annotated[str, Field(pattern=r"^[^/\\\x00]{1,255}$")]
+    id: ShortText
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class ModelCard(Settings):
     """Description of a model folder.
 
@@ -127,6 +145,9 @@ class ModelCard(Settings):
         Measured figures by name; ``val_*`` were used for choices, ``test_*`` never.
     metrics_command
         The command that measured the test figures.
+    members
+        Of an ensemble, its models in the order in which they draw samples; else empty. The
+        digest in ``weights`` is then that of the members' digests.
     """
 
     format_version: Literal[1, 2] = 2
@@ -146,6 +167,7 @@ class ModelCard(Settings):
     encoder: dict[ShortText, ShortText] = {}
     metrics: dict[ShortText, Figure] = {}
     metrics_command: Text = ""
+    members: tuple[MemberInfo, ...] = ()
     weights: WeightsInfo
 
     @property
@@ -159,14 +181,14 @@ class ModelCard(Settings):
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write or replace the card of a model folder.
+    """Write or replace the card of a model folder, or of the folder of an ensemble.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
-    write_text(folder / CARD, card_text(card))
+    write_text(folder / (ENSEMBLE if card.members else CARD), card_text(card))
 
 
 def card_text(card: ModelCard) -> str:
@@ -175,14 +197,46 @@ def card_text(card: ModelCard) -> str:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read and validate the card of a model folder.
+    """Read and validate the card of a model folder, or of a folder of models, an ensemble.
 
     Raises
     ------
     ModelFolderError
-        If the folder or the card is missing, too large, or not a card of this version.
+        If the folder or the card is missing, too large, or not a card of this version, or the
+        models of an ensemble do not fit each other.
     """
-    path = folder / CARD
+    # Imported here: that module builds on this one.
+    from latentfm_core.model_io.ensemble import joint_card, member_folders
+
+    members = member_folders(folder)
+    return joint_card(folder, members) if members else read_single_card(folder)
+
+
+def read_only_card(folder: Path) -> ModelCard:
+    """Read the card of a single model, and reject an ensemble with a message that says what to do.
+
+    Raises
+    ------
+    ModelFolderError
+        As `read_card` does, and for an ensemble.
+    """
+    card = read_card(folder)
+    if card.members:
+        raise ModelFolderError(
+            f"{folder} is an ensemble of {len(card.members)} models, and this needs a single one. "
+            f"Choose one of them, for example {folder / card.members[0].folder}."
+        )
+    return card
+
+
+def read_single_card(folder: Path) -> ModelCard:
+    """Read and validate the card of a single model.
+
+    Raises
+    ------
+    ModelFolderError
+        As `read_card` does.
+    """
     if not folder.is_dir():
         raise ModelFolderError(f"The model folder {folder} does not exist. Check the path.")
     missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
@@ -191,6 +245,17 @@ def read_card(folder: Path) -> ModelCard:
             f"{folder} is not a complete model folder: {' and '.join(missing)} missing. "
             "Choose the folder that latentfm-train wrote, or copy it again."
         )
+    return read_card_file(folder / CARD)
+
+
+def read_card_file(path: Path) -> ModelCard:
+    """Read and validate a card file.
+
+    Raises
+    ------
+    ModelFolderError
+        As `read_card` does.
+    """
     try:
         return ModelCard.model_validate_json(decoded_text(read_bounded(path, MAX_CARD_BYTES)))
     except ValidationError as error:

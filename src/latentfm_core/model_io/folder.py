@@ -23,6 +23,7 @@ from latentfm_core.model_io.card import (
     WeightsInfo,
     card_text,
     read_card,
+    read_only_card,
     write_card,
 )
 from latentfm_core.models.latentfm import LatentFM
@@ -154,14 +155,15 @@ def _read_tensors(
 
 
 def load_model(folder: Path) -> tuple[LatentFM, ModelCard]:
-    """Read a model folder; weights come back as float32 on the CPU, in evaluation mode.
+    """Read a single model; weights come back as float32 on the CPU, in evaluation mode.
 
     Raises
     ------
     ModelFolderError
-        If files are missing, altered, foreign or do not fit each other.
+        If files are missing, altered, foreign or do not fit each other, or `folder` is an
+        ensemble.
     """
-    card = read_card(folder)
+    card = read_only_card(folder)
     path = folder / WEIGHTS
     # On the meta device the network takes no memory until the file is known to fit.
     with torch.device("meta"):

@@ -47,6 +47,13 @@ class StackFacts(Settings):
     domain_score: tuple[DomainScore | None, ...] = ()
 
 
+class MemberFacts(Settings):
+    """Id of a model of an ensemble, and SHA-256 of its weights file."""
+
+    id: str
+    sha256: str
+
+
 class TilingFacts(Settings):
     """Tiling of a large image.
 
@@ -80,7 +87,11 @@ class Sidecar(Settings):
     spacing, unit
         Pixel size ``(row, column)``, None when unknown.
     model_id, model_sha256
-        Name of the model and SHA-256 of its weights file.
+        Name of the model and SHA-256 of its weights file; of an ensemble, of the digests of its
+        members.
+    members
+        The models of an ensemble; sample n is from member n modulo their number. Empty for a
+        single model.
     seeds
         Seed of each sample, in the order of the samples.
     steps, solver, nfe
@@ -131,6 +142,7 @@ class Sidecar(Settings):
     unit: str
     model_id: str
     model_sha256: str
+    members: tuple[MemberFacts, ...] = ()
     n_samples: Annotated[int, Field(ge=1)]
     seeds: tuple[int, ...]
     steps: int
@@ -178,6 +190,7 @@ class Sidecar(Settings):
                 "unit": source.unit,
                 "model_id": record.model_id,
                 "model_sha256": record.model_hash,
+                "members": [{"id": name, "sha256": digest} for name, digest in record.members],
                 "n_samples": len(record.seeds),
                 "seeds": record.seeds,
                 "steps": settings.steps,

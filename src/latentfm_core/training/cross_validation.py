@@ -27,12 +27,12 @@ from latentfm_core.errors import (
     OutputError,
 )
 from latentfm_core.model_io.card import CARD
+from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import finished_card
-from latentfm_core.training.run_card import model_id
 from latentfm_core.training.run_folder import TRAINING, check_places
 from latentfm_core.training.trainer import Trainer
 

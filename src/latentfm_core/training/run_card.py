@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,28 +13,15 @@ from latentfm_core.config import Config
 from latentfm_core.datasets.splits import Split
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.card import ModelCard, WeightsInfo
+from latentfm_core.names import model_id
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import versions
 from latentfm_core.training.checkpoint import Position
 
 MAX_COMMANDS = 18_000
 """Maximum number of characters of all commands on a card."""
-_LONGEST_ID = 100
 _OWN = ("config", "created", "training", "weights", "format_version")
 """Card keys that a run writes automatically."""
-
-
-def model_id(name: str) -> str:
-    """Return an id for a model in a folder called `name`: letters without accents, digits, -._.
-
-    Examples
-    --------
-    >>> model_id("Mein Modell, größer")
-    'Mein-Modell-groer'
-    """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")
-    return plain[:_LONGEST_ID] or "model"
 
 
 def card_fields(

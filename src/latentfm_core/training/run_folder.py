@@ -11,7 +11,7 @@ from latentfm_core.errors import CheckpointError, ConfigError, OutputError
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import FolderLock, busy
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, read_card
+from latentfm_core.model_io.card import CARD, read_only_card
 from latentfm_core.training.checkpoint import FILE
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def check_initial(init: str, config: Config) -> None:
     ConfigError
         If its network differs.
     """
-    card = read_card(resolve_model(init))
+    card = read_only_card(resolve_model(init))
     parent, own = card.config.model.model_dump(), config.model.model_dump()
     for values in (parent, own):
         del values["distilled_steps"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentfm_core.config import Precision, SamplingConfig
+from latentfm_core.model_io.ensemble import model_files
 
 if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
@@ -67,7 +68,7 @@ class WarmModel:
 def _key(model: str | Path, settings: SamplingConfig) -> object:
     """Return what identifies a loaded model; it changes when the model folder is rewritten."""
     try:
-        stamps = [file.stat().st_mtime_ns for file in sorted(Path(model).glob("model.*"))]
+        stamps = [file.stat().st_mtime_ns for file in model_files(Path(model))]
     except OSError:
         # Loading the model reports what is wrong with the folder.
         stamps = []

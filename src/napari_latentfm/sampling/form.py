@@ -142,13 +142,14 @@ class SamplingForm(Container[Any]):
         self.model = ComboBox(
             choices=model_choices(),
             label="Model",
-            tooltip="A bundled model, or a model folder that latentfm-train wrote.",
+            tooltip="A bundled model, or the folder of a model or ensemble from latentfm-train.",
         )
         narrow(self.model.native)
         self.folder = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             label="Folder",
-            tooltip="Folder that holds model.json and model.safetensors.",
+            tooltip="Folder that holds model.json and model.safetensors, or an ensemble: a folder "
+            "of such folders.",
         )
         self.folder.choose_btn.text = "Browse…"
         self.model.changed.connect(self._toggle_folder)

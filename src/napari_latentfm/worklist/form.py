@@ -49,7 +49,9 @@ class QueueForm(QWidget):
         self.model = narrow(QComboBox())
         for title, name in model_choices():
             self.model.addItem(title, name)
-        self.model.setToolTip("A bundled model, or a model folder that latentfm-train wrote.")
+        self.model.setToolTip(
+            "A bundled model, or the folder of a model or ensemble from latentfm-train."
+        )
         self.model_folder = _line("Folder that holds model.json and model.safetensors.")
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, load_config, preset, with_overrides
 from latentfm_core.model_io.card import read_card
+from latentfm_core.names import model_id
 from latentfm_core.training import trainer as trainer_module
-from latentfm_core.training.run_card import model_id
 from tests.helpers.fixtures import write_blobs
 from tests.helpers.processes import wait_for
 from tests.helpers.training_runs import start, words

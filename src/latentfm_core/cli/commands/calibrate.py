@@ -12,13 +12,13 @@ from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.domain import (
     check_domain_arguments,
-    fit,
+    fit_each,
+    fit_members,
     parts_of_config,
-    told,
-    training_part,
+    write_domains,
 )
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.model_split import model_split
+from latentfm_core.cli.model_split import model_split, out_of_fold
 from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.datasets.pairs import Pair
@@ -31,7 +31,6 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import one_writer
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
-from latentfm_core.model_io.domain import write_domain
 from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
 from latentfm_core.types import PromptGroup
@@ -61,6 +60,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     survey = Survey(classes)
     cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
+    draw = out_of_fold(args, draw)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
@@ -76,16 +76,14 @@ def run(args: argparse.Namespace, command: str) -> None:
                 groups,
                 draw or unprompted,
             )
-        domain = None
+        domains = {}
         if group == "none" and args.part == "val":
-            domain = fit(args, segmenter, ([training_part(args)], list(pairs)))
+            domains = fit_each(args, segmenter, pairs)
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
         write_card(folder, with_calibration(card, calibration, group))
-        if domain is not None:
-            write_domain(folder, domain, card.weights_sha256)
-    if domain is not None:
-        say(f"{segmenter.card.id}: {told(domain)}")
+        if domains:
+            write_domains(folder, segmenter, domains)
     say(
         f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
         f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
@@ -96,23 +94,25 @@ def run(args: argparse.Namespace, command: str) -> None:
 
 def _run_domain(args: argparse.Namespace) -> None:
     """Fit and write the out-of-domain score alone."""
+    parts, pairs = None, []
     if args.training_config is not None:
         parts = parts_of_config(args.training_config)
     else:
         pairs = choose_pairs(args, "val")
         _check_images(args, pairs)
-        parts = [training_part(args)], pairs
     segmenter, _ = load_segmenter(args)
     folder = resolve_model(args.model)
     prepare_folder(folder)
     with one_writer(folder, "writing to", "Wait until it has finished."):
-        domain = fit(args, segmenter, parts)
-        if domain is None:
+        if parts is None:
+            domains = fit_each(args, segmenter, pairs)
+        else:
+            domains = fit_members(args, segmenter, [parts] * len(segmenter.members))
+        if not domains:
             return
         check_still_there(folder)
-        card = _unchanged_card(folder, segmenter.card)
-        write_domain(folder, domain, card.weights_sha256)
-    say(f"{card.id}: {told(domain)}")
+        _unchanged_card(folder, segmenter.card)
+        write_domains(folder, segmenter, domains)
 
 
 def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:

@@ -11,6 +11,7 @@ from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.inputs import BadFiles
 from latentfm_core.cli.model import load_segmenter
+from latentfm_core.cli.model_split import out_of_fold
 from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import (
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     survey = Survey(classes)
     cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
+    draw = out_of_fold(args, draw)
     prepare_folder(args.out)
     survey.say(segmenter, settings, args.part or "", args.mask_threshold)
     with one_writer(args.out, "writing to", BUSY):
@@ -118,7 +120,11 @@ def describe(
         "schema_version": 1,
         "created": now(),
         "command": printable(command),
-        "model": {"id": segmenter.card.id, "sha256": segmenter.card.weights_sha256},
+        "model": {
+            "id": segmenter.card.id,
+            "sha256": segmenter.card.weights_sha256,
+            "members": [member.model_dump() for member in segmenter.card.members],
+        },
         "data": {
             "part": args.part,
             "trained_on": args.trained_on,

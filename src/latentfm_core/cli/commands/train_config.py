@@ -22,7 +22,7 @@ from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET, finetune_config
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.card import read_only_card
 from latentfm_core.training.cross_validation import begun_fold, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
@@ -104,7 +104,7 @@ def _resumed(args: argparse.Namespace, named: bool) -> Config:
 
 def _with_network_of(config: Config, model: str | Path) -> Config:
     """Return the configuration with the network and input size of the model to start from."""
-    card = read_card(resolve_model(model)).config
+    card = read_only_card(resolve_model(model)).config
     data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
     values = config.model_copy(update={"model": card.model, "data": data}).to_json()
     values["model"]["distilled_steps"] = 0  # trained from the flow in its own stage
@@ -119,4 +119,4 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     if args.init is None:
         raise ConfigError(f"--preset {args.preset} continues training a model: add --init MODEL.")
     make = _FROM_PARENT[args.preset]
-    return make(read_card(resolve_model(args.init)), config.data, config)
+    return make(read_only_card(resolve_model(args.init)), config.data, config)

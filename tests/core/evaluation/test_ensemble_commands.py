@@ -1,0 +1,195 @@
+"""The commands with a cross-validation as the model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.cli.export import main as export
+from latentfm_core.cli.predict import main as predict
+from latentfm_core.cli.train import main as train
+from latentfm_core.config import SamplingConfig
+from latentfm_core.datasets.folds import read_folds
+from latentfm_core.images.read import read_image
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card
+from latentfm_core.types import ImageInput
+from tests.helpers.fixtures import copy_model
+from tests.helpers.folds import MEMBERS, copy_folds
+
+FEW = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
+SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
+Main = Callable[[list[str]], int]
+
+
+def run(main: Main, model: Path, *more: object) -> int:
+    return main([str(word) for word in (*more, "--model", model, *FEW)])
+
+
+@pytest.fixture
+def data(blob_folders: tuple[Path, Path]) -> tuple[object, ...]:
+    return ("--images", blob_folders[0], "--masks", blob_folders[1])
+
+
+@pytest.fixture
+def folds(fold_models: Path, tmp_path: Path) -> Path:
+    """A copy that a test may calibrate."""
+    return copy_folds(fold_models, tmp_path / "folds")
+
+
+def run_calibration(folds: Path, data: tuple[object, ...], *more: object) -> int:
+    return run(calibrate, folds, *data, "--allow-few", *more)
+
+
+def noise() -> ImageInput:
+    values = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    return ImageInput(values)
+
+
+def column(out: Path, name: str) -> dict[str, str]:
+    """Return a column of an evaluation, by image."""
+    with (out / "per_image.csv").open() as stream:
+        return {row["name"]: row[name] for row in csv.DictReader(stream)}
+
+
+def test_predict_gives_what_python_gives_and_names_the_members(
+    fold_models: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    image = blob_folders[0] / "blob_003.png"
+    assert run(predict, fold_models, image, "--out", tmp_path) == 0
+    segmenter = Segmenter.load(fold_models, "cpu", "fp32")
+    wanted = segmenter.summarise(segmenter.sample(read_image(image), SETTINGS))
+    written = tifffile.imread(tmp_path / "blob_003_samples.tif")
+    np.testing.assert_array_equal(written > 0, wanted.sample_masks)
+    told = json.loads((tmp_path / "blob_003.json").read_text())
+    cards = [read_card(fold_models / f"fold_{fold}") for fold in range(MEMBERS)]
+    assert told["members"] == [{"id": card.id, "sha256": card.weights_sha256} for card in cards]
+    assert told["model_id"] == "folds"
+    assert told["model_sha256"] == segmenter.card.weights_sha256
+    assert told["expected_dice"] == pytest.approx(wanted.expected_dice)
+
+
+def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
+    fold_models: Path,
+    data: tuple[object, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert run(evaluate, fold_models, *data, "--part", "val", "--out", out) == 0
+    said = capsys.readouterr().err
+    assert "Each image is segmented by the one model that was not trained on it" in said
+    assert "WARNING" not in said
+    found = column(out, "sample_dice")
+    folds = read_folds(fold_models / "folds.json")
+    assert sorted(found) == sorted(folds.fold_of())
+    for fold in range(MEMBERS):
+        out = tmp_path / f"out{fold}"
+        member = fold_models / f"fold_{fold}"
+        assert run(evaluate, member, *data, "--part", "val", "--out", out) == 0
+        alone = column(out, "sample_dice")
+        assert sorted(alone) == sorted(folds.folds[fold])
+        assert {name: found[name] for name in alone} == alone
+
+
+def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
+    fold_models: Path,
+    data: tuple[object, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(evaluate, fold_models, *data, "--out", tmp_path / "out") == 0
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (told["n_images"], told["data"]["part"]) == (8, "test")
+    listed = [member["folder"] for member in told["model"]["members"]]
+    assert listed == ["fold_0", "fold_1", "fold_2"]
+    assert "WARNING" not in capsys.readouterr().err
+    assert run(evaluate, fold_models, *data, "--part", "all", "--out", tmp_path / "all") == 0
+    assert "was trained on 32 of these 40 images" in capsys.readouterr().err
+
+
+def test_a_calibration_is_kept_in_the_folder_and_used_by_all(
+    folds: Path, data: tuple[object, ...], blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cards = [folds / f"fold_{fold}" / "model.json" for fold in range(MEMBERS)]
+    before = [card.read_bytes() for card in cards]
+    assert run_calibration(folds, data) == 0
+    assert [card.read_bytes() for card in cards] == before, "members keep their own calibration"
+    stored = json.loads((folds / "ensemble.json").read_text())
+    card = read_card(folds)
+    assert card.calibration is not None
+    assert (card.calibration.n_images, card.calibration.part) == (32, "val")
+    assert stored["calibration"]["noise_scale"] == card.calibration.noise_scale
+    segmenter = Segmenter.load(folds, "cpu", "fp32")
+    image = blob_folders[0] / "blob_003.png"
+    assert segmenter.summarise(segmenter.sample(read_image(image), SETTINGS)).calibrated
+    assert run(predict, folds, image, "--out", tmp_path / "out") == 0
+    told = json.loads((tmp_path / "out" / "blob_003.json").read_text())
+    assert told["confidence"] == "calibrated"
+    assert told["noise_scale"] == card.calibration.noise_scale
+
+
+def test_a_calibration_of_other_members_is_not_used(
+    folds: Path,
+    fold_models: Path,
+    data: tuple[object, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert run_calibration(folds, data) == 0
+    shutil.rmtree(folds / "fold_2")
+    copy_model(fold_models / "fold_0", folds / "fold_2")
+    assert read_card(folds).calibration is None
+    assert "Calibrate the ensemble again" in caplog.text
+
+
+def test_test_images_are_not_calibrated_on(
+    folds: Path, data: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_calibration(folds, data, "--part", "test") == 2
+    assert "belong to the test part" in capsys.readouterr().err
+    assert not (folds / "ensemble.json").exists()
+
+
+def test_the_domain_score_is_the_mean_over_the_members(
+    folds: Path, data: tuple[object, ...], blob_folders: tuple[Path, Path]
+) -> None:
+    assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
+    assert run_calibration(folds, data, "--domain-only") == 0
+    ensemble = Segmenter.load(folds, "cpu", "fp32")
+    known = read_image(blob_folders[0] / "blob_003.png")
+    for image in (known, noise()):
+        each = [member.domain_score(image) or 0.0 for member in ensemble.members]
+        assert len(set(each)) == MEMBERS
+        assert ensemble.domain_score(image) == pytest.approx(np.mean(each))
+        assert ensemble.sample(image, SETTINGS).domain_score == ensemble.domain_score(image)
+    # A member without one: nothing can be said.
+    (folds / "fold_1" / "domain.safetensors").unlink()
+    assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
+
+
+def test_what_needs_a_single_model_says_which_to_choose(
+    fold_models: Path,
+    data: tuple[object, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--format", "onnx", "--out", tmp_path / "onnx", "--model", fold_models]
+    assert export([*map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "Export the folders in it one by one (fold_0, fold_1, fold_2)" in said
+    assert not (tmp_path / "onnx").exists()
+    for preset in ((), ("--preset", "finetune"), ("--preset", "distill")):
+        out = ("--out", tmp_path / "new")
+        assert train([*map(str, (*data, *out, *preset, "--init", fold_models))]) == 2
+        said = capsys.readouterr().err
+        assert f"Choose one of them, for example {fold_models / 'fold_0'}" in said
+        assert not (tmp_path / "new").exists()

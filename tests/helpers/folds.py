@@ -1,0 +1,32 @@
+"""A small ensemble: the folds of a cross-validation, really trained."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.config import config_from_mapping
+from latentfm_core.training.cross_validation import CrossValidation
+from latentfm_core.training.trainer import RunOptions
+from tests.helpers.fixtures import tiny_settings
+
+MEMBERS = 3
+
+
+@pytest.fixture(scope="session")
+def fold_models(blob_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of three folds, trained on `blob_folders` in seconds."""
+    values = tiny_settings()
+    places = dict(zip(("images", "masks"), map(str, blob_folders), strict=True))
+    values["data"] = {**values["data"], **places, "folds": MEMBERS}  # type: ignore[dict-item]
+    out = tmp_path_factory.mktemp("ensemble") / "folds"
+    if CrossValidation(config_from_mapping(values), RunOptions(out)).run() is None:
+        pytest.fail("the tiny cross-validation did not finish")
+    return out
+
+
+def copy_folds(folder: Path, target: Path) -> Path:
+    """Copy cards, weights and folds of a cross-validation; return `target`."""
+    return shutil.copytree(folder, target, ignore=shutil.ignore_patterns("training"))
