@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
 from robustness.crash.exports import MODEL_EXPORT
+from robustness.crash.folds import CROSS_VALIDATE
 from robustness.crash.pairs import TWO_LISTS, TWO_PREDICTIONS
 from robustness.crash.predictions import PREDICT, PREDICT_AGAIN, TILED, TILED_AGAIN
 from robustness.crash.rounds import Victim
@@ -11,6 +12,7 @@ from robustness.crash.training import TRAIN
 
 VICTIMS: dict[str, Victim] = {
     "training": TRAIN,
+    "cross-validation": CROSS_VALIDATE,
     "prediction": PREDICT,
     "prediction over an older one": PREDICT_AGAIN,
     "tiled prediction": TILED,

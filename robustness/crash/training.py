@@ -25,7 +25,8 @@ TIMES = ("seconds", "images_per_second", "outside_network")
 IMAGES = 12
 
 
-def _prepare(folder: Path) -> None:
+def prepare_run(folder: Path) -> None:
+    """Write images and settings of a run of seconds."""
     write_images(folder, IMAGES)
     write_settings(folder)
 
@@ -39,8 +40,11 @@ def _work(folder: Path, reached: Progress) -> int:
 
 
 def _look(folder: Path, reached: int) -> list[str]:
+    return look_at_run(folder / "out")
+
+
+def look_at_run(out: Path) -> list[str]:
     """Read every file with a final name, as the next run and users do."""
-    out = folder / "out"
     training, found = out / "training", []
     readers = {
         training / FILE: lambda path: _check_checkpoint(training),
@@ -92,23 +96,27 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _compare(folder: Path, whole: Path) -> list[str]:
+    return compare_runs(folder / "out", whole / "out")
+
+
+def compare_runs(run: Path, other: Path) -> list[str]:
     """Compare the weights bit by bit, the log without times, and the metrics of the card."""
     found = []
     for name in ("model.safetensors", "training/best.safetensors"):
-        ours, theirs = (load_file(each / "out" / name) for each in (folder, whole))
+        ours, theirs = (load_file(each / name) for each in (run, other))
         if ours.keys() != theirs.keys():
             found.append(f"{name} has other tensors")
             continue
         differ = [key for key in ours if not torch.equal(ours[key], theirs[key])]
         if differ:
             found.append(f"{name}: {len(differ)} of {len(ours)} tensors differ ({differ[0]})")
-    logs = [_rows(each / "out" / "training" / "log.csv") for each in (folder, whole)]
+    logs = [_rows(each / "training" / "log.csv") for each in (run, other)]
     if logs[0] != logs[1]:
         found.append(f"the logs differ: {logs[0]} {logs[1]}")
-    cards = [read_card(each / "out") for each in (folder, whole)]
+    cards = [read_card(each) for each in (run, other)]
     if cards[0].metrics != cards[1].metrics:
         found.append(f"the cards differ: {cards[0].metrics} {cards[1].metrics}")
     return found
 
 
-TRAIN = Victim(_prepare, _work, _look, _compare, most=8, share=5)
+TRAIN = Victim(prepare_run, _work, _look, _compare, most=8, share=5)

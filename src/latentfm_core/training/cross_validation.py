@@ -175,7 +175,8 @@ class CrossValidation:
             As `Trainer` and `Trainer.run` do.
         """
         self.announce()
-        write_folds(self.out / FILE, self.folds)
+        if read_launch().first:
+            write_folds(self.out / FILE, self.folds)
         for fold, out in self._chosen().items():
             if is_finished(out):
                 logger.info("%s is finished already.", out.name)

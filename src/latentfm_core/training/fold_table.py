@@ -14,6 +14,7 @@ from latentfm_core.datasets.folds import FOLDER, Folds
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.model_io.card import ModelCard, read_card
+from latentfm_core.torchrun import read_launch
 
 CSV = "cross_validation.csv"
 JSON = "cross_validation.json"
@@ -93,7 +94,7 @@ def finished_folds(out: Path, folds: Folds) -> CrossValidated:
         except ModelFolderError:
             continue  # not finished
     table = CrossValidated(cards, folds)
-    if table.complete:
+    if table.complete and read_launch().first:
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows(table.rows())
         write_text(out / CSV, stream.getvalue())
