@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import Config, load_config, with_overrides
+from latentfm_core.config import Config, config_from_mapping, load_config, with_overrides
 from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import write_blobs
+from tests.helpers.processes import PATIENCE, torchrun
+from tests.helpers.prompting import disc_settings, write_discs
 from tests.helpers.training_runs import words
 
 
@@ -166,3 +169,45 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
 def test_the_time_is_shared_out_over_the_folds(images: tuple[Path, Path], tmp_path: Path) -> None:
     config = settings(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
     assert shared_out(config).training.minutes == 15
+
+
+def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
+    folders = [write_discs(tmp_path / name, 9, seed) for name, seed in (("left", 1), ("right", 2))]
+    values = disc_settings(*folders[0])
+    sets = [
+        {"name": name, "images": str(images), "masks": str(masks), "kind": "instances"}
+        for name, (images, masks) in zip(("left", "right"), folders, strict=True)
+    ]
+    values["data"] = {"size": 64, "sets": sets, "folds": 2, "test_fraction": 0.1}
+    for stage in ("image_vae", "mask_vae", "flow"):
+        values["training"][stage] |= {"epochs": 1}  # type: ignore[index]
+    out = tmp_path / "folds"
+    table = CrossValidation(config_from_mapping(values), RunOptions(out)).run()
+    assert table is not None
+    assert table.complete
+    folds = read_folds(out / "folds.json")
+    for name in ("left", "right"):
+        counts = [sum(one.startswith(f"{name}__") for one in part) for part in folds.folds]
+        assert counts == [4, 4]
+    for fold in range(2):
+        assert read_split(out / f"fold_{fold}" / "training" / "split.json") == folds.split(fold)
+    assert len(Segmenter.load(out, "cpu").members) == 2
+
+
+def test_several_processes_train_one_fold_at_a_time(
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "folds"
+    command = ["-m", "latentfm_core.cli.train", *words(images, out, "--folds", 3, "--quiet")]
+    run = torchrun(*command, "--fold", 0)
+    assert run.communicate(timeout=PATIENCE)[0].count("error") == 0
+    assert run.returncode == 0
+    folds = read_folds(out / "folds.json")
+    assert read_split(out / "fold_0" / "training" / "split.json") == folds.split(0)
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    assert main(words(images, tmp_path / "all", "--folds", 3)) == 2
+    assert "add --fold 0, then --fold 1" in capsys.readouterr().err
