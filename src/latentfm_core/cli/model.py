@@ -58,7 +58,9 @@ def load_segmenter(
         device = own_device(settings.device, launch.local_rank)
         settings = settings.model_copy(update={"device": device})
     segmenter = Segmenter.load(folder, settings.device, settings.precision)
-    logger.info("model %s on %s", segmenter.card.id, segmenter.device_label)
+    count = len(segmenter.members)
+    kind = f" (ensemble of {count} models)" if count > 1 else ""
+    logger.info("model %s%s on %s", segmenter.card.id, kind, segmenter.device_label)
     if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
         raise ConfigError(
             f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "
