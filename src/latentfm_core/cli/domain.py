@@ -152,10 +152,11 @@ def fit_each(
     """
     members = segmenter.card.members
     own = model_split(args)
+    fold_of = None if own is None else own.fold_of(args, pairs)
     if not members:
         parts = [[training_part(args)]], [list(pairs)]
-    elif own is not None and own.folds is not None and own.is_out_of_fold(args):
-        fold_of, count = own.folds.fold_of(), len(members)
+    elif fold_of is not None:
+        count = len(members)
         folds = [[p for p in pairs if fold_of[p.name] == fold] for fold in range(count)]
         rest = [[[p for p in pairs if fold_of[p.name] != fold]] for fold in range(count)]
         parts = rest, folds

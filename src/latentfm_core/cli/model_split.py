@@ -37,8 +37,8 @@ class ModelSplit:
     trained_on
         Names of the images that the model was trained on, in any of the run's parts.
     folds
-        Of a cross-validation its folds. Together they are the validation part, because every
-        image in them was held out from one of the models.
+        Of a cross-validation its folds. Together they are the training part, and the validation
+        part as well, because every image in them was held out from one of the models.
     """
 
     file: Path
@@ -46,9 +46,13 @@ class ModelSplit:
     trained_on: frozenset[str]
     folds: Folds | None = None
 
-    def is_out_of_fold(self, args: argparse.Namespace) -> bool:
-        """Return whether the chosen images are the folds of an ensemble."""
-        return self.folds is not None and args.part == "val" and args.split is None
+    def fold_of(self, args: argparse.Namespace, pairs: Sequence[Pair]) -> dict[str, int] | None:
+        """Return the fold of each image if `pairs` are the folds of an ensemble, else None."""
+        if self.folds is None or args.part != "val" or args.split is not None:
+            return None
+        known = self.folds.fold_of()
+        # The folder of a challenge has a validation part of its own.
+        return known if all(pair.name in known for pair in pairs) else None
 
 
 def model_split(args: argparse.Namespace) -> ModelSplit | None:
@@ -80,19 +84,20 @@ def model_split(args: argparse.Namespace) -> ModelSplit | None:
 def _split_of_folds(file: Path) -> ModelSplit:
     folds = read_folds(file)
     names = tuple(sorted(folds.fold_of()))
-    return ModelSplit(file, Split((), names, folds.test), frozenset(names), folds)
+    return ModelSplit(file, Split(names, names, folds.test), frozenset(names), folds)
 
 
-def out_of_fold(args: argparse.Namespace, draw: Draw | None) -> Draw | None:
+def out_of_fold(args: argparse.Namespace, pairs: Sequence[Pair], draw: Draw | None) -> Draw | None:
     """Return the sampling function for the chosen images, `draw` unless they are folds.
 
     Each image of a fold is sampled by the one member that was not trained on it.
     """
     own = model_split(args)
-    if own is None or own.folds is None or not own.is_out_of_fold(args):
+    fold_of = None if own is None else own.fold_of(args, pairs)
+    if fold_of is None:
         return draw
     logger.info("Each image is segmented by the one model that was not trained on it.")
-    return OutOfFold(own.folds.fold_of(), draw or unprompted)
+    return OutOfFold(fold_of, draw or unprompted)
 
 
 def pairs_of_model(

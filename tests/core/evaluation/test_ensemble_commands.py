@@ -23,7 +23,7 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.types import ImageInput
-from tests.helpers.fixtures import copy_model
+from tests.helpers.fixtures import copy_model, write_blobs
 from tests.helpers.folds import MEMBERS, copy_folds
 
 FEW = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
@@ -149,6 +149,25 @@ def test_a_calibration_of_other_members_is_not_used(
     copy_model(fold_models / "fold_0", folds / "fold_2")
     assert read_card(folds).calibration is None
     assert "Calibrate the ensemble again" in caplog.text
+
+
+def test_the_validation_part_of_a_challenge_is_drawn_by_all(
+    folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challenge = tmp_path / "challenge"
+    images, masks = write_blobs(tmp_path / "new", 3, seed=9)
+    for number, (image, mask) in enumerate(
+        zip(sorted(images.iterdir()), sorted(masks.iterdir()), strict=True)
+    ):
+        for source, kind in ((image, "Input"), (mask, "GroundTruth")):
+            target = challenge / f"ISIC2018_Task1_Validation_{kind}" / f"new_{number}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    assert run(calibrate, folds, "--data", challenge, "--allow-few") == 0
+    assert "the one model" not in capsys.readouterr().err
+    fitted = read_card(folds).calibration
+    assert fitted is not None
+    assert fitted.n_images == 3
 
 
 def test_test_images_are_not_calibrated_on(

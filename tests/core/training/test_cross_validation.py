@@ -147,6 +147,8 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
         return capsys.readouterr().err
 
     new = tmp_path / "new"
+    assert main(["--resume", "--dump-config"]) == 2
+    assert "--out FOLDER" in capsys.readouterr().err
     assert "--fold needs --folds" in refused(new, "--fold", 1)
     assert "fold is at most 2" in refused(new, "--folds", 3, "--fold", 3)
     assert "too few for 50 folds" in refused(new, "--folds", 50)

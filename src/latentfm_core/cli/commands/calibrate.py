@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     survey = Survey(classes)
     cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
-    draw = out_of_fold(args, draw)
+    draw = out_of_fold(args, pairs, draw)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     survey = Survey(classes)
     cases, bad = open_cases(args, pairs, len(classes), survey)
     cases, draw = with_prompts(args, cases, segmenter)
-    draw = out_of_fold(args, draw)
+    draw = out_of_fold(args, pairs, draw)
     prepare_folder(args.out)
     survey.say(segmenter, settings, args.part or "", args.mask_threshold)
     with one_writer(args.out, "writing to", BUSY):

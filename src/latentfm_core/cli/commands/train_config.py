@@ -97,6 +97,8 @@ def make_config(args: argparse.Namespace) -> Config:
 
 def _resumed(args: argparse.Namespace, named: bool) -> Config:
     """Return the settings of the run in ``--out``, of a cross-validation those of its folds."""
+    if args.out is None:
+        raise ConfigError("Name the folder of the run to resume: --out FOLDER.")
     fold = begun_fold(args.out) if args.fold is None else args.out / FOLDER.format(args.fold)
     config = resumed_config(fold or args.out, args.trust_paths, named=named)
     return with_fold(config, None) if fold is not None and args.fold is None else config
