@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.export.bioimage import WEIGHTS, write_package
-from latentfm_core.export.parts import NOISE, write_parts
+from latentfm_core.export.parts import write_parts
+from latentfm_core.export.recipe import NOISE
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import list_images, read_image, to_rgb
 from latentfm_core.inference.segmenter import Segmenter

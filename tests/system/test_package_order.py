@@ -47,7 +47,8 @@ CORE = {
     "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
-    "export": "config errors files flow images inference model_io models output types uncertainty",
+    "export": "config errors files flow images inference model_io models output prompts types "
+    "uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
     "loggers model_io names output prediction progress prompts report torchrun training types "
     "uncertainty",

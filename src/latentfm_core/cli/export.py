@@ -13,8 +13,9 @@ from latentfm_core.cli.options import add_reading_arguments, add_sampling_argume
 DESCRIPTION = """\
 Write a model in a format that runs without PyTorch and without this package.
   --format onnx        a folder: condition.onnx, velocity.onnx and decoder.onnx, each a plain
-                       function; noise.npy, the initial noise; sampling.json, how to solve the
-                       ODE
+                       function; noise.npy, the initial noise; sampling.json, how to scale images
+                       and solve the ODE; of a promptable model also image_encoder.onnx and
+                       prompt_encoder.onnx
   --format bioimageio  a .zip in the model format of the BioImage Model Zoo: one ONNX file that
                        takes an image and gives mean mask, mean probability, confidence and
                        samples, for the number of samples, seed and steps that are built in

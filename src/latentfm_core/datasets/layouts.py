@@ -64,10 +64,7 @@ class Layout:
             If the part does not exist, or its images and masks do not match.
         """
         if part not in self.parts:
-            raise DatasetError(
-                f"{shown(self.folder)} has no part {part} with images and masks; it has "
-                f"{', '.join(self.parts)}. Choose one of these."
-            )
+            raise DatasetError(self._without(part))
         images, masks = self.parts[part]
         refuse_links_out((images, masks), self.folder, limits, "folders")
         if self.kind == "nnU-Net":
@@ -78,6 +75,25 @@ class Layout:
             count = len(every) - len(files)
             logger.info("%s: %d superpixel maps skipped", shown(images), count)
         return pair_files(files, list_images(masks, limits), images, masks, skip_unmasked)
+
+    def _without(self, part: str) -> str:
+        """Return a message that the folder lacks a part, and which split to use instead."""
+        ending = {"train": "Tr", "test": "Ts"}.get(part)
+        missing = "with images and masks"
+        if self.kind == "nnU-Net" and ending is None:
+            missing = "in this layout (nnU-Net has train and test)"
+        elif self.kind == "nnU-Net":
+            missing = f"with masks: images{ending} or labels{ending} is missing"
+        found = (
+            f"{shown(self.folder)} has no part {part} {missing}; it has {', '.join(self.parts)}."
+        )
+        if part == "train" or "train" not in self.parts:
+            return f"{found} Choose one of these."
+        return (
+            f"{found} Use the images that were held out of the training part: --split "
+            f"MODEL/training/split.json --part {part}, with the folder of the model. For a model "
+            "that was not trained on these images, --part train takes all of them."
+        )
 
     def check_classes(self, count: int) -> None:
         """Reject a network of `count` classes if the masks have another number.

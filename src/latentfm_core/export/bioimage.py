@@ -17,7 +17,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.export.graphs import Run, WholeRun, starts
 from latentfm_core.export.onnx_file import OPSET, Graph, build_in, needed, write_graph
-from latentfm_core.export.parts import facts_of, refuse_ensemble
+from latentfm_core.export.parts import refuse_ensemble
+from latentfm_core.export.recipe import facts_of
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import to_rgb

@@ -32,6 +32,39 @@ class ConditionPart(nn.Module):
         return self.model.condition(image, few_steps=self.few_steps)
 
 
+class ImagePart(nn.Module):
+    """Image ``(1, 3, S, S)`` in [0, 1] to its features, which do not depend on a prompt.
+
+    Parameters
+    ----------
+    kept
+        Indices of the features to return.
+    """
+
+    def __init__(self, model: LatentFM, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.kept = tuple(kept)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the features, finest first."""
+        features = self.model.image_features(image)
+        return [features[index] for index in self.kept]
+
+
+class PromptPart(nn.Module):
+    """Prompt maps ``(1, 4, S, S)`` and image features to the maps of one velocity network."""
+
+    def __init__(self, model: LatentFM, few_steps: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.few_steps = few_steps
+
+    def forward(self, prompt: Tensor, *features: Tensor) -> list[Tensor]:
+        """Return the maps, finest first."""
+        return self.model.condition_of(features, prompt, few_steps=self.few_steps)
+
+
 class _NetworkPart(nn.Module):
     def __init__(self, network: VelocityNetwork) -> None:
         super().__init__()

@@ -55,13 +55,18 @@ def needed(name: str) -> Any:
         ) from None
 
 
-def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> None:
+def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> list[str]:
     """Write `graph` to `path` with all weights, and check the file.
 
     Parameters
     ----------
     facts
         Metadata of the file.
+
+    Returns
+    -------
+    list of str
+        Inputs of the file: those of `graph` that its outputs depend on.
 
     Raises
     ------
@@ -88,6 +93,7 @@ def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
+    return [item.name for item in model.graph.input]
 
 
 def build_in(path: Path, name: str, values: Tensor) -> None:

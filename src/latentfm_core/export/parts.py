@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,21 +13,22 @@ from latentfm_core.errors import ModelFolderError
 from latentfm_core.export.graphs import (
     ConditionPart,
     DecoderPart,
+    ImagePart,
     MeanVelocityPart,
+    PromptPart,
     VelocityPart,
     starts,
 )
-from latentfm_core.export.onnx_file import OPSET, Graph, write_graph
+from latentfm_core.export.onnx_file import Graph, write_graph
+from latentfm_core.export.recipe import NOISE, facts_of, recipe
 from latentfm_core.files.atomic import atomic_folder
-from latentfm_core.flow.solvers import TABLEAUS
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import file_sha256
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.prompt_encoder import PROMPT_CHANNELS
 from latentfm_core.models.velocity import VelocityNetwork
-from latentfm_core.output.sidecar import versions
-from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD
 
 RECIPE = "sampling.json"
-NOISE = "noise.npy"
 
 
 def write_parts(
@@ -37,7 +37,8 @@ def write_parts(
     """Write ``condition.onnx``, ``velocity.onnx``, ``decoder.onnx`` and the recipe.
 
     A model with a few-step network also has ``condition_few_steps.onnx`` and
-    ``velocity_few_steps.onnx``.
+    ``velocity_few_steps.onnx``, a promptable model ``image_encoder.onnx`` and
+    ``prompt_encoder.onnx`` (and ``prompt_encoder_few_steps.onnx``).
 
     Parameters
     ----------
@@ -66,13 +67,15 @@ def write_parts(
         maps = _write_network(work, segmenter, "", model.velocity, facts)
         if model.few_step_velocity is not None:
             _write_network(work, segmenter, "_few_steps", model.few_step_velocity, facts)
+        if card.config.model.prompts:
+            _write_prompts(work, model, size, facts)
         z = torch.zeros(2, *noise.shape[1:])
         decoder = Graph(DecoderPart(model), {"z": z}, ["probability"], ["z", "probability"])
         write_graph(work / "decoder.onnx", decoder, facts)
         np.save(work / NOISE, noise.numpy(), allow_pickle=False)
         files = {path.name: file_sha256(path) for path in sorted(work.iterdir())}
-        recipe = _recipe(segmenter, settings, maps, files)
-        text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
+        content = recipe(segmenter, settings, maps, files)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (work / RECIPE).write_text(text, "utf-8")
 
 
@@ -115,76 +118,24 @@ def refuse_ensemble(segmenter: Segmenter) -> None:
         )
 
 
-def facts_of(segmenter: Segmenter) -> dict[str, str]:
-    """Return the model metadata of every exported file."""
-    card = segmenter.card
-    return {
-        "model": card.id,
-        "model_sha256": card.weights_sha256,
-        "licence": card.licence,
-        "intended_use": card.intended_use,
-        "made_by": f"napari-latentfm {versions()['napari-latentfm']}",
-    }
-
-
-def _recipe(
-    segmenter: Segmenter, settings: SamplingConfig, maps: list[str], files: dict[str, str]
-) -> dict[str, Any]:
-    card, model = segmenter.card, segmenter.model
-    data, distilled = card.config.data, card.config.model.distilled_steps
-    side = data.size // model.config.downsample
-    classes = list(card.config.model.classes)
-    return {
-        "format": "latentfm-onnx",
-        "format_version": 1,
-        "opset": OPSET,
-        **facts_of(segmenter),
-        "files": files,
-        "image": {
-            "shape": [1, 3, data.size, data.size],
-            "dtype": "float32",
-            "channels": "red, green, blue; a grey image repeated",
-            "range": [0, 1],
-            "fit": data.fit,
-            "fit_means": "pad: the longer side becomes the canvas, edge pixels fill the rest; "
-            "stretch: both sides do; bilinear, anti-aliased where a side shrinks",
-        },
-        "noise": {
-            "shape": ["samples", model.latent_channels, side, side],
-            "distribution": "normal, with mean 0 and this standard deviation",
-            "standard_deviation": settings.noise_scale,
-            "file": NOISE,
-            "seeds_of_file": [settings.seed, settings.seed + settings.n_samples - 1],
-            "seed": "sample n: standard_deviation * torch.randn(shape[1:], "
-            "generator=torch.Generator().manual_seed(seed + n)) on the CPU; any "
-            "other source of noise gives other samples of the same distribution",
-        },
-        "ode": {
-            "equation": "dz/dt = v(t, z, maps) from t = 0 (z = noise) to t = 1",
-            "maps": maps,
-            "steps": settings.steps,
-            "solver": settings.solver,
-            "step": "h = 1 / steps; stage i: s_i = v(t + nodes[i] h, z + h sum_j stages[i][j] s_j);"
-            " then z + h sum_i weights[i] s_i",
-            "solvers": {
-                name: {"nodes": t.nodes, "stages": t.stages, "weights": t.weights}
-                for name, t in TABLEAUS.items()
-            },
-        },
-        "few_steps": None
-        if not distilled
-        else {
-            "most_steps": distilled,
-            "solver": "euler",
-            "means": "runs of at most so many Euler steps take condition_few_steps.onnx and "
-            "velocity_few_steps.onnx, with h = 1 / steps as one more input",
-        },
-        "decoder": {
-            "channels": classes if len(classes) == 1 else ["background", *classes],
-            "sample_mask": f"probability >= {SAMPLE_THRESHOLD}; of several classes the argmax",
-            "mean_mask_threshold": settings.threshold,
-        },
-        "calibration": None
-        if card.calibration is None
-        else card.calibration.model_dump(mode="json"),
-    }
+def _write_prompts(work: Path, model: LatentFM, size: int, facts: dict[str, str]) -> None:
+    """Write the image encoder, and the encoder of prompts for each velocity network."""
+    image = torch.zeros(1, 3, size, size)
+    with torch.no_grad():
+        found = model.image_features(image)
+    features = {f"feature_{index}": values for index, values in enumerate(found)}
+    inputs = {"prompt": torch.zeros(1, PROMPT_CHANNELS, size, size), **features}
+    used: set[str] = set()
+    for ending, few in (("", False), ("_few_steps", True)):
+        if few and model.few_step_velocity is None:
+            continue
+        part = PromptPart(model, few)
+        with torch.no_grad():
+            count = len(part(*inputs.values()))
+        graph = Graph(part, inputs, [f"map_{index}" for index in range(count)])
+        used |= set(write_graph(work / f"prompt_encoder{ending}.onnx", graph, facts))
+    # Coarse features that the velocity network does not use are not worth their time.
+    kept = [index for index, name in enumerate(features) if name in used]
+    names = [f"feature_{index}" for index in kept]
+    graph = Graph(ImagePart(model, kept), {"image": image}, names)
+    write_graph(work / "image_encoder.onnx", graph, facts)

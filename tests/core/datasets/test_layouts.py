@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from latentfm_core.datasets.in_memory import load_canvases, read_labelled_pair, 
 from latentfm_core.datasets.layouts import read_layout, training_pairs
 from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.folder import read_card
+from tests.helpers.fixtures import copy_model
 
 COUNT = 14
 DESCRIPTION = {
@@ -141,6 +143,39 @@ def test_train_and_evaluate_an_isic_folder(isic, tmp_path):
     rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
     split = json.loads((tmp_path / "model" / "training" / "split.json").read_text("utf-8"))
     assert {row.split(",")[0] for row in rows} == set(split["val"])
+
+
+@pytest.mark.parametrize("kind", ["nnunet", "isic"])
+def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
+    kind, request, tiny_model_folder, tmp_path, capsys
+):
+    folder = request.getfixturevalue(kind)
+    shutil.rmtree(folder / ("labelsTs" if kind == "nnunet" else "ISIC2018_Task1_Test_GroundTruth"))
+    labels = folder / "labelsTr"
+    for path in labels.glob("*.png"):  # one class, as the other model has
+        save(path, (imread(path) > 0).astype(np.uint8))
+    if kind == "nnunet":
+        describe(folder, labels={"background": 0, "lesion": 1})
+    assert train(folder, tmp_path) == 0
+    split = tmp_path / "model" / "training" / "split.json"
+    held_out = set(json.loads(split.read_text("utf-8"))["test"])
+    assert evaluate(folder, tmp_path) == 0
+    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == held_out
+    # A model without a split of its own cannot know which images to use.
+    other = copy_model(tiny_model_folder, tmp_path / "other")
+    words = ("--model", str(other), "--overwrite")
+    capsys.readouterr()
+    assert evaluate(folder, tmp_path, *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has no part test" in said
+    assert ("labelsTs is missing" in said) == (kind == "nnunet")
+    assert "--split MODEL/training/split.json --part test" in said
+    # What the message advises.
+    assert evaluate(folder, tmp_path, *words, "--split", str(split), "--part", "test") == 0
+    assert evaluate(folder, tmp_path, *words, "--part", "train") == 0
+    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
+    assert len(rows) == COUNT - 2
 
 
 def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(

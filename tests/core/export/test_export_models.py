@@ -21,12 +21,16 @@ import torch
 from skimage.io import imread, imsave
 
 from latentfm_core.cli.export import main as export_main
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import PromptConfig, SamplingConfig
 from latentfm_core.export.bioimage import write_package
+from latentfm_core.images.canvas import canvas_geometry, to_canvas
+from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import load_model, read_card, save_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.types import Float32, ImageInput
+from latentfm_core.prompts.prompt import Prompt
+from latentfm_core.types import Float32, Geometry, ImageInput
+from tests.helpers.prompting import two_discs
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between ONNX Runtime and PyTorch."""
@@ -129,6 +133,97 @@ def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
     assert own.min() < 0.1, "there is something to compare"
     assert own.max() > 0.9
     np.testing.assert_allclose(theirs[:, 0], own, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (300, 401), (401, 300), (37, 90), (1000, 3)])
+def test_the_recipe_says_where_an_image_lies_on_the_canvas(
+    parts: Path, shape: tuple[int, int]
+) -> None:
+    image = json.loads((parts / "sampling.json").read_text("utf-8"))["image"]
+    place = {"height": shape[0], "width": shape[1]}
+    names = ("rows", "columns", "top", "left")
+    for name in names:
+        place[name] = eval(image["content"][name], {"round": round, "max": max, "min": min}, place)
+    canvas, geometry = to_canvas(
+        np.random.default_rng(0).random((*shape, 3), np.float32), 64, "pad"
+    )
+    assert geometry.box == tuple(place[name] for name in ("top", "left", "rows", "columns"))
+    top, left = place["top"], place["left"]
+    assert np.array_equal(canvas[:top], np.repeat(canvas[top : top + 1], top, axis=0))
+    assert np.array_equal(canvas[:, :left], np.repeat(canvas[:, left : left + 1], left, axis=1))
+    for each in image["examples"]:
+        box = canvas_geometry((each["height"], each["width"]), 64, "pad").box
+        assert box == tuple(each[name] for name in ("top", "left", "rows", "columns"))
+
+
+def box_map(recipe: dict[str, Any], box: tuple[float, ...], geometry: Geometry) -> Float32:
+    """Draw a box as ``sampling.json`` says."""
+    maps = np.zeros(recipe["prompt"]["shape"], np.float32)
+    top, left, rows, columns = geometry.box
+    field = geometry.window or (0, 0, *geometry.shape)
+    ends = []
+    for value, start, scale in (
+        (box[0], field[0], rows / field[2]),
+        (box[1], field[1], columns / field[3]),
+        (box[2], field[0], rows / field[2]),
+        (box[3], field[1], columns / field[3]),
+    ):
+        ends.append(round((value - start) * scale + (top, left)[len(ends) % 2]))
+    maps[0, recipe["prompt"]["channels"].index("box"), ends[0] : ends[2], ends[1] : ends[3]] = 1
+    return maps
+
+
+def test_a_promptable_model_is_exported_with_its_prompts(
+    promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "parts"
+    words = ["--model", promptable_model_folder, "--format", "onnx", "--out", out]
+    assert export(*words, "--samples", 2, "--seed", 3) == 0
+    recipe = json.loads((out / "sampling.json").read_text("utf-8"))
+    pixels, _ = two_discs(np.random.default_rng(5))
+    image = ImageInput(pixels)
+    settings = SamplingConfig(n_samples=2, seed=3, steps=4, solver="euler")
+    segmenter = Segmenter.load(promptable_model_folder, "cpu", "fp32")
+    whole = PromptConfig(field_scale=16.0)
+    encoder = session(out / "image_encoder.onnx")
+    answers = []
+    for box in ((8.0, 6.0, 56.0, 42.0), (8.0, 54.0, 56.0, 92.0)):
+        drawn = segmenter.sample(image, settings, prompt=Prompt(box=box), prompting=whole)
+        canvas, geometry = to_canvas(to_rgb(image), 64, "pad")
+        assert drawn.geometry == geometry, "the whole image"
+        given = {"image": canvas.transpose(2, 0, 1)[None]}
+        features = dict(
+            zip(
+                [item.name for item in encoder.get_outputs()], encoder.run(None, given), strict=True
+            )
+        )
+        prompt = box_map(recipe, box, geometry)
+        found = session(out / "prompt_encoder.onnx").run(None, {"prompt": prompt, **features})
+        theirs = integrate_euler(out, recipe, found, steps=4)
+        np.testing.assert_allclose(theirs[:, 0], drawn.probabilities, atol=TOLERANCE)
+        answers.append(theirs[:, 0].mean(axis=0) > 0.5)
+    assert answers[0].any()
+    assert (answers[0] != answers[1]).any(), "each box selects its own object"
+    # Without a prompt, condition.onnx gives the same as an empty prompt.
+    empty = np.zeros(recipe["prompt"]["shape"], np.float32)
+    ours = session(out / "prompt_encoder.onnx").run(None, {"prompt": empty, **features})
+    plain = session(out / "condition.onnx").run(None, given)
+    for one, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, atol=TOLERANCE)
+
+
+def integrate_euler(
+    folder: Path, recipe: dict[str, Any], maps: list[Float32], steps: int
+) -> Float32:
+    """Return the probabilities of the exported noise, by Euler steps."""
+    network = session(folder / "velocity.onnx")
+    given = dict(zip(recipe["ode"]["maps"], maps, strict=True))
+    z = np.load(folder / recipe["noise"]["file"])
+    for step in range(steps):
+        t = np.array([step / steps], np.float32)
+        z = z + network.run(None, {"z": z, "t": t, **given})[0] / np.float32(steps)
+    decoded: Float32 = session(folder / "decoder.onnx").run(None, {"z": z})[0]
+    return decoded
 
 
 def variant(tiny: Path, folder: Path, **model: Any) -> Path:
