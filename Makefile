@@ -2,6 +2,7 @@
 # make quick  lint, types and the tests that need neither a window nor a trained model
 # make test   set everything up and run all checks and tests
 # make oldest the tests with a window again, with the oldest napari and the other Qt binding
+# make model NAME=isic2018   train a released model again (DATA=folder of the data sets, ARGS=options)
 # make docs   build the documentation into docs/_build/html
 #
 # The same as plain pip and pytest commands, for Windows and macOS: see README.md.
@@ -33,7 +34,7 @@ WINDOW_TESTS := $(addprefix tests/plugin/,annotation/test_section.py layers/test
 	sampling/test_sampling_panel.py sampling/test_tiled.py sampling/test_viewport.py \
 	test_manifest.py test_preferences.py)
 
-.PHONY: setup demo quick test lint docs unit oldest clean
+.PHONY: setup demo quick test lint docs unit oldest model clean
 
 setup: $(STAMP)
 
@@ -86,6 +87,10 @@ oldest: $(OLDEST_STAMP)
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
 		--dist loadfile --no-loadscope-reorder --override-ini filterwarnings=default \
 		--disable-warnings $(WINDOW_TESTS)
+
+# Configuration and card are configs/NAME.toml and configs/cards/NAME.toml; a stopped run continues.
+model: setup
+	$(BIN)/python scripts/make_model.py "$(NAME)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST_VENV) demo docs/_build .mypy_cache .pytest_cache .ruff_cache

@@ -18,7 +18,8 @@ from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.run_all import run_all
 from benchmarks.accuracy.runner import RESULT, TRAINING, run_row
 from benchmarks.accuracy.settings import Clock, RunSettings
-from benchmarks.accuracy.table import write_table
+from benchmarks.accuracy.table import FIGURES, Pairing, write_table
+from benchmarks.intervals import read_column
 from latentfm_core.cli.common import run_cli
 from latentfm_core.config import SolverName
 from latentfm_core.errors import ConfigError, LatentFMError
@@ -26,6 +27,7 @@ from latentfm_core.errors import ConfigError, LatentFMError
 logger = logging.getLogger(__name__)
 
 PROGRAM = "python -m benchmarks.accuracy"
+TABLE = "table.md"
 
 _PASSED_ON = {
     "size": int,
@@ -74,10 +76,35 @@ def build_parser() -> argparse.ArgumentParser:
     everything.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     everything.add_argument("--seeds", nargs="+", type=int, default=[0])
     _add_common(everything, seed=False)
+    _add_pairing(everything)
     table = commands.add_parser("table", help="Markdown table of finished rows")
     table.add_argument("--runs", type=Path, required=True)
     table.add_argument("--out", type=Path, required=True)
+    _add_pairing(table)
     return parser
+
+
+def _add_pairing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("paired comparison in the table")
+    group.add_argument("--reference", help="row to compare with (default: the first)")
+    group.add_argument(
+        "--figures",
+        nargs="+",
+        default=list(FIGURES),
+        metavar="COLUMN",
+        help=f"columns of per_image.csv (default: {' '.join(FIGURES)})",
+    )
+    group.add_argument(
+        "--groups",
+        nargs=2,
+        metavar=("FILE", "COLUMN"),
+        help="CSV file with the columns image and COLUMN; images of one group count once",
+    )
+
+
+def _pairing(args: argparse.Namespace) -> Pairing:
+    groups = read_column(Path(args.groups[0]), "image", args.groups[1]) if args.groups else {}
+    return Pairing(args.reference, tuple(args.figures), groups)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -166,13 +193,16 @@ def _passed_on(args: argparse.Namespace) -> list[str]:
 def run(args: argparse.Namespace, command: str) -> int:
     """Run the chosen command; return its exit code."""
     if args.action == "table":
-        write_table(args.runs, args.out)
+        write_table(args.runs, args.out, _pairing(args))
         logger.info("written to %s", args.out)
         return 0
     if args.action != "run-all":
         return _one_row(args, command)
     out = args.out or Path("runs/accuracy") / args.dataset
     failed = run_all(args.dataset, args.rows, args.seeds, args.data, out, _passed_on(args))
+    if any(out.rglob(RESULT)):
+        write_table(out, out / TABLE, _pairing(args))
+        logger.info("table written to %s", out / TABLE)
     if failed:
         raise LatentFMError(f"These rows failed: {', '.join(failed)}.")
     return 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.rows import ROWS
-from benchmarks.accuracy.runner import RESULT
+from benchmarks.accuracy.runner import PER_IMAGE, RESULT
+from benchmarks.accuracy.significance import by_group, compare, over_seeds, read_figure
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
 
@@ -47,20 +49,97 @@ COMMON = (
 """Settings that rows must share to be compared; named under the table."""
 
 
-def write_table(runs: Path, out: Path) -> str:
+SIGNIFICANT = 0.05
+
+FIGURES = ("dice", "ged")
+"""Figures that are compared image by image."""
+
+_HEADINGS = {key: heading for key, heading, _ in COLUMNS}
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Choices for the paired comparison.
+
+    Attributes
+    ----------
+    reference
+        Label of the row that all others are compared with; None takes the first.
+    figures
+        Columns of ``per_image.csv``.
+    groups
+        Group of each image, such as its patient or video; images of one group are averaged
+        before the test, because they are not independent.
+    """
+
+    reference: str | None = None
+    figures: Sequence[str] = FIGURES
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_table(runs: Path, out: Path, pairing: Pairing | None = None) -> str:
     """Write the table of all results below `runs` to `out`, and return it.
 
     Raises
     ------
     DatasetError
-        If there is no result.
+        If there is no result, or no reference row.
     """
-    results = [json.loads(path.read_text("utf-8")) for path in sorted(runs.rglob(RESULT))]
+    paths = sorted(runs.rglob(RESULT))
+    results = [json.loads(path.read_text("utf-8")) for path in paths]
     if not results:
         raise DatasetError(f"There is no {RESULT} below {runs}.")
-    text = make_table(results)
+    found = [
+        (result, path.with_name(PER_IMAGE)) for result, path in zip(results, paths, strict=True)
+    ]
+    text = make_table(results) + make_comparison(found, pairing or Pairing())
     write_text(out, text)
     return text
+
+
+def make_comparison(found: Sequence[tuple[dict[str, Any], Path]], pairing: Pairing) -> str:
+    """Return the paired comparisons with the reference row; empty with a single row.
+
+    Parameters
+    ----------
+    found
+        Results with their ``per_image.csv``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such row, or a file lacks a figure.
+    """
+    files: dict[str, list[Path]] = {}
+    for result, path in sorted(found, key=lambda pair: _order(pair[0])):
+        files.setdefault(str(result["label"]), []).append(path)
+    if len(files) < 2:
+        return ""
+    reference = pairing.reference or next(iter(files))
+    if reference not in files:
+        raise DatasetError(f"There is no row {reference!r}; there are {', '.join(files)}.")
+    unit = "group" if pairing.groups else "image"
+    lines = ["", f"Against `{reference}`, paired by {unit}, means over the seeds:", ""]
+    heads = ["figure", "row", "difference", f"{unit}s higher", f"{unit}s lower", "p", "p (Holm)"]
+    lines += [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
+    for figure in pairing.figures:
+        rows = {
+            label: by_group(
+                over_seeds([read_figure(path, figure) for path in paths]), pairing.groups
+            )
+            for label, paths in files.items()
+        }
+        for each in compare(rows, reference):
+            mark = " *" if each.p_holm < SIGNIFICANT else ""
+            cells = [_HEADINGS.get(figure, figure), each.label.replace("|", "\\|")]
+            cells += [f"{each.difference:+.4f}", str(each.higher), str(each.lower)]
+            lines.append(_line([*cells, f"{each.p:.2g}", f"{each.p_holm:.2g}{mark}"]))
+    lines += [
+        "",
+        "Two-sided Wilcoxon signed-rank test, corrected by Holm's procedure for the rows of a "
+        f"figure; * p < {SIGNIFICANT}.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def make_table(results: Sequence[dict[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ pytest.importorskip("monai")
 
 from benchmarks.accuracy.cli import main
 from benchmarks.accuracy.data import read_cases
+from benchmarks.accuracy.datasets import Dataset
 from benchmarks.accuracy.evaluate import fit_threshold
 from benchmarks.accuracy.figures import hd95, local_confidence
 from benchmarks.accuracy.latent_diffusion import TRAIN_STEPS, ddim
 from benchmarks.accuracy.loop import WARMUP_SHARE, rate_at
 from benchmarks.accuracy.rows import ROWS, make_baseline
 from benchmarks.accuracy.settings import RunSettings
+from benchmarks.accuracy.significance import holm
 from benchmarks.accuracy.table import COLUMNS, make_table
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.types import Geometry, ImageInput, SampleSet, SamplingRecord, Summary
@@ -118,8 +121,13 @@ def test_table_has_one_row_for_each_label(runs: Path, tmp_path: Path) -> None:
         "dynunet_dropout",
     ]
     assert all(line.count("|") == lines[0].count("|") for line in lines[:6])
-    assert f"budget {BUDGET}" in lines[-2]
-    assert "differ" not in "".join(lines)
+    (settings,) = [line for line in lines if line.startswith("Settings:")]
+    assert f"budget {BUDGET}" in settings
+    assert "rows differ" not in "".join(lines)
+    pairs = [line.split("|")[1:3] for line in lines[lines.index("") :] if line.startswith("|")]
+    rows = ["lite_unet", "basic_unet", "dynunet_dropout"]
+    expected = [(figure, row) for figure in ("Dice", "GED") for row in rows]
+    assert [(figure.strip(), row.strip()) for figure, row in pairs[2:]] == expected
 
 
 def test_table_takes_seeds_together_and_names_what_differs(runs: Path) -> None:
@@ -129,6 +137,81 @@ def test_table_takes_seeds_together_and_names_what_differs(runs: Path) -> None:
     text = make_table([first, second])
     assert "| basic_unet | 2 | 0.850 ± 0.071 |" in text
     assert "budget 2.0, 9.0 **(rows differ" in text
+
+
+def write_row(folder: Path, label: str, seed: int, dice: list[float]) -> None:
+    """Write a finished row with these figures."""
+    folder.mkdir(parents=True)
+    settings = {"seed": seed, "dataset": "made up"}
+    figures = {"dice": float(np.mean(dice)), "images": len(dice)}
+    content = {"row": label, "label": label, "settings": settings, "figures": figures}
+    (folder / "result.json").write_text(json.dumps(content | {"device": "cpu"}))
+    rows = [f"image{n},{value}" for n, value in enumerate(dice)]
+    (folder / "per_image.csv").write_text("\n".join(["name,dice", *rows]))
+
+
+def compared(text: str) -> dict[str, list[str]]:
+    lines = text.partition("Against")[2].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    return {row[1]: row[2:] for row in cells[2:]}
+
+
+def test_rows_are_compared_image_by_image_over_their_seeds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.9, 40)
+    for seed in (0, 1):
+        noise = rng.normal(0, 0.002, 40)
+        write_row(tmp_path / f"a{seed}", "default", seed, list(base + noise))
+        write_row(tmp_path / f"b{seed}", "lite_unet", seed, list(base + noise - 0.03))
+        write_row(tmp_path / f"c{seed}", "dynunet", seed, list(base + rng.normal(0, 0.05, 40)))
+        write_row(tmp_path / f"d{seed}", "the same", seed, list(base + noise))
+    words = ["--quiet", "table", "--runs", str(tmp_path), "--out", str(tmp_path / "t.md")]
+    assert main([*words, "--figures", "dice"]) == 0
+    text = (tmp_path / "t.md").read_text("utf-8")
+    assert "| default | 2 |" in text
+    found = compared(text)
+    assert found["lite_unet"][:3] == ["-0.0300", "0", "40"]
+    assert found["lite_unet"][4].endswith("*")
+    assert not found["dynunet"][4].endswith("*")
+    assert found["the same"] == ["+0.0000", "0", "0", "1", "1"]
+    # 40 images of two patients are two observations, which prove nothing.
+    groups = tmp_path / "groups.csv"
+    lines = [f"image{n},{n % 2}" for n in range(40)]
+    groups.write_text("\n".join(["image,patient", *lines]))
+    assert main([*words, "--figures", "dice", "--groups", str(groups), "patient"]) == 0
+    found = compared((tmp_path / "t.md").read_text("utf-8"))
+    assert found["lite_unet"][:3] == ["-0.0300", "0", "2"]
+    assert float(found["lite_unet"][3]) == 0.5
+    assert main([*words, "--reference", "nothing"]) == 2
+    assert main([*words, "--figures", "beauty"]) == 2
+
+
+def test_holm_corrects_as_in_the_textbook() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_one_command_ends_in_a_table(
+    blob_folders: tuple[Path, Path], split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.accuracy import run_all
+
+    data = tmp_path / "data" / "blobs"
+    data.mkdir(parents=True)
+    for folder, name in zip(blob_folders, ("images", "masks"), strict=True):
+        (data / name).symlink_to(folder)
+    monkeypatch.setattr(run_all, "SPLITS", split.parent)
+    monkeypatch.setitem(run_all.DATASETS, "blobs", Dataset("blobs", split.name, samples=2))
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    command = ["--quiet", "run-all", "--dataset", "blobs", "--data", str(data.parent)]
+    command += ["--rows", "lite_unet", "basic_unet", "--seeds", "0", "1", "--budget", "1"]
+    command += ["--size", str(SIZE), "--limit", "3", "--val-limit", "2", "--device", "cpu"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert "| lite_unet | 2 |" in text
+    assert " ± " in text
+    assert set(compared(text)) == {"basic_unet"}
 
 
 def test_finished_row_is_skipped_and_interrupted_one_is_not_trained_again(

@@ -1,0 +1,98 @@
+"""``make model NAME=...``: a released model again, or where to get its images."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from latentfm_core.config import load_config
+from latentfm_core.model_io.card import read_card
+from tests.helpers.training_runs import TOML
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASED = ("cvc_clinicdb", "generalist", "isic2018", "lidc_idri", "polyp")
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    path = ROOT / "scripts" / "make_model.py"
+    spec = importlib.util.spec_from_file_location("make_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_missing_images_are_named_with_their_download_page(
+    name: str, script: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [name, "--data", str(tmp_path / "nothing"), "--runs", str(tmp_path / "runs")]
+    assert script.main(words) == 2
+    config = load_config(ROOT / "configs" / f"{name}.toml")
+    sets = {path.parent.name for path in script.folders_of(config)}
+    assert sets
+    for each in sets:
+        assert f"{each}: {script.SOURCES[each]}" in caplog.text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_documentation_names_all_download_pages(script: ModuleType) -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    for name, source in script.SOURCES.items():
+        assert f"`{name}`" in page
+        assert source in page
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_start_from_the_generalist_if_they_are_specialists(
+    name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.toml")
+    for path in script.folders_of(config):
+        (tmp_path / "data" / path.parent.name / path.name).mkdir(parents=True)
+    found: list[list[str]] = []
+    monkeypatch.setattr(script, "train", lambda words: found.append(words) or 0)
+    words = [name, "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert script.main([*words, "--minutes", "5"]) == 0
+    (command,) = found
+    specialist = name in ("cvc_clinicdb", "isic2018", "polyp")
+    assert ("--init" in command) == specialist
+    assert command[-2:] == ["--minutes", "5"]
+    assert load_config(tmp_path / "runs" / f"{name}.toml").model == config.model
+    card = ROOT / "configs" / "cards" / f"{name}.toml"
+    assert Path(command[command.index("--card") + 1]).resolve() == card
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(
+    script: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert script.main(["isic"]) == 2
+    assert "cvc_clinicdb, generalist, isic2018, lidc_idri, polyp" in caplog.text
+
+
+def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
+    script: ModuleType, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    configs, data = tmp_path / "configs", tmp_path / "data" / "blobs"
+    (configs / "cards").mkdir(parents=True)
+    for folder, name in zip(blob_folders, ("images", "masks"), strict=True):
+        shutil.copytree(folder, data / name)
+    named = '[data]\nimages = "elsewhere/blobs/images"\nmasks = "elsewhere/blobs/masks"'
+    (configs / "blobs.toml").write_text(TOML.replace("[data]", named, 1))
+    (configs / "cards" / "blobs.toml").write_text('title = "Blobs"\nlicence = "CC0-1.0"\n')
+    words = ["blobs", "--configs", str(configs), "--runs", str(tmp_path / "runs")]
+    words += ["--data", str(data.parent), "--quiet"]
+    assert script.main(words) == 0
+    card = read_card(tmp_path / "runs" / "blobs")
+    assert (card.title, card.licence) == ("Blobs", "CC0-1.0")
+    assert card.data.n_train + card.data.n_val + card.data.n_test == 40
+    # The same command on a finished run has nothing to do, and with more epochs extends it.
+    assert script.main(words) == 0
+    assert script.main([*words, "--set", "training.flow.epochs=3"]) == 0
+    assert read_card(tmp_path / "runs" / "blobs").training.epochs["flow"] == 3
