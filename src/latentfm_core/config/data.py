@@ -124,6 +124,10 @@ class DataConfig(Settings):
         The fold to train, counted from 0; None trains all of them, one after the other.
     mask_threshold
         Grey level above which a mask pixel is foreground. None accepts binary masks only.
+    rare_class
+        Share of the training images below which a class is rare. Images that contain a rare class
+        are drawn more often, by the factor sqrt(rare_class / share of the class); 0 draws all
+        images equally often.
     skip_bad
         Skip unreadable files instead of stopping.
     skip_unmasked
@@ -152,6 +156,7 @@ class DataConfig(Settings):
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     fold: Annotated[int, Field(ge=0, le=99)] | None = None
     mask_threshold: float | None = None
+    rare_class: Fraction = 0.5
     skip_bad: bool = False
     skip_unmasked: bool = False
     cache: Path | None = None

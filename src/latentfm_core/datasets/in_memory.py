@@ -46,6 +46,8 @@ class CanvasSet:
         ``(N,)`` number of masks of each image; the rest of its row is zero.
     skipped
         Error of each skipped pair, by name.
+    weights
+        ``(N,)`` float64 sampling probabilities, sum 1; None draws every image once in an epoch.
     """
 
     names: tuple[str, ...]
@@ -53,6 +55,7 @@ class CanvasSet:
     masks: UInt8
     raters: NDArray[np.intp]
     skipped: dict[str, str]
+    weights: NDArray[np.float64] | None = None
 
 
 def read_pair(

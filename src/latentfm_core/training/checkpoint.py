@@ -214,6 +214,9 @@ def _described(header: dict[str, str]) -> tuple[Position, Config]:
     values = parse_json(header["config"])
     if not isinstance(values, dict):
         raise ValueError("its settings are not a table")
+    if isinstance(data := values.get("data"), dict):
+        # A run of a version without this setting continues as it began.
+        data.setdefault("rare_class", 0.0)
     return position, config_from_mapping(values)
 
 

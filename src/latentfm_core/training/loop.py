@@ -223,10 +223,8 @@ class StageLoop:
     def _indices(self, first: int) -> Iterator[NDArray[np.intp]]:
         config = self.stage.config.training
         count, batch = len(self.data.names), self.stage.settings.batch_size
-        weights = self.data.weights if isinstance(self.data, ObjectSet) else None
-        return batch_indices(
-            count, batch, config.seed, self.stage.index, first, self.total, weights
-        )
+        index, weights = self.stage.index, self.data.weights
+        return batch_indices(count, batch, config.seed, index, first, self.total, weights)
 
     def _bar(self, first: int) -> tqdm[Any]:
         quiet = not self.team.first or is_quiet(logger)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from latentfm_core.bars import is_quiet, progress_bar
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.datasets.balance import balanced
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.layouts import training_pairs
@@ -172,7 +173,8 @@ class Trainer:
         # The others read from the cache what one has decoded; without a cache none waits.
         turns = self.team.one_here_first() if config.data.cache else nullcontext()
         with self.team.together(), turns:
-            self.split, self.train_set, self.val_set = self._load_data()
+            self.split, train, self.val_set = self._load_data()
+        self.train_set = balanced(train, config.model.classes, config.data.rare_class)
         torch.manual_seed(seed_for(config.training.seed, 99))
         self.model = self._initial_model()
         before = self.checkpoint.run if self.checkpoint is not None else None
