@@ -8,6 +8,7 @@ up and annealed again over the added steps (Loshchilov & Hutter 2017, SGDR, arXi
 from __future__ import annotations
 
 import logging
+import math
 
 from latentfm_core.config import Config
 from latentfm_core.errors import CheckpointError
@@ -85,14 +86,15 @@ def reopen(position: Position, config: Config, images: int) -> None:
     settings = config.training.flow
     position.stage = STAGE
     per_epoch = steps_per_epoch(images, settings.batch_size)
-    position.step = max(1, round(position.epochs[STAGE] * per_epoch))
+    # A time budget may have ended the run within an epoch, which has its line and its picture.
+    position.step = _begun(position) * per_epoch
     position.stage_seconds = _seconds(position)
     position.extended_step, position.extended_seconds = position.step, position.stage_seconds
     position.stale, position.written, position.first_loss = 0, "", None
     logger.info(
-        "The finished run is extended after epoch %.0f of its flow. It continues from the best "
+        "The finished run is extended after epoch %d of its flow. It continues from the best "
         "weights; the learning rate is warmed up to %g again and annealed over the added steps.",
-        position.epochs[STAGE],
+        _begun(position),
         settings.learning_rate,
     )
 
@@ -111,21 +113,24 @@ def _seconds(position: Position) -> float:
     return position.stage_times.get(STAGE, position.seconds)
 
 
+def _begun(position: Position) -> int:
+    """Return the epochs of the flow that were begun; those trained are a sum of fractions."""
+    return max(1, math.ceil(position.epochs.get(STAGE, 0.0) - 1e-6))
+
+
 def _share_done(position: Position, config: Config) -> float:
     """Return the finished share of the flow stage under these settings."""
-    epochs = position.epochs.get(STAGE, 0.0) / max(1, config.training.flow.epochs)
+    share = _begun(position) / max(1, config.training.flow.epochs)
     budget = stage_seconds(config, STAGE)
-    # The epochs are a sum of fractions.
-    share = 1.0 if epochs > 1 - 1e-6 else epochs
     return share if budget is None else max(share, _seconds(position) / budget)
 
 
 def _nothing_left(position: Position, config: Config) -> str:
     done, asked = position.epochs[STAGE], config.training.flow.epochs
-    if done >= asked:
+    if _begun(position) >= asked:
         return (
             f"The run is finished and has trained {done:.4g} epochs of its flow; the settings ask "
-            f"for {asked}. Name more: --set training.{STAGE}.epochs={2 * round(done)}"
+            f"for {asked}. Name more: --set training.{STAGE}.epochs={2 * _begun(position)}"
         )
     own = config.training.flow.max_seconds is not None
     setting = f"--set training.{STAGE}.max_seconds=SECONDS" if own else "--minutes COUNT"

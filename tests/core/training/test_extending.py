@@ -132,6 +132,8 @@ def test_a_time_budget_is_extended_by_a_larger_one(
     card = read_card(out)
     assert card.training.epochs["flow"] > epochs
     assert card.config.training.minutes == 0.06
+    numbers = [int(row["epoch"]) for row in log(out)]
+    assert numbers == sorted(set(numbers)), "no epoch has two lines, or loses its picture"
 
 
 def test_a_run_that_its_patience_ended_goes_on_without_it(
