@@ -21,14 +21,9 @@ from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import settings
+from napari_latentfm.annotation.file_export import signature_of
 from napari_latentfm.annotation.layer import STROKE_EVENTS, annotation_of
-from napari_latentfm.annotation.provenance import (
-    Facts,
-    facts_of,
-    remember,
-    sidecar_of,
-    signature_of,
-)
+from napari_latentfm.annotation.provenance import Facts, facts_of, remember, sidecar_of
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.preferences import data_folder

@@ -15,15 +15,14 @@ from latentfm_core.annotation.interchange import ending_of
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.decode import unorient
-from napari_latentfm.annotation.provenance import (
-    Facts,
+from napari_latentfm.annotation.file_export import (
     export_file,
     export_interchange,
-    facts_of,
     orientation_of,
     signature_as_read,
     signature_of,
 )
+from napari_latentfm.annotation.provenance import Facts, facts_of
 from napari_latentfm.annotation.restoring import restore
 from napari_latentfm.annotation.widgets import AskFile, remember_choice, suggested
 from napari_latentfm.background.task_queue import TaskQueue

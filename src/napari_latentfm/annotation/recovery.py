@@ -17,9 +17,10 @@ from psygnal import Signal
 
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
 from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.file_export import signature_of
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import restored_from, signature_of
 from napari_latentfm.annotation.restoring import add_labels, restore
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
 
 def _is_newer(found: Offer, layer: Labels) -> bool:
     """Tell whether a state was kept after the file that an annotation was restored from."""
-    since = restored_from(layer)
+    since = record_of(layer).restored
     same = layer.data.shape == found.labels.shape and np.array_equal(layer.data, found.labels)
     return bool(since) and found.state.info.created > since and not same
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from latentfm_core.annotation.export import write_labels_file
-from napari_latentfm.annotation.provenance import annotation_with, export_file, facts_of, space_of
+from napari_latentfm.annotation.file_export import export_file
+from napari_latentfm.annotation.provenance import facts_of, space_of
+from napari_latentfm.layers.annotation_record import annotation_with
 from napari_latentfm.layers.pyramid import finest
 
 

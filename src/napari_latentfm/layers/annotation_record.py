@@ -1,25 +1,31 @@
-"""What is known of an annotation beyond its pixels: where it came from and what was done to it."""
+"""The record of an annotation layer: its origin, what was proposed, and how it was edited."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.formats import Space
+from latentfm_core.annotation.provenance import CorrectionInfo
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
 MEAN_MASK = "mean mask"
 PAUSE = 60.0
-"""Seconds without an edit after which the annotator is taken to be doing something else."""
+"""A pause between edits of more seconds than this does not count as working time."""
 
 PlaneIndex = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the model proposed for one plane and the annotator took.
+    """A mask that the model proposed for one plane and the annotator took.
 
     Attributes
     ----------
@@ -32,11 +38,11 @@ class Proposal:
     seed
         Seed of the sample, or of the first one for the mean mask.
     model, model_sha256
-        Which model drew it.
+        Model that proposed it.
     settings
         Sampling settings as JSON values.
     domain_score
-        How unlike the training images the image was, above 1 out of domain; None if not known.
+        Distance of the image from the training images, out of domain above 1; None if unknown.
     """
 
     labels: NDArray[np.uint8]
@@ -49,6 +55,38 @@ class Proposal:
     domain_score: float | None = None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Image, model and settings of an annotation, without the arrays of a result.
+
+    Attributes
+    ----------
+    image
+        File name of the image, or the name of its layer.
+    layer
+        The image layer, as a weak reference.
+    space
+        Axes, steps and units of the annotation.
+    model_id, model_sha256, seed, sampling, classes
+        Of the last result of the image.
+    strokes
+        ``(H, W)`` uint8, the strokes that samples agree with, by plane.
+    corrections
+        Provenance of `strokes`, as far as it was computed.
+    """
+
+    image: str
+    layer: ReferenceType[Image]
+    space: Space
+    model_id: str
+    model_sha256: str
+    seed: int
+    sampling: dict[str, Any]
+    classes: tuple[str, ...]
+    strokes: dict[PlaneIndex, NDArray[np.uint8]] = field(default_factory=dict)
+    corrections: dict[PlaneIndex, CorrectionInfo] = field(default_factory=dict)
+
+
 @dataclass
 class Record:
     """The record of one annotation layer.
@@ -56,8 +94,8 @@ class Record:
     Attributes
     ----------
     source_id, layer_id
-        Identity of the image layer and of the annotation layer itself; a duplicate of the
-        layer has another one and is not taken for the annotation.
+        Ids of the image layer and of the annotation layer; a duplicate of the layer has a
+        different id and does not count as the annotation.
     protected
         Labels that no proposal may overwrite.
     strokes
@@ -68,6 +106,21 @@ class Record:
         The last proposal that was taken, by plane.
     names
         Names that the user gave to labels.
+    origin
+        Image and model of the annotation; None if it was never under review.
+    resolved
+        Uncertain regions that were reviewed, as JSON values.
+    carried
+        By plane, a proposal restored from a file and the number of pixels that already differed
+        from it then.
+    restored
+        When the labels that the annotation began with were saved, "" if it began empty.
+    counted
+        Whether strokes are counted.
+    writing
+        Whether labels are being written by the program, which does not count as a stroke.
+    last_edit
+        Time of the last edit in seconds of a monotonic clock.
     """
 
     source_id: str = ""
@@ -77,13 +130,17 @@ class Record:
     seconds: float = 0.0
     proposals: dict[PlaneIndex, Proposal] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    origin: Origin | None = None
+    resolved: tuple[dict[str, Any], ...] = ()
+    carried: dict[PlaneIndex, tuple[Proposal, int]] = field(default_factory=dict)
+    restored: str = ""
     counted: bool = False
     writing: bool = False
     last_edit: float | None = None
 
     @staticmethod
     def is_in(layer: Labels) -> bool:
-        """Tell whether a layer has a record."""
+        """Return whether a layer has a record."""
         return layer in _RECORDS
 
     def spend(self, now: float) -> None:
@@ -97,5 +154,14 @@ _RECORDS: WeakKeyDictionary[Labels, Record] = WeakKeyDictionary()
 
 
 def record_of(layer: Labels) -> Record:
-    """Return the record of a layer, made at the first call; it lives as long as the layer."""
+    """Return the record of a layer, created at the first call; it lives as long as the layer."""
     return _RECORDS.setdefault(layer, Record())
+
+
+def annotation_with(data: Any) -> Labels | None:
+    """Return the annotation layer that holds this very array, if one does."""
+    for layer, record in list(_RECORDS.items()):
+        own = record.origin is not None and record.layer_id == str(layer.unique_id)
+        if own and layer.data is data:
+            return layer
+    return None

@@ -6,10 +6,10 @@ from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import note_resolved
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.background.signals import listen
 from napari_latentfm.fixing.section import FixSection
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.hypotheses_section import HypothesesSection
 from napari_latentfm.review.regions_section import DoubtSection
@@ -60,7 +60,7 @@ class ReviewSections:
     def _note_resolved(self) -> None:
         layer = annotation_of(self.session, create=False)
         if layer is not None:
-            note_resolved(layer, self.doubt.resolved_regions())
+            record_of(layer).resolved = tuple(map(dict, self.doubt.resolved_regions()))
 
     def _recall_work(self, sidecar: AnnotationSidecar) -> None:
         """Go on with the ticks and strokes of an annotation that was put back."""

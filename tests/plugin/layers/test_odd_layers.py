@@ -211,7 +211,7 @@ def test_every_layer_gives_its_own_samples_in_its_place_or_a_message(
 
 def _told(panel: SamplingPanel) -> str:
     assert panel.form.status.value == panel.last_error
-    assert "defect" not in str(panel.last_error)
+    assert "a bug in napari-latentfm" not in str(panel.last_error)
     return str(panel.last_error)
 
 

@@ -111,7 +111,7 @@ def test_odd_images_end_in_a_result_or_a_message(
     ending = run(qtbot, panel)
     assert ending in ("done", "failed")
     if ending == "failed":
-        assert "defect" not in str(panel.last_error)
+        assert "a bug in napari-latentfm" not in str(panel.last_error)
     assert_idle(panel)
 
 
