@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_latentfm.sampling.form import WHOLE
+from napari_latentfm.sampling.controls import WHOLE
 from napari_latentfm.ui.collapsible import Collapsible
 
 if TYPE_CHECKING:

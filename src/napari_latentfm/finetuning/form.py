@@ -1,4 +1,4 @@
-"""The controls of the learning panel; they know nothing of the viewer or the run."""
+"""The controls of the fine-tuning panel, independent of viewer and run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import re
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -28,19 +24,20 @@ from latentfm_core.model_io.card import CARD, DISCLAIMER
 from napari_latentfm.finetuning.plot import BLUE, ORANGE, CurvePlot
 from napari_latentfm.preferences import data_folder
 from napari_latentfm.reading import learning_overrides
-from napari_latentfm.sampling.form import DEVICES
-from napari_latentfm.ui.choices import FOLDER_CHOICE, model_choices
-from napari_latentfm.ui.common import narrow, push_button, wrapped_text
+from napari_latentfm.sampling.controls import DEVICES
+from napari_latentfm.ui.choices import FOLDER_CHOICE, model_choices, model_source
+from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
+from napari_latentfm.ui.folder_edit import FolderEdit
 
 ANNOTATIONS = "latentfm_annotations"
-"""Subfolder of the images in which accepted masks lie."""
+"""Subfolder of the images with the accepted masks."""
 DEFAULT_MINUTES = 5.0
 MAX_MINUTES = 600.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def models_folder() -> Path:
-    """Return where learned models are kept; it need not exist yet."""
+    """Return the folder of fine-tuned models, which need not exist yet."""
     return data_folder() / "models"
 
 
@@ -50,45 +47,12 @@ def learned_models() -> list[str]:
 
 
 def free_name(model: str) -> str:
-    """Return a name for a model learned from `model` that no folder has yet."""
+    """Return an unused name for a model that was fine-tuned from `model`."""
     base = re.sub(r"[^A-Za-z0-9._-]", "_", Path(model).name).lstrip("._-")[:80] or "model"
     folder, number = models_folder(), 1
     while (folder / (name := f"{base}-learned-{number}")).exists():
         number += 1
     return name
-
-
-class FolderEdit(QWidget):
-    """A line for a folder, and a button to choose it."""
-
-    changed = QtSignal()
-
-    def __init__(self, tooltip: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.line = QLineEdit()
-        self.line.setToolTip(tooltip)
-        self.button = QPushButton("Browse…")
-        self.button.setToolTip(f"Choose the folder. {tooltip}")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line, 1)
-        row.addWidget(self.button)
-        self.button.clicked.connect(self._choose)
-        self.line.textChanged.connect(lambda _: self.changed.emit())
-
-    def path(self) -> Path | None:
-        """Return the folder, or None if none is given."""
-        text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
-
-    def set_path(self, path: Path | str) -> None:
-        """Put a folder into the line."""
-        self.line.setText(str(path))
-
-    def _choose(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Choose a folder", self.line.text())
-        if chosen:
-            self.set_path(chosen)
 
 
 class LearningForm(QWidget):
@@ -107,13 +71,15 @@ class LearningForm(QWidget):
 
     def _make_choices(self) -> None:
         self.model = narrow(QComboBox())
-        self.model.setToolTip("The model to learn from; it stays as it is, a copy is trained on.")
+        self.model.setToolTip(
+            "The model to start from; a copy of it is trained, the model itself does not change."
+        )
         self._offer_models()
         self.folder = FolderEdit("Folder that holds model.json and model.safetensors.")
-        self.images = FolderEdit("Folder of images; those without a mask are left out.")
+        self.images = FolderEdit("Folder of images; images without a mask are ignored.")
         self.masks = FolderEdit(
-            "Folder of accepted masks with the images' names. Left empty: the folder "
-            f"{ANNOTATIONS} beside the images, where accepted masks are kept."
+            "Folder of accepted masks with the images' names. If it is empty, the folder "
+            f"{ANNOTATIONS} beside the images is used, which holds accepted masks."
         )
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, MAX_MINUTES)
@@ -125,28 +91,28 @@ class LearningForm(QWidget):
         self.name.setToolTip("Name of the new model; no model is overwritten.")
         self.device = QComboBox()
         self.device.addItems(DEVICES)
-        self.device.setToolTip("Where to train; auto takes a GPU if there is one.")
+        self.device.setToolTip("Device for training; auto uses a GPU if there is one.")
 
     def _make_buttons(self) -> None:
         self.start = push_button("Start", "Train a copy of the model with the accepted masks.")
-        self.stop = push_button("Stop", "Stop within one step; what was learned is kept.")
-        self.resume = push_button("Resume", "Go on with the run of this name that was stopped.")
+        self.stop = push_button("Stop", "Stop within one step; the progress is kept.")
+        self.resume = push_button("Resume", "Continue the stopped run of this name.")
         self.finish = push_button(
-            "Make model", "Make a model of what the stopped run learned so far."
+            "Make model", "Make a model from the last checkpoint of the stopped run."
         )
         self.keep_new = push_button("Keep new", "Offer the new model in the sampling panel.")
         self.keep_old = push_button(
-            "Keep old", "Go on with the old model; the new one stays in its folder."
+            "Keep old", "Keep using the old model; the new one stays in its folder."
         )
 
     def _make_report(self) -> None:
         self.progress = QProgressBar()
         self.progress.setToolTip("Training steps done.")
         self.progress.setRange(0, 1)
-        self.status = _text("What goes on, or how the last run ended.")
+        self.status = _text("Progress, or the result of the last run.")
         self.verdict = _text(
-            "Dice of both models on images that were not trained on. The new model was chosen "
-            "among its validations on the same images, which flatters it a little."
+            "Dice of both models on held-out images. These images also selected the best epoch of "
+            "the new model, so its score is slightly optimistic."
         )
         self.loss = CurvePlot("Loss", BLUE)
         self.loss.setToolTip("Training loss of each step; lower is better.")
@@ -171,10 +137,10 @@ class LearningForm(QWidget):
         column = QVBoxLayout(self)
         column.addLayout(choices)
         for row in ((self.start, self.stop), (self.resume, self.finish)):
-            column.addLayout(_row(*row))
+            column.addLayout(row_of(*row))
         for part in (self.progress, self.status, self.loss, self.dice, self.verdict):
             column.addWidget(part)
-        column.addLayout(_row(self.keep_new, self.keep_old))
+        column.addLayout(row_of(self.keep_new, self.keep_old))
         disclaimer = _text("")
         disclaimer.setText(DISCLAIMER)
         column.addWidget(disclaimer)
@@ -186,7 +152,7 @@ class LearningForm(QWidget):
         Raises
         ------
         ConfigError
-            If the name cannot be one.
+            If the name is not valid.
         """
         name = self.name.text().strip()
         if not NAME.fullmatch(name):
@@ -197,7 +163,7 @@ class LearningForm(QWidget):
         return models_folder() / name
 
     def masks_folder(self) -> Path | None:
-        """Return the folder of masks: the one given, else the usual one of the images."""
+        """Return the given folder of masks, or else the default one beside the images."""
         images = self.images.path()
         return self.masks.path() or (images / ANNOTATIONS if images else None)
 
@@ -206,21 +172,18 @@ class LearningForm(QWidget):
 
         Raises
         ------
-        ConfigError
-            If no folder is given where one is wanted.
+        ModelFolderError
+            If the folder is not given.
         """
         chosen = str(self.model.currentData())
         if chosen in bundled_models():
             return chosen
         if chosen != FOLDER_CHOICE:
             return str(models_folder() / chosen)
-        folder = self.folder.path()
-        if folder is None:
-            raise ConfigError("No model folder is given. Choose one, or a bundled model.")
-        return str(folder)
+        return str(Path(model_source(chosen, self.folder.line.text())).expanduser())
 
     def request(self, overrides: tuple[str, ...] = ()) -> LearningRequest:
-        """Return the run that is asked for.
+        """Return the request for a run.
 
         Raises
         ------
@@ -241,7 +204,7 @@ class LearningForm(QWidget):
         )
 
     def refresh_models(self) -> None:
-        """Offer the models that have been learned meanwhile."""
+        """Offer models that were fine-tuned in the meantime."""
         chosen = self.model.currentData()
         blocked = self.model.blockSignals(True)
         self.model.clear()
@@ -255,13 +218,13 @@ class LearningForm(QWidget):
             self.model.addItem(title, name)
 
     def suggest_name(self) -> None:
-        """Put a free name for the new model into its line."""
+        """Suggest an unused name for the new model."""
         chosen = str(self.model.currentData())
         folder = self.folder.path()
         self.name.setText(free_name(str(folder or "model") if chosen == FOLDER_CHOICE else chosen))
 
     def choice_widgets(self) -> tuple[QWidget, ...]:
-        """Return the controls that a run fixes."""
+        """Return the controls that are disabled during a run."""
         folders = (self.folder, self.images, self.masks)
         return (self.model, *folders, self.minutes, self.name, self.device)
 
@@ -276,13 +239,6 @@ class LearningForm(QWidget):
     def _show_default_masks(self) -> None:
         images = self.images.path()
         self.masks.line.setPlaceholderText(str(images / ANNOTATIONS) if images else ANNOTATIONS)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
 
 
 def _text(tooltip: str) -> QLabel:

@@ -24,7 +24,8 @@ from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.update import AskAboutEdits, EditedLayers, is_result
 from napari_latentfm.results.session import session_of
-from napari_latentfm.sampling.form import CALIBRATED, SamplingForm
+from napari_latentfm.sampling.controls import CALIBRATED
+from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.open_panels import open_panel_of
 from napari_latentfm.sampling.plane import ObjectsTarget, PlaneTarget
 from napari_latentfm.sampling.status import READY, session_status

@@ -9,7 +9,7 @@ from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.figures import MaskFigures
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.planes import Plane, plane_spacing
-from napari_latentfm.sampling.form import CALIBRATED, RAW
+from napari_latentfm.sampling.controls import CALIBRATED, RAW
 from napari_latentfm.ui.units import area_text, number
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.crop import crop_on_screen
 from napari_latentfm.layers.planes import displayed_plane
-from napari_latentfm.sampling.form import TILES, VISIBLE, WHOLE, SamplingForm
+from napari_latentfm.sampling.controls import TILES, VISIBLE, WHOLE
+from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.plane import PlaneTarget
 from napari_latentfm.sampling.stack import StackTarget
 from napari_latentfm.sampling.tiled import TiledTarget, results_folder

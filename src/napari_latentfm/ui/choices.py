@@ -1,11 +1,12 @@
-"""What the controls of several panels offer."""
+"""Choices and bounds that several panels offer, such as that of a model."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import LatentFMError, ModelFolderError
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
 
@@ -21,8 +22,33 @@ def bounds(name: str) -> tuple[int, int]:
 
 
 def model_choices() -> list[tuple[str, str]]:
-    """Return title and name of each bundled model, and at last the choice of a folder."""
+    """Return title and name of each bundled model, followed by the choice of a folder."""
     return [*((_title(name), name) for name in bundled_models()), (FOLDER_CHOICE, FOLDER_CHOICE)]
+
+
+def model_source(choice: str, folder: str) -> str | Path:
+    """Return the model of a choice: the name of a bundled model, or a folder.
+
+    Parameters
+    ----------
+    choice
+        A name of `model_choices`.
+    folder
+        The text in the folder control.
+
+    Raises
+    ------
+    ModelFolderError
+        If a folder is chosen and its control is empty.
+    """
+    if choice != FOLDER_CHOICE:
+        return choice
+    if not folder.strip():
+        raise ModelFolderError(
+            "No model folder is given. Choose the folder that latentfm-train wrote, or a bundled "
+            "model."
+        )
+    return Path(folder.strip())
 
 
 @cache
@@ -30,4 +56,4 @@ def _title(name: str) -> str:
     try:
         return read_card(resolve_model(name)).title or name
     except LatentFMError:
-        return name  # a run with it will say what is wrong
+        return name  # a run with this model reports the error

@@ -1,24 +1,41 @@
-"""Small parts that several panels are made of."""
+"""Small widgets that several panels share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QPushButton, QSizePolicy
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
 
 
 def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None) -> QPushButton:
-    """Return a button that explains itself and calls `slot`, which may be a method."""
-    made = QPushButton(text)
-    made.setToolTip(tooltip)
+    """Return a button with a tooltip that calls `slot`."""
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
     if slot is not None:
-        # Qt would hand over whether it is checked.
-        made.clicked.connect(lambda: slot())
-    return made
+        # Without the lambda, Qt would pass whether the button is checked.
+        button.clicked.connect(lambda: slot())
+    return button
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Return a layout of widgets side by side."""
+    row = QHBoxLayout()
+    row.setSpacing(3)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
 
 
 def narrow(box: QComboBox) -> QComboBox:
-    """Let a box be narrower than its longest choice, which its list shows in full."""
+    """Let a combo box be narrower than its longest choice; its list shows choices in full."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     box.setSizeAdjustPolicy(policy)
     box.setMinimumContentsLength(8)
@@ -27,7 +44,7 @@ def narrow(box: QComboBox) -> QComboBox:
 
 
 def wrapped_text(tooltip: str) -> QLabel:
-    """Return a text that wraps its lines instead of widening its panel."""
+    """Return a label that wraps its text instead of widening its panel."""
     label = QLabel()
     label.setToolTip(tooltip)
     label.setWordWrap(True)
@@ -36,10 +53,10 @@ def wrapped_text(tooltip: str) -> QLabel:
 
 
 def show_progress(bar: QProgressBar, done: int, total: int) -> None:
-    """Show `done` of `total` the next time that the window is drawn; a total of 0 is open.
+    """Show `done` of `total` when the window is drawn next; a total of 0 shows a busy bar.
 
-    Qt draws a bar within `setValue`, and the whole window with it: the image too, and layers that
-    are only half there.
+    Otherwise `setValue` would draw the bar at once, and with it the whole window, including
+    incomplete layers.
     """
     bar.setUpdatesEnabled(False)
     bar.setRange(0, total)

@@ -9,9 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
@@ -21,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.config import SAMPLE_SLIDER_MAX, SamplingConfig, sampling_settings
-from latentfm_core.errors import LatentFMError, ModelFolderError
+from latentfm_core.errors import LatentFMError
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
@@ -29,8 +27,9 @@ from latentfm_core.worklist.state import WorkList
 from napari_latentfm import settings
 from napari_latentfm.background.signals import listen
 from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
-from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices
-from napari_latentfm.ui.common import narrow, push_button, wrapped_text
+from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices, model_source
+from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
+from napari_latentfm.ui.folder_edit import FolderEdit
 from napari_latentfm.worklist.table import ImageTable
 
 MOST_MEGAPIXELS = 16_384
@@ -44,15 +43,30 @@ class QueueForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = _line("Folder of the images to annotate.")
-        self.output = _line("Folder for annotations and progress.", "below the images")
+        self._folders = {
+            "Images": FolderEdit(
+                "Folder of the images to annotate.", "Choose the folder of images", compact=True
+            ),
+            "Output": FolderEdit(
+                "Folder for annotations and progress.",
+                "Choose the folder for annotations",
+                "below the images",
+                compact=True,
+            ),
+        }
+        self.folder, self.output = (edit.line for edit in self._folders.values())
         self.model = narrow(QComboBox())
         for title, name in model_choices():
             self.model.addItem(title, name)
         self.model.setToolTip(
             "A bundled model, or the folder of a model or ensemble from latentfm-train."
         )
-        self.model_folder = _line("Folder that holds model.json and model.safetensors.")
+        self.model_row = FolderEdit(
+            "Folder that holds model.json and model.safetensors.",
+            "Choose the model folder",
+            compact=True,
+        )
+        self.model_folder = self.model_row.line
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
         self.n_samples.setToolTip("Number of plausible masks to draw of each image.")
@@ -146,11 +160,7 @@ class QueueForm(QWidget):
         ModelFolderError
             If a folder is wanted and none is given.
         """
-        if self.model.currentData() != FOLDER_CHOICE:
-            return str(self.model.currentData())
-        if not self.model_folder.text().strip():
-            raise ModelFolderError("No model folder is given. Choose it, or a bundled model.")
-        return Path(self.model_folder.text().strip())
+        return model_source(str(self.model.currentData()), self.model_folder.text())
 
     def settings(self) -> SamplingConfig:
         """Return the settings that the sampling panel has for this model.
@@ -212,15 +222,9 @@ class QueueForm(QWidget):
     def _lay_out(self) -> None:
         grid = QGridLayout()
         grid.setSpacing(3)
-        self.model_row = self._folder_row(self.model_folder, "Model folder")
-        samples = _row(self.n_samples, self.open_button)
-        for row, (title, widget) in enumerate(
-            (
-                ("Images", self._folder_row(self.folder, "Folder of images")),
-                ("Output", self._folder_row(self.output, "Folder for annotations")),
-                ("Model", self.model),
-            )
-        ):
+        samples = row_of(self.n_samples, self.open_button)
+        rows: dict[str, QWidget] = {**self._folders, "Model": self.model}
+        for row, (title, widget) in enumerate(rows.items()):
             grid.addWidget(QLabel(title), row, 0)
             grid.addWidget(widget, row, 1)
         grid.addWidget(self.model_row, 3, 1)
@@ -232,43 +236,20 @@ class QueueForm(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)
-        layout.addLayout(_row(self.search, self.order))
+        layout.addLayout(row_of(self.search, self.order))
         layout.addWidget(self.table, 1)
         layout.addWidget(self.tally)
-        layout.addLayout(_row(self.previous, self.next))
+        layout.addLayout(row_of(self.previous, self.next))
         layout.addWidget(self.accept)
         layout.addWidget(self.accept_empty)
-        layout.addLayout(_row(self.flag, self.reset, self.skip))
-        layout.addLayout(_row(self.export, self.sizes))
-        layout.addLayout(_row(self.measure, self.cancel))
+        layout.addLayout(row_of(self.flag, self.reset, self.skip))
+        layout.addLayout(row_of(self.export, self.sizes))
+        layout.addLayout(row_of(self.measure, self.cancel))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
 
     def _take_limit(self, _event: Any = None) -> None:
         self.megapixels.setValue(round(reading_limits().max_megapixels))
-
-    def _folder_row(self, line: QLineEdit, title: str) -> QWidget:
-        row = QWidget()
-        button = push_button("…", f"Choose the {title[0].lower()}{title[1:]}.")
-        button.setFixedWidth(28)
-        button.clicked.connect(lambda: self._choose(line, title))
-        layout = _row(line, button)
-        layout.setContentsMargins(0, 0, 0, 0)
-        row.setLayout(layout)
-        return row
-
-    def _choose(self, line: QLineEdit, title: str) -> None:
-        found = QFileDialog.getExistingDirectory(self, title, line.text())
-        if found:
-            line.setText(found)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(3)
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
 
 
 def _line(tooltip: str, hint: str = "") -> QLineEdit:

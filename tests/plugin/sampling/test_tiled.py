@@ -18,7 +18,7 @@ from latentfm_core.images.large import large_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
 from napari_latentfm.layers.planes import displayed_plane
-from napari_latentfm.sampling.form import TILES
+from napari_latentfm.sampling.controls import TILES
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.sampling.tiled import PlaneOfLevel, unused_path
 from tests.helpers.plugin_fixtures import disc_image, run
