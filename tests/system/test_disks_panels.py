@@ -146,7 +146,7 @@ def test_a_work_list_on_a_full_disk_stays_and_saves_to_another_folder(
         layer = annotation_of(session_of(viewer), create=False)
         assert layer is not None
         np.testing.assert_array_equal(layer.data, mask)
-        assert panel.desk.snapshot() is not None, "it still counts as unsaved"
+        assert panel.open_image.snapshot() is not None, "it still counts as unsaved"
     other = tmp_path / "other"
     panel.form.output.setText(str(other))
     wait_for(qtbot, panel, NAMES[1], panel.open_folder)
@@ -198,7 +198,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
     blocked(qtbot, panel, panel.next)
     assert "the folder is gone" in said[-1]
     assert panel.current == NAMES[0]
-    assert panel.desk.snapshot() is not None
+    assert panel.open_image.snapshot() is not None
     assert not images.exists(), "it is not made again below the place of a drive"
     assert {item.state for item in panel.work.items().values()} == {"not started"}
     # Another folder: the first press says that the annotation is not saved, the next leaves it.

@@ -318,7 +318,7 @@ class LatentFMPanel(QWidget):
         queue.form.model_folder.textChanged.connect(self._name_empty)
         self.sampling.form.cancel_button.changed.connect(self._cancel_list)
         self._name_empty()
-        queue.told.connect(self._on_told)
+        queue.status_changed.connect(self._on_told)
         queue.listed.connect(self._show_item)
         queue.shown.connect(self._on_shown)
         queue.settled.connect(self._on_settled)

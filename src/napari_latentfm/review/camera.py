@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.planes import Plane, unit_factor
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def go_to(
         if axis + missing not in viewer.dims.displayed:
             viewer.dims.set_point(axis + missing, at)
     shown = [axis - missing for axis in viewer.dims.displayed if axis >= missing]
-    # Napari 0.9 moved the camera.
-    camera = getattr(viewer, "scene", viewer).camera
+    camera = camera_of(viewer)
     camera.center = tuple(middle[shown])
 
     def zoom(rows: float, columns: float) -> float:

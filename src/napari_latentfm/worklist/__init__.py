@@ -1,1 +1,1 @@
-"""The work list panel: a folder of images, one after the other."""
+"""The work list: annotate the images of a folder one after the other."""

@@ -1,4 +1,4 @@
-"""The question what to export of a work list, and where to."""
+"""Dialog for the export of a work list: format, target and measurements."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OBJECTS = frozenset({"coco", "coco-polygons", "labelme", "csv"})
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to export: format, file or folder, and how objects are told and measured."""
+    """Options of an export: format, file or folder, and how objects are separated and measured."""
 
     kind: Format
     target: Path
@@ -47,14 +47,14 @@ class Wanted:
 
 
 class ExportDialog(QDialog):
-    """Asks for format and place.
+    """Asks for format and target.
 
     Parameters
     ----------
     work
         The work list.
     table
-        Whether measurements are wanted; the format is then not asked for.
+        Whether to export measurements; then there is no choice of a format.
     """
 
     def __init__(self, work: WorkList, table: bool, parent: QWidget | None = None) -> None:
@@ -65,23 +65,23 @@ class ExportDialog(QDialog):
         for kind, title in TITLES.items():
             if (kind == "csv") == table:
                 self.format.addItem(title, kind)
-        self.format.setToolTip("What the files are for; the page Export tells what each holds.")
+        self.format.setToolTip("Format of the files; the documentation page Export describes each.")
         self.target = QLineEdit()
         self.target.setMinimumWidth(320)
-        self.target.setToolTip("Where to write.")
-        browse = push_button("…", "Choose where to write.")
+        self.target.setToolTip("Target of the export.")
+        browse = push_button("…", "Choose the target.")
         browse.setFixedWidth(28)
         browse.clicked.connect(self._browse)
         self.separate = QCheckBox("Each connected piece is an object")
         self.separate.setToolTip(
-            "For cells and the like. Else all pieces of one label are one object."
+            "For cells and similar objects. Otherwise all pieces of a label are one object."
         )
         self.pixel = QDoubleSpinBox()
         self.pixel.setDecimals(6)
         self.pixel.setRange(0, 1000)
         self.pixel.setSuffix(" mm")
         self.pixel.setSpecialValueText("unknown")
-        self.pixel.setToolTip("Size of a pixel of images whose file does not tell it.")
+        self.pixel.setToolTip("Pixel size of images whose file does not contain it.")
         row = QHBoxLayout()
         row.addWidget(self.target)
         row.addWidget(browse)
@@ -105,7 +105,7 @@ class ExportDialog(QDialog):
         return found
 
     def wanted(self) -> Wanted:
-        """Return what was chosen."""
+        """Return the chosen options."""
         side = self.pixel.value()
         size = PixelSize(side, side, "mm") if side > 0 else None
         target = Path(self.target.text().strip() or self._suggested())
@@ -135,6 +135,6 @@ class ExportDialog(QDialog):
 
 
 def ask_export(parent: QWidget, work: WorkList, table: bool) -> Wanted | None:
-    """Ask what to export and where to; None for cancelled."""
+    """Ask for the options of an export; return None if it was cancelled."""
     dialog = ExportDialog(work, table, parent)
     return dialog.wanted() if dialog.exec() == QDialog.DialogCode.Accepted else None

@@ -1,4 +1,4 @@
-"""All accepted annotations to files of other programs, in a worker thread."""
+"""Export of all accepted annotations in a worker thread."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from napari_latentfm.worklist.form import QueueForm
 
 NOTHING = "No image of this list is accepted yet. Accept one, then export."
 _PROBLEMS_SHOWN = 3
-_BUSY = "An export is under way. Wait for it, or cancel it."
+_BUSY = "An export is running. Wait for it, or cancel it."
 
 
 class Exporting:
-    """Asks for format and place, exports, and shows how far it is.
+    """Asks for format and target, exports, and shows the progress.
 
     Parameters
     ----------
     form
-        Its bar and status line show the progress.
+        Form whose bar and status line show the progress.
 
     Attributes
     ----------
     ask
-        Asks what to export; is given the list and whether a table is wanted.
+        Asks for the options; called with the work list and whether to export measurements.
     may_replace
-        Asks whether files that are there may be replaced.
+        Asks whether existing files may be replaced.
     finished
         Emitted with ``"done"``, ``"failed"`` or ``"cancelled"``.
     failed
@@ -55,11 +55,11 @@ class Exporting:
 
     @property
     def busy(self) -> bool:
-        """Whether an export is under way."""
+        """Whether an export is running."""
         return self._task is not None
 
     def ask_and_start(self, work: WorkList, table: bool) -> None:
-        """Ask, and export in a worker thread."""
+        """Ask for the options, and export in a worker thread."""
         if self.busy or not accepted(work):
             self._form.status.setText(_BUSY if self.busy else NOTHING)
             return
@@ -67,15 +67,15 @@ class Exporting:
         if wanted is None:
             return
         try:
-            there = [p for p in export_files(work, wanted.target, wanted.kind) if p.exists()]
+            existing = [p for p in export_files(work, wanted.target, wanted.kind) if p.exists()]
         except LatentFMError as error:
             self.failed.emit(error)
             return
-        if there and not self.may_replace(there):
+        if existing and not self.may_replace(existing):
             return
         self._ending = "cancelled"
         task = ThreadTask(partial(_steps, work, wanted))
-        task.reported.connect(partial(self._on_told, wanted))
+        task.reported.connect(partial(self._on_progress, wanted))
         task.ended.connect(self._on_ended)
         self._task = task
         self._form.export.setEnabled(False)
@@ -83,29 +83,29 @@ class Exporting:
         task.start()
 
     def cancel(self) -> None:
-        """Stop after the image that is being written; no half file is left."""
+        """Stop after the current image, which is written completely."""
         if self._task is not None:
             self._task.quit()
 
     def close(self) -> None:
-        """Stop, and tell nobody any more; the window is gone."""
+        """Stop without further signals; the window is closed."""
         if self._task is not None:
             self._task.quit()
             self._task.reported.disconnect()
             self._task.ended.disconnect()
 
-    def _on_told(self, wanted: Wanted, told: object) -> None:
-        if isinstance(told, LatentFMError):
+    def _on_progress(self, wanted: Wanted, report: object) -> None:
+        if isinstance(report, LatentFMError):
             self._ending = "failed"
-            self.failed.emit(told)
-        elif isinstance(told, Progress):
-            self._form.bar.setRange(0, max(1, told.total))
-            self._form.bar.setValue(told.done)
-            text = f"Exporting {told.name} ({told.done + 1} of {told.total})…"
-            if not told.name:
+            self.failed.emit(report)
+        elif isinstance(report, Progress):
+            self._form.bar.setRange(0, max(1, report.total))
+            self._form.bar.setValue(report.done)
+            text = f"Exporting {report.name} ({report.done + 1} of {report.total})…"
+            if not report.name:
                 self._ending = "done"
-                text = _summary(told, wanted.target.name)
-                if told.problems:
+                text = _summary(report, wanted.target.name)
+                if report.problems:
                     show_warning(text)
             self._form.status.setText(text)
 
@@ -125,15 +125,17 @@ def _steps(work: WorkList, wanted: Wanted) -> Iterator[object]:
         yield error
 
 
-def _summary(told: Progress, target: str) -> str:
-    """Return what was exported, and what was left out."""
-    count = told.total - len(told.problems)
+def _summary(report: Progress, target: str) -> str:
+    """Return a summary of the exported images and of those that failed."""
+    count = report.total - len(report.problems)
     text = f"Exported {'1 image' if count == 1 else f'{count} images'} to {target}."
-    if not told.problems:
+    if not report.problems:
         return text
-    more = len(told.problems) - _PROBLEMS_SHOWN
-    listed = " ".join(told.problems[:_PROBLEMS_SHOWN]) + (f" And {more} more." if more > 0 else "")
-    return f"{text} Left out: {listed}"
+    more = len(report.problems) - _PROBLEMS_SHOWN
+    listed = " ".join(report.problems[:_PROBLEMS_SHOWN]) + (
+        f" And {more} more." if more > 0 else ""
+    )
+    return f"{text} Not exported: {listed}"
 
 
 def _may_replace(parent: QWidget, files: list[Path]) -> bool:

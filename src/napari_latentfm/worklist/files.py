@@ -1,4 +1,4 @@
-"""Annotations of the queue from and to files; all of it may run in any thread."""
+"""Reading and writing of work-list annotations, in any thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from napari_latentfm.reading import reading_limits
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An annotation at one moment: a copy of its labels, and what is known of it."""
+    """A copy of the labels of an annotation, and its provenance at that moment."""
 
     name: str
     labels: NDArray[Any]
@@ -43,7 +43,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image and the annotation that was kept for it."""
+    """An image and its saved annotation."""
 
     image: ImageInput
     labels: NDArray[Any] | None = None
@@ -52,12 +52,12 @@ class Opened:
 
 
 def save(snapshot: Snapshot, path: Path) -> None:
-    """Write an annotation as TIFF, with its provenance where that is known.
+    """Write an annotation as TIFF, with its provenance if that is known.
 
     Raises
     ------
     LatentFMError
-        If it cannot be written; what was there before is still there.
+        If it cannot be written; an existing file does not change.
     """
     facts = snapshot.facts
     if facts is None:
@@ -70,12 +70,12 @@ def save(snapshot: Snapshot, path: Path) -> None:
 
 
 def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
-    """Do what `save` does, in the output folder of a work list.
+    """Save an annotation in the output folder of a work list, see `save`.
 
     Raises
     ------
     LatentFMError
-        As `save`, also if that folder has vanished.
+        As `save`, and if that folder has disappeared.
     """
     work.check_there()
     save(snapshot, path)
@@ -84,17 +84,25 @@ def save_in(work: WorkList, snapshot: Snapshot, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove an annotation that is kept elsewhere by now; one that cannot be does no harm."""
+    """Remove an annotation that was saved elsewhere; failures are ignored."""
     for file in (path, sidecar_path(path), older_sidecar_path(path)):
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
 
 
 def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) -> Opened:
-    """Read an image, unless it is there, and its kept annotation.
+    """Read an image and its saved annotation.
 
-    An annotation that cannot be used is set aside, not overwritten. `target` is where the
-    annotation will be written, with its provenance beside it.
+    An annotation that cannot be used is renamed, not overwritten.
+
+    Parameters
+    ----------
+    path, image
+        File of the image, and its content if it was read before.
+    kept
+        File of the saved annotation, or None.
+    target
+        File to which the annotation will be written, with its provenance beside it.
 
     Raises
     ------
@@ -105,16 +113,16 @@ def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) 
     if problem:
         raise ImageError(problem)
     limits = reading_limits()
-    found = read_image(check_exists(path), limits) if image is None else image
+    pixels = read_image(check_exists(path), limits) if image is None else image
     if kept is None:
-        return Opened(found)
+        return Opened(pixels)
     try:
         labels, sidecar = read_annotation(kept, limits)
-        wanted = found.pixels.shape[:2]
+        wanted = pixels.pixels.shape[:2]
         if np.squeeze(labels).shape == np.squeeze(np.empty(wanted, bool)).shape:
-            return Opened(found, labels.reshape(wanted).astype(np.uint8), sidecar)
-        problem = f"{kept.name} has the shape {labels.shape}, its image {wanted}."
+            return Opened(pixels, labels.reshape(wanted).astype(np.uint8), sidecar)
+        problem = f"{kept.name} has the shape {labels.shape}, but its image has {wanted}."
     except LatentFMError as error:
         problem = str(error)
     aside = set_aside(kept)
-    return Opened(found, warning=f"{problem} It is kept as {aside.name}.")
+    return Opened(pixels, warning=f"{problem} It is kept as {aside.name}.")

@@ -1,4 +1,4 @@
-"""The controls of the queue panel."""
+"""The controls of the work list."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from napari_latentfm.worklist.table import ImageTable
 
 MOST_MEGAPIXELS = 16_384
 NOTHING = "Nothing to mark"
-"""What an image without foreground is called where a model has several classes."""
+"""Name of an image without foreground for a model with several classes."""
 BY_NAME, BY_DOUBT = "by name", "most doubtful first"
 
 
 class QueueForm(QWidget):
-    """Controls, table and status line; knows nothing of the viewer."""
+    """Controls, table and status line, independent of the viewer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,56 +69,56 @@ class QueueForm(QWidget):
         self.model_folder = self.model_row.line
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
-        self.n_samples.setToolTip("Number of plausible masks to draw of each image.")
+        self.n_samples.setToolTip("Number of plausible masks to draw for each image.")
         self.megapixels = QSpinBox()
         self.megapixels.setRange(1, MOST_MEGAPIXELS)
         self.megapixels.setSuffix(" megapixels")
         self.megapixels.setValue(round(reading_limits().max_megapixels))
         self.megapixels.setToolTip(
-            "Larger files are refused before they fill the memory. Raise it for large images from "
-            "where you trust."
+            "Larger files are refused before they fill the memory. Raise the limit for large "
+            "images from sources that you trust."
         )
         self.open_button = push_button("Open", "Open the folder as a work list.")
-        self.search = _line("Shows rows that hold this text.", "filter")
+        self.search = _line("Show only rows that contain this text.", "filter")
         self.order = QComboBox()
         self.order.addItems([BY_NAME, BY_DOUBT])
-        self.order.setToolTip("In which order the images come.")
+        self.order.setToolTip("Order of the images.")
         self.skip = QCheckBox("Skip done")
-        self.skip.setToolTip("Next, and opening a folder, pass over images that are done.")
+        self.skip.setToolTip("Next, and opening a folder, skip images that are done.")
         self.skip.setChecked(True)
         self.table = ImageTable()
         self.previous = push_button(
-            "Previous (PageUp)", "Keep the annotation, open the one before."
+            "Previous (PageUp)", "Save the annotation and open the previous image."
         )
-        self.next = push_button("Next (PageDown)", "Keep the annotation and open the next image.")
+        self.next = push_button("Next (PageDown)", "Save the annotation and open the next image.")
         self.accept = push_button(
             "Accept && next (Ctrl+Enter)",
             "Save the annotation, or the mean mask if you changed nothing; open the next image.",
         )
         self.empty_name = NOTHING
         self.accept_empty = push_button(
-            "", "Save an empty annotation: this image shows nothing to mark. Open the next image."
+            "", "Save an empty annotation, since there is nothing to mark, and open the next image."
         )
-        self.flag = push_button("Flag", "Mark the image for somebody to look at, or unmark it.")
+        self.flag = push_button("Flag", "Flag the image for a second look, or remove the flag.")
         self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
         self.measure = push_button(
             "Measure doubt", "Draw samples of all images whose doubt is not known yet."
         )
         self.export = push_button(
-            "Export all accepted…", "Write the accepted annotations for other programs."
+            "Export all accepted…", "Write the accepted annotations in formats of other programs."
         )
         self.sizes = push_button(
             "Measurements…", "Write area, diameter and perimeter of all accepted objects."
         )
         self.cancel = push_button(
-            "Cancel", "Stop within one ODE step or image; results so far stay."
+            "Cancel", "Stop within one ODE step or image; finished results are kept."
         )
         self.bar = QProgressBar()
-        self.bar.setToolTip("What the background work has done.")
+        self.bar.setToolTip("Progress of the background work.")
         self.bar.setMaximumHeight(12)
         self.bar.setTextVisible(False)
-        self.tally = wrapped_text("How far the list is.")
-        self.status = wrapped_text("What is going on.")
+        self.tally = wrapped_text("Progress of the work list.")
+        self.status = wrapped_text("Status of the open image.")
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
         self.megapixels.valueChanged.connect(choose_megapixels)
@@ -131,7 +131,7 @@ class QueueForm(QWidget):
 
     @property
     def by_doubt(self) -> bool:
-        """Whether the most doubtful image comes first."""
+        """Whether the most uncertain image comes first."""
         return self.order.currentText() == BY_DOUBT
 
     def names(self, work: WorkList | None) -> list[str]:
@@ -142,12 +142,12 @@ class QueueForm(QWidget):
 
     def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
         """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""
-        # Back is always to the image before, which is mostly one that was just done.
+        # Previous always goes to the image before, which usually was just completed.
         skip = self.skip.isChecked() and by > 0
         return step(self.names(work), work.items(), current, by, skip)
 
     def show_list(self, work: WorkList, current: str | None) -> None:
-        """Show how far the list is."""
+        """Show the images and the progress of a work list."""
         items = work.items()
         self.table.fill(self.names(work), items, current)
         self.tally.setText(str(tally(items)))
@@ -158,17 +158,17 @@ class QueueForm(QWidget):
         Raises
         ------
         ModelFolderError
-            If a folder is wanted and none is given.
+            If the folder is not given.
         """
         return model_source(str(self.model.currentData()), self.model_folder.text())
 
     def settings(self) -> SamplingConfig:
-        """Return the settings that the sampling panel has for this model.
+        """Return the sampling settings of the chosen model.
 
         Raises
         ------
         LatentFMError
-            If there is no such model.
+            If the model does not exist.
         """
         base = read_card(resolve_model(self.source())).config.sampling
         return sampling_settings(
@@ -179,7 +179,7 @@ class QueueForm(QWidget):
         )
 
     def state(self) -> dict[str, Any]:
-        """Return the choices as JSON values, for `restore`; without the folders of a list."""
+        """Return the choices as JSON values for `restore`, without the folders of a list."""
         return {
             "model": self.model.currentData(),
             "model_folder": self.model_folder.text().strip(),
@@ -189,17 +189,17 @@ class QueueForm(QWidget):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over choices; what is unknown here is left as it is."""
+        """Restore choices; unknown ones are ignored."""
         self.folder.setText(str(state.get("folder", "")))
         self.output.setText(str(state.get("output", "")))
-        # The model first: it brings a number of samples of its own.
+        # The model comes first, since it brings its own number of samples.
         self.model_folder.setText(str(state.get("model_folder", "")))
-        for box, place in (
+        for box, row in (
             (self.model, self.model.findData(str(state.get("model", "")))),
             (self.order, self.order.findText(str(state.get("order", "")))),
         ):
-            if place >= 0:
-                box.setCurrentIndex(place)
+            if row >= 0:
+                box.setCurrentIndex(row)
         if isinstance(state.get("n_samples"), int):
             self.n_samples.setValue(state["n_samples"])
         self.skip.setChecked(state.get("skip") is not False)
@@ -210,12 +210,12 @@ class QueueForm(QWidget):
             config = read_card(resolve_model(self.source())).config
         except LatentFMError:
             self._name_classes(())
-            return  # opening an image will say what is wrong
+            return  # opening an image reports the error
         self._name_classes(config.model.classes)
         self.n_samples.setValue(min(config.sampling.n_samples, SAMPLE_SLIDER_MAX))
 
     def _name_classes(self, classes: Sequence[str]) -> None:
-        """Call an image without foreground as the model calls it."""
+        """Name an image without foreground after the model's class."""
         self.empty_name = f"No {classes[0]}" if len(classes) == 1 else NOTHING
         self.accept_empty.setText(f"{self.empty_name} (Ctrl+Shift+Enter)")
 

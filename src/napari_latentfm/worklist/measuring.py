@@ -1,4 +1,4 @@
-"""The doubt of all images of a folder, measured in the background."""
+"""Background measurement of the uncertainty of all images of a folder."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from qtpy.QtWidgets import QProgressBar
 
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.ui.common import show_progress
-from napari_latentfm.worklist.prefetch import Sampler, Task
+from napari_latentfm.worklist.prefetch import Prefetcher, Task
 
 
 class Measuring:
-    """Measures the images of which the doubt is not known, and shows how far it is.
+    """Measures images whose uncertainty is not known, and shows the progress.
 
     Parameters
     ----------
     sampler
-        Does it.
+        Draws the samples.
     bar
-        Shows it.
+        Shows the progress.
     """
 
-    def __init__(self, sampler: Sampler, bar: QProgressBar) -> None:
+    def __init__(self, sampler: Prefetcher, bar: QProgressBar) -> None:
         self._sampler, self._bar = sampler, bar
         self._total = 0
 
     def start(self, work: WorkList, tasks: Iterable[Task]) -> None:
-        """Measure all images but those that are known or cannot be read."""
+        """Measure all images whose uncertainty is not known and that can be read."""
         left = [task for task in tasks if not _is_known(work, task) and not is_bad(work, task.name)]
         self._total = len(left)
         self._sampler.measure(left)
@@ -39,13 +39,13 @@ class Measuring:
         self.show()
 
     def show(self) -> None:
-        """Show how many are left."""
+        """Show the progress."""
         done = max(0, self._total - self._sampler.measuring)
         show_progress(self._bar, done, max(1, self._total))
 
 
 def is_bad(work: WorkList, name: str) -> bool:
-    """Tell whether an image is flagged with a reason before any samples: it cannot be read."""
+    """Return whether an image is flagged because it cannot be read."""
     item = work.item(name)
     return item.state == "flagged" and bool(item.note) and item.doubt is None
 

@@ -1,4 +1,4 @@
-"""From one image of a folder to another: the annotation is kept first, then the next is read."""
+"""Navigation between the images of a folder: save the annotation, then read the next image."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from latentfm_core.worklist.state import WorkList
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
 from napari_latentfm.worklist.keeping import count_time, going_on, note_unfinished
-from napari_latentfm.worklist.open_image import Desk
+from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Drawn
 
 
-class Walk:
-    """Leaves the open image and opens another, one move at a time.
+class Navigator:
+    """Closes the open image and opens another, one move at a time.
 
     Parameters
     ----------
-    desk
-        Where images are laid out.
+    open_image
+        The open image.
     drawn
-        Returns what was drawn for an image already, or None.
+        Returns the samples of an image if there are any, or None.
 
     Attributes
     ----------
     opening
         Emitted with the name of an image before it is read.
     arrived
-        Emitted with the name of an image and the `Opened` image itself.
+        Emitted with the name of an image and the `Opened` image.
     unreadable
-        Emitted with the name of an image that cannot be read, and why.
+        Emitted with the name of an image that cannot be read, and the error.
     completed
-        Emitted with the name and the file of an annotation that was saved for good.
+        Emitted with the name and the file of an annotation that was accepted.
     warned
-        Emitted with what the user should know; the move goes on.
+        Emitted with a message for the user; the move continues.
     failed
-        Emitted with the `LatentFMError` that ended a move; the open image is still there.
+        Emitted with the `LatentFMError` that ended a move; the image stays open.
     work, moving, wanted
-        The work list, or None; whether a move is under way; the image that it leads to.
+        The work list, or None; whether a move is in progress; the image that it leads to.
     """
 
     opening = Signal(str)
@@ -53,8 +53,8 @@ class Walk:
     warned = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, desk: Desk, drawn: Callable[[str], Drawn | None]) -> None:
-        self._desk, self._drawn = desk, drawn
+    def __init__(self, open_image: OpenImage, drawn: Callable[[str], Drawn | None]) -> None:
+        self._open_image, self._drawn = open_image, drawn
         self._worker = TaskQueue()
         self._unsaved: tuple[str, Path] | None = None
         self.work: WorkList | None = None
@@ -62,19 +62,19 @@ class Walk:
         self.wanted: str | None = None
 
     def leave(self, then: Callable[[], None], into: WorkList | None = None) -> None:
-        """Keep the annotation of the open image, then go on; stay if it cannot be kept.
+        """Save the annotation of the open image, then call `then`; stay if it cannot be saved.
 
-        `into` is where it is kept; None at all steps from image to image of the same list.
+        `into` is the work list that it is saved in; None for the current one.
         """
         self.moving = True
-        snapshot, work = self._desk.snapshot(), into or self.work
+        snapshot, work = self._open_image.snapshot(), into or self.work
         if snapshot is None or work is None:
             self.count_time()
             then()
             return
         path = work.unfinished(snapshot.name)
         if into is not None and self._unsaved == (snapshot.digest, path):
-            self._desk.let_go()
+            self._open_image.detach_annotation()
             self.warned.emit(going_on("", unsaved=True))
             then()
             return
@@ -82,7 +82,7 @@ class Walk:
         self._worker.submit(partial(save_in, work, snapshot, path), done)
 
     def read(self) -> None:
-        """Read the image that is wanted."""
+        """Read the image `wanted`."""
         work, name = self.work, self.wanted
         if work is None or name is None:
             self.moving = False
@@ -94,7 +94,7 @@ class Walk:
         self._worker.submit(read, partial(self._loaded, name))
 
     def complete(self, snapshot: Snapshot) -> None:
-        """Save an annotation for good; one without any mark is noted as such."""
+        """Save an annotation as accepted, and record whether it is empty."""
         work = self.work
         if work is None:
             return
@@ -104,14 +104,14 @@ class Walk:
         self._worker.submit(partial(save_in, work, snapshot, path), done)
 
     def count_time(self) -> None:
-        """Note the time that was spent on the open image."""
+        """Record the time that was spent on the open image."""
         try:
-            count_time(self.work, self._desk)
+            count_time(self.work, self._open_image)
         except LatentFMError as error:
             self.failed.emit(error)
 
     def close(self) -> None:
-        """Do what is left, and report nothing any more."""
+        """Finish the remaining work without further signals."""
         self._worker.close()
 
     def _left(
@@ -121,21 +121,21 @@ class Walk:
             if isinstance(error, LatentFMError):
                 raise error
             note_unfinished(work, snapshot.name, path)
-            count_time(work, self._desk)
+            count_time(work, self._open_image)
         except LatentFMError as problem:
             self.moving, self._unsaved = False, (snapshot.digest, path)
             self.failed.emit(LatentFMError(going_on(problem, unsaved=False)))
             return
-        self._desk.is_kept(snapshot)
+        self._open_image.mark_saved(snapshot)
         self._unsaved = None
         then()
 
     def _loaded(self, name: str, opened: Any) -> None:
         if name != self.wanted:
-            self.read()  # another one was wished for in the meantime
+            self.read()  # another image was chosen in the meantime
             return
         if isinstance(opened, Opened):
-            # The image before stays until the next one is there, and may have been painted on.
+            # The previous image stays until now, and may have been painted on.
             self.leave(partial(self._arrive, name, opened))
         else:
             self.moving = False
@@ -153,7 +153,7 @@ class Walk:
         if isinstance(error, LatentFMError):
             self.failed.emit(error)
             return
-        self._desk.is_kept(snapshot)
+        self._open_image.mark_saved(snapshot)
         self.count_time()
         try:
             facts = {"empty": not snapshot.labels.any(), "flag": work.item(snapshot.name).flagged}

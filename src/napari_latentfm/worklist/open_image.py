@@ -1,4 +1,4 @@
-"""The one image of the queue that is open: its layers, its annotation, the time it takes."""
+"""The open image of a work list: its layers, its annotation, and the time spent on it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
 from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import napari
 
 BEFORE = " (before)"
-"""Behind the names of layers that go when the results of the next image are there."""
+"""Suffix of the names of layers that are removed when the next image has its results."""
 _ACTIVITY = {
     QEvent.Type.MouseMove,
     QEvent.Type.MouseButtonPress,
@@ -44,7 +45,7 @@ _ACTIVITY = {
 
 
 class Clock(QObject):
-    """Counts the time in which somebody works: pauses of over `PAUSE` seconds do not count."""
+    """Measures working time; pauses of more than `PAUSE` seconds do not count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Clock(QObject):
         self._seconds = 0.0
 
     def watch_around(self, widget: QWidget) -> None:
-        """Take mouse and keys of the main window around a widget as a sign of work."""
+        """Count mouse and key events of the main window around a widget as work."""
         top = widget
         while (parent := top.parentWidget()) is not None:
             top = parent
@@ -63,34 +64,34 @@ class Clock(QObject):
             window.installEventFilter(self)
 
     def start(self) -> None:
-        """Begin with an image."""
+        """Start measuring."""
         self._seconds, self._last = 0.0, time.monotonic()
 
     def touch(self, now: float) -> None:
-        """Note that somebody worked at `now`, in seconds of a monotonic clock."""
+        """Record an event at `now`, in seconds of a monotonic clock."""
         if self._last is not None:
             gap = now - self._last
             self._seconds += gap if 0 <= gap <= PAUSE else 0.0
             self._last = now
 
     def take(self) -> float:
-        """Return the seconds since the last call, and begin again."""
-        found, self._seconds = self._seconds, 0.0
-        return found
+        """Return the seconds of work since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     def stop(self) -> None:
-        """End with an image."""
+        """Stop measuring."""
         self._last = None
 
     def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Look at events on their way; none is kept from anybody."""
+        """Record events without consuming them."""
         if event.type() in _ACTIVITY:
             self.touch(time.monotonic())
         return False
 
 
-class Desk:
-    """Holds what belongs to the open image, and only that.
+class OpenImage:
+    """The open image, its layers and its annotation.
 
     Attributes
     ----------
@@ -99,7 +100,7 @@ class Desk:
     layer
         Its layer.
     class_names
-        Names of labels that the list has; every annotation gets them.
+        Names of labels in the work list, which every annotation gets.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -124,9 +125,9 @@ class Desk:
         self._session.changed.disconnect(self._on_changed, missing_ok=True)
         self.clock.stop()
 
-    def lay_out(self, name: str, opened: Opened) -> None:
-        """Add the layer of an image that was read; call `show_steps` when its results are there."""
-        self.put_aside()
+    def show(self, name: str, opened: Opened) -> None:
+        """Add the layer of an image; call `show_steps` when it has results."""
+        self.close_image()
         self.name, self._kept = name, opened
         self._annotation, self._digest = None, ""
         self.layer = image_layer(opened.image)
@@ -135,26 +136,26 @@ class Desk:
         self._view = self._camera()
         self.clock.start()
 
-    def tidy(self) -> None:
-        """Remove the layers of the image that was open before, which are hidden by now.
+    def remove_previous(self) -> None:
+        """Remove the hidden layers of the previous image.
 
-        A viewer that has no layers for a moment, or no stack while it shows one, can end the
-        process with a segmentation fault in OpenGL.
+        They are kept until then: a viewer without layers for a moment, or without a stack while
+        it shows one, can crash in OpenGL.
         """
         old, self._old = self._old, []
         present = [layer for layer in old if layer in self._viewer.layers]
-        # From napari 0.9 on every single removal collects garbage, some 0.2 s with PyTorch.
+        # In napari 0.9 each removal collects garbage, which takes 0.2 s with PyTorch.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
             for each in present:
                 self._viewer.layers.remove(each)
         if old and self._camera() == self._view:
-            # The layers before may have been larger; who has zoomed meanwhile stays there.
+            # The previous layers may have been larger. A view that the user changed is kept.
             self._viewer.reset_view()
 
     def show_steps(self, task: Task, drawn: Drawn) -> Generator[None, None, bool]:
-        """Show samples of the open image and put them under review, one layer at a time.
+        """Show samples of the open image and put them under review, one layer per step.
 
-        Then the layers of the image before go. Returns False if the image is gone.
+        Then the layers of the previous image are removed. Returns False if the image was closed.
         """
         if self.layer is None or self.layer not in self._viewer.layers:
             return False
@@ -163,7 +164,7 @@ class Desk:
         reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
         yield from show_result_steps(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
         yield
-        self.tidy()
+        self.remove_previous()
         return True
 
     @property
@@ -179,12 +180,12 @@ class Desk:
 
     @property
     def digest(self) -> str:
-        """Of its labels, as they were saved last."""
+        """Digest of its labels as last saved."""
         return self._digest
 
     @property
     def touched(self) -> bool:
-        """Whether something was painted or taken in the annotation, even if it is gone by now."""
+        """Whether anything was painted or taken in the annotation, even if erased since."""
         layer = self._find()
         if layer is None:
             return False
@@ -192,7 +193,7 @@ class Desk:
         return record.strokes > 0 or bool(record.proposals) or bool(layer.data.any())
 
     def ensure_annotation(self) -> None:
-        """Add an empty annotation, if the samples of the image are there."""
+        """Add an empty annotation, if samples of the image are under review."""
         if self.is_reviewed:
             annotation_of(self._session)
 
@@ -201,34 +202,34 @@ class Desk:
         return take_mean_mask(self._session, none) if self.is_reviewed else NOT_SAMPLED
 
     def snapshot(self, force: bool = False) -> Snapshot | None:
-        """Return the annotation if it was changed since it was kept (or at any rate)."""
+        """Return the annotation if it changed since it was saved, or always with `force`."""
         layer = self._find()
         if self.name is None or self.layer is None or layer is None:
             return None
         labels = np.array(layer.data)
-        found = labels_digest(labels)
+        digest = labels_digest(labels)
         untouched = not self._digest and not labels.any()
-        same = found == self._digest and record_of(layer).names == self._names
+        same = digest == self._digest and record_of(layer).names == self._names
         if not force and (same or untouched):
             return None
         space = space_of(layer.ndim, layer.scale, layer.units, layer.axis_labels)
         pixels = level_zero(self.layer)
-        return Snapshot(self.name, labels, found, facts_of(layer), space, pixels)
+        return Snapshot(self.name, labels, digest, facts_of(layer), space, pixels)
 
-    def is_kept(self, snapshot: Snapshot) -> None:
-        """Note that a snapshot was written."""
+    def mark_saved(self, snapshot: Snapshot) -> None:
+        """Record that a snapshot was saved."""
         if snapshot.name == self.name:
             self._digest = snapshot.digest
             self._names = {} if snapshot.facts is None else dict(snapshot.facts.names)
 
-    def let_go(self) -> None:
-        """Make the annotation a layer of the user's, which stays when the image is left."""
+    def detach_annotation(self) -> None:
+        """Keep the annotation as an ordinary layer when the image is closed."""
         self._annotation = None
 
-    def put_aside(self) -> None:
-        """Let go of the open image; its layers go when the next one is there, see `tidy`.
+    def close_image(self) -> None:
+        """Close the image; its layers are hidden, and removed by `remove_previous`.
 
-        Those of the user stay.
+        Layers of the user stay.
         """
         layer, self.layer, self.name = self.layer, None, None
         annotation, self._annotation, self._kept = self._annotation, None, None
@@ -236,30 +237,29 @@ class Desk:
         if layer is None:
             return
         if self._session.current is not None and self._session.current.layer is layer:
-            # Nothing is written to an image that is out of sight.
+            # Nothing may be written to an image that is not visible.
             self._session.show(None)
         key = str(layer.unique_id)
-        doomed = [x for x in self._viewer.layers if _is_ours(x, key)]
+        own = [each for each in self._viewer.layers if _is_ours(each, key)]
         if annotation is not None:
-            doomed.append(annotation)
-        self._old += [*doomed, layer]
-        for each in (*self._old,):
-            # Another image of the same name, or its results, get the names of these.
+            own.append(annotation)
+        self._old += [*own, layer]
+        for each in self._old:
+            # The names become available for the next image and its results.
             each.name = f"{each.name.removesuffix(BEFORE)}{BEFORE}"
             each.visible = False
             if isinstance(each, Labels):
                 each.editable = False
 
     def _camera(self) -> tuple[Any, ...]:
-        # Napari 0.9 moved the camera.
-        camera = getattr(self._viewer, "scene", self._viewer).camera
+        camera = camera_of(self._viewer)
         return (*camera.center, camera.zoom)
 
     def _find(self) -> Labels | None:
         if self.is_reviewed:
-            # A layer may have been made the annotation without being new.
-            found = annotation_of(self._session, create=False)
-            self._annotation = found or self._annotation
+            # An existing layer may have become the annotation.
+            annotation = annotation_of(self._session, create=False)
+            self._annotation = annotation or self._annotation
         return self._annotation
 
     def _on_inserted(self, event: Any) -> None:
@@ -267,7 +267,7 @@ class Desk:
         if self.layer is None or not isinstance(layer, Labels) or not Record.is_in(layer):
             return
         if record_of(layer).source_id == str(self.layer.unique_id):
-            # Held here, since the end of the window removes all layers before it is told.
+            # A closing window removes all layers before the panel is deleted.
             self._annotation = layer
             record_of(layer).names.update(self.class_names)
             if self._session.current is not None and self.is_reviewed:
@@ -281,7 +281,7 @@ class Desk:
         if kept is not None and kept.labels is not None:
             layer = annotation_of(self._session)
             if layer is not None and not layer.data.any():
-                # New and empty: no undo history belongs to it.
+                # It is new and empty, and has no undo history.
                 layer.data[...] = kept.labels
                 layer.refresh()
                 remember(layer, current)
@@ -297,7 +297,7 @@ class Desk:
 
 
 def image_layer(image: ImageInput) -> Image:
-    """Return the layer of an image; RGB and RGBA in colour, else its first channel."""
+    """Return the layer of an image: in colour for RGB and RGBA, else its first channel."""
     pixels = image.pixels
     colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
     if pixels.ndim == 3 and not colour:
@@ -309,9 +309,9 @@ def image_layer(image: ImageInput) -> Image:
 
 
 def _is_ours(layer: Any, key: str) -> bool:
-    found = layer.metadata.get(METADATA_KEY)
-    if found is not None:
-        own = found.get("layer_id") == str(layer.unique_id) and found.get("source_id") == key
-        # A result that was edited by hand is the user's.
+    facts = layer.metadata.get(METADATA_KEY)
+    if facts is not None:
+        own = facts.get("layer_id") == str(layer.unique_id) and facts.get("source_id") == key
+        # A result that was edited by hand belongs to the user.
         return bool(own and not is_edited(layer))
     return any(layer.metadata.get(own) == key for own in OWN_KEYS)

@@ -1,4 +1,4 @@
-"""The panel under Plugins > LatentFM > Queue: a folder of images, one after the other."""
+"""The work-list panel: annotate the images of a folder one after the other."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import ThreadTask
-from napari_latentfm.background.turns import Turns
 from napari_latentfm.layers.planes import load_units
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.results.session import session_of
@@ -32,12 +30,14 @@ from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
+from napari_latentfm.worklist.image_states import ImageStates
 from napari_latentfm.worklist.keeping import gone, keep, ready_as_empty, ready_to_accept
-from napari_latentfm.worklist.measuring import Measuring, is_bad
-from napari_latentfm.worklist.navigator import Walk
-from napari_latentfm.worklist.open_image import Desk
-from napari_latentfm.worklist.prefetch import Drawn, Sampler, Task
-from napari_latentfm.worklist.unsaved import unsaved_images
+from napari_latentfm.worklist.measuring import Measuring
+from napari_latentfm.worklist.navigator import Navigator
+from napari_latentfm.worklist.open_image import OpenImage
+from napari_latentfm.worklist.prefetch import Drawn, Prefetcher, Task
+from napari_latentfm.worklist.sample_display import SampleDisplay
+from napari_latentfm.worklist.unsaved import UnsavedSearch
 
 if TYPE_CHECKING:
     import napari
@@ -49,30 +49,30 @@ ALL_DONE = "All images are done."
 
 
 class QueuePanel(QScrollArea):
-    """Goes through a folder of images: samples, annotation, next.
+    """Works through a folder of images: samples, annotation, next image.
 
     Parameters
     ----------
     napari_viewer
         The viewer.
     own_keys
-        Whether the panel binds its keys; False where it is part of a dock that does.
+        Whether the panel binds its keys; False in a dock that binds them.
 
     Attributes
     ----------
-    told
-        Emitted with what the status line says.
+    status_changed
+        Emitted with the text of the status line.
     listed
-        Emitted when another image is open, or something is known of an image of the list.
+        Emitted when another image is open, or the state of an image has changed.
     shown
         Emitted with the name of an image when its samples are shown.
     settled
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
-    form, desk, sampler
-        Controls, the open image, the background work.
+    form, open_image, sampler
+        Controls, the open image, and the background work.
     """
 
-    told = Signal(str)
+    status_changed = Signal(str)
     listed = Signal()
     shown = Signal(str)
     settled = Signal(str)
@@ -83,9 +83,9 @@ class QueuePanel(QScrollArea):
         self._own_keys = own_keys
         self._viewer = napari_viewer
         self.form = QueueForm()
-        self.desk = Desk(napari_viewer)
-        self.sampler = Sampler()
-        self._walk = Walk(self.desk, self._drawn)
+        self.open_image = OpenImage(napari_viewer)
+        self.sampler = Prefetcher()
+        self._navigator = Navigator(self.open_image, self._drawn)
         self._measuring = Measuring(self.sampler, self.form.bar)
         self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
@@ -94,21 +94,22 @@ class QueuePanel(QScrollArea):
         fill_dock(self, "LatentFM queue", self.form)
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
-        self._looking: list[ThreadTask] = []
-        self._showing: list[Turns[bool]] = []
+        self._states = ImageStates(self._navigator)
+        self._display = SampleDisplay(self.open_image)
+        self._unsaved = UnsavedSearch(self.keeper.autosaver.store, self.form.table)
         self._connect()
-        parts = (self._walk, self.sampler, self.desk, self._keys, self._showing, self.exporting)
-        self.destroyed.connect(partial(_part, *parts))
+        working = (self._navigator, self.sampler, self._display, self.exporting)
+        self.destroyed.connect(partial(_close, *working, self.open_image, self._keys))
 
     @property
     def work(self) -> WorkList | None:
         """The work list, or None."""
-        return self._walk.work
+        return self._navigator.work
 
     @property
     def current(self) -> str | None:
         """File name of the open image."""
-        return self.desk.name
+        return self.open_image.name
 
     def open_folder(self) -> None:
         """Open the chosen folder as a work list, and its first image."""
@@ -117,78 +118,71 @@ class QueuePanel(QScrollArea):
         if not folder:
             self._say("Choose a folder of images first.")
             return
-        if self._walk.moving:
+        if self._navigator.moving:
             return
         into, chosen = Path(folder), Path(output) if output else None
         try:
-            self._walk.leave(partial(self._start, into, chosen), self._moved(into, chosen))
+            self._navigator.leave(partial(self._start, into, chosen), self._moved(into, chosen))
         except LatentFMError as error:
-            self._walk.moving = False
+            self._navigator.moving = False
             self._fail(error)
 
     def next(self) -> None:
-        """Keep the annotation and open the next image."""
+        """Save the annotation and open the next image."""
         self._step(1)
 
     def previous(self) -> None:
-        """Keep the annotation and open the image before."""
+        """Save the annotation and open the previous image."""
         self._step(-1)
 
     def open(self, name: str) -> None:
-        """Keep the annotation of the open image, and open another one."""
+        """Save the annotation of the open image, and open another one."""
         if self.work is None:
             return
-        self._walk.wanted = name
+        self._navigator.wanted = name
         self._all_done = self._all_done and self.current is None
-        if not self._walk.moving:
-            self._walk.leave(self._walk.read)
+        if not self._navigator.moving:
+            self._navigator.leave(self._navigator.read)
 
     def accept(self) -> None:
-        """Save the annotation, or else the mean mask, mark the image as done, open the next."""
+        """Save the annotation, or else the mean mask, as done, and open the next image."""
         self._complete(ready_to_accept)
 
     def accept_empty(self) -> None:
-        """Save that there is nothing to mark, mark the image as done and open the next."""
+        """Save an empty annotation as done, and open the next image."""
         self._complete(ready_as_empty)
 
-    def _complete(self, ready: Callable[[WorkList, Desk, str, str], Snapshot | str]) -> None:
+    def _complete(self, ready: Callable[[WorkList, OpenImage, str, str], Snapshot | str]) -> None:
         work, name = self.work, self.current
-        if work is None or name is None or self._walk.moving:
+        if work is None or name is None or self._navigator.moving:
             return
         try:
-            found = ready(work, self.desk, name, self.form.empty_name)
+            ready_or_reason = ready(work, self.open_image, name, self.form.empty_name)
         except LatentFMError as error:
             self._fail(error)
             return
-        if isinstance(found, Snapshot):
-            self._walk.complete(found)
+        if isinstance(ready_or_reason, Snapshot):
+            self._navigator.complete(ready_or_reason)
         else:
-            self._say(f"{name}: {found}")
+            self._say(f"{name}: {ready_or_reason}")
 
     def flag(self) -> None:
-        """Mark the open image for somebody to look at, or unmark it."""
-        if self.work is not None and self.current is not None:
-            item = self.work.item(self.current)
-            if item.state == "completed":
-                self._update(self.current, flag=not item.flag)
-                return
-            # What was wrong with a file is no remark of a person's.
-            cleared = {"note": ""} if is_bad(self.work, self.current) else {}
-            state = "in progress" if item.flagged else "flagged"
-            self._update(self.current, state=state, flag=False, **cleared)
+        """Flag the open image for a second look, or remove its flag."""
+        if self.current is not None:
+            self._states.toggle_flag(self.current)
 
     def note(self, text: str) -> None:
-        """Keep a remark on the open image."""
-        if self.work is not None and self.current is not None:
-            self._update(self.current, note=text.strip())
+        """Save a note about the open image."""
+        if self.current is not None:
+            self._states.update(self.current, note=text.strip())
 
     def reset(self) -> None:
         """Mark the open image as not started; its files stay."""
-        if self.work is not None and self.current is not None:
-            self._update(self.current, state="not started", note="", empty=False, flag=False)
+        if self.current is not None:
+            self._states.update(self.current, state="not started", note="", empty=False, flag=False)
 
     def measure(self) -> None:
-        """Measure the doubt of all images of which it is not known, in the background."""
+        """Measure the uncertainty of all images for which it is not known, in the background."""
         if self.work is None:
             return
         try:
@@ -206,7 +200,7 @@ class QueuePanel(QScrollArea):
         self._say("Cancelled.")
 
     def export(self) -> None:
-        """Ask for a format and a place, and export all accepted annotations there."""
+        """Ask for format and target, and export all accepted annotations."""
         self._export(table=False)
 
     def export_sizes(self) -> None:
@@ -220,7 +214,7 @@ class QueuePanel(QScrollArea):
             self.exporting.ask_and_start(self.work, table)
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {
             "PageUp": self.previous,
             "PageDown": self.next,
@@ -229,7 +223,7 @@ class QueuePanel(QScrollArea):
         }
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Keep the work when the panel is taken out of its dock, which sends no close event."""
+        """Save the work when the panel leaves its dock, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             self._keys.release()
@@ -239,22 +233,22 @@ class QueuePanel(QScrollArea):
                 self._keys.bind(self.key_actions())
 
     def release(self) -> None:
-        """Stop the background work and keep the annotation, since nobody sees the panel."""
+        """Stop the background work and save the annotation, since the panel is not visible."""
         self.cancel()
         self.keep_now()
 
     def keep_now(self) -> None:
-        """Write the annotation and the time of the open image at once."""
-        keep(self.work, self.desk)
+        """Save annotation and time of the open image at once."""
+        keep(self.work, self.open_image)
 
     def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
-        """Return the work list as it goes on, if no more than its output folder is another."""
+        """Return the work list with its new output folder, if only that is different."""
         if self.work is None or folder != self.work.folder:
             return self.work
         return WorkList(folder, output, reading_limits())
 
     def _start(self, folder: Path, output: Path | None) -> None:
-        self._walk.moving = False
+        self._navigator.moving = False
         self.sampler.stop("open", "ahead", "doubt")
         try:
             work = WorkList(folder, output, reading_limits())
@@ -262,18 +256,18 @@ class QueuePanel(QScrollArea):
             self._fail(error)
             return
         older, again = self.work, self.current
-        self.desk.put_aside()
-        self._walk.work = work
+        self.open_image.close_image()
+        self._navigator.work = work
         self._remember(folder=str(folder), output=str(output or ""))
         self._refresh()
         if work.warning:
             show_error(work.warning)
         first = self.form.neighbour(work, None, 1)
         if older is not None and older.folder == folder and older.output != work.output:
-            first = again if again in work.names else first  # only the output is another
+            first = again if again in work.names else first  # only the output folder changed
         self._look_for_unsaved()
         self._all_done = first is None
-        # The viewer is never left empty.
+        # The viewer must not be empty.
         self.open(first or self.form.names(work)[0])
         if self.form.by_doubt:
             self.measure()
@@ -283,32 +277,22 @@ class QueuePanel(QScrollArea):
             return
         self._direction = by
         if here is None:
-            moving = self._walk.moving or self.current is None
-            here = self._walk.wanted if moving else self.current
-        found = self.form.neighbour(self.work, here, by)
-        if found is None:
+            moving = self._navigator.moving or self.current is None
+            here = self._navigator.wanted if moving else self.current
+        name = self.form.neighbour(self.work, here, by)
+        if name is None:
             self._say(self._end_of_list(by))
         else:
-            self.open(found)
+            self.open(name)
 
     def _on_offer(self, offer: object) -> None:
-        """Look again what can be recovered when an offer was answered, and that is done."""
+        """Search again for unsaved work after the answer to a recovery offer is carried out."""
         if offer is None:
             self.keeper.autosaver.work.submit(list, self._look_for_unsaved)
 
     def _look_for_unsaved(self, _done: object = None) -> None:
-        """Mark the images of which work can be recovered."""
-        if self.work is None:
-            return
-        for lookup in self._looking:
-            lookup.quit()
-        self._looking.clear()
-        store = self.keeper.autosaver.store
-        lookup = ThreadTask(partial(unsaved_images, store, self.work, reading_limits()))
-        listen(self, lookup.reported, self.form.table.mark_unsaved)
-        self._looking.append(lookup)
-        self.form.table.mark_unsaved(frozenset())
-        lookup.start()
+        if self.work is not None:
+            self._unsaved.start(self.work)
 
     def _end_of_list(self, by: int) -> str:
         if by < 0:
@@ -325,7 +309,7 @@ class QueuePanel(QScrollArea):
         try:
             return self.sampler.find(self._task(name))
         except LatentFMError:
-            return None  # said when samples are to be drawn
+            return None  # reported when samples are drawn
 
     def _on_unreadable(self, name: str, error: object) -> None:
         if not self._is_gone():
@@ -333,17 +317,17 @@ class QueuePanel(QScrollArea):
             self._step(self._direction, name)
 
     def _on_completed(self, _name: str, _path: Path) -> None:
-        if self.desk.annotation is not None:
-            # It is in a file now, and no more offered after a crash.
-            self.keeper.autosaver.exported(self.desk.annotation, self.desk.digest)
+        if self.open_image.annotation is not None:
+            # It is saved in a file now, and not offered for recovery after a crash.
+            self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self._refresh()
         self._step(1)
 
     def _show_image(self, name: str, opened: Opened) -> None:
-        self._stop_showing()
-        self.desk.class_names = {} if self.work is None else read_classes(self.work.output)
-        self.desk.lay_out(name, opened)
-        self.desk.clock.watch_around(self)
+        self._display.stop()
+        self.open_image.class_names = {} if self.work is None else read_classes(self.work.output)
+        self.open_image.show(name, opened)
+        self.open_image.clock.watch_around(self)
         self._refresh()
         if opened.warning:
             show_error(opened.warning)
@@ -354,42 +338,23 @@ class QueuePanel(QScrollArea):
             return
         drawn = self.sampler.find(task)
         if drawn is not None:
-            self._show_samples(task, drawn)
+            self._display.show(task, drawn)
         else:
             self._say(f"{name}: drawing samples…")
             self.sampler.open(task, opened.image)
 
-    def _show_samples(self, task: Task, drawn: Drawn) -> None:
-        self._stop_showing()
-        steps = self.desk.show_steps(task, drawn)
-        self._showing.append(Turns(steps, partial(self._on_shown, task), self._on_not_shown))
-
-    def _stop_showing(self) -> None:
-        for turns in self._showing:
-            turns.abandon()
-        self._showing.clear()
-
-    def _on_not_shown(self, error: Exception) -> None:
-        self._showing.clear()
-        if not isinstance(error, LatentFMError):
-            raise error
-        self._fail(error)
-
-    def _on_shown(self, task: Task, shown: bool | None) -> None:
-        self._showing.clear()
-        if not shown:
-            return
-        self._tell()
+    def _on_shown(self, task: Task) -> None:
+        self._describe()
         self._read_ahead()
         self.shown.emit(task.name)
         self.settled.emit("done")
 
-    def _tell(self) -> None:
-        """Tell the figures of what is on screen, as after strokes."""
+    def _describe(self) -> None:
+        """Describe what is under review now, for example after strokes."""
         current = session_of(self._viewer).current
-        if current is not None and self.desk.is_reviewed:
-            told = describe(current.layer, current.plane, current.result)
-            self._say(f"{ALL_DONE} {told}" if self._all_done else told)
+        if current is not None and self.open_image.is_reviewed:
+            text = describe(current.layer, current.plane, current.result)
+            self._say(f"{ALL_DONE} {text}" if self._all_done else text)
 
     def _read_ahead(self) -> None:
         if self.work is None:
@@ -402,43 +367,33 @@ class QueuePanel(QScrollArea):
             return
         if drawn is not None:
             doubt = doubt_of(drawn.result.summary)
-            cleared = {"note": ""} if is_bad(self.work, task.name) else {}
-            if not self._update(task.name, doubt=doubt, doubt_of=task.key(), **cleared):
-                self.sampler.stop("ahead", "doubt")  # the next could not be noted either
+            cleared = self._states.without_error(task.name)
+            if not self._states.update(task.name, doubt=doubt, doubt_of=task.key(), **cleared):
+                self.sampler.stop("ahead", "doubt")  # the next change could not be saved either
         elif isinstance(error, ImageError) and self._is_gone():
             pass
         elif isinstance(error, ImageError):
             self._mark_bad(task.name, error)
         elif error is not None:
-            # Not the fault of one image: the others would fail alike.
+            # The error does not concern one image: the others would fail as well.
             self.sampler.stop("ahead", "doubt")
             self._fail(error)
         self._measuring.show()
         if kind != "open" or task.name != self.current:
             return
         if drawn is not None:
-            self._show_samples(task, drawn)
+            self._display.show(task, drawn)
         elif error is None:
             self._say("Cancelled. Open the image again to draw its samples.")
             self.settled.emit("failed")
 
-    def _update(self, name: str, **changes: object) -> bool:
-        try:
-            if self.work is not None:
-                self.work.update(name, **changes)
-        except LatentFMError as error:
-            self._fail(error)
-            return False
-        self._refresh()
-        return True
-
     def _mark_bad(self, name: str, error: object) -> None:
-        self._update(name, state="flagged", note=str(error), doubt=None, doubt_of="")
+        self._states.mark_bad(name, error)
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
 
     def _is_gone(self) -> bool:
-        """Tell whether the whole folder vanished, and say so."""
+        """Return whether the whole folder has disappeared, and report it."""
         problem = gone(self.work)
         if problem is not None:
             self.sampler.stop("ahead", "doubt")
@@ -474,7 +429,7 @@ class QueuePanel(QScrollArea):
 
     def _say(self, text: str) -> None:
         self.form.status.setText(text)
-        self.told.emit(text)
+        self.status_changed.emit(text)
 
     def _connect(self) -> None:
         form = self.form
@@ -502,15 +457,19 @@ class QueuePanel(QScrollArea):
         ):
             change.connect(self._remember)
         form.table.chosen.connect(self.open)
-        listen(self, session_of(self._viewer).changed, self._tell)
+        listen(self, session_of(self._viewer).changed, self._describe)
         listen(self, self.keeper.recovery.offered, self._on_offer)
-        self._walk.opening.connect(self._on_opening)
-        self._walk.arrived.connect(self._show_image)
-        self._walk.unreadable.connect(self._on_unreadable)
-        self._walk.completed.connect(self._on_completed)
-        self._walk.warned.connect(_warn)
-        self._walk.failed.connect(self._fail)
+        self._navigator.opening.connect(self._on_opening)
+        self._navigator.arrived.connect(self._show_image)
+        self._navigator.unreadable.connect(self._on_unreadable)
+        self._navigator.completed.connect(self._on_completed)
+        self._navigator.warned.connect(_warn)
+        self._navigator.failed.connect(self._fail)
         self.exporting.failed.connect(self._fail)
+        self._states.changed.connect(self._refresh)
+        self._states.failed.connect(self._fail)
+        self._display.shown.connect(self._on_shown)
+        self._display.failed.connect(self._fail)
         self.sampler.ended.connect(self._on_ended)
         self.sampler.progressed.connect(self._on_progress)
 
@@ -523,20 +482,19 @@ def _call(slot: Callable[[], None], _checked: bool = False) -> None:
     slot()
 
 
-def _part(
-    walk: Walk,
-    sampler: Sampler,
-    desk: Desk,
-    keys: KeyBindings,
-    showing: list[Turns[bool]],
+def _close(
+    navigator: Navigator,
+    sampler: Prefetcher,
+    display: SampleDisplay,
     exporting: Exporting,
+    open_image: OpenImage,
+    keys: KeyBindings,
 ) -> None:
-    """Stop the work and keep what was done; the widget itself is gone."""
-    for turns in showing:
-        turns.abandon()
-    walk.close()
+    """Stop the work and save what was done; the widget itself is already deleted."""
+    display.stop()
+    navigator.close()
     sampler.close()
     exporting.close()
-    keep(walk.work, desk)
-    desk.close()
+    keep(navigator.work, open_image)
+    open_image.close()
     keys.part()

@@ -1,4 +1,4 @@
-"""Samples for the queue: the image on screen first, then the next one, then all by doubt."""
+"""Background sampling: the open image first, then the next one, then all the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Kind = Literal["open", "ahead", "doubt"]
 
 @dataclass(frozen=True)
 class Task:
-    """One image to draw samples of."""
+    """An image to sample, with model and settings."""
 
     name: str
     path: Path
@@ -35,7 +35,7 @@ class Task:
     settings: SamplingConfig
 
     def key(self) -> str:
-        """Return what results must agree in: image file, model files and settings."""
+        """Return a digest of image file, model files and settings, which identifies the result."""
         files = [self.path, *sorted(Path(self.model).glob("model.*"))]
         stamps = []
         for file in files:
@@ -44,20 +44,22 @@ class Task:
                 stamps.append((file.name, stat.st_mtime_ns, stat.st_size))
             except OSError:
                 stamps.append((file.name, 0, 0))
-        told = repr((str(self.path), str(self.model), stamps, self.settings.model_dump_json()))
-        return hashlib.blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        identity = repr((str(self.path), str(self.model), stamps, self.settings.model_dump_json()))
+        return hashlib.blake2b(
+            identity.encode("utf-8", "surrogateescape"), digest_size=16
+        ).hexdigest()
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image as it was read, and its samples."""
+    """An image and its samples."""
 
     image: ImageInput
     result: Result
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """Size of all arrays in bytes."""
         samples, summary = self.result.samples, self.result.summary
         maps = [value for value in vars(summary).values() if hasattr(value, "nbytes")]
         every = [self.image.pixels, samples.probabilities, *maps]
@@ -65,7 +67,7 @@ class Drawn:
 
 
 class _Reader:
-    """Reads an image in the worker thread and remembers it."""
+    """Reads an image in the worker thread and stores it."""
 
     def __init__(self, path: Path, image: ImageInput | None) -> None:
         self._path = path
@@ -85,18 +87,18 @@ class _Active:
     run: Run[Result]
 
 
-class Sampler:
-    """Draws samples in one background thread with its own warm model.
+class Prefetcher:
+    """Draws samples in one background thread with its own loaded model.
 
-    A request for the image on screen stops what runs for later; that is taken up again.
+    A request for the open image interrupts other work, which continues afterwards.
 
     Attributes
     ----------
     job
         Runs one request at a time.
     ended
-        Emitted in the GUI thread with task, kind, `Drawn` or None, error or None; neither
-        means cancelled.
+        Emitted in the GUI thread with task, kind, `Drawn` or None, error or None; both are None
+        if it was cancelled.
     progressed
         Emitted with kind and update.
     """
@@ -114,27 +116,27 @@ class Sampler:
         self._closed = False
 
     def find(self, task: Task) -> Drawn | None:
-        """Return samples that were drawn already."""
+        """Return the samples of a task if they are in the cache."""
         return self._cache.get(task.key())
 
     def open(self, task: Task, image: ImageInput) -> None:
-        """Draw samples of the image on screen, before anything else."""
+        """Draw samples of the open image before anything else."""
         self._open, self._ahead = (task, image), None
         active = self._active
         if active is not None and active.key == task.key() and not active.run.cancelled:
-            # It is being read ahead just now.
+            # The image is being sampled ahead.
             active.kind, self._open = "open", None
         elif active is not None:
             active.run.cancel()
         self._go()
 
     def read_ahead(self, task: Task | None) -> None:
-        """Draw samples of the image that will be opened next, when there is time."""
+        """Draw samples of the next image when nothing else runs."""
         self._ahead = task if task is not None and self.find(task) is None else None
         self._go()
 
     def measure(self, tasks: list[Task]) -> None:
-        """Draw samples of many images, one after the other, when there is time."""
+        """Draw samples of many images in order when nothing else runs."""
         self._doubts = deque(tasks)
         self._go()
 
@@ -154,12 +156,12 @@ class Sampler:
             self._doubts.clear()
         if self._active is not None and self._active.kind in kinds:
             if self._active.kind == "doubt":
-                # So that the end does not put it back.
+                # Otherwise the end of the run would queue it again.
                 self._active.kind = "ahead"
             self._active.run.cancel()
 
     def close(self) -> None:
-        """Cancel everything and tell nobody any more."""
+        """Cancel everything without further signals."""
         self._closed = True
         self._open, self._ahead = None, None
         self._doubts.clear()

@@ -1,4 +1,4 @@
-"""The table of images."""
+"""The table of the images of a work list."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MEANINGS = {
     "contradict each other. See the images with the highest doubt first.",
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
-"""Told by shape, not by colour alone."""
+"""States are shown by shape, not by colour alone."""
 UNSAVED = "↺ recover"
-"""Beside the state of an image of which work was kept that is in no file of the list."""
+"""Shown for an image with autosaved work that is not in any file of the list."""
 
 
 class Rows(QAbstractTableModel):
-    """Images in the order of the queue."""
+    """Images in the order of the work list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Rows(QAbstractTableModel):
         self.unsaved: frozenset[str] = frozenset()
 
     def fill(self, names: list[str], items: Mapping[str, Item]) -> None:
-        """Show other rows."""
+        """Replace the rows."""
         self.beginResetModel()
         self.names, self.items = names, items
         self.endResetModel()
@@ -47,7 +47,7 @@ class Rows(QAbstractTableModel):
         return len(COLUMNS)
 
     def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802
-        """Return the title of a column, or what it means."""
+        """Return the title of a column, or its tooltip."""
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return COLUMNS[section]
         if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
@@ -72,7 +72,7 @@ class Rows(QAbstractTableModel):
 
 
 def state_text(item: Item, unsaved: bool = False) -> str:
-    """Return what the table says of the state of an image."""
+    """Return the text for the state of an image."""
     state: str = item.state
     if item.state == "completed":
         state = "done (empty)" if item.empty else "done"
@@ -114,7 +114,7 @@ class ImageTable(QTableView):
         self.activated.connect(self._on_activated)
 
     def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
-        """Show other rows, and select the open image."""
+        """Replace the rows, and select the open image."""
         self.rows.fill(names, items)
         if current in names:
             index = self.filtered.mapFromSource(self.rows.index(names.index(current), 0))
@@ -123,21 +123,21 @@ class ImageTable(QTableView):
                 self.scrollTo(index)
 
     def mark_unsaved(self, names: frozenset[str]) -> None:
-        """Mark the images of which work can be recovered."""
+        """Mark images with work that can be recovered."""
         self.rows.unsaved = names
         first, last = self.rows.index(0, 1), self.rows.index(len(self.rows.names) - 1, 1)
         if self.rows.names:
             self.rows.dataChanged.emit(first, last)
 
     def filter(self, text: str) -> None:
-        """Show rows that hold a text in any column."""
+        """Show only rows with a text in any column."""
         self.filtered.setFilterFixedString(text)
 
     def shown(self) -> list[str]:
-        """Return the names of the rows that the filter lets through."""
+        """Return the names in the visible rows."""
         count = self.filtered.rowCount()
-        places = [self.filtered.mapToSource(self.filtered.index(i, 0)) for i in range(count)]
-        return [self.rows.names[place.row()] for place in places]
+        indices = [self.filtered.mapToSource(self.filtered.index(i, 0)) for i in range(count)]
+        return [self.rows.names[index.row()] for index in indices]
 
     def _on_activated(self, index: QModelIndex) -> None:
         self.chosen.emit(self.rows.names[self.filtered.mapToSource(index).row()])

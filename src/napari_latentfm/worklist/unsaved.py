@@ -1,8 +1,9 @@
-"""Which images of a work list have work that was kept in a crash and is in no file of the list."""
+"""Images of a work list with autosaved work that is not in any file of the list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,57 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.background.signals import listen
+from napari_latentfm.background.thread_task import ThreadTask
+from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.open_image import image_layer
+from napari_latentfm.worklist.table import ImageTable
+
+
+class UnsavedSearch:
+    """Searches a work list for images with unsaved work, and marks them in its table.
+
+    Parameters
+    ----------
+    store
+        The autosaved annotations.
+    table
+        The table of the work list.
+    """
+
+    def __init__(self, store: AutosaveStore, table: ImageTable) -> None:
+        self._store, self._table = store, table
+        self._task: ThreadTask | None = None
+
+    def start(self, work: WorkList) -> None:
+        """Start a search instead of any earlier one."""
+        if self._task is not None:
+            self._task.quit()
+        self._table.mark_unsaved(frozenset())
+        limits = reading_limits()
+        self._task = ThreadTask(partial(unsaved_images, self._store, work, limits))
+        listen(self._table, self._task.reported, self._table.mark_unsaved)
+        self._task.start()
 
 
 def unsaved_images(
     store: AutosaveStore, work: WorkList, limits: ReadingConfig
 ) -> Iterator[frozenset[str]]:
-    """Yield the names of the images that have unsaved work; for a worker thread.
+    """Yield all names of images with unsaved work found so far; for a worker thread.
 
-    Only images with the name of one that was annotated are read. A frozen set comes after each
-    that is found.
+    Only images with the name of an autosaved one are read.
     """
     kept = store.images()
-    found: frozenset[str] = frozenset()
+    unsaved: frozenset[str] = frozenset()
     for name in work.names:
         if kept.isdisjoint((name, Path(name).stem)):
             continue
         try:
             if _is_unsaved(store, work, name, limits):
-                found |= {name}
+                unsaved |= {name}
         except LatentFMError:
-            continue  # whoever opens the image is told what is wrong
-        yield found
+            continue  # opening the image reports the error
+        yield unsaved
 
 
 def _is_unsaved(store: AutosaveStore, work: WorkList, name: str, limits: ReadingConfig) -> bool:

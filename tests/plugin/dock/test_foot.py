@@ -152,7 +152,7 @@ def test_enter_on_the_canvas_accepts(bench: Bench, active: str) -> None:
     bench.annotate()
     layers, session = bench.viewer.layers, bench.panel.session
     if active == "image":
-        layers.selection.active = bench.panel.queue.desk.layer
+        layers.selection.active = bench.panel.queue.open_image.layer
     elif active == "annotation":
         layer = annotation_of(session)
         assert layer is not None
@@ -179,7 +179,7 @@ def test_enter_finishes_a_polygon_first(bench: Bench, kind: type) -> None:
     bench.press(bench.canvas)
     bench.qtbot.wait(50)
     assert bench.panel.queue.current == NAMES[0]
-    assert not bench.panel.queue._walk.moving
+    assert not bench.panel.queue._navigator.moving
     assert bench.item(NAMES[0]).state == "not started"
     layer.mode = "pan_zoom"
     bench.press(bench.canvas)
@@ -191,7 +191,7 @@ def test_enter_on_a_button_or_in_a_line_accepts_nothing(bench: Bench) -> None:
     panel = bench.panel
     for widget in (panel.sampling.form.run_button.native, panel.foot.note, panel.help):
         bench.press(widget)
-        assert not panel.queue._walk.moving
+        assert not panel.queue._navigator.moving
     assert bench.item(NAMES[0]).state == "not started"
 
 
@@ -201,7 +201,7 @@ def test_layers_get_their_enter_back(bench: Bench) -> None:
     assert layer is not None
     bench.viewer.layers.selection.active = layer
     assert layer.keymap
-    bench.viewer.layers.selection.active = bench.panel.queue.desk.layer
+    bench.viewer.layers.selection.active = bench.panel.queue.open_image.layer
     assert not layer.keymap
     bench.viewer.layers.selection.active = layer
     bench.viewer.window.remove_dock_widget(bench.panel)

@@ -46,7 +46,7 @@ def panel(make_napari_viewer: Any, tmp_path: Path, blob_folders: tuple[Path, Pat
     viewer = make_napari_viewer()
     panel = QueuePanel(viewer)
     viewer.window.add_dock_widget(panel, name="Queue")
-    panel._walk.work = work
+    panel._navigator.work = work
     panel._refresh()
     return panel
 
@@ -116,7 +116,7 @@ def test_what_is_left_out_is_said(qtbot: Any, panel: QueuePanel, tmp_path: Path)
     panel.exporting.ask = lambda _work, _table: Wanted("coco", tmp_path / "a.json")
     assert finish(qtbot, panel, panel.form.export) == "done"
     text = panel.form.status.text()
-    assert "Exported 1 image to a.json. Left out: blob_000.png: " in text
+    assert "Exported 1 image to a.json. Not exported: blob_000.png: " in text
 
 
 def test_images_are_not_replaced_whatever_is_chosen(

@@ -102,7 +102,7 @@ def test_walk_complete_and_return(
     np.testing.assert_array_equal(viewer.layers["blob_000 · confidence"].data, wanted.confidence)
     mine = viewer.add_points([[1, 1]], name="mine")
     mask = annotate(viewer)
-    panel.desk.clock.touch(panel.desk.clock._last + 30)
+    panel.open_image.clock.touch(panel.open_image.clock._last + 30)
     wait_for(qtbot, panel, NAMES[1], panel.accept)
     assert panel.work is not None
     np.testing.assert_array_equal(tifffile.imread(panel.work.annotation(NAMES[0])), mask)
@@ -163,7 +163,7 @@ def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
     assert "Largest image" in note, "it was passed over, and its note says what to do"
     panel.form.megapixels.setValue(2)
     wait_for(qtbot, panel, "blob_000.tif", panel.previous)
-    assert QueuePanel(panel.desk._viewer).form.megapixels.value() == 2, "the choice is kept"
+    assert QueuePanel(panel.open_image._viewer).form.megapixels.value() == 2, "the choice is kept"
 
 
 def test_accept_takes_the_mean_mask_where_nothing_was_changed(
@@ -474,7 +474,7 @@ def test_ticks_and_strokes_come_back_with_the_image(qtbot: Any, queue: Open) -> 
 
 def test_pauses_do_not_count(queue: Open) -> None:
     _, panel = queue()
-    clock = panel.desk.clock
+    clock = panel.open_image.clock
     clock.start()
     start = clock._last
     for moment in (20, 50, 200, 210):

@@ -1,0 +1,65 @@
+"""Changes to the recorded state of the images of a work list."""
+
+from __future__ import annotations
+
+from psygnal import Signal
+
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.worklist.measuring import is_bad
+from napari_latentfm.worklist.navigator import Navigator
+
+
+class ImageStates:
+    """Changes states, flags and notes.
+
+    Parameters
+    ----------
+    navigator
+        Holds the work list.
+
+    Attributes
+    ----------
+    changed
+        Emitted after a change.
+    failed
+        Emitted with the `LatentFMError` of a change that could not be saved.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, navigator: Navigator) -> None:
+        self._navigator = navigator
+
+    def update(self, name: str, **changes: object) -> bool:
+        """Change what is recorded about an image; return whether it was saved."""
+        work = self._navigator.work
+        try:
+            if work is not None:
+                work.update(name, **changes)
+        except LatentFMError as error:
+            self.failed.emit(error)
+            return False
+        self.changed.emit()
+        return True
+
+    def toggle_flag(self, name: str) -> None:
+        """Flag an image for a second look, or remove its flag."""
+        work = self._navigator.work
+        if work is None:
+            return
+        item = work.item(name)
+        if item.state == "completed":
+            self.update(name, flag=not item.flag)
+            return
+        state = "in progress" if item.flagged else "flagged"
+        self.update(name, state=state, flag=False, **self.without_error(name))
+
+    def without_error(self, name: str) -> dict[str, object]:
+        """Return the change that removes the error of an unreadable file from the note."""
+        work = self._navigator.work
+        return {"note": ""} if work is not None and is_bad(work, name) else {}
+
+    def mark_bad(self, name: str, error: object) -> None:
+        """Flag an image that cannot be read, with the reason as its note."""
+        self.update(name, state="flagged", note=str(error), doubt=None, doubt_of="")

@@ -1,0 +1,59 @@
+"""Shows samples of the open image, one layer per turn of the event loop."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from psygnal import Signal
+
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.background.turns import Turns
+from napari_latentfm.worklist.open_image import OpenImage
+from napari_latentfm.worklist.prefetch import Drawn, Task
+
+
+class SampleDisplay:
+    """Shows samples of the open image.
+
+    Parameters
+    ----------
+    open_image
+        The open image.
+
+    Attributes
+    ----------
+    shown
+        Emitted with the `Task` whose samples are shown.
+    failed
+        Emitted with a `LatentFMError`.
+    """
+
+    shown = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, open_image: OpenImage) -> None:
+        self._open_image = open_image
+        self._turns: Turns[bool] | None = None
+
+    def show(self, task: Task, drawn: Drawn) -> None:
+        """Start showing samples instead of any others."""
+        self.stop()
+        steps = self._open_image.show_steps(task, drawn)
+        self._turns = Turns(steps, partial(self._on_shown, task), self._on_failed)
+
+    def stop(self) -> None:
+        """Stop showing samples, without a signal."""
+        if self._turns is not None:
+            self._turns.abandon()
+            self._turns = None
+
+    def _on_shown(self, task: Task, shown: bool | None) -> None:
+        self._turns = None
+        if shown:
+            self.shown.emit(task)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._turns = None
+        if not isinstance(error, LatentFMError):
+            raise error
+        self.failed.emit(error)
