@@ -1,4 +1,4 @@
-"""Keeps the annotation while it is made, and offers it again after a crash."""
+"""Automatic saving of the annotation, for recovery after a crash."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
 PAUSE_MS = 2_000
-"""After the last edit, before the annotation is kept; unless napari's preferences say otherwise."""
+"""Milliseconds between the last edit and saving, if napari's preferences set no other value."""
 LONGEST_MS = 20_000
-"""The annotation is kept so often even while painting goes on, and tried again after a failure."""
+"""Longest time without saving while painting continues, and before a retry after a failure."""
 
 
 def autosave_folder() -> Path:
-    """Return the folder in which annotations are kept."""
+    """Return the folder of autosaved annotations."""
     return data_folder() / "autosave"
 
 
 @dataclass
 class _Watched:
-    """An annotation layer and the state of it that was kept last."""
+    """The state of an annotation layer that was saved last."""
 
     reviewed: Reviewed
     writer: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -53,22 +53,22 @@ class _Watched:
 
 
 class Autosaver:
-    """Keeps the annotation of what is under review, a pause after the last edit.
+    """Saves the annotation of the image under review, a pause after the last edit.
 
     Copying, hashing and writing happen in a worker thread.
 
     Attributes
     ----------
     kept
-        Emitted with the time of day when the annotation was kept.
+        Emitted with the time of day when the annotation was saved.
     failed
-        Emitted with a message when it could not be kept.
+        Emitted with a message when it could not be saved.
     touched
         Emitted after every event of the annotation layer that may be an edit.
     watched
         Emitted when another annotation layer, or none, is watched.
     store, work
-        Where states are kept, and the queue in which that happens.
+        The saved annotations, and the queue of tasks that save them.
     """
 
     kept = Signal(str)
@@ -105,12 +105,12 @@ class Autosaver:
         return self._layer
 
     def writer_of(self, layer: Labels | None) -> str:
-        """Return under which name states of a layer are kept; ``""`` if it is not known."""
+        """Return the name under which a layer is saved; ``""`` if it was not saved."""
         known = None if layer is None else self._known.get(layer)
         return "" if known is None else known.writer
 
     def watch(self, _event: Any = None) -> None:
-        """Watch the annotation of what is under review now; keep another one first."""
+        """Watch the annotation of the image under review; save the previous one first."""
         layer = annotation_of(self._session, create=False)
         reviewed = self._session.current
         if layer is not None and reviewed is not None:
@@ -125,19 +125,19 @@ class Autosaver:
         self._layer = layer
         self._listen(layer, True)
         if layer is not None:
-            # It may have come with labels, as one from a file does.
+            # It may already have labels, for example from a file.
             self.mark()
         self.watched.emit()
 
     def flush(self, wait: bool = False) -> None:
-        """Keep the annotation now if it was edited since.
+        """Save the annotation now if it was edited since the last time.
 
         Parameters
         ----------
         wait
-            Return only when it is written.
+            Whether to return only when it is saved.
         """
-        # Qt may have taken the timer already, at the end of the program.
+        # Qt may already have deleted the timer at the end of the program.
         with contextlib.suppress(RuntimeError):
             self._timer.stop()
         layer = self._layer
@@ -151,14 +151,14 @@ class Autosaver:
             self.work.drain()
 
     def exported(self, layer: Labels, digest: str) -> None:
-        """Take an annotation out of recovery, since these labels of it were exported."""
+        """Do not offer an annotation for recovery, since these labels were exported."""
         known = self._known.get(layer)
         if known is not None:
             names = dict(record_of(layer).names)
             self.work.submit(partial(_finish, self.store, known, digest, names), self._on_kept)
 
     def close(self) -> None:
-        """Keep what was edited, wait for it, and stop watching; for the end of the window."""
+        """Save edits, wait until they are saved, and stop watching; for a closing window."""
         if self._closed:
             return
         self._closed = True
@@ -181,9 +181,9 @@ class Autosaver:
                 (emitter.connect if on else emitter.disconnect)(self.mark)
 
     def mark(self, _event: Any = None) -> None:
-        """Keep the annotation after a pause, if its labels or their names are others by then."""
-        # Whether anything was changed shows when it is hashed: undo and redo emit no more than
-        # a move of the slider does.
+        """Save the annotation after a pause, if its labels or their names have changed by then."""
+        # Only hashing shows whether anything changed: undo and redo emit the same event as a move
+        # of the slider.
         current = time.monotonic()
         if self._dirty_since is None:
             self._dirty_since = current
@@ -195,7 +195,7 @@ class Autosaver:
     def _on_kept(self, result: Any) -> None:
         if isinstance(result, LatentFMError):
             if self._layer is not None and self._dirty_since is None:
-                # Tried again without another edit: space may be made, a drive come back.
+                # Retry without another edit: disk space or a drive may become available.
                 self._dirty_since = time.monotonic()
                 self._timer.start(LONGEST_MS)
             self.failed.emit(str(result))
@@ -209,9 +209,9 @@ def _pause_ms() -> int:
 
 
 def _keep(store: AutosaveStore, known: _Watched, facts: Facts, data: Any) -> str:
-    """Keep the labels as they are now; return the time of day, or ``""`` if nothing changed.
+    """Save the current labels; return the time of day, or ``""`` if nothing changed.
 
-    A stroke may fall into the copying. It is an edit of its own, after which this runs again.
+    A stroke during the copying is another edit, after which this runs again.
     """
     labels = np.array(data)
     digest = labels_digest(labels)

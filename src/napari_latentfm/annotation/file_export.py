@@ -53,7 +53,7 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     Raises
     ------
     ImageError
-        If the image is gone.
+        If the image is closed.
     OutputError
         If the files cannot be written.
     """
@@ -69,12 +69,12 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
 
 
 def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
-    """Write labels for other programs, as the ending of the file says; for a worker thread.
+    """Write labels in the format of the file's suffix; for a worker thread.
 
     Raises
     ------
     ImageError
-        If the image is gone.
+        If the image is closed.
     OutputError
         If the file cannot be written, or the labels do not fit its format.
     """

@@ -1,4 +1,4 @@
-"""Annotations to files and back, in a worker thread."""
+"""Export of the annotation to files, and opening it from a file, in a worker thread."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ NOTHING_TO_EXPORT = "There is no annotation yet. Take a proposal or paint, then 
 
 
 class AnnotationFiles:
-    """Exports the annotation of what is under review, and opens one from a file.
+    """Exports the annotation of the image under review, and opens one from a file.
 
     Attributes
     ----------
     busy
-        Emitted with what is going on, and with ``""`` at its end.
+        Emitted with a text about the work in progress, and with ``""`` at its end.
     ended
         Emitted with ``"done"`` or ``"cancelled"`` and a text for the user, or with
         ``"failed"`` and the message of the error.
     opened
         Emitted with the provenance of an annotation that was opened.
     ask_save, ask_open
-        Ask for a file.
+        Ask the user for a file.
     work
         The queue in which files are written and read.
     """
@@ -109,7 +109,7 @@ class AnnotationFiles:
         path = files[0]
         remember_choice(path)
         if ending_of(path) is not None:
-            # No provenance is in it: what was kept stays on offer until labels are exported.
+            # It has no provenance: the autosaved annotation can still be recovered.
             self.ended.emit("done", f"Exported {path.name} in the folder {path.parent.name}.")
             return
         self._autosaver.exported(layer, digest)
@@ -136,11 +136,15 @@ class AnnotationFiles:
         restore(self._session, labels, sidecar)
         self._autosaver.watch()
         self._recovery.withdraw()
-        text = f"Opened {path.name}. Ctrl+Z takes it back."
+        text = f"Opened {path.name}. Ctrl+Z undoes it."
         if sidecar is None:
-            return f"{text} It has no provenance that fits."
+            return f"{text} It has no matching provenance."
         self.opened.emit(sidecar)
-        return f"{text} Caution: made of other pixels ({sidecar.image})." if foreign else text
+        return (
+            f"{text} Caution: it was made on an image with other pixels ({sidecar.image})."
+            if foreign
+            else text
+        )
 
     def _image_folder(self) -> Path | None:
         reviewed = self._session.current
@@ -157,15 +161,15 @@ def _export(path: Path, facts: Facts, data: Any) -> tuple[tuple[Path, ...], str]
 
 
 def _read(path: Path, layer: Image) -> tuple[Any, Any, bool]:
-    """Read an annotation as the image layer lies.
+    """Read an annotation in the orientation of the image layer.
 
-    Also tells whether it is about other pixels than those of the image.
+    The last value is whether it belongs to an image with other pixels.
     """
     labels, sidecar = read_annotation(path, reading_limits())
-    told = "" if sidecar is None else sidecar.image_signature
+    signature = "" if sidecar is None else sidecar.image_signature
     turn = orientation_of(layer)
-    if turn != 1 and told and told == signature_of(layer):
-        turn = 1  # written as the file is stored
+    if turn != 1 and signature and signature == signature_of(layer):
+        turn = 1  # in the orientation of the file
     if turn != 1 and labels.ndim >= 2:
         labels = unorient(labels.reshape(labels.shape[-2:]), turn)
-    return labels, sidecar, bool(told) and told != signature_as_read(layer, turn)
+    return labels, sidecar, bool(signature) and signature != signature_as_read(layer, turn)

@@ -1,4 +1,4 @@
-"""Keeps the annotation of a viewer and offers it again after a crash, whatever panel is open."""
+"""Autosave and recovery of a viewer's annotation, shared by all panels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BANNER = "LatentFM: unsaved annotation"
 
 
 class Keeper:
-    """The autosaver and the recovery of one viewer, as long as one of its panels is there.
+    """The autosaver and the recovery of one viewer, which end with its last panel.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Keeper:
         self._banner = Banner(session, self.recovery)
 
     def hold(self, widget: QObject) -> None:
-        """Go on until `widget`, and all others that hold it, are gone."""
+        """Stay active until `widget` and all other holders are deleted."""
         self._holders += 1
-        # Not a method of the widget, which is half gone when the signal comes.
-        widget.destroyed.connect(partial(_let_go, self))
+        # Not a method of the widget, which is partly deleted when the signal is emitted.
+        widget.destroyed.connect(partial(_release, self))
 
-    def let_go(self) -> None:
-        """Keep what was edited and end, if this was the last panel."""
+    def release(self) -> None:
+        """Remove a holder; after the last one, save edits and end."""
         self._holders -= 1
         if self._holders > 0:
             return
@@ -59,7 +59,7 @@ class Keeper:
 
 
 class Banner:
-    """Offers a kept annotation across the top of the window, and notifies."""
+    """Offers an autosaved annotation in a bar at the top of the window, with a notification."""
 
     def __init__(self, session: ReviewSession, recovery: Recovery) -> None:
         self._session, self._recovery = session, recovery
@@ -75,7 +75,7 @@ class Banner:
         try:
             self._show(window, offer)
         except RuntimeError:
-            logger.debug("the window is gone")
+            logger.debug("the window is closed")
 
     def _show(self, window: Any, offer: Offer | None) -> None:
         if offer is None:
@@ -89,14 +89,14 @@ class Banner:
             self._dock = window.add_dock_widget(bar, name=BANNER, area="top")
             bar.show_offer(offer)
         self._dock.show()
-        show_warning(f"{offer.question} Choose at the top of the window what to do with it.")
+        show_warning(f"{offer.question} Choose an action at the top of the window.")
 
 
 _KEEPERS: WeakKeyDictionary[ReviewSession, Keeper] = WeakKeyDictionary()
 
 
 def keeper_of(session: ReviewSession, widget: QObject) -> Keeper:
-    """Return what keeps the annotation of a viewer, for as long as `widget` lives."""
+    """Return the keeper of a viewer, which stays active at least as long as `widget`."""
     keeper = _KEEPERS.get(session)
     if keeper is None:
         keeper = _KEEPERS[session] = Keeper(session)
@@ -104,5 +104,5 @@ def keeper_of(session: ReviewSession, widget: QObject) -> Keeper:
     return keeper
 
 
-def _let_go(keeper: Keeper, *_: object) -> None:
-    keeper.let_go()
+def _release(keeper: Keeper, *_: object) -> None:
+    keeper.release()

@@ -1,4 +1,4 @@
-"""Offers an annotation that was kept but never exported."""
+"""Recovery of an annotation that was autosaved but never exported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Choice = Literal["recover", "compare", "discard", "later"]
 
 @dataclass(frozen=True)
 class Offer:
-    """A kept annotation of an image that is under review."""
+    """An autosaved annotation of an image under review."""
 
     reviewed: Reviewed
     signature: str
@@ -44,7 +44,7 @@ class Offer:
 
     @property
     def question(self) -> str:
-        """What to ask the user."""
+        """The question for the user."""
         info = self.state.info
         pixels = sum(label.pixels for label in info.labels)
         return (
@@ -55,16 +55,16 @@ class Offer:
 
 
 class Recovery:
-    """Looks for a kept annotation when an image without one comes under review.
+    """Looks for an autosaved annotation when an image without one comes under review.
 
     Attributes
     ----------
     offered
         Emitted with an `Offer`, or with None when it is withdrawn or answered.
     recovered
-        Emitted with the provenance of an annotation that was put back.
+        Emitted with the provenance of an annotation that was recovered.
     ask
-        Answers at once; None leaves the offer open until `answer` is called.
+        Answers an offer at once; None leaves it open until `answer` is called.
     offer
         The open offer, or None.
     """
@@ -82,7 +82,7 @@ class Recovery:
         self.look()
 
     def look(self) -> None:
-        """Look for a kept annotation of what is under review, in a worker thread."""
+        """Look for an autosaved annotation of the image under review, in a worker thread."""
         reviewed = self._session.current
         if self.offer is not None:
             if reviewed is not None and reviewed.layer is self.offer.reviewed.layer:
@@ -99,8 +99,8 @@ class Recovery:
     def answer(self, choice: Choice) -> None:
         """Answer the open offer.
 
-        ``"compare"`` adds the kept labels as another layer and leaves the offer open;
-        ``"later"`` keeps them for the next time.
+        ``"compare"`` adds the saved labels as another layer and leaves the offer open;
+        ``"later"`` keeps them for the next session.
         """
         offer = self.offer
         if offer is None:
@@ -124,11 +124,11 @@ class Recovery:
             self.recovered.emit(offer.state.info)
 
     def close(self) -> None:
-        """Look no more; for the end of the window."""
+        """Stop looking; for a closing window."""
         self._session.changed.disconnect(self.look, missing_ok=True)
 
     def withdraw(self) -> None:
-        """Close the offer without an answer, as after an export."""
+        """Close the offer without an answer, for example after an export."""
         self._put(None)
 
     def _discard(self, offer: Offer) -> None:
@@ -137,7 +137,7 @@ class Recovery:
         self._autosaver.work.submit(task, _ignore)
 
     def _on_found(self, found: Any) -> None:
-        # An error of the image is told by whoever needs the image.
+        # An error of the image is reported elsewhere.
         if not isinstance(found, Offer) or found.state.file in self._answered:
             return
         current = self._session.current
@@ -158,26 +158,26 @@ class Recovery:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people."""
+    """Return a time span as text."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
     if not store.images():
-        return None  # reading all of a large image is for nothing
+        return None  # saves reading a large image
     signature = signature_of(reviewed.layer)
     limits = reading_limits()
     state = store.newest(signature, limits)
     if state is None:
         return None
     labels = state.labels(limits)
-    # Nothing is worth recovering of an annotation that was emptied.
+    # An empty annotation is not worth recovering.
     return Offer(reviewed, signature, state, labels) if labels.any() else None
 
 
 def _is_newer(found: Offer, layer: Labels) -> bool:
-    """Tell whether a state was kept after the file that an annotation was restored from."""
+    """Return whether a state was saved after the file that an annotation was restored from."""
     since = record_of(layer).restored
     same = layer.data.shape == found.labels.shape and np.array_equal(layer.data, found.labels)
     return bool(since) and found.state.info.created > since and not same

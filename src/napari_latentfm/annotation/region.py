@@ -1,4 +1,4 @@
-"""The region that a proposal is limited to: shapes drawn on the image."""
+"""Regions drawn on the image, to which proposals are limited."""
 
 from __future__ import annotations
 

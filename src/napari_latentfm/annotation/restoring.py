@@ -1,4 +1,4 @@
-"""Labels from a file, or kept by the autosave, become the annotation again."""
+"""Restore the annotation from labels of a file or of the autosave."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
 UNDO_PIXELS = 2**24
-"""Up to so many changed pixels labels are restored as an undo step, which takes 34 bytes each;
-above it as a new layer."""
+"""Most changed pixels that are restored as an undo step, which takes 34 bytes for each; more
+become a new layer."""
 
 
 def restore(
     session: ReviewSession, labels: NDArray[Any], sidecar: AnnotationSidecar | None
 ) -> Labels:
-    """Make labels the annotation of what is under review, as one undo step.
+    """Make labels the annotation of the image under review, as one undo step.
 
     Parameters
     ----------
     session
-        Whose review.
+        The session with the image under review.
     labels
         Integers of the shape of the image; axes of length 1 may be missing.
     sidecar
-        Provenance to go on with, or None.
+        Provenance to continue from, or None.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def restore(
     Raises
     ------
     ImageError
-        If nothing is under review, the shape is another, or the annotation is locked.
+        If nothing is under review, the shape differs, or the annotation is locked.
     """
     reviewed = session.current
     if reviewed is None:
@@ -65,7 +65,7 @@ def restore(
     else:
         layer = add_labels(session, reviewed, values, layer.name)
         adopt(session, layer)
-    # Ctrl+Z is for the layer in hand, and has to take this back.
+    # Ctrl+Z acts on the active layer, and must undo this.
     session.viewer.layers.selection.active = layer
     remember(layer, reviewed)
     if sidecar is not None:
@@ -77,7 +77,7 @@ def restore(
 def add_labels(
     session: ReviewSession, reviewed: Reviewed, labels: NDArray[Any], name: str
 ) -> Labels:
-    """Add labels of the whole image to the viewer as a layer of their own."""
+    """Add labels of the whole image to the viewer as a new layer."""
     layer = Labels(
         _fitting(labels, reviewed),
         name=name,

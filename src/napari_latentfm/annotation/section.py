@@ -1,4 +1,4 @@
-"""The annotation: make it, keep it, export it, and go on with one from a file."""
+"""The annotation section: edit, save, export, and open an annotation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEASURE_MS = 250
 
 
 class AnnotationSection(QWidget):
-    """Writes the annotation of what is under review, keeps it and exports it.
+    """Edits, saves and exports the annotation of the image under review.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class AnnotationSection(QWidget):
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
         holds seed and sampling settings.
     autosaver, recovery, files
-        What keeps the annotation, what offers it again, and what exports and opens it.
+        Autosave, recovery after a crash, and export and opening of files.
     """
 
     finished = Signal(str)
@@ -87,25 +87,25 @@ class AnnotationSection(QWidget):
         self.bar.show_offer(self.recovery.offer)
         self.bar.chosen.connect(self.recovery.answer)
         listen(self, session.changed, self._on_changed)
-        works = (self.files.work, self._measuring)
-        self.destroyed.connect(lambda: _part(works))
+        queues = (self.files.work, self._measuring)
+        self.destroyed.connect(lambda: _close(queues))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {"Shift-M": self.take_mean_mask, "Shift-R": self.take_mean_mask_in_region}
 
     def release(self) -> None:
-        """Keep what was edited; the section can be used on, should it be docked again."""
+        """Save edits; the section stays usable if it is docked again."""
         self.autosaver.flush()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Keep what was edited when the panel is taken out of its dock, or another tab comes."""
+        """Save edits when the panel leaves its dock, or another tab is shown."""
         super().hideEvent(event)
         self.autosaver.flush()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Keep what was edited when the section is taken out of its dock."""
+        """Save edits when the section leaves its dock."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.autosaver.flush()
@@ -125,7 +125,7 @@ class AnnotationSection(QWidget):
             self._session.viewer.layers.selection.active = layer
             layer.visible = True
             layer.mode = "add_polygon"
-            self._say("Click the corners of the region; a double click ends it.")
+            self._say("Click the corners of the region; double-click to finish.")
 
     def clear_region(self) -> None:
         """Remove the shapes of the region on this plane."""
@@ -134,15 +134,15 @@ class AnnotationSection(QWidget):
             return
         fixed = reviewed.plane.fixed.items()
         here = {
-            place
-            for place, shape in enumerate(layer.data)
+            number
+            for number, shape in enumerate(layer.data)
             if all(np.abs(np.asarray(shape)[:, axis] - at).max() < 0.5 for axis, at in fixed)
         }
         layer.selected_data = here
         layer.remove_selected()
 
     def paint(self) -> None:
-        """Take napari's brush on the annotation."""
+        """Activate napari's brush on the annotation."""
         layer = annotation_of(self._session)
         if layer is not None:
             self._session.viewer.layers.selection.active = layer
@@ -150,12 +150,12 @@ class AnnotationSection(QWidget):
             layer.mode = "paint"
 
     def undo(self) -> None:
-        """Take the last change of the annotation back."""
+        """Undo the last change of the annotation."""
         if self.autosaver.layer is not None:
             self.autosaver.layer.undo()
 
     def redo(self) -> None:
-        """Make the change again that was taken back."""
+        """Redo the last undone change."""
         if self.autosaver.layer is not None:
             self.autosaver.layer.redo()
 
@@ -164,7 +164,7 @@ class AnnotationSection(QWidget):
         self.files.export()
 
     def open(self) -> None:
-        """Ask for a file, and go on with the annotation in it."""
+        """Ask for a file, and continue with its annotation."""
         self.files.open()
 
     def _take(self, inside: bool) -> None:
@@ -182,10 +182,10 @@ class AnnotationSection(QWidget):
         except LatentFMError as error:
             self._say(str(error))
         else:
-            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z takes it back.")
+            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it.")
 
     def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
-        self._say("Recovered. Ctrl+Z takes it back.")
+        self._say("Recovered. Ctrl+Z undoes it.")
         self.restored.emit(sidecar)
 
     def _on_file(self, ending: str, text: str) -> None:
@@ -199,9 +199,9 @@ class AnnotationSection(QWidget):
 
     def _on_not_kept(self, message: str) -> None:
         if self.kept.text() != "not kept":
-            # Said once and without a sound: work goes on, and so do the attempts.
+            # Shown once: the user can continue, and saving is retried.
             show_warning(
-                f"The annotation is not kept by itself: {message} It stays in this window; "
+                f"Autosave failed: {message} The annotation stays in this window; "
                 "Export… saves it elsewhere."
             )
         self.kept.setText("not kept")
@@ -237,21 +237,21 @@ class AnnotationSection(QWidget):
             task = partial(measure, facts, layer.data, reviewed.plane)
             self._measuring.submit(task, partial(self._show, layer, facts))
 
-    def _show(self, layer: Labels, facts: Facts, found: Any) -> None:
+    def _show(self, layer: Labels, facts: Facts, measured: Any) -> None:
         name = layer.name
-        if layer is not self.autosaver.layer or not isinstance(found, Measure):
+        if layer is not self.autosaver.layer or not isinstance(measured, Measure):
             return
-        parts = [f"{facts.strokes} edits by hand", duration(facts.seconds)]
-        if found.edited is not None:
-            parts.insert(0, f"{found.edited:,} px differ from the proposal")
-        self.about.setText(f"<b>{name}</b><br>{', '.join(parts)}")
+        texts = [f"{facts.strokes} edits by hand", duration(facts.seconds)]
+        if measured.edited is not None:
+            texts.insert(0, f"{measured.edited:,} px differ from the proposal")
+        self.about.setText(f"<b>{name}</b><br>{', '.join(texts)}")
         origin, protected = facts.origin, set(record_of(layer).protected)
-        self.labels.fill(found.pixels, origin.classes, origin.space, protected, facts.names)
+        self.labels.fill(measured.pixels, origin.classes, origin.space, protected, facts.names)
 
     def name_label(self, label: int | None = None) -> None:
-        """Ask for the name of a label; None is the one that is painted with.
+        """Ask for the name of a label, by default of the selected one.
 
-        An empty name takes the user's name back.
+        An empty name removes the user's name.
         """
         layer = self.autosaver.layer
         if layer is None:
@@ -259,7 +259,7 @@ class AnnotationSection(QWidget):
             return
         number = int(layer.selected_label) if label is None else label
         if number < 1:
-            self._say("Label 0 is the background. Choose a label from 1 on in the layer controls.")
+            self._say("Label 0 is the background. Choose label 1 or higher in the layer controls.")
             return
         names, facts = record_of(layer).names, facts_of(layer)
         classes = () if facts is None else facts.origin.classes
@@ -291,7 +291,7 @@ class AnnotationSection(QWidget):
         for label in (self.about, self.status, self.kept):
             label.setWordWrap(True)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.kept.setToolTip(f"States of unfinished annotations lie in {autosave_folder()}.")
+        self.kept.setToolTip(f"Unfinished annotations are saved in {autosave_folder()}.")
         self.labels = LabelList()
         self.labels.protected.connect(self._protect)
         self.labels.to_name.connect(self.name_label)
@@ -300,8 +300,8 @@ class AnnotationSection(QWidget):
         *pairs, paint, name = [push_button(*entry) for entry in self._buttons()]
         grid.addWidget(paint, 2, 0)
         grid.addWidget(name, 2, 1)
-        for place, button in enumerate(pairs):
-            grid.addWidget(button, place // 2 + (place > 3), place % 2)
+        for number, button in enumerate(pairs):
+            grid.addWidget(button, number // 2 + (number > 3), number % 2)
         self.export_button, self.open_button = pairs[-2:]
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -323,16 +323,16 @@ class AnnotationSection(QWidget):
             ),
             ("Draw region", "Draw a polygon to which proposals are limited.", self.draw_region),
             ("Clear region", "Remove the region of this plane.", self.clear_region),
-            ("Undo (Ctrl+Z)", "Take the last change of the annotation back.", self.undo),
-            ("Redo (Ctrl+Shift+Z)", "Make the change again.", self.redo),
+            ("Undo (Ctrl+Z)", "Undo the last change of the annotation.", self.undo),
+            ("Redo (Ctrl+Shift+Z)", "Redo the last undone change.", self.redo),
             ("Export…", "Write the annotation and its provenance to files.", self.export),
-            ("Open annotation…", "Go on with an annotation from a file.", self.open),
-            ("Paint", "Take napari's brush on the annotation.", self.paint),
-            ("Name label…", "Name the label that is painted with.", self.name_label),
+            ("Open annotation…", "Continue with an annotation from a file.", self.open),
+            ("Paint", "Paint on the annotation with napari's brush.", self.paint),
+            ("Name label…", "Name the selected label.", self.name_label),
         ]
 
 
-def _part(works: tuple[TaskQueue, ...]) -> None:
-    """Finish an export; the window is gone."""
-    for work in works:
-        work.close()
+def _close(queues: tuple[TaskQueue, ...]) -> None:
+    """Finish an export; the window is closed."""
+    for queue in queues:
+        queue.close()

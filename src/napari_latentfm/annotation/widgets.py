@@ -1,4 +1,4 @@
-"""Parts of the annotation section: recovery bar, list of labels, dialogs for files."""
+"""Widgets of the annotation section: recovery bar, list of labels, file dialogs."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ FILTERS = {
 }
 MAX_CLASS_NAME = 60
 AskFile = Callable[[Path], Path | None]
-"""Is given a suggested path; returns the chosen one, or None for cancelled."""
+"""Called with a suggested path; returns the chosen one, or None if cancelled."""
 
 
 class RecoveryBar(QFrame):
-    """Offers a kept annotation with three buttons, and stops nothing.
+    """Offers an autosaved annotation with three buttons, without blocking.
 
     Attributes
     ----------
@@ -66,10 +66,10 @@ class RecoveryBar(QFrame):
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.recover = self._button(
-            "Recover", "recover", "Make it the annotation again. Ctrl+Z takes it back."
+            "Recover", "recover", "Restore it as the annotation. Ctrl+Z undoes this."
         )
         self.compare = self._button("Compare", "compare", "Show it as another layer first.")
-        self.discard = self._button("Discard", "discard", "Delete it for good.")
+        self.discard = self._button("Discard", "discard", "Delete it permanently.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.text)
@@ -80,7 +80,7 @@ class RecoveryBar(QFrame):
         self.hide()
 
     def show_offer(self, offer: Offer | None) -> None:
-        """Show an offer, or hide the bar."""
+        """Show an offer; None hides the bar."""
         if offer is not None:
             self.text.setText(offer.question)
         self.setVisible(offer is not None)
@@ -94,14 +94,14 @@ class RecoveryBar(QFrame):
 
 @dataclass(frozen=True)
 class Measure:
-    """What the section shows of an annotation: pixels by label, and edited ones."""
+    """Pixels by label on a plane, and pixels edited on all planes."""
 
     pixels: dict[int, int]
     edited: int | None
 
 
 def measure(facts: Facts, data: Any, plane: Plane) -> Measure:
-    """Count the labels of a plane, and what differs from the proposals of all planes."""
+    """Count the labels of a plane, and the pixels that differ from proposals on all planes."""
     view = np.asarray(data[plane_index(plane)])
     edited = edited_by_plane(facts, data)
     return Measure(label_counts(view), sum(edited.values()) if edited else None)
@@ -113,9 +113,9 @@ class LabelList(QListWidget):
     Attributes
     ----------
     protected
-        Emitted with label and whether it is protected now.
+        Emitted with a label, and whether it is protected now.
     to_name
-        Emitted with the label of an entry that was double-clicked, to be given a name.
+        Emitted with the label of an entry that was double-clicked for naming.
     """
 
     protected = Signal(int, bool)
@@ -124,8 +124,8 @@ class LabelList(QListWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setToolTip(
-            "Labels of this plane. A checked one is never overwritten by a proposal. Double-click "
-            "one to name it."
+            "Labels of this plane. Checked labels are never overwritten by a proposal. "
+            "Double-click one to name it."
         )
         self.itemDoubleClicked.connect(
             lambda item: self.to_name.emit(int(item.data(Qt.ItemDataRole.UserRole)))
@@ -141,7 +141,7 @@ class LabelList(QListWidget):
         checked: set[int],
         names: Mapping[int, str] | None = None,
     ) -> None:
-        """Show labels; protected and named ones are listed even where the plane has none."""
+        """Show the labels of the plane, and all protected and named ones."""
         names = names or {}
         self.blockSignals(True)
         self.clear()
@@ -170,7 +170,7 @@ def area(pixels: int, space: Space) -> str:
 
 
 def suggested(image: str, folder: Path | None) -> Path:
-    """Return where an annotation is suggested to go: last folder and format, else `folder`."""
+    """Return the suggested file of an annotation: last folder and format, else `folder`."""
     last = preferences.get(SECTION)
     suffix = last.get("format") if last.get("format") in FILTERS else ".tif"
     place = Path(str(last["folder"])) if last.get("folder") else folder or Path.home()
@@ -185,20 +185,20 @@ def remember_choice(path: Path) -> None:
 
 
 def _ending(name: str) -> str:
-    """Return which of the known endings a file name has; empty if it has none."""
+    """Return the known suffix of a file name, or "" if it has none."""
     found = [end for end in (*SUFFIXES, *FILTERS) if name.lower().endswith(end)]
     return max(found, key=len, default="")
 
 
 def ask_name(parent: QWidget, label: int, known: str) -> str | None:
-    """Ask for the name of a label; None for cancelled."""
+    """Ask for the name of a label; return None if cancelled."""
     question = f"Name of label {label} (class names in COCO, LabelMe and CSV files):"
     text, taken = QInputDialog.getText(parent, "Name label", question, text=known)
     return " ".join(text.split())[:MAX_CLASS_NAME] if taken else None
 
 
 def ask_save(parent: QWidget, suggestion: Path) -> Path | None:
-    """Ask for the file of an export, and before an existing one is replaced."""
+    """Ask for the file of an export, and whether an existing one may be replaced."""
     first = FILTERS[_ending(suggestion.name)]
     name, chosen = QFileDialog.getSaveFileName(
         parent, "Export annotation", str(suggestion), ";;".join(FILTERS.values()), first
@@ -212,9 +212,9 @@ def ask_save(parent: QWidget, suggestion: Path) -> Path | None:
 
 
 def _with_ending(name: str, first: str, chosen: str) -> str:
-    """Return a file name with the ending of the chosen format, unless another one was typed.
+    """Return a file name with the suffix of the chosen format, unless another one was typed.
 
-    Some systems leave the suggested ending where another format is chosen.
+    Some systems keep the suggested suffix when another format is chosen.
     """
     ending = _ending(name)
     wanted = next((end for end, text in FILTERS.items() if text == chosen), ending)
@@ -225,7 +225,7 @@ def _with_ending(name: str, first: str, chosen: str) -> str:
 
 
 def _may_replace(parent: QWidget, path: Path) -> bool:
-    """Ask; the dialog of the system asked about another name only."""
+    """Ask about a changed file name; the dialog asked only about the original one."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     text = f"{path.name} exists already. Replace it?"
     return QMessageBox.question(parent, "LatentFM", text, yes | no, no) == yes

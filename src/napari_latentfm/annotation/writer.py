@@ -1,4 +1,4 @@
-"""Saves Labels layers from napari's own menu with the size of their pixels.
+"""Writer for Labels layers in napari's File menu, which keeps the pixel size.
 
 napari's TIFF writer drops scale and units (napari issue 5162).
 """
@@ -20,12 +20,12 @@ from napari_latentfm.layers.pyramid import finest
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write one Labels layer to TIFF, PNG or NIfTI; the npe2 writer of this plugin.
 
-    An annotation that was made in the review panel gets its provenance beside it.
+    The provenance of an annotation is written beside it.
 
     Parameters
     ----------
     path
-        The ending decides the format.
+        The suffix determines the format.
     data
         Labels; a lazy array is loaded.
     meta
@@ -39,7 +39,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Raises
     ------
     LatentFMError
-        If the labels cannot be written there, or not in that format.
+        If the labels cannot be written to that file or in that format.
     """
     annotation = annotation_with(data)
     facts = None if annotation is None else facts_of(annotation)

@@ -39,7 +39,7 @@ UNCHANGED: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Target:
-    """What an operation works on: a label of a plane of the annotation."""
+    """The target of an operation: a label on a plane of the annotation."""
 
     layer: Labels
     plane: Plane
@@ -47,19 +47,19 @@ class Target:
 
     @property
     def view(self) -> NDArray[Any]:
-        """The plane of the annotation ``(H, W)``; writing to it changes the annotation."""
+        """View of the plane of the annotation, ``(H, W)``."""
         return np.asarray(self.layer.data[plane_index(self.plane)])
 
 
 def find_target(session: ReviewSession) -> Target:
     """Return the selected label of the annotation on the plane on screen.
 
-    Where nothing was annotated so far, the mean mask is taken first, as an undo step of its own.
+    If the plane is not annotated yet, the mean mask is taken first, as a separate undo step.
 
     Raises
     ------
     ImageError
-        If there is nothing to work on, or the annotation is locked.
+        If there is no annotation or mean mask, or the annotation is locked.
     """
     reviewed = session.current
     if reviewed is None:
@@ -100,17 +100,17 @@ def _take_mean_mask(session: ReviewSession, reviewed: Reviewed, plane: Plane) ->
 
 
 class LabelEditor:
-    """Does one operation after the other on the annotation.
+    """Runs operations on the annotation in order.
 
     Attributes
     ----------
-    said
-        Emitted with what an operation did, or why it did nothing.
+    reported
+        Emitted with a description of the change, or the reason why nothing changed.
     working
         Emitted with whether an operation is being computed.
     """
 
-    said = Signal(str)
+    reported = Signal(str)
     working = Signal(bool)
 
     def __init__(self, session: ReviewSession) -> None:
@@ -124,25 +124,25 @@ class LabelEditor:
         return self._task is not None
 
     def do(self, operation: Operation) -> None:
-        """Do an operation on the selected label, after those that were asked for before."""
+        """Run an operation on the selected label, after all earlier ones."""
         try:
             target = find_target(self._session)
         except LatentFMError as error:
-            self.said.emit(str(error))
+            self.reported.emit(str(error))
             return
-        # Ctrl+Z is for the layer in hand, and has to take this back.
+        # Ctrl+Z acts on the active layer, and must undo this.
         self._session.viewer.layers.selection.active = target.layer
         self._waiting.append((target, operation))
         self._next()
 
     def cancel(self) -> None:
-        """Forget what is being computed, and what waits for it."""
+        """Cancel the running operation and all waiting ones."""
         self._waiting.clear()
         if self._task is not None:
             self._task.quit()
             self._task = None
             self.working.emit(False)
-            self.said.emit("Cancelled; nothing was changed.")
+            self.reported.emit("Cancelled; nothing was changed.")
 
     def _next(self) -> None:
         if self._task is not None or not self._waiting:
@@ -159,19 +159,19 @@ class LabelEditor:
         target: Target,
         operation: Operation,
         before: NDArray[Any],
-        found: Edit | LatentFMError,
+        result: Edit | LatentFMError,
     ) -> None:
         self._task = None
         if target.layer not in self._session.viewer.layers:
             self._waiting.clear()
-        elif isinstance(found, LatentFMError):
-            self.said.emit(str(found))
+        elif isinstance(result, LatentFMError):
+            self.reported.emit(str(result))
         elif not np.array_equal(target.view, before):
-            # Painted meanwhile: what was computed is about older labels.
+            # The labels were painted on meanwhile: compute again.
             self._waiting.appendleft((target, operation))
         else:
-            write_pixels(target.layer, target.plane, found.rows, found.columns, found.values)
-            self.said.emit(_describe(operation, found))
+            write_pixels(target.layer, target.plane, result.rows, result.columns, result.values)
+            self.reported.emit(_describe(operation, result))
         self._next()
         if self._task is None:
             self.working.emit(False)
@@ -185,12 +185,12 @@ def _compute(
     except LatentFMError as error:
         yield error
     except MemoryError:
-        yield ImageError("The memory does not suffice for this. Close other images and try again.")
+        yield ImageError("Not enough memory for this operation. Close other images and try again.")
 
 
-def _describe(operation: Operation, found: Edit) -> str:
-    if not len(found.rows):
+def _describe(operation: Operation, change: Edit) -> str:
+    if not len(change.rows):
         return UNCHANGED.get(operation.kind, "Nothing changed.")
-    counts = ((found.added, "added"), (found.removed, "removed"))
-    parts = [f"{count:,} pixels {what}" for count, what in counts if count]
-    return f"{', '.join(parts)}. Ctrl+Z takes it back."
+    counts = ((change.added, "added"), (change.removed, "removed"))
+    texts = [f"{count:,} pixels {verb}" for count, verb in counts if count]
+    return f"{', '.join(texts)}. Ctrl+Z undoes it."

@@ -1,4 +1,4 @@
-"""Fix what is wrong in the annotation: pieces, holes and outline of one label."""
+"""Section for corrections of one label of the annotation: pieces, holes and outline."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FixSection(QWidget):
     Attributes
     ----------
     editor, tools
-        What does the operations, and the two mouse tools.
+        The operations, and the two mouse tools.
     """
 
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
@@ -54,7 +54,7 @@ class FixSection(QWidget):
         self._escape.setContext(Qt.ShortcutContext.WindowShortcut)
         self._escape.activated.connect(self.end_tool)
         self._escape.setEnabled(False)
-        listen(self, self.editor.said, self._say)
+        listen(self, self.editor.reported, self._say)
         listen(self, self.editor.working, self._on_working)
         listen(self, self.tools.changed, self._on_tool)
         listen(self, self.tools.picked, self._on_picked)
@@ -64,11 +64,11 @@ class FixSection(QWidget):
             session.viewer.layers.events.removed,
         ):
             listen(self, emitter, self._on_changed)
-        self.destroyed.connect(partial(_part, self.editor, self.tools))
+        self.destroyed.connect(partial(_close, self.editor, self.tools))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {
             "Shift-K": self.keep_piece,
             "Shift-D": self.remove_piece,
@@ -80,21 +80,21 @@ class FixSection(QWidget):
         }
 
     def release(self) -> None:
-        """Put the tool away and cancel what is being computed."""
-        self.tools.put_away()
+        """End the mouse tool and cancel the running operation."""
+        self.tools.deactivate()
         self.editor.cancel()
 
     def keep_piece(self) -> None:
-        """Take the tool that keeps the piece that is clicked, or put it away."""
+        """Activate or end the tool that keeps the clicked piece."""
         self._take("keep")
 
     def remove_piece(self) -> None:
-        """Take the tool that removes the pieces that are clicked, or put it away."""
+        """Activate or end the tool that removes clicked pieces."""
         self._take("remove")
 
     def end_tool(self) -> None:
-        """Put the mouse tool away."""
-        self.tools.put_away()
+        """End the mouse tool."""
+        self.tools.deactivate()
 
     def keep_largest(self) -> None:
         """Remove all pieces of the label but the largest."""
@@ -117,7 +117,7 @@ class FixSection(QWidget):
         self._do("shrink", self.grow_size.value())
 
     def paint(self, mode: str = "paint") -> None:
-        """Take one of napari's own tools on the annotation: its brush, polygon or eraser."""
+        """Activate napari's brush, polygon or eraser on the annotation."""
         layer = annotation_of(self._session)
         if layer is None:
             self._say(NOTHING)
@@ -131,7 +131,7 @@ class FixSection(QWidget):
 
     def _take(self, tool: PieceTool) -> None:
         if self.tools.tool == tool:
-            self.tools.put_away()
+            self.tools.deactivate()
             return
         try:
             target = find_target(self._session)
@@ -150,8 +150,8 @@ class FixSection(QWidget):
         row, column = (at[axis] for axis in plane.axes)
         self.editor.do(Operation(tool, at=(row, column)))
         if tool == "keep":
-            # One piece is left; another click could only miss it.
-            self.tools.put_away()
+            # Only one piece is left, so that the tool has no further use.
+            self.tools.deactivate()
 
     def _on_tool(self) -> None:
         tool = self.tools.tool
@@ -164,7 +164,7 @@ class FixSection(QWidget):
             self._say("")
 
     def _on_working(self, working: bool) -> None:
-        # A bar without an end moves by itself.
+        # A range from 0 to 0 shows a busy indicator.
         self.progress.setRange(0, 0 if working else 1)
         self.cancel_button.setEnabled(working)
 
@@ -172,7 +172,7 @@ class FixSection(QWidget):
         reviewed = self._session.current
         layer = annotation_of(self._session, create=False)
         if layer is not self._layer:
-            self.tools.put_away()
+            self.tools.deactivate()
             self._layer = layer
             if layer is not None:
                 listen(self, layer.events.selected_label, self._describe)
@@ -190,22 +190,22 @@ class FixSection(QWidget):
             return
         label, classes = layer.selected_label, reviewed.result.samples.classes
         known = 1 <= label <= len(classes)
-        called = f"Label {label}, {label_name(classes, label)}" if known else f"Label {label}"
-        self.about.setText(f"<b>{called}</b> of {layer.name}")
+        name = f"Label {label}, {label_name(classes, label)}" if known else f"Label {label}"
+        self.about.setText(f"<b>{name}</b> of {layer.name}")
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
 
     def _lay_out(self) -> None:
-        self.about = wrapped_text("What is fixed: the label that is selected, on this plane only.")
-        self.status = wrapped_text("What the last step did.")
+        self.about = wrapped_text("The selected label, which is corrected on this plane only.")
+        self.status = wrapped_text("Result of the last operation.")
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
         self.progress.setRange(0, 1)
-        self.progress.setToolTip("Moves while a large annotation is worked on.")
+        self.progress.setToolTip("Moves while an operation is running.")
         self.cancel_button = push_button(
-            "Cancel", "Stop; the annotation stays as it is.", self.editor.cancel
+            "Cancel", "Stop; the annotation does not change.", self.editor.cancel
         )
         self.cancel_button.setEnabled(False)
         layout = QVBoxLayout(self)
@@ -229,7 +229,7 @@ class FixSection(QWidget):
         self.tool_buttons: dict[PieceTool, QPushButton] = {
             "keep": push_button(
                 "Keep one (Shift+K)",
-                "Click a piece to keep; the others of its label go.",
+                "Click a piece to keep; other pieces of its label are removed.",
                 self.keep_piece,
             ),
             "remove": push_button("Remove (Shift+D)", "Click pieces to remove.", self.remove_piece),
@@ -247,7 +247,9 @@ class FixSection(QWidget):
 
     def _outline_grid(self) -> QGridLayout:
         self.smooth_size = _pixels(*LIMITS["smooth"], SMOOTH_SIZE, "Narrower details disappear.")
-        self.grow_size = _pixels(*LIMITS["grow"], STEP, "By how much the label grows or shrinks.")
+        self.grow_size = _pixels(
+            *LIMITS["grow"], STEP, "Distance by which the label grows or shrinks."
+        )
         self.smooth_button = push_button(
             "Smooth (Shift+S)", "Smooth the outline; each piece keeps its area.", self.smooth
         )
@@ -264,9 +266,9 @@ class FixSection(QWidget):
         row = [
             push_button(text, tooltip, partial(self.paint, mode))
             for text, mode, tooltip in (
-                ("Brush (P)", "paint", "Take napari's brush on the annotation."),
-                ("Polygon (3)", "polygon", "Take napari's polygon on the annotation."),
-                ("Eraser (E)", "erase", "Take napari's eraser on the annotation."),
+                ("Brush (P)", "paint", "Paint on the annotation with napari's brush."),
+                ("Polygon (3)", "polygon", "Draw polygons on the annotation with napari's tool."),
+                ("Eraser (E)", "erase", "Erase on the annotation with napari's eraser."),
             )
         ]
         self.hand_buttons = row
@@ -279,7 +281,7 @@ def _grid(rows: list[list[QWidget]]) -> QGridLayout:
     columns = max(len(row) for row in rows)
     for number, row in enumerate(rows):
         for place, widget in enumerate(row):
-            # The last one of a short row is as wide as the rest of a long one.
+            # The last button of a short row fills the row.
             width = columns - place if place == len(row) - 1 else 1
             grid.addWidget(widget, number, place, 1, width)
     return grid
@@ -294,7 +296,7 @@ def _pixels(low: int, high: int, value: int, tooltip: str) -> QSpinBox:
     return box
 
 
-def _part(editor: LabelEditor, tools: PieceTools) -> None:
-    """Take a section that is gone out of everything that would call it."""
-    tools.put_away()
+def _close(editor: LabelEditor, tools: PieceTools) -> None:
+    """Disconnect a deleted section."""
+    tools.deactivate()
     editor.cancel()

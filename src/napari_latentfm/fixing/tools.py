@@ -1,4 +1,4 @@
-"""Mouse tools on the annotation: a click keeps or removes a piece."""
+"""Mouse tools that keep or remove a piece of the annotation by a click."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ PieceTool = Literal["keep", "remove"]
 
 CURSORS: dict[PieceTool, str] = {"keep": "pointing", "remove": "crosshair"}
 HINTS: dict[PieceTool, str] = {
-    "keep": "Click the piece to keep; the others of its label go. Esc ends this.",
-    "remove": "Click each piece to remove. Esc ends this.",
+    "keep": "Click the piece to keep; other pieces of its label are removed. Esc cancels.",
+    "remove": "Click each piece to remove. Esc ends the tool.",
 }
 CLICK_PIXELS = 4
-"""A press that moves farther on screen before its release moves the camera."""
+"""A press that moves farther than this on screen moves the camera instead."""
 
 
 class PieceTools:
     """One of two mouse tools, or none, on one layer.
 
-    The layer is in napari's pan and zoom mode meanwhile, so that dragging and the wheel move the
-    camera. Another mode or another layer ends the tool, and so does Escape.
+    The layer is in napari's pan and zoom mode, so that dragging and the wheel move the camera.
+    Another mode, another layer, or Escape ends the tool.
 
     Attributes
     ----------
     picked
         Emitted with the tool and ``(row, column, ...)``, the pixel of the layer that was clicked.
     changed
-        Emitted when a tool was taken or put away.
+        Emitted when a tool was activated or ended.
     """
 
     picked = Signal(str, tuple)
@@ -49,8 +49,8 @@ class PieceTools:
         self.tool: PieceTool | None = None
 
     def take(self, tool: PieceTool, layer: Labels) -> None:
-        """Take a tool in hand on a layer."""
-        self.put_away()
+        """Activate a tool on a layer."""
+        self.deactivate()
         self._session.viewer.layers.selection.active = layer
         layer.visible = True
         layer.mode = "pan_zoom"
@@ -58,18 +58,18 @@ class PieceTools:
         layer.cursor = CURSORS[tool]
         layer.help = HINTS[tool]
         layer.mouse_drag_callbacks.append(self._on_press)
-        # napari's own Escape is for its polygon, which this mode does not draw.
+        # napari binds Escape to its polygon tool, which this mode does not use.
         layer.bind_key("Escape", self._on_escape, overwrite=True)
-        layer.events.mode.connect(self.put_away)
+        layer.events.mode.connect(self.deactivate)
         self._session.viewer.layers.selection.events.active.connect(self._on_active)
         self.changed.emit()
 
-    def put_away(self, _event: Any = None) -> None:
-        """Put the tool away; the layer is as it was before."""
+    def deactivate(self, _event: Any = None) -> None:
+        """End the tool and restore the mode of the layer."""
         layer, self._layer, self.tool = self._layer, None, None
         if layer is None:
             return
-        layer.events.mode.disconnect(self.put_away)
+        layer.events.mode.disconnect(self.deactivate)
         self._session.viewer.layers.selection.events.active.disconnect(self._on_active)
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
@@ -79,11 +79,11 @@ class PieceTools:
         self.changed.emit()
 
     def _on_escape(self, _layer: Labels) -> None:
-        self.put_away()
+        self.deactivate()
 
     def _on_active(self, _event: Any = None) -> None:
         if self._session.viewer.layers.selection.active is not self._layer:
-            self.put_away()
+            self.deactivate()
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:
         if event.button != 1 or event.modifiers:

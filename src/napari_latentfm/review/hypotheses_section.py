@@ -157,7 +157,7 @@ class HypothesesSection(QWidget):
         except LatentFMError as error:
             self._say(str(error))
         else:
-            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z takes it back.")
+            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it.")
 
     def _on_changed(self) -> None:
         reviewed = self._session.current

@@ -150,7 +150,7 @@ def test_each_operation_is_one_step_and_leaves_other_labels(
     layer = desk.annotate()
     before = layer.data.copy()
     desk.press(getattr(desk.fix, button))
-    assert "Ctrl+Z takes it back" in desk.fix.status.text()
+    assert "Ctrl+Z undoes it" in desk.fix.status.text()
     np.testing.assert_array_equal(layer.data == 2, other())
     by_button = layer.data.copy()
     desk.undoes(before)
