@@ -83,7 +83,7 @@ def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
     window.phase("whole image again", viewer.reset_view)
     done: list[str] = []
     panel.strokes.finished.connect(done.append)
-    window.phase("take the brush of strokes", panel.strokes.paint_lesion)
+    window.phase("take the brush of strokes", panel.strokes.paint_foreground)
     window.phase("paint a stroke, samples follow", window.drag, lambda: bool(done))
     annotate(window, panel)
     ended.clear()

@@ -164,7 +164,7 @@ def _correct_by_strokes(review: ReviewPanel, wait: Wait) -> None:
     from napari_latentfm.review.stroke_layer import stroke_layer
 
     before = review.session.current
-    review.strokes.paint_lesion()
+    review.strokes.paint_foreground()
     layer = stroke_layer(review.session)
     if layer is None:
         raise SystemExit("there is no layer for strokes")

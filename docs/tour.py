@@ -146,7 +146,7 @@ class Tour:
             more = next_stroke(mean, self.expert, said)
             if more is None:
                 break
-            section.paint_lesion()
+            section.paint_foreground()
             layer = self.layer_named("strokes")
             with layer.block_history():
                 new = more != said

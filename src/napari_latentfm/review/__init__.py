@@ -1,1 +1,1 @@
-"""The review panel: sections over one `ReviewSession` per viewer."""
+"""The review panel: sections that show the `ReviewSession` of a viewer."""

@@ -1,4 +1,4 @@
-"""Camera and sliders to a place in a plane of a layer."""
+"""Move camera and sliders to a region of a plane."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 CONTEXT = 2.0
-"""The view is this many times as large as the largest of what is looked at."""
+"""Size of the view relative to the largest region."""
 LEAST_SHARE = 1 / 8
-"""Share of the plane's longer side that the view shows at least."""
+"""Smallest share of the plane's longer side that the view shows."""
 USUAL_CANVAS = (600, 800)
 
 Box = tuple[int, int, int, int]
 
 
 def go_to(
-    viewer: napari.viewer.Viewer, layer: Image, plane: Plane, boxes: Sequence[Box], place: int
+    viewer: napari.viewer.Viewer, layer: Image, plane: Plane, boxes: Sequence[Box], number: int
 ) -> None:
-    """Show one of several boxes of a plane in the middle of the canvas, and the plane itself.
+    """Show one of several boxes of a plane in the centre of the canvas, and the plane itself.
 
-    The zoom is the same for all boxes, so that the image does not change its size from one to the
-    next. A closer zoom that the user has chosen stays, as long as the whole box is in sight.
+    The zoom is the same for all boxes. A closer zoom that the user chose is kept if it shows the
+    whole box.
 
     Parameters
     ----------
     viewer, layer, plane
-        Where.
+        The viewer, and the plane of an image layer.
     boxes
         ``(top, left, bottom, right)`` each, in pixels of the plane.
-    place
-        Which of them.
+    number
+        Index of the box to show.
     """
-    top, left, bottom, right = boxes[place]
+    top, left, bottom, right = boxes[number]
     factor = _to_viewer(viewer, layer)
     missing = viewer.dims.ndim - layer.ndim
-    middle = factor * _world(layer, plane, (top + bottom - 1) / 2, (left + right - 1) / 2)
-    for axis, at in enumerate(middle):
+    centre = factor * _world(layer, plane, (top + bottom - 1) / 2, (left + right - 1) / 2)
+    for axis, at in enumerate(centre):
         if axis + missing not in viewer.dims.displayed:
             viewer.dims.set_point(axis + missing, at)
     shown = [axis - missing for axis in viewer.dims.displayed if axis >= missing]
     camera = camera_of(viewer)
-    camera.center = tuple(middle[shown])
+    camera.center = tuple(centre[shown])
 
     def zoom(rows: float, columns: float) -> float:
         corners = ((0.0, 0.0), (0.0, columns), (rows, 0.0), (rows, columns))
         world = np.array([factor * _world(layer, plane, *corner) for corner in corners])
-        # The corners' spread, for the layer may be rotated.
+        # The extent of all corners, since the layer may be rotated.
         extent = np.maximum(np.ptp(world, axis=0)[shown][-2:], 1e-9)
         return float((np.array(_canvas_size(viewer)) / extent).min())
 
@@ -73,7 +73,7 @@ def _world(layer: Image, plane: Plane, row: float, column: float) -> NDArray[np.
 
 
 def _to_viewer(viewer: napari.viewer.Viewer, layer: Image) -> NDArray[np.float64]:
-    """Return how many of the viewer's units one unit of each axis of the layer is."""
+    """Return the factor from the units of each layer axis to those of the viewer."""
     units = getattr(viewer.dims, "units", None)
     if units is None or len(units) < layer.ndim:
         return np.ones(layer.ndim)
@@ -82,6 +82,6 @@ def _to_viewer(viewer: napari.viewer.Viewer, layer: Image) -> NDArray[np.float64
 
 
 def _canvas_size(viewer: napari.viewer.Viewer) -> tuple[int, int]:
-    # Napari before 0.9 tells plugins no size.
+    # Before 0.9, napari does not give plugins the size.
     height, width = getattr(getattr(viewer, "canvas", None), "size", USUAL_CANVAS)
     return int(height), int(width)

@@ -1,4 +1,4 @@
-"""A small histogram: how the samples spread."""
+"""A small histogram of the sizes of samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Histogram(QWidget):
     Attributes
     ----------
     ends
-        What stands at the two ends of the axis.
+        Texts at the two ends of the axis.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -36,15 +36,15 @@ class Histogram(QWidget):
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """The heights of the bars."""
+        """Heights of the bars."""
         return self._counts
 
     def show_values(self, values: NDArray[np.float64], write: Callable[[float], str] = str) -> None:
-        """Draw other values; none draws nothing. `write` tells the ends of the axis."""
+        """Draw new values, or nothing if there are none; `write` formats the ends of the axis."""
         self._counts = np.zeros(0, np.int64)
         if values.size:
             low, high = float(values.min()), float(values.max())
-            # One bar in the middle where all values are equal.
+            # If all values are equal, there is one bar in the centre.
             margin = 0.0 if high > low else max(abs(low), 1.0)
             span = (low - margin, high + margin)
             self.ends = (write(span[0]), write(span[1]))
@@ -53,7 +53,7 @@ class Histogram(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """Return the size that the layout may give."""
+        """Return the preferred size."""
         return QSize(200, HEIGHT)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802

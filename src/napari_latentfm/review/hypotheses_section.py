@@ -1,4 +1,4 @@
-"""The hypotheses behind the samples: look at them, and take one into the annotation."""
+"""Section that previews hypotheses and takes one into the annotation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from napari_latentfm.ui.common import narrow
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
 SECTION = "hypotheses"
-"""Of the preferences."""
+"""Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {
     "weight": "most frequent first",
     "area": "largest first",
@@ -49,14 +49,14 @@ ORDER_NAMES: dict[Order, str] = {
 
 
 class HypothesesSection(QWidget):
-    """Shows the hypotheses of what is under review, and takes one into the annotation.
+    """Shows the hypotheses of the result under review, and takes one into the annotation.
 
     Attributes
     ----------
     hypotheses
         The hypotheses in the order of the pictures.
     chosen
-        The one that is previewed on the image, or None.
+        The hypothesis that is previewed on the image, or None.
     """
 
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
@@ -70,13 +70,13 @@ class HypothesesSection(QWidget):
         self._lay_out()
         listen(self, session.changed, self._on_changed)
         listen(self, session.taken, self._on_taken)
-        self._overlays.gone.connect(self._on_gone)
-        # Not a method of this widget, which is half gone when the signal comes.
-        self.destroyed.connect(partial(_part, self._overlays, self._tasks))
+        self._overlays.gone.connect(self._on_removed)
+        # Not a method of this widget, which is partly deleted when the signal is emitted.
+        self.destroyed.connect(partial(_disconnect, self._overlays, self._tasks))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {
             "H": self.next,
             "Shift-H": self.previous,
@@ -89,34 +89,34 @@ class HypothesesSection(QWidget):
         }
 
     def release(self) -> None:
-        """Cancel the work and remove the section's own layers from the viewer."""
+        """Cancel the work and remove the layers of this section from the viewer."""
         for task in self._tasks:
             task.quit()
         self._tasks.clear()
         self._overlays.remove("preview", "contours")
         self.view.release()
 
-    def choose(self, place: int) -> None:
-        """Preview the picture at `place`; -1 ends the preview."""
+    def choose(self, index: int) -> None:
+        """Preview the hypothesis at an index of `hypotheses`; -1 ends the preview."""
         reviewed = self._session.current
-        if reviewed is None or not 0 <= place < len(self.hypotheses):
+        if reviewed is None or not 0 <= index < len(self.hypotheses):
             self.chosen = None
             self._overlays.hide("preview")
         else:
-            self.chosen = self.hypotheses[place]
+            self.chosen = self.hypotheses[index]
             mask = reviewed.result.summary.sample_masks[self.chosen.medoid]
             self._overlays.preview(reviewed, mask)
         self._mark()
 
     def next(self) -> None:
-        """Preview the next hypothesis, the first one after the last."""
+        """Preview the next hypothesis, and the first after the last."""
         if self.hypotheses:
-            self.choose((self._place() + 1) % len(self.hypotheses))
+            self.choose((self._index() + 1) % len(self.hypotheses))
 
     def previous(self) -> None:
-        """Preview the hypothesis before, the last one before the first."""
+        """Preview the previous hypothesis, and the last before the first."""
         if self.hypotheses:
-            self.choose((max(self._place(), 0) - 1) % len(self.hypotheses))
+            self.choose((max(self._index(), 0) - 1) % len(self.hypotheses))
 
     def end_preview(self) -> None:
         """Remove the preview from the image."""
@@ -135,7 +135,7 @@ class HypothesesSection(QWidget):
         self._take("union")
 
     def intersect(self) -> None:
-        """Keep of the annotation what is in the hypothesis too."""
+        """Intersect the annotation with the hypothesis."""
         self._take("intersect")
 
     def _take(self, how: str, inside: bool = False) -> None:
@@ -164,7 +164,7 @@ class HypothesesSection(QWidget):
         for task in self._tasks:
             task.quit()
         self._tasks.clear()
-        # None may mean that the image is just being removed: the list of layers is busy then.
+        # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._overlays.remove("contours", later=reviewed is None)
         self._found, self.chosen = None, None
@@ -207,11 +207,11 @@ class HypothesesSection(QWidget):
             self.strip.show_tiles(tiles)
         self._mark()
 
-    def _place(self) -> int:
+    def _index(self) -> int:
         return -1 if self.chosen is None else self.hypotheses.index(self.chosen)
 
     def _mark(self) -> None:
-        self.strip.mark(self._place())
+        self.strip.mark(self._index())
         for button in self.take_buttons:
             button.setEnabled(self.chosen is not None)
         previous, following, hide = self.walk_buttons
@@ -237,12 +237,12 @@ class HypothesesSection(QWidget):
         preferences.put(SECTION, {"order": order, "contours": contours, "levels": levels})
 
     def _on_taken(self) -> None:
-        """Clear the view of the annotation: the proposals have done their work."""
+        """Hide proposals, so that the annotation is visible."""
         self.end_preview()
         self.view.look.show_plain(False)
         self.view.look.hide_proposals()
 
-    def _on_gone(self, role: str) -> None:
+    def _on_removed(self, role: str) -> None:
         if role == "preview":
             self.chosen = None
             self._mark()
@@ -262,11 +262,11 @@ class HypothesesSection(QWidget):
         self.order.currentIndexChanged.connect(self._fill)
         self.order.currentIndexChanged.connect(self._remember)
         self.strip = ThumbnailStrip()
-        self.strip.setToolTip("Groups of samples that look alike. H shows the next on the image.")
+        self.strip.setToolTip("Groups of similar samples. H shows the next one on the image.")
         self.strip.chosen.connect(self.choose)
         self.contours = QCheckBox("Contours of agreement")
         self.contours.setToolTip(
-            "Lines around what 10, 50 and 90 % of the samples call foreground."
+            "Lines around the pixels that 10, 50 and 90 % of the samples mark as foreground."
         )
         self.contours.setChecked(kept.get("contours") is True)
         self.contours.toggled.connect(self._toggle_contours)
@@ -298,7 +298,9 @@ class HypothesesSection(QWidget):
             picture = QPixmap(10, 10)
             picture.fill(QColor(colour))
             box.setIcon(QIcon(picture))
-            box.setToolTip(f"The line around what {level:.0%} of the samples call foreground.")
+            box.setToolTip(
+                f"The line around the pixels that {level:.0%} of the samples mark as foreground."
+            )
             box.setChecked(not isinstance(kept, list) or level in kept)
             box.toggled.connect(self._toggle_contours)
             box.toggled.connect(self._remember)
@@ -310,9 +312,9 @@ class HypothesesSection(QWidget):
         row.setSpacing(3)
         self.walk_buttons = []
         for text, tooltip, walk in (
-            ("Previous (Shift+H)", "Show the hypothesis before on the image.", self.previous),
+            ("Previous (Shift+H)", "Show the previous hypothesis on the image.", self.previous),
             ("Next (H)", "Show the next hypothesis on the image.", self.next),
-            ("Hide (Q)", "Take the hypothesis off the image.", self.end_preview),
+            ("Hide (Q)", "Remove the hypothesis from the image.", self.end_preview),
         ):
             button = QPushButton(text)
             button.setToolTip(tooltip)
@@ -336,7 +338,7 @@ class HypothesesSection(QWidget):
                 ("Union (U)", "Add this hypothesis to the annotation.", self.unite),
                 (
                     "Intersect (Shift+U)",
-                    "Keep of the annotation only what is in this hypothesis too.",
+                    "Keep only the part of the annotation that is also in this hypothesis.",
                     self.intersect,
                 ),
             ]
@@ -349,8 +351,8 @@ class HypothesesSection(QWidget):
         return grid
 
 
-def _part(overlays: Overlays, tasks: list[ThreadTask]) -> None:
-    """Take a section that is gone out of everything that would call it."""
+def _disconnect(overlays: Overlays, tasks: list[ThreadTask]) -> None:
+    """Disconnect a deleted section."""
     for task in tasks:
         task.quit()
     overlays.disconnect()

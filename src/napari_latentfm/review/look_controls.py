@@ -1,4 +1,4 @@
-"""Controls of the overlays: plain image, proposals, opacity, and what the colours mean."""
+"""Controls of the overlays: plain image, proposals, opacity, and a legend of colours."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
 from napari_latentfm.ui.common import push_button, wrapped_text
 
 LISTED = 6
-"""Most classes that the legend lists."""
+"""Largest number of classes in the legend."""
 
 Entry = tuple[str, str]
-"""A colour, and what has it."""
+"""A colour and its meaning."""
 
 
 class LookControls(QWidget):
-    """Shows and hides what lies on the image under review.
+    """Shows and hides the layers on the image under review.
 
     Attributes
     ----------
     look
-        What does it.
+        The state of the layers.
     """
 
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
@@ -44,11 +44,11 @@ class LookControls(QWidget):
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {"0": self.toggle_plain, "Shift-Q": self.toggle_proposals}
 
     def toggle_plain(self) -> None:
-        """Show the image alone, or with all that lies on it."""
+        """Show the image alone, or with all its layers."""
         self.look.show_plain(not self.look.plain)
 
     def toggle_proposals(self) -> None:
@@ -56,7 +56,7 @@ class LookControls(QWidget):
         self.look.hide_proposals(not self.look.proposals_hidden)
 
     def release(self) -> None:
-        """Leave every layer as it was."""
+        """Restore every layer."""
         self.opacity.setValue(100)
         self.look.release()
 
@@ -81,7 +81,7 @@ class LookControls(QWidget):
         )
         self.proposals_button = push_button(
             "Proposals (Shift+Q)",
-            "Show mean mask, samples and contours. They hide when one is taken.",
+            "Show mean mask, samples and contours. They are hidden when one of them is taken.",
             self.toggle_proposals,
         )
         self.opacity = QSlider(Qt.Orientation.Horizontal)
@@ -89,7 +89,7 @@ class LookControls(QWidget):
         self.opacity.setValue(100)
         self.opacity.setToolTip("Opacity of everything on the image.")
         self.opacity.valueChanged.connect(lambda value: self.look.fade(value / 100))
-        self.legend = wrapped_text("What the colours mean.")
+        self.legend = wrapped_text("Meaning of the colours.")
         buttons, fading = QHBoxLayout(), QHBoxLayout()
         buttons.setSpacing(3)
         for button in (self.plain_button, self.proposals_button):
@@ -106,14 +106,14 @@ class LookControls(QWidget):
 
 
 def legend(classes: Sequence[str], several: bool) -> list[Entry]:
-    """Return what has which colour on the image.
+    """Return the legend of colours.
 
     Parameters
     ----------
     classes
         Names of the model's classes.
     several
-        Whether outlines have the colours of the classes.
+        Whether outlines have the colours of their classes.
     """
     if several:
         outlines = [
@@ -133,5 +133,5 @@ def legend(classes: Sequence[str], several: bool) -> list[Entry]:
 
 
 def _swatch(colour: str, text: str) -> str:
-    # No line break between a colour and what it means.
+    # No line break between a colour and its meaning.
     return f'<span style="color:{colour}">■</span>&nbsp;{text.replace(" ", "&nbsp;")}&nbsp;'

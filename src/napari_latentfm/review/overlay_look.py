@@ -1,4 +1,4 @@
-"""How the layers on an image are looked at: hidden for a moment, faded, or done with."""
+"""Temporary hiding and fading of the layers on an image."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PROPOSALS = ("samples", "mean_mask")
 
 
 class OverlayLook:
-    """Hides and fades what lies on the image under review, and brings it back.
+    """Hides and fades the layers on the image under review, and restores them.
 
-    Only what was hidden here is shown again. Of an image that is not under review any more it is
-    shown when it comes back.
+    Only layers that were hidden here are shown again; those of another image when it comes under
+    review again.
 
     Attributes
     ----------
@@ -50,25 +50,25 @@ class OverlayLook:
 
     @property
     def proposals_hidden(self) -> bool:
-        """Whether the proposed outlines were put out of sight."""
+        """Whether the proposed outlines are hidden."""
         return self._proposals.active
 
     def show_plain(self, on: bool) -> None:
-        """Show the image alone, or everything that was there before."""
+        """Show the image alone, or restore its layers."""
         self._put(self._all, on, _lies_on_image)
 
     def hide_proposals(self, on: bool = True) -> None:
-        """Put mean mask, samples and contours out of sight, or show them again."""
+        """Hide mean mask, samples and contours, or show them again."""
         self._put(self._proposals, on, _is_proposal)
 
     def fade(self, opacity: float) -> None:
-        """Show everything on the images with this share of its own opacity, 0 to 1."""
+        """Scale the opacity of all layers on the images, 0 to 1."""
         self._opacity = opacity
         for layer in self._session.viewer.layers:
             self._fade(layer)
 
     def renew(self) -> None:
-        """Show everything again, for there are other samples, or another plane, to look at."""
+        """Show everything again for new samples or another plane."""
         same = self._stack is not None and self._session.stack is self._stack
         self._stack = self._session.stack
         if self._session.current is None:
@@ -79,14 +79,14 @@ class OverlayLook:
         self.changed.emit()
 
     def release(self) -> None:
-        """Leave every layer as it was."""
+        """Restore every layer."""
         self.fade(1.0)
         self._all.show()
         self._proposals.show()
         self.changed.emit()
 
     def disconnect(self) -> None:
-        """Stop listening to the viewer; what is hidden stays so."""
+        """Stop listening to the viewer; hidden layers stay hidden."""
         self._session.viewer.layers.events.inserted.disconnect(self._on_inserted)
 
     def _put(self, hidden: _Hidden, on: bool, which: Callable[[Layer], bool]) -> None:
@@ -102,14 +102,14 @@ class OverlayLook:
             return
         own, applied = self._faded.get(layer, (layer.opacity, layer.opacity))
         if layer.opacity != applied:
-            # The user has chosen another one meanwhile.
+            # The user has changed the opacity meanwhile.
             own = layer.opacity
         layer.opacity = own * self._opacity
         self._faded[layer] = own, layer.opacity
 
 
 class _Hidden:
-    """Layers that were hidden, by image; those that leave the viewer are forgotten."""
+    """Hidden layers by image; layers that are deleted drop out."""
 
     def __init__(self, session: ReviewSession) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Layers that show something on the image for a while and hold no work."""
+"""Temporary layers on the image that hold no work of the user."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 CONTOUR_COLOURS = ("#0072b2", "#009e73", "#d55e00")
 """Okabe-Ito blue, green and vermilion, for 10, 50 and 90 % of the samples."""
 CONTOUR_WIDTHS = (0.7, 1.0, 1.5)
-"""The more samples agree the wider the line; a second sign beside the colour."""
+"""Widths in addition to the colours: the more samples agree, the wider the line."""
 OVERLAY_KEY = "latentfm_overlay"
-"""In the metadata of a layer that shows something for a while and holds no work."""
+"""Metadata key of temporary layers."""
 LINES_PER_SIDE = 256
-"""Longer side of the image per unit of width of the contours of agreement, which are vectors."""
+"""Longer side of the image for one unit of width of the contours."""
 
 
 class Overlays:
-    """The preview and the contours: layers of this section's own, hidden when no longer needed.
+    """The preview and the contours of a section, which are hidden when not needed.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Overlays:
             colormap=_colours(reviewed, self._colour),
             opacity=1.0,
             multiscale=is_large(plane.shape),
-            # Its outline is found and drawn once, when it is complete.
+            # Hidden until it is complete, so that its outline is computed and drawn once.
             visible=False,
             metadata=_metadata("preview", reviewed),
             **placement(reviewed.layer, reviewed.plane),
@@ -87,10 +87,10 @@ class Overlays:
         self._dressed = reviewed
 
     def hide(self, *roles: str, later: bool = False) -> None:
-        """Hide layers where they are there; `later` once the event in progress is over.
+        """Hide layers if they exist; with `later`, after the event in progress.
 
-        A layer that is removed makes napari collect garbage in the GUI thread, for 0.3 s with
-        PyTorch: what comes again is kept.
+        Layers that are used again are not removed: napari collects garbage after each removal,
+        which takes 0.3 s with PyTorch.
         """
         if later:
             QTimer.singleShot(0, partial(self.hide, *roles))
@@ -132,7 +132,7 @@ class Overlays:
         self._add("contours", layer, reviewed)
 
     def remove(self, *roles: str, later: bool = False) -> None:
-        """Remove layers where they are there; `later` once the event in progress is over."""
+        """Remove layers if they exist; with `later`, after the event in progress."""
         doomed = [self.layers.pop(role) for role in roles if role in self.layers]
         if later:
             QTimer.singleShot(0, partial(self._discard, doomed))
@@ -140,7 +140,7 @@ class Overlays:
             self._discard(doomed)
 
     def disconnect(self) -> None:
-        """Stop listening to the viewer; what is shown stays there."""
+        """Stop listening to the viewer; visible layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.layers.clear()
 
@@ -150,11 +150,11 @@ class Overlays:
                 self._viewer.layers.remove(layer)
 
     def _add(self, role: str, layer: Labels | Shapes, reviewed: Reviewed) -> None:
-        # The annotator goes on with the layer that was in hand.
+        # The active layer of the annotator stays active.
         with keeping_active(self._viewer):
             add_above(self._viewer, layer, reviewed.layer)
-            # Neither is for painting: that would be lost when it is removed. A viewer makes the
-            # layers that it takes in editable.
+            # Painting would be lost when the layer is removed. A viewer makes layers editable when
+            # it adds them.
             layer.editable = False
             self.layers[role] = layer
 
@@ -162,12 +162,12 @@ class Overlays:
         return f"{reviewed.layer.name}{reviewed.plane.label()} · {self._title}"
 
     def _fits(self, layer: Labels, reviewed: Reviewed) -> bool:
-        """Return whether a preview can show another mask: coarser levels come and go with it."""
+        """Return whether a preview can be reused: its number of levels is that of another mask."""
         same_kind = layer.multiscale == is_large(reviewed.plane.shape)
         return bool(same_kind and layer.ndim == len(reviewed.plane.index))
 
     def _dress(self, layer: Labels, reviewed: Reviewed, values: Any) -> None:
-        """Show another mask in the layer of the preview, perhaps on another image or plane."""
+        """Show another mask in the layer of the preview, possibly on another image or plane."""
         layer.data = values
         if self._dressed is not reviewed:
             self._dressed = reviewed
@@ -187,7 +187,7 @@ class Overlays:
                 del self.layers[role]
                 self.gone.emit(role)
             elif layer.metadata.get(OVERLAY_SOURCE_KEY) == source:
-                # The list of layers is busy now.
+                # The layer list is busy now.
                 self.remove(role, later=True)
 
 

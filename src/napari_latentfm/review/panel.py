@@ -1,4 +1,4 @@
-"""The panel under Plugins > LatentFM > Review: point, compare, resolve, correct, fix, accept."""
+"""The review panel: tabs of the sections that compare, correct and annotate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ReviewPanel(QTabWidget):
-    """Five sections over what the sampling panel drew last in the same viewer.
+    """Sections for the last result of the sampling panel in the same viewer.
 
     Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
 
@@ -33,9 +33,9 @@ class ReviewPanel(QTabWidget):
     Attributes
     ----------
     session
-        What is under review.
+        The session with the result under review.
     point, hypotheses, doubt, strokes, fix, annotation
-        The sections; `point` shows one while the sampling panel is open.
+        The sections; `point` has content only while a sampling panel is open.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -55,11 +55,11 @@ class ReviewPanel(QTabWidget):
         self._bind()
         listen(self, self.point.changed, self._bind_again)
         keys = self._keys
-        # The window's end deletes the panel without a close event.
+        # A closing window deletes the panel without a close event.
         self.destroyed.connect(lambda: keys.part())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Give the keys back while the panel is out of its dock, which sends no close event."""
+        """Release the keys while the panel is out of its dock, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
@@ -68,12 +68,12 @@ class ReviewPanel(QTabWidget):
                 self._bind_again()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Take the keys; a floating panel that was closed comes back without a new parent."""
+        """Bind the keys; a closed floating panel is shown again without a new parent."""
         super().showEvent(event)
         self._bind_again()
 
     def release(self) -> None:
-        """Cancel what runs, keep the annotation, and give the keys back."""
+        """Cancel the work, save the annotation, and release the keys."""
         self._keys.release()
         self.point.release()
         self._sections.release()
@@ -85,7 +85,7 @@ class ReviewPanel(QTabWidget):
     def _bind(self) -> None:
         actions: dict[str, Callable[[], None]] = {}
         for section in (*reversed(self._sections.all), self.point):
-            # The brushes of the Point section do what those of the Correct section do, and more.
+            # The brushes of the Point section replace those of the Correct section.
             actions.update(section.key_actions())
         self._keys.bind(actions)
 
@@ -96,10 +96,10 @@ class ReviewPanel(QTabWidget):
         for title, tip, section in (
             ("Point", "point at an object; its outlines follow at once", self.point),
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
-            ("Doubt", "where the samples disagree, place by place", self.doubt),
-            ("Correct", "say what is surely right; the samples follow", self.strokes),
+            ("Doubt", "the regions where samples disagree, one by one", self.doubt),
+            ("Correct", "mark pixels that are certain; the samples follow", self.strokes),
             ("Fix", "pieces, holes and outline of the annotation", self.fix),
-            ("Accept", "write the annotation, keep it, export it", self.annotation),
+            ("Accept", "edit, save and export the annotation", self.annotation),
         ):
             index = self.addTab(_scrolling(section), title)
             self.setTabToolTip(index, tip)

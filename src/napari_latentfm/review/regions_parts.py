@@ -1,4 +1,4 @@
-"""Parts of the doubt section: what its worker measures, and the table of regions."""
+"""Measurement of uncertain regions in a worker, and their table."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("", "Place", "Size", "At stake", "Conf.")
 TOOLTIPS = (
-    "Tick it when you have settled this region (J).",
-    "Along the outline of the mean mask, or apart from it.",
+    "Check it when you have reviewed this region (J).",
+    "On the outline of the mean mask, or separate from it.",
     "Size of the region.",
-    "Expected area that is wrong here if the mean mask is taken.",
+    "Expected area of errors in this region if the mean mask is taken.",
     "Mean confidence of the region.",
 )
 SHOWN_ROWS = 8
@@ -34,7 +34,7 @@ SHOWN_ROWS = 8
 
 @dataclass(frozen=True)
 class Doubt:
-    """What the worker makes of a result; `labels` are those of a grid of `step` pixels."""
+    """Uncertain regions of a result; `labels` are on a grid of `step` pixels."""
 
     reviewed: Reviewed
     regions: tuple[DoubtRegion, ...] = ()
@@ -46,10 +46,10 @@ class Doubt:
 
 
 def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
-    """Find the regions and the spread; never raises."""
+    """Find the regions and the spread of sizes; never raises."""
     summary = reviewed.result.summary
     try:
-        # A cancelled worker ends at a yield.
+        # A cancelled task ends at a yield.
         yield Doubt(reviewed)
         step = grid_step(reviewed.plane.shape)
         coarse = summary_on_grid(summary, step)
@@ -62,21 +62,21 @@ def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
         diameter = diameter_spread(coarse.sample_masks, wide)
         every = tuple(enlarged(region, step, reviewed.plane.shape) for region in regions)
         yield Doubt(reviewed, every, labels, step, area, diameter)
-    # The worker would swallow a RuntimeError, and every other one would be a crash report.
+    # An error is reported in the section.
     except Exception as error:
-        logger.error("The doubt could not be measured", exc_info=error)
+        logger.error("The uncertain regions could not be measured", exc_info=error)
         yield Doubt(reviewed, error=str(error) or type(error).__name__)
 
 
 class RegionTable(QTableWidget):
-    """The regions, the weightiest first, each with a box to tick.
+    """The regions by decreasing area at stake, each with a check box.
 
     Attributes
     ----------
     chosen
         Emitted with the rank of a region that was clicked.
     ticked
-        Emitted with rank and whether it is ticked now.
+        Emitted with the rank of a region, and whether it is checked now.
     """
 
     chosen = Signal(int)
@@ -94,7 +94,9 @@ class RegionTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setToolTip("Click a row to go there. Tick what you have settled.")
+        self.setToolTip(
+            "Click a row to go to its region. Check the regions that you have reviewed."
+        )
         self.itemChanged.connect(self._on_item)
         self.cellClicked.connect(lambda row, _column: self.chosen.emit(row + 1))
 
@@ -105,7 +107,7 @@ class RegionTable(QTableWidget):
         spacing: tuple[float, float],
         unit: str,
     ) -> None:
-        """Show other regions; `spacing` is the pixel size (row, column) in `unit`."""
+        """Replace the regions; `spacing` is the pixel size (row, column) in `unit`."""
         self.blockSignals(True)
         self.setRowCount(len(regions))
         for region in regions:
@@ -116,7 +118,7 @@ class RegionTable(QTableWidget):
         self.setFixedHeight(head + rows + 2 * self.frameWidth() + 4)
 
     def tick(self, rank: int, on: bool) -> None:
-        """Tick a region, or untick it, as a click on its box does."""
+        """Check or uncheck a region, as by a click on its box."""
         item = self.item(rank - 1, 0)
         if item is not None:
             item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)

@@ -1,4 +1,4 @@
-"""The places of doubt, one after the other, and how far the samples differ in size."""
+"""Section that reviews uncertain regions, and shows the spread of sizes of the samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_latentfm.review.camera import go_to
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.regions_parts import Doubt, RegionTable, interval, measure
-from napari_latentfm.review.reviewed_regions import Ticks
+from napari_latentfm.review.reviewed_regions import ReviewedRegions
 from napari_latentfm.sampling.status import describe_mask, warning
 from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.units import area_text, square
@@ -31,18 +31,18 @@ DOUBT_COLOUR = "#d55e00"
 
 
 class DoubtSection(QWidget):
-    """Shows the regions of low confidence and walks through them.
+    """Shows regions of low confidence and navigates between them.
 
     Attributes
     ----------
     regions
         The regions in the order of the table.
     resolved
-        Ranks of the regions that the annotator has ticked.
+        Ranks of the regions that the annotator has checked.
     here
         Rank of the region on screen; 0 for none.
     ticked
-        Emitted when a region was ticked or unticked.
+        Emitted when a region was checked or unchecked.
     """
 
     ticked = Signal()
@@ -53,17 +53,17 @@ class DoubtSection(QWidget):
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
         self._tasks: list[ThreadTask] = []
         self._doubt: Doubt | None = None
-        self._ticks = Ticks()
+        self._reviewed_regions = ReviewedRegions()
         self.regions: tuple[DoubtRegion, ...] = ()
         self.resolved: set[int] = set()
         self.here = 0
         self._lay_out()
         listen(self, session.changed, self._on_changed)
-        self.destroyed.connect(partial(_part, self._overlays, self._tasks))
+        self.destroyed.connect(partial(_disconnect, self._overlays, self._tasks))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {"N": self.next, "Shift-N": self.previous, "J": self.resolve}
 
     def release(self) -> None:
@@ -74,12 +74,12 @@ class DoubtSection(QWidget):
         self._overlays.remove("preview")
 
     def next(self) -> None:
-        """Go to the next region, the first one after the last."""
+        """Go to the next region, and to the first after the last."""
         if self.regions:
             self.visit(self.here % len(self.regions) + 1)
 
     def previous(self) -> None:
-        """Go to the region before, the last one before the first."""
+        """Go to the previous region, and to the last before the first."""
         if self.regions:
             self.visit((self.here - 2) % len(self.regions) + 1)
 
@@ -96,7 +96,7 @@ class DoubtSection(QWidget):
         self._count()
 
     def resolve(self) -> None:
-        """Tick the region on screen, or untick it; after a tick go to the next open one."""
+        """Check the region on screen and go to the next open one, or uncheck it."""
         if not self.here:
             self.next()
             return
@@ -104,12 +104,12 @@ class DoubtSection(QWidget):
         self.table.tick(self.here, ticked)
         count = len(self.regions)
         following = [(self.here + step - 1) % count + 1 for step in range(1, count)]
-        still = [rank for rank in following if rank not in self.resolved]
-        if ticked and still:
-            self.visit(still[0])
+        unresolved = [rank for rank in following if rank not in self.resolved]
+        if ticked and unresolved:
+            self.visit(unresolved[0])
 
     def region_mask(self, rank: int) -> NDArray[np.bool_]:
-        """Return ``(H, W)`` bool of a region of the table, its crumbs joined."""
+        """Return the mask of a region of the table, ``(H, W)`` bool, with its fragments joined."""
         mask = shape_of(self._grid_mask(rank))
         if self._doubt is None or self._doubt.step == 1:
             return mask
@@ -117,32 +117,32 @@ class DoubtSection(QWidget):
         return np.asarray(mask.repeat(step, 0).repeat(step, 1)[:height, :width])
 
     def _grid_mask(self, rank: int) -> NDArray[np.bool_]:
-        """Return a region of the table on the grid that it was found on."""
+        """Return the mask of a region of the table on the grid of the measurement."""
         if self._doubt is None or self._doubt.labels is None:
             raise IndexError(f"there is no region {rank}")
         return np.asarray(self._doubt.labels == rank)
 
     def resolved_regions(self) -> list[dict[str, Any]]:
-        """Return what was ticked on all planes of the image, in earlier samples too.
+        """Return the checked regions of all planes of the image, also of earlier samples.
 
-        JSON values, for the provenance of an annotation.
+        They are JSON values for the provenance of an annotation.
         """
         reviewed = self._session.current
-        return [] if reviewed is None else self._ticks.told(reviewed.layer)
+        return [] if reviewed is None else self._reviewed_regions.to_json(reviewed.layer)
 
     def recall(self, regions: Sequence[Mapping[str, Any]]) -> None:
-        """Tick what was ticked when an annotation was made; as `resolved_regions` tells it."""
+        """Check regions that `resolved_regions` returned when an annotation was made."""
         reviewed = self._session.current
         if reviewed is not None and regions:
-            self._ticks.recall(reviewed.layer, regions)
-            self._take_ticks()
+            self._reviewed_regions.recall(reviewed.layer, regions)
+            self._restore_checks()
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
         for task in self._tasks:
             task.quit()
         self._tasks.clear()
-        # None may mean that the image is just being removed: the list of layers is busy then.
+        # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._doubt, self.regions, self.here = None, (), 0
         self.resolved.clear()
@@ -162,17 +162,17 @@ class DoubtSection(QWidget):
             self._say(f"No regions: {doubt.error}")
         elif doubt.labels is not None:
             self._doubt, self.regions = doubt, doubt.regions
-            self._take_ticks()
+            self._restore_checks()
 
-    def _take_ticks(self) -> None:
-        """Tick what was settled before, and show it."""
+    def _restore_checks(self) -> None:
+        """Check the regions that were reviewed before."""
         doubt = self._doubt
         if doubt is not None:
             layer, index = doubt.reviewed.layer, doubt.reviewed.plane.index
             self.resolved = {
                 region.rank
                 for region in self.regions
-                if self._ticks.has(layer, index, region, self._grid_mask(region.rank))
+                if self._reviewed_regions.has(layer, index, region, self._grid_mask(region.rank))
             }
             self._fill()
             self._count()
@@ -195,10 +195,10 @@ class DoubtSection(QWidget):
         reviewed = doubt.reviewed
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
         self.histogram.show_values(doubt.area.values, lambda value: area_text(value, unit))
-        told = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
+        text = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
         unlike = warning(reviewed.result)
         self.sizes.setText(
-            f"{f'⚠ {unlike} ' if unlike else ''}{told}\n"
+            f"{f'⚠ {unlike} ' if unlike else ''}{text}\n"
             f"Samples, area: {interval(doubt.area)} {square(unit)}\n"
             f"Samples, diameter: {interval(doubt.diameter)} {unit}"
         )
@@ -215,9 +215,9 @@ class DoubtSection(QWidget):
         if doubt is None:
             return
         (self.resolved.add if on else self.resolved.discard)(rank)
-        where = doubt.reviewed.layer, doubt.reviewed.plane.index
-        change = self._ticks.put if on else self._ticks.drop
-        change(*where, self.regions[rank - 1], self._grid_mask(rank))
+        plane = doubt.reviewed.layer, doubt.reviewed.plane.index
+        change = self._reviewed_regions.put if on else self._reviewed_regions.drop
+        change(*plane, self.regions[rank - 1], self._grid_mask(rank))
         self._count()
         self.ticked.emit()
 
@@ -228,8 +228,8 @@ class DoubtSection(QWidget):
         self.sizes = QLabel()
         self.sizes.setWordWrap(True)
         self.sizes.setToolTip(
-            "The mean mask; mean over the samples, and in brackets the 90 % interval. The diameter "
-            "is that of the largest piece."
+            "Size of the mean mask; mean and 90 % interval over the samples. The diameter is that "
+            "of the largest piece."
         )
         self.histogram = Histogram()
         self.histogram.setToolTip(
@@ -239,11 +239,11 @@ class DoubtSection(QWidget):
         self.table.ticked.connect(self._on_tick)
         self.table.chosen.connect(self.visit)
         self.previous_button = push_button(
-            "Previous (Shift+N)", "Go one region back.", self.previous
+            "Previous (Shift+N)", "Go to the previous uncertain region.", self.previous
         )
         self.next_button = push_button("Next (N)", "Go to the next uncertain region.", self.next)
         self.resolve_button = push_button(
-            "Resolved (J)", "Tick the region on screen and go to the next open one.", self.resolve
+            "Resolved (J)", "Check the region on screen and go to the next open one.", self.resolve
         )
         self.status = QLabel()
         self.status.setWordWrap(True)
@@ -260,8 +260,8 @@ class DoubtSection(QWidget):
         layout.addWidget(self.status)
 
 
-def _part(overlays: Overlays, tasks: list[ThreadTask]) -> None:
-    """Take a section that is gone out of everything that would call it."""
+def _disconnect(overlays: Overlays, tasks: list[ThreadTask]) -> None:
+    """Disconnect a deleted section."""
     for task in tasks:
         task.quit()
     overlays.disconnect()

@@ -1,4 +1,4 @@
-"""Which regions of doubt were settled; it outlives the samples that they were found in."""
+"""Uncertain regions that were reviewed, which are recognised in later samples."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 from latentfm_core.uncertainty.regions import DoubtRegion
 
 SAME = 0.5
-"""IoU from which on a region of new samples is one that was settled before."""
+"""A region with more than this IoU with a reviewed one counts as reviewed."""
 
 PlaneIndex = tuple[int | None, ...]
-Told = dict[str, Any]
+JsonRegion = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Settled:
-    told: Told
+class _Reviewed:
+    facts: JsonRegion
     mask: NDArray[np.bool_] | None
 
 
-class Ticks:
-    """The settled regions of every image and plane.
+class ReviewedRegions:
+    """The reviewed regions of every image and plane.
 
-    A region is known again by its pixels, or, if it comes from a file, by its box.
+    A region is recognised by its pixels, or by its box if it comes from a file.
     """
 
     def __init__(self) -> None:
-        self._settled: WeakKeyDictionary[Image, dict[PlaneIndex, list[_Settled]]] = (
+        self._regions: WeakKeyDictionary[Image, dict[PlaneIndex, list[_Reviewed]]] = (
             WeakKeyDictionary()
         )
 
     def put(
         self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
     ) -> None:
-        """Note that a region, ``(H, W)`` bool, of a plane was settled."""
-        told = {
+        """Add a region, ``(H, W)`` bool, of a plane."""
+        facts: JsonRegion = {
             "index": list(index),
             "rank": region.rank,
             "place": region.place,
@@ -50,28 +50,28 @@ class Ticks:
             "stake": round(region.stake, 2),
             "confidence": round(region.confidence, 4),
         }
-        self._of(layer, index).append(_Settled(told, mask))
+        self._of(layer, index).append(_Reviewed(facts, mask))
 
     def drop(
         self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
     ) -> None:
-        """Forget that a region was settled."""
+        """Remove a region."""
         kept = self._of(layer, index)
-        kept[:] = [settled for settled in kept if not _same(settled, region, mask)]
+        kept[:] = [other for other in kept if not _same(other, region, mask)]
 
     def has(
         self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
     ) -> bool:
-        """Tell whether a region was settled, perhaps in earlier samples."""
-        return any(_same(settled, region, mask) for settled in self._of(layer, index))
+        """Return whether a region was reviewed, possibly in earlier samples."""
+        return any(_same(other, region, mask) for other in self._of(layer, index))
 
-    def told(self, layer: Image) -> list[Told]:
-        """Return what was settled on all planes of an image as JSON values."""
-        planes = self._settled.get(layer, {}).values()
-        return [dict(settled.told) for plane in planes for settled in plane]
+    def to_json(self, layer: Image) -> list[JsonRegion]:
+        """Return the reviewed regions of all planes of an image as JSON values."""
+        planes = self._regions.get(layer, {}).values()
+        return [dict(region.facts) for plane in planes for region in plane]
 
     def recall(self, layer: Image, regions: Sequence[Mapping[str, Any]]) -> None:
-        """Take over what `told` returned in another window; what is no region is left out."""
+        """Add regions that `to_json` returned; invalid ones are ignored."""
         for region in regions:
             box = region.get("box")
             if not isinstance(box, list | tuple) or [type(side) for side in box] != [int] * 4:
@@ -79,20 +79,22 @@ class Ticks:
             index = tuple(region.get("index") or (None,) * layer.ndim)
             if len(index) == layer.ndim:
                 known = self._of(layer, index)
-                if all(settled.told.get("box") != list(box) for settled in known):
-                    known.append(_Settled({**region, "index": list(index), "box": list(box)}, None))
+                if all(other.facts.get("box") != list(box) for other in known):
+                    known.append(
+                        _Reviewed({**region, "index": list(index), "box": list(box)}, None)
+                    )
 
-    def _of(self, layer: Image, index: PlaneIndex) -> list[_Settled]:
-        return self._settled.setdefault(layer, {}).setdefault(index, [])
+    def _of(self, layer: Image, index: PlaneIndex) -> list[_Reviewed]:
+        return self._regions.setdefault(layer, {}).setdefault(index, [])
 
 
-def _same(settled: _Settled, region: DoubtRegion, mask: NDArray[np.bool_]) -> bool:
-    if settled.mask is None:
-        return _box_iou(settled.told["box"], region.box) > SAME
-    if settled.mask.shape != mask.shape:
+def _same(reviewed: _Reviewed, region: DoubtRegion, mask: NDArray[np.bool_]) -> bool:
+    if reviewed.mask is None:
+        return _box_iou(reviewed.facts["box"], region.box) > SAME
+    if reviewed.mask.shape != mask.shape:
         return False
-    union = np.count_nonzero(mask | settled.mask)
-    return bool(np.count_nonzero(mask & settled.mask) > SAME * union)
+    union = np.count_nonzero(mask | reviewed.mask)
+    return bool(np.count_nonzero(mask & reviewed.mask) > SAME * union)
 
 
 def _box_iou(one: Sequence[int], other: Sequence[int]) -> float:

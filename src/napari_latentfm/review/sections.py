@@ -1,4 +1,4 @@
-"""The sections of the review over one session, and what they tell each other."""
+"""The sections of the review of one session, and the signals between them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from napari_latentfm.review.regions_section import DoubtSection
 from napari_latentfm.review.strokes_section import StrokesSection
 
 Section = HypothesesSection | DoubtSection | StrokesSection | FixSection | AnnotationSection
-"""A part of the review with keys, that can be released."""
+"""A section of the review."""
 
 
 class ReviewSections:
-    """The sections; who shows them lays them out and binds their keys.
+    """The sections; their owner arranges them and binds their keys.
 
     Parameters
     ----------
     session
-        What is under review.
+        The session with the result under review.
     owner
         The widget in which the sections are shown.
 
@@ -53,7 +53,7 @@ class ReviewSections:
         return (self.hypotheses, self.doubt, self.strokes, self.fix, self.annotation)
 
     def release(self) -> None:
-        """Cancel what runs, and keep the annotation."""
+        """Cancel the work, and save the annotation."""
         for section in self.all:
             section.release()
 
@@ -63,11 +63,11 @@ class ReviewSections:
             record_of(layer).resolved = tuple(map(dict, self.doubt.resolved_regions()))
 
     def _recall_work(self, sidecar: AnnotationSidecar) -> None:
-        """Go on with the ticks and strokes of an annotation that was put back."""
+        """Restore the reviewed regions and strokes of an annotation that was restored."""
         self.doubt.recall(sidecar.resolved_regions)
         self.strokes.recall(sidecar.corrections)
 
     def _recall_settings(self, sidecar: AnnotationSidecar) -> None:
-        """Sample as the annotation's samples were drawn, the next time."""
+        """Restore the sampling settings of an annotation."""
         if sidecar.sampling:
             self.session.recalled.emit({**sidecar.sampling, "seed": sidecar.seed})

@@ -1,4 +1,4 @@
-"""The strokes on what is under review."""
+"""The strokes on the image under review."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stroke_layer(session: ReviewSession, create: bool = True) -> Labels | None:
     Parameters
     ----------
     session
-        Whose review.
+        The session with the image under review.
     create
         Whether to add the layer if there is none.
     """
@@ -46,10 +46,10 @@ def painted_strokes(session: ReviewSession) -> NDArray[np.uint8] | None:
 
 
 def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -> None:
-    """Paint strokes of an annotation's provenance again, as one undo step of their layer.
+    """Restore the strokes of an annotation's provenance, as one undo step of their layer.
 
-    Planes of which nothing is told keep what is painted there. Strokes that do not fit the
-    image, or are of a class that the model does not have, are left out.
+    Planes without such strokes do not change. Strokes that do not fit the image, or are of a
+    class that the model does not have, are ignored.
     """
     wanted = layer.data.copy()
     highest = FOREGROUND - 1 + len(reviewed.result.samples.classes)

@@ -1,4 +1,4 @@
-"""Paint what is sure, and the samples follow."""
+"""Section for strokes on certain pixels, which all samples follow."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from napari_latentfm.ui.common import push_button, show_progress
 from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
-READY = "Paint over what is surely {}, or surely not; the samples follow."
+READY = "Mark pixels that are certainly {} or certainly not; the samples follow."
 PAUSE_MS = 400
-"""After the last stroke, before the samples are drawn anew."""
+"""Milliseconds between the last stroke and new samples."""
 SECTION = "strokes"
 
 
 class StrokesSection(QWidget):
-    """Strokes of what is under review, and the samples that agree with them.
+    """Strokes on the image under review, and the samples that agree with them.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class StrokesSection(QWidget):
         Emitted in the GUI thread after every redraw, with ``"done"``, ``"cancelled"`` or
         ``"failed"``.
     ask_about_edits
-        Answers what to do with result layers that were edited by hand.
+        Decides about result layers that were edited by hand.
     """
 
     finished = Signal(str)
@@ -89,9 +89,9 @@ class StrokesSection(QWidget):
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return napari key strings and what they do."""
+        """Return the actions by napari key string."""
         return {
-            "G": self.paint_lesion,
+            "G": self.paint_foreground,
             "Shift-G": self.paint_background,
             "K": self.redraw,
         }
@@ -108,16 +108,16 @@ class StrokesSection(QWidget):
         """Whether samples are being drawn."""
         return bool(self._runs)
 
-    def paint_lesion(self, label: int = FOREGROUND) -> None:
-        """Take the brush of "surely lesion", or of another class."""
+    def paint_foreground(self, label: int = FOREGROUND) -> None:
+        """Activate the brush for certain foreground of a class."""
         self._paint(label)
 
     def paint_background(self) -> None:
-        """Take the brush of "surely not"."""
+        """Activate the brush for certain background."""
         self._paint(BACKGROUND)
 
     def redraw(self) -> None:
-        """Draw the samples anew, so that they agree with the strokes."""
+        """Draw new samples that agree with the strokes."""
         reviewed = self._session.current
         if reviewed is None:
             return
@@ -125,7 +125,7 @@ class StrokesSection(QWidget):
             self._session.redraw_asked.emit()
             return
         if self.running:
-            # The run is about older strokes.
+            # The running sampling uses older strokes.
             self._again = True
             self.cancel()
             return
@@ -134,7 +134,7 @@ class StrokesSection(QWidget):
         strokes = painted_strokes(self._session)
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         try:
-            # Without strokes the samples are again what the model alone says.
+            # Without strokes, the samples are those of the model alone.
             request = ImageRequest(read, reviewed.model, settings, strokes=strokes, spacing=spacing)
             run = self._job.start(request)
         except LatentFMError as error:
@@ -163,16 +163,16 @@ class StrokesSection(QWidget):
         painted = layer.data[tuple(window)] > 0
         paint_where(layer, window, painted, np.zeros(painted.shape, layer.data.dtype))
 
-    def recall(self, told: Sequence[CorrectionInfo]) -> None:
-        """Paint the strokes again that an annotation was made with; the samples follow."""
+    def recall(self, corrections: Sequence[CorrectionInfo]) -> None:
+        """Restore the strokes of an annotation; the samples follow."""
         reviewed = self._session.current
-        if reviewed is None or not any(info.runs for info in told):
+        if reviewed is None or not any(info.runs for info in corrections):
             return
         active = self._session.viewer.layers.selection.active
         layer = stroke_layer(self._session)
         if layer is not None:
             self._listen(layer)
-            repaint(layer, reviewed, told)
+            repaint(layer, reviewed, corrections)
             self._session.viewer.layers.selection.active = active
 
     def _paint(self, label: int) -> None:
@@ -197,13 +197,13 @@ class StrokesSection(QWidget):
                 listen(self, layer.events.emitters[name], self._on_painted)
 
     def _on_inserted(self, _event: Any = None) -> None:
-        """Follow strokes whichever tool made their layer."""
+        """Follow the strokes of a layer that another tool added."""
         if self._session.current is not None:
             self._listen(stroke_layer(self._session, create=False))
 
     def _on_painted(self, _event: Any = None) -> None:
-        # Undo and redo emit ``set_data`` only, which also comes with every move of a slider:
-        # whether anything was painted is looked up after the pause.
+        # Undo and redo emit only ``set_data``, as does every move of a slider: after the pause, the
+        # data are compared.
         if self.follow.isChecked() and self._layer is not None:
             self._timer.start()
 
@@ -213,7 +213,7 @@ class StrokesSection(QWidget):
         painted = self._layer.data
         if self._painted is None or not np.array_equal(painted, self._painted):
             self._painted = painted.copy()
-            # Who pointed at the object looks at its strokes as well.
+            # The Point section handles strokes of a prompted object.
             if not self._session.is_prompted:
                 self.redraw()
 
@@ -259,7 +259,7 @@ class StrokesSection(QWidget):
         self._runs.clear()
         self._set_running(False)
         if placed:
-            # The brush stays in hand.
+            # The brush stays active.
             self._session.viewer.layers.selection.active = active
         if self._again:
             self._again = False
@@ -297,8 +297,8 @@ class StrokesSection(QWidget):
         if names == self._names:
             return
         self._names = names
-        called = foreground(names)
-        self.not_button.setToolTip(f"Take the brush and paint over what is surely not {called}.")
+        name = foreground(names)
+        self.not_button.setToolTip(f"Mark pixels that are certainly not {name}.")
         for button in self.class_buttons:
             button.deleteLater()
         self.class_buttons = [self._class_button(place, name) for place, name in enumerate(names)]
@@ -306,8 +306,8 @@ class StrokesSection(QWidget):
     def _class_button(self, place: int, name: str) -> QPushButton:
         key = " (G)" if place == 0 else ""
         button = QPushButton(f"Surely {name}{key}")
-        button.setToolTip(f"Take the brush and paint over what is surely {name}.")
-        button.clicked.connect(lambda: self.paint_lesion(FOREGROUND + place))
+        button.setToolTip(f"Mark pixels that are certainly {name}.")
+        button.clicked.connect(lambda: self.paint_foreground(FOREGROUND + place))
         self._brushes.addWidget(button, place // 2, place % 2)
         return button
 
@@ -315,18 +315,18 @@ class StrokesSection(QWidget):
         self._brushes = QGridLayout()
         self.not_button = push_button(
             "Surely not (Shift+G)",
-            "Take the brush and paint over what is surely not foreground.",
+            "Mark pixels that are certainly not foreground.",
             self.paint_background,
         )
         self.follow = QCheckBox("Draw samples after each stroke")
         self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
-        self.follow.setToolTip("Otherwise press the button below when you have painted.")
+        self.follow.setToolTip("Otherwise press the button below after painting.")
         self.follow.toggled.connect(lambda on: preferences.put(SECTION, {"follow": bool(on)}))
         self.redraw_button = push_button(
             "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
         )
         self.cancel_button = push_button(
-            "Cancel", "Stop within one ODE step; the layers stay as they are.", self.cancel
+            "Cancel", "Stop within one ODE step; the layers do not change.", self.cancel
         )
         self.cancel_button.setEnabled(False)
         self.clear_button = push_button(
@@ -362,10 +362,10 @@ def _describe(reviewed: Reviewed) -> str:
     samples = reviewed.result.samples
     if samples.strokes is None:
         return _ready(samples.classes)
-    said = int(np.count_nonzero(samples.strokes))
+    pixels = int(np.count_nonzero(samples.strokes))
     mask = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
     return (
-        f"{len(samples)} samples agree with {said:,} painted pixels, in {samples.seconds:.1f} s. "
+        f"{len(samples)} samples agree with {pixels:,} painted pixels, in {samples.seconds:.1f} s. "
         f"{mask} Clear the strokes, or undo them, to go back."
     )
 

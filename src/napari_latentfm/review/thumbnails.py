@@ -1,4 +1,4 @@
-"""Hypotheses as small pictures: made in a worker, shown as a strip of buttons."""
+"""Thumbnails of hypotheses: drawn in a worker, shown as a strip of buttons."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ Picture = NDArray[np.uint8]
 PREVIEW_COLOUR = "#f0e442"
 """Okabe-Ito yellow; the mean mask is blue and the samples are orange."""
 ICON_SIDE = 92
-"""Pixels of the screen; three pictures fit into the narrowest panel."""
+"""Screen pixels; three thumbnails fit into the narrowest panel."""
 PICTURE_SIDE = 2 * ICON_SIDE
-"""Pixels of the longer side of a picture; sharp on displays with two dots per pixel."""
+"""Pixels of the longer side of a thumbnail; sharp on high-resolution displays."""
 MARGIN = 0.15
-"""Ground shown around the foreground of all samples, as a share of its size."""
+"""Margin around the foreground of all samples, as a share of its size."""
 
 
 def thumbnails(
     image: Float32, sample_masks: Mask, hypotheses: Sequence[Hypothesis], several: bool = False
 ) -> list[Picture]:
-    """Return one picture per hypothesis: the image with the outline of the medoid.
+    """Return one thumbnail per hypothesis: the image with the outline of the medoid.
 
-    All pictures show the same part of the image, the foreground of all samples with a margin,
-    so that they can be compared.
+    All show the same part of the image, the foreground of all samples with a margin, so that
+    they can be compared.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def thumbnails(
     sample_masks
         ``(N, H, W)`` bool, or labels with 0 as background.
     hypotheses
-        What to show.
+        The hypotheses to show.
     several
-        Whether labels are classes, each with a colour of its own.
+        Whether labels are classes, each with its own colour.
 
     Returns
     -------
@@ -86,12 +86,12 @@ def thumbnails(
 
 
 def class_colour(label: int) -> str:
-    """Return the colour of a class, the one it has in the result layers."""
+    """Return the colour of a class in the result layers."""
     return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
 
 
 def _window(masks: Mask) -> tuple[slice, slice]:
-    """Return the part of the image to show; all of it if no sample has foreground."""
+    """Return the part of the image to show: all of it if no sample has foreground."""
     rows, columns = foreground_window(masks)
     margin = 2 + round(MARGIN * max(rows.stop - rows.start, columns.stop - columns.start))
     return (
@@ -105,7 +105,7 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
     line = find_boundaries(labels, mode="inner")
     line = binary_dilation(line) & (labels > 0)
     picture = np.asarray(ground).copy()
-    # A dark seam keeps the outline visible on bright ground.
+    # A dark border keeps the outline visible on a bright background.
     picture[binary_dilation(line, iterations=2) & ~line] *= 0.4
     for label in np.unique(labels[line]):
         colour = QColor(class_colour(int(label)) if several else PREVIEW_COLOUR)
@@ -116,7 +116,7 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
 
 @dataclass(frozen=True)
 class Found:
-    """What the worker makes of a result; `areas` have units, and `contours` come last."""
+    """Hypotheses of a result; `areas` have units, and `contours` are found last."""
 
     reviewed: Reviewed
     hypotheses: tuple[Hypothesis, ...] = ()
@@ -127,7 +127,7 @@ class Found:
 
 
 def search(reviewed: Reviewed) -> Generator[Found, None, None]:
-    """Find the hypotheses, their pictures and the contours; never raises."""
+    """Find the hypotheses, their thumbnails and the contours; never raises."""
     summary = reviewed.result.summary
     try:
         step = grid_step(reviewed.plane.shape)
@@ -138,7 +138,7 @@ def search(reviewed: Reviewed) -> Generator[Found, None, None]:
         )
         yield Found(reviewed)
         several = summary.class_confidence is not None
-        # As fine as the pictures need it, for they may show a small part of a large image.
+        # Fine enough for the thumbnails, which may show a small part of a large image.
         fine = min(step, max(1, _longest(coarse.sample_masks) * step // (2 * PICTURE_SIDE)))
         image = read_plane(reviewed.layer, reviewed.plane)
         ground = to_rgb(replace(image, pixels=_every(image.pixels, fine)))
@@ -150,7 +150,7 @@ def search(reviewed: Reviewed) -> Generator[Found, None, None]:
         yield ready
         contours = agreement_contours(coarse.sample_masks)
         yield replace(ready, contours=tuple(enlarged(each, step) for each in contours))
-    # The worker would swallow a RuntimeError, and every other one would be a crash report.
+    # An error is reported in the section.
     except Exception as error:
         if not isinstance(error, LatentFMError):
             logger.error("The hypotheses could not be found", exc_info=error)
@@ -170,7 +170,7 @@ def _every(pixels: NDArray[np.generic], step: int) -> NDArray[np.generic]:
 
 @dataclass(frozen=True)
 class Tile:
-    """One button of the strip: its picture, the words below it and its tooltip."""
+    """One button of the strip: picture, text and tooltip."""
 
     picture: Picture
     text: str
@@ -183,13 +183,13 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: 
     Parameters
     ----------
     hypothesis, picture
-        What it shows.
+        The hypothesis and its thumbnail.
     by
-        The order of the strip; the third line names the figure that it goes by.
+        The order of the strip; the third line shows the figure that it sorts by.
     count
         Number of samples.
     area
-        Of the hypothesis, with its unit; by default in pixels.
+        Area of the hypothesis with its unit; by default in pixels.
     """
     area = area or f"{hypothesis.area:,} px²"
     look = "show nothing" if hypothesis.empty else "look like this"
@@ -202,21 +202,20 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: 
     return Tile(
         picture,
         f"{100 * hypothesis.weight:.0f} % of samples\n{look}\n{figures[by]}",
-        f"Sample {hypothesis.medoid} stands for {len(hypothesis.members)} of {count} samples.\n"
-        f"Area {area}. Against the mean mask: Dice "
+        f"Sample {hypothesis.medoid} represents {len(hypothesis.members)} of {count} samples.\n"
+        f"Area {area}. Compared with the mean mask: Dice "
         f"{hypothesis.agreement:.2f}, 1 - IoU {hypothesis.distance:.2f}.\n"
         "Click to see it on the image, and again to hide it (H next, Shift+H previous, Q hide).",
     )
 
 
 class ThumbnailStrip(QScrollArea):
-    """A row of pictures to choose one from, or none.
+    """A row of thumbnails, at most one of which is chosen.
 
     Attributes
     ----------
     chosen
-        Emitted with the place of the picture that the user clicked, or -1 if the click took
-        the choice back.
+        Emitted with the index of the clicked thumbnail, or -1 if the click ended the choice.
     """
 
     chosen = Signal(int)
@@ -227,7 +226,7 @@ class ThumbnailStrip(QScrollArea):
         self.setWidgetResizable(True)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        # napari's own style shows no difference between buttons that are checked or not.
+        # napari's style does not distinguish checked buttons.
         self.setStyleSheet(
             "QToolButton { border: 2px solid transparent; }"
             f"QToolButton:checked {{ border-color: {PREVIEW_COLOUR}; }}"
@@ -236,13 +235,13 @@ class ThumbnailStrip(QScrollArea):
         self._fill(QWidget())
 
     def show_tiles(self, tiles: Sequence[Tile]) -> None:
-        """Replace all pictures; none is chosen then."""
+        """Replace all thumbnails; none is chosen then."""
         row = QWidget()
         self.buttons = [self._button(row, place, tile) for place, tile in enumerate(tiles)]
         self._fill(row)
 
     def mark(self, place: int) -> None:
-        """Show which picture is chosen, -1 for none, and bring it into sight."""
+        """Mark the chosen thumbnail, -1 for none, and scroll to it."""
         for index, button in enumerate(self.buttons):
             button.setChecked(index == place)
         if 0 <= place < len(self.buttons):
@@ -280,6 +279,6 @@ def _pixmap(picture: Picture) -> QPixmap:
     height, width, _ = picture.shape
     data = np.ascontiguousarray(picture)
     image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    # The image only refers to the array; the pixmap is a copy.
+    # The QImage refers to the array; the pixmap is a copy.
     pixmap: QPixmap = QPixmap.fromImage(image)
     return pixmap

@@ -50,7 +50,7 @@ def painted_by(window: Window, label: int, row: int = 26, column: int = 58) -> L
     """Draw a stroke as the brush does, and wait for the samples."""
     endings: list[str] = []
     window.review.strokes.finished.connect(endings.append)
-    press = window.review.strokes.paint_lesion
+    press = window.review.strokes.paint_foreground
     press() if label == FOREGROUND else window.review.strokes.paint_background()
     layer = stroke_layer(window.review.session)
     assert layer is not None

@@ -126,7 +126,7 @@ def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
     """Paint a stroke, and let the gated run that follows it come to its first step."""
     stand_in = gate(desk.panel)
     desk.panel.job._warm.keep(None, None)
-    desk.section.paint_lesion()
+    desk.section.paint_foreground()
     desk.stroke(range(26, 34), 60)
     desk.section.redraw()
     stand_in.allow(1)
@@ -193,7 +193,7 @@ def test_keys_are_not_those_of_napari(desk: Desk) -> None:
 
 
 def test_removed_image_ends_the_correction(desk: Desk) -> None:
-    desk.section.paint_lesion()
+    desk.section.paint_foreground()
     desk.viewer.layers.remove(desk.image)
     assert not desk.section.isEnabled()
     desk.section.redraw()
