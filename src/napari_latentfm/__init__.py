@@ -1,5 +1,5 @@
 """LatentFM in napari: sample plausible segmentations and see where they disagree.
 
-This module stays empty of imports: napari reads the plugin's manifest at start-up, and
+This module has no imports: napari reads the plugin's manifest at start-up, and
 PyTorch is loaded only when the first sampling runs.
 """

@@ -1,4 +1,4 @@
-"""``python -m napari_latentfm.demo``: the main job on the bundled image, in a napari window."""
+"""``python -m napari_latentfm.demo``: sample the bundled image in a napari window."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_demo() -> tuple[napari.Viewer, LatentFMPanel]:
 
 
 def screenshot_when_done(viewer: napari.Viewer, panel: LatentFMPanel, path: Path) -> None:
-    """Write a picture of the window once the run has ended, then close it."""
+    """Save a screenshot of the window after the run, then close it."""
     from qtpy.QtCore import QTimer
 
     def take() -> None:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--screenshot-without-display",
         type=Path,
         metavar="PATH",
-        help="as --screenshot, but only where nobody can see the window",
+        help="as --screenshot, but only if the window is not visible to anyone",
     )
     args = parser.parse_args(argv)
     path: Path | None = args.screenshot

@@ -1,4 +1,4 @@
-"""Choices that outlive the window, and the folder for what the plugin keeps."""
+"""Choices that are kept between sessions, and the data folder of the plugin."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from latentfm_core.files.untrusted import parse_json, read_bounded
 logger = logging.getLogger(__name__)
 
 HOME_VARIABLE = "NAPARI_LATENTFM_HOME"
-"""Environment variable that names another folder."""
+"""Environment variable for another folder."""
 MAX_BYTES = 1_000_000
 """A larger preferences file was not written by this plugin."""
 
 
 def data_folder() -> Path:
-    """Return the user's folder of this plugin; it need not exist yet."""
+    """Return the user's folder for this plugin, which need not exist yet."""
     chosen = os.environ.get(HOME_VARIABLE)
     return Path(chosen) if chosen else user_data_path("napari-latentfm", appauthor=False)
 
 
 def get(section: str) -> dict[str, Any]:
-    """Return what was last put into a section; empty if there is nothing readable."""
+    """Return the values of a section, empty if none can be read."""
     values = _read().get(section)
     return dict(values) if isinstance(values, dict) else {}
 
 
 def put(section: str, values: Mapping[str, Any]) -> None:
-    """Keep JSON values under a section; failing to do so is logged and bothers nobody."""
+    """Save JSON values in a section; a failure is only logged."""
     every = _read()
     if every.get(section) == dict(values):
         return
@@ -44,7 +44,7 @@ def put(section: str, values: Mapping[str, Any]) -> None:
     try:
         write_text(_file(), json.dumps(every, indent=2) + "\n")
     except (OutputError, TypeError, ValueError) as error:
-        logger.warning("The choices were not kept: %s", error)
+        logger.warning("The choices were not saved: %s", error)
 
 
 def _file() -> Path:

@@ -1,4 +1,4 @@
-"""The user's limits for files that may come from strangers."""
+"""The user's limits for reading untrusted files."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from napari_latentfm import preferences, settings
 logger = logging.getLogger(__name__)
 
 SECTION = "reading"
-"""Of the preferences: fields of `ReadingConfig` that differ from the usual ones."""
+"""Section of the preferences: fields of `ReadingConfig` that differ from the defaults."""
 
 
 def reading_limits() -> ReadingConfig:
-    """Return the limits that the user chose, or the usual ones.
+    """Return the limits that the user chose, or the defaults.
 
-    What napari's preferences hold counts, where they have a page for the plugin; else what the
-    panel kept.
+    They come from napari's preferences if these have a page for the plugin, else from the
+    plugin's own.
     """
     try:
         return reading_settings(_chosen())
     except ConfigError as error:
-        logger.warning("The usual limits for files are taken: %s", error)
+        logger.warning("The default limits for files are used: %s", error)
         return READING
 
 
 def choose_megapixels(megapixels: int) -> None:
-    """Keep another limit for the pixels of an image."""
+    """Save a limit for the pixels of an image."""
     page = settings.page(SECTION)
     if page is not None:
         page.max_megapixels = megapixels
@@ -39,7 +39,7 @@ def choose_megapixels(megapixels: int) -> None:
 
 
 def learning_overrides() -> tuple[str, ...]:
-    """Return the chosen limits as settings of a learning run, which is another process."""
+    """Return the limits as settings of a fine-tuning run, which is a separate process."""
     usual = READING.model_dump()
     chosen = reading_limits().model_dump()
     return tuple(

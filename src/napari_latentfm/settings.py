@@ -1,4 +1,4 @@
-"""Settings in napari's own preferences, where napari has such a page for plugins (from 0.9)."""
+"""Settings of the plugin in napari's preferences, which have such a page from 0.9."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def page(section: str) -> Any | None:
     Returns
     -------
     napari.settings section or None
-        Its attributes are the settings, and its ``events`` tell of changes; None before napari 0.9,
-        and where the plugin is not registered.
+        Its attributes are the settings, and its ``events`` signal changes; None before napari
+        0.9, or if the plugin is not registered.
     """
     try:
         from napari.settings import get_plugin_settings
@@ -33,6 +33,6 @@ def page(section: str) -> Any | None:
     except KeyError:
         return None
     except Exception as error:
-        # napari looks for new plugins here, of which any may be broken; our panels work without.
-        logger.debug("napari has no settings of the plugin: %s", error)
+        # napari discovers plugins here, any of which may be broken; the panels work without.
+        logger.debug("no settings of the plugin in napari: %s", error)
         return None

@@ -207,7 +207,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
     shutil.copy(blob_folders[0] / "blob_009.png", other)
     panel.form.folder.setText(str(other))
     wait_for(qtbot, panel, "blob_009.png", panel.open_folder)
-    assert "left in the viewer" in said[-1]
+    assert "stays in the viewer" in said[-1]
     assert layer in viewer.layers
     np.testing.assert_array_equal(layer.data, mask)
 

@@ -1,4 +1,4 @@
-"""The panel that trains a copy of a model on with accepted masks, and compares both."""
+"""The fine-tuning panel: train a copy of a model on accepted masks, and compare both."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Ending = Literal["done", "stopped", "failed"]
 
 
 class LearningPanel(QScrollArea):
-    """Learns from accepted masks.
+    """Fine-tunes a model on accepted masks.
 
     Parameters
     ----------
     napari_viewer
-        The viewer in whose window the panel lies.
+        The viewer whose window contains the panel.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class LearningPanel(QScrollArea):
     overrides
         ``section.key=value`` settings that differ from the recipe, for use from Python.
     verdict
-        Of the last run that was finished, or None.
+        Verdict of the last finished run, or None.
     last_error
         Message of the error that ended the last run, or None.
     """
@@ -89,7 +89,7 @@ class LearningPanel(QScrollArea):
         form.keep_new.clicked.connect(lambda: self.keep_new())
         form.keep_old.clicked.connect(lambda: self.keep_old())
         form.name.textChanged.connect(lambda _: self._enable())
-        # The window's end deletes the panel without a word; nothing may report to it then.
+        # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
         form.status.setText("Ready.")
@@ -101,7 +101,7 @@ class LearningPanel(QScrollArea):
         return bool(self._runs)
 
     def start(self) -> None:
-        """Start a run with what is on screen; `finished` tells when it has ended."""
+        """Start a run with the settings on screen; `finished` is emitted at its end."""
         if self.running:
             return
         self.last_error = None
@@ -114,11 +114,11 @@ class LearningPanel(QScrollArea):
         self._run(request)
 
     def resume(self) -> None:
-        """Go on with the stopped run whose name is on screen."""
+        """Continue the stopped run whose name is on screen."""
         self._go_on("resume")
 
     def make_model(self) -> None:
-        """Make a model of what the stopped run has learned so far."""
+        """Make a model from the last checkpoint of the stopped run."""
         self._go_on("finish")
 
     def stop(self) -> None:
@@ -129,22 +129,22 @@ class LearningPanel(QScrollArea):
             self.form.status.setText("Stopping…")
 
     def keep_new(self) -> None:
-        """Offer the new model to the rest of the plugin."""
+        """Use the new model in the plugin."""
         if self._out is None or self.verdict is None:
             return
         out = self._out
-        self._decide(f"Kept: {out.name}. Choose it as the model to sample with.")
+        self._decide(f"Kept: {out.name}. Choose it as the model for sampling.")
         self.form.refresh_models()
         self.kept.emit(out)
         session_of(self._viewer).model_kept.emit(out)
 
     def keep_old(self) -> None:
-        """Go on with the old model; nothing is deleted."""
+        """Keep using the old model; nothing is deleted."""
         if self._out is not None and self.verdict is not None:
-            self._decide(f"The old model stays in use. The new one lies in {self._out}.")
+            self._decide(f"The old model stays in use. The new one is in {self._out}.")
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Stop a run when the panel is taken out of its dock, which sends no close event."""
+        """Stop a run when the panel leaves its dock, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.release()
@@ -222,7 +222,7 @@ class LearningPanel(QScrollArea):
         self._runs.clear()
         if isinstance(ending, Verdict):
             self.verdict = ending
-            # The last validation need not be the best one: one figure for one model.
+            # The last validation need not be the best one; the final figure replaces it.
             self.form.dice.settle(ending.new)
             self.form.verdict.setText(f"{ending.text()} {_ADVICE[ending.better]}")
             self._finish("done", f"Done. The new model is {self.form.name.text()}.")
@@ -249,7 +249,7 @@ class LearningPanel(QScrollArea):
         self.finished.emit(ending)
 
     def _enable(self) -> None:
-        """Enable what can be used now."""
+        """Enable the controls that can be used now."""
         form, idle = self.form, not self.running
         for control in form.choice_widgets():
             control.setEnabled(idle)
@@ -269,7 +269,7 @@ class LearningPanel(QScrollArea):
         return (out / CHECKPOINT).is_file() and not (out / CARD).is_file()
 
     def release(self) -> None:
-        """Stop what runs, since nobody sees the panel any more."""
+        """Stop the run, since the panel is no longer visible."""
         if self.running:
             abandon(self._runs)
             self._runs.clear()
@@ -279,10 +279,10 @@ class LearningPanel(QScrollArea):
 _ADVICE = {
     "new": "Keep the new one.",
     "old": "Keep the old one.",
-    "unknown": "Look at results of both, then decide.",
+    "unknown": "Compare results of both, then decide.",
 }
-_STOPPED = "Stopped. Resume goes on; Make model takes what was learned so far."
-_NOTHING = "Stopped before the first step; nothing was made."
+_STOPPED = "Stopped. Resume continues; Make model uses the last checkpoint."
+_NOTHING = "Stopped before the first step; no model was made."
 
 
 def _resumable(ending: Event) -> bool:

@@ -1,4 +1,4 @@
-"""A small line plot that grows while a run goes on; no further library is needed."""
+"""A small line plot that is updated during a run, without another library."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 BLUE, ORANGE, GREY = "#56B4E9", "#E69F00", "#999999"
-"""Okabe & Ito's colours, told apart with every kind of colour vision."""
+"""Okabe-Ito colours, distinguishable with every kind of colour vision."""
 HEIGHT = 96
 """Pixels."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 16, 14
 MOST_POINTS = 300
-"""More would not be seen; points are averaged in equal blocks."""
+"""Most points that are drawn; more are averaged in equal blocks."""
 
 
 def thinned(points: list[tuple[float, float]]) -> NDArray[np.float64]:
@@ -26,30 +26,30 @@ def thinned(points: list[tuple[float, float]]) -> NDArray[np.float64]:
 
 
 class CurvePlot(QWidget):
-    """One curve over the training steps, and perhaps a dashed level to compare with.
+    """One curve over the training steps, optionally with a dashed line for comparison.
 
     Parameters
     ----------
     title
-        Stands above the curve.
+        Text above the curve.
     colour
-        Of the curve.
+        Colour of the curve.
     bounds
-        Lowest and highest value of the axis; None follows the values.
+        Lowest and highest value of the axis; None to follow the values.
     marks
-        Whether every point gets a dot.
+        Whether points are marked.
 
     Attributes
     ----------
     points
-        (step, value) so far.
+        Values so far as (step, value).
     level
         Value of the dashed line, or None.
     level_name
         Its name.
-    settled
-        The figure that counts in the end, which stands beside the title instead of the last
-        point; None while the curve goes on.
+    final
+        The final value, which is shown beside the title instead of the last point; None during
+        a run.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class CurvePlot(QWidget):
         self.points: list[tuple[float, float]] = []
         self.level: float | None = None
         self.level_name = ""
-        self.settled: float | None = None
+        self.final: float | None = None
         self.last_step = 1
         self.setMinimumHeight(HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def clear(self) -> None:
-        """Start anew."""
+        """Remove all points."""
         self.points.clear()
-        self.level = self.settled = None
+        self.level = self.final = None
         self.last_step = 1
         self.update()
 
     def add(self, step: float, value: float) -> None:
-        """Append a point; equal repaints are merged by Qt."""
+        """Append a point; Qt merges repaints."""
         self.points.append((step, value))
         self.last_step = max(self.last_step, int(step))
         self.update()
@@ -90,12 +90,12 @@ class CurvePlot(QWidget):
         self.update()
 
     def settle(self, value: float | None) -> None:
-        """Show the figure that counts; None goes back to the last point."""
-        self.settled = value
+        """Show the final value; None for the last point."""
+        self.final = value
         self.update()
 
     def set_end(self, step: int) -> None:
-        """Let the axis of steps end at `step`."""
+        """Set the end of the axis of steps."""
         self.last_step = max(1, step)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
@@ -151,10 +151,10 @@ class CurvePlot(QWidget):
         return 0.0, high * 1.05 or 1.0
 
     def head(self) -> str:
-        """Return what stands above the curve."""
+        """Return the text above the curve."""
         head = self._title
-        if self.settled is not None:
-            head += f" {self.settled:.3f}"
+        if self.final is not None:
+            head += f" {self.final:.3f}"
         elif self.points:
             head += f" {self.points[-1][1]:.3f}"
         if self.level is not None:

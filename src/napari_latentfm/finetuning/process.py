@@ -1,8 +1,8 @@
-"""A learning run in a process of its own, followed by a worker thread.
+"""A fine-tuning run in a separate process, followed by a worker thread.
 
-A process, since PyTorch's import and the Python part of every training step hold the
-interpreter's lock: in a thread they make the window stutter. It also ends, with its
-checkpoint saved, when the window vanishes in whatever way: its stdin then ends.
+The import of PyTorch and the Python part of each training step hold the interpreter's lock: in a
+thread they would block the window. The process also ends, with its checkpoint saved, when the
+window ends in any way, since that closes its stdin.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "latentfm_core.finetuning.worker")
 PATIENCE = 120.0
-"""Seconds for a process that was asked to stop to save and end."""
+"""Seconds within which a process that was asked to stop must save and end."""
 TAIL = 400
-"""Characters of a crashed process's last words in the message."""
+"""Characters of the last output of a crashed process in the error message."""
 
 
 class LearningRun:
-    """One learning run, and the token by which its listeners know it.
+    """One fine-tuning run.
 
-    Signals are emitted in the GUI thread. `ended` comes exactly once, with a `Verdict`, a
+    Signals are emitted in the GUI thread. `ended` is emitted exactly once, with a `Verdict`, a
     `Stopped` or a `Failed`.
     """
 
@@ -54,7 +54,7 @@ class LearningRun:
         self._ending: Event | None = None
 
     def start(self) -> None:
-        """Start; connect to the signals before control returns to the event loop."""
+        """Start the run; connect to its signals before control returns to the event loop."""
         self.running = True
         start_worker(
             self,
@@ -67,11 +67,11 @@ class LearningRun:
         )
 
     def stop(self) -> None:
-        """Ask the run to stop; it does within one training step, and keeps a checkpoint."""
+        """Ask the run to stop; it ends within one training step, with a checkpoint."""
         self._process.stop()
 
     def abandon(self) -> None:
-        """Stop, and tell nobody any more; for a listener that is about to vanish."""
+        """Stop, and disconnect all listeners; for one that is about to be deleted."""
         self.stop()
         self.progressed.disconnect()
         self.ended.disconnect()
@@ -83,13 +83,13 @@ class LearningRun:
         self._ending = ending
 
     def _finished(self) -> None:
-        # `finished` also follows a worker that was told to quit, which returns nothing.
+        # `finished` is also emitted by a worker that was asked to quit, which returns nothing.
         self.running = False
         self.ended.emit(self._ending or Stopped(resumable=False))
 
 
 class _Process:
-    """The process of a run, which may be stopped from any thread, also before it has begun."""
+    """The process of a run; any thread may stop it, also before it has begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class _Process:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, request: LearningRequest, log: IO[bytes]) -> subprocess.Popen[str] | None:
-        """Start the process and hand it the request; None if it was stopped before."""
+        """Start the process and send it the request; None if it was stopped before."""
         with self._lock:
             if self._stopped:
                 return None
@@ -108,7 +108,7 @@ class _Process:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                # Ctrl+C in the terminal is for the window, whose end stops the run in order.
+                # Ctrl+C in the terminal must end only the window, which stops the run cleanly.
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -118,7 +118,7 @@ class _Process:
                     process.stdin.write(request.model_dump_json() + "\n")
                     process.stdin.flush()
                 except OSError:
-                    logger.debug("the process ended before it was asked anything")
+                    logger.debug("the process ended before it received the request")
             return process
 
     def stop(self) -> None:
@@ -128,17 +128,17 @@ class _Process:
                 try:
                     self._process.stdin.close()
                 except OSError:
-                    logger.debug("the process has ended already")
+                    logger.debug("the process had already ended")
 
 
 def _work(request: LearningRequest, process: _Process) -> Generator[Event, None, Event]:
-    """Follow the run and never raise: the worker swallows some errors without a signal."""
+    """Follow the run and never raise: napari's worker drops some errors without a signal."""
     try:
         return (yield from _follow(request, process))
     except Exception as error:
-        logger.error("Learning failed", exc_info=error)
+        logger.error("Fine-tuning failed", exc_info=error)
         return Failed(
-            f"The learning process could not be run ({type(error).__name__}: {error}). Check "
+            f"The training process could not be run ({type(error).__name__}: {error}). Check "
             "free memory and the installation, then start again."
         )
 
@@ -162,14 +162,14 @@ def _follow(request: LearningRequest, handle: _Process) -> Generator[Event, None
             if process.stdout is not None:
                 process.stdout.close()
             code = _wait(process)
-        return ending or Failed(_last_words(log, code))
+        return ending or Failed(_crash_message(log, code))
 
 
 def _parse(line: str) -> Event | None:
     try:
         return from_line(line)
     except ValueError:
-        logger.warning("not understood: %s", line[:200])
+        logger.warning("unexpected output: %s", line[:200])
         return None
 
 
@@ -181,11 +181,11 @@ def _wait(process: subprocess.Popen[str]) -> int:
         return process.wait()
 
 
-def _last_words(log: IO[bytes], code: int) -> str:
+def _crash_message(log: IO[bytes], code: int) -> str:
     log.seek(0)
     text = log.read().decode("utf-8", "replace").strip()
-    logger.error("the learning process ended with code %s: %s", code, text)
+    logger.error("the training process ended with code %s: %s", code, text)
     return (
-        f"The learning process ended unexpectedly (code {code}). Perhaps memory ran out. "
-        f"Resume goes on from the last checkpoint. It said: {text[-TAIL:] or 'nothing'}"
+        f"The training process ended unexpectedly (code {code}), perhaps out of memory. "
+        f"Resume continues from the last checkpoint. Its output: {text[-TAIL:] or 'none'}"
     )

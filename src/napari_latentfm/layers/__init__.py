@@ -1,1 +1,1 @@
-"""Result layers: from an image layer to the plane that is segmented, and back into the viewer."""
+"""Planes of image layers, and the layers of results and annotations."""

@@ -1,4 +1,4 @@
-"""Writes many pixels of a Labels layer as one undo step, within a moment."""
+"""Fast writing of many pixels of a Labels layer as one undo step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 MOST_LABELS = 16
-"""Each label is a pass over the window; with more of them pixels are written one by one."""
+"""Most labels that are written with a pass over the window each; more are written by pixel."""
 
 
 def paint_where(
@@ -22,7 +22,7 @@ def paint_where(
 ) -> int:
     """Write labels into a window of a layer, as one undo step.
 
-    `Labels.data_setitem` takes an index for each pixel and needs 95 ns for it: 0.75 s for a lesion
+    `Labels.data_setitem` takes an index for each pixel and needs 95 ns for it: 0.75 s for an object
     on a sixth of 50 megapixels, in the GUI thread. napari's brush takes a mask instead, which is
     40 times as fast; it is used where napari has it (0.9 and later).
 
@@ -51,7 +51,7 @@ def paint_where(
         _set_items(layer, window, changed, target)
         return count
     axes, kept = list(range(layer.ndim)), layer.preserve_labels
-    # What is protected was left out already, by the rules of proposals and not those of the brush.
+    # Protected pixels are already excluded, by the rules of proposals instead of the brush.
     layer.preserve_labels = False
     try:
         with layer.block_history():
@@ -63,7 +63,7 @@ def paint_where(
 
 
 def _labels_in(target: NDArray[Any], changed: NDArray[np.bool_]) -> Sequence[int]:
-    """Return the labels to write, and perhaps some that are nowhere: looking would take longer."""
+    """Return the labels to write, possibly with unused ones: checking would take longer."""
     high = int(target.max())
     if target.dtype.kind == "u" and high < MOST_LABELS:
         return range(high + 1)

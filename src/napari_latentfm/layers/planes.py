@@ -1,4 +1,4 @@
-"""From an image layer to the one 2D plane that is segmented, and where it lies in space."""
+"""2D planes of image layers: selection, reading, and placement in space."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Plane:
         return replace(self, index=tuple(None if at is None else 0 for at in self.index))
 
     def label(self) -> str:
-        """Return what tells this plane from others of the layer: ``""`` for 2D images."""
+        """Return a label of the plane within its layer, ``""`` for 2D images."""
         return "" if not self.fixed else f" [{', '.join(map(str, self.fixed.values()))}]"
 
 
@@ -78,19 +78,19 @@ def displayed_plane(
     anywhere: Collection[int] = (),
     limit: int | None = MAX_PLANE_PIXELS,
 ) -> Plane:
-    """Return the plane of `layer` that the viewer shows; all of it for a 2D image.
+    """Return the plane of `layer` that the viewer shows, the whole image in 2D.
 
     Parameters
     ----------
     layer, dims
-        The layer, and what the viewer shows.
+        The layer, and the dimensions of the viewer.
     axes
-        Axes of the layer that form the plane, whatever is on screen; it then lies where the
-        sliders are. None takes those on screen.
+        Axes of the layer that form the plane, at the position of the sliders. None for those
+        on screen.
     anywhere
-        Axes on which the viewer's position does not matter; it is taken to be 0.
+        Axes on which the viewer's position is ignored and 0 is used.
     limit
-        Most pixels of the plane; None for a part of it only.
+        Largest number of pixels; None for no limit.
 
     Raises
     ------
@@ -120,11 +120,11 @@ def axes_on_screen(layer: Image, dims: Dims) -> set[int]:
     Raises
     ------
     ImageError
-        If it does not show two.
+        If it does not show exactly two.
     """
     if dims.ndisplay != 2:
         raise ImageError(
-            "The viewer is in 3D display, which shows no single plane. Switch to 2D display "
+            "The viewer is in 3D display, which does not show a single plane. Switch to 2D display "
             "(the button at the lower left) and choose the plane with the slider."
         )
     missing = dims.ndim - layer.ndim
@@ -147,8 +147,8 @@ def _fixed_axes(
     across = [axis for axis in range(layer.ndim) if axis not in shown]
     if _is_tilted(layer, across):
         raise ImageError(
-            f"{layer.name!r} is rotated or sheared out of the plane on screen, so that no plane "
-            "of its pixels is shown. Reset its rotation, shear and affine, or resample it."
+            f"{layer.name!r} is rotated or sheared out of the plane on screen, so that it does not "
+            "show a plane of pixels. Reset its rotation, shear and affine, or resample it."
         )
     position = position_of(layer, dims)
     fixed = {axis: 0 if axis in anywhere else position[axis] for axis in across}
@@ -163,16 +163,16 @@ def _fixed_axes(
 def position_of(
     layer: Layer, dims: Dims, position: Sequence[float] | None = None
 ) -> tuple[int, ...]:
-    """Return a position of the viewer in pixels of the layer, which may lie outside of it.
+    """Return a world position in pixels of the layer, possibly outside of it.
 
-    None is where the sliders are; the mouse has a `position` in the world.
+    By default it is the position of the sliders.
     """
     point = _point_in_layer_units(layer, dims, dims.point if position is None else position)
-    return tuple(math.floor(place + 0.5) for place in layer.world_to_data(point))
+    return tuple(math.floor(coordinate + 0.5) for coordinate in layer.world_to_data(point))
 
 
 def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
-    """Tell whether axes across the plane and in the plane mix on the way to the world."""
+    """Return whether the transform to the world mixes axes across and in the plane."""
     origin = np.asarray(layer.data_to_world([0.0] * layer.ndim))
     columns = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
     mixing = np.abs(np.stack(columns, axis=1))
@@ -182,7 +182,7 @@ def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
 
 
 def _point_in_layer_units(layer: Layer, dims: Dims, position: Sequence[float]) -> Matrix:
-    """Return a position in the world, which is in the units of `dims`, in those of the layer."""
+    """Return a world position in the units of the layer."""
     point = np.asarray(position, float)[-layer.ndim :]
     world_units = getattr(dims, "units", None)
     if world_units is None or len(world_units) < layer.ndim:
@@ -192,7 +192,7 @@ def _point_in_layer_units(layer: Layer, dims: Dims, position: Sequence[float]) -
 
 
 def unit_factor(unit: Any, target: Any) -> float:
-    """Return how many `target` one `unit` is; 1 where the two cannot be compared."""
+    """Return the factor from `unit` to `target`; 1 if they are not compatible."""
     if unit == target or not unit.is_compatible_with(target):
         return 1.0
     return float((1.0 * unit).to(target).magnitude)
@@ -201,12 +201,12 @@ def unit_factor(unit: Any, target: Any) -> float:
 def read_plane(layer: Image, plane: Plane) -> ImageInput:
     """Read the pixels of a plane with their spacing; loads lazy arrays.
 
-    The spacing is None where the layer says nothing about it (pixel units and scale 1).
+    The spacing is None if it is unknown (pixel units and scale 1).
 
     Raises
     ------
     ImageError
-        If the array behind the layer fails.
+        If reading the array fails.
     """
     pixels = read_pixels(layer, level_zero(layer), plane_index(plane))
     spacing, unit = known_spacing(layer, plane)
@@ -226,15 +226,15 @@ def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any
     except MemoryError:
         raise
     except Exception as error:
-        # Whatever stands behind the array (a file, a network drive, a graph) may fail.
+        # The source of the array (a file, a network drive, a graph) may fail in any way.
         raise ImageError(
-            f"{layer.name!r} cannot be read ({type(error).__name__}: {error}). Check the file "
-            "behind it, and open it again."
+            f"{layer.name!r} cannot be read ({type(error).__name__}: {error}). Check its "
+            "file, and open it again."
         ) from error
 
 
 def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:
-    """Return the pixel size ``(row, column)``, None where the layer says nothing, and the unit."""
+    """Return the pixel size ``(row, column)``, None if unknown, and the unit."""
     row, column = plane.axes
     unit = layer.units[row]
     # Readers of NIfTI files mirror axes by negative steps; a size is positive.
@@ -245,7 +245,7 @@ def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | Non
 
 
 def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
-    """Return the transform, units and axis labels that put results onto `plane`.
+    """Return the transform, units and axis labels that place results on `plane`.
 
     The keys are keyword arguments and attributes of every napari layer.
     """
@@ -265,7 +265,7 @@ def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
 
 
 def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:
-    """Return a `placement` with one more axis in front, at step 1 and in pixels."""
+    """Return a `placement` with an additional first axis, with step 1 and in pixels."""
     ndim = len(space["scale"])
     return {
         "scale": np.concatenate([[1.0], space["scale"]]),
@@ -279,7 +279,7 @@ def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:
 
 
 def shear_matrix(shear: Any, ndim: int) -> Matrix:
-    """Return a shear, which napari gives as a matrix or as its upper triangle, as a matrix."""
+    """Return a shear as a matrix; napari gives a matrix or its upper triangle."""
     given = np.asarray(shear, np.float64)
     if given.ndim == 2:
         return given
@@ -304,7 +304,7 @@ def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]
     )
     if str(unit) == "pixel":
         return ((1.0, 1.0), "px") if sizes == (1.0, 1.0) else (sizes, "units")
-    # The short form, such as µm, where the unit has one.
+    # The short form of the unit, such as µm, if it has one.
     return sizes, f"{unit:~}"
 
 
@@ -330,10 +330,10 @@ def level_index(plane: Plane, shape: Sequence[int]) -> list[Any]:
 
 
 def load_units() -> None:
-    """Load pint's units, which napari needs for every layer, in the thread that calls.
+    """Load pint's units, which napari needs for every layer, in the calling thread.
 
-    pint does so at first use, and two threads that use it at the same moment then meet a registry
-    without units: a layer that is added while an image is read would fail.
+    pint loads them at first use, and not thread-safely: a layer that is added while an image is
+    read could fail.
     """
     registry = get_application_registry()  # type: ignore[no-untyped-call]  # pint lacks the type
     registry.parse_units("pixel")

@@ -1,4 +1,4 @@
-"""Coarser views of large arrays, so that napari draws no more pixels than the window has."""
+"""Pyramids of large arrays, so that napari draws at most about as many pixels as the window."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGE_PIXELS = 2**20
-"""Pixels of a plane above which napari would keep the window waiting.
+"""Planes with more pixels than this are shown as a pyramid.
 
-It erodes the whole plane for an outline, and uploads all of it, in the GUI thread.
+napari erodes the whole plane for an outline, and uploads all of it, in the GUI thread.
 """
 COARSEST = 512
-"""Side of the coarsest level, at most."""
+"""Largest side of the coarsest level."""
 
 
 def is_large(shape: Sequence[int]) -> bool:
@@ -23,16 +23,16 @@ def is_large(shape: Sequence[int]) -> bool:
 
 
 def pyramid(data: NDArray[Any], axes: Sequence[int]) -> list[NDArray[Any]]:
-    """Return `data` and views of it of half the size each, finest first; nothing is copied.
+    """Return `data` and views of half the size each, finest first, without copies.
 
-    A pixel of a coarser level is the middle one of those that it stands for.
+    A pixel of a coarser level is the central one of those that it represents.
 
     Parameters
     ----------
     data
         An array in memory.
     axes
-        The two axes that become shorter; others keep their length.
+        The two axes that are shortened; others keep their length.
     """
     levels, step = [data], 1
     while max(levels[-1].shape[axis] for axis in axes) > COARSEST:
@@ -46,7 +46,7 @@ def pyramid(data: NDArray[Any], axes: Sequence[int]) -> list[NDArray[Any]]:
 
 
 def level_zero(layer: Any) -> Any:
-    """Return the array of an Image or Labels layer; of a multiscale one the finest level."""
+    """Return the array of an Image or Labels layer, the finest level of a multiscale one."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
@@ -56,6 +56,6 @@ def levels_of(layer: Any) -> list[Any]:
 
 
 def finest(data: Any) -> NDArray[Any]:
-    """Return the data that napari hands to a writer, of several levels the finest, in memory."""
+    """Return data that napari passes to a writer as an array: the finest of several levels."""
     several = isinstance(data, list | tuple) or type(data).__name__ == "MultiScaleData"
     return np.asarray(data[0] if several else data)

@@ -1,4 +1,4 @@
-"""From samples to what napari shows: pure functions, no viewer needed."""
+"""Specifications of result layers, as pure functions without a viewer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Role = Literal["mean_probability", "class_confidence", "confidence", "samples", 
 
 METADATA_KEY = "latentfm"
 CALIBRATED_ROLES: tuple[Role, ...] = ("mean_probability", "confidence")
-"""What a calibration changes; masks and samples stay as they are."""
+"""Layers that a calibration changes; masks and samples do not change."""
 SAMPLE_AXIS = "sample"
 CLASS_AXIS = "class"
 TITLES: dict[Role, str] = {
@@ -34,11 +34,11 @@ TITLES: dict[Role, str] = {
     "mean_mask": "mean mask",
 }
 
-# Okabe-Ito colours, told apart with every kind of colour vision. The colour under None is
-# that of labels which the user adds by hand.
+# Okabe-Ito colours, distinguishable with every kind of colour vision. OTHER_COLOUR is for labels
+# that the user adds by hand.
 MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
 CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}
-"""napari's `contour` of outlines, which are a pixel wider: at most 3 pixels of what is drawn.
+"""napari's `contour` of outlines, which are one pixel wider: at most 3 pixels.
 
 napari finds outlines in the GUI thread, and wider ones take much longer. A large image is drawn
 from a coarser level, so that its outlines are as wide on screen as those of a small one.
@@ -47,12 +47,12 @@ from a coarser level, so that its outlines are as wide on screen as those of a s
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One result layer before it exists.
+    """Specification of one result layer.
 
     Attributes
     ----------
     role
-        Which result it holds.
+        The kind of result.
     kind
         napari's name of the layer type.
     data
@@ -62,12 +62,12 @@ class LayerSpec:
     space
         Transform, units and axis labels; written at every run.
     look
-        Colours, opacity, visibility; only for a new layer, then they are the user's.
+        Colours, opacity, visibility of a new layer; later they are up to the user.
     metadata
         Provenance, under `METADATA_KEY` of the layer's metadata.
     pyramid_axes
-        The two axes of `data` along which a large plane has coarser levels; None of a small
-        plane, and of a stack.
+        The two axes of `data` along which a large plane has coarser levels; None for a small
+        plane or a stack.
     """
 
     role: Role
@@ -81,7 +81,7 @@ class LayerSpec:
 
     @property
     def levels(self) -> Any:
-        """What a layer takes: the array, or those of a pyramid."""
+        """Data of the layer: the array, or those of a pyramid."""
         return self.data if self.pyramid_axes is None else pyramid(self.data, self.pyramid_axes)
 
 
@@ -90,18 +90,18 @@ def result_layers(
 ) -> list[LayerSpec]:
     """Return the result layers of one run, from bottom to top.
 
-    A model of several classes has a fifth one, the confidence of each class, and its mean
+    A model with several classes has a fifth one, the confidence of each class, and its mean
     probability has a plane for the background and one for each class.
 
     Parameters
     ----------
     source
-        The layer that was segmented; its transform, units and axis labels go to each result.
+        The segmented layer; each result gets its transform, units and axis labels.
     plane
-        The plane of it that was segmented, or all planes along some of its axes.
+        The segmented plane, or all planes along some axes.
     samples, summary
-        What the model drew; the summary's arrays are ``(H, W)`` of the plane, and ``(P, H, W)``
-        of P planes.
+        Samples, and their summary; its arrays are ``(H, W)`` for a plane, and ``(P, H, W)`` for
+        P planes.
     """
     flat = placement(source, plane)
     several = summary.class_confidence is not None
@@ -176,7 +176,7 @@ def look(role: Role, several: bool) -> dict[str, Any]:
 
 
 def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:
-    """Return, as JSON values, where a result came from and how to make it again."""
+    """Return source and settings of a result as JSON values."""
     along = {"along": list(plane.along)} if isinstance(plane, PlaneStack) else {}
     return {
         "source": source.name,

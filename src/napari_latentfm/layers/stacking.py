@@ -1,4 +1,4 @@
-"""Which layers lie on an image, and where: directly above it, and not below another image."""
+"""Order of the layers that belong to an image: directly above it, not below another image."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 STROKES_KEY = "latentfm_strokes"
-"""In the metadata of a layer of strokes: the id of the image layer that they are about."""
+"""Metadata key of a layer of strokes: the id of their image layer."""
 REGION_KEY = "latentfm_region"
-"""Likewise, of a drawn region."""
+"""The same for a drawn region."""
 OVERLAY_SOURCE_KEY = "latentfm_overlay_source"
-"""Likewise, of a layer that shows something for a while."""
+"""The same for a temporary layer."""
 PROMPT_KEY = "latentfm_prompt"
-"""Likewise, of boxes and points that say which objects are meant."""
+"""The same for boxes and points of prompts."""
 OWN_KEYS = (STROKES_KEY, REGION_KEY, PROMPT_KEY, OVERLAY_SOURCE_KEY)
-"""Of layers that lie on an image and are neither its result nor its annotation."""
+"""Keys of layers of an image that are neither its result nor its annotation."""
 COVERING = ("opaque", "translucent", "translucent_no_depth")
-"""Blendings of an image that hide what lies below."""
+"""Blendings of an image that hide the layers below."""
 SAME_PLACE = 0.5
-"""Share of an image from which on another one lies in its place."""
+"""An image that overlaps this share of another one covers it."""
 
 _HIDDEN: set[str] = set()
-"""Ids of layers that were hidden here, and not by the user; napari's proxies are other objects."""
+"""Ids of layers that were hidden here, not by the user; napari's proxies are other objects."""
 
 
 def source_of(layer: Layer) -> str:
-    """Return the id of the image layer that a layer of this plugin lies on, "" of others."""
-    found = layer.metadata.get(METADATA_KEY)
-    if found is not None and found.get("layer_id") == str(layer.unique_id):
-        return str(found.get("source_id", ""))
+    """Return the id of the image that a layer of this plugin belongs to, "" for other layers."""
+    facts = layer.metadata.get(METADATA_KEY)
+    if facts is not None and facts.get("layer_id") == str(layer.unique_id):
+        return str(facts.get("source_id", ""))
     for key in OWN_KEYS:
         if key in layer.metadata:
             return str(layer.metadata[key])
@@ -47,56 +47,56 @@ def source_of(layer: Layer) -> str:
 
 
 def add_result(viewer: ViewerModel, layer: Layer) -> None:
-    """Add a result above its image and the results that are there, below what is painted."""
+    """Add a result above its image and other results, below painted layers."""
     _insert(viewer.layers, layer, METADATA_KEY)
 
 
 def add_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
-    """Add a layer above an image and all that lies on it."""
+    """Add a layer above an image and all its layers."""
     _insert(viewer.layers, layer, "", str(source.unique_id))
 
 
 def raise_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
-    """Move a layer above all others that lie on an image."""
+    """Move a layer above all other layers of an image."""
     key, layers = str(source.unique_id), viewer.layers
-    top = max((place for place, other in enumerate(layers) if source_of(other) == key), default=-1)
-    place = layers.index(layer)
-    if top > place:
-        layers.move(place, top + 1)
+    top = max((index for index, other in enumerate(layers) if source_of(other) == key), default=-1)
+    index = layers.index(layer)
+    if top > index:
+        layers.move(index, top + 1)
 
 
 @contextmanager
 def keeping_active(viewer: ViewerModel) -> Iterator[None]:
-    """Leave the layer in hand that is in hand now: a viewer selects each new layer."""
+    """Restore the active layer and the selection; a viewer selects each new layer."""
     selection = viewer.layers.selection
     active, others = selection.active, set(selection)
     try:
         yield
     finally:
-        there = [layer for layer in others if layer in viewer.layers]
-        if set(selection) != set(there):
+        present = [layer for layer in others if layer in viewer.layers]
+        if set(selection) != set(present):
             selection.clear()
-            selection.update(there)
-        if active in there and selection.active is not active:
+            selection.update(present)
+        if active in present and selection.active is not active:
             selection.active = active
 
 
 def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:
     source = source or source_of(layer)
-    places = [
-        place
-        for place, other in enumerate(layers)
+    indices = [
+        index
+        for index, other in enumerate(layers)
         if str(other.unique_id) == source
         or (source_of(other) == source and (not key or key in other.metadata))
     ]
-    layers.insert(max(places) + 1 if places else len(layers), layer)
+    layers.insert(max(indices) + 1 if indices else len(layers), layer)
 
 
 def bring_forward(viewer: ViewerModel, source: Image) -> int:
-    """Hide what covers an image: other images in its place, and what lies on them.
+    """Hide other images that cover an image, with their layers.
 
-    What was hidden here of this image before is shown again. Channels that are blended with
-    each other stay visible.
+    Layers of this image that were hidden here before are shown again. Blended channels stay
+    visible.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
     above = layers[ids.index(own) + 1 :]
     images = [layer for layer in above if layer.visible and _covers(layer, source)]
     gone = {str(image.unique_id) for image in images}
-    # What lies on an image that was hidden before, by whomever, must not lie on this one.
+    # Layers of images that are already hidden must not cover this one either.
     gone |= {
         source_of(layer)
         for layer in above

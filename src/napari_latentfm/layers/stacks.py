@@ -27,12 +27,12 @@ _DEFAULT_NAME = re.compile(r"(axis )?-?\d+")
 class PlaneStack:
     """Planes of an image layer, one for each position along some of its axes.
 
-    It offers what a `Plane` does, with an axis for the planes before ``(H, W)``.
+    It has the interface of a `Plane`, with an axis for the planes before ``(H, W)``.
 
     Attributes
     ----------
     plane
-        One of the planes; its positions along other axes than `along` are those of all.
+        One of the planes; all have its positions on the axes that are not in `along`.
     along
         The axes of the layer along which every position is taken, ascending.
     """
@@ -55,33 +55,33 @@ class PlaneStack:
 
     @property
     def index(self) -> tuple[int | None, ...]:
-        """As that of a plane, with None along the axes of the stack too."""
-        places = enumerate(self.plane.index)
-        return tuple(None if axis in self.along else place for axis, place in places)
+        """Index as of a plane, with None also along the axes of the stack."""
+        positions = enumerate(self.plane.index)
+        return tuple(None if axis in self.along else position for axis, position in positions)
 
     def at(self, number: int) -> Plane:
-        """Return one plane; they are counted in row-major order over `along`."""
+        """Return a plane by its number, in row-major order over `along`."""
         lengths = [self.layer_shape[axis] for axis in self.along]
-        places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
+        positions = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
         index = (
-            int(places.get(axis, at)) if at is not None else None
+            int(positions.get(axis, at)) if at is not None else None
             for axis, at in enumerate(self.plane.index)
         )
         return replace(self.plane, index=tuple(index))
 
     def number(self, position: Sequence[int]) -> int | None:
-        """Return the number of the plane at a position in pixels; None if it is not of these."""
+        """Return the number of the plane at a position in pixels; None if outside."""
         for axis, at in enumerate(self.index):
             if at is not None and at != position[axis]:
                 return None
         lengths = [self.layer_shape[axis] for axis in self.along]
-        places = [position[axis] for axis in self.along]
-        if any(not 0 <= place < length for place, length in zip(places, lengths, strict=True)):
+        within = [position[axis] for axis in self.along]
+        if any(not 0 <= at < length for at, length in zip(within, lengths, strict=True)):
             return None
-        return int(np.ravel_multi_index(places, lengths))
+        return int(np.ravel_multi_index(within, lengths))
 
     def number_of(self, plane: Plane) -> int | None:
-        """Return the number of a plane; None if it is not of this stack."""
+        """Return the number of a plane; None if outside."""
         if plane.axes != self.plane.axes or plane.layer_shape != self.layer_shape:
             return None
         return self.number([-1 if at is None else at for at in plane.index])
@@ -91,30 +91,30 @@ class PlaneStack:
         return to_axes(values, self.layer_shape, self.along, self.plane.axes)
 
     def label(self) -> str:
-        """Return what tells these planes from others: ``""`` for all, cut as usual."""
-        usual = self.along == tuple(range(len(self.layer_shape) - 2))
-        places = (":" if at is None else str(at) for at in self.index)
-        return "" if usual else f" [{', '.join(places)}]"
+        """Return a label of these planes within their layer, ``""`` for all default planes."""
+        is_default = self.along == tuple(range(len(self.layer_shape) - 2))
+        positions = (":" if at is None else str(at) for at in self.index)
+        return "" if is_default else f" [{', '.join(positions)}]"
 
 
 def part_indices(along: Sequence[int], ndim: int, shape: Sequence[int]) -> list[tuple[slice, ...]]:
-    """Return what cuts each plane, in the order of `PlaneStack.at`, out of a result's array.
+    """Return the index of each plane in a result's array, in the order of `PlaneStack.at`.
 
     Parameters
     ----------
     along, ndim
         The axes of the stack, and the number of axes of its layer.
     shape
-        Of the array, which may have more axes in front. The axes that are cut keep length 1.
+        Of the array, which may have more leading axes. Indexed axes keep length 1.
     """
     leading = len(shape) - ndim
-    found = []
-    for places in product(*(range(shape[leading + axis]) for axis in along)):
+    indices = []
+    for positions in product(*(range(shape[leading + axis]) for axis in along)):
         index = [slice(None)] * len(shape)
-        for axis, place in zip(along, places, strict=True):
-            index[leading + axis] = slice(place, place + 1)
-        found.append(tuple(index))
-    return found
+        for axis, at in zip(along, positions, strict=True):
+            index[leading + axis] = slice(at, at + 1)
+        indices.append(tuple(index))
+    return indices
 
 
 def all_planes(
@@ -138,31 +138,31 @@ def all_planes(
 
 
 def number_on_screen(layer: Image, dims: Dims, stack: PlaneStack) -> int | None:
-    """Return the number of the plane at the viewer's position, or None if it is not there."""
+    """Return the number of the plane at the viewer's position, or None if there is none."""
     if len(dims.point) < layer.ndim:
-        return None  # the layer is just being removed
+        return None  # the layer is being removed
     return stack.number(position_of(layer, dims))
 
 
 def read_part(layer: Image, stack: PlaneStack, number: int) -> ImageInput:
-    """Read the pixels of one plane; of a lazy array, no more than these."""
+    """Read the pixels of one plane, and nothing else of a lazy array."""
     plane = stack.at(number)
     return replace(read_plane(layer, plane), name=f"{layer.name}{plane.label()}")
 
 
 def plane_choices(ndim: int) -> list[tuple[int, int]]:
-    """Return the pairs of axes that can form a plane, the usual one first."""
+    """Return the pairs of axes that can form a plane, the default first."""
     return sorted(combinations(range(ndim), 2), reverse=True)
 
 
 def along_choices(ndim: int, axes: tuple[int, int]) -> list[tuple[int, ...]]:
-    """Return the axes that planes can be taken along: one by one, then all together."""
+    """Return the axes along which planes can be taken: each axis, then all together."""
     across = tuple(axis for axis in range(ndim) if axis not in axes)
     single: list[tuple[int, ...]] = [(axis,) for axis in across]
     return single if len(across) < 2 else [*single, across]
 
 
 def axis_name(layer: Image, axis: int) -> str:
-    """Return how people call an axis: its label, or its number where it has none."""
+    """Return the name of an axis: its label, or its number if it has none."""
     label = str(layer.axis_labels[axis])
     return f"axis {axis}" if _DEFAULT_NAME.fullmatch(label) else label

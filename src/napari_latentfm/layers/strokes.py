@@ -1,4 +1,4 @@
-"""The layer in which the annotator paints what is sure."""
+"""The layer in which the annotator marks certain pixels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 NOT_COLOUR = "#d55e00"
 SURE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#999999")
-"""Okabe-Ito; vermilion, which says "not", is left out."""
+"""Okabe-Ito colours without vermilion, which is that of "not"."""
 BRUSH_PER_SIDE = 48
-"""A brush as wide as this part of the image's longer side."""
+"""Ratio of the image's longer side to the width of the brush."""
 
 
 def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
@@ -33,7 +33,7 @@ def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
 
 
 def take_brush(viewer: ViewerModel, layer: Labels, label: int) -> None:
-    """Take the brush for one label of the strokes in hand."""
+    """Activate the brush for one label of the strokes."""
     # On top, or the strokes would be hidden below the results.
     viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
     viewer.layers.selection.active = layer
@@ -48,14 +48,14 @@ def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 
     Parameters
     ----------
     viewer, image, plane
-        Any plane of the image.
+        The viewer, the image and any of its planes.
     classes
-        Number of classes that strokes tell apart.
+        Number of classes of the strokes.
     """
     colours: dict[int | None, Any] = {0: "transparent", None: "transparent"}
     colours[BACKGROUND] = NOT_COLOUR
-    for place in range(classes):
-        colours[FOREGROUND + place] = SURE_COLOURS[place % len(SURE_COLOURS)]
+    for number in range(classes):
+        colours[FOREGROUND + number] = SURE_COLOURS[number % len(SURE_COLOURS)]
     layer = Labels(
         np.zeros(plane.layer_shape, np.uint8),
         name=f"{image.name} · strokes",
@@ -67,6 +67,6 @@ def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 
     )
     layer.brush_size = max(2, round(max(plane.shape) / BRUSH_PER_SIDE))
     add_above(viewer, layer, image)
-    # Drawn once, when it is complete.
+    # Hidden until it is complete, so that it is drawn once.
     layer.visible = True
     return layer

@@ -1,9 +1,8 @@
-"""Put result layers into a viewer: a rerun updates its own layers, but asks about edited ones.
+"""Adding and updating of result layers, which asks before edited layers are overwritten.
 
-Whether a layer was edited is told by comparing its data with a digest of what was written,
-when the next result arrives. Events are no safe sign: undo and redo emit none but
-``set_data``, which also fires on every move of a slider, and writes into the array emit
-nothing at all. An edit that was undone again is no edit.
+A layer was edited if its data differ from the digest of the data that were written. Events are
+not reliable: undo and redo emit only ``set_data``, which also fires on every move of a slider,
+and writing into the array emits nothing. An edit that was undone does not count.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labe
 
 
 class EditedLayers(Enum):
-    """What to do with result layers that the user has edited since they were written."""
+    """Action for result layers that the user has edited since they were written."""
 
     KEEP = "keep"
     OVERWRITE = "overwrite"
@@ -48,7 +47,7 @@ AskAboutEdits = Callable[[Sequence[str]], EditedLayers]
 
 
 def is_result(layer: Layer) -> bool:
-    """Tell whether a layer holds a result of this plugin (or is a copy of one)."""
+    """Return whether a layer holds a result of this plugin, or a copy of one."""
     return METADATA_KEY in layer.metadata
 
 
@@ -61,9 +60,9 @@ def digest(data: Any) -> str:
 
 
 def checksum(data: Any) -> str:
-    """Return a CRC-32 of an array's content, some four times as fast as `digest`.
+    """Return a CRC-32 of an array's content, about four times as fast as `digest`.
 
-    The GUI waits for it, and stacks are large. One edit in 2^32 would pass unseen.
+    It runs in the GUI thread, and stacks are large. One edit in 2^32 would be missed.
     """
     return f"{zlib.crc32(np.ascontiguousarray(data).data):08x}"
 
@@ -91,11 +90,10 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
 def place_steps(
     viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits
 ) -> Generator[None, None, bool]:
-    """Do what `place` does, one layer at a time.
+    """Do the same as `place`, one layer per step.
 
-    napari needs a tenth of a second for each layer, whatever its size, and as much again to find
-    and draw its outlines. Between the steps the window can answer; closing the generator leaves the
-    viewer as it was.
+    napari needs a tenth of a second for each layer of any size, and as much again for its
+    outlines. Between the steps the window responds; closing the generator undoes all steps.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and is_edited(layer)]
@@ -103,7 +101,7 @@ def place_steps(
     if choice is EditedLayers.CANCEL:
         return False
     kept = edited if choice is EditedLayers.KEEP else []
-    # New layers are made before the viewer changes, so that an error leaves it as it was.
+    # New layers are made before the viewer changes, so that an error changes nothing.
     new: list[Layer | None] = []
     for spec, target in zip(specs, targets, strict=True):
         new.append(_make(spec) if target is None or target in kept else None)
@@ -125,12 +123,12 @@ def place_steps(
 
 @contextmanager
 def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Write to result layers so that after an error all of them are as before.
+    """Write to result layers, and undo everything after an error.
 
-    The list that it gives takes the layers that are added; others may come meanwhile.
+    The yielded list must receive the layers that are added; others may be added meanwhile.
 
-    Links are removed first: each layer that is linked takes over whatever is written to another,
-    its metadata and transform included.
+    Links are removed first: a linked layer copies everything that is written to another one,
+    including its metadata and transform.
     """
     _unlink(viewer, layers)
     added: list[Layer] = []
@@ -157,12 +155,12 @@ def _restore(layer: Layer, state: dict[str, Any]) -> None:
             with _without_history(layer):
                 setattr(layer, key, value)
         except Exception:
-            # What listens to the layer fails once more; the value itself is set by then.
-            logger.debug("%s of %r is restored in part", key, layer.name, exc_info=True)
+            # A listener of the layer may fail again; the value itself is set by then.
+            logger.debug("%s of %r is partly restored", key, layer.name, exc_info=True)
 
 
 def _unlink(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
-    """Remove the links of result layers to other layers, and say so."""
+    """Remove links of result layers to other layers, and notify the user."""
     linked = []
     for layer in layers:
         before = len(layer.events.opacity.callbacks)
@@ -182,7 +180,7 @@ def place_part(
 ) -> bool:
     """Write the results of one plane into the layers that hold a whole stack.
 
-    Layers that the user has removed stay away.
+    Layers that the user has removed are not added again.
 
     Parameters
     ----------
@@ -233,9 +231,9 @@ def _find(
 
 
 def is_edited(layer: Layer) -> bool:
-    """Tell whether a result layer was edited since it was written.
+    """Return whether a result layer was edited since it was written.
 
-    A pyramid, of a large image, cannot be edited: hashing it would freeze the window.
+    The pyramid of a large image cannot be edited; hashing it would freeze the window.
     """
     facts = layer.metadata[METADATA_KEY]
     if layer.multiscale and facts["digest"] is None:
@@ -256,20 +254,20 @@ def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
 
 
 def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
-    """Return the digest of a result, or a checksum of each plane, which may change alone."""
+    """Return the digest of a result, or a checksum of each plane of a stack."""
     if "along" not in facts:
         return digest(data)
     return [checksum(data[part]) for part in _parts(facts, data)]
 
 
 def _release(layer: Layer) -> None:
-    """Leave a layer to the user: later runs do not find it any more."""
+    """Detach a layer, so that later runs do not update it."""
     kept = {**layer.metadata[METADATA_KEY], "layer_id": None}
     layer.metadata = {**layer.metadata, METADATA_KEY: kept}
 
 
 def _make(spec: LayerSpec) -> Layer:
-    """Return a new layer, hidden at first, so that nothing is drawn of it yet."""
+    """Return a new layer, which is hidden so that it is not drawn yet."""
     layer: Layer
     look = {**spec.look, "visible": False}
     if spec.kind == "labels":
@@ -277,7 +275,7 @@ def _make(spec: LayerSpec) -> Layer:
         layer = Labels(
             spec.levels, name=spec.name, multiscale=_is_pyramid(spec), **spec.space, **look
         )
-        # The constructor takes no contour.
+        # The constructor has no argument for the contour.
         layer.contour = contour
     else:
         layer = Image(
@@ -292,7 +290,7 @@ def _is_pyramid(spec: LayerSpec) -> bool:
 
 
 def _stamp(layer: Layer, spec: LayerSpec) -> None:
-    # A duplicate of the layer carries the same metadata but has another id: it is the user's.
+    # A duplicate of the layer has the same metadata but another id: it belongs to the user.
     stamp = {
         "layer_id": str(layer.unique_id),
         "digest": None if _is_pyramid(spec) else _fingerprint(spec.metadata, spec.data),
@@ -322,7 +320,7 @@ def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
 
 @contextmanager
 def _without_history(layer: Layer) -> Iterator[None]:
-    """Let data be replaced, and forget the undo history of a Labels layer.
+    """Replace data, and clear the undo history of a Labels layer.
 
     Ctrl+Z would paint pixels of the old data into the new. Making a layer uneditable empties
     its history.

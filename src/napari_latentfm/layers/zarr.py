@@ -1,4 +1,4 @@
-"""The result of an image in tiles, which lies on disk, as layers that are read where one looks."""
+"""Lazy layers of a tiled result on disk."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class StoredMap:
     Attributes
     ----------
     role, kind
-        Which result it is, and napari's name of the layer type.
+        Kind of result, and napari's name of the layer type.
     levels
         Lazy arrays ``(H, W)``, of samples and classes ``(N, H, W)``, finest first.
     pixel, origin, unit
-        Size of a pixel ``(row, column)``, and place of the middle of the first one.
+        Size of a pixel ``(row, column)``, and position of the centre of the first one.
     look
         Colours, opacity and visibility.
     """
@@ -50,7 +50,7 @@ class StoredMap:
 
     @property
     def data(self) -> Any:
-        """What a layer takes: the levels, or the only one."""
+        """Data of the layer: the levels, or the only one."""
         return self.levels if len(self.levels) > 1 else self.levels[0]
 
     @property
@@ -62,7 +62,7 @@ class StoredMap:
 
 
 def is_stored(folder: Path) -> bool:
-    """Tell whether a folder is a result of this program."""
+    """Return whether a folder is a result of this program."""
     return (folder / ".zattrs").is_file() and _facts(folder) is not None
 
 
@@ -72,7 +72,7 @@ def stored_maps(folder: Path) -> list[StoredMap]:
     Raises
     ------
     ImageError
-        If the folder holds no complete result.
+        If the folder does not hold a complete result.
     """
     try:
         root = zarr.open_group(str(folder), mode="r")
@@ -90,7 +90,7 @@ def stored_maps(folder: Path) -> list[StoredMap]:
 
 
 def read_stored(path: str | list[str]) -> Any:
-    """Return napari's reader of a result, None if the path is none; the reader of this plugin."""
+    """Return the reader for a tiled result, or None for another path; npe2 calls it."""
     if not isinstance(path, str) or not is_stored(Path(path)):
         return None
     return _read
@@ -107,7 +107,7 @@ def _read(path: str) -> list[tuple[Any, dict[str, Any], str]]:
             "units": (*("pixel",) * lead, stored.unit, stored.unit),
             "axis_labels": (*stored.leading, "y", "x"),
             "metadata": {METADATA_KEY: {"role": stored.role, "layer_id": None}},
-            # The constructor of Labels takes no contour.
+            # The constructor of Labels has no argument for the contour.
             **{key: value for key, value in stored.look.items() if key != "contour"},
         }
         layers.append((stored.data, options, stored.kind))
@@ -118,7 +118,7 @@ def _facts(folder: Path) -> Any:
     try:
         return zarr.open_group(str(folder), mode="r").attrs.get(ATTRIBUTES)
     except Exception:
-        # Whatever is wrong with it, it is none of ours.
+        # A damaged or foreign folder is not a result.
         return None
 
 

@@ -1,1 +1,1 @@
-"""The import path that scripts written for the first version use."""
+"""Import path of the first version, kept for existing scripts."""

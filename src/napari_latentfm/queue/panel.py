@@ -1,4 +1,4 @@
-"""At its first path; new code imports `napari_latentfm.worklist.panel`."""
+"""The work list at its first import path; new code uses `napari_latentfm.worklist.panel`."""
 
 from napari_latentfm.worklist.panel import QueuePanel
 

@@ -1,4 +1,4 @@
-"""What is under review in a viewer; every section of the review panel looks at this."""
+"""The result under review in a viewer, shared by all sections of the review panel."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A result and where it came from.
+    """A result and its source.
 
     Attributes
     ----------
     layer
-        The image layer that was segmented.
+        The segmented image layer.
     plane
-        The plane of it; all arrays of the result's summary have its ``(H, W)``.
+        Its plane; all arrays of the result's summary have its ``(H, W)``.
     model
         Name of a bundled model, or a model folder.
     result
         Samples, summary and device.
     label
-        Label of the object that was pointed at, with which its masks are written; None: those
-        of the model's classes.
+        Label of a prompted object, with which its masks are written; None for those of the
+        model's classes.
     """
 
     layer: Image
@@ -53,17 +53,16 @@ class ReviewSession:
     changed
         Emitted in the GUI thread when another result, or none, is under review.
     recalled
-        Emitted with sampling settings (JSON values) that an annotation was made with, when it
-        was opened again.
+        Emitted with the sampling settings (JSON values) of an annotation that was opened again.
     restored
-        Emitted with the `AnnotationSidecar` of an annotation that was put back under review,
-        from a file or from what was kept.
+        Emitted with the `AnnotationSidecar` of an annotation that was restored from a file or
+        from the autosave.
     model_kept
-        Emitted with the folder of a model that was learned here and is to be used.
+        Emitted with the folder of a model that was fine-tuned here and is to be used.
     taken
         Emitted when a whole proposal was written into the annotation.
     redraw_asked
-        Emitted when an object that was pointed at is to be drawn anew.
+        Emitted when a prompted object must be sampled again.
     cover_others
         Whether the mask of one object may overwrite other labels of the annotation.
     """
@@ -76,7 +75,7 @@ class ReviewSession:
     redraw_asked = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        # Weak, since the session lives in a dictionary whose key is the viewer.
+        # Weak, since the session is stored in a dictionary whose key is the viewer.
         self._viewer = WeakKeyDictionary({viewer: None})
         self._current: Reviewed | None = None
         self._stack: StackReview | None = None
@@ -90,7 +89,7 @@ class ReviewSession:
 
     @property
     def current(self) -> Reviewed | None:
-        """What is under review, or None."""
+        """The result under review, or None."""
         return self._current
 
     @property
@@ -100,17 +99,17 @@ class ReviewSession:
 
     @property
     def is_prompted(self) -> bool:
-        """Whether an object is under review that somebody points at and draws anew."""
-        pointed = self._current is not None and self._current.label is not None
-        return pointed and len(self.redraw_asked) > 0
+        """Whether a prompted object is under review, and a section samples it again on demand."""
+        prompted = self._current is not None and self._current.label is not None
+        return prompted and len(self.redraw_asked) > 0
 
     def show(self, reviewed: Reviewed | None) -> None:
-        """Put another result, or None, under review."""
+        """Put a result, or None, under review."""
         self.follow(None)
         self._set(reviewed)
 
     def follow(self, stack: StackReview | None) -> None:
-        """Put under review whatever plane of a stack the slider shows, from now on."""
+        """Put the plane of a stack that the slider shows under review, also after it moves."""
         if self._stack is not None:
             self._stack.moved.disconnect(self._set)
             self._stack.release()
@@ -134,7 +133,7 @@ _SESSIONS: WeakKeyDictionary[napari.viewer.Viewer, ReviewSession] = WeakKeyDicti
 
 
 def session_of(viewer: napari.viewer.Viewer) -> ReviewSession:
-    """Return the session of a viewer, made at the first call; two viewers have two."""
+    """Return the session of a viewer, which is created at the first call."""
     if viewer not in _SESSIONS:
         _SESSIONS[viewer] = ReviewSession(viewer)
     return _SESSIONS[viewer]

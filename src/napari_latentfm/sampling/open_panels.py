@@ -1,4 +1,4 @@
-"""The sampling panel of each viewer, for what runs through it."""
+"""The sampling panel of each viewer, for other panels that start runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class OpenPanel:
-    """Where the sampling panel of one viewer is found.
+    """Holds the sampling panel of one viewer.
 
     Attributes
     ----------
     changed
-        Emitted when a panel was opened or is gone.
+        Emitted when a panel was opened or deleted.
     """
 
     changed = Signal()
@@ -28,13 +28,13 @@ class OpenPanel:
 
     @property
     def panel(self) -> SamplingPanel | None:
-        """The panel that was opened last, or None."""
+        """The last opened panel, or None."""
         return None if self._panel is None else self._panel()
 
     def enter(self, panel: SamplingPanel) -> None:
-        """Note a panel until Qt deletes it."""
+        """Store a panel until Qt deletes it."""
         own = self._panel = ref(panel)
-        # Not a method of the panel, which is half gone when the signal comes.
+        # Not a method of the panel, which is partly deleted when the signal is emitted.
         panel.destroyed.connect(lambda: self._leave(own))
         self.changed.emit()
 
@@ -48,5 +48,5 @@ _OPEN: WeakKeyDictionary[ReviewSession, OpenPanel] = WeakKeyDictionary()
 
 
 def open_panel_of(session: ReviewSession) -> OpenPanel:
-    """Return where the sampling panel of a session is found."""
+    """Return the holder of the sampling panel of a session."""
     return _OPEN.setdefault(session, OpenPanel())

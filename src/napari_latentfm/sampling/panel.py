@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECTION = "sampling"
-"""Of the preferences."""
+"""Section of the preferences."""
 RECALLED = ("n_samples", "steps", "solver", "seed")
 
 

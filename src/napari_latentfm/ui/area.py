@@ -1,4 +1,4 @@
-"""How the panels fill their dock: they scroll downwards and never sidewards."""
+"""Layout of panels in their dock: they scroll vertically, never horizontally."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QWidget
 
 MIN_WIDTH = 310
-"""Pixels that every panel needs to show all its words."""
+"""Width in pixels that every panel needs for all its texts."""
 
 
 def scroll_down(area: QScrollArea, content: QWidget) -> None:
-    """Show `content` in an area that scrolls downwards where the window is low."""
+    """Show `content` in an area that scrolls vertically if the window is low."""
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -18,7 +18,7 @@ def scroll_down(area: QScrollArea, content: QWidget) -> None:
 
 
 def fill_dock(area: QScrollArea, name: str, content: QWidget) -> None:
-    """Make `area` a panel of its own, with a name by which Qt's tools find it."""
+    """Make `area` a panel, with an object name for Qt's tools."""
     area.setObjectName(name)
     scroll_down(area, content)
     area.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)

@@ -1,4 +1,4 @@
-"""A title that shows and hides what is below it."""
+"""A section that is collapsed and expanded by its title."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 
 class Collapsible(QWidget):
-    """A section that is folded and unfolded by its title.
+    """A section that is collapsed and expanded by its title.
 
-    superqt's QCollapsible gives its content the height of its size hint, which is wrong for text
-    that wraps; here the layout does it.
+    superqt's QCollapsible gives its content the height of its size hint, which is wrong for
+    wrapped text; here the layout sets the height.
 
     Parameters
     ----------
     title, tooltip
-        Of the button.
+        Text and tooltip of the button.
     opened
-        Whether it is unfolded at first.
+        Whether it is expanded initially.
 
     Attributes
     ----------
     toggled
-        Emitted when the section was folded or unfolded.
+        Emitted when the section was collapsed or expanded.
     header
         The button.
     """
@@ -62,11 +62,11 @@ class Collapsible(QWidget):
         return self.header.isChecked()
 
     def add(self, part: QWidget) -> None:
-        """Put something below the title, under what is there already."""
+        """Add a widget at the end of the content."""
         self._parts.addWidget(part)
 
     def set_opened(self, opened: bool) -> None:
-        """Fold or unfold the section."""
+        """Expand or collapse the section."""
         self.header.setChecked(opened)
 
     def _on_toggled(self, opened: bool) -> None:

@@ -1,4 +1,4 @@
-"""Questions that stop and wait for the user."""
+"""Modal questions for the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_latentfm.layers.update import EditedLayers
 def ask_about_edits(names: Sequence[str], parent: QWidget | None = None) -> EditedLayers:
     """Ask what a new result should do with layers that the user has edited.
 
-    Escape, and closing the question, mean cancel.
+    Escape and closing the dialog mean cancel.
     """
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Question)

@@ -1,4 +1,4 @@
-"""Keys of the panels, bound to one viewer and given back."""
+"""Keyboard shortcuts of a panel in one viewer."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ logger = logging.getLogger(__name__)
 
 
 class KeyBindings:
-    """Binds keys of a viewer for as long as a panel lives.
+    """Binds keys of a viewer for the lifetime of a panel.
 
-    Keys that something else in the viewer has taken are left to it: an annotator's own
-    bindings are worth more than ours, and the buttons remain.
+    Keys that are already bound in the viewer are not replaced: bindings of the user take
+    precedence, and the panel has buttons as well.
 
     Parameters
     ----------
     viewer
-        Has the keys while the canvas, or anything that leaves keys to it, has the focus.
+        Handles the keys while the canvas, or a widget that does not use them, has the focus.
     panel
-        Has them too while the focus is in it: its tables and boxes keep letters and arrows
-        to themselves, to search what they list. Lines of text still take what is typed.
+        Handles them while the focus is in it: its tables and combo boxes would use letters and
+        arrows for their own search. Text fields still receive what is typed.
 
     Attributes
     ----------
     taken
-        Keys that were left to something else.
+        Keys that were already bound.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, panel: QWidget) -> None:
         self._viewer = viewer
-        # The panel has this object.
+        # The panel holds this object.
         self._panel = ref(panel)
         self._bound: dict[Any, Callable[[Any], None]] = {}
         self._shortcuts: dict[Any, list[QShortcut]] = {}
@@ -53,7 +53,7 @@ class KeyBindings:
         for key, action in actions.items():
             code = KeyBinding.from_str(key)
             if code in self._viewer.keymap:
-                logger.info("the key %s is taken; it keeps its meaning", key)
+                logger.info("the key %s is already bound and keeps its function", key)
                 self.taken.add(key)
                 continue
 
@@ -68,13 +68,13 @@ class KeyBindings:
                 shortcut.setEnabled(True)
 
     def release(self) -> None:
-        """Unbind what is still bound to us."""
+        """Unbind the keys that are still bound here."""
         self.part()
         for shortcut in chain.from_iterable(self._shortcuts.values()):
             shortcut.setEnabled(False)
 
     def part(self) -> None:
-        """Give the viewer its keys back when the panel, and what belongs to it, is gone."""
+        """Unbind the keys of a deleted panel."""
         for code, press in self._bound.items():
             if self._viewer.keymap.get(code) is press:
                 del self._viewer.keymap[code]
@@ -88,7 +88,7 @@ class KeyBindings:
         sequence = QKeyBindingSequence(code)
         sequences: list[QKeySequence] = [sequence]
         if sequence.toString().endswith("Enter"):
-            # For Qt that is the one among the digits; napari means both.
+            # In Qt this is the digit key only; napari means both.
             sequences.append(QKeySequence(sequence.toString().replace("Enter", "Return")))
         made = [QShortcut(each, panel) for each in sequences]
         for shortcut in made:

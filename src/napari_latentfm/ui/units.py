@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def number(value: float) -> str:
-    """Return a size for people."""
+    """Return a size as text."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

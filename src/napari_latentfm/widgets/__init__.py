@@ -1,1 +1,1 @@
-"""Import paths of the panels that scripts written for the first version use."""
+"""Import paths of the first version, kept for existing scripts."""

@@ -1,4 +1,4 @@
-"""The review panel at its first path; new code imports `napari_latentfm.review.panel`."""
+"""The review panel at its first import path; new code uses `napari_latentfm.review.panel`."""
 
 from napari_latentfm.review.panel import ReviewPanel
 

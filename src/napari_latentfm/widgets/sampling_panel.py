@@ -1,4 +1,4 @@
-"""The sampling panel at its first path; new code imports `napari_latentfm.sampling.panel`."""
+"""Sampling panel at its first import path; new code uses `napari_latentfm.sampling.panel`."""
 
 from napari_latentfm.sampling.panel import SamplingPanel
 
