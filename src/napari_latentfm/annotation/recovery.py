@@ -94,7 +94,7 @@ class Recovery:
         self._looked = _nothing if stack is None else ref(stack)
         if reviewed is not None:
             task = partial(_find, self._autosaver.store, reviewed)
-            self._autosaver.work.submit(task, self._on_found)
+            self._autosaver.work.submit(task, self._on_searched)
 
     def answer(self, choice: Choice) -> None:
         """Answer the open offer.
@@ -136,20 +136,20 @@ class Recovery:
         task = partial(self._autosaver.store.discard, offer.signature, own)
         self._autosaver.work.submit(task, _ignore)
 
-    def _on_found(self, found: Any) -> None:
+    def _on_searched(self, offer: Any) -> None:
         # An error of the image is reported elsewhere.
-        if not isinstance(found, Offer) or found.state.file in self._answered:
+        if not isinstance(offer, Offer) or offer.state.file in self._answered:
             return
         current = self._session.current
-        if current is None or current.layer is not found.reviewed.layer or self.offer is not None:
+        if current is None or current.layer is not offer.reviewed.layer or self.offer is not None:
             return
         layer = annotation_of(self._session, create=False)
-        own = found.state.writer == self._autosaver.writer_of(layer)
-        if layer is not None and (own or (layer.data.any() and not _is_newer(found, layer))):
+        own = offer.state.writer == self._autosaver.writer_of(layer)
+        if layer is not None and (own or (layer.data.any() and not _is_newer(offer, layer))):
             return
-        self._put(found)
+        self._put(offer)
         if self.ask is not None:
-            self.answer(self.ask(found.question))
+            self.answer(self.ask(offer.question))
 
     def _put(self, offer: Offer | None) -> None:
         if offer is not self.offer:
@@ -176,11 +176,11 @@ def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
     return Offer(reviewed, signature, state, labels) if labels.any() else None
 
 
-def _is_newer(found: Offer, layer: Labels) -> bool:
+def _is_newer(offer: Offer, layer: Labels) -> bool:
     """Return whether a state was saved after the file that an annotation was restored from."""
     since = record_of(layer).restored
-    same = layer.data.shape == found.labels.shape and np.array_equal(layer.data, found.labels)
-    return bool(since) and found.state.info.created > since and not same
+    same = layer.data.shape == offer.labels.shape and np.array_equal(layer.data, offer.labels)
+    return bool(since) and offer.state.info.created > since and not same
 
 
 def _ignore(_result: Any) -> None:

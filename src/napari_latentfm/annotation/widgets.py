@@ -173,8 +173,8 @@ def suggested(image: str, folder: Path | None) -> Path:
     """Return the suggested file of an annotation: last folder and format, else `folder`."""
     last = preferences.get(SECTION)
     suffix = last.get("format") if last.get("format") in FILTERS else ".tif"
-    place = Path(str(last["folder"])) if last.get("folder") else folder or Path.home()
-    return place / f"{Path(image).stem or 'image'}_annotation{suffix}"
+    parent = Path(str(last["folder"])) if last.get("folder") else folder or Path.home()
+    return parent / f"{Path(image).stem or 'image'}_annotation{suffix}"
 
 
 def remember_choice(path: Path) -> None:
@@ -186,8 +186,8 @@ def remember_choice(path: Path) -> None:
 
 def _ending(name: str) -> str:
     """Return the known suffix of a file name, or "" if it has none."""
-    found = [end for end in (*SUFFIXES, *FILTERS) if name.lower().endswith(end)]
-    return max(found, key=len, default="")
+    suffixes = [end for end in (*SUFFIXES, *FILTERS) if name.lower().endswith(end)]
+    return max(suffixes, key=len, default="")
 
 
 def ask_name(parent: QWidget, label: int, known: str) -> str | None:

@@ -97,7 +97,7 @@ class LatentFMPanel(QWidget):
         self._show_item()
         keys, enter = self._keys, self._enter
         # The window's end deletes the panel without a close event.
-        self.destroyed.connect(lambda: keys.part())
+        self.destroyed.connect(lambda: keys.detach())
         self.destroyed.connect(lambda: enter.release())
 
     def show_place(self, place: Place) -> None:

@@ -138,8 +138,8 @@ class LearningForm(QWidget):
         column.addLayout(choices)
         for row in ((self.start, self.stop), (self.resume, self.finish)):
             column.addLayout(row_of(*row))
-        for part in (self.progress, self.status, self.loss, self.dice, self.verdict):
-            column.addWidget(part)
+        for each in (self.progress, self.status, self.loss, self.dice, self.verdict):
+            column.addWidget(each)
         column.addLayout(row_of(self.keep_new, self.keep_old))
         disclaimer = _text("")
         disclaimer.setText(DISCLAIMER)

@@ -151,12 +151,12 @@ class LearningPanel(QScrollArea):
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)
-        for box, place in (
+        for box, index in (
             (self.form.model, self.form.model.findData(str(kept.get("model", "")))),
             (self.form.device, self.form.device.findText(str(kept.get("device", "")))),
         ):
-            if place >= 0:
-                box.setCurrentIndex(place)
+            if index >= 0:
+                box.setCurrentIndex(index)
         for name in ("folder", "images", "masks"):
             if isinstance(kept.get(name), str):
                 getattr(self.form, name).set_path(kept[name])

@@ -22,7 +22,7 @@ def thinned(points: list[tuple[float, float]]) -> NDArray[np.float64]:
     values = np.array(points, dtype=np.float64).reshape(-1, 2)
     if len(values) <= MOST_POINTS:
         return values
-    return np.stack([part.mean(axis=0) for part in np.array_split(values, MOST_POINTS)])
+    return np.stack([block.mean(axis=0) for block in np.array_split(values, MOST_POINTS)])
 
 
 class CurvePlot(QWidget):
@@ -125,7 +125,7 @@ class CurvePlot(QWidget):
         painter.end()
 
     def _draw_curves(self, painter: QPainter, area: QRectF, low: float, high: float) -> None:
-        def place(step: float, value: float) -> QPointF:
+        def position(step: float, value: float) -> QPointF:
             share = (value - low) / (high - low)
             return QPointF(
                 area.left() + area.width() * step / self.last_step,
@@ -134,13 +134,13 @@ class CurvePlot(QWidget):
 
         if self.level is not None:
             painter.setPen(QPen(QColor(GREY), 1.5, Qt.PenStyle.DashLine))
-            painter.drawLine(place(0, self.level), place(self.last_step, self.level))
-        placed = [place(float(step), float(value)) for step, value in thinned(self.points)]
+            painter.drawLine(position(0, self.level), position(self.last_step, self.level))
+        positions = [position(float(step), float(value)) for step, value in thinned(self.points)]
         painter.setPen(QPen(self._colour, 1.5))
-        painter.drawPolyline(QPolygonF(placed))
-        if self._marks or len(placed) == 1:
+        painter.drawPolyline(QPolygonF(positions))
+        if self._marks or len(positions) == 1:
             painter.setBrush(self._colour)
-            for point in placed:
+            for point in positions:
                 painter.drawEllipse(point, 2.5, 2.5)
 
     def _range(self) -> tuple[float, float]:

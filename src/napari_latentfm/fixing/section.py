@@ -280,10 +280,10 @@ def _grid(rows: list[list[QWidget]]) -> QGridLayout:
     grid.setSpacing(3)
     columns = max(len(row) for row in rows)
     for number, row in enumerate(rows):
-        for place, widget in enumerate(row):
+        for column, widget in enumerate(row):
             # The last button of a short row fills the row.
-            width = columns - place if place == len(row) - 1 else 1
-            grid.addWidget(widget, number, place, 1, width)
+            width = columns - column if column == len(row) - 1 else 1
+            grid.addWidget(widget, number, column, 1, width)
     return grid
 
 

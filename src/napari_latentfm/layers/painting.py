@@ -73,7 +73,7 @@ def _labels_in(target: NDArray[Any], changed: NDArray[np.bool_]) -> Sequence[int
 def _set_items(
     layer: Labels, window: Sequence[slice], changed: NDArray[np.bool_], target: NDArray[Any]
 ) -> None:
-    places = zip(np.nonzero(changed), window, strict=True)
-    index = tuple(place + side.start for place, side in places)
+    offsets = zip(np.nonzero(changed), window, strict=True)
+    index = tuple(offset + side.start for offset, side in offsets)
     with layer.block_history():
         layer.data_setitem(index, target[changed].astype(layer.data.dtype))

@@ -49,13 +49,13 @@ class Plane:
     @property
     def axes(self) -> tuple[int, int]:
         """The two axes of the plane, in ascending order."""
-        first, second = (axis for axis, place in enumerate(self.index) if place is None)
+        first, second = (axis for axis, at in enumerate(self.index) if at is None)
         return first, second
 
     @property
     def fixed(self) -> dict[int, int]:
         """Position on every axis across the plane."""
-        return {axis: place for axis, place in enumerate(self.index) if place is not None}
+        return {axis: at for axis, at in enumerate(self.index) if at is not None}
 
     def embed(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return ``(..., H, W)`` as ``(..., *layer axes)`` with length 1 across the plane."""
@@ -152,7 +152,7 @@ def _fixed_axes(
         )
     position = position_of(layer, dims)
     fixed = {axis: 0 if axis in anywhere else position[axis] for axis in across}
-    if any(not 0 <= place < shape[axis] for axis, place in fixed.items()):
+    if any(not 0 <= at < shape[axis] for axis, at in fixed.items()):
         raise ImageError(
             f"The viewer shows a position outside {layer.name!r}. Move the slider until the "
             "image is on screen."
@@ -249,7 +249,7 @@ def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
 
     The keys are keyword arguments and attributes of every napari layer.
     """
-    offset = np.array([0 if place is None else place for place in plane.index], float)
+    offset = np.array([0 if at is None else at for at in plane.index], float)
     rotate, scale = np.asarray(layer.rotate), np.asarray(layer.scale, float)
     # napari maps data to the world by affine(rotate @ shear @ diag(scale) @ x + translate).
     shift = rotate @ shear_matrix(layer.shear, layer.ndim) @ (scale * offset)

@@ -114,15 +114,15 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
     source.visible = True
     above = layers[ids.index(own) + 1 :]
     images = [layer for layer in above if layer.visible and _covers(layer, source)]
-    gone = {str(image.unique_id) for image in images}
+    hidden = {str(image.unique_id) for image in images}
     # Layers of images that are already hidden must not cover this one either.
-    gone |= {
+    hidden |= {
         source_of(layer)
         for layer in above
         if layer.visible and source_of(layer) not in ("", own) and _in_place_of(layer, source)
     }
     for key, layer in zip(ids, layers, strict=True):
-        if layer.visible and (key in gone or source_of(layer) in gone):
+        if layer.visible and (key in hidden or source_of(layer) in hidden):
             _HIDDEN.add(key)
             layer.visible = False
     return len(images)

@@ -197,8 +197,8 @@ def place_part(
         False if the user chose to cancel; then nothing was changed.
     """
     of_stack = {"plane": list(planes.index), "along": list(planes.along)}
-    found = [(_find(viewer, {**s.metadata, **of_stack}, s.data.ndim), s) for s in specs]
-    targets = [(layer, spec) for layer, spec in found if layer is not None]
+    pairs = [(_find(viewer, {**s.metadata, **of_stack}, s.data.ndim), s) for s in specs]
+    targets = [(layer, spec) for layer, spec in pairs if layer is not None]
     edited = [layer for layer, _ in targets if _part_is_edited(layer, number)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
@@ -219,10 +219,10 @@ def _find(
 ) -> Layer | None:
     wanted = ("role", "source_id", "plane", "along")
     for layer in viewer.layers:
-        found = layer.metadata.get(METADATA_KEY, {})
+        own = layer.metadata.get(METADATA_KEY, {})
         if (
-            found.get("layer_id") == str(layer.unique_id)
-            and all(found.get(key) == facts.get(key) for key in wanted)
+            own.get("layer_id") == str(layer.unique_id)
+            and all(own.get(key) == facts.get(key) for key in wanted)
             and layer.ndim == ndim
             and layer.multiscale == multiscale
         ):
@@ -243,13 +243,13 @@ def is_edited(layer: Layer) -> bool:
 
 def _part_is_edited(layer: Layer, number: int) -> bool:
     facts = layer.metadata[METADATA_KEY]
-    parts = _parts(facts, layer.data)
-    if len(parts) != len(facts["digest"]):
+    indices = _plane_indices(facts, layer.data)
+    if len(indices) != len(facts["digest"]):
         return True
-    return bool(facts["digest"][number] != checksum(layer.data[parts[number]]))
+    return bool(facts["digest"][number] != checksum(layer.data[indices[number]]))
 
 
-def _parts(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
+def _plane_indices(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
     return part_indices(facts["along"], len(facts["plane"]), data.shape)
 
 
@@ -257,7 +257,7 @@ def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
     """Return the digest of a result, or a checksum of each plane of a stack."""
     if "along" not in facts:
         return digest(data)
-    return [checksum(data[part]) for part in _parts(facts, data)]
+    return [checksum(data[index]) for index in _plane_indices(facts, data)]
 
 
 def _release(layer: Layer) -> None:
@@ -309,12 +309,12 @@ def _overwrite(layer: Layer, spec: LayerSpec) -> None:
 
 def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
     facts = layer.metadata[METADATA_KEY]
-    part = _parts(facts, layer.data)[number]
+    index = _plane_indices(facts, layer.data)[number]
     with _without_history(layer):
-        layer.data[part] = spec.data
+        layer.data[index] = spec.data
         layer.refresh()
     digests = [*facts["digest"]]
-    digests[number] = checksum(layer.data[part])
+    digests[number] = checksum(layer.data[index])
     layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
 
 

@@ -78,10 +78,10 @@ def stored_maps(folder: Path) -> list[StoredMap]:
         root = zarr.open_group(str(folder), mode="r")
         facts = cast("dict[str, Any]", root.attrs[ATTRIBUTES])
         several = len(facts["classes"]) > 1
-        found = [
+        groups = [
             (role, cast("zarr.Group", root[name])) for name, role in _ROLES.items() if name in root
         ]
-        return [_stored(role, group, several) for role, group in found]
+        return [_stored(role, group, several) for role, group in groups]
     except Exception as error:
         raise ImageError(
             f"{folder} holds no complete result of an image in tiles "

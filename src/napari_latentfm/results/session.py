@@ -123,9 +123,9 @@ class ReviewSession:
         self.changed.emit()
 
     def _on_removed(self, event: object) -> None:
-        gone = getattr(event, "value", None)
+        removed = getattr(event, "value", None)
         last = self._current if self._stack is None else self._stack
-        if last is not None and gone is last.layer:
+        if last is not None and removed is last.layer:
             self.show(None)
 
 

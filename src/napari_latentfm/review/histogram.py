@@ -62,9 +62,9 @@ class Histogram(QWidget):
             return
         painter = QPainter(self)
         width, height = self.width() / len(self._counts), self.height() - SCALE_HEIGHT
-        for place, count in enumerate(self._counts):
+        for number, count in enumerate(self._counts):
             tall = height * count / self._counts.max()
-            bar = QRectF(place * width + 1, height - tall, width - 2, tall)
+            bar = QRectF(number * width + 1, height - tall, width - 2, tall)
             painter.fillRect(bar, QColor(BAR_COLOUR))
         painter.setPen(QPen(QColor(MEAN_COLOUR), 2))
         line = round(self._mean * self.width())

@@ -30,7 +30,7 @@ from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
 from napari_latentfm.review.thumbnails import (
-    Found,
+    HypothesisView,
     ThumbnailStrip,
     search,
     tile,
@@ -63,14 +63,14 @@ class HypothesesSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._overlays = Overlays(session)
-        self._found: Found | None = None
+        self._view: HypothesisView | None = None
         self._tasks: list[ThreadTask] = []
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self.chosen: Hypothesis | None = None
         self._lay_out()
         listen(self, session.changed, self._on_changed)
         listen(self, session.taken, self._on_taken)
-        self._overlays.gone.connect(self._on_removed)
+        self._overlays.removed.connect(self._on_removed)
         # Not a method of this widget, which is partly deleted when the signal is emitted.
         self.destroyed.connect(partial(_disconnect, self._overlays, self._tasks))
         self._on_changed()
@@ -167,42 +167,42 @@ class HypothesesSection(QWidget):
         # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._overlays.remove("contours", later=reviewed is None)
-        self._found, self.chosen = None, None
+        self._view, self.chosen = None, None
         self._fill()
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
         if reviewed is not None:
             task = ThreadTask(partial(search, reviewed))
-            task.reported.connect(self._on_found)
+            task.reported.connect(self._on_report)
             self._tasks.append(task)
             task.start()
 
-    def _on_found(self, found: Found) -> None:
-        if found.reviewed is not self._session.current:
+    def _on_report(self, view: HypothesisView) -> None:
+        if view.reviewed is not self._session.current:
             return
-        if found.error is not None:
-            self._say(f"No hypotheses: {found.error}")
-        elif found.contours is not None:
-            self._found = found
+        if view.error is not None:
+            self._say(f"No hypotheses: {view.error}")
+        elif view.contours is not None:
+            self._view = view
             self._toggle_contours()
-        elif found.hypotheses:
-            self._found = found
+        elif view.hypotheses:
+            self._view = view
             self._fill()
-            count = len(found.reviewed.result.summary.sample_masks)
+            count = len(view.reviewed.result.summary.sample_masks)
             several = f"{len(self.hypotheses)} hypotheses among {count} samples."
             self._say(several if len(self.hypotheses) > 1 else f"All {count} samples look alike.")
 
     def _fill(self) -> None:
-        found = self._found
-        if found is None:
+        view = self._view
+        if view is None:
             self.hypotheses = ()
             self.strip.show_tiles([])
         else:
             by: Order = self.order.currentData()
-            self.hypotheses = ordered(found.hypotheses, by)
-            shown = zip(found.pictures, found.areas, strict=True)
-            pictures = dict(zip(found.hypotheses, shown, strict=True))
-            count = len(found.reviewed.result.summary.sample_masks)
+            self.hypotheses = ordered(view.hypotheses, by)
+            shown = zip(view.pictures, view.areas, strict=True)
+            pictures = dict(zip(view.hypotheses, shown, strict=True))
+            count = len(view.reviewed.result.summary.sample_masks)
             tiles = [tile(h, pictures[h][0], by, count, pictures[h][1]) for h in self.hypotheses]
             self.strip.show_tiles(tiles)
         self._mark()
@@ -220,16 +220,16 @@ class HypothesesSection(QWidget):
         hide.setEnabled(self.chosen is not None)
 
     def _toggle_contours(self) -> None:
-        found = self._found
+        view = self._view
         if not self.contours.isChecked():
             self._overlays.remove("contours")
-        elif found is not None and found.contours is not None:
+        elif view is not None and view.contours is not None:
             chosen = tuple(
                 contour
-                for contour in found.contours
+                for contour in view.contours
                 if contour.level not in self.levels or self.levels[contour.level].isChecked()
             )
-            self._overlays.draw(found.reviewed, chosen)
+            self._overlays.draw(view.reviewed, chosen)
 
     def _remember(self) -> None:
         order, contours = self.order.currentData(), self.contours.isChecked()
@@ -327,7 +327,7 @@ class HypothesesSection(QWidget):
         grid = QGridLayout()
         grid.setSpacing(3)
         self.take_buttons = []
-        for place, (text, tooltip, take) in enumerate(
+        for number, (text, tooltip, take) in enumerate(
             [
                 ("Take whole (W)", "Make this hypothesis the annotation.", self.take_whole),
                 (
@@ -347,7 +347,7 @@ class HypothesesSection(QWidget):
             button.setToolTip(tooltip)
             button.clicked.connect(take)
             self.take_buttons.append(button)
-            grid.addWidget(button, place // 2, place % 2)
+            grid.addWidget(button, number // 2, number % 2)
         return grid
 
 

@@ -117,13 +117,13 @@ def legend(classes: Sequence[str], several: bool) -> list[Entry]:
     """
     if several:
         outlines = [
-            (class_colour(place), name) for place, name in enumerate(classes[:LISTED], start=1)
+            (class_colour(number), name) for number, name in enumerate(classes[:LISTED], start=1)
         ]
     else:
         outlines = [(MEAN_COLOUR, "mean mask"), (SAMPLE_COLOUR, "sample")]
         outlines.append((PREVIEW_COLOUR, "hypothesis"))
     colours = label_colours().color_dict
-    red, green, blue = (round(255 * float(part)) for part in colours[1][:3])
+    red, green, blue = (round(255 * float(channel)) for channel in colours[1][:3])
     annotation = (f"#{red:02x}{green:02x}{blue:02x}", "annotation")
     strokes = [
         (SURE_COLOURS[(label - FOREGROUND) % len(SURE_COLOURS)], f"surely {name}")

@@ -42,11 +42,11 @@ class Overlays:
 
     Attributes
     ----------
-    gone
+    removed
         Emitted with ``"preview"`` or ``"contours"`` when the user has removed that layer.
     """
 
-    gone = Signal(str)
+    removed = Signal(str)
 
     def __init__(
         self, session: ReviewSession, title: str = "preview", colour: str = PREVIEW_COLOUR
@@ -133,11 +133,11 @@ class Overlays:
 
     def remove(self, *roles: str, later: bool = False) -> None:
         """Remove layers if they exist; with `later`, after the event in progress."""
-        doomed = [self.layers.pop(role) for role in roles if role in self.layers]
+        layers = [self.layers.pop(role) for role in roles if role in self.layers]
         if later:
-            QTimer.singleShot(0, partial(self._discard, doomed))
+            QTimer.singleShot(0, partial(self._discard, layers))
         else:
-            self._discard(doomed)
+            self._discard(layers)
 
     def disconnect(self) -> None:
         """Stop listening to the viewer; visible layers stay."""
@@ -185,7 +185,7 @@ class Overlays:
         for role, layer in list(self.layers.items()):
             if event.value is layer:
                 del self.layers[role]
-                self.gone.emit(role)
+                self.removed.emit(role)
             elif layer.metadata.get(OVERLAY_SOURCE_KEY) == source:
                 # The layer list is busy now.
                 self.remove(role, later=True)

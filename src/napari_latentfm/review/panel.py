@@ -56,7 +56,7 @@ class ReviewPanel(QTabWidget):
         listen(self, self.point.changed, self._bind_again)
         keys = self._keys
         # A closing window deletes the panel without a close event.
-        self.destroyed.connect(lambda: keys.part())
+        self.destroyed.connect(lambda: keys.detach())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Release the keys while the panel is out of its dock, which sends no close event."""

@@ -29,9 +29,9 @@ def stroke_layer(session: ReviewSession, create: bool = True) -> Labels | None:
     reviewed = session.current
     if reviewed is None:
         return None
-    found = strokes_of(session.viewer, reviewed.layer)
-    if found is not None or not create:
-        return found
+    layer = strokes_of(session.viewer, reviewed.layer)
+    if layer is not None or not create:
+        return layer
     classes = len(reviewed.result.samples.classes)
     return add_strokes(session.viewer, reviewed.layer, reviewed.plane, classes)
 
@@ -45,7 +45,7 @@ def painted_strokes(session: ReviewSession) -> NDArray[np.uint8] | None:
     return strokes.astype(np.uint8) if strokes.any() else None
 
 
-def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -> None:
+def repaint(layer: Labels, reviewed: Reviewed, corrections: Iterable[CorrectionInfo]) -> None:
     """Restore the strokes of an annotation's provenance, as one undo step of their layer.
 
     Planes without such strokes do not change. Strokes that do not fit the image, or are of a
@@ -54,8 +54,8 @@ def repaint(layer: Labels, reviewed: Reviewed, told: Iterable[CorrectionInfo]) -
     wanted = layer.data.copy()
     highest = FOREGROUND - 1 + len(reviewed.result.samples.classes)
     axes = reviewed.plane.axes
-    for info in told:
-        fixed = [place for place in info.index if place is not None]
+    for info in corrections:
+        fixed = [at for at in info.index if at is not None]
         if len(info.index) != layer.ndim or any(info.index[axis] is not None for axis in axes):
             continue
         inside = all(at is None or at < n for at, n in zip(info.index, wanted.shape, strict=True))

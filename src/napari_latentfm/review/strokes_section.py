@@ -157,8 +157,8 @@ class StrokesSection(QWidget):
         if layer is None or reviewed is None:
             return
         window = [
-            slice(0, side) if place is None else slice(place, place + 1)
-            for place, side in zip(reviewed.plane.index, layer.data.shape, strict=True)
+            slice(0, side) if at is None else slice(at, at + 1)
+            for at, side in zip(reviewed.plane.index, layer.data.shape, strict=True)
         ]
         painted = layer.data[tuple(window)] > 0
         paint_where(layer, window, painted, np.zeros(painted.shape, layer.data.dtype))
@@ -301,14 +301,14 @@ class StrokesSection(QWidget):
         self.not_button.setToolTip(f"Mark pixels that are certainly not {name}.")
         for button in self.class_buttons:
             button.deleteLater()
-        self.class_buttons = [self._class_button(place, name) for place, name in enumerate(names)]
+        self.class_buttons = [self._class_button(number, name) for number, name in enumerate(names)]
 
-    def _class_button(self, place: int, name: str) -> QPushButton:
-        key = " (G)" if place == 0 else ""
+    def _class_button(self, number: int, name: str) -> QPushButton:
+        key = " (G)" if number == 0 else ""
         button = QPushButton(f"Surely {name}{key}")
         button.setToolTip(f"Mark pixels that are certainly {name}.")
-        button.clicked.connect(lambda: self.paint_foreground(FOREGROUND + place))
-        self._brushes.addWidget(button, place // 2, place % 2)
+        button.clicked.connect(lambda: self.paint_foreground(FOREGROUND + number))
+        self._brushes.addWidget(button, number // 2, number % 2)
         return button
 
     def _lay_out(self) -> None:

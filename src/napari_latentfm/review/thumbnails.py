@@ -71,13 +71,13 @@ def thumbnails(
         ``(h, w, 3)`` uint8 each; the longer side has `PICTURE_SIDE` pixels.
     """
     window = _window(sample_masks)
-    part = image[window]
-    factor = PICTURE_SIDE / max(part.shape[:2])
-    size = [max(1, round(side * factor)) for side in part.shape[:2]]
-    ground = resize(part, (*size, 3), order=1, anti_aliasing=factor < 1)
+    crop = image[window]
+    factor = PICTURE_SIDE / max(crop.shape[:2])
+    size = [max(1, round(side * factor)) for side in crop.shape[:2]]
+    ground = resize(crop, (*size, 3), order=1, anti_aliasing=factor < 1)
     rows, columns = (
         np.minimum(np.arange(n) * side // n, side - 1)
-        for n, side in zip(size, part.shape[:2], strict=True)
+        for n, side in zip(size, crop.shape[:2], strict=True)
     )
     return [
         _outlined(ground, sample_masks[h.medoid][window][np.ix_(rows, columns)], several)
@@ -115,7 +115,7 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
 
 
 @dataclass(frozen=True)
-class Found:
+class HypothesisView:
     """Hypotheses of a result; `areas` have units, and `contours` are found last."""
 
     reviewed: Reviewed
@@ -126,27 +126,27 @@ class Found:
     error: str | None = None
 
 
-def search(reviewed: Reviewed) -> Generator[Found, None, None]:
+def search(reviewed: Reviewed) -> Generator[HypothesisView, None, None]:
     """Find the hypotheses, their thumbnails and the contours; never raises."""
     summary = reviewed.result.summary
     try:
         step = grid_step(reviewed.plane.shape)
         coarse = summary_on_grid(summary, step)
-        found = tuple(
+        hypotheses = tuple(
             replace(h, area=int(np.count_nonzero(summary.sample_masks[h.medoid])))
             for h in find_hypotheses(coarse.sample_masks, coarse.mean_mask)
         )
-        yield Found(reviewed)
+        yield HypothesisView(reviewed)
         several = summary.class_confidence is not None
         # Fine enough for the thumbnails, which may show a small part of a large image.
         fine = min(step, max(1, _longest(coarse.sample_masks) * step // (2 * PICTURE_SIDE)))
         image = read_plane(reviewed.layer, reviewed.plane)
         ground = to_rgb(replace(image, pixels=_every(image.pixels, fine)))
         masks = on_grid(summary.sample_masks, fine)
-        pictures = thumbnails(ground, masks, found, several)
+        pictures = thumbnails(ground, masks, hypotheses, several)
         spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
-        areas = tuple(area_text(h.area * spacing[0] * spacing[1], unit) for h in found)
-        ready = Found(reviewed, found, tuple(pictures), areas)
+        areas = tuple(area_text(h.area * spacing[0] * spacing[1], unit) for h in hypotheses)
+        ready = HypothesisView(reviewed, hypotheses, tuple(pictures), areas)
         yield ready
         contours = agreement_contours(coarse.sample_masks)
         yield replace(ready, contours=tuple(enlarged(each, step) for each in contours))
@@ -154,7 +154,7 @@ def search(reviewed: Reviewed) -> Generator[Found, None, None]:
     except Exception as error:
         if not isinstance(error, LatentFMError):
             logger.error("The hypotheses could not be found", exc_info=error)
-        yield Found(reviewed, error=str(error) or type(error).__name__)
+        yield HypothesisView(reviewed, error=str(error) or type(error).__name__)
 
 
 def _longest(masks: Mask) -> int:
@@ -237,15 +237,15 @@ class ThumbnailStrip(QScrollArea):
     def show_tiles(self, tiles: Sequence[Tile]) -> None:
         """Replace all thumbnails; none is chosen then."""
         row = QWidget()
-        self.buttons = [self._button(row, place, tile) for place, tile in enumerate(tiles)]
+        self.buttons = [self._button(row, index, tile) for index, tile in enumerate(tiles)]
         self._fill(row)
 
-    def mark(self, place: int) -> None:
+    def mark(self, chosen: int) -> None:
         """Mark the chosen thumbnail, -1 for none, and scroll to it."""
         for index, button in enumerate(self.buttons):
-            button.setChecked(index == place)
-        if 0 <= place < len(self.buttons):
-            self.ensureWidgetVisible(self.buttons[place])
+            button.setChecked(index == chosen)
+        if 0 <= chosen < len(self.buttons):
+            self.ensureWidgetVisible(self.buttons[chosen])
 
     def _fill(self, row: QWidget) -> None:
         layout = QHBoxLayout(row)
@@ -259,7 +259,7 @@ class ThumbnailStrip(QScrollArea):
         bar = self.horizontalScrollBar().sizeHint().height()
         self.setFixedHeight(row.sizeHint().height() + bar if self.buttons else 0)
 
-    def _button(self, row: QWidget, place: int, tile: Tile) -> QToolButton:
+    def _button(self, row: QWidget, index: int, tile: Tile) -> QToolButton:
         button = QToolButton(row)
         button.setCheckable(True)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
@@ -271,7 +271,7 @@ class ThumbnailStrip(QScrollArea):
         font = button.font()
         font.setPointSizeF(max(6.0, 0.8 * font.pointSizeF()))
         button.setFont(font)
-        button.clicked.connect(lambda checked: self.chosen.emit(place if checked else -1))
+        button.clicked.connect(lambda checked: self.chosen.emit(index if checked else -1))
         return button
 
 

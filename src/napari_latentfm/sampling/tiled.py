@@ -156,9 +156,9 @@ class PlaneOfLevel:
         colours = level.shape[len(plane.index) :]
         self.shape = (*(level.shape[axis] for axis in plane.axes), *colours)
 
-    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[Any]:
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[Any]:
         index = level_index(self._plane, self._level.shape)
-        for axis, pixels in zip(self._plane.axes, part, strict=True):
+        for axis, pixels in zip(self._plane.axes, window, strict=True):
             index[axis] = pixels
         return np.asarray(self._level[tuple(index)])
 

@@ -44,9 +44,9 @@ class Collapsible(QWidget):
         self.header.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.header.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._body = QWidget()
-        self._parts = QVBoxLayout(self._body)
-        self._parts.setContentsMargins(4, 2, 0, 4)
-        self._parts.setSpacing(4)
+        self._content = QVBoxLayout(self._body)
+        self._content.setContentsMargins(4, 2, 0, 4)
+        self._content.setSpacing(4)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -61,9 +61,9 @@ class Collapsible(QWidget):
         """Whether the content is shown."""
         return self.header.isChecked()
 
-    def add(self, part: QWidget) -> None:
+    def add(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
-        self._parts.addWidget(part)
+        self._content.addWidget(widget)
 
     def set_opened(self, opened: bool) -> None:
         """Expand or collapse the section."""

@@ -69,11 +69,11 @@ class KeyBindings:
 
     def release(self) -> None:
         """Unbind the keys that are still bound here."""
-        self.part()
+        self.detach()
         for shortcut in chain.from_iterable(self._shortcuts.values()):
             shortcut.setEnabled(False)
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """Unbind the keys of a deleted panel."""
         for code, press in self._bound.items():
             if self._viewer.keymap.get(code) is press:

@@ -101,8 +101,8 @@ class ExportDialog(QDialog):
     @property
     def kind(self) -> Format:
         """The chosen format."""
-        found: Format = self.format.currentData()
-        return found
+        chosen: Format = self.format.currentData()
+        return chosen
 
     def wanted(self) -> Wanted:
         """Return the chosen options."""
@@ -127,11 +127,11 @@ class ExportDialog(QDialog):
     def _browse(self) -> None:
         given = self.target.text()
         if self.kind in ONE_FILE:
-            found = QFileDialog.getSaveFileName(self, "Write to", given)[0]
+            path = QFileDialog.getSaveFileName(self, "Write to", given)[0]
         else:
-            found = QFileDialog.getExistingDirectory(self, "Write to", given)
-        if found:
-            self.target.setText(found)
+            path = QFileDialog.getExistingDirectory(self, "Write to", given)
+        if path:
+            self.target.setText(path)
 
 
 def ask_export(parent: QWidget, work: WorkList, table: bool) -> Wanted | None:

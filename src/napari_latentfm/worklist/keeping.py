@@ -58,7 +58,7 @@ def count_time(work: WorkList | None, open_image: OpenImage) -> None:
         work.update(open_image.name, seconds=work.item(open_image.name).seconds + seconds)
 
 
-def gone(work: WorkList | None) -> ImageError | None:
+def missing_folder(work: WorkList | None) -> ImageError | None:
     """Return the error to show if the folder of the images has disappeared, else None."""
     if work is None or work.folder.is_dir():
         return None

@@ -31,7 +31,7 @@ from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.keeping import gone, keep, ready_as_empty, ready_to_accept
+from napari_latentfm.worklist.keeping import keep, missing_folder, ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.measuring import Measuring
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
@@ -312,7 +312,7 @@ class QueuePanel(QScrollArea):
             return None  # reported when samples are drawn
 
     def _on_unreadable(self, name: str, error: object) -> None:
-        if not self._is_gone():
+        if not self._is_folder_missing():
             self._mark_bad(name, error)
             self._step(self._direction, name)
 
@@ -370,7 +370,7 @@ class QueuePanel(QScrollArea):
             cleared = self._states.without_error(task.name)
             if not self._states.update(task.name, doubt=doubt, doubt_of=task.key(), **cleared):
                 self.sampler.stop("ahead", "doubt")  # the next change could not be saved either
-        elif isinstance(error, ImageError) and self._is_gone():
+        elif isinstance(error, ImageError) and self._is_folder_missing():
             pass
         elif isinstance(error, ImageError):
             self._mark_bad(task.name, error)
@@ -392,9 +392,9 @@ class QueuePanel(QScrollArea):
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
 
-    def _is_gone(self) -> bool:
+    def _is_folder_missing(self) -> bool:
         """Return whether the whole folder has disappeared, and report it."""
-        problem = gone(self.work)
+        problem = missing_folder(self.work)
         if problem is not None:
             self.sampler.stop("ahead", "doubt")
             self._fail(problem)
@@ -497,4 +497,4 @@ def _close(
     exporting.close()
     keep(navigator.work, open_image)
     open_image.close()
-    keys.part()
+    keys.detach()
