@@ -285,7 +285,7 @@ def test_closing_during_a_correction_cancels_it_and_keeps_the_work(
     wanted, signature = layer.data.copy(), image_signature(window.image.data)
     before = window.viewer.layers["a · samples"].data.copy()
     stand_in, job = gate(window.sampling), window.sampling.job
-    job._warm.keep(None, None)
+    job.unload()
     window.review.strokes.redraw()
     stand_in.allow(1)
     window.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)

@@ -125,7 +125,7 @@ def test_draws_on_demand_when_it_does_not_follow(desk: Desk) -> None:
 def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
     """Paint a stroke, and let the gated run that follows it come to its first step."""
     stand_in = gate(desk.panel)
-    desk.panel.job._warm.keep(None, None)
+    desk.panel.job.unload()
     desk.section.paint_foreground()
     desk.stroke(range(26, 34), 60)
     desk.section.redraw()
@@ -163,7 +163,7 @@ def test_error_is_shown_and_the_section_goes_on(
     shown: list[str] = []
     monkeypatch.setattr("napari_latentfm.review.strokes_section.show_error", shown.append)
     gate(desk.panel, error=MemoryError()).allow(1)
-    desk.panel.job._warm.keep(None, None)
+    desk.panel.job.unload()
     desk.section.redraw()
     assert desk.wait() == "failed"
     assert "memory" in shown[0]
@@ -173,7 +173,7 @@ def test_error_is_shown_and_the_section_goes_on(
 
 def test_closing_the_section_during_a_run_ends_it(desk: Desk) -> None:
     stand_in = gate(desk.panel)
-    desk.panel.job._warm.keep(None, None)
+    desk.panel.job.unload()
     desk.section.redraw()
     stand_in.allow(1)
     desk.qtbot.waitUntil(lambda: stand_in.done == 1, timeout=PATIENCE)

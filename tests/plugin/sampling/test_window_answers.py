@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
 
-from napari_latentfm.background import job
+from napari_latentfm.background import image_request
 from napari_latentfm.layers.update import is_result
 from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, run
 
@@ -48,13 +48,13 @@ def test_the_worker_measures_the_mean_mask(
     qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    real = job.mask_figures
+    real = image_request.mask_figures
 
     def watched(*args: Any) -> Any:
         threads.append(threading.get_ident())
         return real(*args)
 
-    monkeypatch.setattr(job, "mask_figures", watched)
+    monkeypatch.setattr(image_request, "mask_figures", watched)
     viewer, panel = docked_panel()
     viewer.add_image(photograph(), rgb=True, scale=(0.5, 0.25), units=("um", "um"))
     assert run(qtbot, panel) == "done"
