@@ -1,4 +1,4 @@
-"""A window in which an image is annotated and what is painted is kept."""
+"""A window with an image under review and the annotation section."""
 
 from __future__ import annotations
 

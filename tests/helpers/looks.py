@@ -1,4 +1,4 @@
-"""Masks with several looks, put under review as what a run returned; needs no PyTorch."""
+"""Results with several plausible masks, put under review without PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows with one section of the review."""
+"""Windows with a single section of the review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every control of every panel: it explains itself, shows its key and fits a small window."""
+"""Every control of every panel has a tooltip, shows its key and fits a small window."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _above(control: QWidget, top: QWidget) -> list[QWidget]:
 
 
 @pytest.mark.parametrize("kind", [ReviewPanel, QueuePanel])
-def test_every_key_stands_on_a_button_and_is_none_of_napari(
+def test_every_key_is_on_a_button_and_not_used_by_napari(
     opened: Callable[[type], Any], kind: type
 ) -> None:
     panel = opened(kind)

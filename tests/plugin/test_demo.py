@@ -1,4 +1,4 @@
-"""The demo in a process of its own: what it shows, and that nothing goes over a network."""
+"""The demo in a separate process: its window, and no network access."""
 
 from __future__ import annotations
 

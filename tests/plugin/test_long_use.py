@@ -1,4 +1,4 @@
-"""Many images and many cancelled runs in one window leave nothing behind."""
+"""Many images and cancelled runs in one window leave nothing behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 
 
-def test_a_day_of_work_leaks_no_thread_layer_or_callback(
+def test_long_use_does_not_leak_threads_layers_or_callbacks(
     make_napari_viewer: Any,
     tiny_model_folder: Path,
     blob_folders: tuple[Path, Path],
@@ -45,7 +45,7 @@ def test_a_day_of_work_leaks_no_thread_layer_or_callback(
         assert getattr(middle, count) <= getattr(early, count), count
 
 
-def test_cancelled_runs_leave_the_viewer_as_it_was(
+def test_cancelled_runs_do_not_change_the_viewer(
     docked_panel: Callable[..., Any], qtbot: Any
 ) -> None:
     viewer, panel = docked_panel()

@@ -1,4 +1,4 @@
-"""What napari learns of the plugin before any of its code runs."""
+"""The manifest that napari reads before it imports the plugin."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _find_action(menu: Any, text: str) -> Any:
 
 
 @pytest.mark.parametrize("menu", ["plugins_menu", "layers_menu"])
-def test_menu_opens_the_panel(plugin: Any, make_napari_viewer: Any, menu: str) -> None:
+def test_the_menu_opens_the_panel(plugin: Any, make_napari_viewer: Any, menu: str) -> None:
     viewer = make_napari_viewer()
     action = _find_action(getattr(viewer.window, menu), "Sample segmentation (LatentFM)")
     assert action is not None

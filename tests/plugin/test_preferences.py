@@ -31,7 +31,7 @@ def settings(request: pytest.FixtureRequest, npe2pm: Any) -> Any:
     return get_plugin_settings(PLUGIN)
 
 
-def test_the_manifest_repeats_the_usual_limits() -> None:
+def test_the_manifest_has_the_default_limits() -> None:
     every = PluginManifest.from_file(MANIFEST).contributions.configurations
     reading = every["reading"].properties
     assert {name: each.default for name, each in reading.items()} == {
@@ -42,7 +42,9 @@ def test_the_manifest_repeats_the_usual_limits() -> None:
     assert pause.default * 1000 == autosave.PAUSE_MS
 
 
-def test_limits_go_both_ways(settings: Any, make_napari_viewer: Any, tmp_path: Path) -> None:
+def test_reading_limits_are_shared_with_napari_preferences(
+    settings: Any, make_napari_viewer: Any, tmp_path: Path
+) -> None:
     form = QueuePanel(make_napari_viewer()).form
     assert reading_limits() == READING
     settings.reading.max_megapixels = 7
@@ -55,7 +57,7 @@ def test_limits_go_both_ways(settings: Any, make_napari_viewer: Any, tmp_path: P
     assert "max_megapixels: 9" in settings.config_path.read_text()
 
 
-def test_the_page_is_in_the_preferences(settings: Any, make_napari_viewer: Any) -> None:
+def test_the_plugin_has_a_page_in_the_preferences(settings: Any, make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     dialog = viewer.window._open_preferences_dialog()
     labels = " ".join(label.text() for label in dialog.findChildren(QLabel))
@@ -64,7 +66,9 @@ def test_the_page_is_in_the_preferences(settings: Any, make_napari_viewer: Any) 
     dialog.close()
 
 
-def test_without_a_page_the_panels_keep_their_own(npe2pm: Any, make_napari_viewer: Any) -> None:
+def test_without_a_preferences_page_the_panels_save_the_limits(
+    npe2pm: Any, make_napari_viewer: Any
+) -> None:
     assert page("reading") is None, "the plugin is not registered here"
     form = QueuePanel(make_napari_viewer()).form
     form.megapixels.setValue(11)

@@ -1,4 +1,4 @@
-"""What an annotator paints is kept, and offered again in the next window."""
+"""Autosave of the annotation, and recovery in another window."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def left_behind(window: Window) -> None:
 # --- keeping ------------------------------------------------------------------------------
 
 
-def test_edits_are_kept_and_shown(open_window: Callable[..., Window]) -> None:
+def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> None:
     window = open_window()
     assert not window.states
     write_mask(window.session, disc(*LARGE))
@@ -54,7 +54,7 @@ def test_edits_are_kept_and_shown(open_window: Callable[..., Window]) -> None:
     assert window.section.kept.text() == f"kept {window.times[0]}"
 
 
-def test_undo_is_kept_and_a_move_without_edit_is_not(open_window: Callable[..., Window]) -> None:
+def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     write_mask(window.session, disc(*LARGE))
     window.wait(lambda: len(window.states) == 1)
@@ -68,7 +68,7 @@ def test_undo_is_kept_and_a_move_without_edit_is_not(open_window: Callable[..., 
     assert not window.states[0].labels().any()
 
 
-def test_it_waits_for_a_pause_but_not_for_ever(
+def test_autosave_waits_for_a_pause_up_to_a_limit(
     open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = open_window()
@@ -89,7 +89,7 @@ def test_it_waits_for_a_pause_but_not_for_ever(
     np.testing.assert_array_equal(window.states[0].labels(), window.layer.data)
 
 
-def test_the_gui_goes_on_while_the_disk_is_slow(
+def test_the_window_stays_responsive_while_the_disk_is_slow(
     open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = open_window()
@@ -113,7 +113,7 @@ def test_the_gui_goes_on_while_the_disk_is_slow(
 
 
 @pytest.mark.parametrize("how", ["dock", "session", "layer", "image"])
-def test_what_was_just_painted_is_kept_at_the_end(
+def test_the_last_stroke_is_saved_when_the_panel_ends(
     open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     window = open_window()
@@ -166,7 +166,7 @@ napari.run()
 
 
 @pytest.mark.parametrize("how", ["window", "viewer", "quit"])
-def test_what_was_painted_just_before_the_window_closed_is_kept(how: str) -> None:
+def test_the_last_stroke_is_saved_when_the_window_closes(how: str) -> None:
     # A process of its own, since the fixture's viewers cannot be closed twice.
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", _CLOSING, how]
@@ -176,7 +176,7 @@ def test_what_was_painted_just_before_the_window_closed_is_kept(how: str) -> Non
     np.testing.assert_array_equal(newest.labels() == 1, disc(*LARGE))
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(
+def test_an_unwritable_autosave_folder_is_reported_once(
     open_window: Callable[..., Window],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(
 # --- recovery -----------------------------------------------------------------------------
 
 
-def test_recover_in_another_window(open_window: Callable[..., Window]) -> None:
+def test_an_annotation_is_recovered_in_another_window(open_window: Callable[..., Window]) -> None:
     first = open_window()
     left_behind(first)
     second = open_window()
@@ -234,7 +234,7 @@ def test_recover_in_another_window(open_window: Callable[..., Window]) -> None:
     np.testing.assert_array_equal(second.layer.data, first.layer.data)
 
 
-def test_compare_shows_a_layer_and_leaves_the_question(
+def test_comparing_shows_a_layer_and_keeps_the_offer_open(
     open_window: Callable[..., Window],
 ) -> None:
     first = open_window()
@@ -250,7 +250,9 @@ def test_compare_shows_a_layer_and_leaves_the_question(
     assert not second.section.bar.isHidden()
 
 
-def test_discard_deletes_and_is_not_asked_again(open_window: Callable[..., Window]) -> None:
+def test_discarding_deletes_the_autosave_and_ends_the_offer(
+    open_window: Callable[..., Window],
+) -> None:
     first = open_window()
     left_behind(first)
     first.section.autosaver.close()
@@ -264,7 +266,7 @@ def test_discard_deletes_and_is_not_asked_again(open_window: Callable[..., Windo
     assert third.section.bar.isHidden()
 
 
-def test_an_answer_can_come_from_elsewhere(open_window: Callable[..., Window]) -> None:
+def test_a_script_can_answer_the_recovery_offer(open_window: Callable[..., Window]) -> None:
     first = open_window()
     left_behind(first)
     second = open_window()
@@ -284,7 +286,7 @@ def test_an_answer_can_come_from_elsewhere(open_window: Callable[..., Window]) -
     np.testing.assert_array_equal(second.layer.data, first.layer.data)
 
 
-def test_painting_without_an_answer_loses_nothing(open_window: Callable[..., Window]) -> None:
+def test_painting_before_an_answer_loses_nothing(open_window: Callable[..., Window]) -> None:
     first = open_window()
     left_behind(first)
     before = first.layer.data.copy()
@@ -300,13 +302,15 @@ def test_painting_without_an_answer_loses_nothing(open_window: Callable[..., Win
     assert second.layer.data[0, 60:70].all()
 
 
-def test_another_image_is_offered_nothing(open_window: Callable[..., Window]) -> None:
+def test_another_image_gets_no_recovery_offer(open_window: Callable[..., Window]) -> None:
     left_behind(open_window())
     other = open_window(255 - disc_image())
     assert other.section.recovery.offer is None
 
 
-def test_a_running_annotation_is_not_asked_about(open_window: Callable[..., Window]) -> None:
+def test_the_current_annotation_is_not_offered_for_recovery(
+    open_window: Callable[..., Window],
+) -> None:
     window = open_window()
     left_behind(window)
     window.layer.undo()

@@ -1,4 +1,4 @@
-"""DICOM segmentations from the window: the image has to come from a DICOM file."""
+"""Export of DICOM segmentations, which requires an image from a DICOM file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export(window: Window, path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return endings[0]
 
 
-def test_the_annotation_of_a_dicom_image_becomes_a_segmentation(
+def test_the_annotation_of_a_dicom_image_is_exported_as_segmentation(
     open_window: Callable[..., Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("highdicom")
@@ -52,7 +52,7 @@ def test_the_annotation_of_a_dicom_image_becomes_a_segmentation(
     assert found.StudyInstanceUID == pydicom.dcmread(scan).StudyInstanceUID
 
 
-def test_what_is_missing_is_said(
+def test_missing_choices_are_reported(
     open_window: Callable[..., Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("highdicom")

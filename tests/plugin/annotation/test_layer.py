@@ -1,4 +1,4 @@
-"""Proposals written into the annotation, and what may not happen to it."""
+"""Writing of proposals into the annotation, and its protection."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_taking_a_mask_is_one_undo_step(session: ReviewSession) -> None:
     np.testing.assert_array_equal(layer.data == 1, disc(*LARGE))
 
 
-def test_undo_goes_through_strokes_and_proposals_alike(session: ReviewSession) -> None:
+def test_undo_covers_strokes_and_proposals(session: ReviewSession) -> None:
     layer = the_annotation(session)
     write_mask(session, disc(*LARGE))
     stroke(layer, 2, range(60, 70), 1)
@@ -104,7 +104,7 @@ def test_protected_labels_stay(session: ReviewSession, how: str) -> None:
     assert not (layer.data[disc(*LARGE)] == 3).any()
 
 
-def test_preserve_labels_of_napari_is_obeyed(session: ReviewSession) -> None:
+def test_preserve_labels_of_napari_is_respected(session: ReviewSession) -> None:
     layer = the_annotation(session)
     write_mask(session, disc(*SMALL), label=2)
     layer.preserve_labels = True
@@ -113,7 +113,7 @@ def test_preserve_labels_of_napari_is_obeyed(session: ReviewSession) -> None:
     np.testing.assert_array_equal(layer.data == 1, ~disc(*SMALL))
 
 
-def test_classes_that_a_result_is_not_about_stay(session: ReviewSession) -> None:
+def test_classes_outside_a_result_do_not_change(session: ReviewSession) -> None:
     layer = the_annotation(session)
     write_mask(session, disc(*SMALL), label=7)
     labels = disc(*LARGE) + disc(30, 30, 8).astype(np.uint8)
@@ -165,7 +165,7 @@ def test_region_of_another_plane_does_not_count(make_napari_viewer: Callable[...
     assert not found[10, 10]
 
 
-def test_provenance_tells_what_was_taken_and_edited(session: ReviewSession) -> None:
+def test_provenance_records_what_was_taken_and_edited(session: ReviewSession) -> None:
     layer = the_annotation(session)
     write_mask(session, disc(*SMALL))
     stroke(layer, 2, range(60, 70), 1)
@@ -178,7 +178,7 @@ def test_provenance_tells_what_was_taken_and_edited(session: ReviewSession) -> N
     assert edited_pixels(layer) == {index: 0}
 
 
-def test_locked_annotation_says_so(session: ReviewSession) -> None:
+def test_a_locked_annotation_shows_a_message(session: ReviewSession) -> None:
     layer = the_annotation(session)
     layer.editable = False
     with pytest.raises(ImageError, match="Unlock"):
@@ -186,7 +186,7 @@ def test_locked_annotation_says_so(session: ReviewSession) -> None:
     assert not layer.data.any()
 
 
-def test_duplicate_is_not_the_annotation(session: ReviewSession) -> None:
+def test_a_duplicate_layer_is_not_the_annotation(session: ReviewSession) -> None:
     layer = the_annotation(session)
     copy = Labels(layer.data.copy(), name="copy", metadata=dict(layer.metadata))
     session.viewer.add_layer(copy)

@@ -1,4 +1,4 @@
-"""Photographs that their metadata say to turn: the panel and the commands agree on files."""
+"""Photographs with an orientation in their metadata: exports match the commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def photograph(path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
-def test_what_is_exported_fits_the_file_as_the_commands_read_it(
+def test_exports_match_the_orientation_of_the_commands(
     open_window: Callable[..., Window], tmp_path: Path, orientation: int, suffix: str
 ) -> None:
     path = tmp_path / f"photo{suffix}"
@@ -73,7 +73,7 @@ def test_what_is_exported_fits_the_file_as_the_commands_read_it(
     np.testing.assert_array_equal(window.layer.data, kept)
 
 
-def test_a_picture_that_was_turned_already_is_left(
+def test_an_already_rotated_photograph_is_not_rotated_again(
     open_window: Callable[..., Window], tmp_path: Path
 ) -> None:
     path = tmp_path / "photo.png"
@@ -88,7 +88,9 @@ def test_a_picture_that_was_turned_already_is_left(
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), drawn > 0)
 
 
-def test_an_image_without_a_file_is_exported_as_it_lies(window: Any, tmp_path: Path) -> None:
+def test_an_image_without_a_file_is_exported_in_its_displayed_orientation(
+    window: Any, tmp_path: Path
+) -> None:
     press(window, "(Shift+M)")
     assert export(window, tmp_path / "mask.png") == "done"
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), window.layer.data > 0)
@@ -100,7 +102,7 @@ def window(open_window: Callable[..., Window]) -> Window:
 
 
 @pytest.mark.parametrize("name", ["A.NII.GZ", "a.Nii.gz", "A.NII", "A.TIF", "A.TIFF", "A.PNG"])
-def test_upper_case_endings_are_the_same_formats(window: Any, tmp_path: Path, name: str) -> None:
+def test_upper_case_suffixes_are_the_same_formats(window: Any, tmp_path: Path, name: str) -> None:
     if "nii" in name.lower():
         pytest.importorskip("nibabel")
     press(window, "(Shift+M)")

@@ -1,4 +1,4 @@
-"""The file that an export goes to, by what the dialog of the system answers."""
+"""The file of an export, depending on the answers of the file dialog."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from napari_latentfm.annotation.widgets import (
         ("mask.v2", ".dcm", "mask.v2.dcm"),
     ],
 )
-def test_the_chosen_format_decides_unless_another_ending_was_typed(
+def test_the_chosen_format_applies_unless_another_suffix_was_typed(
     qtbot: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -45,7 +45,7 @@ def test_the_chosen_format_decides_unless_another_ending_was_typed(
     assert ask_save(parent, tmp_path / "mask.tif") == tmp_path / wanted
 
 
-def test_a_file_that_the_dialog_did_not_ask_about_is_asked_about(
+def test_an_existing_file_with_a_changed_suffix_needs_confirmation(
     qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mask.coco.json").write_text("mine")

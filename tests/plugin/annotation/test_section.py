@@ -1,4 +1,4 @@
-"""The Accept tab: take, protect, export and open again."""
+"""The annotation section: take, protect, export and open an annotation."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def listed(window: Window) -> list[str]:
     return [labels.item(row).text() for row in range(labels.count())]
 
 
-def test_says_what_to_do_while_nothing_is_under_review(window: Window) -> None:
+def test_the_section_says_what_to_do_without_a_result(window: Window) -> None:
     window.session.show(None)
     assert not window.section.isEnabled()
     assert "Draw samples" in window.section.status.text()
@@ -83,7 +83,7 @@ def test_every_control_has_a_tooltip_and_fits(window: Window) -> None:
     assert window.section.minimumSizeHint().width() <= 300
 
 
-def test_take_mean_mask_shows_area_and_edits(window: Window) -> None:
+def test_taking_the_mean_mask_shows_area_and_edits(window: Window) -> None:
     press(window, "(Shift+M)")
     mean = disc(*LARGE)
     np.testing.assert_array_equal(window.layer.data == 1, mean)
@@ -133,7 +133,7 @@ def test_checked_labels_are_never_overwritten(window: Window) -> None:
     assert not (window.layer.data == 3).any()
 
 
-def test_export_writes_both_files_and_ends_recovery(window: Window, tmp_path: Path) -> None:
+def test_exporting_writes_both_files_and_ends_recovery(window: Window, tmp_path: Path) -> None:
     press(window, "(Shift+M)")
     window.stroke()
     window.wait(lambda: bool(window.states))
@@ -153,7 +153,7 @@ def test_export_writes_both_files_and_ends_recovery(window: Window, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.nii.gz"])
-def test_what_was_exported_opens_in_another_window(
+def test_an_export_opens_in_another_window(
     open_window: Callable[..., Window], tmp_path: Path, name: str
 ) -> None:
     if name.endswith("gz"):
@@ -173,7 +173,7 @@ def test_what_was_exported_opens_in_another_window(
     assert not second.layer.data.any()
 
 
-def test_annotation_of_other_pixels_is_opened_with_a_caution(
+def test_an_annotation_of_another_image_opens_with_a_warning(
     open_window: Callable[..., Window], tmp_path: Path
 ) -> None:
     first, other = open_window(), open_window(255 - disc_image())
@@ -202,7 +202,7 @@ def test_formats_of_other_programs_are_exported(window: Window, tmp_path: Path) 
     assert "skin.csv" in window.section.status.text()
 
 
-def test_a_label_that_was_named_keeps_its_name(window: Window, tmp_path: Path) -> None:
+def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.layer.selected_label = 3
     window.section.ask_name = lambda label, known: f"{known} = hair"
@@ -224,7 +224,7 @@ def test_a_label_that_was_named_keeps_its_name(window: Window, tmp_path: Path) -
     window.wait(lambda: listed(window)[0].startswith("3  label 3  "))
 
 
-def test_a_name_alone_is_kept_too(window: Window) -> None:
+def test_a_new_label_name_alone_is_autosaved(window: Window) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.wait(lambda: len(window.states) == 1)
     window.layer.selected_label = 3
@@ -233,7 +233,9 @@ def test_a_name_alone_is_kept_too(window: Window) -> None:
     window.wait(lambda: window.states[0].info.class_names == {3: "hair"})
 
 
-def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: Path) -> None:
+def test_a_stack_is_exported_with_all_planes(
+    open_window: Callable[..., Window], tmp_path: Path
+) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     window.viewer.dims.set_current_step(0, 2)
     window.review()
@@ -249,7 +251,7 @@ def test_stack_is_exported_whole(open_window: Callable[..., Window], tmp_path: P
     assert side.proposals[0].index == (2, None, None)
 
 
-def test_folder_that_cannot_be_written_is_said_and_the_annotation_stays(
+def test_a_failed_export_is_reported_and_the_annotation_stays(
     window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -268,7 +270,9 @@ def test_folder_that_cannot_be_written_is_said_and_the_annotation_stays(
     np.testing.assert_array_equal(window.layer.data, before)
 
 
-def test_exporting_nothing_says_so(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exporting_without_an_annotation_shows_a_message(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr("napari_latentfm.annotation.section.show_error", said.append)
     assert finish(window, "Export") == "failed"

@@ -1,4 +1,4 @@
-"""The background job: every way a run can end, and nothing on the wrong thread."""
+"""The background job: every kind of ending, with all signals in the GUI thread."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_model_is_loaded_once(qtbot: Any, tiny_model_folder: Path, request_for: 
     assert outcome.result.samples.settings["precision"] == other
 
 
-def test_model_written_anew_is_loaded_anew(
+def test_a_rewritten_model_is_loaded_again(
     qtbot: Any, tiny_model_folder: Path, tmp_path: Path, request_for: Any
 ) -> None:
     folder = tmp_path / "model"
@@ -147,7 +147,7 @@ def test_second_run_is_refused_while_one_is_running(qtbot: Any, request_for: Any
     _end(qtbot, run)
 
 
-def test_abandoned_run_reports_to_nobody(qtbot: Any, request_for: Any) -> None:
+def test_an_abandoned_run_emits_no_signal(qtbot: Any, request_for: Any) -> None:
     slow = GatedSegmenter()
     job = SamplingJob(slow.load)
     run = job.start(request_for())
@@ -184,7 +184,7 @@ def test_error_reaches_the_user_and_the_job_is_idle(
     assert not job.busy
 
 
-def test_defect_is_logged_with_its_traceback(
+def test_an_unexpected_error_is_logged_with_its_traceback(
     qtbot: Any, request_for: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing = GatedSegmenter(KeyError("lost"))
@@ -195,7 +195,7 @@ def test_defect_is_logged_with_its_traceback(
     assert "KeyError" in caplog.text
 
 
-def test_users_mistake_is_no_defect(
+def test_a_user_error_is_not_logged_as_a_bug(
     qtbot: Any, request_for: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with caplog.at_level(logging.DEBUG, "napari_latentfm"):

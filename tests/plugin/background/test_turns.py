@@ -1,4 +1,4 @@
-"""Work in the GUI thread lets the window answer between its steps, and can be taken back."""
+"""Work in steps keeps the window responsive, and can be undone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def steps(log: list[str], count: int = 3) -> Generator[None, None, str]:
     return "made"
 
 
-def test_the_window_answers_between_the_steps(qtbot: Any) -> None:
+def test_the_window_responds_between_the_steps(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
     Turns(steps(log), found.append, found.append)
@@ -36,7 +36,7 @@ def test_the_window_answers_between_the_steps(qtbot: Any) -> None:
     assert "answer" in log[first:last]
 
 
-def test_cancelling_takes_the_work_back_and_says_so_once(qtbot: Any) -> None:
+def test_cancelling_undoes_the_work_and_reports_once(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
     turns = Turns(steps(log, 10_000), found.append, found.append)
@@ -62,7 +62,7 @@ def test_an_error_goes_to_who_asked(qtbot: Any) -> None:
     assert made == []
 
 
-def test_nobody_is_told_after_abandon(qtbot: Any) -> None:
+def test_nothing_is_reported_after_abandon(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
     Turns(steps(log, 10_000), found.append, found.append).abandon()

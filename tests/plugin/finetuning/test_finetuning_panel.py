@@ -1,4 +1,4 @@
-"""The learning panel in a real napari window, with real training in its own process."""
+"""The fine-tuning panel in a real window, with real training in a separate process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _wait(qtbot: Any, panel: LearningPanel, press: Any) -> str:
     return endings[0]
 
 
-def test_learn_keep_and_equal_python(
+def test_fine_tuning_in_the_panel_equals_python(
     qtbot: Any, opened: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = opened()
@@ -128,7 +128,7 @@ def test_closing_stops_the_run_and_keeps_its_checkpoint(qtbot: Any, opened: Open
     assert (models_folder() / "mine" / "training" / "checkpoint.safetensors").is_file()
 
 
-def test_errors_are_shown_as_ours(qtbot: Any, opened: Open, tmp_path: Path) -> None:
+def test_errors_of_the_annotation_are_shown(qtbot: Any, opened: Open, tmp_path: Path) -> None:
     _, panel = opened()
     panel.form.masks.set_path(tmp_path / "nowhere")
     assert _wait(qtbot, panel, panel.form.start) == "failed"
@@ -139,7 +139,7 @@ def test_errors_are_shown_as_ours(qtbot: Any, opened: Open, tmp_path: Path) -> N
     assert "cannot be the name" in panel.form.status.text()
 
 
-def test_crash_of_the_process_is_told(
+def test_a_crash_of_the_process_is_reported(
     qtbot: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, panel = opened()
@@ -150,7 +150,7 @@ def test_crash_of_the_process_is_told(
     assert "boom" in panel.form.status.text()
 
 
-def test_choices_are_kept_between_starts(
+def test_choices_are_saved_between_sessions(
     qtbot: Any, opened: Open, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer, panel = opened()

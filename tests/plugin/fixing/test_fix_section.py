@@ -1,4 +1,4 @@
-"""Fixing the annotation in a real window, with keys, mouse and napari's own undo."""
+"""Corrections of the annotation in a real window, with keys, mouse and napari's undo."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_each_operation_is_one_step_and_leaves_other_labels(
     np.testing.assert_array_equal(layer.data, by_button)
 
 
-def test_results_of_the_operations(desk: Desk) -> None:
+def test_each_operation_reports_its_result(desk: Desk) -> None:
     layer = desk.annotate()
     desk.press(desk.fix.largest_button)
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
@@ -222,7 +222,7 @@ def test_click_keeps_one_piece(desk: Desk) -> None:
     assert desk.fix.tools.tool is None
 
 
-def test_a_drag_moves_the_camera_and_removes_nothing(desk: Desk) -> None:
+def test_dragging_moves_the_camera_and_removes_nothing(desk: Desk) -> None:
     layer = desk.annotate()
     before = layer.data.copy()
     desk.key(Qt.Key.Key_D, SHIFT)
@@ -269,7 +269,7 @@ def test_other_tools_and_layers_end_the_tool(desk: Desk, way: str) -> None:
 
 
 @pytest.mark.parametrize(("place", "mode"), [(0, "paint"), (1, "polygon"), (2, "erase")])
-def test_napari_tools_on_the_annotation(desk: Desk, place: int, mode: str) -> None:
+def test_napari_tools_are_activated_on_the_annotation(desk: Desk, place: int, mode: str) -> None:
     layer = desk.annotate()
     desk.viewer.layers.selection.active = desk.image
     layer.visible = False
@@ -282,7 +282,7 @@ def test_napari_tools_on_the_annotation(desk: Desk, place: int, mode: str) -> No
 # --- what it works on ---------------------------------------------------------------------
 
 
-def test_without_an_annotation_the_mean_mask_comes_first(desk: Desk) -> None:
+def test_the_first_operation_takes_the_mean_mask(desk: Desk) -> None:
     assert "takes the mean mask" in desk.fix.about.text()
     desk.press(desk.fix.largest_button)
     layer = desk.layer
@@ -313,7 +313,7 @@ def test_empty_mean_mask_and_background_label(desk: Desk) -> None:
     assert (layer.data == 2).sum() > other().sum()
 
 
-def test_locked_annotation_stays(desk: Desk) -> None:
+def test_a_locked_annotation_does_not_change(desk: Desk) -> None:
     layer = desk.annotate()
     layer.editable = False
     before = layer.data.copy()
@@ -364,7 +364,7 @@ def test_in_a_stack_only_the_plane_on_screen_changes(
 # --- while it is computed -----------------------------------------------------------------
 
 
-def test_paint_during_the_computation_is_not_lost(desk: Desk) -> None:
+def test_painting_during_an_operation_is_not_lost(desk: Desk) -> None:
     layer = desk.annotate()
     desk.fix.fill_holes()
     assert desk.fix.editor.busy
@@ -377,7 +377,7 @@ def test_paint_during_the_computation_is_not_lost(desk: Desk) -> None:
     assert filled[disc(*HOLE)].sum() == disc(*HOLE).sum() - 4
 
 
-def test_operations_wait_for_each_other_and_cancel_drops_them(desk: Desk) -> None:
+def test_operations_run_in_order_and_cancel_drops_them(desk: Desk) -> None:
     layer = desk.annotate()
     desk.fix.fill_holes()
     desk.fix.keep_largest()
@@ -394,7 +394,7 @@ def test_operations_wait_for_each_other_and_cancel_drops_them(desk: Desk) -> Non
     assert not desk.fix.cancel_button.isEnabled()
 
 
-def test_layer_that_goes_meanwhile(desk: Desk) -> None:
+def test_removing_the_layer_during_an_operation_ends_it(desk: Desk) -> None:
     layer = desk.annotate()
     desk.fix.fill_holes()
     desk.viewer.layers.remove(layer)
@@ -404,7 +404,7 @@ def test_layer_that_goes_meanwhile(desk: Desk) -> None:
     assert "takes the mean mask" in desk.fix.about.text()
 
 
-def test_fixes_are_kept_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrections_are_autosaved_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 100)
     layer = desk.annotate()
     desk.qtbot.waitUntil(lambda: bool(desk.panel.annotation.kept.text()), timeout=PATIENCE)
@@ -416,7 +416,7 @@ def test_fixes_are_kept_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert record_of(layer).strokes == strokes + 1
 
 
-def test_panel_that_is_gone_is_not_called(desk: Desk) -> None:
+def test_a_deleted_panel_is_not_called(desk: Desk) -> None:
     layer = desk.annotate()
     desk.press(desk.fix.tool_buttons["keep"])
     desk.fix.grow()
@@ -431,7 +431,7 @@ def test_panel_that_is_gone_is_not_called(desk: Desk) -> None:
     desk.qtbot.wait(50)
 
 
-def test_keys_are_not_those_of_napari_and_the_panel_is_narrow(desk: Desk) -> None:
+def test_keys_do_not_conflict_with_napari_and_the_panel_is_narrow(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
     assert not taken.intersection(KeyBinding.from_str(key) for key in desk.fix.key_actions())
     assert desk.fix.minimumSizeHint().width() <= 310

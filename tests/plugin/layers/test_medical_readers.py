@@ -1,4 +1,4 @@
-"""NIfTI and DICOM images that other plugins open: segmented and exported in their place."""
+"""NIfTI and DICOM images opened by other plugins are segmented and exported in place."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def everything_below(folder: Path) -> bytes:
 
 # ITK's own classes; as an error the warning crashes the process that imports them.
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
-def test_results_lie_on_the_image_and_tell_no_patient(
+def test_results_lie_on_the_image_and_contain_no_patient_data(
     qtbot: Any,
     opened: tuple[Any, SamplingPanel, Any],
     tmp_path: Path,

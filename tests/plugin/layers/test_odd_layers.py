@@ -1,4 +1,4 @@
-"""Odd images as layers in a real window: the right result in the right place, or a message."""
+"""Unusual images as layers: the correct result in place, or a message."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def show(viewer: Any, row: OddLayer, folder: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:All-NaN")
-def test_every_layer_gives_its_own_samples_in_its_place_or_a_message(
+def test_every_odd_layer_gives_a_placed_result_or_a_message(
     qtbot: Any, docked_panel: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     viewer, panel = docked_panel()
@@ -215,9 +215,7 @@ def _told(panel: SamplingPanel) -> str:
     return str(panel.last_error)
 
 
-def test_data_that_are_replaced_during_the_run_get_no_result_of_the_old_ones(
-    qtbot: Any, docked_panel: Open
-) -> None:
+def test_data_replaced_during_a_run_do_not_get_its_result(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(COLOUR, rgb=True, name="a")
     slow, endings = run_to_first_step(qtbot, panel, total=2)

@@ -1,4 +1,4 @@
-"""Many pixels are written as one undo step, and exactly as a stroke of many pixels would be."""
+"""Many pixels are written exactly as by a stroke, as one undo step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_on_screen_follows(make_napari_viewer_proxy: Callable[..., Any])
     assert (shot != viewer.window.screenshot(canvas_only=True, flash=False)).any()
 
 
-def test_nothing_to_write_is_no_undo_step() -> None:
+def test_writing_nothing_adds_no_undo_step() -> None:
     layer, before, changed, target = painted(2)
     layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 7)
     assert paint_where(layer, WINDOW, np.zeros_like(changed), target) == 0
@@ -65,6 +65,6 @@ def test_nothing_to_write_is_no_undo_step() -> None:
     np.testing.assert_array_equal(layer.data, before)
 
 
-def test_older_naparis_without_masks_of_the_brush(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_napari_versions_write_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Labels, "_paint_region_with_mask", raising=False)
     test_pixels_are_written_and_others_are_not(4, False)

@@ -1,4 +1,4 @@
-"""Result layers lie exactly on their source, whatever its transform, units or stack."""
+"""Result layers lie exactly on their image, with any transform, units or stack."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_layers_hold_the_summary(viewer: ViewerModel) -> None:
     assert isinstance(by_role(viewer, "samples"), Labels)
 
 
-def test_metadata_tells_how_to_make_the_layer_again(viewer: ViewerModel) -> None:
+def test_metadata_reproduce_the_layer(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source, count=4, seed=9)
     for layer in viewer.layers:
@@ -92,7 +92,7 @@ def test_metadata_tells_how_to_make_the_layer_again(viewer: ViewerModel) -> None
         assert (found["seed"], found["n_samples"], found["settings"]["steps"]) == (9, 4, 4)
 
 
-def test_mean_mask_and_samples_are_told_apart(viewer: ViewerModel) -> None:
+def test_mean_mask_and_samples_have_different_looks(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)))
     show(viewer, source)
     mean, samples = by_role(viewer, "mean_mask"), by_role(viewer, "samples")
@@ -103,7 +103,7 @@ def test_mean_mask_and_samples_are_told_apart(viewer: ViewerModel) -> None:
     assert mean.get_color(2)[3] == 1
 
 
-def test_confidence_map_is_clear_where_samples_agree() -> None:
+def test_the_confidence_map_is_transparent_where_samples_agree() -> None:
     sure, unsure = confidence_colormap().map(np.array([1.0, 0.0]))
     assert sure[3] == 0
     assert unsure[3] == 1
@@ -112,7 +112,7 @@ def test_confidence_map_is_clear_where_samples_agree() -> None:
 # --- which plane --------------------------------------------------------------------------
 
 
-def test_plane_of_a_stack_is_the_one_on_screen(viewer: ViewerModel) -> None:
+def test_the_plane_on_screen_of_a_stack_is_segmented(viewer: ViewerModel) -> None:
     stack = np.arange(5 * 12 * 20).reshape(5, 12, 20).astype(np.float32)
     source = viewer.add_image(
         stack, scale=(2, 0.5, 0.5), translate=(7, 1, 1), units=("um", "um", "um"), name="s"
@@ -212,7 +212,7 @@ def test_tilted_stack_is_refused(viewer: ViewerModel) -> None:
         displayed_plane(source, viewer.dims)
 
 
-def test_stack_turned_within_its_planes_is_fine(viewer: ViewerModel) -> None:
+def test_a_stack_rotated_within_its_planes_is_accepted(viewer: ViewerModel) -> None:
     angle = np.radians(25)
     turn = np.eye(3)
     turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

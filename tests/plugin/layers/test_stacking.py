@@ -1,4 +1,4 @@
-"""Several images of one size in a viewer: each result lies on its own image."""
+"""Each of several images of one size has its result directly above it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def visible(viewer: Any, layers: list[Any]) -> list[str]:
     return [layer.name for layer in layers if layer.visible]
 
 
-def test_results_lie_directly_above_their_image_and_others_do_not_cover_it(
-    docked_panel: Any, qtbot: Any
-) -> None:
+def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qtbot: Any) -> None:
     viewer, panel = docked_panel()
     images = patients(viewer)
     chosen = images[2]
@@ -57,7 +55,7 @@ def test_results_lie_directly_above_their_image_and_others_do_not_cover_it(
     assert any(layer.visible for layer in results)
 
 
-def test_what_is_painted_lies_above_the_results(make_napari_viewer: Any) -> None:
+def test_painted_layers_lie_above_the_results(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     first, second = patients(viewer, 2)
     shown = reviewed(first, viewer, two_looks())

@@ -1,4 +1,4 @@
-"""Result layers of a further run: what is updated, and what belongs to the user."""
+"""Result layers of further runs: updates, and edits of the user."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_images_do_not_share_results(viewer: ViewerModel) -> None:
     assert len(viewer.layers) == 10
 
 
-def test_deleted_result_comes_back(viewer: ViewerModel) -> None:
+def test_a_deleted_result_layer_is_added_again(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     viewer.layers.remove("a · confidence")
@@ -56,7 +56,7 @@ def test_deleted_result_comes_back(viewer: ViewerModel) -> None:
     assert len(viewer.layers) == 5
 
 
-def test_copy_of_a_result_belongs_to_the_user(viewer: ViewerModel) -> None:
+def test_a_copy_of_a_result_is_not_updated(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     copy = Labels(
@@ -107,7 +107,7 @@ def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel) -> None:
     assert show(viewer, source)
 
 
-def test_cancelled_question_changes_nothing(viewer: ViewerModel) -> None:
+def test_cancelling_the_question_changes_nothing(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     _edit(by_role(viewer, "mean_mask"))
@@ -118,7 +118,7 @@ def test_cancelled_question_changes_nothing(viewer: ViewerModel) -> None:
 
 @pytest.mark.parametrize("role", ["mean_mask", "samples"])
 @pytest.mark.parametrize("how", ["fill", "data_setitem", "new data", "into the array", "redo"])
-def test_every_way_of_editing_is_noticed(viewer: ViewerModel, role: str, how: str) -> None:
+def test_every_kind_of_edit_is_detected(viewer: ViewerModel, role: str, how: str) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     layer = by_role(viewer, role)
@@ -145,7 +145,7 @@ def test_every_way_of_editing_is_noticed(viewer: ViewerModel, role: str, how: st
     assert asked == [layer.name]
 
 
-def test_looking_around_is_no_edit(viewer: ViewerModel) -> None:
+def test_changing_the_view_is_not_an_edit(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     samples, mean = by_role(viewer, "samples"), by_role(viewer, "mean_mask")
@@ -176,7 +176,7 @@ def test_undo_after_a_rerun_does_not_touch_the_new_result(viewer: ViewerModel, c
         np.testing.assert_array_equal(layer.data, written)
 
 
-def test_rerun_leaves_the_users_tool_alone(viewer: ViewerModel) -> None:
+def test_a_rerun_keeps_the_users_tool(viewer: ViewerModel) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")
     show(viewer, source)
     mean = by_role(viewer, "mean_mask")
@@ -216,7 +216,7 @@ def test_linked_layers_get_their_own_results(viewer: ViewerModel, chosen: tuple[
 
 
 @pytest.mark.parametrize("broken", ["confidence", "samples", "mean_mask"])
-def test_an_error_between_two_layers_leaves_all_of_the_run_before(
+def test_an_error_between_two_layers_keeps_the_previous_result(
     viewer: ViewerModel, broken: str
 ) -> None:
     source = viewer.add_image(np.zeros((12, 20)), name="a")

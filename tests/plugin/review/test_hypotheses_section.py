@@ -1,4 +1,4 @@
-"""The hypotheses section in a real napari window: pictures and preview."""
+"""The hypotheses section in a real window: thumbnails and preview."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["desk", "skin"]
 # --- pictures -----------------------------------------------------------------------------
 
 
-def test_says_what_to_do_while_nothing_is_under_review(desk: Desk, skin: Image) -> None:
+def test_the_section_says_what_to_do_without_a_result(desk: Desk, skin: Image) -> None:
     assert not desk.section.isEnabled()
     assert "Draw samples" in desk.section.status.text()
     desk.review(skin)
@@ -34,7 +34,7 @@ def test_says_what_to_do_while_nothing_is_under_review(desk: Desk, skin: Image) 
     assert "Draw samples" in desk.section.status.text()
 
 
-def test_pictures_tell_how_many_samples_look_like_this(desk: Desk, skin: Image) -> None:
+def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     assert desk.texts == [
         "60 % of samples look like this 6 of 10",
@@ -44,7 +44,7 @@ def test_pictures_tell_how_many_samples_look_like_this(desk: Desk, skin: Image) 
     assert desk.section.status.text() == "3 hypotheses among 10 samples."
 
 
-def test_pictures_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None:
+def test_thumbnails_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     yellow = QColor(PREVIEW_COLOUR).getRgb()[:3]
     found = desk.section._view
@@ -60,7 +60,7 @@ def test_pictures_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None
     assert bright - int(dark) > 60
 
 
-def test_order_of_the_pictures(desk: Desk, skin: Image) -> None:
+def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     order = desk.section.order
     desk.click(0)
@@ -76,7 +76,7 @@ def test_order_of_the_pictures(desk: Desk, skin: Image) -> None:
     assert desk.texts[0].endswith("Dice 1.00")
 
 
-def test_samples_that_agree(desk: Desk, skin: Image) -> None:
+def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(*LARGE)] * 4))
     assert desk.texts == ["100 % of samples look like this 4 of 4"]
     assert desk.section.status.text() == "All 4 samples look alike."
@@ -87,7 +87,7 @@ def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
     assert desk.section.minimumSizeHint().width() <= 310
 
 
-def test_result_of_a_real_run(
+def test_the_section_shows_the_hypotheses_of_a_real_run(
     qtbot: Any,
     docked_panel: Callable[..., tuple[Any, SamplingPanel]],
     blob_image: np.ndarray,
@@ -120,7 +120,7 @@ def test_image_that_cannot_be_read(desk: Desk) -> None:
 # --- preview ------------------------------------------------------------------------------
 
 
-def test_click_previews_on_the_image_and_click_ends_it(desk: Desk, skin: Image) -> None:
+def test_a_click_starts_the_preview_and_a_second_one_ends_it(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     mine = desk.viewer.add_labels(np.zeros(SHAPE, int), name="mine")
     desk.viewer.layers.selection.active = mine
@@ -143,7 +143,7 @@ def test_click_previews_on_the_image_and_click_ends_it(desk: Desk, skin: Image) 
     assert desk.viewer.layers.selection.active is mine
 
 
-def test_a_preview_comes_again_in_its_layer_and_on_top(desk: Desk, skin: Image) -> None:
+def test_a_preview_reuses_its_layer_and_moves_to_the_top(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(1)
     preview = desk.viewer.layers["skin · preview"]
@@ -169,14 +169,14 @@ def test_a_preview_moves_to_another_image(desk: Desk, skin: Image) -> None:
     np.testing.assert_allclose(preview.translate, (5, 7))
 
 
-def test_a_preview_goes_with_its_image(desk: Desk, qtbot: Any, skin: Image) -> None:
+def test_a_preview_is_removed_with_its_image(desk: Desk, qtbot: Any, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.viewer.layers.remove(skin)
     qtbot.waitUntil(lambda: desk.layers(Labels) == [])
 
 
-def test_overlays_lie_on_a_turned_image(desk: Desk) -> None:
+def test_overlays_lie_on_a_rotated_image(desk: Desk) -> None:
     affine = np.array([[1, 0.1, 5], [0, 1, -2], [0, 0, 1]])
     space: dict[str, Any] = {"scale": (0.5, 0.25), "rotate": 20.0, "affine": affine}
     layer = desk.viewer.add_image(disc_image(), rgb=True, units=("um", "um"), **space)
@@ -223,7 +223,7 @@ def test_preview_of_classes_has_their_colours(desk: Desk, skin: Image) -> None:
         np.testing.assert_allclose(preview.get_color(label), wanted, atol=0.01)
 
 
-def test_preview_removed_by_hand(desk: Desk, skin: Image) -> None:
+def test_removing_the_preview_layer_ends_the_preview(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.viewer.layers.remove("skin · preview")
@@ -247,7 +247,7 @@ def test_another_result_ends_the_preview(desk: Desk, skin: Image) -> None:
     assert columns.min() == pytest.approx(SMALL[1] - SMALL[2], abs=1)
 
 
-def test_nothing_is_left_when_the_image_is_removed(desk: Desk, skin: Image) -> None:
+def test_removing_the_image_removes_temporary_layers(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.show_contours()
@@ -256,7 +256,7 @@ def test_nothing_is_left_when_the_image_is_removed(desk: Desk, skin: Image) -> N
     assert not desk.section.isEnabled()
 
 
-def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
+def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.click(0)
     desk.section.release()

@@ -1,4 +1,4 @@
-"""The hypotheses section: contours, keys, and what is taken into the annotation."""
+"""The hypotheses section: contours, keys, and taking a hypothesis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["desk", "skin"]
 # --- contours -----------------------------------------------------------------------------
 
 
-def test_contours_of_agreement(desk: Desk, skin: Image) -> None:
+def test_contours_show_the_agreement_of_samples(desk: Desk, skin: Image) -> None:
     masks = np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)])
     desk.review(skin, masks)
     contours = desk.show_contours()
@@ -39,7 +39,7 @@ def test_contours_of_agreement(desk: Desk, skin: Image) -> None:
     assert desk.names == ["skin"]
 
 
-def test_contours_removed_by_hand(desk: Desk, skin: Image) -> None:
+def test_removing_the_contour_layer_unchecks_its_box(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.viewer.layers.remove(desk.show_contours())
     assert not desk.section.contours.isChecked()
@@ -55,7 +55,7 @@ def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
 # --- keys ---------------------------------------------------------------------------------
 
 
-def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
+def test_keys_navigate_the_hypotheses(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     keys = desk.section.key_actions()
     walk = []
@@ -66,7 +66,7 @@ def test_keys_walk_through_the_hypotheses(desk: Desk, skin: Image) -> None:
     np.testing.assert_array_equal(desk.viewer.layers["skin · preview"].data, False)
 
 
-def test_keys_are_not_those_of_napari(desk: Desk) -> None:
+def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
     ours = [KeyBinding.from_str(key) for key in desk.section.key_actions()]
     assert not taken.intersection(ours)
@@ -81,7 +81,7 @@ def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:
 # --- into the annotation ------------------------------------------------------------------
 
 
-def test_take_whole(desk: Desk, skin: Image) -> None:
+def test_a_hypothesis_becomes_the_annotation(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(1)
     desk.section.take_buttons[0].click()
@@ -104,7 +104,7 @@ def test_union_and_intersection(desk: Desk, skin: Image) -> None:
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
 
 
-def test_take_inside_the_region_only(desk: Desk, skin: Image) -> None:
+def test_a_hypothesis_is_taken_inside_the_region_only(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.section.key_actions()["Shift-W"]()
@@ -142,7 +142,7 @@ def test_each_contour_can_be_switched(desk: Desk, skin: Image) -> None:
     np.testing.assert_allclose(layer.edge_color, wanted, atol=0.01)
 
 
-def test_plain_image_and_back(desk: Desk, skin: Image) -> None:
+def test_the_plain_image_can_be_shown_and_left(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.click(0)
     desk.section.take_buttons[2].click()
@@ -171,7 +171,7 @@ def test_opacity_of_all_overlays(desk: Desk, skin: Image) -> None:
     assert annotation.opacity == pytest.approx(own)
 
 
-def test_proposals_hide_once_one_is_taken(desk: Desk, skin: Image) -> None:
+def test_proposals_are_hidden_when_one_is_taken(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     contours = desk.show_contours()
     desk.click(0)

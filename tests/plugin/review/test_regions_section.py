@@ -1,4 +1,4 @@
-"""Walking through the doubt in a real window."""
+"""Navigation between uncertain regions in a real window."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def skin(desk: Desk) -> Image:
     return desk.viewer.add_image(disc_image(), rgb=True, name="skin")
 
 
-def test_table_in_the_units_of_the_layer(desk: Desk) -> None:
+def test_the_table_uses_the_units_of_the_layer(desk: Desk) -> None:
     layer = desk.viewer.add_image(
         disc_image(), rgb=True, name="skin", scale=(0.5, 0.2), units=("mm", "mm")
     )
@@ -85,12 +85,12 @@ def test_table_in_the_units_of_the_layer(desk: Desk) -> None:
     assert desk.section.histogram.counts.sum() == 10
 
 
-def test_pixels_where_the_layer_says_nothing(desk: Desk, skin: Image) -> None:
+def test_sizes_are_in_pixels_if_the_layer_has_no_units(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     assert desk.cells(1)[2] == f"{disc(10, 70, 3).sum()} px²"
 
 
-def test_keys_walk_and_the_camera_follows(desk: Desk) -> None:
+def test_keys_navigate_regions_and_the_camera_follows(desk: Desk) -> None:
     layer = desk.viewer.add_image(
         disc_image(), rgb=True, scale=(0.5, 0.25), translate=(100, -20), name="skin"
     )
@@ -133,7 +133,7 @@ def test_sliders_go_to_the_plane(desk: Desk) -> None:
     assert desk.outline().data_to_world((0, 0, 0))[0] == 9
 
 
-def test_click_on_a_row_goes_there(desk: Desk, skin: Image) -> None:
+def test_clicking_a_row_moves_the_view_to_its_region(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     table = desk.section.table
     where = table.visualItemRect(table.item(1, 2)).center()
@@ -161,7 +161,7 @@ def test_resolving_goes_to_the_next_open_region(desk: Desk, skin: Image) -> None
     assert desk.section.resolved == set()
 
 
-def test_ticks_survive_new_samples_of_the_same_place(desk: Desk, skin: Image) -> None:
+def test_reviewed_regions_survive_new_samples(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.section.visit(2)
     desk.section.resolve()
@@ -180,7 +180,7 @@ def test_ticks_survive_new_samples_of_the_same_place(desk: Desk, skin: Image) ->
     assert desk.ticks() == [False]
 
 
-def test_ticks_do_not_go_to_another_image(desk: Desk, skin: Image) -> None:
+def test_reviewed_regions_do_not_apply_to_another_image(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.section.visit(2)
     desk.section.resolve()
@@ -197,7 +197,7 @@ def test_ticks_do_not_go_to_another_image(desk: Desk, skin: Image) -> None:
     assert desk.ticks() == [False, True]
 
 
-def test_samples_that_agree(desk: Desk, skin: Image) -> None:
+def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(*LARGE)] * 3))
     assert "agree everywhere" in desk.section.status.text()
     for press in desk.section.key_actions().values():
@@ -210,7 +210,7 @@ def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
     assert desk.section.minimumSizeHint().width() <= 310
 
 
-def test_nothing_is_left_when_the_image_is_removed(desk: Desk, skin: Image) -> None:
+def test_removing_the_image_removes_temporary_layers(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.section.next()
     desk.viewer.layers.remove(skin)
@@ -220,7 +220,7 @@ def test_nothing_is_left_when_the_image_is_removed(desk: Desk, skin: Image) -> N
     assert desk.section.sizes.text() == ""
 
 
-def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
+def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
     shown = desk.review(skin)
     desk.session.show(replace(shown))
     desk.section.release()
@@ -230,6 +230,6 @@ def test_section_that_is_gone_is_not_called(desk: Desk, skin: Image) -> None:
     desk.qtbot.wait(50)
 
 
-def test_keys_are_not_those_of_napari(desk: Desk) -> None:
+def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
     assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())

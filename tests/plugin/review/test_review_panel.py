@@ -1,4 +1,4 @@
-"""All tabs of the review panel, on samples of a real run, in one window."""
+"""All tabs of the review panel on samples of a real run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def window(
     return Window(qtbot, viewer, panel, blob_image)
 
 
-def test_from_samples_to_an_annotation_by_keys(window: Window) -> None:
+def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
     window.press("H")
     window.press("W")
     layer = annotation_of(window.review.session)
@@ -83,7 +83,7 @@ def test_from_samples_to_an_annotation_by_keys(window: Window) -> None:
     assert not layer.data.any()
 
 
-def test_a_stroke_renews_every_tab(window: Window) -> None:
+def test_a_stroke_updates_every_tab(window: Window) -> None:
     before = window.review.hypotheses._view
     endings: list[str] = []
     window.review.strokes.finished.connect(endings.append)
@@ -110,14 +110,14 @@ def test_keys_differ_between_tabs(window: Window) -> None:
     assert all(key in window.viewer.keymap for key in keys)
 
 
-def test_keys_are_given_back_with_the_panel(window: Window) -> None:
+def test_keys_are_released_with_the_panel(window: Window) -> None:
     window.viewer.window.remove_dock_widget(window.review)
     assert KeyBinding.from_str("H") not in window.viewer.keymap
     window.viewer.window.add_dock_widget(window.review, name="Review")
     assert KeyBinding.from_str("H") in window.viewer.keymap
 
 
-def test_every_control_explains_itself_and_fits_a_small_screen(window: Window) -> None:
+def test_every_control_has_a_tooltip_and_fits_a_small_screen(window: Window) -> None:
     window.review.window().resize(1280, 720)
     for kind in (QAbstractButton, QComboBox, QTableWidget):
         for control in window.review.findChildren(kind):
@@ -144,7 +144,7 @@ def test_every_control_explains_itself_and_fits_a_small_screen(window: Window) -
     ]
 
 
-def test_ticks_go_into_the_provenance(window: Window) -> None:
+def test_reviewed_regions_are_in_the_provenance(window: Window) -> None:
     doubt = window.review.doubt
     masks = np.stack([disc(*LARGE)] * 10)
     masks[:4] |= disc(10, 70, 5)
@@ -159,7 +159,7 @@ def test_ticks_go_into_the_provenance(window: Window) -> None:
     assert [region["area"] for region in facts.resolved] == [doubt.regions[0].area]
 
 
-def test_choices_are_kept_between_starts(window: Window, qtbot: Any) -> None:
+def test_choices_are_saved_between_sessions(window: Window, qtbot: Any) -> None:
     assert SamplingPanel(window.viewer).form.n_samples.value == 6
     window.review.hypotheses.contours.setChecked(True)
     again = ReviewPanel(window.viewer)
@@ -168,7 +168,7 @@ def test_choices_are_kept_between_starts(window: Window, qtbot: Any) -> None:
     again.release()
 
 
-def test_settings_of_an_opened_annotation_are_recalled(window: Window) -> None:
+def test_settings_of_an_opened_annotation_are_restored(window: Window) -> None:
     window.review.session.recalled.emit({"n_samples": 5, "seed": 77, "steps": 3, "solver": "heun"})
     form = window.sampling.form
     assert (form.n_samples.value, form.seed.value) == (5, 77)

@@ -1,4 +1,4 @@
-"""A reviewer at work: real keys and mouse, work that comes back, windows closed while it runs."""
+"""Review work with real keys and mouse, recovery of work, and closing during a run."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def export(window: Window, path: Path) -> None:
     section.finished.disconnect(endings.append)
 
 
-def test_opening_an_export_restores_strokes_ticks_and_settings(
+def test_opening_an_export_restores_strokes_regions_and_settings(
     open_window: Open, tmp_path: Path
 ) -> None:
     first = open_window(seed=5)
@@ -204,7 +204,7 @@ def test_opening_an_export_restores_strokes_ticks_and_settings(
     assert [run["pixels"] for run in told["corrections"]] == [8]
 
 
-def test_strokes_that_come_back_are_followed(open_window: Open) -> None:
+def test_restored_strokes_are_followed(open_window: Open) -> None:
     window = open_window()
     strokes = painted_by(window, FOREGROUND)
     after = window.viewer.layers["a · samples"].data.copy()
@@ -309,7 +309,7 @@ def test_closing_during_a_correction_cancels_it_and_keeps_the_work(
 
 
 @pytest.mark.parametrize("kind", ["grey", "plane of a stack", "plane of a series"])
-def test_all_tabs_work_on(open_window: Open, kind: str) -> None:
+def test_every_tab_uses_the_same_result(open_window: Open, kind: str) -> None:
     grey = disc_image()[..., 0]
     image, index = {
         "grey": (grey, ()),

@@ -1,4 +1,4 @@
-"""Strokes painted in a real window, and samples that follow."""
+"""Strokes painted in a real window, and samples that follow them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_samples_follow_a_stroke(desk: Desk) -> None:
     assert f"{said.sum()} painted pixels" in desk.section.status.text()
 
 
-def test_undone_strokes_give_the_first_samples_back(desk: Desk) -> None:
+def test_undoing_strokes_restores_the_first_samples(desk: Desk) -> None:
     before = desk.samples().copy()
     desk.section.not_button.click()
     assert desk.strokes.selected_label == BACKGROUND
@@ -106,7 +106,7 @@ def test_clear_is_one_undo_step(desk: Desk) -> None:
     np.testing.assert_array_equal(desk.strokes.data, painted)
 
 
-def test_draws_on_demand_when_it_does_not_follow(desk: Desk) -> None:
+def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) -> None:
     before = desk.samples().copy()
     desk.section._timer.setInterval(10)
     desk.section.follow.setChecked(False)
@@ -134,7 +134,7 @@ def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
     return stand_in
 
 
-def test_cancel_leaves_the_layers(desk: Desk) -> None:
+def test_cancelling_a_redraw_keeps_the_layers(desk: Desk) -> None:
     before = desk.samples().copy()
     stand_in = redraw_to_first_step(desk)
     desk.section.cancel_button.click()
@@ -157,7 +157,7 @@ def test_a_stroke_during_a_run_is_not_lost(desk: Desk) -> None:
     assert desk.endings == ["done"]
 
 
-def test_error_is_shown_and_the_section_goes_on(
+def test_an_error_is_shown_and_the_section_stays_usable(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
@@ -187,7 +187,7 @@ def test_closing_the_section_during_a_run_ends_it(desk: Desk) -> None:
     np.testing.assert_array_equal(desk.samples(), before)
 
 
-def test_keys_are_not_those_of_napari(desk: Desk) -> None:
+def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
     taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
     assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())
 

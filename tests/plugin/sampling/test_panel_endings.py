@@ -1,4 +1,4 @@
-"""Runs of the panel that are cancelled, fail, or lose what they were started on."""
+"""Runs of the sampling panel that are cancelled, fail, or lose their image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("forget_notifications")
 # --- cancel and errors --------------------------------------------------------------------
 
 
-def test_cancel_leaves_the_viewer_as_it_was(
+def test_cancelling_does_not_change_the_viewer(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
@@ -55,7 +55,7 @@ def test_cancel_leaves_the_viewer_as_it_was(
     assert_idle(panel)
 
 
-def test_failing_run_notifies_and_leaves_the_panel_idle(
+def test_a_failed_run_notifies_and_leaves_the_panel_idle(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
@@ -70,7 +70,7 @@ def test_failing_run_notifies_and_leaves_the_panel_idle(
     assert len(viewer.layers) == 1
 
 
-def test_bad_model_folder(
+def test_a_folder_without_a_model_is_reported(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tmp_path: Path
 ) -> None:
     viewer, panel = docked_panel()
@@ -82,7 +82,9 @@ def test_bad_model_folder(
     assert_idle(panel)
 
 
-def test_no_model_folder(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_a_missing_model_folder_choice_is_reported(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True)
     panel.form.folder.line_edit.value = " "
@@ -90,7 +92,7 @@ def test_no_model_folder(qtbot: Any, docked_panel: Open, blob_image: np.ndarray)
     assert "Choose the folder" in str(panel.last_error)
 
 
-def test_no_image(qtbot: Any, docked_panel: Open) -> None:
+def test_a_run_without_an_image_fails_with_a_message(qtbot: Any, docked_panel: Open) -> None:
     _, panel = docked_panel()
     assert "Open an image first" in panel.form.status.value
     assert run(qtbot, panel) == "failed"
@@ -152,7 +154,7 @@ def test_removing_the_image_stops_its_run(
     assert_idle(panel)
 
 
-def test_image_that_changed_size_gets_no_old_result(
+def test_an_image_that_changed_size_does_not_get_the_old_result(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()

@@ -1,4 +1,4 @@
-"""What the panel does with the chosen model: its confidence, its settings, its memory."""
+"""The model of the sampling panel: confidence, settings and memory."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
         assert panel.form.confidence.enabled
 
 
-def test_a_model_without_calibration_offers_no_choice(
+def test_an_uncalibrated_model_offers_only_raw_confidence(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
 ) -> None:
     viewer, panel = docked_panel()
@@ -108,7 +108,7 @@ def test_a_model_without_calibration_offers_no_choice(
     assert_idle(panel)
 
 
-def test_model_that_is_calibrated_meanwhile(
+def test_a_calibration_is_noticed_at_the_next_run(
     qtbot: Any,
     docked_panel: Open,
     blob_image: np.ndarray,
@@ -148,7 +148,7 @@ def test_choosing_a_model_takes_its_settings(
     assert panel.form.settings().solver == "heun", "no model there, nothing to take"
 
 
-def test_unload_gives_the_model_back_and_the_next_run_loads_it_again(
+def test_unloading_releases_the_model_and_the_next_run_loads_it(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()

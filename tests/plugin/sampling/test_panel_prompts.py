@@ -1,4 +1,4 @@
-"""A prompt through the sampling panel: the layers show the object that is meant."""
+"""Prompts through the sampling panel: the layers show the prompted object."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_prompt(qtbot: Any, panel: SamplingPanel, prompt: Prompt) -> str:
     return endings[0]
 
 
-def test_a_box_gives_the_layers_of_its_object_as_python_does(
+def test_a_box_prompt_gives_the_same_result_as_python(
     qtbot: Any, docked_panel: Open, promptable_model_folder: Path
 ) -> None:
     image, labels = two_discs(np.random.default_rng(21))
@@ -50,7 +50,7 @@ def test_a_box_gives_the_layers_of_its_object_as_python_does(
         np.testing.assert_array_equal(shown, segmenter.summarise(samples).mean_mask)
 
 
-def test_a_prompt_outside_the_image_is_an_error_on_screen(
+def test_a_prompt_outside_the_image_shows_an_error(
     qtbot: Any, docked_panel: Open, promptable_model_folder: Path
 ) -> None:
     image, _ = two_discs(np.random.default_rng(21))

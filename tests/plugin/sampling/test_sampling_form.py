@@ -1,4 +1,4 @@
-"""The controls of the panel, as a user finds them."""
+"""The controls of the sampling panel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_defaults_and_bounds_are_those_of_the_configuration(
     assert form.settings().seed == 2**31 - 1
 
 
-def test_sample_slider_answers_to_the_keyboard(qtbot: Any, docked_panel: Open) -> None:
+def test_the_sample_slider_responds_to_the_keyboard(qtbot: Any, docked_panel: Open) -> None:
     _, panel = docked_panel(show=True)
     slider = panel.form.n_samples
     native = slider.native.findChild(QSlider)
@@ -50,7 +50,7 @@ def test_sample_slider_answers_to_the_keyboard(qtbot: Any, docked_panel: Open) -
     assert (slider.value, panel.form.sample_count.value) == (1, "1")
 
 
-def test_every_control_explains_itself(docked_panel: Open) -> None:
+def test_every_control_has_a_tooltip(docked_panel: Open) -> None:
     _, panel = docked_panel()
     form = panel.form
     for name in (
@@ -83,7 +83,7 @@ def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: Open
     assert panel.form.model_source() == bundled_models()[0]
 
 
-def test_image_box_offers_images_and_follows_the_viewer(
+def test_the_image_choice_lists_images_and_follows_the_viewer(
     qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()

@@ -1,4 +1,4 @@
-"""The panel in a real napari window, with a real model: runs and reruns."""
+"""The sampling panel in a real window with a real model: runs and reruns."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_run_makes_four_layers_on_the_image(
     assert shown_errors() == []
 
 
-def test_mask_finds_the_disc(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_the_mean_mask_finds_the_disc(
+    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="skin")
     assert run(qtbot, panel) == "done"
@@ -123,7 +125,7 @@ def test_rerun_updates_the_layers(qtbot: Any, docked_panel: Open, blob_image: np
         (None, "cancelled", 5, True),
     ],
 )
-def test_edited_layer_is_asked_about_on_screen(
+def test_an_edited_layer_raises_a_question(
     qtbot: Any,
     docked_panel: Open,
     blob_image: np.ndarray,

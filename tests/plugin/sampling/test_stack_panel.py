@@ -1,4 +1,4 @@
-"""All planes of a stack, in a real window: layers, slider, review, and every way to end."""
+"""All planes of a stack in a real window: layers, slider, review, and every ending."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def labels_of(box: Any) -> list[str]:
 # --- layers -------------------------------------------------------------------------------
 
 
-def test_all_planes_of_a_grey_stack_lie_on_it_and_equal_single_runs(
+def test_all_planes_of_a_stack_equal_single_runs(
     qtbot: Any, docked_panel: Open, segmenter: Segmenter
 ) -> None:
     viewer, panel = docked_panel()
@@ -133,7 +133,7 @@ def test_choices_follow_the_layer_and_the_axes_on_screen(docked_panel: Open) -> 
     assert labels_of(choice.planes) == ["current", "all along axis 0", "all along axis 1", "all"]
 
 
-def test_planes_along_any_axis_and_over_several(
+def test_planes_are_segmented_along_one_or_several_axes(
     qtbot: Any, docked_panel: Open, segmenter: Segmenter
 ) -> None:
     viewer, panel = docked_panel()
@@ -186,7 +186,7 @@ def test_rerun_updates_its_layers_and_asks_about_edits(qtbot: Any, docked_panel:
     assert len(viewer.layers) == 9
 
 
-def test_cancel_in_the_middle_leaves_the_viewer_as_it_was(qtbot: Any, docked_panel: Open) -> None:
+def test_cancelling_a_stack_run_does_not_change_the_viewer(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(grey_stack(), name="scan")
     panel.form.plane_choice.planes.value = "0"
@@ -215,9 +215,7 @@ def test_cancel_in_the_middle_leaves_the_viewer_as_it_was(qtbot: Any, docked_pan
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
-def test_stacks_that_cannot_be_used_end_the_run_with_a_reason(
-    qtbot: Any, docked_panel: Open
-) -> None:
+def test_unusable_stacks_end_the_run_with_a_reason(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     stack = grey_stack().astype(np.float32)
     stack[1, 5, 5] = np.nan
@@ -269,7 +267,7 @@ def _settle(qtbot: Any, review: ReviewPanel) -> None:
     )
 
 
-def test_the_slider_chooses_the_plane_under_review(qtbot: Any, reviewing: Any) -> None:
+def test_the_slider_selects_the_plane_under_review(qtbot: Any, reviewing: Any) -> None:
     viewer, _, review = reviewing
     seen: list[Any] = []
     review.session.changed.connect(lambda: seen.append(review.session.current))
@@ -295,7 +293,7 @@ def test_the_slider_chooses_the_plane_under_review(qtbot: Any, reviewing: Any) -
     assert review.session.stack is None
 
 
-def test_strokes_renew_their_plane_and_no_other(qtbot: Any, reviewing: Any) -> None:
+def test_strokes_update_only_their_plane(qtbot: Any, reviewing: Any) -> None:
     viewer, panel, review = reviewing
     before = {role: viewer.layers[f"scan · {role}"].data.copy() for role in ROLES}
     names = [layer.name for layer in viewer.layers]

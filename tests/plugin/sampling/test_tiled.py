@@ -1,4 +1,4 @@
-"""All of a large image in tiles from the panel: on disk, in the viewer, opened again."""
+"""A large image in tiles from the panel: on disk, as layers, and opened again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def world(layer: Any, *pixels: float) -> np.ndarray:
     return np.asarray(layer.data_to_world(pixels))
 
 
-def test_a_run_writes_what_python_writes_and_shows_it_in_place(
+def test_a_tiled_run_equals_python_and_lies_on_its_image(
     tiling_panel: tuple[Any, SamplingPanel], qtbot: Any, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     viewer, panel = tiling_panel
@@ -81,7 +81,7 @@ def test_a_run_writes_what_python_writes_and_shows_it_in_place(
     assert len(viewer.layers) == 1 + 2 * len(ROLES)
 
 
-def test_cancel_leaves_no_file_and_no_layer(
+def test_cancelling_a_tiled_run_leaves_no_file_or_layer(
     tiling_panel: tuple[Any, SamplingPanel], qtbot: Any, tmp_path: Path
 ) -> None:
     viewer, panel = tiling_panel
@@ -97,7 +97,7 @@ def test_cancel_leaves_no_file_and_no_layer(
     assert [layer.name for layer in viewer.layers] == ["slide"]
 
 
-def test_a_plane_of_a_lazy_pyramid_is_read_by_parts(
+def test_a_plane_of_a_lazy_pyramid_is_read_part_by_part(
     tiling_panel: tuple[Any, SamplingPanel], qtbot: Any, tmp_path: Path
 ) -> None:
     viewer, panel = tiling_panel
@@ -114,7 +114,7 @@ def test_a_plane_of_a_lazy_pyramid_is_read_by_parts(
 
 
 @pytest.mark.parametrize(("folder", "message"), [("", "Choose a folder"), ("gone", "no folder")])
-def test_a_missing_folder_is_told(
+def test_a_missing_results_folder_is_reported(
     tiling_panel: tuple[Any, SamplingPanel], qtbot: Any, tmp_path: Path, folder: str, message: str
 ) -> None:
     viewer, panel = tiling_panel
@@ -125,7 +125,7 @@ def test_a_missing_folder_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_is_kept_between_starts(
+def test_the_results_folder_is_saved_between_sessions(
     tiling_panel: tuple[Any, SamplingPanel], tmp_path: Path
 ) -> None:
     viewer, panel = tiling_panel
@@ -157,7 +157,7 @@ def test_a_result_is_opened_again_from_the_menu(
     assert str(samples.units[-1]) == "micrometer"
 
 
-def test_a_foreign_or_broken_zarr_is_none_of_this_reader(tmp_path: Path) -> None:
+def test_a_foreign_or_damaged_zarr_folder_is_not_read(tmp_path: Path) -> None:
     from napari_latentfm.layers.zarr import read_stored, stored_maps
 
     foreign = tmp_path / "foreign.zarr"

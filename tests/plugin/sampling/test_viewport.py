@@ -1,4 +1,4 @@
-"""The visible field of a large image in a real window: read, placed and sampled exactly."""
+"""The visible field of a large image in a real window: reading, placement and samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def world(layer: Any, *pixels: float) -> np.ndarray:
     return np.asarray(layer.data_to_world(pixels))
 
 
-def test_the_field_becomes_a_layer_with_its_results(
+def test_the_visible_field_becomes_a_layer_with_its_results(
     docked_panel: OpenPanel, qtbot: Any, tiny_model_folder: Any
 ) -> None:
     viewer, panel = docked_panel(show=True)
@@ -91,7 +91,7 @@ def pyramid() -> list[Any]:
 
 
 @pytest.mark.parametrize(("zoom", "level"), [(0.05, 2), (0.3, 1), (2.0, 0)])
-def test_a_level_is_chosen_that_gives_enough_pixels(
+def test_the_coarsest_level_with_enough_pixels_is_chosen(
     make_napari_viewer_proxy: Callable[..., Any], zoom: float, level: int
 ) -> None:
     viewer = make_napari_viewer_proxy(show=True)
@@ -112,7 +112,9 @@ def test_a_level_is_chosen_that_gives_enough_pixels(
     np.testing.assert_allclose(edge, np.multiply(field.start, field.factor) - 0.5)
 
 
-def test_a_plane_of_a_stack_gives_a_field_at_its_place(docked_panel: OpenPanel, qtbot: Any) -> None:
+def test_the_visible_field_of_a_stack_lies_in_its_plane(
+    docked_panel: OpenPanel, qtbot: Any
+) -> None:
     viewer, panel = docked_panel(show=True)
     stack = np.stack([disc_image((80, 100))[..., 0] + 5 * n for n in range(3)]).astype(np.uint8)
     source = viewer.add_image(stack, name="scan", scale=(4, 1, 1))
@@ -128,7 +130,7 @@ def test_a_plane_of_a_stack_gives_a_field_at_its_place(docked_panel: OpenPanel, 
     np.testing.assert_allclose(world(crop, 0, 0, 0), [8, y, x])
 
 
-def test_cancel_leaves_the_viewer_as_it_was(docked_panel: OpenPanel, qtbot: Any) -> None:
+def test_cancelling_does_not_change_the_viewer(docked_panel: OpenPanel, qtbot: Any) -> None:
     viewer, panel = docked_panel(show=True)
     viewer.add_image(disc_image((200, 200)), name="slide")
     look_at(viewer, (100, 100), 6)
@@ -148,7 +150,7 @@ def test_cancel_leaves_the_viewer_as_it_was(docked_panel: OpenPanel, qtbot: Any)
     assert not any(KEY in layer.metadata for layer in viewer.layers)
 
 
-def test_nothing_on_screen_is_told(make_napari_viewer_proxy: Callable[..., Any]) -> None:
+def test_an_invisible_image_is_reported(make_napari_viewer_proxy: Callable[..., Any]) -> None:
     viewer = make_napari_viewer_proxy()
     layer = viewer.add_image(np.zeros((50, 50), np.uint8))
     layer.corner_pixels = np.array([[60, 60], [70, 70]])

@@ -1,4 +1,4 @@
-"""Many changes from one image of a work list to the next, in a process of their own."""
+"""Many changes between images of a work list, in a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANGES = 60
 """`python -m tests.helpers.image_changes IMAGES MODEL 200` makes 200."""
 
 
-def test_many_changes_of_the_image_end_well(
+def test_many_changes_between_images_do_not_crash(
     tmp_path: Path, blob_folders: tuple[Path, Path], tiny_model_folder: Path
 ) -> None:
     """Napari's window with software OpenGL died of a viewer that was empty for a moment."""

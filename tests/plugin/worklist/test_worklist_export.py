@@ -1,4 +1,4 @@
-"""Export and measurements of a work list, from its own buttons."""
+"""Export and measurements of a work list by its buttons."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_existing_files_are_replaced_only_if_allowed(
     assert (out / "blob_000.png").read_bytes() == b"mine"
 
 
-def test_a_place_that_cannot_be_written_is_said(
+def test_an_unwritable_target_is_reported(
     qtbot: Any, panel: QueuePanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -110,7 +110,9 @@ def test_a_place_that_cannot_be_written_is_said(
     assert panel.form.export.isEnabled()
 
 
-def test_what_is_left_out_is_said(qtbot: Any, panel: QueuePanel, tmp_path: Path) -> None:
+def test_images_that_were_not_exported_are_reported(
+    qtbot: Any, panel: QueuePanel, tmp_path: Path
+) -> None:
     assert panel.work is not None
     panel.work.annotation(panel.work.names[0]).unlink()
     panel.exporting.ask = lambda _work, _table: Wanted("coco", tmp_path / "a.json")
@@ -135,7 +137,7 @@ def test_images_are_not_replaced_whatever_is_chosen(
     assert (images / "blob_000.png").read_bytes() == before
 
 
-def test_nothing_accepted_is_said(qtbot: Any, panel: QueuePanel) -> None:
+def test_exporting_without_accepted_images_shows_a_message(qtbot: Any, panel: QueuePanel) -> None:
     assert panel.work is not None
     for name in panel.work.names:
         panel.work.update(name, state="in progress")

@@ -1,4 +1,4 @@
-"""A folder of images with names that other systems, or this disk, would not have."""
+"""Images with file names that are invalid on other systems or disks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shown_by(panel: QueuePanel) -> list[str]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
-def test_every_name_is_worked_through(qtbot: Any, queue: Open, images: Path) -> None:
+def test_images_with_any_file_name_can_be_annotated(qtbot: Any, queue: Open, images: Path) -> None:
     odd = [*ODD, os.fsdecode(b"\xff\xfe.png")]
     for name in odd:
         shutil.copy(images / NAMES[0], images / name)
@@ -57,7 +57,7 @@ def test_every_name_is_worked_through(qtbot: Any, queue: Open, images: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["long", "dangling", "text"])
-def test_one_file_that_cannot_be_used_is_flagged_and_the_rest_goes_on(
+def test_an_unusable_file_is_flagged_and_the_others_continue(
     qtbot: Any, queue: Open, images: Path, kind: str
 ) -> None:
     bad = images / ("a" * 251 + ".png" if kind == "long" else "a.png")

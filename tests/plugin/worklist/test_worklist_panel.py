@@ -1,4 +1,4 @@
-"""The queue panel in a real window, with a real model."""
+"""The work list in a real window with a real model."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def expected(folder: Path, name: str, model: Path) -> Any:
     return segmenter.summarise(segmenter.sample(read_image(folder / name), settings), settings)
 
 
-def test_walk_complete_and_return(
+def test_images_can_be_completed_and_reopened(
     qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
 ) -> None:
     viewer, panel = queue()
@@ -128,7 +128,7 @@ def test_walk_complete_and_return(
     assert "first image" in panel.form.status.text()
 
 
-def test_a_name_given_to_a_label_goes_on_to_the_other_images(
+def test_a_label_name_applies_to_later_images_of_the_list(
     qtbot: Any, queue: Open, images: Path
 ) -> None:
     viewer, panel = queue()
@@ -166,7 +166,7 @@ def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
     assert QueuePanel(panel.open_image._viewer).form.megapixels.value() == 2, "the choice is kept"
 
 
-def test_accept_takes_the_mean_mask_where_nothing_was_changed(
+def test_accept_takes_the_mean_mask_if_nothing_was_edited(
     qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
 ) -> None:
     _, panel = queue()
@@ -182,7 +182,7 @@ def test_accept_takes_the_mean_mask_where_nothing_was_changed(
     assert cell(panel, NAMES[0], "State") == "✓ done"
 
 
-def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> None:
+def test_an_empty_image_is_accepted_by_a_separate_action(qtbot: Any, queue: Open) -> None:
     viewer, panel = queue()
     button = panel.form.accept_empty
     annotate(viewer)
@@ -206,7 +206,7 @@ def test_nothing_to_mark_is_an_action_of_its_own(qtbot: Any, queue: Open) -> Non
     wait_for(qtbot, panel, NAMES[1], panel.next)
 
 
-def test_an_empty_image_is_called_as_the_model_calls_it(
+def test_an_empty_image_is_named_after_the_models_class(
     queue: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = queue(wait=False)
@@ -272,7 +272,9 @@ def cell(panel: QueuePanel, name: str, column: str) -> str:
     return str(rows.data(rows.index(rows.names.index(name), COLUMNS.index(column))))
 
 
-def test_next_was_drawn_ahead(qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_image_is_sampled_ahead(
+    qtbot: Any, queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[str] = []
     real = Segmenter.sample_steps
 
@@ -289,7 +291,9 @@ def test_next_was_drawn_ahead(qtbot: Any, queue: Open, monkeypatch: pytest.Monke
     assert drawn == ["blob_000", "blob_001", "blob_002"]
 
 
-def test_order_by_doubt(qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path) -> None:
+def test_images_can_be_ordered_by_uncertainty(
+    qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
+) -> None:
     _, panel = queue()
     panel.form.order.setCurrentText(BY_DOUBT)
     assert panel.work is not None
@@ -330,7 +334,7 @@ def test_cancel_and_close_while_running(qtbot: Any, queue: Open, images: Path) -
 
 
 @pytest.mark.parametrize("way", ["window", "dock"])
-def test_closing_keeps_the_work(qtbot: Any, queue: Open, images: Path, way: str) -> None:
+def test_closing_saves_the_work(qtbot: Any, queue: Open, images: Path, way: str) -> None:
     viewer, panel = queue()
     mask = annotate(viewer)
     if way == "window":
@@ -347,7 +351,7 @@ def test_closing_keeps_the_work(qtbot: Any, queue: Open, images: Path, way: str)
     np.testing.assert_array_equal(layer.data, mask)
 
 
-def test_broken_image_is_flagged_and_passed(qtbot: Any, queue: Open, images: Path) -> None:
+def test_a_damaged_image_is_flagged_and_skipped(qtbot: Any, queue: Open, images: Path) -> None:
     (images / NAMES[1]).write_bytes(b"no picture")
     _, panel = queue()
     wait_for(qtbot, panel, NAMES[2], panel.next)
@@ -367,7 +371,7 @@ def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) 
     assert path.with_name(path.name + ".broken").read_bytes() == b"damaged"
 
 
-def test_missing_model_is_told(qtbot: Any, queue: Open, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(qtbot: Any, queue: Open, tmp_path: Path) -> None:
     _, panel = queue(wait=False)
     panel.form.model_folder.setText(str(tmp_path))
     seen: list[str] = []
@@ -378,7 +382,9 @@ def test_missing_model_is_told(qtbot: Any, queue: Open, tmp_path: Path) -> None:
     assert panel.work.item(NAMES[0]).state == "not started"
 
 
-def test_two_viewers(qtbot: Any, queue: Open, images: Path, tmp_path: Path) -> None:
+def test_two_viewers_have_separate_annotations(
+    qtbot: Any, queue: Open, images: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(images, other)
     first, one = queue()
@@ -421,7 +427,7 @@ def test_keys_work_in_the_table(qtbot: Any, queue: Open) -> None:
     assert panel.work.item(NAMES[0]).state == "completed"
 
 
-def test_choices_are_kept_between_starts(queue: Open, tiny_model_folder: Path) -> None:
+def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path) -> None:
     viewer, panel = queue(wait=False)
     panel.form.order.setCurrentText(BY_DOUBT)
     panel.form.skip.setChecked(True)
@@ -434,7 +440,7 @@ def test_choices_are_kept_between_starts(queue: Open, tiny_model_folder: Path) -
     assert again.skip.isChecked()
 
 
-def test_ticks_and_strokes_come_back_with_the_image(qtbot: Any, queue: Open) -> None:
+def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, queue: Open) -> None:
     viewer, panel = queue()
     review = ReviewPanel(viewer)
     viewer.window.add_dock_widget(review, name="Review")

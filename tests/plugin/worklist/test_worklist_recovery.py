@@ -1,4 +1,4 @@
-"""Work that was kept in a crash is offered in front, whatever panel is open."""
+"""Recovery of autosaved work in a work list, whichever panel is open."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def crashed(queue: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndar
     return mask
 
 
-def test_work_of_a_crash_is_offered_on_top_notified_and_marked(
+def test_work_recovered_from_a_crash_is_offered_and_marked(
     crashed: np.ndarray, queue: Open, qtbot: Any
 ) -> None:
     viewer, panel = queue(wait=False)
@@ -81,7 +81,7 @@ def autosave_images() -> frozenset[str]:
     return AutosaveStore(autosave_folder()).images()
 
 
-def test_discarded_work_is_marked_no_more(crashed: np.ndarray, queue: Open, qtbot: Any) -> None:
+def test_discarded_work_is_not_marked(crashed: np.ndarray, queue: Open, qtbot: Any) -> None:
     viewer, panel = queue(wait=False)
     viewer.window.show()
     wait_for(qtbot, panel, NAMES[0], panel.open_folder)

@@ -1,4 +1,4 @@
-"""A run on a large image: long work is done by the worker, and layers come one in a turn."""
+"""The window stays responsive during a run on a large image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def photograph() -> np.ndarray:
     return pixels
 
 
-def test_outlines_are_found_on_what_is_drawn_only(
+def test_outlines_are_computed_only_for_the_drawn_level(
     qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
@@ -63,7 +63,7 @@ def test_the_worker_measures_the_mean_mask(
     assert threading.get_ident() not in threads
 
 
-def test_the_window_answers_between_the_layers(qtbot: Any, docked_panel: Open) -> None:
+def test_the_window_responds_between_the_layers(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(photograph(), rgb=True)
     log: list[str] = []
@@ -85,7 +85,7 @@ def test_the_window_answers_between_the_layers(qtbot: Any, docked_panel: Open) -
     }
 
 
-def test_cancelling_while_layers_are_shown_takes_them_back(qtbot: Any, docked_panel: Open) -> None:
+def test_cancelling_while_layers_are_shown_removes_them(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(photograph(), rgb=True)
     count = [0]
@@ -136,7 +136,9 @@ def test_every_phase_is_named(qtbot: Any, docked_panel: Open) -> None:
         assert any(text.startswith(words) for text in told), words
 
 
-def test_the_image_goes_while_its_layers_are_shown(qtbot: Any, docked_panel: Open) -> None:
+def test_the_image_can_be_removed_while_its_layers_are_shown(
+    qtbot: Any, docked_panel: Open
+) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(photograph(), rgb=True)
     other = viewer.add_image(photograph(), rgb=True, name="other", visible=False)

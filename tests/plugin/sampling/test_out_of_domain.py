@@ -1,4 +1,4 @@
-"""The panel says when an image is unlike those that the model was trained on."""
+"""Warnings about images that are unlike the training images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noise() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
-def test_it_is_said_first_and_once_as_a_notification(
+def test_the_out_of_domain_warning_comes_first_and_notifies_once(
     qtbot: Any, docked_panel: Open, domain_model_folder: Path
 ) -> None:
     viewer, panel = docked_panel()
@@ -46,7 +46,7 @@ def test_it_is_said_first_and_once_as_a_notification(
     assert mean.metadata[METADATA_KEY]["domain_score"] > 1
 
 
-def test_nothing_is_said_of_an_image_like_the_training_images(
+def test_there_is_no_warning_for_an_image_like_the_training_images(
     qtbot: Any, docked_panel: Open, domain_model_folder: Path, blob_folders: tuple[Path, Path]
 ) -> None:
     viewer, panel = docked_panel()
@@ -57,7 +57,7 @@ def test_nothing_is_said_of_an_image_like_the_training_images(
     assert warnings() == []
 
 
-def test_an_annotation_remembers_it(
+def test_an_annotation_records_the_domain_score(
     qtbot: Any, docked_panel: Open, domain_model_folder: Path
 ) -> None:
     viewer, panel = docked_panel()
