@@ -85,3 +85,31 @@ class ThreadTask(QObject):
 
 
 _RUNNING: set[ThreadTask] = set()
+
+
+class LatestTask:
+    """Runs one task at a time; starting another one quits the previous one."""
+
+    def __init__(self) -> None:
+        self._task: ThreadTask | None = None
+
+    def start(self, work: Callable[[], Iterator[Any]], report: Callable[[Any], None]) -> None:
+        """Start a task instead of the previous one.
+
+        Parameters
+        ----------
+        work
+            As for `ThreadTask`.
+        report
+            Called in the GUI thread with each value; a bound method is held weakly.
+        """
+        self.quit()
+        self._task = ThreadTask(work)
+        self._task.reported.connect(report)
+        self._task.start()
+
+    def quit(self) -> None:
+        """End the task, which then reports nothing more."""
+        if self._task is not None:
+            self._task.quit()
+            self._task = None

@@ -25,12 +25,12 @@ from napari_latentfm import preferences
 from napari_latentfm.annotation.layer import write_labels
 from napari_latentfm.annotation.region import drawn_region
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import ThreadTask
+from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
 from napari_latentfm.review.thumbnails import (
-    HypothesisView,
+    HypothesisResult,
     ThumbnailStrip,
     search,
     tile,
@@ -63,8 +63,8 @@ class HypothesesSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._overlays = Overlays(session)
-        self._view: HypothesisView | None = None
-        self._tasks: list[ThreadTask] = []
+        self._result: HypothesisResult | None = None
+        self._task = LatestTask()
         self.hypotheses: tuple[Hypothesis, ...] = ()
         self.chosen: Hypothesis | None = None
         self._lay_out()
@@ -72,7 +72,7 @@ class HypothesesSection(QWidget):
         listen(self, session.taken, self._on_taken)
         self._overlays.removed.connect(self._on_removed)
         # Not a method of this widget, which is partly deleted when the signal is emitted.
-        self.destroyed.connect(partial(_disconnect, self._overlays, self._tasks))
+        self.destroyed.connect(partial(_disconnect, self._overlays, self._task))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -90,9 +90,7 @@ class HypothesesSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the layers of this section from the viewer."""
-        for task in self._tasks:
-            task.quit()
-        self._tasks.clear()
+        self._task.quit()
         self._overlays.remove("preview", "contours")
         self.view.release()
 
@@ -161,48 +159,43 @@ class HypothesesSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for task in self._tasks:
-            task.quit()
-        self._tasks.clear()
+        self._task.quit()
         # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._overlays.remove("contours", later=reviewed is None)
-        self._view, self.chosen = None, None
+        self._result, self.chosen = None, None
         self._fill()
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for hypotheses…")
         if reviewed is not None:
-            task = ThreadTask(partial(search, reviewed))
-            task.reported.connect(self._on_report)
-            self._tasks.append(task)
-            task.start()
+            self._task.start(partial(search, reviewed), self._on_report)
 
-    def _on_report(self, view: HypothesisView) -> None:
-        if view.reviewed is not self._session.current:
+    def _on_report(self, result: HypothesisResult) -> None:
+        if result.reviewed is not self._session.current:
             return
-        if view.error is not None:
-            self._say(f"No hypotheses: {view.error}")
-        elif view.contours is not None:
-            self._view = view
+        if result.error is not None:
+            self._say(f"No hypotheses: {result.error}")
+        elif result.contours is not None:
+            self._result = result
             self._toggle_contours()
-        elif view.hypotheses:
-            self._view = view
+        elif result.hypotheses:
+            self._result = result
             self._fill()
-            count = len(view.reviewed.result.summary.sample_masks)
+            count = len(result.reviewed.result.summary.sample_masks)
             several = f"{len(self.hypotheses)} hypotheses among {count} samples."
             self._say(several if len(self.hypotheses) > 1 else f"All {count} samples look alike.")
 
     def _fill(self) -> None:
-        view = self._view
-        if view is None:
+        result = self._result
+        if result is None:
             self.hypotheses = ()
             self.strip.show_tiles([])
         else:
             by: Order = self.order.currentData()
-            self.hypotheses = ordered(view.hypotheses, by)
-            shown = zip(view.pictures, view.areas, strict=True)
-            pictures = dict(zip(view.hypotheses, shown, strict=True))
-            count = len(view.reviewed.result.summary.sample_masks)
+            self.hypotheses = ordered(result.hypotheses, by)
+            shown = zip(result.pictures, result.areas, strict=True)
+            pictures = dict(zip(result.hypotheses, shown, strict=True))
+            count = len(result.reviewed.result.summary.sample_masks)
             tiles = [tile(h, pictures[h][0], by, count, pictures[h][1]) for h in self.hypotheses]
             self.strip.show_tiles(tiles)
         self._mark()
@@ -220,16 +213,16 @@ class HypothesesSection(QWidget):
         hide.setEnabled(self.chosen is not None)
 
     def _toggle_contours(self) -> None:
-        view = self._view
+        result = self._result
         if not self.contours.isChecked():
             self._overlays.remove("contours")
-        elif view is not None and view.contours is not None:
+        elif result is not None and result.contours is not None:
             chosen = tuple(
                 contour
-                for contour in view.contours
+                for contour in result.contours
                 if contour.level not in self.levels or self.levels[contour.level].isChecked()
             )
-            self._overlays.draw(view.reviewed, chosen)
+            self._overlays.draw(result.reviewed, chosen)
 
     def _remember(self) -> None:
         order, contours = self.order.currentData(), self.contours.isChecked()
@@ -351,8 +344,7 @@ class HypothesesSection(QWidget):
         return grid
 
 
-def _disconnect(overlays: Overlays, tasks: list[ThreadTask]) -> None:
+def _disconnect(overlays: Overlays, task: LatestTask) -> None:
     """Disconnect a deleted section."""
-    for task in tasks:
-        task.quit()
+    task.quit()
     overlays.disconnect()

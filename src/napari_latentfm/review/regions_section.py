@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from latentfm_core.uncertainty.regions import DoubtRegion, shape_of
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import ThreadTask
+from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.layers.planes import plane_spacing
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.camera import go_to
@@ -51,7 +51,7 @@ class DoubtSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
-        self._tasks: list[ThreadTask] = []
+        self._task = LatestTask()
         self._doubt: Doubt | None = None
         self._reviewed_regions = ReviewedRegions()
         self.regions: tuple[DoubtRegion, ...] = ()
@@ -59,7 +59,7 @@ class DoubtSection(QWidget):
         self.here = 0
         self._lay_out()
         listen(self, session.changed, self._on_changed)
-        self.destroyed.connect(partial(_disconnect, self._overlays, self._tasks))
+        self.destroyed.connect(partial(_disconnect, self._overlays, self._task))
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -68,9 +68,7 @@ class DoubtSection(QWidget):
 
     def release(self) -> None:
         """Cancel the work and remove the outline from the viewer."""
-        for task in self._tasks:
-            task.quit()
-        self._tasks.clear()
+        self._task.quit()
         self._overlays.remove("preview")
 
     def next(self) -> None:
@@ -139,9 +137,7 @@ class DoubtSection(QWidget):
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
-        for task in self._tasks:
-            task.quit()
-        self._tasks.clear()
+        self._task.quit()
         # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
         self._doubt, self.regions, self.here = None, (), 0
@@ -150,10 +146,7 @@ class DoubtSection(QWidget):
         self.setEnabled(reviewed is not None)
         self._say(NOTHING if reviewed is None else "Looking for uncertain regions…")
         if reviewed is not None:
-            task = ThreadTask(partial(measure, reviewed))
-            task.reported.connect(self._on_measured)
-            self._tasks.append(task)
-            task.start()
+            self._task.start(partial(measure, reviewed), self._on_measured)
 
     def _on_measured(self, doubt: Doubt) -> None:
         if doubt.reviewed is not self._session.current:
@@ -260,8 +253,7 @@ class DoubtSection(QWidget):
         layout.addWidget(self.status)
 
 
-def _disconnect(overlays: Overlays, tasks: list[ThreadTask]) -> None:
+def _disconnect(overlays: Overlays, task: LatestTask) -> None:
     """Disconnect a deleted section."""
-    for task in tasks:
-        task.quit()
+    task.quit()
     overlays.disconnect()

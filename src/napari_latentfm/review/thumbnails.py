@@ -115,7 +115,7 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
 
 
 @dataclass(frozen=True)
-class HypothesisView:
+class HypothesisResult:
     """Hypotheses of a result; `areas` have units, and `contours` are found last."""
 
     reviewed: Reviewed
@@ -126,7 +126,7 @@ class HypothesisView:
     error: str | None = None
 
 
-def search(reviewed: Reviewed) -> Generator[HypothesisView, None, None]:
+def search(reviewed: Reviewed) -> Generator[HypothesisResult, None, None]:
     """Find the hypotheses, their thumbnails and the contours; never raises."""
     summary = reviewed.result.summary
     try:
@@ -136,7 +136,7 @@ def search(reviewed: Reviewed) -> Generator[HypothesisView, None, None]:
             replace(h, area=int(np.count_nonzero(summary.sample_masks[h.medoid])))
             for h in find_hypotheses(coarse.sample_masks, coarse.mean_mask)
         )
-        yield HypothesisView(reviewed)
+        yield HypothesisResult(reviewed)
         several = summary.class_confidence is not None
         # Fine enough for the thumbnails, which may show a small part of a large image.
         fine = min(step, max(1, _longest(coarse.sample_masks) * step // (2 * PICTURE_SIDE)))
@@ -146,7 +146,7 @@ def search(reviewed: Reviewed) -> Generator[HypothesisView, None, None]:
         pictures = thumbnails(ground, masks, hypotheses, several)
         spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
         areas = tuple(area_text(h.area * spacing[0] * spacing[1], unit) for h in hypotheses)
-        ready = HypothesisView(reviewed, hypotheses, tuple(pictures), areas)
+        ready = HypothesisResult(reviewed, hypotheses, tuple(pictures), areas)
         yield ready
         contours = agreement_contours(coarse.sample_masks)
         yield replace(ready, contours=tuple(enlarged(each, step) for each in contours))
@@ -154,7 +154,7 @@ def search(reviewed: Reviewed) -> Generator[HypothesisView, None, None]:
     except Exception as error:
         if not isinstance(error, LatentFMError):
             logger.error("The hypotheses could not be found", exc_info=error)
-        yield HypothesisView(reviewed, error=str(error) or type(error).__name__)
+        yield HypothesisResult(reviewed, error=str(error) or type(error).__name__)
 
 
 def _longest(masks: Mask) -> int:

@@ -98,7 +98,7 @@ class QueuePanel(QScrollArea):
         self._display = SampleDisplay(self.open_image)
         self._unsaved = UnsavedSearch(self.keeper.autosaver.store, self.form.table)
         self._connect()
-        working = (self._navigator, self.sampler, self._display, self.exporting)
+        working = (self._navigator, self.sampler, self._display, self.exporting, self._unsaved)
         self.destroyed.connect(partial(_close, *working, self.open_image, self._keys))
 
     @property
@@ -487,6 +487,7 @@ def _close(
     sampler: Prefetcher,
     display: SampleDisplay,
     exporting: Exporting,
+    unsaved: UnsavedSearch,
     open_image: OpenImage,
     keys: KeyBindings,
 ) -> None:
@@ -495,6 +496,7 @@ def _close(
     navigator.close()
     sampler.close()
     exporting.close()
+    unsaved.close()
     keep(navigator.work, open_image)
     open_image.close()
     keys.detach()

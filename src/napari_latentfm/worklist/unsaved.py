@@ -15,8 +15,7 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.background.signals import listen
-from napari_latentfm.background.thread_task import ThreadTask
+from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.open_image import image_layer
 from napari_latentfm.worklist.table import ImageTable
@@ -35,17 +34,17 @@ class UnsavedSearch:
 
     def __init__(self, store: AutosaveStore, table: ImageTable) -> None:
         self._store, self._table = store, table
-        self._task: ThreadTask | None = None
+        self._task = LatestTask()
 
     def start(self, work: WorkList) -> None:
         """Start a search instead of any earlier one."""
-        if self._task is not None:
-            self._task.quit()
         self._table.mark_unsaved(frozenset())
-        limits = reading_limits()
-        self._task = ThreadTask(partial(unsaved_images, self._store, work, limits))
-        listen(self._table, self._task.reported, self._table.mark_unsaved)
-        self._task.start()
+        search = partial(unsaved_images, self._store, work, reading_limits())
+        self._task.start(search, self._table.mark_unsaved)
+
+    def close(self) -> None:
+        """End the search; its table is deleted."""
+        self._task.quit()
 
 
 def unsaved_images(

@@ -47,7 +47,7 @@ def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -
 def test_thumbnails_show_the_outline_on_the_image(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     yellow = QColor(PREVIEW_COLOUR).getRgb()[:3]
-    found = desk.section._view
+    found = desk.section._result
     assert found is not None
     ring, small, empty = ((p == yellow).all(axis=-1) for p in found.pictures)
     assert ring.sum() > small.sum() > 50

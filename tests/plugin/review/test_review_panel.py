@@ -84,7 +84,7 @@ def test_samples_become_an_annotation_by_keys_alone(window: Window) -> None:
 
 
 def test_a_stroke_updates_every_tab(window: Window) -> None:
-    before = window.review.hypotheses._view
+    before = window.review.hypotheses._result
     endings: list[str] = []
     window.review.strokes.finished.connect(endings.append)
     window.press("G")
@@ -95,7 +95,7 @@ def test_a_stroke_updates_every_tab(window: Window) -> None:
     window.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
     assert endings == ["done"]
     window.settle()
-    assert window.review.hypotheses._view is not before
+    assert window.review.hypotheses._result is not before
     window.press("Shift-M")
     layer = annotation_of(window.review.session)
     assert layer is not None
