@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +68,23 @@ class WarmModel:
 def _key(model: str | Path, settings: SamplingConfig) -> object:
     """Return what identifies a loaded model; it changes when the model folder is rewritten."""
     try:
-        stamps = [file.stat().st_mtime_ns for file in model_files(Path(model))]
+        stamps = file_stamps(model_files(Path(model)))
     except OSError:
         # Loading the model reports what is wrong with the folder.
         stamps = []
-    return (str(model), tuple(stamps), settings.device)
+    return (str(model), *stamps, settings.device)
+
+
+def file_stamps(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return name, time of modification in ns and size in bytes of each file, 0 if unreadable."""
+    stamps = []
+    for file in files:
+        try:
+            stat = file.stat()
+            stamps.append((file.name, stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            stamps.append((file.name, 0, 0))
+    return stamps
 
 
 def _computes_in(segmenter: Segmenter, precision: Precision) -> bool:

@@ -235,13 +235,27 @@ def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any
 
 def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:
     """Return the pixel size ``(row, column)``, None if unknown, and the unit."""
+    sizes, unit = _pixel_size(layer, plane)
+    known = str(unit) != "pixel" or sizes != (1.0, 1.0)
+    return sizes if known else None, str(unit)
+
+
+def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]:
+    """Return pixel size (row, column) of a plane and its unit; 1 and ``"px"`` if unknown."""
+    sizes, unit = _pixel_size(layer, plane)
+    if str(unit) == "pixel":
+        return (sizes, "px") if sizes == (1.0, 1.0) else (sizes, "units")
+    # The short form of the unit, such as µm, if it has one.
+    return sizes, f"{unit:~}"
+
+
+def _pixel_size(layer: Image, plane: Plane) -> tuple[tuple[float, float], Any]:
     row, column = plane.axes
     unit = layer.units[row]
     # Readers of NIfTI files mirror axes by negative steps; a size is positive.
     per_row = abs(float(layer.scale[row]))
     per_column = abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit)
-    known = str(unit) != "pixel" or (per_row, per_column) != (1.0, 1.0)
-    return (per_row, per_column) if known else None, str(unit)
+    return (per_row, per_column), unit
 
 
 def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
@@ -292,20 +306,6 @@ def _behind_identity(matrix: Matrix) -> Matrix:
     larger = np.eye(len(matrix) + 1)
     larger[1:, 1:] = matrix
     return larger
-
-
-def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]:
-    """Return pixel size (row, column) of a plane and its unit; 1 and ``"px"`` if unknown."""
-    row, column = plane.axes
-    unit = layer.units[row]
-    sizes = (
-        abs(float(layer.scale[row])),
-        abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit),
-    )
-    if str(unit) == "pixel":
-        return ((1.0, 1.0), "px") if sizes == (1.0, 1.0) else (sizes, "units")
-    # The short form of the unit, such as µm, if it has one.
-    return sizes, f"{unit:~}"
 
 
 def index_slices(index: Sequence[int | None]) -> tuple[Any, ...]:

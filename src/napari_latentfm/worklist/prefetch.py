@@ -13,10 +13,12 @@ from psygnal import Signal
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
+from latentfm_core.model_io.ensemble import model_files
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.state import check_exists
 from napari_latentfm.background.image_request import ImageRequest, Result
 from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update
+from napari_latentfm.background.warm_model import file_stamps
 from napari_latentfm.reading import reading_limits
 
 CACHE_BYTES = 512 * 2**20
@@ -36,14 +38,7 @@ class Task:
 
     def key(self) -> str:
         """Return a digest of image file, model files and settings, which identifies the result."""
-        files = [self.path, *sorted(Path(self.model).glob("model.*"))]
-        stamps = []
-        for file in files:
-            try:
-                stat = file.stat()
-                stamps.append((file.name, stat.st_mtime_ns, stat.st_size))
-            except OSError:
-                stamps.append((file.name, 0, 0))
+        stamps = file_stamps([self.path, *model_files(Path(self.model))])
         identity = repr((str(self.path), str(self.model), stamps, self.settings.model_dump_json()))
         return hashlib.blake2b(
             identity.encode("utf-8", "surrogateescape"), digest_size=16
