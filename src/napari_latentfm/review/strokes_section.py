@@ -30,6 +30,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
+from napari_latentfm.annotation.layer import STROKE_EVENTS
 from napari_latentfm.background.image_request import ImageRequest, Result
 from napari_latentfm.background.job import Outcome, Run, Update, explain, job_of
 from napari_latentfm.background.signals import abandon, listen
@@ -188,12 +189,12 @@ class StrokesSection(QWidget):
         if layer is self._layer:
             return
         if self._layer is not None:
-            for name in _EVENTS:
+            for name in STROKE_EVENTS:
                 self._layer.events.emitters[name].disconnect(self._on_painted)
         self._layer = layer
         if layer is not None:
             self._painted = layer.data.copy()
-            for name in _EVENTS:
+            for name in STROKE_EVENTS:
                 listen(self, layer.events.emitters[name], self._on_painted)
 
     def _on_inserted(self, _event: Any = None) -> None:
@@ -353,9 +354,6 @@ class StrokesSection(QWidget):
         layout.addWidget(self.clear_button)
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
-
-
-_EVENTS = ("paint", "labels_update", "set_data", "data")
 
 
 def _describe(reviewed: Reviewed) -> str:
