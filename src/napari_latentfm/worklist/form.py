@@ -43,6 +43,21 @@ class QueueForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._make_choices()
+        self._make_list()
+        self._make_buttons()
+        self._make_status()
+        self._lay_out()
+        self.search.textChanged.connect(self.table.filter)
+        self.megapixels.valueChanged.connect(choose_megapixels)
+        self.model.currentTextChanged.connect(self._take_model)
+        self.model_folder.textChanged.connect(self._take_model)
+        self._take_model()
+        page = settings.page(SECTION)
+        if page is not None:
+            listen(self, page.events.max_megapixels, self._take_limit)
+
+    def _make_choices(self) -> None:
         self._folders = {
             "Images": FolderEdit(
                 "Folder of the images to annotate.", "Choose the folder of images", compact=True
@@ -79,6 +94,8 @@ class QueueForm(QWidget):
             "images from sources that you trust."
         )
         self.open_button = push_button("Open", "Open the folder as a work list.")
+
+    def _make_list(self) -> None:
         self.search = _line("Show only rows that contain this text.", "filter")
         self.order = QComboBox()
         self.order.addItems([BY_NAME, BY_DOUBT])
@@ -87,6 +104,8 @@ class QueueForm(QWidget):
         self.skip.setToolTip("Next, and opening a folder, skip images that are done.")
         self.skip.setChecked(True)
         self.table = ImageTable()
+
+    def _make_buttons(self) -> None:
         self.previous = push_button(
             "Previous (PageUp)", "Save the annotation and open the previous image."
         )
@@ -113,21 +132,14 @@ class QueueForm(QWidget):
         self.cancel = push_button(
             "Cancel", "Stop within one ODE step or image; finished results are kept."
         )
+
+    def _make_status(self) -> None:
         self.bar = QProgressBar()
         self.bar.setToolTip("Progress of the background work.")
         self.bar.setMaximumHeight(12)
         self.bar.setTextVisible(False)
         self.tally = wrapped_text("Progress of the work list.")
         self.status = wrapped_text("Status of the open image.")
-        self._lay_out()
-        self.search.textChanged.connect(self.table.filter)
-        self.megapixels.valueChanged.connect(choose_megapixels)
-        self.model.currentTextChanged.connect(self._take_model)
-        self.model_folder.textChanged.connect(self._take_model)
-        self._take_model()
-        page = settings.page(SECTION)
-        if page is not None:
-            listen(self, page.events.max_megapixels, self._take_limit)
 
     @property
     def by_doubt(self) -> bool:
