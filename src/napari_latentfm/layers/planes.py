@@ -13,7 +13,7 @@ from pint import get_application_registry
 
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
-from napari_latentfm.layers.pyramid import level_zero
+from napari_latentfm.layers.pyramid import is_large, level_zero
 
 if TYPE_CHECKING:
     from napari.components import Dims
@@ -56,6 +56,15 @@ class Plane:
     def fixed(self) -> dict[int, int]:
         """Position on every axis across the plane."""
         return {axis: at for axis, at in enumerate(self.index) if at is not None}
+
+    @property
+    def pyramid_axes(self) -> tuple[int, int] | None:
+        """The axes along which results have coarser levels; None for a small plane."""
+        return self.axes if is_large(self.shape) else None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the plane in the metadata of a result, as JSON values."""
+        return {"plane": list(self.index)}
 
     def embed(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return ``(..., H, W)`` as ``(..., *layer axes)`` with length 1 across the plane."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.palette import CLASS_COLOURS
 from napari_latentfm.layers.planes import Plane, placement, with_leading_axis
-from napari_latentfm.layers.pyramid import is_large, pyramid
+from napari_latentfm.layers.pyramid import pyramid
 from napari_latentfm.layers.stacks import PlaneStack
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def result_layers(
     if summary.domain_score is not None:
         shared["domain_score"] = summary.domain_score
 
-    axes = plane.axes if isinstance(plane, Plane) and is_large(plane.shape) else None
+    axes = plane.pyramid_axes
 
     def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
         leading = values.ndim - 2
@@ -177,12 +177,10 @@ def look(role: Role, several: bool) -> dict[str, Any]:
 
 def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:
     """Return source and settings of a result as JSON values."""
-    along = {"along": list(plane.along)} if isinstance(plane, PlaneStack) else {}
     return {
         "source": source.name,
         "source_id": str(source.unique_id),
-        "plane": list(plane.index),
-        **along,
+        **plane.facts(),
         **samples.record.to_json(),
         "seed": samples.seeds[0],
         "n_samples": len(samples),

@@ -59,6 +59,15 @@ class PlaneStack:
         positions = enumerate(self.plane.index)
         return tuple(None if axis in self.along else position for axis, position in positions)
 
+    @property
+    def pyramid_axes(self) -> None:
+        """None, since stacks have no coarser levels."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the planes in the metadata of a result, as JSON values."""
+        return {"plane": list(self.index), "along": list(self.along)}
+
     def at(self, number: int) -> Plane:
         """Return a plane by its number, in row-major order over `along`."""
         lengths = [self.layer_shape[axis] for axis in self.along]

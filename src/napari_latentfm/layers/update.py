@@ -196,8 +196,7 @@ def place_part(
     bool
         False if the user chose to cancel; then nothing was changed.
     """
-    of_stack = {"plane": list(planes.index), "along": list(planes.along)}
-    pairs = [(_find(viewer, {**s.metadata, **of_stack}, s.data.ndim), s) for s in specs]
+    pairs = [(_find(viewer, {**s.metadata, **planes.facts()}, s.data.ndim), s) for s in specs]
     targets = [(layer, spec) for layer, spec in pairs if layer is not None]
     edited = [layer for layer, _ in targets if _part_is_edited(layer, number)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
