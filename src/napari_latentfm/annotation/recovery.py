@@ -48,8 +48,8 @@ class Offer:
         info = self.state.info
         pixels = sum(label.pixels for label in info.labels)
         return (
-            f"An annotation of {info.image} was kept {_when(info.created)} and never exported: "
-            f"{pixels:,} labelled pixels, {info.strokes} edits by hand, "
+            f"An annotation of {info.image} was autosaved {_when(info.created)} and never "
+            f"exported: {pixels:,} labelled pixels, {info.strokes} edits by hand, "
             f"{duration(info.seconds)}."
         )
 
@@ -110,7 +110,7 @@ class Recovery:
                 restore(self._session, offer.labels, offer.state.info)
                 self._autosaver.watch()
             elif choice == "compare":
-                name = f"{offer.reviewed.layer.name} · kept {_when(offer.state.info.created)}"
+                name = f"{offer.reviewed.layer.name} · autosaved {_when(offer.state.info.created)}"
                 add_labels(self._session, offer.reviewed, offer.labels, name)
                 return
             elif choice == "discard":

@@ -51,7 +51,7 @@ def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> No
     assert (info.image, info.strokes, info.edited_pixels) == ("skin", 1, 10)
     assert [proposal.origin for proposal in info.proposals] == ["mean mask"]
     assert info.spacing == (0.5, 0.25)
-    assert window.section.kept.text() == f"kept {window.times[0]}"
+    assert window.section.kept.text() == f"autosaved {window.times[0]}"
 
 
 def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
@@ -187,14 +187,14 @@ def test_an_unwritable_autosave_folder_is_reported_once(
     for row in (2, 4):
         write_mask(window.session, disc(*LARGE)) if row == 2 else window.stroke(row)
         window.section.autosaver.flush()
-        window.wait(lambda: window.section.kept.text() == "not kept")
+        window.wait(lambda: window.section.kept.text() == "not saved")
         window.settle()
     assert len(said) == 1
     assert "choose another folder" in said[0]
     assert window.layer.data.any()
     autosave_folder().unlink()
     window.stroke(6)
-    window.wait(lambda: window.section.kept.text().startswith("kept"))
+    window.wait(lambda: window.section.kept.text().startswith("autosaved"))
 
 
 # --- recovery -----------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_comparing_shows_a_layer_and_keeps_the_offer_open(
     second.wait(lambda: not second.section.bar.isHidden())
     second.section.bar.compare.click()
     (shown,) = [layer for layer in second.viewer.layers if isinstance(layer, Labels)]
-    assert shown.name.startswith("skin · kept ")
+    assert shown.name.startswith("skin · autosaved ")
     np.testing.assert_array_equal(shown.data, first.layer.data)
     np.testing.assert_allclose(shown.scale, second.image.scale)
     assert annotation_of(second.session, create=False) is None
