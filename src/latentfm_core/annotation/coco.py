@@ -60,8 +60,11 @@ class CocoFile:
             known = self._names.setdefault(label, labelled.name(label))
             if known != labelled.name(label):
                 raise OutputError(
-                    f"{labelled.image}: label {label} is {labelled.name(label)!r} here and "
-                    f"{known!r} in images before it. Give the label one name for all images."
+                    f"{labelled.image}: label {label} is called {labelled.name(label)!r} here, and "
+                    f"{known!r} in another image. COCO has one name per label. Open one of these "
+                    f"images, select label {label} of its annotation, rename it with Name label… "
+                    "in the section Annotation, and accept the image again. The name then holds "
+                    "for the whole folder."
                 )
         for label, pieces in objects:
             entry = {

@@ -133,15 +133,15 @@ def axes_on_screen(layer: Image, dims: Dims) -> set[int]:
     """
     if dims.ndisplay != 2:
         raise ImageError(
-            "The viewer is in 3D display, which does not show a single plane. Switch to 2D display "
-            "(the button at the lower left) and choose the plane with the slider."
+            f"The viewer shows {layer.name!r} in 3D, but samples are drawn of a 2D plane. Press "
+            "the 2D/3D button at the lower left, then choose the plane with the slider."
         )
     missing = dims.ndim - layer.ndim
     shown = {axis - missing for axis in dims.displayed}
     if min(shown) < 0:
         raise ImageError(
-            f"The viewer does not show a plane of {layer.name!r}. Change the order of the axes "
-            "(the roll button at the lower left) until it does."
+            f"The axes on screen are not those of a plane of {layer.name!r}. Press the roll "
+            "button at the lower left until the image is on screen."
         )
     return shown
 
@@ -156,15 +156,14 @@ def _fixed_axes(
     across = [axis for axis in range(layer.ndim) if axis not in shown]
     if _is_tilted(layer, across):
         raise ImageError(
-            f"{layer.name!r} is rotated or sheared out of the plane on screen, so that it does not "
-            "show a plane of pixels. Reset its rotation, shear and affine, or resample it."
+            f"{layer.name!r} is rotated or sheared out of the plane on screen, which cuts across "
+            "its pixels. Reset its rotation, shear and affine, or resample it."
         )
     position = position_of(layer, dims)
     fixed = {axis: 0 if axis in anywhere else position[axis] for axis in across}
     if any(not 0 <= at < shape[axis] for axis, at in fixed.items()):
         raise ImageError(
-            f"The viewer shows a position outside {layer.name!r}. Move the slider until the "
-            "image is on screen."
+            f"The slider is outside {layer.name!r}. Move it until the image is on screen."
         )
     return fixed
 

@@ -71,6 +71,21 @@ def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) 
     assert read_classes(work.output) == {}
 
 
+def test_coco_says_where_to_rename_a_label_with_two_names(work: WorkList, tmp_path: Path) -> None:
+    named = info(image="b.png", class_names={1: "nevus"})
+    export_annotation(work.annotation("b.png"), labels_of(1), named)
+    target = tmp_path / "all.json"
+    with pytest.raises(OutputError, match=r"b\.png: label 1 is called 'nevus' here") as refused:
+        list(export_accepted(work, target, "coco"))
+    assert "'lesion' in another image" in str(refused.value)
+    assert "Name label…" in str(refused.value)
+    assert not target.exists()
+    # What renaming and accepting does.
+    add_classes(work.output, {1: "nevus"})
+    list(export_accepted(work, target, "coco"))
+    assert [each["name"] for each in json.loads(target.read_text())["categories"]] == ["nevus"]
+
+
 def test_one_coco_file_of_all(work: WorkList, tmp_path: Path) -> None:
     list(export_accepted(work, tmp_path / "all.json", "coco"))
     coco = opened(tmp_path / "all.json")
