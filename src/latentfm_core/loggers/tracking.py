@@ -33,6 +33,12 @@ class Tracking:
     wandb: WandbMode | None = None
     mlflow: str | None = None
 
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``latentfm-train`` that choose these loggers."""
+        chosen = ["--tensorboard"] if self.tensorboard else []
+        chosen += [] if self.wandb is None else ["--wandb", self.wandb]
+        return chosen + ([] if self.mlflow is None else ["--mlflow", self.mlflow])
+
     def check(self) -> None:
         """Check that the libraries are installed.
 

@@ -6,17 +6,21 @@ import csv
 import json
 import logging
 import re
+import signal
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from latentfm_core.cli.train import main
+from latentfm_core.cli.train import build_parser, main
+from latentfm_core.loggers.tracking import Tracking
 from tests.helpers.fixtures import write_blobs
-from tests.helpers.training_runs import words
+from tests.helpers.processes import PATIENCE, wait_for
+from tests.helpers.training_runs import start, words
 
 LIBRARIES = ("tensorboard", "wandb", "mlflow")
 """Each is also the name of its option and of its extra."""
@@ -250,3 +254,27 @@ def test_an_online_run_without_a_login_says_what_to_do(
     said = capsys.readouterr().err
     assert "The W&B run cannot start" in said
     assert "wandb login" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_the_command_that_continues_a_stopped_run_names_its_loggers(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    out = tmp_path / "model"
+    endless = ("--set", "training.flow.epochs=100000", "--tensorboard")
+    process = start(words(images, out, *endless))
+    wait_for(lambda: (out / "training" / "samples").is_dir(), process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert f"To continue: latentfm-train --out {out} --resume --tensorboard" in said
+
+
+def test_each_choice_of_loggers_is_named_as_the_command_reads_it() -> None:
+    for tracking in (
+        Tracking(),
+        Tracking(True, "online", "http://host:5000"),
+        Tracking(wandb="offline"),
+    ):
+        given = build_parser().parse_args(tracking.arguments())
+        assert Tracking(given.tensorboard, given.wandb, given.mlflow) == tracking

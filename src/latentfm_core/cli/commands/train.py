@@ -76,14 +76,14 @@ def run(args: argparse.Namespace, command: str) -> int:
         run = Trainer(config, options)
     flag.begin()
     if run.run() is None:
-        return _say_stopped(args.out)
+        return _say_stopped(args.out, options.tracking)
     if launch.first:
         _say_written(args.out)
     return EXIT_OK
 
 
-def _say_stopped(out: Path) -> int:
-    again = ["latentfm-train", "--out", str(out), "--resume"]
+def _say_stopped(out: Path, tracking: Tracking) -> int:
+    again = ["latentfm-train", "--out", str(out), "--resume", *tracking.arguments()]
     if not follows_paths(out):
         again.append("--trust-paths")
     logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
