@@ -1,4 +1,4 @@
-"""What ``latentfm-train`` does with ``--folds`` and ``--fold``."""
+"""Cross-validation by ``latentfm-train`` with ``--folds`` and ``--fold``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from latentfm_core.config import Config
 from latentfm_core.datasets.folds import FILE, FOLDER
 from latentfm_core.errors import ConfigError
 from latentfm_core.finetuning.recipe import PRESET as FINETUNE
+from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.training.cross_validation import CrossValidation, begun_fold, shared_out
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.fold_table import CSV, CrossValidated
@@ -71,7 +72,7 @@ def _say_stopped(args: argparse.Namespace) -> int:
     given = {"--fold": args.fold, "--init": args.init, "--card": args.card}
     for option, value in given.items():
         again += [] if value is None else [option, str(value)]
-    again += ["--tensorboard"] if args.tensorboard else []
+    again += Tracking(args.tensorboard, args.wandb, args.mlflow).arguments()
     again += [] if follows_paths(begun) else ["--trust-paths"]
     logger.warning("Stopped; everything so far is saved. To continue: %s", shlex.join(again))
     return EXIT_INTERRUPTED
