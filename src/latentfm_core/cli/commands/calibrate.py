@@ -1,4 +1,4 @@
-"""What ``latentfm-calibrate`` does with its arguments."""
+"""Run ``latentfm-calibrate`` with parsed arguments."""
 
 from __future__ import annotations
 
