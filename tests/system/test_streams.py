@@ -47,7 +47,7 @@ def test_closed_output_streams_do_not_end_the_work(
 ) -> None:
     done = shell(folder, tmp_path / "out", tiny_model_folder, how)
     assert done.returncode == 0, done.stderr
-    assert "defect" not in done.stdout + done.stderr
+    assert "bug in" not in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "Exception ignored" not in done.stderr
     assert {"one.json", "two.json", "three.json"} <= names(tmp_path / "out")
@@ -100,7 +100,7 @@ def test_long_names_are_refused_before_any_work_or_work(
     assert "3 of 4 images segmented" in capsys.readouterr().out
     assert "one.json" in names(tmp_path / "out")
     assert run(folder, "--tiled", "--skip-bad", "--overwrite") in (0, 2)
-    assert "defect" not in "".join(capsys.readouterr())
+    assert "bug in" not in "".join(capsys.readouterr())
 
 
 def test_paths_that_no_file_can_have_are_user_errors(
@@ -108,7 +108,7 @@ def test_paths_that_no_file_can_have_are_user_errors(
 ) -> None:
     for path in ("y" * 300, "z/" * 3000 + "a.png", os.fsdecode(b"\xff.png")):
         assert run(folder / path) == 2
-        assert "defect" not in capsys.readouterr().err
+        assert "bug in" not in capsys.readouterr().err
 
 
 def test_links_to_nowhere_are_named(
