@@ -131,6 +131,18 @@ def stacks() -> tuple[tuple[str, bytes], ...]:
 
 
 @cache
+def channels() -> tuple[tuple[str, bytes], ...]:
+    """Return TIFF stacks with named channels."""
+    pixels, names = _pixels(2, 3, 24, 20), ["DAPI", "GFP", "TOM"]
+    channel = {"Name": names, "Color": [65535, 16711935, -16776961]}
+    contents = (
+        _tiff(pixels, ome=True, metadata={"axes": "ZCYX", "Channel": channel}),
+        _tiff(pixels, imagej=True, metadata={"axes": "ZCYX", "Labels": names * 2}),
+    )
+    return tuple((".tif", content) for content in contents)
+
+
+@cache
 def masks() -> tuple[tuple[str, bytes], ...]:
     """Return masks."""
     binary = (_pixels(24, 20) > 128).astype(np.uint8)

@@ -19,6 +19,7 @@ from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.datasets.splits import make_split, read_groups, read_split
 from latentfm_core.finetuning.finetune import _read_note
+from latentfm_core.images.channel_names import read_channel_axis
 from latentfm_core.images.large import PixelField
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
@@ -70,6 +71,10 @@ def _read_stack(folder: Path) -> object:
     """Read some planes."""
     with TiffStack(_only(folder), limits=LIMITS) as stack:
         return [to_rgb(stack.read(number)) for number in range(min(4, len(stack)))]
+
+
+def _read_channels(folder: Path) -> object:
+    return read_channel_axis(_only(folder))
 
 
 def _make_pyramid(rng: random.Random) -> Files:
@@ -293,6 +298,7 @@ _PREFERENCES = json.dumps({"reading": {"max_megapixels": 8}, "queue": {"folder":
 
 TARGETS: dict[str, Target] = {
     "image": Target(_pick_pictures(seeds.images), _read_image, 30),
+    "channels": Target(_pick_pictures(seeds.channels), _read_channels, 5),
     "stack": Target(_pick_pictures(seeds.stacks), _read_stack, 10),
     "zarr": Target(_make_pyramid, _read_pyramid, 6),
     "mask": Target(_pick_pictures(seeds.masks), _read_mask, 10),

@@ -104,7 +104,7 @@ class Pointer:
         self.qtbot.waitUntil(lambda: not self.section._look.isActive(), timeout=PATIENCE)
 
     def box(self, mask: NDArray[Any]) -> None:
-        """Draw a box around a mask with the tool in hand."""
+        """Draw a box around a mask with the selected tool."""
         found = extent(mask)
         assert found is not None
         self.drag(found[:2], found[2:])

@@ -72,7 +72,7 @@ PLUGIN = {
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "dock": "annotation background finetuning layers preferences prompting results review "
+    "dock": "annotation background finetuning layers preferences prompting reading results review "
     "sampling ui worklist",
     "demo": "dock",
     "widgets": "review sampling",

@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from latentfm_core.annotation.autosave import Autosaved, AutosaveStore
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.file_export import signature_of
-from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.layer import annotation_of, annotation_on
 from napari_latentfm.annotation.restoring import add_labels, restore
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_latentfm.annotation.autosave import Autosaver
-    from napari_latentfm.results.session import Reviewed, ReviewSession
+    from napari_latentfm.results.session import ReviewSession
     from napari_latentfm.results.stack_review import StackReview
 
 Choice = Literal["recover", "compare", "discard", "later"]
@@ -35,9 +38,10 @@ Choice = Literal["recover", "compare", "discard", "later"]
 
 @dataclass(frozen=True)
 class Offer:
-    """An autosaved annotation of an image under review."""
+    """An autosaved annotation of an image, and a plane of that image."""
 
-    reviewed: Reviewed
+    layer: Image
+    plane: Plane
     signature: str
     state: Autosaved
     labels: NDArray[Any]
@@ -55,12 +59,17 @@ class Offer:
 
 
 class Recovery:
-    """Looks for an autosaved annotation when an image without one comes under review.
+    """Looks for an autosaved annotation when an image without one is opened or comes under review.
+
+    An annotation begins with samples. Recovering one of an image without a result therefore asks
+    for a run first, and is done when its result is under review.
 
     Attributes
     ----------
     offered
         Emitted with an `Offer`, or with None when it is withdrawn or answered.
+    samples_needed
+        Emitted with the image that has to be run before its annotation can be recovered.
     recovered
         Emitted with the provenance of an annotation that was recovered.
     ask
@@ -71,12 +80,15 @@ class Recovery:
 
     offered = Signal(object)
     recovered = Signal(object)
+    samples_needed = Signal(object)
 
     def __init__(self, session: ReviewSession, autosaver: Autosaver) -> None:
         self._session, self._autosaver = session, autosaver
         self._answered: set[Path] = set()
         self.ask: Callable[[str], Choice] | None = None
         self.offer: Offer | None = None
+        self._image: Image | None = None
+        self._is_awaited = False
         self._looked: Callable[[], StackReview | None] = _nothing
         session.changed.connect(self.look)
         self.look()
@@ -85,7 +97,11 @@ class Recovery:
         """Look for an autosaved annotation of the image under review, in a worker thread."""
         reviewed = self._session.current
         if self.offer is not None:
-            if reviewed is not None and reviewed.layer is self.offer.reviewed.layer:
+            under = self._image if reviewed is None else reviewed.layer
+            if under is self.offer.layer:
+                if reviewed is not None and self._is_awaited:
+                    # The layers of the result are still being put into place.
+                    QTimer.singleShot(0, self._recover_awaited)
                 return
             self._put(None)
         stack = self._session.stack
@@ -93,8 +109,18 @@ class Recovery:
             return  # only the slider moved
         self._looked = _nothing if stack is None else ref(stack)
         if reviewed is not None:
-            task = partial(_find, self._autosaver.store, reviewed)
-            self._autosaver.work.submit(task, self._on_searched)
+            self._image = None
+            self._submit(reviewed.layer, reviewed.plane)
+
+    def look_at(self, image: Image | None) -> None:
+        """Look for an autosaved annotation of an image that has no result yet."""
+        if self._session.current is not None or image is self._image:
+            return
+        self._image = image
+        if self.offer is not None and self.offer.layer is not image:
+            self._put(None)
+        if image is not None and self.offer is None and image.ndim >= 2:
+            self._submit(image, _first_plane(image))
 
     def answer(self, choice: Choice) -> None:
         """Answer the open offer.
@@ -106,12 +132,16 @@ class Recovery:
         if offer is None:
             return
         try:
+            if choice == "recover" and not self._is_reviewed(offer):
+                self._is_awaited = True
+                self.samples_needed.emit(offer.layer)
+                return
             if choice == "recover":
                 restore(self._session, offer.labels, offer.state.info)
                 self._autosaver.watch()
             elif choice == "compare":
-                name = f"{offer.reviewed.layer.name} · autosaved {_when(offer.state.info.created)}"
-                add_labels(self._session, offer.reviewed, offer.labels, name)
+                name = f"{offer.layer.name} · autosaved {_when(offer.state.info.created)}"
+                add_labels(self._session, offer, offer.labels, name)
                 return
             elif choice == "discard":
                 self._discard(offer)
@@ -131,6 +161,18 @@ class Recovery:
         """Close the offer without an answer, for example after an export."""
         self._put(None)
 
+    def _submit(self, image: Image, plane: Plane) -> None:
+        task = partial(_find, self._autosaver.store, image, plane)
+        self._autosaver.work.submit(task, self._on_searched)
+
+    def _is_reviewed(self, offer: Offer) -> bool:
+        current = self._session.current
+        return current is not None and current.layer is offer.layer
+
+    def _recover_awaited(self) -> None:
+        if self._is_awaited and self.offer is not None and self._is_reviewed(self.offer):
+            self.answer("recover")
+
     def _discard(self, offer: Offer) -> None:
         own = self._autosaver.writer_of(annotation_of(self._session, create=False))
         task = partial(self._autosaver.store.discard, offer.signature, own)
@@ -141,9 +183,10 @@ class Recovery:
         if not isinstance(offer, Offer) or offer.state.file in self._answered:
             return
         current = self._session.current
-        if current is None or current.layer is not offer.reviewed.layer or self.offer is not None:
+        under = self._image if current is None else current.layer
+        if under is not offer.layer or self.offer is not None:
             return
-        layer = annotation_of(self._session, create=False)
+        layer = annotation_on(self._session.viewer, offer.layer, offer.plane)
         own = offer.state.writer == self._autosaver.writer_of(layer)
         if layer is not None and (own or (layer.data.any() and not _is_newer(offer, layer))):
             return
@@ -153,7 +196,7 @@ class Recovery:
 
     def _put(self, offer: Offer | None) -> None:
         if offer is not self.offer:
-            self.offer = offer
+            self.offer, self._is_awaited = offer, False
             self.offered.emit(offer)
 
 
@@ -163,17 +206,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _find(store: AutosaveStore, reviewed: Reviewed) -> Offer | None:
+def _first_plane(image: Image) -> Plane:
+    shape = tuple(level_zero(image).shape[: image.ndim])
+    index = (*(0 for _ in shape[:-2]), None, None)
+    return Plane((shape[-2], shape[-1]), index, shape)
+
+
+def _find(store: AutosaveStore, image: Image, plane: Plane) -> Offer | None:
     if not store.images():
         return None  # saves reading a large image
-    signature = signature_of(reviewed.layer)
+    signature = signature_of(image)
     limits = reading_limits()
     state = store.newest(signature, limits)
     if state is None:
         return None
     labels = state.labels(limits)
     # An empty annotation is not worth recovering.
-    return Offer(reviewed, signature, state, labels) if labels.any() else None
+    return Offer(image, plane, signature, state, labels) if labels.any() else None
 
 
 def _is_newer(offer: Offer, layer: Labels) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from napari.layers import Labels
@@ -15,11 +15,13 @@ from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
 from napari_latentfm.annotation.provenance import carry, remember
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import placement
+from napari_latentfm.layers.planes import Plane, placement
 from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:
-    from napari_latentfm.results.session import Reviewed, ReviewSession
+    from napari.layers import Image
+
+    from napari_latentfm.results.session import ReviewSession
 
 UNDO_PIXELS = 2**24
 """Most changed pixels that are restored as an undo step, which takes 34 bytes for each; more
@@ -74,27 +76,37 @@ def restore(
     return layer
 
 
-def add_labels(
-    session: ReviewSession, reviewed: Reviewed, labels: NDArray[Any], name: str
-) -> Labels:
+class Target(Protocol):
+    """An image layer, and a plane of it."""
+
+    @property
+    def layer(self) -> Image:
+        """The image."""
+
+    @property
+    def plane(self) -> Plane:
+        """One of its planes."""
+
+
+def add_labels(session: ReviewSession, target: Target, labels: NDArray[Any], name: str) -> Labels:
     """Add labels of the whole image to the viewer as a new layer."""
     layer = Labels(
-        _fitting(labels, reviewed),
+        _fitting(labels, target),
         name=name,
         opacity=0.5,
-        **placement(reviewed.layer, reviewed.plane.first()),
+        **placement(target.layer, target.plane.first()),
     )
     layer.colormap = label_colours()
-    add_above(session.viewer, layer, reviewed.layer)
+    add_above(session.viewer, layer, target.layer)
     return layer
 
 
-def _fitting(labels: NDArray[Any], reviewed: Reviewed) -> NDArray[Any]:
-    wanted = reviewed.plane.layer_shape
+def _fitting(labels: NDArray[Any], target: Target) -> NDArray[Any]:
+    wanted = target.plane.layer_shape
     longer = [tuple(n for n in shape if n > 1) for shape in (labels.shape, wanted)]
     if longer[0] != longer[1] or math.prod(labels.shape) != math.prod(wanted):
         raise ImageError(
-            f"The labels have the shape {labels.shape}, but the image {reviewed.layer.name!r} "
+            f"The labels have the shape {labels.shape}, but the image {target.layer.name!r} "
             f"has {wanted}. Choose the annotation of this image."
         )
     return labels.reshape(wanted)

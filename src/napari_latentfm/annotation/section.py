@@ -39,6 +39,7 @@ from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button
 
 NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
+RENEWING = "A run has not ended. Wait for its mean mask, or cancel it."
 EMPTY = "No annotation yet: take the mean mask or a hypothesis, or paint."
 MEASURE_MS = 250
 
@@ -64,6 +65,7 @@ class AnnotationSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._measuring = TaskQueue()
+        self._image = ""
         self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -172,6 +174,9 @@ class AnnotationSection(QWidget):
         if reviewed is None:
             self._say(NOTHING)
             return
+        if self._session.renewing:
+            self._say(RENEWING)
+            return
         try:
             region = drawn_region(self._session) if inside else None
             if inside and (region is None or not region.any()):
@@ -211,11 +216,13 @@ class AnnotationSection(QWidget):
         reviewed = self._session.current
         self.setEnabled(reviewed is not None)
         if reviewed is None:
+            self._image = ""
             self._say(NOTHING)
             self.about.setText("")
             self.labels.clear()
             return
-        if self.status.text() == NOTHING:
+        if (image := str(reviewed.layer.unique_id)) != self._image:
+            self._image = image
             self._say("")
         self._measure()
 

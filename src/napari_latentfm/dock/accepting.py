@@ -1,4 +1,4 @@
-"""What the buttons of the foot do: with a work list, or for a single image."""
+"""Accepting the chosen image, in a work list or by itself."""
 
 from __future__ import annotations
 
@@ -17,47 +17,57 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_latentfm.annotation.autosave import Autosaver
+    from napari_latentfm.dock.chosen_image import ChosenImage
     from napari_latentfm.results.session import Reviewed, ReviewSession
     from napari_latentfm.worklist.panel import QueuePanel
 
-NOTHING = "Nothing to accept yet. Run the model on an image first."
+NO_IMAGE = "Nothing to accept yet. Open an image, or a folder of images, first."
+NOTHING = "Nothing to accept yet. Run the model on this image first."
+RUNNING = "A run has not ended. Accept when it has, or cancel it first."
 WHERE = "Kept automatically; Export… saves it as a file."
 
 
 class Accepting:
-    """Accepts what is under review.
+    """Accepts the chosen image.
 
     Parameters
     ----------
     session
-        What is under review.
+        Reviews the chosen image.
+    chosen
+        The chosen image.
     queue
-        The work list; without an open one, images are accepted one at a time and the user
-        exports them.
+        The work list. An image that is not its open one is accepted by itself, and the user
+        exports it.
     autosaver
         Keeps what was accepted without a work list.
     say
-        Shows a sentence.
+        Shows a message.
     """
 
     def __init__(
         self,
         session: ReviewSession,
+        chosen: ChosenImage,
         queue: QueuePanel,
         autosaver: Autosaver,
         say: Callable[[str], None],
     ) -> None:
-        self._session, self._queue = session, queue
+        self._session, self._chosen, self._queue = session, chosen, queue
         self._autosaver, self._say = autosaver, say
 
     @property
     def in_list(self) -> bool:
-        """Whether an image of a work list is open."""
-        return self._queue.work is not None and self._queue.current is not None
+        """Whether the chosen image is the open one of a work list."""
+        queue = self._queue
+        if queue.work is None or queue.current is None:
+            return False
+        # While an image of the list is opened, there may be none to choose.
+        return self._chosen.layer is None or self._chosen.is_chosen(queue.open_image.layer)
 
     @property
     def empty_name(self) -> str:
-        """How an image without foreground is called."""
+        """Text of the button for an image without foreground."""
         return self._queue.form.empty_name
 
     def accept(self) -> None:
@@ -80,7 +90,8 @@ class Accepting:
             text = NOTHING if reviewed is None else do(reviewed)
         except LatentFMError as error:
             text = str(error)
-        self._say(text)
+        name = self._chosen.name
+        self._say(f"{name}: {text}" if name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
         layer = annotation_of(self._session, create=False)
@@ -94,7 +105,7 @@ class Accepting:
         self._autosaver.watch()
         self._autosaver.flush()
         count = int(np.count_nonzero(layer.data))
-        return f"Accepted: {count:,} pixels in {layer.name!r}. {WHERE}"
+        return f"accepted, {count:,} pixels in {layer.name!r}. {WHERE}"
 
     def _accept_empty(self, _reviewed: Reviewed) -> str:
         layer = annotation_of(self._session)
@@ -103,11 +114,11 @@ class Accepting:
         marked = still_marked(layer.data, self.empty_name)
         if marked:
             return marked
-        return f"{self.empty_name}: the layer {layer.name!r} is empty. Export… saves it as a file."
+        return f"{self.empty_name}. The layer {layer.name!r} is empty. Export… saves it as a file."
 
 
 def _is_touched(layer: Labels, reviewed: Reviewed) -> bool:
-    """Tell whether something was painted or taken on the plane on screen."""
+    """Return whether something was painted or taken on the plane on screen."""
     index = reviewed.plane.index
     view = layer.data[index_slices(index)]
     return bool(view.any()) or index in record_of(layer).proposals

@@ -19,7 +19,7 @@ ENTER = KeyBinding.from_str(KEY)
 
 
 def is_drawing(layer: Layer) -> bool:
-    """Tell whether Enter finishes something that is drawn in a layer, as a polygon."""
+    """Return whether Enter finishes a drawing in a layer, such as a polygon."""
     if isinstance(layer, Labels):
         return str(layer.mode) == "polygon"
     return isinstance(layer, Shapes) and str(layer.mode).startswith("add_")
@@ -29,8 +29,8 @@ class CanvasEnter:
     """Calls a function at Enter, while the canvas has the focus.
 
     napari's Labels and Shapes layers bind Enter in every mode and come before the viewer. Such a
-    layer therefore gets a binding of its own for as long as it is active, which hands the key on
-    to napari while something is drawn.
+    layer therefore gets a binding of its own for as long as it is active, which passes the key
+    on to napari during a drawing.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class CanvasEnter:
         listen(panel, viewer.layers.selection.events.active, self._follow)
 
     def bind(self) -> None:
-        """Take the key, unless somebody bound it to something else in this viewer."""
+        """Bind the key, unless it is bound to something else in this viewer."""
         if self._bound or ENTER in self._viewer.keymap:
             return
         self._viewer.bind_key(KEY, self._press_viewer)
@@ -59,7 +59,7 @@ class CanvasEnter:
         self._follow()
 
     def release(self) -> None:
-        """Give the key back."""
+        """Unbind the key."""
         if self._bound:
             self._bound = False
             if self._viewer.keymap.get(ENTER) == self._press_viewer:
@@ -93,7 +93,7 @@ class CanvasEnter:
 
 
 def _inherited(layer: Layer) -> Callable[[Any], object] | None:
-    """Return what napari does at Enter in a layer of this kind."""
+    """Return the action of napari for Enter in a layer of this kind."""
     # The layers of a plugin's viewer are proxies, whose type is not that of the layer.
     for kind in layer.__class__.__mro__:
         found = vars(kind).get("class_keymap", {}).get(ENTER)

@@ -11,12 +11,12 @@ from napari_latentfm.ui.common import push_button, wrapped_text
 
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
 ONLY_IN_LIST = " Open a folder first: flags and notes are kept in its work list."
-FLAG_TIP = "Mark the image for somebody to look at, or unmark it."
+FLAG_TIP = "Flag the image for review by somebody else, or remove the flag."
 NOTE_TIP = "A remark on this image, kept in the work list."
 
 
 class Foot(QWidget):
-    """Buttons and lines; knows nothing of the viewer.
+    """Buttons and lines, independent of the viewer.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Foot(QWidget):
         self.note.setMaxLength(MAX_NOTE)
         self.note.editingFinished.connect(self.commit)
         self.export = push_button("Export…", "Write the annotation and its provenance to files.")
-        self.message = wrapped_text("What happened last.")
+        self.message = wrapped_text("Result of the last action.")
         self.message.setObjectName("LatentFM small")
         self.message.hide()
         self.kept = QLabel()
@@ -59,14 +59,14 @@ class Foot(QWidget):
         self.show_item(None, None)
 
     def commit(self) -> None:
-        """Hand on the note if it was changed."""
+        """Emit the note if it was changed."""
         text = self.note.text().strip()
         if self._name is not None and text != self._kept_note:
             self._kept_note = text
             self.noted.emit(text)
 
     def say(self, text: str) -> None:
-        """Show a sentence, or nothing."""
+        """Show a message, or nothing."""
         self.message.setText(text)
         self.message.setVisible(bool(text))
 
@@ -75,7 +75,7 @@ class Foot(QWidget):
         self.kept.setText(text)
 
     def show_item(self, name: str | None, item: Item | None) -> None:
-        """Show what is known of the open image; None without a work list."""
+        """Show the state of the open image; None without a work list."""
         in_list = name is not None and item is not None
         self.accept.setText(ACCEPT_AND_NEXT if in_list else ACCEPT)
         for control, tip in ((self.flag, FLAG_TIP), (self.note, NOTE_TIP)):

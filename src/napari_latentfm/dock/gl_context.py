@@ -45,7 +45,9 @@ class CanvasContext(QObject):
     def make_current(self, _event: Any = None) -> None:
         """Make the context of the canvas current."""
         middle = self._window.centralWidget()
-        for widget in () if middle is None else middle.findChildren(QWidget):
+        # A QOpenGLWidget is in a module of its own, which differs between the Qt bindings.
+        widgets: list[Any] = [] if middle is None else middle.findChildren(QWidget)
+        for widget in widgets:
             if widget.inherits("QOpenGLWidget") and widget.isValid():
                 widget.makeCurrent()
 

@@ -1,4 +1,4 @@
-"""The head of the dock: image, model, samples, run; and what is rarely needed, folded."""
+"""The head of the dock: image, model, samples and run, with the other settings folded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_latentfm.dock.channel_choice import ChannelChoice
 from napari_latentfm.sampling.controls import WHOLE
 from napari_latentfm.ui.collapsible import Collapsible
 
 if TYPE_CHECKING:
+    import napari
+
     from napari_latentfm.background.job import Update
     from napari_latentfm.sampling.form import SamplingForm
     from napari_latentfm.sampling.panel import SamplingPanel
@@ -23,27 +26,37 @@ RUN_KEY = "Ctrl-R"
 class Head(QWidget):
     """Lays out the controls of a sampling panel, which keeps working them.
 
+    Parameters
+    ----------
+    panel
+        The sampling panel.
+    viewer
+        Shows the chosen channel.
+
     Attributes
     ----------
+    channel
+        Channels of the chosen image.
     status, advanced
-        The status line and the folded rest, which may be long: for the part of the dock that
-        scrolls.
+        The status line and the folded settings, for the scrolling part of the dock.
     """
 
-    def __init__(self, panel: SamplingPanel, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, panel: SamplingPanel, viewer: napari.viewer.Viewer, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._panel, form = panel, panel.form
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 2)
         layout.setSpacing(2)
-        for control in (
-            form.image,
-            *form.plane_choice.rows,
-            form.model,
-            form.folder,
-            form.samples_row,
-        ):
+        self.channel = ChannelChoice(viewer, LABEL_WIDTH)
+        layout.addWidget(_with_label(form, form.image, LABEL_WIDTH))
+        layout.addWidget(self.channel)
+        for control in (*form.plane_choice.rows, form.model, form.folder, form.samples_row):
             layout.addWidget(_with_label(form, control, LABEL_WIDTH))
+        form.image.changed.connect(self._offer_channels)
+        self.channel.found.connect(self._on_channels)
+        self._offer_channels()
         form.run_button.tooltip = f"{form.run_button.tooltip} (Ctrl+R)"
         buttons = QHBoxLayout()
         buttons.setSpacing(3)
@@ -73,6 +86,12 @@ class Head(QWidget):
         if ending == "done":
             self._panel.form.show_done()
 
+    def _offer_channels(self, _value: Any = None) -> None:
+        self.channel.offer(self._panel.form.image.value)
+
+    def _on_channels(self, _layer: object) -> None:
+        self._panel.offer_planes()
+
     def _advanced(self, form: SamplingForm) -> Collapsible:
         section = Collapsible(ADVANCED, "Field, ODE solver, seed, confidence and device.")
         for control in (
@@ -92,9 +111,9 @@ class Head(QWidget):
         return section
 
     def _name_field(self, field: str) -> None:
-        # What differs from the usual is to be seen while the section is folded.
-        told = "" if field == WHOLE else f": {field}"
-        self.advanced.header.setText(f"{ADVANCED}{told}")
+        # A choice that differs from the usual is visible while the section is folded.
+        suffix = "" if field == WHOLE else f": {field}"
+        self.advanced.header.setText(f"{ADVANCED}{suffix}")
 
 
 def _with_label(form: SamplingForm, control: Any, width: int | None = None) -> QWidget:

@@ -25,15 +25,15 @@ TAKEN = "(used by something else in this window)"
 
 @dataclass(frozen=True)
 class KeyGroup:
-    """Keys that belong together.
+    """A group of keys.
 
     Attributes
     ----------
     title
         Heading in the sheet.
     actions
-        Functions without arguments by napari key strings. The first line of its docstring says
-        in the sheet what a function does.
+        Functions without arguments by napari key strings. The first line of its docstring is
+        its description in the sheet.
     """
 
     title: str
@@ -46,7 +46,7 @@ def key_text(key: str) -> str:
 
 
 def meaning(action: Callable[[], None]) -> str:
-    """Return what an action does, in a sentence."""
+    """Return the description of an action, a sentence."""
     lines = (getdoc(action) or "").splitlines()
     return lines[0].replace("`", "") if lines else ""
 
@@ -57,9 +57,9 @@ class KeySheet(QDialog):
     Parameters
     ----------
     groups
-        What is listed.
+        Keys to list.
     taken
-        napari key strings that have another meaning in this window and were left to it.
+        napari key strings that keep another meaning in this window.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import (
     QDragEnterEvent,
     QDragMoveEvent,
@@ -18,16 +18,19 @@ from qtpy.QtGui import (
     QShortcut,
     QShowEvent,
 )
-from qtpy.QtWidgets import QLineEdit, QScrollArea, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLineEdit, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_latentfm import preferences
-from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
-from napari_latentfm.dock.accepting import Accepting
+from napari_latentfm.dock.accepting import RUNNING, Accepting
+from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
+from napari_latentfm.dock.chosen_image import ChosenImage
 from napari_latentfm.dock.enter import CanvasEnter
+from napari_latentfm.dock.folder_drop import FolderDrop, folder_of
 from napari_latentfm.dock.foot import Foot
-from napari_latentfm.dock.head import ADVANCED, Head
+from napari_latentfm.dock.head import Head
 from napari_latentfm.dock.keys import KeyGroup, KeySheet
+from napari_latentfm.dock.list_link import ListLink
 from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
@@ -35,22 +38,23 @@ from napari_latentfm.finetuning.panel import LearningPanel
 from napari_latentfm.prompting.section import PromptSection
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.sections import ReviewSections
+from napari_latentfm.sampling.controls import WHOLE
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.ui.area import MIN_WIDTH, scroll_down
-from napari_latentfm.ui.collapsible import Collapsible
+from napari_latentfm.ui.area import MIN_WIDTH
 from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.panel import QueuePanel
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Image
 
-SECTION = "dock"
-"""Of the preferences."""
-COMPARE = "Compare"
 WIDTH = MIN_WIDTH + 22
 """Pixels: a section in a scrolling area in a tab."""
+KEPT_MS = 250
+"""Pause between choosing an image and looking for its kept annotation, since files that are opened
+together are chosen one after the other."""
 Place = Literal["as it was", "sample", "review", "folder", "learn"]
-"""What of the dock is to be shown."""
+"""A part of the dock to show."""
 
 
 class LatentFMPanel(QWidget):
@@ -64,11 +68,13 @@ class LatentFMPanel(QWidget):
     Attributes
     ----------
     sampling, point, review, queue, learning
-        The parts, which work as they do in docks of their own.
-    head, sections, foot, tabs
-        What is laid out of them. `sections` are the folded ones of the tab *Annotate* by title.
+        The parts, which also work in docks of their own.
+    head, annotate, foot, tabs
+        The layout of the parts.
+    chosen
+        The image that everything in the dock acts on.
     accepting
-        What the foot does.
+        The actions of the foot.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -76,62 +82,65 @@ class LatentFMPanel(QWidget):
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.sampling = SamplingPanel(napari_viewer)
+        self.chosen = ChosenImage(self.session, self.sampling, self)
         self.point = PromptSection(self.session, self.sampling)
         self.review = ReviewSections(self.session, self)
         self.queue = QueuePanel(napari_viewer, own_keys=False)
         self.learning = LearningPanel(napari_viewer)
-        self.head, self.foot = Head(self.sampling), Foot()
-        self.sections = self._make_sections()
+        self.head, self.foot = Head(self.sampling, napari_viewer), Foot()
+        self.annotate = AnnotateTab(self.head, self.point, self.review)
+        self.sections = self.annotate.sections
         self.tabs = QTabWidget()
-        self._to_annotate = False
         self._lay_out()
         self._shared = SharedModel(self.sampling.form, self.queue.form)
-        self.accepting = Accepting(
-            self.session, self.queue, self.review.annotation.autosaver, self.foot.say
-        )
+        saver = self.review.annotation.autosaver
+        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot.say)
+        self._list = ListLink(self, self.accepting)
+        self._drop = FolderDrop(self, self.open_folder)
         self._keys = KeyBindings(napari_viewer, self)
         self._enter = CanvasEnter(napari_viewer, self, self.accept)
         self._sheet_key = QShortcut(QKeySequence("?"), self)
         self._sheet_key.activated.connect(self.show_keys)
+        self._kept_timer = QTimer(self)
+        self._kept_timer.setSingleShot(True)
+        self._kept_timer.setInterval(KEPT_MS)
+        self._kept_timer.timeout.connect(self._look_for_kept)
         self._connect()
-        self._show_item()
+        self._list.show_item()
         keys, enter = self._keys, self._enter
-        # The window's end deletes the panel without a close event.
+        # The end of the window deletes the panel without a close event.
         self.destroyed.connect(lambda: keys.detach())
         self.destroyed.connect(lambda: enter.release())
 
     def show_place(self, place: Place) -> None:
-        """Show a part of the dock, and let it have the keyboard."""
+        """Show a part of the dock, and give it the keyboard."""
         if place == "as it was":
             return
         pages = {"folder": self.queue, "learn": self.learning}
-        self.tabs.setCurrentWidget(pages.get(place, self._annotate))
+        self.tabs.setCurrentWidget(pages.get(place, self.annotate))
         if place == "sample":
-            self._scroll.verticalScrollBar().setValue(0)
+            self.annotate.show_top()
             self.sampling.form.image.native.setFocus()
         elif place == "review":
-            section = self.sections[COMPARE]
-            section.set_opened(True)
-            # Where it lies is known when Qt has laid it out.
-            QTimer.singleShot(0, partial(_scroll_to, self._scroll, section))
-            section.header.setFocus()
+            self.annotate.show_section(COMPARE)
         elif place == "folder":
             self.queue.form.folder.setFocus()
 
     def run_model(self) -> None:
         """Run the model on the image."""
+        self.chosen.settle()
         self.sampling.run()
 
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
-        self.foot.commit()
-        self.point.take_pending()
-        self.accepting.accept()
+        if self._is_ready():
+            self.point.take_pending()
+            self.accepting.accept()
 
     def accept_empty(self) -> None:
         """Accept that there is nothing to mark in this image; go to the next image."""
-        self.foot.commit()
-        self.accepting.accept_empty()
+        if self._is_ready():
+            self.accepting.accept_empty()
 
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""
@@ -146,7 +155,8 @@ class LatentFMPanel(QWidget):
     def open_folder(self, folder: Path) -> None:
         """Open a folder of images as a work list."""
         self.queue.form.folder.setText(str(folder))
-        self._open_list()
+        self._list.go_to_annotate()
+        self.queue.open_folder()
 
     def show_keys(self) -> None:
         """List all keys of the dock."""
@@ -160,8 +170,8 @@ class LatentFMPanel(QWidget):
             KeyGroup("Everywhere", self.key_actions()),
             *(
                 KeyGroup(title, actions)
-                for title, parts in self._parts().items()
-                if (actions := _actions(parts))
+                for title, actions in self.annotate.key_actions().items()
+                if actions
             ),
             KeyGroup("Help", {"?": self.show_keys}),
         ]
@@ -180,27 +190,29 @@ class LatentFMPanel(QWidget):
         """Cancel what runs, keep the annotation, and give the keys back."""
         self._release_keys()
         self.foot.commit()
-        for part in (self.sampling, self.queue, self.learning, *chain(*self._parts().values())):
+        sections = chain(*self.annotate.parts.values())
+        for part in (self.sampling, self.queue, self.learning, *sections):
             part.release()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Take the keys in a dock; end out of it, of which no close event tells."""
+        """Take the keys in a dock; end when taken out of it, which sends no close event."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._bind()
             else:
                 self.release()
-                # Who docks it again does so at once.
+                # A dock that takes the panel again does so at once.
                 QTimer.singleShot(0, partial(_end, self))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Take the keys."""
+        """Take the keys, and drops on the window."""
         super().showEvent(event)
         self._bind()
+        self._drop.watch(self.window())
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
-        """Give the keys back: what nobody sees must not accept anything."""
+        """Give the keys back: a dock out of sight must not accept anything."""
         super().hideEvent(event)
         self._release_keys()
 
@@ -221,31 +233,13 @@ class LatentFMPanel(QWidget):
             event.acceptProposedAction()
             self.open_folder(folder)
 
-    def _parts(self) -> dict[str, tuple[Any, ...]]:
-        """Return what is in each section, by its title.
-
-        Each part is a widget with `key_actions` and `release`.
-        """
-        review = self.review
-        return {
-            "Point": (self.point, review.strokes),
-            COMPARE: (review.hypotheses,),
-            "Fix": (review.fix,),
-            "Uncertain regions": (review.doubt,),
-            "Annotation": (review.annotation,),
-        }
-
-    def _make_sections(self) -> dict[str, Collapsible]:
-        chosen = preferences.get(SECTION).get("opened")
-        opened = chosen if isinstance(chosen, list) else [COMPARE]
-        sections = {}
-        for title, parts in self._parts().items():
-            sections[title] = Collapsible(title, TIPS[title], title in opened)
-            for part in parts:
-                sections[title].add(part)
-        self.head.advanced.set_opened(ADVANCED in opened)
-        sections[ADVANCED] = self.head.advanced
-        return sections
+    def _is_ready(self) -> bool:
+        """Return whether the chosen image can be accepted; say why not."""
+        self.foot.commit()
+        self.chosen.settle()
+        if self.session.renewing:
+            self.foot.say(f"{self.chosen.name}: {RUNNING}")
+        return not self.session.renewing
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")
@@ -255,9 +249,8 @@ class LatentFMPanel(QWidget):
         # The panel's form is in the head; the panel itself has nothing to show.
         self.sampling.setParent(self)
         self.sampling.hide()
-        self._lay_out_annotate()
         for page, title, tip in (
-            (self._annotate, "Annotate", "One image: sample, compare, fix and accept."),
+            (self.annotate, "Annotate", "One image: sample, compare, fix and accept."),
             (self.queue, "Folder", "A folder of images, one after the other."),
             (self.learning, "Learn", "Train a copy of the model on accepted masks."),
         ):
@@ -275,60 +268,29 @@ class LatentFMPanel(QWidget):
         layout.setSpacing(0)
         if preferences.get(SECTION).get("welcome") is not False:
             welcome = Welcome()
-            welcome.dismissed.connect(lambda: _remember(welcome=False))
+            welcome.dismissed.connect(lambda: remember(welcome=False))
             layout.addWidget(welcome)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.foot)
-        for line in (*self._annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
+        for line in (*self.annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
             line.setAcceptDrops(False)  # a folder that is dropped there is opened, too
         self.foot.note.setAcceptDrops(False)
 
-    def _lay_out_annotate(self) -> None:
-        self._annotate, self._scroll, middle = QWidget(), QScrollArea(), QWidget()
-        column = QVBoxLayout(middle)
-        column.setContentsMargins(4, 0, 4, 0)
-        column.setSpacing(2)
-        column.addWidget(self.head.status)
-        for title in (ADVANCED, *self._parts()):
-            column.addWidget(self.sections[title])
-        column.addStretch(1)
-        scroll_down(self._scroll, middle)
-        # What has the focus in it is scrolled into view.
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        page = QVBoxLayout(self._annotate)
-        page.setContentsMargins(0, 0, 0, 0)
-        page.setSpacing(0)
-        page.addWidget(self.head)
-        page.addWidget(self._scroll, 1)
-
     def _connect(self) -> None:
-        foot, queue = self.foot, self.queue
+        foot, annotation = self.foot, self.review.annotation
         for button, slot in (
             (foot.accept, self.accept),
             (foot.accept_empty, self.accept_empty),
             (foot.flag, self._flag),
-            (foot.export, self.review.annotation.export),
+            (foot.export, annotation.export),
         ):
             button.clicked.connect(partial(_call, slot))
-        foot.noted.connect(queue.note)
-        for section in self.sections.values():
-            section.toggled.connect(lambda _: self._remember_opened())
-        # After the form's own slots, which look the name up.
-        queue.form.model.currentTextChanged.connect(self._name_empty)
-        queue.form.model_folder.textChanged.connect(self._name_empty)
-        self.sampling.form.cancel_button.changed.connect(self._cancel_list)
-        self._name_empty()
-        queue.status_changed.connect(self._on_told)
-        queue.listed.connect(self._show_item)
-        queue.shown.connect(self._on_shown)
-        queue.settled.connect(self._on_settled)
-        queue.sampler.progressed.connect(self._on_progress)
-        queue.form.open_button.clicked.connect(lambda: self._go_to_annotate())
-        queue.form.table.chosen.connect(self._go_to_annotate)
-        self.review.annotation.finished.connect(self._on_file)
-        saver = self.review.annotation.autosaver
-        listen(self, saver.kept, self._on_kept)
-        listen(self, saver.failed, self._on_not_kept)
+        annotation.finished.connect(self._on_file)
+        listen(self, self.chosen.changed, self._on_chosen)
+        listen(self, self.chosen.settled, self._on_settled)
+        listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
+        listen(self, annotation.autosaver.kept, self._on_kept)
+        listen(self, annotation.autosaver.failed, self._on_not_kept)
 
     def _bind(self) -> None:
         self._release_keys()
@@ -336,8 +298,8 @@ class LatentFMPanel(QWidget):
             return
         self._enter.bind()
         self._keys.bind(self.key_actions())
-        for parts in self._parts().values():
-            self._keys.bind(_actions(parts))
+        for actions in self.annotate.key_actions().values():
+            self._keys.bind(actions)
 
     def _release_keys(self) -> None:
         self._keys.release()
@@ -346,48 +308,27 @@ class LatentFMPanel(QWidget):
     def _flag(self) -> None:
         self.foot.commit()
         self.queue.flag()
-        self._show_item()
+        self._list.show_item()
 
-    def _open_list(self) -> None:
-        self._go_to_annotate()
-        self.queue.open_folder()
+    def _on_chosen(self) -> None:
+        """Show nothing of another image any more."""
+        self.foot.say("")
+        self.foot.show_kept("")
+        self._list.show_item()
 
-    def _go_to_annotate(self, _name: str = "") -> None:
-        """Show the tab *Annotate* when the image that is being opened is there."""
-        self._to_annotate = True
+    def _on_settled(self) -> None:
+        self._kept_timer.start()
 
-    def _on_shown(self, _name: str) -> None:
-        if self.queue.work is not None and self.learning.form.images.path() is None:
-            self.learning.form.images.set_path(self.queue.work.folder)
-        if self._to_annotate:
-            self._to_annotate = False
-            self.tabs.setCurrentWidget(self._annotate)
+    def _look_for_kept(self) -> None:
+        """Offer a kept annotation of the chosen image; the list looks for those of its own."""
+        if not self.accepting.in_list:
+            self.review.annotation.recovery.look_at(self.chosen.layer)
 
-    def _on_settled(self, ending: str) -> None:
-        self.sampling.form.cancel_button.enabled = self.sampling.running
-        self.head.settle(ending)
-
-    def _on_progress(self, kind: str, update: Update) -> None:
-        if kind == "open":
-            self.sampling.form.cancel_button.enabled = True
-            self.head.follow(update)
-
-    def _cancel_list(self) -> None:
-        if not self.sampling.running:
-            self.queue.sampler.stop("open")
-
-    def _on_told(self, text: str) -> None:
-        # What is said of the samples is in the head already.
-        self.foot.say(text.replace(str(self.sampling.form.status.value), "").strip())
-
-    def _show_item(self) -> None:
-        queue = self.queue
-        name = queue.current if queue.work is not None else None
-        item = None if name is None or queue.work is None else queue.work.item(name)
-        self.foot.show_item(name, item)
-
-    def _name_empty(self, _value: Any = None) -> None:
-        self.foot.show_empty_name(self.accepting.empty_name)
+    def _on_samples_needed(self, layer: Image) -> None:
+        """Run the model on an image whose annotation is to be recovered."""
+        if self.chosen.is_chosen(layer):
+            self.sampling.form.field.value = WHOLE
+            self.run_model()
 
     def _on_file(self, _ending: str) -> None:
         self.foot.say(self.review.annotation.status.text())
@@ -398,44 +339,14 @@ class LatentFMPanel(QWidget):
     def _on_not_kept(self, _message: str) -> None:
         self.foot.show_kept("Not kept")
 
-    def _remember_opened(self) -> None:
-        _remember(opened=[title for title, each in self.sections.items() if each.opened])
-
     def _dropped_folder(self, event: QDropEvent) -> Path | None:
         if self.tabs.currentWidget() is self.learning:
             return None  # which has lines for folders
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-        return paths[0] if len(paths) == 1 and paths[0].is_dir() else None
-
-
-TIPS = {
-    "Point": "Point at what is meant; the samples follow.",
-    COMPARE: "The plausible outlines, side by side.",
-    "Fix": "Pieces, holes and outline of the annotation.",
-    "Uncertain regions": "Where the samples disagree, place by place.",
-    "Annotation": "Regions, layers, files, and what can be recovered.",
-}
-
-
-def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
-    """Return the keys of several parts; the first of two that want a key has it."""
-    found: dict[str, Callable[[], None]] = {}
-    for part in parts:
-        found = part.key_actions() | found
-    return found
-
-
-def _remember(**values: object) -> None:
-    preferences.put(SECTION, {**preferences.get(SECTION), **values})
+        return folder_of(event)
 
 
 def _call(slot: Callable[[], None], _checked: bool = False) -> None:
     slot()
-
-
-def _scroll_to(area: QScrollArea, widget: QWidget) -> None:
-    area.verticalScrollBar().setValue(widget.y())
 
 
 def _end(panel: LatentFMPanel) -> None:

@@ -1,4 +1,4 @@
-"""How the dock looks beyond napari's theme."""
+"""Style of the dock beyond napari's theme."""
 
 from __future__ import annotations
 

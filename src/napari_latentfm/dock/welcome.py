@@ -1,4 +1,4 @@
-"""What a new user reads first."""
+"""First steps, for a new user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_latentfm.ui.common import push_button
 
 STEPS = (
     "Open an image or drop a folder.",
-    "<b>Run</b>, or point at what you mean.",
+    "<b>Run</b>, or point at an object.",
     "Compare the outlines, fix, <b>Accept</b>.",
 )
 

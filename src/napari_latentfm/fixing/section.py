@@ -48,6 +48,7 @@ class FixSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._layer: Labels | None = None
+        self._image = ""
         self.editor, self.tools = LabelEditor(session), PieceTools(session)
         self._lay_out()
         self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
@@ -177,10 +178,12 @@ class FixSection(QWidget):
             if layer is not None:
                 listen(self, layer.events.selected_label, self._describe)
         self.setEnabled(reviewed is not None)
+        image = "" if reviewed is None else str(reviewed.layer.unique_id)
         if reviewed is None:
             self._say(NOTHING)
-        elif self.status.text() == NOTHING:
+        elif image != self._image:
             self._say("")
+        self._image = image
         self._describe()
 
     def _describe(self, _event: Any = None) -> None:

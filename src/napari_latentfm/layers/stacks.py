@@ -159,14 +159,25 @@ def read_part(layer: Image, stack: PlaneStack, number: int) -> ImageInput:
     return replace(read_plane(layer, plane), name=f"{layer.name}{plane.label()}")
 
 
-def plane_choices(ndim: int) -> list[tuple[int, int]]:
-    """Return the pairs of axes that can form a plane, the default first."""
-    return sorted(combinations(range(ndim), 2), reverse=True)
+def plane_choices(ndim: int, channel: int | None = None) -> list[tuple[int, int]]:
+    """Return the pairs of axes that can form a plane, the default first.
+
+    The axis of channels, if there is one, belongs to none.
+    """
+    spatial = [axis for axis in range(ndim) if axis != channel]
+    return sorted(combinations(spatial, 2), reverse=True)
 
 
-def along_choices(ndim: int, axes: tuple[int, int]) -> list[tuple[int, ...]]:
-    """Return the axes along which planes can be taken: each axis, then all together."""
-    across = tuple(axis for axis in range(ndim) if axis not in axes)
+def along_choices(
+    ndim: int, axes: tuple[int, int], channel: int | None = None
+) -> list[tuple[int, ...]]:
+    """Return the axes along which planes can be taken: each axis, then all together.
+
+    The axis of channels, if there is one, is left out.
+    """
+    across = tuple(axis for axis in range(ndim) if axis not in axes and axis != channel)
+    if not across:
+        return []
     single: list[tuple[int, ...]] = [(axis,) for axis in across]
     return single if len(across) < 2 else [*single, across]
 

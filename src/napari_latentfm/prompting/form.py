@@ -22,8 +22,8 @@ TOOLS = {
     "box": ("Box (B)", "Drag a box around an object; the outlines follow at once."),
     "point": ("Point + (P)", "Click a place in the object."),
     "not_point": ("Point - (Shift+P)", "Click a place that is not part of the object."),
-    "stroke": ("Stroke + (G)", "Take the brush and paint over what is surely in the object."),
-    "not_stroke": ("Stroke - (Shift+G)", "Take the brush and paint over what is surely not."),
+    "stroke": ("Stroke + (G)", "Paint over pixels that are certainly in the object."),
+    "not_stroke": ("Stroke - (Shift+G)", "Paint over pixels that are certainly not in the object."),
 }
 """Text and tooltip by name."""
 
@@ -34,7 +34,7 @@ class ModelNotice(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = wrapped_text("Which models take prompts.")
+        self.text = wrapped_text("Whether the model takes prompts.")
         self.button = QPushButton()
         self.button.setToolTip("Choose a model that takes prompts.")
         layout = QVBoxLayout(self)
@@ -76,10 +76,10 @@ class PromptForm(QWidget):
             self.tools[name] = push_button(text, tip)
             self.tools[name].setCheckable(True)
         self.undo_button = push_button(
-            "Undo mark", "Take the last mark back. So does Ctrl+Z on the layers of marks."
+            "Undo mark", "Remove the last mark. So does Ctrl+Z on the layers of marks."
         )
         self.clear_button = push_button(
-            "Clear", "Remove all marks of this object. Undo mark brings them back."
+            "Clear", "Remove all marks of this object. Undo mark restores them."
         )
         self.labels_button = push_button(
             "Use a Labels layer",
@@ -88,7 +88,7 @@ class PromptForm(QWidget):
         self.labels_as = QComboBox()
         self.labels_as.addItems(CHOICES)
         self.labels_as.setToolTip(
-            "What the label is: a rough mask of the object, or strokes over parts of it. "
+            "Use the label as a rough mask of the object, or as strokes over parts of it. "
             "automatic: a thin scribble is strokes."
         )
         self.new_button = push_button(
@@ -106,12 +106,10 @@ class PromptForm(QWidget):
             "Take all", "Write all objects of this plane into the annotation, each with its label."
         )
         self.cover = QCheckBox("May cover other labels")
-        self.cover.setToolTip(
-            "Whether taking an object overwrites what has another label in the annotation."
-        )
+        self.cover.setToolTip("Whether taking an object overwrites other labels of the annotation.")
         self.again_button = push_button(
             "Draw all again",
-            "Draw all objects of this plane anew, as after a change of the model or its settings.",
+            "Draw the samples of all objects of this plane, as after a change of the model.",
         )
         self.cancel_button = push_button(
             "Cancel", "Stop within one ODE step; the layers stay as they are."
@@ -119,11 +117,11 @@ class PromptForm(QWidget):
         self.cancel_button.setEnabled(False)
         self.objects = ObjectList()
         self.notice = ModelNotice()
-        self.status = wrapped_text("What the section is doing, or how the last run ended.")
+        self.status = wrapped_text("Progress of the run, or its result.")
         self._lay_out()
 
     def hold(self, tool: str) -> None:
-        """Show which tool is in hand, "" for none."""
+        """Show which tool is selected, "" for none."""
         for name, button in self.tools.items():
             button.setChecked(name == tool)
 

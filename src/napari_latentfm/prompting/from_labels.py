@@ -47,7 +47,7 @@ def label_on(layer: Labels, plane: Plane, image_name: str) -> Bool:
 
 
 def is_scribble(mask: Bool) -> bool:
-    """Tell whether a mask is a thin line rather than the outline of an object."""
+    """Return whether a mask is a thin line rather than the outline of an object."""
     box = extent(mask)
     if box is None:
         return False

@@ -1,4 +1,4 @@
-"""Keys that napari's layers have taken, on the layers that this plugin made."""
+"""Keys of napari's layers, on the layers that this plugin made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAN_ZOOM = "pan_zoom"
 
 
 class LayerKeys(QObject):
-    """Lets a key of the viewer come before that of the layer in hand, if the plugin made it.
+    """Gives a key of the viewer precedence over that of the active layer, if the plugin made it.
 
     napari's Labels, Points and Shapes layers take B and P for themselves. On the user's own
     layers they keep their meaning, and so they do while the annotation is painted by hand.
@@ -43,7 +43,7 @@ class LayerKeys(QObject):
         self._on_active()
 
     def release(self) -> None:
-        """Give the layer in hand its keys back."""
+        """Restore the keys of the active layer."""
         if self._layer is not None:
             self._layer.events.mode.disconnect(self._on_mode)
             self._unbind(self._layer)

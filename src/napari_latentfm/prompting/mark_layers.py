@@ -36,7 +36,7 @@ FINAL = ("added", "removed", "changed")
 class MarkLayers:
     """Boxes and points on the images of one viewer.
 
-    The layers hold the marks of all objects, told apart by the column `OBJECT` of the features,
+    The layers hold the marks of all objects, distinguished by the column `OBJECT` of the features,
     so that napari's own tools (move, delete) work on them.
 
     Parameters
@@ -75,7 +75,7 @@ class MarkLayers:
         return [each for each in (self.boxes(image), self.points(image)) if each is not None]
 
     def take_box(self, image: Image, plane: Plane) -> None:
-        """Put the tool for boxes in hand."""
+        """Select the tool for boxes."""
         layer = self.boxes(image, plane)
         if layer is not None:
             self._bring_up(layer, image, plane)
@@ -86,7 +86,7 @@ class MarkLayers:
             layer.mode = "add_rectangle"
 
     def take_point(self, image: Image, plane: Plane, positive: bool) -> None:
-        """Put the tool for points in hand."""
+        """Select the tool for points."""
         layer = self.points(image, plane)
         if layer is not None:
             self._bring_up(layer, image, plane)
@@ -97,7 +97,7 @@ class MarkLayers:
             layer.mode = "add"
 
     def read(self, image: Image, plane: Plane, number: int) -> Prompt:
-        """Return box and points of an object in pixels of the plane; 0: what was just drawn."""
+        """Return box and points of an object in pixels of the plane; 0: the newest mark."""
         box: Box | None = None
         boxes, points = self.boxes(image), self.points(image)
         if boxes is not None:
@@ -123,7 +123,7 @@ class MarkLayers:
         return {number for layer in self.there(image) for number in _owners(layer)} - {0}
 
     def write(self, image: Image, plane: Plane, number: int, prompt: Prompt) -> None:
-        """Make box and points of an object those of a prompt; what was just drawn goes."""
+        """Make box and points of an object those of a prompt; the mark just drawn is removed."""
         with self._own_writing():
             boxes, points = self.boxes(image), self.points(image)
             if boxes is None and prompt.box is not None:
@@ -153,13 +153,13 @@ class MarkLayers:
                 points.symbol = [POSITIVE_SYMBOL if sign else NEGATIVE_SYMBOL for sign in signs]
 
     def hide(self, image: Image) -> None:
-        """Hide the marks, and put their tools down."""
+        """Hide the marks, and leave their tools."""
         for layer in self.there(image):
             layer.mode = "pan_zoom"
             layer.visible = False
 
     def is_drawing_click(self, box: Box, image: Image, pixels: float) -> bool:
-        """Tell whether a box is so small on screen that a click was meant."""
+        """Return whether a box is so small on screen that a click was meant."""
         scale = float(np.abs(np.asarray(image.scale, float)[-2:]).max())
         # napari 0.9 moved the camera.
         camera: Any = getattr(self._viewer, "scene", self._viewer).camera

@@ -14,7 +14,7 @@ EDGE = 0.5
 
 
 def inside(point: Point, shape: tuple[int, int]) -> bool:
-    """Tell whether a point lies in the plane."""
+    """Return whether a point lies in the plane."""
     return all(0 <= at < side for at, side in zip(point, shape, strict=True))
 
 
@@ -36,7 +36,7 @@ def with_marks(prompt: Prompt, drawn: Prompt) -> Prompt:
 
 
 def same(one: Prompt, other: Prompt) -> bool:
-    """Tell whether two prompts say the same."""
+    """Return whether two prompts are equal."""
     marks = one.positive == other.positive and one.negative == other.negative
     pairs = (one.strokes, other.strokes), (one.mask, other.mask)
     return marks and one.box == other.box and all(_equal(*pair) for pair in pairs)

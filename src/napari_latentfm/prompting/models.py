@@ -10,7 +10,7 @@ from latentfm_core.model_io.card import ModelCard, read_card
 
 
 def card_of(source: str | Path) -> ModelCard | None:
-    """Return the card of a model, or None where it cannot be read: a run tells why."""
+    """Return the card of a model, or None if it cannot be read; a run says why."""
     try:
         return read_card(resolve_model(source))
     except LatentFMError:
@@ -18,7 +18,7 @@ def card_of(source: str | Path) -> ModelCard | None:
 
 
 def takes_prompts(source: str | Path) -> bool:
-    """Tell whether a model takes prompts; one without a readable card gets the benefit of doubt."""
+    """Return whether a model takes prompts; True if its card cannot be read."""
     card = card_of(source)
     return card is None or card.config.model.prompts
 

@@ -18,7 +18,7 @@ SWATCH = 12
 
 @dataclass(frozen=True)
 class Row:
-    """What is listed of an object.
+    """A row of the list: one object.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Row:
     state
         "taken" into the annotation, "proposed", or "" without an answer.
     visible
-        Whether it is shown while another one is in hand.
+        Whether it is shown while another one is current.
     """
 
     number: int
@@ -55,7 +55,7 @@ class ObjectList(QTreeWidget):
         super().__init__(parent)
         self.setToolTip(
             "Objects of this plane. Click one to refine it. The check box shows or hides it while "
-            "another one is in hand."
+            "another one is current."
         )
         self.setHeaderLabels(["Object", "Area", "State"])
         self.setRootIsDecorated(False)
@@ -71,11 +71,11 @@ class ObjectList(QTreeWidget):
 
     @property
     def rows(self) -> list[Row]:
-        """What is listed."""
+        """The rows."""
         return list(self._rows)
 
     def fill(self, rows: Sequence[Row], current: int) -> None:
-        """Show objects; `current` is the number of the one in hand, 0 for none."""
+        """Show objects; `current` is the number of the current one, 0 for none."""
         self.blockSignals(True)
         if list(rows) != self._rows:
             self._rows = list(rows)

@@ -64,13 +64,13 @@ class PromptObject:
     name
         Name of its class, from the model's card.
     prompt
-        All marks, as they were when they were looked at last.
+        All marks, as they were read last.
     visible
-        Whether its outline and marks are shown while another object is in hand.
+        Whether its outline and marks are shown while another object is current.
     closed
         Whether it was taken: the next mark begins another object.
     samples, model, mask
-        The last answer; None and "" before the first.
+        The last result; None and "" before the first.
     history
         Earlier prompts, the oldest first.
     """
@@ -87,11 +87,11 @@ class PromptObject:
     history: list[Prompt] = field(default_factory=list)
 
     def answer(self, samples: SampleSet, mask: Mask, model: str | Path) -> None:
-        """Keep an answer."""
+        """Keep a result."""
         self.samples, self.mask, self.model = samples, Patch.of(mask), model
 
     def forget_answer(self) -> None:
-        """Drop the answer: its marks are gone."""
+        """Drop the result: its marks are gone."""
         self.samples, self.mask = None, None
 
     def remember(self) -> None:
@@ -101,7 +101,7 @@ class PromptObject:
 
 
 class ObjectBook:
-    """All objects of a viewer, and which is in hand on each plane."""
+    """All objects of a viewer, and the current one of each plane."""
 
     def __init__(self) -> None:
         # By the id of the image: napari hands plugins proxies of its layers, new ones each time.
@@ -126,11 +126,11 @@ class ObjectBook:
         return next((one for one in self.all(image) if one.number == number), None)
 
     def current(self, image: Image, plane: Plane) -> PromptObject | None:
-        """Return the object in hand, or None: the next mark begins one."""
+        """Return the current object, or None: the next mark begins one."""
         return self._current.get(str(image.unique_id), {}).get(plane.index)
 
     def choose(self, image: Image, plane: Plane, chosen: PromptObject | None) -> None:
-        """Take an object in hand, or none."""
+        """Make an object the current one, or none."""
         places = self._current.setdefault(str(image.unique_id), {})
         places.pop(plane.index, None)
         if chosen is not None:
@@ -139,7 +139,7 @@ class ObjectBook:
     def add(
         self, image: Image, plane: Plane, name: str, above: int, number: int = 0
     ) -> PromptObject:
-        """Add an object and take it in hand.
+        """Add an object and make it the current one.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What is shown of objects that are not in hand, and of results that no object has any more."""
+"""Outlines of objects that are not current, and results that belong to no object any more."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class Outlines:
 
 
 class StaleResults:
-    """Hides the results of an object that is no longer in hand until there are new ones."""
+    """Hides the results of an object that is no longer current until there are new ones."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._hidden: list[Layer] = []
 
     def hide(self, image: Image, plane: Plane) -> None:
-        """Hide what is visible of the results of a plane."""
+        """Hide the visible results of a plane."""
         for layer in self._viewer.layers:
             facts = layer.metadata.get(METADATA_KEY, {})
             if (
@@ -89,7 +89,7 @@ class StaleResults:
                 self._hidden.append(layer)
 
     def show_again(self) -> None:
-        """Show what was hidden: it holds another result now."""
+        """Show the hidden layers: they hold another result now."""
         for layer in self._hidden:
             layer.visible = True
         self._hidden.clear()

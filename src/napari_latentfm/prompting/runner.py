@@ -1,4 +1,4 @@
-"""The last prompt wins: one run at a time, and the newest wish after it."""
+"""The last prompt wins: one run at a time, and the newest request after it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ POLL_MS = 15
 class PromptRunner(QObject):
     """Starts runs through the sampling panel.
 
-    A newer wish replaces one that waits, and cancels a run that was started here. A run that
-    somebody else started is waited for.
+    A newer request replaces one that waits, and cancels a run that was started here. It waits
+    for a run that was started elsewhere.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PromptRunner(QObject):
 
     @property
     def waiting(self) -> bool:
-        """Whether a wish waits for another run."""
+        """Whether a request waits for another run."""
         return self._next is not None
 
     @property

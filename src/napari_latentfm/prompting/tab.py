@@ -37,7 +37,7 @@ class PromptTab(QWidget):
         super().__init__(parent)
         self._session = session
         self.section: PromptSection | None = None
-        self._text = wrapped_text("Where image, model and settings are chosen.")
+        self._text = wrapped_text("Image, model and settings are chosen elsewhere.")
         self._text.setText("Image, model and settings are chosen in the sampling panel.")
         self._button = push_button(
             "Open the sampling panel", "Open Plugins > LatentFM > Sample segmentation.", self._open

@@ -65,6 +65,8 @@ class ReviewSession:
         Emitted when a prompted object must be sampled again.
     cover_others
         Whether the mask of one object may overwrite other labels of the annotation.
+    renewing
+        Whether a run will replace the result under review: nothing of it is to be taken now.
     """
 
     changed = Signal()
@@ -80,6 +82,7 @@ class ReviewSession:
         self._current: Reviewed | None = None
         self._stack: StackReview | None = None
         self.cover_others = False
+        self.renewing = False
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property

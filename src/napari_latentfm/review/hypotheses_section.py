@@ -38,6 +38,7 @@ from napari_latentfm.review.thumbnails import (
 from napari_latentfm.ui.common import narrow
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
+RENEWING = "A run has not ended. Wait for its hypotheses, or cancel it."
 SECTION = "hypotheses"
 """Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {
@@ -96,6 +97,8 @@ class HypothesesSection(QWidget):
 
     def choose(self, index: int) -> None:
         """Preview the hypothesis at an index of `hypotheses`; -1 ends the preview."""
+        if index >= 0 and self._is_renewing():
+            return
         reviewed = self._session.current
         if reviewed is None or not 0 <= index < len(self.hypotheses):
             self.chosen = None
@@ -138,7 +141,7 @@ class HypothesesSection(QWidget):
 
     def _take(self, how: str, inside: bool = False) -> None:
         reviewed, session = self._session.current, self._session
-        if reviewed is None:
+        if reviewed is None or self._is_renewing():
             return
         if self.chosen is None:
             self._say("Choose a hypothesis first: click a picture, or press H.")
@@ -156,6 +159,12 @@ class HypothesesSection(QWidget):
             self._say(str(error))
         else:
             self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it.")
+
+    def _is_renewing(self) -> bool:
+        """Return whether other hypotheses are on their way, and say so."""
+        if self._session.renewing:
+            self._say(RENEWING)
+        return self._session.renewing
 
     def _on_changed(self) -> None:
         reviewed = self._session.current

@@ -100,8 +100,10 @@ class StrokesSection(QWidget):
     def release(self) -> None:
         """Cancel the run and stop listening to the strokes."""
         self._timer.stop()
-        abandon(self._runs)
-        self._runs.clear()
+        if self.running:
+            abandon(self._runs)
+            self._runs.clear()
+            self._set_running(False)
         self._listen(None)
 
     @property
@@ -286,6 +288,7 @@ class StrokesSection(QWidget):
         self.finished.emit(ending)
 
     def _set_running(self, running: bool) -> None:
+        self._session.renewing = running
         self.cancel_button.setEnabled(running)
         self.redraw_button.setEnabled(not running)
         show_progress(self.progress, 0, 1)

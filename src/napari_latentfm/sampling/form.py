@@ -218,7 +218,12 @@ class SamplingForm(Container[Any]):
         self.cancel_button.enabled = running
         self.progress.native.setFormat("%p%" if running else "")
         if not running:
-            self.show_progress(0, 1)
+            self.show_idle()
+
+    def show_idle(self) -> None:
+        """Show no progress."""
+        self.progress.native.setFormat("")
+        self.show_progress(0, 1)
 
     def show_done(self) -> None:
         """Show that a run succeeded."""

@@ -78,6 +78,8 @@ class SamplingPanel(QScrollArea):
 
     Attributes
     ----------
+    started
+        Emitted when a run has started.
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"cancelled"`` or
         ``"failed"``; the panel is idle then.
@@ -91,12 +93,14 @@ class SamplingPanel(QScrollArea):
         Message of the error that ended the last run, or None.
     """
 
+    started = Signal()
     finished = Signal(str)
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._session = session_of(napari_viewer)
+        self._renews = False
         self._warned: WeakSet[Image] = WeakSet()
         self._runs: list[TargetRun[Any]] = []
         self.job = job_of(napari_viewer)
@@ -236,7 +240,9 @@ class SamplingPanel(QScrollArea):
         run.start(self.job)
         self._runs.append(run)
         self.form.set_running(True)
-        self.form.status.value = "Starting…"
+        self._session.renewing = self._renews = True
+        self._say("starting…")
+        self.started.emit()
 
     def _ask(self, names: Sequence[str]) -> EditedLayers:
         return self.ask_about_edits(names)
@@ -245,7 +251,7 @@ class SamplingPanel(QScrollArea):
         """Cancel the run; it ends within one ODE step and changes no layer."""
         for run in self._runs:
             self.form.cancel_button.enabled = False
-            self.form.status.value = "Cancelling…"
+            self._say("cancelling…")
             run.cancel()
 
     def unload(self) -> None:
@@ -278,6 +284,7 @@ class SamplingPanel(QScrollArea):
         listen(self, layers.events.removed, self._on_layer_removed)
         listen(self, layers.selection.events.active, self._on_active_layer)
         self.form.image.changed.connect(self._offer_planes)
+        self.form.image.changed.connect(self._on_image)
         for name in ("order", "ndisplay", "ndim", "axis_labels"):
             listen(self, self._viewer.dims.events.emitters[name], self._offer_planes)
         listen(self, self._session.changed, self._on_reviewed)
@@ -306,9 +313,13 @@ class SamplingPanel(QScrollArea):
 
     def _suggest(self) -> None:
         if self.form.image.value is None:
-            self.form.status.value = NO_IMAGE
+            self._say(NO_IMAGE)
         elif self.form.status.value in ("", NO_IMAGE):
-            self.form.status.value = READY
+            self._say(READY)
+
+    def offer_planes(self) -> None:
+        """Offer the planes of the chosen image again, for example when its channels are known."""
+        self._offer_planes()
 
     def _offer_planes(self, _event: Any = None) -> None:
         self.form.plane_choice.offer(self.form.image.value, self._viewer.dims)
@@ -322,7 +333,7 @@ class SamplingPanel(QScrollArea):
             self.cancel()
 
     def _on_progress(self, update: Update) -> None:
-        self.form.status.value = update.text
+        self._say(update.text)
         self.form.show_progress(update.done, update.total)
 
     def _on_end(self, end: RunEnd) -> None:
@@ -347,7 +358,19 @@ class SamplingPanel(QScrollArea):
     def _on_reviewed(self) -> None:
         """Describe what is under review now, for example after strokes."""
         if not self.running and self.form.image.value is not None:
-            self.form.status.value = session_status(self._session)
+            self._say(session_status(self._session))
+
+    def _on_image(self, _value: Any = None) -> None:
+        """Clear what the status line says about another image."""
+        if not self.running:
+            self.form.show_idle()
+            self._say(NO_IMAGE if self.form.image.value is None else READY)
+
+    def _say(self, text: str) -> None:
+        """Show a text in the status line, which begins with the name of the chosen image."""
+        layer = self.form.image.value
+        named = layer is None or text.startswith(layer.name) or repr(layer.name) in text
+        self.form.status.value = text if named else f"{layer.name}: {text}"
 
     def _fail(self, error: LatentFMError) -> None:
         self.last_error = str(error)
@@ -356,9 +379,11 @@ class SamplingPanel(QScrollArea):
 
     def _finish(self, ending: Ending, text: str) -> None:
         self.form.set_running(False)
+        if self._renews:
+            self._session.renewing = self._renews = False
         if ending == "done":
             self.form.show_done()
-        self.form.status.value = text
+        self._say(text)
         self.finished.emit(ending)
 
     def release(self) -> None:

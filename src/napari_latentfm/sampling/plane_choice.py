@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 
 from latentfm_core.errors import ImageError
+from napari_latentfm.layers.channels import channel_axis_of
 from napari_latentfm.layers.planes import Plane, axes_on_screen, displayed_plane
 from napari_latentfm.layers.stacks import (
     PlaneStack,
@@ -98,7 +99,11 @@ class PlaneChoice:
         return displayed_plane(layer, dims, self._pair() if layer is self._layer else None)
 
     def _is_stack(self) -> bool:
-        return self._layer is not None and self._layer.ndim > 2
+        """Return whether there are planes to choose from; channels alone are not planes."""
+        layer = self._layer
+        if layer is None:
+            return False
+        return layer.ndim - (channel_axis_of(layer) is not None) > 2
 
     def _pair(self) -> tuple[int, int] | None:
         if self.axes.value == ON_SCREEN:
@@ -109,7 +114,8 @@ class PlaneChoice:
     def _axes(self) -> list[tuple[str, str]]:
         choices, layer = [(ON_SCREEN, ON_SCREEN)], self._layer
         if layer is not None and layer.ndim > 2:
-            choices += [(_names(layer, pair), code(pair)) for pair in plane_choices(layer.ndim)]
+            pairs = plane_choices(layer.ndim, channel_axis_of(layer))
+            choices += [(_names(layer, pair), code(pair)) for pair in pairs]
         return choices
 
     def _planes(self) -> list[tuple[str, str]]:
@@ -119,7 +125,8 @@ class PlaneChoice:
         # In 3D display no plane is on screen; a run reports what to do.
         with suppress(ImageError):
             first, second = self._pair() or sorted(axes_on_screen(layer, dims))
-            for along in along_choices(layer.ndim, (first, second)):
+            channel = channel_axis_of(layer)
+            for along in along_choices(layer.ndim, (first, second), channel):
                 name = "all" if len(along) > 1 else f"all along {axis_name(layer, along[0])}"
                 choices.append((name, code(along)))
         return choices

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
     from napari_latentfm.results.stack_review import StackRun
 
-READY = "Ready."
+READY = "ready."
 UNLIKE = (
     "This image is unlike those that the model was trained on: do not trust the mask or its "
     "confidence."
@@ -61,15 +61,15 @@ def session_status(session: ReviewSession) -> str:
 
 
 def describe(layer: Image, plane: Plane, result: Result) -> str:
-    """Return the status of the result of a plane, after a warning if there is one."""
+    """Return the status of the result of a plane: its image, a warning if there is one, figures."""
     mask = describe_mask(layer, plane, result)
-    text = f"{layer.name}{plane.label()}: {mask} {_sampling(result)}"
-    return _warned(warning(result), text)
+    figures = _warned(warning(result), f"{mask} {_sampling(result)}")
+    return f"{layer.name}{plane.label()}: {figures}"
 
 
 def describe_stack(layer: Image, run: StackRun) -> str:
-    """Return the status of the result of a stack, after a warning if there is one."""
-    return _warned(stack_warning(run), f"{layer.name}: {_planes(run)}{_sampling(run)}")
+    """Return the status of the result of a stack: its image, a warning if there is one, figures."""
+    return f"{layer.name}: {_warned(stack_warning(run), _planes(run) + _sampling(run))}"
 
 
 def _warned(unlike: str, text: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Ending = Literal["done", "cancelled", "failed"]
 
-CANCELLED = "Cancelled; nothing was changed."
+CANCELLED = "cancelled; nothing was changed."
 LAYERS_KEPT = "Your layers were kept; the new result was dropped."
 
 R = TypeVar("R")
@@ -125,7 +125,7 @@ class TargetRun(Generic[R]):
         elif layer.data is not self._data:
             self._fail(ImageError(f"{layer.name!r} was changed during the run. Run again."))
         else:
-            self.progressed.emit(Update("Showing the layers…"))
+            self.progressed.emit(Update("showing the layers…"))
             steps = self.target.show(self._viewer, result, self._ask)
             self._stage = Turns(steps, partial(self._on_shown, result), self._on_not_shown)
 

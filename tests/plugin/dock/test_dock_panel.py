@@ -8,22 +8,24 @@ from typing import Any
 
 import pytest
 from app_model.types import KeyBinding
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QLineEdit, QPushButton, QWidget
 
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
 from napari_latentfm import preferences
+from napari_latentfm.dock.annotate_tab import COMPARE, SECTION
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.head import ADVANCED
 from napari_latentfm.dock.keys import KeySheet
-from napari_latentfm.dock.panel import COMPARE, SECTION, LatentFMPanel
+from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
 from tests.plugin.test_controls import controls
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
+PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 def test_what_is_folded_and_dismissed_is_remembered(
@@ -101,21 +103,17 @@ def test_planes_are_asked_for_stacks_only(opened: Open) -> None:
     assert planes.isVisible()
 
 
-def drop(panel: QWidget, path: Path) -> bool:
-    """Drop a path onto the dock; return whether it was taken."""
+def drop(widget: QWidget, path: Path, keys: Qt.KeyboardModifier = PLAIN) -> bool:
+    """Drop a path onto a widget; return whether it was taken."""
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(path))])
-    action, button, none = (
-        Qt.DropAction.CopyAction,
-        Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    enter = QDragEnterEvent(QPoint(20, 20), action, mime, button, none)
+    action, button = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    enter = QDragEnterEvent(QPoint(20, 20), action, mime, button, keys)
     enter.ignore()
-    QApplication.sendEvent(panel, enter)
+    QApplication.sendEvent(widget, enter)
     if not enter.isAccepted():
         return False
-    QApplication.sendEvent(panel, QDropEvent(QPointF(20, 20), action, mime, button, none))
+    QApplication.sendEvent(widget, QDropEvent(QPointF(20, 20), action, mime, button, keys))
     return True
 
 
@@ -136,6 +134,50 @@ def test_a_folder_that_is_dropped_becomes_the_work_list(
     assert "blob_000" in [layer.name for layer in viewer.layers]
     lines = [*panel.queue.findChildren(QLineEdit), panel.foot.note]
     assert not any(line.acceptDrops() for line in lines)
+
+
+def test_a_folder_of_images_dropped_on_the_canvas_becomes_the_work_list(
+    opened: Open, images: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    viewer, panel = opened(show=True)
+    canvas = viewer.window._qt_viewer.canvas.native
+    shown: list[str] = []
+    panel.queue.shown.connect(shown.append)
+    panel.tabs.setCurrentWidget(panel.queue)
+    assert drop(canvas, images)
+    qtbot.waitUntil(lambda: shown == ["blob_000.png"], timeout=PATIENCE)
+    assert viewer.layers[0].name == "blob_000"
+    assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Annotate"
+
+
+@pytest.mark.parametrize("dropped", ["a file", "a folder with Shift", "a folder without images"])
+def test_napari_still_gets_what_is_no_work_list(
+    opened: Open, images: Path, tmp_path: Path, qtbot: Any, dropped: str
+) -> None:
+    viewer, panel = opened(show=True)
+    canvas = viewer.window._qt_viewer.canvas.native
+    (tmp_path / "array.zarr").mkdir()
+    path, keys = {
+        "a file": (images / "blob_001.png", PLAIN),
+        "a folder with Shift": (images, Qt.KeyboardModifier.ShiftModifier),
+        "a folder without images": (tmp_path / "array.zarr", PLAIN),
+    }[dropped]
+    asked: list[str] = []
+
+    def close_question() -> None:
+        # Without its own readers, as here, napari asks which one to use.
+        dialog = QApplication.activeModalWidget()
+        if dialog is not None:
+            asked.append(type(dialog).__name__)
+            dialog.close()
+
+    timer = QTimer()
+    timer.timeout.connect(close_question)
+    timer.start(50)
+    drop(canvas, path, keys)
+    timer.stop()
+    assert asked or viewer.layers
+    assert panel.queue.work is None
 
 
 def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> None:
@@ -255,7 +297,7 @@ def test_head_and_foot_stay_in_view_whatever_is_unfolded(
         assert corner.y() <= size[1]
         assert widget.mapTo(panel, QPoint(0, 0)).x() >= 0
         assert widget.visibleRegion().boundingRect().size() == widget.size()
-    area = panel._scroll
+    area = panel.annotate.area
     assert area.verticalScrollBar().maximum() > 0, "the middle scrolls"
     qtbot.waitUntil(
         lambda: area.widget().minimumSizeHint().width() <= area.viewport().width(),

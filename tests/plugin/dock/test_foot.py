@@ -232,8 +232,10 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert not foot.flag.isEnabled()
     assert "Open a folder" in foot.note.toolTip()
     qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
-    assert "Run the model" in foot.message.text()
+    assert "Open an image" in foot.message.text()
     viewer.add_image(disc_image(), name="photo")
+    qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
+    assert foot.message.text().startswith("photo: Nothing to accept yet. Run the model")
     assert run(qtbot, panel.sampling) == "done"
     current = panel.session.current
     assert current is not None
@@ -252,7 +254,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
         layer.data_setitem(np.nonzero(mask), 0)
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
     qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
-    assert "Accepted: 2 pixels" in foot.message.text()
+    assert "photo: accepted, 2 pixels" in foot.message.text()
     qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
     assert "2 pixels are marked" in foot.message.text()
     assert layer.data.any()

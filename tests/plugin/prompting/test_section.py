@@ -50,7 +50,7 @@ def test_objects_in_turn_get_labels_of_their_own(
     window.box(labels == 1)
     window.settle()
     assert window.fits(labels == 1) > 0.85
-    # The tool stays in hand.
+    # The tool stays selected.
     layers = window.viewer.layers
     assert layers.selection.active.name == "a · prompt boxes"
     window.key(Key.Key_P)
@@ -66,7 +66,7 @@ def test_objects_in_turn_get_labels_of_their_own(
     assert not layers["a · prompt boxes"].visible
     assert not layers["a · prompt points"].visible
     assert window.states == {1: "taken"}
-    # The annotation is in hand, whose B would be napari's.
+    # The annotation is active, whose B would be napari's.
     window.key(Key.Key_B)
     assert not layers["a · annotation"].preserve_labels
     window.box(labels == 2)
@@ -156,7 +156,7 @@ def test_marks_are_undone_and_cleared(point: Open, discs: tuple[np.ndarray, np.n
     np.testing.assert_array_equal(window.shown(), with_box)
 
 
-def test_a_stroke_refines_the_object_in_hand(
+def test_a_stroke_refines_the_current_object(
     point: Open, discs: tuple[np.ndarray, np.ndarray]
 ) -> None:
     image, labels = discs

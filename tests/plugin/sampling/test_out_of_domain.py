@@ -38,7 +38,7 @@ def test_the_out_of_domain_warning_comes_first_and_notifies_once(
     viewer.add_image(noise(), rgb=True, name="something else")
     for _ in range(2):
         assert run(qtbot, panel) == "done"
-        assert panel.form.status.value.startswith(f"⚠ {UNLIKE}")
+        assert panel.form.status.value.startswith(f"something else: ⚠ {UNLIKE}")
         assert "Expected Dice" not in panel.form.status.value
     assert len(warnings()) == 1
     assert "something else" in warnings()[0]

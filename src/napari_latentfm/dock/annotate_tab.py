@@ -1,0 +1,132 @@
+"""The tab *Annotate*: the head, and below it a scrolling column of folded sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+
+from napari_latentfm import preferences
+from napari_latentfm.dock.head import ADVANCED, Head
+from napari_latentfm.ui.area import scroll_down
+from napari_latentfm.ui.collapsible import Collapsible
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.section import PromptSection
+    from napari_latentfm.review.sections import ReviewSections
+
+SECTION = "dock"
+"""Of the preferences."""
+COMPARE = "Compare"
+TIPS = {
+    "Point": "Point at an object; the samples follow.",
+    COMPARE: "The plausible outlines, side by side.",
+    "Fix": "Pieces, holes and outline of the annotation.",
+    "Uncertain regions": "Where the samples disagree, region by region.",
+    "Annotation": "Regions, layers, files and recovery.",
+}
+
+
+class AnnotateTab(QWidget):
+    """Shows one image's controls, from top to bottom in the order of the work.
+
+    Parameters
+    ----------
+    head
+        Stays above the scrolling column; its status and *Advanced* are in the column.
+    point, review
+        The parts that the sections show.
+
+    Attributes
+    ----------
+    parts
+        The widgets of each section by its title; each has `key_actions` and `release`.
+    sections
+        The folded sections by title, *Advanced* included.
+    area
+        The scrolling area.
+    """
+
+    def __init__(self, head: Head, point: PromptSection, review: ReviewSections) -> None:
+        super().__init__()
+        self.parts: dict[str, tuple[Any, ...]] = {
+            "Point": (point, review.strokes),
+            COMPARE: (review.hypotheses,),
+            "Fix": (review.fix,),
+            "Uncertain regions": (review.doubt,),
+            "Annotation": (review.annotation,),
+        }
+        self.sections = self._make_sections(head)
+        self.area = QScrollArea()
+        self._lay_out(head)
+        for section in self.sections.values():
+            section.toggled.connect(lambda _: self._remember_opened())
+
+    def key_actions(self) -> dict[str, dict[str, Callable[[], None]]]:
+        """Return keys and what they do, by the title of the section."""
+        return {title: _actions(parts) for title, parts in self.parts.items()}
+
+    def show_top(self) -> None:
+        """Scroll to the top."""
+        self.area.verticalScrollBar().setValue(0)
+
+    def show_section(self, title: str) -> None:
+        """Unfold a section, scroll to it, and give it the keyboard."""
+        section = self.sections[title]
+        section.set_opened(True)
+        # Its place is known once Qt has laid it out.
+        QTimer.singleShot(0, partial(_scroll_to, self.area, section))
+        section.header.setFocus()
+
+    def _make_sections(self, head: Head) -> dict[str, Collapsible]:
+        chosen = preferences.get(SECTION).get("opened")
+        opened = chosen if isinstance(chosen, list) else [COMPARE]
+        sections = {}
+        for title, parts in self.parts.items():
+            sections[title] = Collapsible(title, TIPS[title], title in opened)
+            for part in parts:
+                sections[title].add(part)
+        head.advanced.set_opened(ADVANCED in opened)
+        sections[ADVANCED] = head.advanced
+        return sections
+
+    def _lay_out(self, head: Head) -> None:
+        middle = QWidget()
+        column = QVBoxLayout(middle)
+        column.setContentsMargins(4, 0, 4, 0)
+        column.setSpacing(2)
+        column.addWidget(head.status)
+        for title in (ADVANCED, *self.parts):
+            column.addWidget(self.sections[title])
+        column.addStretch(1)
+        scroll_down(self.area, middle)
+        # The area scrolls to the widget with the focus by itself.
+        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(0)
+        page.addWidget(head)
+        page.addWidget(self.area, 1)
+
+    def _remember_opened(self) -> None:
+        remember(opened=[title for title, each in self.sections.items() if each.opened])
+
+
+def remember(**values: object) -> None:
+    """Keep choices of the dock for the next session."""
+    preferences.put(SECTION, {**preferences.get(SECTION), **values})
+
+
+def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
+    """Return the keys of several parts; the first of two with the same key has it."""
+    found: dict[str, Callable[[], None]] = {}
+    for part in parts:
+        found = part.key_actions() | found
+    return found
+
+
+def _scroll_to(area: QScrollArea, widget: QWidget) -> None:
+    area.verticalScrollBar().setValue(widget.y())

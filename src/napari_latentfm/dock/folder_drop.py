@@ -1,0 +1,82 @@
+"""Folders that are dropped on the window become the work list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+from latentfm_core.errors import LatentFMError
+from latentfm_core.images.read import list_images
+from napari_latentfm.reading import reading_limits
+
+NAPARI_KEYS = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
+"""With which napari opens files as a stack, or asks for a reader."""
+
+
+class FolderDrop(QObject):
+    """Takes a folder that is dropped on the canvas before napari passes it to its readers.
+
+    napari would open a folder of single images as one stack. It still does so with Shift or Alt,
+    and with a folder without images of its own, such as that of a stored array.
+
+    Parameters
+    ----------
+    panel
+        The dock's content; drops on it are its own.
+    open_folder
+        Called with the folder.
+    """
+
+    def __init__(self, panel: QWidget, open_folder: Callable[[Path], None]) -> None:
+        super().__init__(panel)
+        self._open = open_folder
+        self._watched: QWidget | None = None
+
+    def watch(self, window: QWidget) -> None:
+        """Watch the middle of a main window, once."""
+        middle = window.centralWidget() if isinstance(window, QMainWindow) else None
+        if middle is None or middle is self._watched:
+            return
+        self._watched = middle
+        for widget in (middle, *middle.findChildren(QWidget)):
+            if widget.acceptDrops():
+                widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Open a folder of images; everything else goes on to napari, which accepts all drags."""
+        if event.type() != QEvent.Type.Drop or not isinstance(event, QDropEvent):
+            return False
+        if event.modifiers() & NAPARI_KEYS:
+            return False
+        folder = folder_of(event)
+        if folder is None or not self._is_shown() or not holds_images(folder):
+            return False
+        event.acceptProposedAction()
+        self._open(folder)
+        return True
+
+    def _is_shown(self) -> bool:
+        """Return whether the dock is open; of docks behind each other it may be a hidden one."""
+        above = self.parent()
+        while above is not None and not isinstance(above, QDockWidget):
+            above = above.parent()
+        return above is not None and not above.isHidden()
+
+
+def folder_of(event: QDropEvent) -> Path | None:
+    """Return the folder that is dropped; None for files, or several folders."""
+    urls = event.mimeData().urls()
+    paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+    return paths[0] if len(paths) == len(urls) == 1 and paths[0].is_dir() else None
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether a folder can be opened as a work list."""
+    try:
+        return bool(list_images(folder, reading_limits()))
+    except LatentFMError:
+        return False

@@ -1,0 +1,83 @@
+"""Connects the work list with the head, the foot and the tabs of the dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+if TYPE_CHECKING:
+    from napari_latentfm.background.job import Update
+    from napari_latentfm.dock.accepting import Accepting
+    from napari_latentfm.dock.panel import LatentFMPanel
+
+
+class ListLink(QObject):
+    """Shows in head and foot what the work list does, and goes to *Annotate* for a new image.
+
+    Parameters
+    ----------
+    panel
+        The dock's content, which owns this object.
+    accepting
+        Knows whether the chosen image is that of the list.
+    """
+
+    def __init__(self, panel: LatentFMPanel, accepting: Accepting) -> None:
+        super().__init__(panel)
+        self._panel, self._accepting = panel, accepting
+        self._queue, self._form = panel.queue, panel.sampling.form
+        self._to_annotate = False
+        queue = self._queue
+        panel.foot.noted.connect(queue.note)
+        # After the form's own slots, which look the name up.
+        queue.form.model.currentTextChanged.connect(self._name_empty)
+        queue.form.model_folder.textChanged.connect(self._name_empty)
+        self._form.cancel_button.changed.connect(self._cancel)
+        queue.status_changed.connect(self._on_status)
+        queue.listed.connect(self.show_item)
+        queue.shown.connect(self._on_shown)
+        queue.settled.connect(self._on_settled)
+        queue.sampler.progressed.connect(self._on_progress)
+        queue.form.open_button.clicked.connect(lambda: self.go_to_annotate())
+        queue.form.table.chosen.connect(self.go_to_annotate)
+        self._name_empty()
+
+    def go_to_annotate(self, _name: str = "") -> None:
+        """Show the tab *Annotate* once the image that is being opened is there."""
+        self._to_annotate = True
+
+    def show_item(self) -> None:
+        """Show in the foot what the list knows of the chosen image."""
+        queue = self._queue
+        name = queue.current if self._accepting.in_list else None
+        item = None if name is None or queue.work is None else queue.work.item(name)
+        self._panel.foot.show_item(name, item)
+
+    def _on_shown(self, _name: str) -> None:
+        learning = self._panel.learning
+        if self._queue.work is not None and learning.form.images.path() is None:
+            learning.form.images.set_path(self._queue.work.folder)
+        if self._to_annotate:
+            self._to_annotate = False
+            self._panel.tabs.setCurrentWidget(self._panel.annotate)
+
+    def _on_settled(self, ending: str) -> None:
+        self._form.cancel_button.enabled = self._panel.sampling.running
+        self._panel.head.settle(ending)
+
+    def _on_progress(self, kind: str, update: Update) -> None:
+        if kind == "open":
+            self._form.cancel_button.enabled = True
+            self._panel.head.follow(update)
+
+    def _cancel(self) -> None:
+        if not self._panel.sampling.running:
+            self._queue.sampler.stop("open")
+
+    def _on_status(self, text: str) -> None:
+        # The head already describes the samples.
+        self._panel.foot.say(text.replace(str(self._form.status.value), "").strip())
+
+    def _name_empty(self, _value: Any = None) -> None:
+        self._panel.foot.show_empty_name(self._accepting.empty_name)

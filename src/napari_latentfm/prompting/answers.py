@@ -1,0 +1,145 @@
+"""Runs for objects, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_latentfm.prompting.runner import PromptRunner
+from napari_latentfm.prompting.shown_objects import row_of
+from napari_latentfm.results.objects import ObjectsRun
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.context import PromptContext
+    from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.prompting.prompt_model import PromptModel
+    from napari_latentfm.prompting.selection import ObjectSelection
+    from napari_latentfm.prompting.shown_objects import ShownObjects
+    from napari_latentfm.results.session import Reviewed
+    from napari_latentfm.sampling.panel import Place
+
+READY = "Drag a box around an object (B), or click it (P)."
+
+
+class Answers:
+    """Starts a run after every change of an object's marks, and keeps the result.
+
+    Attributes
+    ----------
+    runner
+        Starts the runs; the newest request replaces the others.
+    """
+
+    def __init__(
+        self,
+        context: PromptContext,
+        shown: ShownObjects,
+        selection: ObjectSelection,
+        model: PromptModel,
+        parent: QObject,
+    ) -> None:
+        self._context, self._shown, self._selection = context, shown, selection
+        self._model = model
+        self.runner = PromptRunner(context.panel, parent)
+        self._waiting: PromptObject | None = None
+        self._then: Callable[[], None] | None = None
+
+    def run(self, place: Place, one: PromptObject) -> None:
+        """Draw the samples of an object, or show none if it has no marks."""
+        if one.prompt.is_empty:
+            self.runner.cancel()
+            one.forget_answer()
+            self._selection.show_no_result(place)
+            self._context.say(f"Object {one.number} has no marks. {READY}")
+        elif not self._model.is_usable():
+            self._waiting = one
+            self._shown.renew()
+        else:
+            at = replace(place, label=one.number)
+            self.runner.want(partial(self._context.panel.run_prompt, one.prompt, at))
+            self._shown.renew()
+            self.show_running()
+
+    def run_all(self) -> None:
+        """Draw the samples of all objects of the plane, with the current model and settings."""
+        place, one = self._context.current()
+        if place is None:
+            return
+        book = self._context.book
+        objects = [each for each in book.on(place.layer, place.plane) if not each.prompt.is_empty]
+        if not objects or not self._model.is_usable():
+            return
+        one = one if one in objects else objects[0]
+        book.choose(place.layer, place.plane, one)
+        prompts = {each.number: each.prompt for each in objects}
+        at = replace(place, label=one.number)
+        self.runner.want(partial(self._context.panel.run_objects, prompts, at))
+        self.show_running()
+
+    def show(self, place: Place, one: PromptObject, then: Callable[[], None] | None = None) -> None:
+        """Show the samples of an object again, and call `then` when they are under review."""
+        reviewed = self._context.session.current
+        shown = None if reviewed is None else reviewed.result.samples
+        if one.samples is not None and shown is one.samples:
+            self._shown.renew()
+        elif one.samples is not None:
+            at = replace(place, label=one.number)
+            self._then = then
+            self.runner.want(partial(self._context.panel.show_samples, one.samples, one.model, at))
+            self._shown.renew()
+
+    def go_on(self, place: Place | None) -> None:
+        """Run the object that waited for a model."""
+        one, self._waiting = self._waiting, None
+        if place is not None and one is not None:
+            self.run(place, one)
+
+    def on_finished(self, ending: str) -> None:
+        """Show how a run has ended."""
+        then, self._then = self._then, None
+        self.show_running()
+        panel = self._context.panel
+        if ending == "failed" and panel.last_error is not None:
+            self._context.say(panel.last_error)
+        elif ending == "done" and then is not None:
+            then()
+
+    def keep(self, reviewed: Reviewed) -> None:
+        """Keep the result under review with its object, and describe it."""
+        if reviewed.label is None:
+            return
+        result = reviewed.result
+        answers = {reviewed.label: (result.samples, result.summary.mean_mask)}
+        if isinstance(result, ObjectsRun):
+            answers.update(result.objects)
+        for number, (samples, mask) in answers.items():
+            one = self._context.book.find(reviewed.layer, number)
+            if one is not None:
+                one.answer(samples, mask, reviewed.model)
+                one.name = samples.classes[0]
+        self._describe(reviewed)
+
+    def show_running(self) -> None:
+        """Show whether a run can be cancelled, or is waited for."""
+        self._context.form.cancel_button.setEnabled(self.runner.busy)
+        if self.runner.waiting and not self.runner.running:
+            self._context.say("Another run has not ended. The prompt follows when it has.")
+
+    def _describe(self, reviewed: Reviewed) -> None:
+        one = self._context.book.find(reviewed.layer, int(reviewed.label or 0))
+        if one is None or one.mask is None:
+            return
+        if not one.mask.pixels:
+            self._context.say(
+                f"No {one.name} was found at these marks. Add a point, or draw another box."
+            )
+            return
+        area = row_of(reviewed.plane, reviewed.layer, one, set()).area
+        self._context.say(
+            f"Object {one.number} ({one.name}): {area}. Points and strokes refine it; "
+            "Shift+M takes it, Shift+O begins the next one."
+        )

@@ -1,0 +1,94 @@
+"""State that the parts of the Point section share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.layer import MAX_LABEL, annotation_on
+from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.prompting.models import card_of
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentfm.prompting.form import PromptForm
+    from napari_latentfm.prompting.mark_layers import MarkLayers
+    from napari_latentfm.prompting.objects import ObjectBook, PromptObject
+    from napari_latentfm.results.session import ReviewSession
+    from napari_latentfm.sampling.panel import Place, SamplingPanel
+
+
+class PromptContext:
+    """The plane on screen, its objects, and the result under review.
+
+    Attributes
+    ----------
+    session, panel
+        Of the viewer.
+    form, book, marks
+        Controls, objects and mark layers of the section.
+    """
+
+    def __init__(
+        self,
+        session: ReviewSession,
+        panel: SamplingPanel,
+        form: PromptForm,
+        book: ObjectBook,
+        marks: MarkLayers,
+    ) -> None:
+        self.session, self.panel = session, panel
+        self.form, self.book, self.marks = form, book, marks
+        self.viewer = session.viewer
+
+    def say(self, text: str) -> None:
+        """Show a text in the status line."""
+        self.form.say(text)
+
+    def place(self) -> Place | None:
+        """Return the plane on screen; None, with a message, if there is none."""
+        try:
+            return self.panel.place_on_screen()
+        except LatentFMError as error:
+            self.say(str(error))
+            return None
+
+    def current(self) -> tuple[Place | None, PromptObject | None]:
+        """Return the plane on screen and its current object."""
+        place = self.place()
+        if place is None:
+            return None, None
+        return place, self.book.current(place.layer, place.plane)
+
+    def reviews_object_of(self, layer: Image) -> bool:
+        """Return whether an object of an image is under review."""
+        reviewed = self.session.current
+        return reviewed is not None and reviewed.label is not None and reviewed.layer == layer
+
+    def taken(self, place: Place) -> set[int]:
+        """Return the labels in the annotation of a plane."""
+        layer = annotation_on(self.viewer, place.layer, place.plane)
+        if layer is None:
+            return set()
+        counts = np.bincount(
+            np.asarray(layer.data[plane_index(place.plane)], np.uint8).ravel(),
+            minlength=MAX_LABEL + 1,
+        )
+        return {int(label) for label in np.flatnonzero(counts)} - {0}
+
+    def next_number(self, place: Place) -> int:
+        """Return the label above all labels and objects of an image."""
+        layer = annotation_on(self.viewer, place.layer, place.plane)
+        marked = 0 if layer is None else int(layer.data.max(initial=0))
+        return max([marked, *(one.number for one in self.book.all(place.layer))]) + 1
+
+    def class_name(self) -> str:
+        """Return the first class of the chosen model."""
+        try:
+            card = card_of(self.panel.form.model_source())
+        except LatentFMError:
+            card = None
+        return "object" if card is None else card.config.model.classes[0]

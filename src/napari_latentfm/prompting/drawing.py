@@ -1,0 +1,173 @@
+"""Marks that the user draws become the prompt of an object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+
+from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.errors import ImageError
+from latentfm_core.prompts import Prompt
+from napari_latentfm.layers.stacking import source_of
+from napari_latentfm.prompting.from_labels import is_scribble, label_on
+from napari_latentfm.prompting.marks import clipped, inside, same, with_marks
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.answers import Answers
+    from napari_latentfm.prompting.context import PromptContext
+    from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.prompting.selection import ObjectSelection
+    from napari_latentfm.prompting.shown_objects import ShownObjects
+    from napari_latentfm.prompting.stroke_marks import StrokeMarks
+    from napari_latentfm.sampling.panel import Place
+
+CLICK = 5.0
+"""Pixels on screen below which a dragged box counts as a click."""
+
+
+class Drawing:
+    """Reads mark layers, strokes and Labels layers, and starts the run that follows."""
+
+    def __init__(
+        self,
+        context: PromptContext,
+        shown: ShownObjects,
+        strokes: StrokeMarks,
+        selection: ObjectSelection,
+        answers: Answers,
+    ) -> None:
+        self._context, self._shown, self._strokes = context, shown, strokes
+        self._selection, self._answers = selection, answers
+
+    def read_marks(self) -> None:
+        """Read boxes and points: a new mark, or one that was moved or deleted."""
+        context = self._context
+        place = context.place()
+        if place is None:
+            return
+        drawn = context.marks.read(place.layer, place.plane, 0)
+        if not drawn.is_empty:
+            self._add(place, drawn)
+            return
+        for one in context.book.on(place.layer, place.plane):
+            marks = context.marks.read(place.layer, place.plane, one.number)
+            now = with_marks(one.prompt, marks)
+            if not same(now, one.prompt):
+                context.book.choose(place.layer, place.plane, one)
+                one.closed = False
+                self._change(place, one, now)
+                return
+
+    def read_strokes(self, is_painting: bool) -> None:
+        """Read the strokes; `is_painting` is whether the brush of the section is selected."""
+        place, one = self._context.current()
+        if place is None or not self._strokes.is_readable:
+            return
+        strokes = self._strokes.read(place)
+        if one is None or one.closed:
+            reviewed = self._context.session.current
+            guides_result = reviewed is not None and reviewed.label is None
+            if strokes is None or guides_result or not is_painting:
+                return
+            one = self._selection.for_mark(place, keep_strokes=True)
+            if one is None:
+                return
+        self._change(place, one, replace(one.prompt, strokes=strokes))
+
+    def use_labels(self) -> None:
+        """Make the chosen label of the selected Labels layer a rough mask, or strokes."""
+        context = self._context
+        place = context.place()
+        layer = context.viewer.layers.selection.active
+        if place is None:
+            return
+        if not isinstance(layer, Labels) or source_of(layer):
+            context.say("Select a Labels layer of your own in the layer list first.")
+            return
+        try:
+            mask = label_on(layer, place.plane, place.layer.name)
+        except ImageError as error:
+            context.say(str(error))
+            return
+        one = self._selection.for_mark(place)
+        if one is None:
+            return
+        kind = context.form.labels_as.currentText()
+        if kind == "strokes" or (kind == "automatic" and is_scribble(mask)):
+            strokes = np.where(mask, FOREGROUND, 0).astype(np.uint8)
+            self._strokes.put(place, strokes)
+            self._change(place, one, replace(one.prompt, strokes=strokes))
+        else:
+            self._change(place, one, replace(one.prompt, mask=mask))
+
+    def undo(self) -> None:
+        """Remove the last mark of the current object."""
+        place, one = self._context.current()
+        if place is None or one is None or not one.history:
+            self._context.say("There is no mark to undo.")
+            return
+        one.prompt = one.history.pop()
+        self._selection.restore_marks(place, one)
+        self._answers.run(place, one)
+
+    def clear(self) -> None:
+        """Remove all marks of the current object."""
+        place, one = self._context.current()
+        if place is not None and one is not None and not one.prompt.is_empty:
+            one.remember()
+            one.prompt = Prompt()
+            self._selection.restore_marks(place, one)
+            self._answers.run(place, one)
+
+    def _add(self, place: Place, drawn: Prompt) -> None:
+        context = self._context
+        drawn, complaint = self._checked(place, drawn)
+        one = None if drawn.is_empty else self._selection.for_mark(place)
+        if one is None:
+            # Removes the mark from its layer.
+            context.marks.write(place.layer, place.plane, 0, Prompt())
+            self._shown.look_at_marks(place)
+            if complaint:
+                context.say(complaint)
+            return
+        now = replace(
+            one.prompt,
+            box=drawn.box or one.prompt.box,
+            positive=(*one.prompt.positive, *drawn.positive),
+            negative=(*one.prompt.negative, *drawn.negative),
+        )
+        # The run first: it goes on while the layers are written.
+        self._change(place, one, now)
+        context.marks.write(place.layer, place.plane, one.number, now)
+        self._shown.look_at_marks(place)
+
+    def _checked(self, place: Place, drawn: Prompt) -> tuple[Prompt, str]:
+        """Return the marks that lie in the image, and a message about the others."""
+        shape, name = place.plane.shape, place.layer.name
+        complaint, box = "", None
+        if drawn.box is not None:
+            box = clipped(drawn.box, shape)
+            if self._context.marks.is_drawing_click(drawn.box, place.layer, CLICK):
+                box, complaint = None, "Drag to draw a box. To click an object, use Point + (P)."
+            elif box is None:
+                complaint = f"The box is outside {name!r}. Draw it over the image."
+        positive = tuple(point for point in drawn.positive if inside(point, shape))
+        negative = tuple(point for point in drawn.negative if inside(point, shape))
+        if (positive, negative) != (drawn.positive, drawn.negative):
+            complaint = f"The point is outside {name!r}. Click a place in the image."
+        return Prompt(box, positive, negative), complaint
+
+    def _change(self, place: Place, one: PromptObject, prompt: Prompt) -> None:
+        """Replace the prompt of an object, and run."""
+        if same(prompt, one.prompt):
+            return
+        if one.history and same(prompt, one.history[-1]):
+            # Undone by the layer's own Ctrl+Z.
+            one.history.pop()
+        else:
+            one.remember()
+        one.prompt = prompt
+        self._answers.run(place, one)

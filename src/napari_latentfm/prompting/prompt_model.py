@@ -1,0 +1,49 @@
+"""Whether the chosen model takes prompts, and what to do if not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.prompting.models import card_of, promptable_model, takes_prompts
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.context import PromptContext
+
+
+class PromptModel:
+    """Offers a model that takes prompts in place of one that does not."""
+
+    def __init__(self, context: PromptContext) -> None:
+        self._context = context
+
+    def is_usable(self) -> bool:
+        """Return whether the chosen model takes prompts; otherwise offer one that does."""
+        form = self._context.form
+        try:
+            source = self._context.panel.form.model_source()
+        except LatentFMError as error:
+            form.say(str(error))
+            return False
+        if takes_prompts(source):
+            form.notice.hide()
+            return True
+        card = card_of(source)
+        form.notice.show_for(str(source) if card is None else card.id, promptable_model())
+        return False
+
+    def use_better(self) -> bool:
+        """Choose a model that takes prompts; return whether there is one."""
+        better = promptable_model()
+        if better is not None:
+            self._context.panel.form.model.value = better
+        return better is not None
+
+    def may_paint(self, image: object) -> bool:
+        """Return whether strokes have an effect: without prompts they guide the reviewed result."""
+        reviewed = self._context.session.current
+        if reviewed is not None and reviewed.layer == image:
+            if takes_prompts(self._context.panel.form.model_source()):
+                return self.is_usable()
+            return True
+        return self.is_usable()

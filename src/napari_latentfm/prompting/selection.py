@@ -1,0 +1,75 @@
+"""Which object is current: the next mark, run and stroke belong to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_latentfm.annotation.layer import MAX_LABEL
+from napari_latentfm.prompting.outlines import StaleResults
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.context import PromptContext
+    from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.prompting.shown_objects import ShownObjects
+    from napari_latentfm.prompting.stroke_marks import StrokeMarks
+    from napari_latentfm.sampling.panel import Place
+
+
+class ObjectSelection:
+    """Selects objects, with their marks and strokes.
+
+    Attributes
+    ----------
+    stale
+        Results of objects that are not current any more.
+    """
+
+    def __init__(self, context: PromptContext, shown: ShownObjects, strokes: StrokeMarks) -> None:
+        self._context, self._shown, self._strokes = context, shown, strokes
+        self.stale = StaleResults(context.viewer)
+
+    def for_mark(self, place: Place, keep_strokes: bool = False) -> PromptObject | None:
+        """Return the object that a new mark belongs to, perhaps a new one.
+
+        None, with a message, if there is no label left.
+        """
+        context = self._context
+        one = context.book.current(place.layer, place.plane)
+        if one is not None and not one.closed:
+            return one
+        number = context.next_number(place)
+        if number > MAX_LABEL:
+            context.say(f"An annotation has no more than {MAX_LABEL} labels. Delete an object.")
+            return None
+        self.clear(place, keep_strokes)
+        return context.book.add(place.layer, place.plane, context.class_name(), number - 1)
+
+    def clear(self, place: Place, keep_strokes: bool = False) -> None:
+        """Select no object: the next mark begins one."""
+        self._context.book.choose(place.layer, place.plane, None)
+        if not keep_strokes:
+            self._strokes.put(place, None)
+        self.show_no_result(place)
+
+    def show_no_result(self, place: Place) -> None:
+        """Show no result: the one on screen does not belong to the current marks."""
+        if self._context.reviews_object_of(place.layer):
+            self._context.session.show(None)
+        self.stale.hide(place.layer, place.plane)
+        self._shown.renew()
+
+    def restore_marks(self, place: Place, one: PromptObject) -> None:
+        """Show the marks and strokes of an object."""
+        self._context.marks.write(place.layer, one.plane, one.number, one.prompt)
+        self._strokes.put(place, one.prompt.strokes)
+        self._shown.look_at_marks(place)
+
+    def adopt(self, place: Place) -> None:
+        """Add the objects of marks that were saved and opened again."""
+        book, marks = self._context.book, self._context.marks
+        for number in marks.numbers(place.layer):
+            if book.find(place.layer, number) is None:
+                found = marks.read(place.layer, place.plane, number)
+                name = self._context.class_name()
+                one = book.add(place.layer, place.plane, name, 0, number)
+                one.prompt = found

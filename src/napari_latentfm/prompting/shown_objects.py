@@ -1,0 +1,122 @@
+"""The list of objects, and the outlines of those that are not current."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.background.signals import listen
+from napari_latentfm.layers.planes import Plane, plane_spacing
+from napari_latentfm.prompting.object_list import Row
+from napari_latentfm.prompting.outlines import Outlines
+from napari_latentfm.ui.units import area_text
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_latentfm.prompting.context import PromptContext
+    from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.sampling.panel import Place
+
+
+class ShownObjects(QObject):
+    """Shows the objects of the plane on screen in the list and on the image.
+
+    Parameters
+    ----------
+    context
+        Of the section.
+    annotated
+        Called after every change of the annotation.
+    parent
+        Owns this object.
+    """
+
+    def __init__(
+        self, context: PromptContext, annotated: Callable[[], None], parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._context, self._annotated = context, annotated
+        self._outlines = Outlines(context.viewer)
+        self._annotation: Labels | None = None
+
+    def clear(self) -> None:
+        """Show no objects in the list."""
+        self._context.form.objects.fill([], 0)
+
+    def renew(self) -> None:
+        """List the objects of the plane on screen, and draw the outlines."""
+        context = self._context
+        if context.panel.form.image.value is None:
+            return
+        place, current = context.current()
+        if place is None:
+            return
+        taken = context.taken(place)
+        objects = context.book.on(place.layer, place.plane)
+        rows = [row_of(place.plane, place.layer, each, taken) for each in objects]
+        context.form.objects.fill(rows, 0 if current is None else current.number)
+        reviewed = context.session.current
+        shown = 0
+        if context.reviews_object_of(place.layer) and reviewed is not None:
+            shown = int(reviewed.label or 0)
+        masks = {
+            each.number: each.mask.whole(place.plane.shape)
+            for each in objects
+            if each.mask is not None
+            and each.visible
+            and each.number not in taken
+            and each.number != shown
+        }
+        self._outlines.show(place.layer, place.plane, masks)
+        self._follow_annotation(place)
+
+    def look_at_marks(self, place: Place) -> None:
+        """Dim the marks of all objects but the current one; hide those of hidden objects."""
+        book = self._context.book
+        current = book.current(place.layer, place.plane)
+        hidden = {each.number for each in book.all(place.layer) if not each.visible}
+        self._context.marks.look(place.layer, 0 if current is None else current.number, hidden)
+
+    def toggle(self, number: int, on: bool) -> None:
+        """Show or hide the marks and the outline of an object."""
+        place = self._context.place()
+        one = None if place is None else self._context.book.find(place.layer, number)
+        if place is not None and one is not None:
+            one.visible = on
+            self.look_at_marks(place)
+            self.renew()
+
+    def _follow_annotation(self, place: Place) -> None:
+        layer = annotation_on(self._context.viewer, place.layer, place.plane)
+        if layer != self._annotation:
+            self._annotation = layer
+            if layer is not None:
+                # Undo emits no other event; it may remove an object that was taken.
+                listen(self, layer.events.set_data, self._on_annotated)
+
+    def _on_annotated(self, _event: Any = None) -> None:
+        self._annotated()
+
+
+def row_of(plane: Plane, layer: Image, one: PromptObject, taken: set[int]) -> Row:
+    """Return the row of an object in the list.
+
+    Parameters
+    ----------
+    plane, layer
+        The plane and its image, for the pixel size.
+    one
+        The object.
+    taken
+        Labels in the annotation of the plane.
+    """
+    state = "taken" if one.number in taken else "proposed" if one.mask is not None else ""
+    area = ""
+    if one.mask is not None:
+        (height, width), unit = plane_spacing(layer, plane)
+        area = area_text(one.mask.pixels * height * width, unit)
+    return Row(one.number, one.name, area, state, one.visible)

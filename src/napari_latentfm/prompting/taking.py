@@ -1,0 +1,124 @@
+"""Objects are written into the annotation, and removed from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.layer import write_mask, write_objects
+from napari_latentfm.layers.annotation_record import MEAN_MASK
+
+if TYPE_CHECKING:
+    from napari_latentfm.prompting.answers import Answers
+    from napari_latentfm.prompting.context import PromptContext
+    from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.sampling.panel import Place
+
+RENEWING = "A run has not ended. Wait for its result, or cancel it."
+
+
+class Taking:
+    """Writes the mean masks of objects, each with its own label."""
+
+    def __init__(self, context: PromptContext, answers: Answers) -> None:
+        self._context, self._answers = context, answers
+
+    def take(self) -> None:
+        """Write the mean mask of the current object into the annotation."""
+        session = self._context.session
+        reviewed = session.current
+        if reviewed is None or reviewed.label is None:
+            self._context.say("No object is selected. Draw a box or click a point first.")
+            return
+        if self._is_renewing():
+            return
+        try:
+            mask = reviewed.result.summary.mean_mask
+            changed = write_mask(session, mask, origin=MEAN_MASK)
+        except LatentFMError as error:
+            self._context.say(str(error))
+        else:
+            self._say_taken(f"Object {reviewed.label}", changed)
+
+    def take_all(self) -> None:
+        """Write all objects of the plane into the annotation, as one undo step."""
+        place = self._context.place()
+        if place is None or self._is_renewing():
+            return
+        objects = self._answered(place)
+        if not objects:
+            self._context.say("There are no objects on this plane yet.")
+        elif self._context.session.current is None:
+            # Writing needs an object under review.
+            first = min(objects, key=lambda each: each.number)
+            self._context.book.choose(place.layer, place.plane, first)
+            self._answers.show(place, first, then=self.take_all)
+        else:
+            changed = self._write(place, objects)
+            if changed is not None:
+                self._say_taken(f"{len(objects)} objects", changed)
+
+    def take_pending(self) -> None:
+        """Write visible objects that were not taken yet into the annotation."""
+        place, reviewed = self._context.place(), self._context.session.current
+        if place is None or reviewed is None or reviewed.label is None:
+            return
+        if reviewed.layer != place.layer or reviewed.plane.index != place.plane.index:
+            return
+        taken = self._context.taken(place)
+        pending = [
+            each
+            for each in self._answered(place)
+            if not each.closed and each.number not in taken and each.mask and each.mask.pixels
+        ]
+        if pending:
+            self._write(place, pending)
+
+    def erase(self, place: Place, one: PromptObject) -> bool:
+        """Remove an object's pixels from the annotation; return whether there were any."""
+        session = self._context.session
+        if one.number not in self._context.taken(place) or session.current is None:
+            return False
+        try:
+            nothing = np.zeros(place.plane.shape, bool)
+            return write_mask(session, nothing, label=one.number, origin="mask") > 0
+        except LatentFMError as error:
+            self._context.say(str(error))
+            return False
+
+    def _is_renewing(self) -> bool:
+        """Return whether a run will replace the masks, and say so."""
+        if self._context.session.renewing:
+            self._context.say(RENEWING)
+        return self._context.session.renewing
+
+    def _answered(self, place: Place) -> list[PromptObject]:
+        """Return the visible objects of a plane that have a result."""
+        objects = self._context.book.on(place.layer, place.plane)
+        return [each for each in objects if each.mask is not None and each.visible]
+
+    def _write(self, place: Place, objects: list[PromptObject]) -> int | None:
+        """Write objects; return the number of changed pixels, None if it failed."""
+        masks = {
+            each.number: each.mask.whole(place.plane.shape)
+            for each in objects
+            if each.mask is not None
+        }
+        try:
+            changed = write_objects(self._context.session, masks)
+        except LatentFMError as error:
+            self._context.say(str(error))
+            return None
+        for each in objects:
+            each.closed = True
+        return changed
+
+    def _say_taken(self, subject: str, changed: int) -> None:
+        hint = ""
+        if not self._context.session.cover_others:
+            hint = " Pixels of other labels were kept."
+        self._context.say(
+            f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
+        )

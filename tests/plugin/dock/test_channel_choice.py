@@ -1,0 +1,72 @@
+"""Channels of a stack are chosen by the names in its file, and are not planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from qtpy.QtCore import Qt
+
+from napari_latentfm.dock.panel import LatentFMPanel
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+NAMES = ["DAPI", "GFP"]
+
+
+def write(path: Path, pixels: np.ndarray, axes: str) -> Path:
+    channel = {"Name": NAMES, "Color": [65535, 16711935]}
+    tifffile.imwrite(path, pixels, ome=True, metadata={"axes": axes, "Channel": channel})
+    return path
+
+
+def names(panel: LatentFMPanel) -> list[str]:
+    box = panel.head.channel.box
+    return [box.itemText(place) for place in range(box.count())]
+
+
+def test_a_channel_is_chosen_by_name_and_run(opened: Open, tmp_path: Path, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    disc = disc_image()[..., 0]
+    path = write(tmp_path / "cells.ome.tif", np.stack([np.roll(disc, 9, 1), disc]), "CYX")
+    viewer.open(str(path), plugin="napari")
+    channel = panel.head.channel
+    qtbot.waitUntil(channel.isVisible, timeout=PATIENCE)
+    assert names(panel) == NAMES
+    assert not channel.box.itemIcon(1).isNull()
+    choice = panel.sampling.form.plane_choice
+    assert not choice.planes.native.isVisible(), "channels are not planes"
+    channel.box.setFocus()
+    qtbot.keyClick(channel.box, Qt.Key.Key_Down)
+    assert viewer.dims.current_step[0] == 1
+    viewer.dims.set_current_step(0, 0)
+    assert channel.box.currentText() == "DAPI"
+    viewer.dims.set_current_step(0, 1)
+    assert run(qtbot, panel.sampling) == "done"
+    current = panel.session.current
+    assert current is not None
+    assert current.plane.index == (1, None, None)
+    viewer.add_image(disc_image(), name="photo")
+    assert not channel.isVisible()
+
+
+def test_planes_of_a_stack_are_offered_without_its_channels(
+    opened: Open, tmp_path: Path, qtbot: Any
+) -> None:
+    viewer, panel = opened(show=True)
+    disc = disc_image()[..., 0]
+    path = write(tmp_path / "cells.ome.tif", np.stack([[disc, disc]] * 3), "ZCYX")
+    viewer.open(str(path), plugin="napari")
+    qtbot.waitUntil(panel.head.channel.isVisible, timeout=PATIENCE)
+    choice = panel.sampling.form.plane_choice
+    assert choice.planes.choices == ("current", "0")
+    assert choice.axes.choices == ("on screen", "2,3", "0,3", "0,2")
+    qtbot.keyClick(panel.head.channel.box, Qt.Key.Key_Down)
+    choice.planes.value = "0"
+    assert run(qtbot, panel.sampling) == "done"
+    stack = panel.session.stack
+    assert stack is not None
+    assert stack.planes.index == (None, 1, None, None)

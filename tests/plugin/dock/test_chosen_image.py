@@ -1,0 +1,239 @@
+"""The chosen image, the image in front and the image under review stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QListView
+
+from latentfm_core.worklist.state import WorkList
+from napari_latentfm.dock.panel import LatentFMPanel
+from napari_latentfm.layers.stacking import source_of
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
+from tests.plugin.dock.conftest import NAMES
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+Key = Qt.Key
+LEFT, PLAIN = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+
+
+class Bench:
+    """A viewer with the dock and some images in the same place."""
+
+    def __init__(self, viewer: Any, panel: LatentFMPanel, qtbot: Any) -> None:
+        self.viewer, self.panel, self.qtbot = viewer, panel, qtbot
+        self.form = panel.sampling.form
+
+    @property
+    def in_front(self) -> str:
+        """The uppermost image that hides what lies below."""
+        shown = [x for x in self.viewer.layers if isinstance(x, Image) and x.visible and x.rgb]
+        return str(shown[-1].name) if shown else ""
+
+    @property
+    def strangers(self) -> list[str]:
+        """Visible layers over the image in front that lie on another image."""
+        layers = list(self.viewer.layers)
+        front = next(place for place, x in enumerate(layers) if x.name == self.in_front)
+        own = str(layers[front].unique_id)
+        return [x.name for x in layers[front:] if x.visible and source_of(x) not in ("", own)]
+
+    @property
+    def reviewed(self) -> str:
+        current = self.panel.session.current
+        return "" if current is None else str(current.layer.name)
+
+    @property
+    def message(self) -> str:
+        return self.panel.foot.message.text()
+
+    def choose(self, name: str) -> None:
+        """Choose an image with the keyboard, in the list at the top of the dock."""
+        box = self.form.image.native
+        box.setFocus()
+        places = [box.itemText(place) for place in range(box.count())]
+        away = places.index(name) - box.currentIndex()
+        for _ in range(abs(away)):
+            self.qtbot.keyClick(box, Key.Key_Down if away > 0 else Key.Key_Up)
+        self.settle()
+
+    def select(self, name: str) -> None:
+        """Click a layer in napari's layer list."""
+        views = self.panel.window().findChildren(QListView)
+        view = next(x for x in views if "LayerList" in type(x).__name__)
+        model = view.model()
+        for row in range(model.rowCount()):
+            index = model.index(row, 0)
+            if index.data() == name:
+                place = view.visualRect(index).center()
+                self.qtbot.mouseClick(view.viewport(), LEFT, PLAIN, place)
+        assert self.viewer.layers.selection.active.name == name
+        self.settle()
+
+    def settle(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.panel.chosen._timer.isActive(), timeout=PATIENCE)
+
+    def press(self, key: Qt.Key) -> None:
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        self.panel.window().activateWindow()
+        canvas.setFocus()
+        self.qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
+        self.qtbot.keyClick(canvas, key)
+
+    def is_about(self, name: str) -> bool:
+        """Return whether list, canvas and status name one image."""
+        return (
+            self.form.image.value.name == name
+            and self.in_front == name
+            and not self.strangers
+            and self.form.status.value.startswith(f"{name}: ")
+        )
+
+
+@pytest.fixture
+def bench(opened: Open, qtbot: Any) -> Bench:
+    viewer, panel = opened(show=True)
+    return Bench(viewer, panel, qtbot)
+
+
+@pytest.fixture
+def three(bench: Bench, images: Path) -> Bench:
+    """Open three files together."""
+    bench.viewer.open([str(images / name) for name in NAMES], plugin="napari")
+    bench.settle()
+    return bench
+
+
+def test_the_chosen_image_comes_to_the_front_and_is_run_and_accepted(three: Bench) -> None:
+    assert three.is_about("blob_002")
+    three.choose("blob_000")
+    assert three.is_about("blob_000")
+    assert run(three.qtbot, three.panel.sampling) == "done"
+    three.settle()
+    assert three.reviewed == "blob_000"
+    assert three.is_about("blob_000")
+    three.choose("blob_001")
+    assert three.is_about("blob_001")
+    assert three.reviewed == ""
+    assert three.viewer.layers.selection.active.name == "blob_001"
+    assert three.form.progress.native.text() == "", "done belongs to the image before"
+    layers = three.viewer.layers
+    three.press(Key.Key_Return)
+    assert three.message.startswith("blob_001: Nothing to accept yet")
+    assert not any("annotation" in layer.name for layer in layers)
+    assert run(three.qtbot, three.panel.sampling) == "done"
+    three.choose("blob_000")
+    assert three.message == ""
+    assert three.reviewed == "blob_000"
+    assert three.is_about("blob_000")
+    assert layers["blob_000 · mean mask"].visible
+    assert "Mean mask" in three.form.status.value
+    three.press(Key.Key_Return)
+    assert three.message.startswith("blob_000: accepted")
+    assert "blob_000 · annotation" in layers
+    assert "blob_001 · annotation" not in layers
+
+
+def test_an_image_is_chosen_by_selecting_it_or_its_result_in_the_layer_list(three: Bench) -> None:
+    three.choose("blob_000")
+    assert run(three.qtbot, three.panel.sampling) == "done"
+    three.select("blob_001")
+    assert three.is_about("blob_001")
+    assert three.reviewed == ""
+    three.select("blob_000 · mean mask")
+    assert three.is_about("blob_000")
+    assert three.reviewed == "blob_000"
+
+
+def test_an_image_opened_during_a_run_is_chosen_when_the_run_has_ended(
+    three: Bench, images: Path
+) -> None:
+    sampling, endings = three.panel.sampling, list[str]()
+    three.choose("blob_000")
+    assert run(three.qtbot, sampling) == "done"
+    three.form.device.value = "auto"
+    slow = gate(sampling, total=2)
+    sampling.finished.connect(endings.append)
+    three.panel.run_model()
+    three.viewer.add_image(disc_image(), name="late", rgb=True)
+    three.settle()
+    assert three.form.status.value.startswith("blob_000: ")
+    slow.allow(2)
+    three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    three.settle()
+    assert endings == ["done"]
+    assert three.is_about("late")
+    assert three.reviewed == ""
+    three.choose("blob_000")
+    current = three.panel.session.current
+    assert current is not None
+    assert current.result.samples.model_id == "gated"
+
+
+def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
+    sampling, endings = three.panel.sampling, list[str]()
+    three.choose("blob_000")
+    assert run(three.qtbot, sampling) == "done"
+    hypotheses = three.panel.review.hypotheses
+    three.qtbot.waitUntil(lambda: bool(hypotheses.hypotheses), timeout=PATIENCE)
+    three.press(Key.Key_H)
+    assert hypotheses.chosen is not None
+    three.form.device.value = "auto"
+    slow = gate(sampling, total=2)
+    sampling.finished.connect(endings.append)
+    three.panel.run_model()
+    for key in (Key.Key_W, Key.Key_U, Key.Key_H):
+        three.press(key)
+        assert "A run has not ended" in hypotheses.status.text()
+    three.press(Key.Key_Return)
+    assert three.message.startswith("blob_000: A run has not ended")
+    assert not any("annotation" in layer.name for layer in three.viewer.layers)
+    slow.allow(2)
+    three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
+    three.press(Key.Key_Return)
+    assert three.message.startswith("blob_000: accepted")
+
+
+def test_another_image_over_a_work_list_is_accepted_by_itself(bench: Bench, images: Path) -> None:
+    panel, shown = bench.panel, list[str]()
+    panel.queue.shown.connect(shown.append)
+    panel.open_folder(images)
+    bench.qtbot.waitUntil(lambda: shown == [NAMES[0]], timeout=PATIENCE)
+    bench.settle()
+    first = bench.form.image.value.name
+    assert panel.foot.accept.text() == "Accept && next"
+    bench.viewer.add_image(disc_image(), name="guest", rgb=True)
+    bench.settle()
+    assert bench.is_about("guest")
+    assert panel.foot.accept.text() == "Accept"
+    assert not panel.foot.flag.isEnabled()
+    bench.press(Key.Key_Return)
+    assert bench.message.startswith("guest: Nothing to accept yet")
+    assert WorkList(images).item(NAMES[0]).state == "not started"
+    bench.choose(first)
+    assert bench.is_about(first)
+    assert bench.reviewed == first
+    assert panel.foot.accept.text() == "Accept && next"
+    bench.press(Key.Key_Return)
+    bench.qtbot.waitUntil(lambda: shown[-1] == NAMES[1], timeout=PATIENCE)
+    bench.settle()
+    assert WorkList(images).item(NAMES[0]).state == "completed"
+    assert bench.is_about(Path(NAMES[1]).stem)
+
+
+def test_the_results_kept_for_images_are_bounded(
+    three: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_latentfm.dock.reviews.MAX_BYTES", 1)
+    for name in ("blob_000", "blob_001"):
+        three.choose(name)
+        assert run(three.qtbot, three.panel.sampling) == "done"
+    three.choose("blob_000")
+    assert three.reviewed == ""
+    assert np.asarray(three.viewer.layers["blob_000 · mean mask"].data).any()

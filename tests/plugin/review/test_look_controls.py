@@ -1,0 +1,162 @@
+"""What the canvas shows while overlays are hidden, faded and shown again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.layers.specs import MEAN_COLOUR
+from napari_latentfm.layers.update import EditedLayers
+from napari_latentfm.results.session import session_of
+from napari_latentfm.results.show import show_result
+from napari_latentfm.review.panel import ReviewPanel
+from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
+from tests.helpers.plugin_fixtures import PATIENCE
+
+Key = Qt.Key
+SHIFT, PLAIN = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
+
+
+class Window:
+    """A viewer with a result on an image, and the review panel."""
+
+    def __init__(self, viewer: Any, qtbot: Any) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        self.panel = ReviewPanel(viewer)
+        viewer.window.add_dock_widget(self.panel, name="review")
+        pixels = np.full((*SHAPE, 3), 90, np.uint8)
+        pixels[:, ::2] = 70
+        self.image = viewer.add_image(pixels, rgb=True, name="skin")
+        viewer.reset_view()
+        self.review()
+        self.bare = self.seen_without_layers()
+
+    @property
+    def controls(self) -> Any:
+        return self.panel.hypotheses.view
+
+    def review(self) -> None:
+        found = reviewed(self.image, self.viewer, two_looks())
+        show_result(self.viewer, found, lambda _names: EditedLayers.KEEP)
+        self.qtbot.waitUntil(lambda: bool(self.panel.hypotheses.hypotheses), timeout=PATIENCE)
+
+    def seen(self) -> np.ndarray:
+        """Return the pixels of the canvas, as a user sees them."""
+        QApplication.processEvents()
+        return np.asarray(self.viewer.screenshot(canvas_only=True, flash=False))[..., :3]
+
+    def seen_without_layers(self) -> np.ndarray:
+        """Return what is seen when the user hides every layer but the image."""
+        shown = [x for x in self.viewer.layers if x.visible and x is not self.image]
+        for layer in shown:
+            layer.visible = False
+        bare = self.seen()
+        for layer in shown:
+            layer.visible = True
+        return bare
+
+    def press(self, key: Qt.Key, modifier: Qt.KeyboardModifier = PLAIN) -> None:
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        self.panel.window().activateWindow()
+        canvas.setFocus()
+        self.qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
+        self.qtbot.keyClick(canvas, key, modifier)
+
+
+@pytest.fixture
+def window(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Window:
+    return Window(make_napari_viewer(show=True), qtbot)
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.array_equal(one, other))
+
+
+def test_the_plain_image_is_shown_without_anything_and_then_as_before(window: Window) -> None:
+    before = window.seen()
+    assert not same(before, window.bare)
+    window.press(Key.Key_0)
+    assert same(window.seen(), window.bare)
+    assert window.controls.plain_button.isChecked()
+    window.press(Key.Key_0)
+    assert same(window.seen(), before)
+    assert not window.controls.plain_button.isChecked()
+
+
+def test_a_layer_that_the_user_hid_stays_hidden(window: Window) -> None:
+    window.viewer.layers["skin · samples"].visible = False
+    before = window.seen()
+    window.press(Key.Key_0)
+    window.press(Key.Key_0)
+    assert same(window.seen(), before)
+
+
+def test_opacity_fades_everything_and_comes_back(window: Window) -> None:
+    before, slider = window.seen(), window.controls.opacity
+    slider.setFocus()
+    window.qtbot.keyClick(slider, Key.Key_Home)
+    assert same(window.seen(), window.bare)
+    window.qtbot.keyClick(slider, Key.Key_End)
+    assert same(window.seen(), before)
+
+
+def test_proposals_hide_when_one_is_taken_and_the_annotation_stays(window: Window) -> None:
+    write_mask(session_of(window.viewer), disc(*LARGE))
+    taken = window.seen()
+    assert not window.controls.proposals_button.isChecked()
+    assert not window.viewer.layers["skin · mean mask"].visible
+    window.press(Key.Key_Q, SHIFT)
+    assert not same(window.seen(), taken)
+    assert window.viewer.layers["skin · mean mask"].visible
+    window.press(Key.Key_Q, SHIFT)
+    assert same(window.seen(), taken)
+    assert not same(taken, window.bare)
+
+
+def test_a_new_result_is_shown_whatever_was_hidden(window: Window) -> None:
+    before = window.seen()
+    window.press(Key.Key_0)
+    window.press(Key.Key_Q, SHIFT)
+    window.review()
+    assert same(window.seen(), before)
+
+
+def test_what_a_hidden_image_had_hidden_is_shown_when_it_comes_back(window: Window) -> None:
+    before = window.seen()
+    session = window.panel.session
+    first = session.current
+    window.press(Key.Key_0)
+    session.show(None)
+    session.show(first)
+    assert same(window.seen(), before)
+
+
+def test_the_legend_names_the_colours_on_the_canvas(window: Window) -> None:
+    text = window.controls.legend.text()
+    assert f'<span style="color:{MEAN_COLOUR}">■</span>&nbsp;mean&nbsp;mask' in text
+    assert contains(window.seen(), MEAN_COLOUR)
+    assert not contains(window.bare, MEAN_COLOUR)
+
+
+def test_an_outline_of_another_hypothesis_is_a_preview_only(window: Window) -> None:
+    before = window.seen()
+    for _ in range(2):
+        window.press(Key.Key_H)
+    assert not same(window.seen(), before)
+    assert window.panel.hypotheses.chosen is not None
+    mask = two_looks()[window.panel.hypotheses.chosen.medoid]
+    assert same(mask, disc(*SMALL))
+    window.press(Key.Key_Q)
+    assert same(window.seen(), before)
+
+
+def contains(picture: np.ndarray, colour: str) -> bool:
+    """Return whether some pixels have nearly a colour."""
+    wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    return bool((np.abs(picture.astype(int) - wanted).max(axis=-1) < 40).any())
