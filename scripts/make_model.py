@@ -28,8 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path("../shared/data")
 """Where the configurations expect the data sets, from the project's root."""
 
-FROM_GENERALIST = ("cvc_clinicdb", "isic2018", "polyp")
-"""Models that are fine-tuned from the generalist."""
+PARENTS = {
+    "cvc_clinicdb": "isic2018",
+    "isic2018_promptable": "generalist",
+    "polyp": "generalist",
+}
+"""Bundled models from which others are fine-tuned."""
 
 SOURCES = {
     "isic2018": "https://challenge.isic-archive.com/data/#2018",
@@ -130,7 +134,8 @@ def command_of(args: argparse.Namespace, more: Sequence[str]) -> list[str]:
         out.parent.mkdir(parents=True, exist_ok=True)
         path = args.runs / f"{args.name}.toml"
         write_text(path, to_toml(config))
-    init = ["--init", "generalist"] if args.name in FROM_GENERALIST else []
+    parent = PARENTS.get(args.name)
+    init = [] if parent is None else ["--init", parent]
     return ["--config", os.path.relpath(path), *init, *common]
 
 

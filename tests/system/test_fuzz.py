@@ -31,10 +31,10 @@ def fuzz(*arguments: object, report: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
-    result = fuzz("--cases", 400, "--seed", 7, report=tmp_path / "report.json")
+    result = fuzz("--cases", 500, "--seed", 7, report=tmp_path / "report.json")
     assert result.returncode == 0, result.stdout + result.stderr
     counts = json.loads((tmp_path / "report.json").read_text())["counts"]
-    assert sum(counts.values()) == 400
+    assert sum(counts.values()) == 500
     assert {key.split()[0] for key in counts} == set(TARGETS), "every way in was tried"
 
 

@@ -15,6 +15,7 @@ from tests.helpers.training_runs import TOML
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ("cvc_clinicdb", "generalist", "isic2018", "lidc_idri", "polyp")
+PARENTS = {"cvc_clinicdb": "isic2018", "polyp": "generalist"}
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_documentation_names_all_download_pages(script: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_released_models_start_from_the_generalist_if_they_are_specialists(
+def test_released_models_start_from_the_model_that_their_configuration_names(
     name: str, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(ROOT / "configs" / f"{name}.toml")
@@ -61,8 +62,10 @@ def test_released_models_start_from_the_generalist_if_they_are_specialists(
     words = [name, "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
     assert script.main([*words, "--minutes", "5"]) == 0
     (command,) = found
-    specialist = name in ("cvc_clinicdb", "isic2018", "polyp")
-    assert ("--init" in command) == specialist
+    parent = command[command.index("--init") + 1] if "--init" in command else None
+    assert parent == PARENTS.get(name)
+    text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
+    assert parent is None or f"--init {parent}" in text
     assert command[-2:] == ["--minutes", "5"]
     assert load_config(tmp_path / "runs" / f"{name}.toml").model == config.model
     card = ROOT / "configs" / "cards" / f"{name}.toml"
@@ -73,7 +76,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(
     script: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert script.main(["isic"]) == 2
-    assert "cvc_clinicdb, generalist, isic2018, lidc_idri, polyp" in caplog.text
+    assert "cvc_clinicdb, generalist, isic2018, isic2018_longer" in caplog.text
 
 
 def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(

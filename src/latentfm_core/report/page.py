@@ -40,6 +40,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     script = made.get_template("sorting.js").render()

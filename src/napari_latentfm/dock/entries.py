@@ -14,8 +14,8 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
+from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.dock import small_screen
-from napari_latentfm.dock.gl_context import protect_canvas
 from napari_latentfm.dock.panel import LatentFMPanel, Place
 
 if TYPE_CHECKING:

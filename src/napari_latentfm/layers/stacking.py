@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -73,12 +73,18 @@ def keeping_active(viewer: ViewerModel) -> Iterator[None]:
     try:
         yield
     finally:
-        present = [layer for layer in others if layer in viewer.layers]
-        if set(selection) != set(present):
-            selection.clear()
-            selection.update(present)
-        if active in present and selection.active is not active:
-            selection.active = active
+        select(viewer, others, active)
+
+
+def select(viewer: ViewerModel, layers: Collection[Layer], active: Layer | None) -> None:
+    """Select those of `layers` that the viewer still has, and make one of them active."""
+    selection = viewer.layers.selection
+    present = [layer for layer in layers if layer in viewer.layers]
+    if set(selection) != set(present):
+        selection.clear()
+        selection.update(present)
+    if active in present and selection.active is not active:
+        selection.active = active
 
 
 def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:

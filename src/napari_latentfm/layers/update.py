@@ -21,7 +21,7 @@ from napari.utils.notifications import show_info
 
 from latentfm_core.progress import finish
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
-from napari_latentfm.layers.stacking import add_result
+from napari_latentfm.layers.stacking import add_result, select
 from napari_latentfm.layers.stacks import PlaneStack, part_indices
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[li
     """
     _unlink(viewer, layers)
     added: list[Layer] = []
+    selected, active = set(viewer.layers.selection), viewer.layers.selection.active
     before = [(layer, _state(layer)) for layer in layers]
     try:
         yield added
@@ -141,6 +142,9 @@ def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[li
                 viewer.layers.remove(layer)
         for layer, state in before:
             _restore(layer, state)
+        # A viewer selects each new layer, and nothing once it is removed.
+        if not viewer.layers.selection:
+            select(viewer, selected, active)
         raise
 
 

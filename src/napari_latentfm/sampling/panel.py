@@ -13,12 +13,14 @@ from napari.layers import Image
 from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
+from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.planes import Plane
@@ -268,6 +270,11 @@ class SamplingPanel(QScrollArea):
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.release()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Protect the canvas of the window in which the panel is shown."""
+        super().showEvent(event)
+        protect_canvas(self._viewer, self.window())
 
     def _lay_out(self) -> None:
         fill_dock(self, "LatentFM sampling", self.form.native)

@@ -23,7 +23,13 @@ def bounds(name: str) -> tuple[int, int]:
 
 def model_choices() -> list[tuple[str, str]]:
     """Return title and name of each bundled model, followed by the choice of a folder."""
-    return [*((_title(name), name) for name in bundled_models()), (FOLDER_CHOICE, FOLDER_CHOICE)]
+    names = bundled_models()
+    titles = [_title(name) for name in names]
+    # A list with two equal texts could not tell the models apart.
+    shown = [
+        t if titles.count(t) == 1 else f"{t} ({n})" for t, n in zip(titles, names, strict=True)
+    ]
+    return [*zip(shown, names, strict=True), (FOLDER_CHOICE, FOLDER_CHOICE)]
 
 
 def model_source(choice: str, folder: str) -> str | Path:

@@ -123,7 +123,7 @@ def test_three_dimensional_display(qtbot: Any, docked_panel: Open) -> None:
     viewer.add_image(np.zeros((4, 40, 40), np.uint8))
     viewer.dims.ndisplay = 3
     assert run(qtbot, panel) == "failed"
-    assert "2D display" in str(panel.last_error)
+    assert "2D/3D button" in str(panel.last_error)
 
 
 def test_error_then_success(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:

@@ -116,6 +116,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return the facts of the summary: model, data, settings and command."""
     used = {"precision": NUMBER_FORMATS[segmenter.precision], "device": segmenter.device_label}
+    members = [member.model_dump() for member in segmenter.card.members]
     return {
         "schema_version": 1,
         "created": now(),
@@ -123,7 +124,7 @@ def describe(
         "model": {
             "id": segmenter.card.id,
             "sha256": segmenter.card.weights_sha256,
-            "members": [member.model_dump() for member in segmenter.card.members],
+            **({"members": members} if members else {}),
         },
         "data": {
             "part": args.part,
