@@ -26,7 +26,7 @@ from latentfm_core.training.run_folder import TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path("../shared/data")
-"""Where the configurations expect the data sets, from the project's root."""
+"""Folder of the data sets in the configurations, from the project's root."""
 
 PARENTS = {
     "cvc_clinicdb": "isic2018",

@@ -31,7 +31,9 @@ else
     options=("$@")
 fi
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# The first line; `head` would end scontrol by SIGPIPE, and pipefail the job.
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}
 # Without GPUs, LATENTFM_PROCESSES sets the number of processes of each node.
 processes=${LATENTFM_PROCESSES:-${SLURM_GPUS_ON_NODE:-1}}
 # The threads that decode and augment share the cores of the node among its processes.

@@ -54,7 +54,7 @@ Work = Callable[[Path, Progress], int]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended.
+    """End of a process.
 
     Attributes
     ----------

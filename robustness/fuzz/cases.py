@@ -53,7 +53,7 @@ class Hang(BaseException):
 
 @dataclass
 class Outcome:
-    """How a case ended: ``"value"``, ``"refused"`` or the kind of a finding."""
+    """Outcome of a case: ``"value"``, ``"refused"`` or the kind of a finding."""
 
     target: str
     kind: str

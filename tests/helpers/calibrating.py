@@ -1,4 +1,4 @@
-"""What tests of calibration share: few samples of the small model, with and without."""
+"""Helpers of calibration tests: a few samples of the small model, with and without calibration."""
 
 from __future__ import annotations
 

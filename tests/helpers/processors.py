@@ -10,7 +10,7 @@ from latentfm_core.inference import device
 
 @pytest.fixture(params=["bf16", "fp32"])
 def auto_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Precision:
-    """What ``auto`` means in this test, whatever the processor of this machine has.
+    """Precision that ``auto`` means in this test, whatever the processor supports.
 
     PyTorch emulates bf16 where the processor lacks it. Does not reach into other processes.
     """

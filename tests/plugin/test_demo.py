@@ -65,9 +65,9 @@ def test_import_start_and_run_use_no_network(
 ) -> None:
     picture, result = demo
     assert result.returncode == 0, result.stderr
-    told = result.stderr.partition("BLOCKED")
-    assert told[1]
-    assert "NETWORK" not in told[2], told[2]
+    output = result.stderr.partition("BLOCKED")
+    assert output[1]
+    assert "NETWORK" not in output[2], output[2]
     assert picture.is_file()
 
 

@@ -153,5 +153,5 @@ def test_panel_shows_labels_and_the_confidence_of_each_class(
     assert per_class.axis_labels[0] == "class"
     np.testing.assert_allclose(per_class.scale, (1, 0.5, 0.5))
     assert mean.metadata["latentfm"]["classes"] == ["disc", "square"]
-    # The two classes can be told apart on screen.
+    # The two classes can be distinguished on screen.
     assert not np.allclose(mean.get_color(1), mean.get_color(2))

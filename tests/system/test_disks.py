@@ -120,7 +120,7 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
     assert steps == [("image_vae", "1"), ("mask_vae", "1"), ("flow", "1"), ("flow", "2")]
 
 
-def test_a_training_that_cannot_write_is_told_so_before_it_reads_images(
+def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
     disk: Disk,
     images: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +271,7 @@ def test_maps_that_vanish_under_way_are_never_taken_for_whole(
 # --- evaluation and calibration -----------------------------------------------------------
 
 
-def test_an_evaluation_that_cannot_be_written_is_still_told(
+def test_an_evaluation_that_cannot_be_written_is_still_printed(
     disk: Disk,
     images: tuple[Path, Path],
     tiny_model_folder: Path,
@@ -320,7 +320,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     disk.make_read_only()
     assert calibrate(command) == 2
     assert "read-only" in said(capsys)
-    assert fitted == [], "told before the work"
+    assert fitted == [], "refused before the work"
     disk.mend()
     before_call(monkeypatch, module, "write_card", 1, disk.fill)
     assert calibrate(command) == 2
@@ -383,7 +383,7 @@ def test_a_name_that_just_fits_is_written(tmp_path: Path) -> None:
     assert (tmp_path / name).read_text() == "whole"
 
 
-def test_a_quota_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def over(_: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 

@@ -233,7 +233,7 @@ def test_a_folder_that_vanishes_without_an_annotation_is_said_once(
 # --- learning -----------------------------------------------------------------------------
 
 
-def test_learning_on_a_full_disk_is_told_and_resumes_when_there_is_space(
+def test_learning_on_a_full_disk_fails_with_a_message_and_resumes_when_there_is_space(
     real_disk: RealDisk,
     qtbot: Any,
     opened: Callable[[], tuple[Any, Any]],
@@ -268,7 +268,7 @@ def before(genuine: Callable[..., None], act: Callable[..., None]) -> Callable[.
     return call
 
 
-def test_learning_where_nothing_can_be_written_is_told(
+def test_learning_where_nothing_can_be_written_fails_with_a_message(
     qtbot: Any,
     opened: Callable[[], tuple[Any, Any]],
     tmp_path: Path,

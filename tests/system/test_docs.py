@@ -1,4 +1,4 @@
-"""What the documentation shows works: its Python runs, its commands know their options."""
+"""The documentation works: its Python runs, its commands know their options."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_the_advice_for_a_damaged_checkpoint_leads_on(
     checkpoint.write_bytes(checkpoint.read_bytes()[:99])
     out = ["--out", str(tmp_path / "m")]
     assert train([*out, "--resume"]) == 2
-    told = capsys.readouterr().err
-    assert "Remove that file and start without --resume, or choose another --out." in told
+    reported = capsys.readouterr().err
+    assert "Remove that file and start without --resume, or choose another --out." in reported
     shutil.move(checkpoint, tmp_path / "damaged")
     assert trained(tmp_path, data) == 0

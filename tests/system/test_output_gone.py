@@ -60,6 +60,8 @@ def test_a_lost_connection_saves(
     process = subprocess.Popen(
         [sys.executable, "-m", "latentfm_core.cli.train", *words(images, out, *ENDLESS)],
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), start_new_session=True,
+        # Under nohup, the tests ignore SIGHUP, and their child processes would, too.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip
     os.close(theirs)
     while not in_the_flow(out):

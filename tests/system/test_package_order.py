@@ -1,4 +1,4 @@
-"""Which package may import which: imports point down the lists below, and nowhere else.
+"""Allowed imports between packages: they point down the lists below, and nowhere else.
 
 This is the one place where the order is written down. A new arrow either follows it, or is a
 decision to be made here.

@@ -1,4 +1,4 @@
-"""What a user gets from an installation: commands, sample image, model, a core free of Qt."""
+"""An installation: commands, sample image, model, a core free of Qt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ print(json.dumps({"helps": helps, "foreign": foreign, "slow": slow}))
 
 @pytest.fixture(scope="module")
 def core() -> dict[str, Any]:
-    """What a process without a window says of the core: one start of PyTorch for all."""
+    """Facts about the core from a process without a window: one start of PyTorch for all."""
     result = subprocess.run(
         [sys.executable, "-c", SHOW_THE_CORE, *COMMANDS],
         capture_output=True,

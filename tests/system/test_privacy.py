@@ -57,9 +57,9 @@ def test_results_hold_nothing_of_the_patient(tmp_path: Path, tiny_model_folder: 
         content = path.read_bytes()
         for secret in (*SECRETS, str(tmp_path), str(Path.home())):
             assert secret.encode() not in content, f"{secret} in {path.name}"
-    told = json.loads((out / "a.json").read_text())
-    assert told["image"] == "a.jpg"
-    assert not {"exif", "metadata", "path", "folder"} & set(told)
+    reported = json.loads((out / "a.json").read_text())
+    assert reported["image"] == "a.jpg"
+    assert not {"exif", "metadata", "path", "folder"} & set(reported)
 
 
 def test_an_annotation_holds_nothing_of_the_patient(

@@ -19,7 +19,8 @@ pytest.importorskip("lightning_fabric")
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm_train.sh"
 COMMANDS = {
     "srun": 'exec "$@"',
-    "scontrol": 'echo "localhost"; echo "another-node"',
+    # So many lines that a reader of the first one alone would break the pipe.
+    "scontrol": 'echo "localhost"; seq -f "node-%g" 100000',
     "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
 }
 

@@ -92,9 +92,9 @@ def test_long_names_are_refused_before_any_work_or_work(
     name = letter * (length // len(letter.encode()))
     save_png(folder / f"{name}.png")
     assert run(folder) == 2
-    told = capsys.readouterr().err
-    assert f"{name[:20]}" in told
-    assert "bytes, and at most" in told
+    reported = capsys.readouterr().err
+    assert f"{name[:20]}" in reported
+    assert "bytes, and at most" in reported
     assert not (tmp_path / "out").exists()
     assert run(folder, "--skip-bad") == 0
     assert "3 of 4 images segmented" in capsys.readouterr().out
@@ -135,11 +135,11 @@ def test_files_that_are_not_images_are_counted_and_named(
     save_png(folder / "below" / "deep.png")
     (folder / "again.png").symlink_to(folder / "one.png")
     assert run(folder) == 0
-    told = capsys.readouterr().err
-    assert "2 files are not images: scan.DCM, scan.heic" in told
-    assert "2 files are not images: ._one.png, notes.txt" in told
-    assert "images in subfolders are ignored: below" in told
-    assert "one.png is the same file as" in told
+    reported = capsys.readouterr().err
+    assert "2 files are not images: scan.DCM, scan.heic" in reported
+    assert "2 files are not images: ._one.png, notes.txt" in reported
+    assert "images in subfolders are ignored: below" in reported
+    assert "one.png is the same file as" in reported
 
 
 def test_a_name_of_many_bytes_that_fits_is_segmented(run, folder: Path, tmp_path: Path) -> None:

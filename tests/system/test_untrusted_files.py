@@ -227,8 +227,8 @@ def edit(folder: Path, change: Callable[[dict], object]) -> None:  # type: ignor
 def declare(folder: Path) -> None:
     """Make the card tell the truth about the weights file as it is now."""
     path = folder / "model.safetensors"
-    told = {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}
-    edit(folder, lambda card: card["weights"].update(told))
+    reported = {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}
+    edit(folder, lambda card: card["weights"].update(reported))
 
 
 def test_no_pickle_is_loaded(model: Path, tmp_path: Path) -> None:

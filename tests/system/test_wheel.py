@@ -1,4 +1,4 @@
-"""What is in the wheel and in the source archive."""
+"""Contents of the wheel and of the source archive."""
 
 from __future__ import annotations
 

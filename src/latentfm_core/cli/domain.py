@@ -191,10 +191,10 @@ def write_domains(
     """
     for (name, domain), member in zip(domains.items(), segmenter.members, strict=True):
         write_domain(folder / name, domain, member.card.weights_sha256)
-        say(f"{member.card.id}: {told(domain)}")
+        say(f"{member.card.id}: {description(domain)}")
 
 
-def told(domain: TrainingDomain) -> str:
+def description(domain: TrainingDomain) -> str:
     """Return what is said of a domain that was fitted."""
     return (
         f"out-of-domain score from {domain.n_train} training images, with a limit that "

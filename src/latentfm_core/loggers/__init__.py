@@ -1,1 +1,1 @@
-"""Where the metrics and pictures of a training run go: CSV, TensorBoard, W&B, MLflow."""
+"""Loggers for the metrics and pictures of a training run: CSV, TensorBoard, W&B, MLflow."""

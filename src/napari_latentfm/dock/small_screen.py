@@ -1,4 +1,4 @@
-"""Where the dock lies on a small screen.
+"""Place of the dock on a small screen.
 
 napari's layer list and layer controls, one above the other and beside a canvas with sliders, need
 580 x 590 pixels. With the dock beside them the window would be larger than a screen of 1280 x 720

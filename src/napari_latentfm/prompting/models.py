@@ -1,4 +1,4 @@
-"""Which models take prompts."""
+"""Models that take prompts."""
 
 from __future__ import annotations
 

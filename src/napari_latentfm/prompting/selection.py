@@ -1,4 +1,4 @@
-"""Which object is current: the next mark, run and stroke belong to it."""
+"""The current object, to which the next mark, run and stroke belong."""
 
 from __future__ import annotations
 

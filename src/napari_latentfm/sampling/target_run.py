@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended.
+    """End of a run.
 
     Attributes
     ----------

@@ -175,18 +175,20 @@ def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
         for _ in range(40):
             process.stdin.write(f"{start}\n")
             process.stdin.flush()
-            child, told = 0, list[int]()
+            child, output = 0, list[int]()
             # Killed while it saves once more, at some moment of that.
-            while not child or len(told) < 2:
+            while not child or len(output) < 2:
                 word, _, rest = process.stdout.readline().strip().partition(" ")
-                child, told = (int(rest), told) if word == "child" else (child, [*told, int(word)])
+                child, output = (
+                    (int(rest), output) if word == "child" else (child, [*output, int(word)])
+                )
             time.sleep(chance.uniform(0, 0.03))
             os.kill(child, signal.SIGKILL)
-            told += [int(line) for line in iter(process.stdout.readline, "dead\n")]
+            output += [int(line) for line in iter(process.stdout.readline, "dead\n")]
             newest = store.newest(SIGN)
             assert newest is not None
             # Whatever the process said was kept is there.
-            assert newest.info.strokes >= told[-1]
+            assert newest.info.strokes >= output[-1]
             start = newest.info.strokes
             expected = np.random.default_rng(start).integers(0, 3, (400, 500), np.uint8)
             np.testing.assert_array_equal(newest.labels(), expected)

@@ -56,11 +56,11 @@ def test_every_class_is_a_segment_of_the_image(tmp_path: Path, kind: str) -> Non
         == "napari-latentfm"
     )
     frames = np.atleast_3d(plain.pixel_array).reshape(-1, 40, 50)
-    told = [
+    output = [
         each.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         for each in plain.PerFrameFunctionalGroupsSequence
     ]
-    assert told == [1, 2, 3]
+    assert output == [1, 2, 3]
     for frame, label in zip(frames, NAMES, strict=True):
         np.testing.assert_array_equal(frame != 0, labels() == label)
     read = highdicom.seg.segread(path)

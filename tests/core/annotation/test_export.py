@@ -220,12 +220,12 @@ def test_provenance_contains_no_folder() -> None:
 def test_the_number_of_strokes_is_exact() -> None:
     strokes = np.zeros((6, 7), np.uint8)
     strokes[1, 2:5], strokes[1, 5:7], strokes[2, :2] = 2, 1, 1
-    told = correction((None, None), strokes)
+    output = correction((None, None), strokes)
     again = np.zeros(42, np.uint8)
-    for value, first, length in told.runs:
+    for value, first, length in output.runs:
         again[first : first + length] = value
     np.testing.assert_array_equal(again.reshape(6, 7), strokes)
-    assert told.pixels == 7
+    assert output.pixels == 7
     assert label_counts(strokes) == {1: 4, 2: 3}
     assert label_counts(strokes.astype(np.int64)) == {1: 4, 2: 3}
 

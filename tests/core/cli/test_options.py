@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 OWN = {"--out", "--overwrite", "--format", "--data", "--split", "--part", "--model", "--precision"}
-"""What each command has to say something of its own about."""
+"""Options that each command describes in its own words."""
 NO_SAMPLES = {"train": {"--seed"}}
 """Of training, which draws no samples."""
 

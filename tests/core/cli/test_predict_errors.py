@@ -1,4 +1,4 @@
-"""What goes wrong with ``latentfm-predict`` is said in one line, and nothing half is left."""
+"""Errors of ``latentfm-predict`` are one line, and no partial results are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands say of their data before they work on it, and when they refuse it."""
+"""The data summary of the commands, and the data that they refuse."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_masks_of_one_kind_stop_the_training_before_it_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
 ) -> None:
     assert trained(tmp_path, blobs(tmp_path, change)) == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert "blob_0" in told, "some are named"
+    output = capsys.readouterr().err
+    assert said in output
+    assert "blob_0" in output, "some are named"
     assert not (tmp_path / "m" / "model.json").exists()
 
 
@@ -92,8 +92,8 @@ def test_the_summary_comes_first_and_is_right(
     split = {"train": [f"blob_{n:03d}" for n in range(8)], "val": ["blob_008"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
     assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
-    told = capsys.readouterr().err
-    found = rows(told)
+    output = capsys.readouterr().err
+    found = rows(output)
     assert found["device"].startswith("CPU")
     assert found["images"].startswith("8 train, 1 val, 0 test; 3 of the folder are not in any part")
     assert found["sizes"].startswith("64 x 64 pixels")
@@ -108,8 +108,8 @@ def test_the_summary_comes_first_and_is_right(
     )
     assert "without validation" in found["expected"]
     assert "MB for images" in found["expected"]
-    assert "warning: 2 of 8 masks are empty: blob_000, blob_001." in told
-    assert told.index("data summary") < told.index("mask VAE reconstruction")
+    assert "warning: 2 of 8 masks are empty: blob_000, blob_001." in output
+    assert output.index("data summary") < output.index("mask VAE reconstruction")
 
 
 def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ def test_implausible_data_cause_warnings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
 ) -> None:
     assert trained(tmp_path, blobs(tmp_path, change), "--quiet") == 0
-    told = capsys.readouterr().err
-    assert said in told
-    assert "data summary" not in told, "warnings alone are left by --quiet"
+    output = capsys.readouterr().err
+    assert said in output
+    assert "data summary" not in output, "warnings alone are left by --quiet"
 
 
 def test_a_class_missing_from_all_masks_causes_a_warning(
@@ -148,9 +148,9 @@ def test_a_class_missing_from_all_masks_causes_a_warning(
     data = blobs(tmp_path, lambda mask, _: mask // 255)
     classes = ["--set", 'model.classes=["disc","cup","rim"]']
     assert trained(tmp_path, data, *classes) == 0
-    told = capsys.readouterr().err
-    assert "No mask has a pixel of the classes cup, rim" in told
-    assert "cup 0.0% of the pixels" in rows(told)["classes"]
+    output = capsys.readouterr().err
+    assert "No mask has a pixel of the classes cup, rim" in output
+    assert "cup 0.0% of the pixels" in rows(output)["classes"]
 
 
 def test_copies_across_parts_and_wild_sizes(
@@ -171,11 +171,11 @@ def test_copies_across_parts_and_wild_sizes(
         large.save(folder / "blob_000.png")
     (tmp_path / "split.json").write_text(json.dumps(split))
     assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
-    told = capsys.readouterr().err
-    assert "2 images are in two parts" in told
-    assert "test: blob_009 = train: blob_003" in told
-    assert "train: blob_004 = val: blob_008" in told
-    assert "differ strongly in size: from 64 x 64 to 512 x 512" in told
+    output = capsys.readouterr().err
+    assert "2 images are in two parts" in output
+    assert "test: blob_009 = train: blob_003" in output
+    assert "train: blob_004 = val: blob_008" in output
+    assert "differ strongly in size: from 64 x 64 to 512 x 512" in output
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
@@ -187,13 +187,13 @@ def test_evaluation_and_calibration_summarise_their_data(
     run = evaluate if command == "evaluate" else calibrate
     out = ["--out", str(tmp_path / "out")] if command == "evaluate" else ["--allow-few"]
     assert run([*data, "--model", str(model), *SAMPLING, *out]) == 0
-    told = capsys.readouterr().err
-    found = rows(told)
+    output = capsys.readouterr().err
+    found = rows(output)
     assert found["images"] == "6"
     assert found["empty masks"] == "1 of 6: blob_003"
     assert found["stages"].startswith("3 samples of 2 euler steps per image")
     assert found["expected"].startswith("about ")
-    assert "warning: 1 of 6 masks are empty: blob_003." in told
+    assert "warning: 1 of 6 masks are empty: blob_003." in output
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_the_advised_threshold_keeps_every_object(
     words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "out")]
     words += ["--model", str(tiny_model_folder), *SAMPLING]
     assert evaluate(words) == 2
-    told = capsys.readouterr().err
-    advised = re.findall(r"--mask-threshold ([\d.]*\d)", told)[0]
+    output = capsys.readouterr().err
+    advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
     if threshold is not None:
         assert advised == threshold
     assert evaluate([*words, "--mask-threshold", advised]) == 0

@@ -95,8 +95,8 @@ def isic(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
         save(folder / f"ISIC2018_Task1-2_{part}_Input" / f"{name}.jpg", image)
         truth = folder / f"ISIC2018_Task1_{part}_GroundTruth"
         save(truth / f"{name}_segmentation.png", mask.astype(np.uint8) * 255)
-        for told in ("ATTRIBUTION.txt", "LICENSE.txt"):
-            (truth / told).write_text("CC-0", "utf-8")
+        for output in ("ATTRIBUTION.txt", "LICENSE.txt"):
+            (truth / output).write_text("CC-0", "utf-8")
     save(folder / "ISIC2018_Task1-2_Training_Input" / "ISIC_0000000_superpixels.png", image)
     (folder / "ISIC2018_Task2_Training_GroundTruth_v3").mkdir()
     (folder / "ISIC2018_Task3_Training_Input").mkdir()

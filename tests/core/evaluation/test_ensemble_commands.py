@@ -70,12 +70,12 @@ def test_predict_gives_what_python_gives_and_names_the_members(
     wanted = segmenter.summarise(segmenter.sample(read_image(image), SETTINGS))
     written = tifffile.imread(tmp_path / "blob_003_samples.tif")
     np.testing.assert_array_equal(written > 0, wanted.sample_masks)
-    told = json.loads((tmp_path / "blob_003.json").read_text())
+    output = json.loads((tmp_path / "blob_003.json").read_text())
     cards = [read_card(fold_models / f"fold_{fold}") for fold in range(MEMBERS)]
-    assert told["members"] == [{"id": card.id, "sha256": card.weights_sha256} for card in cards]
-    assert told["model_id"] == "folds"
-    assert told["model_sha256"] == segmenter.card.weights_sha256
-    assert told["expected_dice"] == pytest.approx(wanted.expected_dice)
+    assert output["members"] == [{"id": card.id, "sha256": card.weights_sha256} for card in cards]
+    assert output["model_id"] == "folds"
+    assert output["model_sha256"] == segmenter.card.weights_sha256
+    assert output["expected_dice"] == pytest.approx(wanted.expected_dice)
 
 
 def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
@@ -108,9 +108,9 @@ def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(evaluate, fold_models, *data, "--out", tmp_path / "out") == 0
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert (told["n_images"], told["data"]["part"]) == (8, "test")
-    listed = [member["folder"] for member in told["model"]["members"]]
+    output = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (output["n_images"], output["data"]["part"]) == (8, "test")
+    listed = [member["folder"] for member in output["model"]["members"]]
     assert listed == ["fold_0", "fold_1", "fold_2"]
     assert "WARNING" not in capsys.readouterr().err
     assert run(evaluate, fold_models, *data, "--part", "all", "--out", tmp_path / "all") == 0
@@ -133,9 +133,9 @@ def test_a_calibration_is_kept_in_the_folder_and_used_by_all(
     image = blob_folders[0] / "blob_003.png"
     assert segmenter.summarise(segmenter.sample(read_image(image), SETTINGS)).calibrated
     assert run(predict, folds, image, "--out", tmp_path / "out") == 0
-    told = json.loads((tmp_path / "out" / "blob_003.json").read_text())
-    assert told["confidence"] == "calibrated"
-    assert told["noise_scale"] == card.calibration.noise_scale
+    output = json.loads((tmp_path / "out" / "blob_003.json").read_text())
+    assert output["confidence"] == "calibrated"
+    assert output["noise_scale"] == card.calibration.noise_scale
 
 
 def test_a_calibration_of_other_members_is_not_used(

@@ -71,9 +71,9 @@ def problems(package: Path) -> str:
     """Return what bioimageio.spec has against a package, having looked at every file of it."""
     with closing_files():
         found = bioimageio.spec.load_description(package, perform_io_checks=True)
-        told = "; ".join(f"{e.loc}: {e.msg}" for e in found.validation_summary.errors)
+        output = "; ".join(f"{e.loc}: {e.msg}" for e in found.validation_summary.errors)
         del found
-    return told
+    return output
 
 
 def as_input(image: ImageInput) -> Float32:
@@ -310,9 +310,9 @@ def test_the_zoos_own_program_runs_a_package(
     assert export(*words) == 0
     with closing_files():
         summary = core.test_model(bioimageio.spec.load_description(out))
-        status, told = summary.status, str(summary)
+        status, output = summary.status, str(summary)
         del summary
-    assert status == "passed", told
+    assert status == "passed", output
 
 
 def test_the_words_of_the_user_are_in_the_package(
@@ -386,7 +386,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     out = tmp_path / "out.zip"
     assert export("--model", tiny_model_folder, "--format", form, "--out", out) == 2
-    told = capsys.readouterr().err
-    assert EXTRA in told
-    assert package in told
+    output = capsys.readouterr().err
+    assert EXTRA in output
+    assert package in output
     assert list(tmp_path.iterdir()) == []

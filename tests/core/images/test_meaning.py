@@ -1,4 +1,4 @@
-"""What pixels mean is decided by what a file says, never by an order or a number of channels."""
+"""The file says what its pixels mean, never an order or a number of channels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def agrees(path: Path) -> bool:
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 90, 0), (255, 255, 255), (1, 0, 0)])
 @pytest.mark.parametrize("first", ["background", "lesion"])
-def test_black_is_background_wherever_it_stands_in_the_table(
+def test_black_is_background_at_any_place_in_the_table(
     tmp_path: Path, suffix: str, colour: tuple[int, int, int], first: str
 ) -> None:
     table = [(0, 0, 0), colour] if first == "background" else [colour, (0, 0, 0)]

@@ -143,12 +143,12 @@ def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
     words = ["--out", str(tmp_path / "out"), "--model", str(tiny_model_folder), *OPTIONS]
     bad = [odd for odd in FILES if odd.same_as is None]
     assert main([*(str(place(folder, odd)) for odd in bad), *words]) == 2
-    told = capsys.readouterr().err
-    assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in told
+    output = capsys.readouterr().err
+    assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in output
     for odd in bad:
-        assert re.search(f"{re.escape(odd.name)}: .*{odd.refused}", told), odd.name
-    assert "Traceback" not in told
-    assert "bug in" not in told
+        assert re.search(f"{re.escape(odd.name)}: .*{odd.refused}", output), odd.name
+    assert "Traceback" not in output
+    assert "bug in" not in output
     assert not (tmp_path / "out").exists()
 
 

@@ -209,9 +209,9 @@ def test_the_curves_are_those_of_the_summary(page: Page, out: Path) -> None:
     parts = zip(section.all("figure"), ("reliability", "agreement"), strict=True)
     for part, name in parts:
         rows = [[cell.text for cell in row.children] for row in part.one("tbody").all("tr")]
-        told = summary[name]
-        used = [k for k, count in enumerate(told["pixels"]) if count]
-        assert [int(row[0]) for row in rows] == [told["pixels"][k] for k in used]
+        reported = summary[name]
+        used = [k for k, count in enumerate(reported["pixels"]) if count]
+        assert [int(row[0]) for row in rows] == [reported["pixels"][k] for k in used]
         dots = [d for d in part.all("circle") if d.attributes["fill"] == "#0072b2"]
         assert len(dots) == len(used)
     assert f"{summary['metrics']['dataset_ece']:.4f}" in section.text
@@ -223,8 +223,8 @@ def test_histogram_and_scatter_have_all_images(page: Page, out: Path) -> None:
     bars = page.section("How good are the images?").all("rect")
     assert sum(int(bar.one("title").text.partition(": ")[2]) for bar in bars) == COUNT
     dots = page.section("Does it recognise bad images?").all("circle")
-    told = {dot.text for dot in dots}
-    assert told == {
+    reported = {dot.text for dot in dots}
+    assert reported == {
         f"{row['name']}: {float(row['expected_dice']):.4g}, {float(row['dice']):.4g}"
         for row in read_table(out)
     }
@@ -264,7 +264,7 @@ def test_the_report_stays_small_for_many_images(
         mask = read_mask(folders[1] / path.name)
         cases.append(Case(ImageInput(np.asarray(Image.open(path)), name=path.stem), mask[None]))
     found = evaluate(segmenter, cases, settings, on_outcome=gallery.add)
-    told = {
+    reported = {
         "model": {"id": "many", "sha256": "0"},
         "settings": settings.model_dump() | {"device": "cpu"},
         "data": {"part": None, "left_out": []},
@@ -272,7 +272,7 @@ def test_the_report_stays_small_for_many_images(
         "command": "none",
         "versions": {},
     }
-    page = Page(evaluation_page(found, gallery, told))
+    page = Page(evaluation_page(found, gallery, reported))
     ranked = [s.name for s in sorted(found.scores, key=lambda score: score.dice)]
     section = page.section("Images with the lowest Dice")
     rows = section.one("tbody").all("tr")

@@ -1,4 +1,4 @@
-"""What a training step takes: kept images, kept latents, and batches that processes share."""
+"""Input of a training step: cached images, cached latents, and batches shared by processes."""
 
 from __future__ import annotations
 

@@ -63,9 +63,9 @@ def test_the_table_holds_the_figures_of_the_cards(validated: Path) -> None:
     )
     assert float(rows["mean"]["val_dice"]) == pytest.approx(mean, abs=1e-6)
     assert float(rows["std"]["val_dice"]) == pytest.approx(std, abs=1e-6)
-    told = json.loads((validated / "cross_validation.json").read_text())
-    assert told["mean"]["val_dice"] == pytest.approx(mean)
-    assert [one["metrics"]["val_dice"] for one in told["folds"]] == dice
+    output = json.loads((validated / "cross_validation.json").read_text())
+    assert output["mean"]["val_dice"] == pytest.approx(mean)
+    assert [one["metrics"]["val_dice"] for one in output["folds"]] == dice
 
 
 def settings(images: tuple[Path, Path], out: Path, *more: str) -> Config:

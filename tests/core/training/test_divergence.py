@@ -47,8 +47,8 @@ def test_a_loss_that_explodes_but_stays_finite_ends_its_stage(
     # The advice, with a rate that is surely low enough.
     good = f"training.{stage}.learning_rate=1e-3"
     if "--resume" in message:
-        told = advice_in(message[message.index("--resume") :])
-        assert told[0] == "--resume"
+        output = advice_in(message[message.index("--resume") :])
+        assert output[0] == "--resume"
         assert main(["--out", str(out), "--resume", "--set", good, "--quiet"]) == 0
     else:
         assert main(words(images, out, *more, "--set", good, "--quiet")) == 0

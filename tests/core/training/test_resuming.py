@@ -1,4 +1,4 @@
-"""What a resumed run keeps, what it refuses, and what its card says."""
+"""A resumed run: kept state, refused changes, and its card."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_card_of_an_interrupted_run_covers_all_its_parts(
     split = read_split(stopped / "training" / "split.json")
     found = (card.data.n_train, card.data.n_val, card.data.n_test)
     assert found == (len(split.train), len(split.val), len(split.test))
-    # A finished run is neither trained on nor told on its card to have been.
+    # A finished run is not trained further, and its card does not claim that it was.
     before = (stopped / "model.json").read_bytes()
     capsys.readouterr()
     assert resume(stopped, "--set", "training.mask_vae.epochs=50") == 2

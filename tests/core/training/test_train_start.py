@@ -1,4 +1,4 @@
-"""What the end of a training needs is checked before its first image is read."""
+"""Checks before the first image is read, of everything that the end of a training needs."""
 
 from __future__ import annotations
 

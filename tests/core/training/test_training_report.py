@@ -36,12 +36,12 @@ def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
     check_that_it_loads_nothing(page)
     rows = read_table(training, "log.csv")
     for stage, title in {"mask_vae": "Mask VAE", "flow": "Flow"}.items():
-        told = curves(page, f"{title}: losses")
+        output = curves(page, f"{title}: losses")
         own = [row for row in rows if row["stage"] == stage]
         assert len(own) == 10
         for row in own:
             losses = f"total, minimised, epoch: {row['epoch']}, {float(row['loss']):.4g}"
-            assert losses in told
+            assert losses in output
     figures = curves(page, "Flow: figures")
     assert f"Dice, validation, epoch: 10, {float(rows[-1]['val_dice']):.4g}" in figures
     (grid,) = page.section("Best and last epoch").all("figure")
@@ -73,7 +73,7 @@ def test_a_resumed_training_continues_its_report(
     shutil.copy(training / "samples" / "epoch_0001.png", ahead)
     assert Trainer(config, RunOptions(out, resume=True)).run() is not None
     page = Page.read(training / "report.html")
-    losses = {told.rpartition(",")[0] for told in curves(page, "Flow: losses")}
+    losses = {output.rpartition(",")[0] for output in curves(page, "Flow: losses")}
     assert {f"velocity, epoch: {epoch}" for epoch in (1, 2, 3)} <= losses
     first = [each.text for each in page.section("Best and last epoch").all("figcaption")]
     assert first[-1].startswith("Epoch 3")
@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_written_does_not_end_the_training(
     with caplog.at_level(logging.WARNING, "latentfm_core"):
         assert Trainer(short_config(folders), RunOptions(out)).run() is not None
     warned = [each.message for each in caplog.records if "report.html was not" in each.message]
-    assert len(warned) == 1, "it is told once, not after every epoch"
+    assert len(warned) == 1, "a warning once, not after every epoch"
     assert "Cannot write" in warned[0]
     assert len(read_table(out / "training", "log.csv")) == 5
 

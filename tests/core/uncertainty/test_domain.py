@@ -1,4 +1,4 @@
-"""Images unlike the training images are told apart, and nothing else of a model changes."""
+"""Images unlike the training images are recognised, and nothing else of a model changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expected Dice: what the samples tell of the mean mask, calibrated, and told everywhere."""
+"""Expected Dice of the mean mask: estimated from samples, calibrated, and shown everywhere."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_without_enough_images_or_a_relation_the_map_is_none() -> None:
     assert fit_quality(agreement, 1 - agreement) is None
 
 
-# --- fitted to a model, and told ------------------------------------------------------------
+# --- fitted to a model, and shown -----------------------------------------------------------
 
 
 def test_calibration_makes_the_expectation_true(segmenter: Segmenter, cases: list[Case]) -> None:
@@ -154,16 +154,16 @@ def test_command_line_and_panel_report_the_same_score(
     image = sorted(blob_folders[0].iterdir())[0]
     words = ["--samples", "4", "--steps", "2", "--device", "cpu"]
     assert predict([str(image), "--out", str(tmp_path), "--model", str(model), *words]) == 0
-    told = json.loads((tmp_path / f"{image.stem}.json").read_text())["expected_dice"]
+    output = json.loads((tmp_path / f"{image.stem}.json").read_text())["expected_dice"]
     one = Segmenter.load(model, "cpu")
     settings = SETTINGS.model_copy(update={"precision": auto_precision})
     summary = one.summarise(one.sample(read_image(image), settings), settings)
-    assert told == summary.expected_dice
+    assert output == summary.expected_dice
     viewer, panel = docked_panel()
     viewer.add_image(read_image(image).pixels, name="blob")
     panel.form.n_samples.value, panel.form.steps.value = 4, 2
     assert run(qtbot, panel) == "done", panel.last_error
-    assert f"Expected Dice: {told:.2f}." in panel.form.status.value
+    assert f"Expected Dice: {output:.2f}." in panel.form.status.value
 
 
 def test_the_command_names_the_images_to_look_at_first(
@@ -177,11 +177,11 @@ def test_the_command_names_the_images_to_look_at_first(
     assert predict([images[0], *command]) == 0
     assert "Check these first" not in capsys.readouterr().out, "one image has no order"
     assert predict([*images, *command, "--skip-done"]) == 0
-    told = {f.stem: json.loads(f.read_text())["expected_dice"] for f in tmp_path.glob("*.json")}
-    assert len(told) == 7, "also that of the run before"
-    worst = sorted(told, key=lambda name: (told[name], name))[:5]
+    output = {f.stem: json.loads(f.read_text())["expected_dice"] for f in tmp_path.glob("*.json")}
+    assert len(output) == 7, "also that of the run before"
+    worst = sorted(output, key=lambda name: (output[name], name))[:5]
     line = "Check these first (lowest expected Dice): " + ", ".join(
-        f"{name} {told[name]:.2f}" for name in worst
+        f"{name} {output[name]:.2f}" for name in worst
     )
     assert line in capsys.readouterr().out
 

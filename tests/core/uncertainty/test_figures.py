@@ -25,7 +25,7 @@ def summary_of(mask: np.ndarray, expected: float | None = 0.9) -> Summary:
     return Summary(zeros, mask, zeros, 1 - zeros, mask[None], expected_dice=expected)
 
 
-def told(mask: np.ndarray, scale: Any = (1, 1), units: Any = "pixel") -> str:
+def output(mask: np.ndarray, scale: Any = (1, 1), units: Any = "pixel") -> str:
     viewer = ViewerModel()
     layer = viewer.add_image(np.zeros(SHAPE), name="skin", scale=scale, units=units)
     shown = reviewed(layer, viewer, two_looks())
@@ -37,7 +37,7 @@ def told(mask: np.ndarray, scale: Any = (1, 1), units: Any = "pixel") -> str:
 def test_empty_and_full_masks_have_no_expected_dice(value: bool, says: str) -> None:
     mask = np.full(SHAPE, value)
     assert mask_figures(summary_of(mask, 1.0)).expected_dice is None
-    text = told(mask)
+    text = output(mask)
     assert says in text
     assert "Expected Dice" not in text
     assert doubt_of(summary_of(mask, 1.0)) == 1, "somebody has to look"
@@ -55,11 +55,11 @@ def test_the_diameter_is_that_of_the_largest_piece() -> None:
 def test_areas_have_square_units_and_the_status_begins_with_the_image() -> None:
     mask = disc(30, 30, 10)
     pixels = np.count_nonzero(mask)
-    text = told(mask)
+    text = output(mask)
     assert text.startswith("skin: Mean mask: cell on ")
     assert f"{pixels} px²" in text
     assert "Expected Dice: 0.90." in text
-    scaled = told(mask, (0.1, 0.1), "mm")
+    scaled = output(mask, (0.1, 0.1), "mm")
     assert f"{pixels * 0.01:.3g} mm²" in scaled
     assert " mm." in scaled
 

@@ -48,8 +48,8 @@ def opened(path: Path) -> COCO:
 
 
 def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
-    told = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
-    assert [(each.done, each.name) for each in told] == [(0, "a.png"), (1, "b.png"), (2, "")]
+    reported = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
+    assert [(each.done, each.name) for each in reported] == [(0, "a.png"), (1, "b.png"), (2, "")]
     with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
         first, empty, flagged, left = csv.DictReader(stream)
     assert (first["image"], first["class"], first["unit"]) == ("a.png", "lesion", "µm")

@@ -1,4 +1,4 @@
-"""What the dock shows, remembers and takes from the keyboard and the mouse."""
+"""The dock: contents, memory, keyboard and mouse."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def as_napari_itk_io_gives_it(viewer: Any, path: Path) -> Any:
         for element in values
         if element.keyword != "PixelData"
     }
-    assert all(secret in str(tags) for secret in SECRETS), "there is something to be told"
+    assert all(secret in str(tags) for secret in SECRETS), "there is something to remove"
     space = {"spacing": np.array(scale), "origin": np.array(origin), "direction": np.eye(3)}
     return viewer.add_image(
         values.pixel_array[None],
@@ -182,8 +182,8 @@ def test_results_lie_on_the_image_and_contain_no_patient_data(
         assert endings.pop() == "done", window.annotation.status.text()
         labels, _ = read_annotation(out / f"outline.{ending}")
         np.testing.assert_array_equal(labels, mask.data)
-    told = json.loads((out / "outline.tif.json").read_text("utf-8"))
-    assert told["spacing"] == pytest.approx(tuple(steps))
+    output = json.loads((out / "outline.tif.json").read_text("utf-8"))
+    assert output["spacing"] == pytest.approx(tuple(steps))
     assert nibabel.load(out / "outline.nii.gz").header.get_zooms() == pytest.approx(
         tuple(steps[::-1])
     )

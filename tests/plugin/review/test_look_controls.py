@@ -1,4 +1,4 @@
-"""What the canvas shows while overlays are hidden, faded and shown again."""
+"""The canvas while overlays are hidden, faded and shown again."""
 
 from __future__ import annotations
 

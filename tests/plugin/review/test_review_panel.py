@@ -187,7 +187,7 @@ def test_two_windows_are_independent(
     assert len(viewer.layers) == 0
 
 
-def test_a_panel_that_is_deleted_is_told_nothing_more(window: Window, qtbot: Any) -> None:
+def test_a_deleted_panel_receives_no_more_signals(window: Window, qtbot: Any) -> None:
     # What a closing window does to its panels, while Python still holds them.
     panels = (ReviewPanel(window.viewer), SamplingPanel(window.viewer))
     for panel in panels:

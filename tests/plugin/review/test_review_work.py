@@ -175,8 +175,8 @@ def test_opening_an_export_restores_strokes_regions_and_settings(
     first.review.doubt.resolve()
     first.press("Shift-M")
     export(first, tmp_path / "a.tif")
-    told = json.loads((tmp_path / "a.tif.json").read_text())
-    assert [tick["rank"] for tick in told["resolved_regions"]] == [2]
+    output = json.loads((tmp_path / "a.tif.json").read_text())
+    assert [tick["rank"] for tick in output["resolved_regions"]] == [2]
 
     second = open_window()
     second.review.session.show(reviewed(second.image, second.viewer, doubtful()))
@@ -199,9 +199,9 @@ def test_opening_an_export_restores_strokes_regions_and_settings(
     second.review.doubt.visit(1)
     second.review.doubt.resolve()
     export(second, tmp_path / "b.tif")
-    told = json.loads((tmp_path / "b.tif.json").read_text())
-    assert sorted(tick["rank"] for tick in told["resolved_regions"]) == [1, 2]
-    assert [run["pixels"] for run in told["corrections"]] == [8]
+    output = json.loads((tmp_path / "b.tif.json").read_text())
+    assert sorted(tick["rank"] for tick in output["resolved_regions"]) == [1, 2]
+    assert [run["pixels"] for run in output["corrections"]] == [8]
 
 
 def test_restored_strokes_are_followed(open_window: Open) -> None:

@@ -71,5 +71,5 @@ def test_an_annotation_records_the_domain_score(
     assert layer is not None
     facts = facts_of(layer)
     assert facts is not None
-    told = sidecar_of(facts, layer.data)
-    assert told.proposals[0].domain_score == session.current.result.summary.domain_score
+    output = sidecar_of(facts, layer.data)
+    assert output.proposals[0].domain_score == session.current.result.summary.domain_score

@@ -133,19 +133,19 @@ def test_cancelling_while_layers_are_updated_restores_them(qtbot: Any, docked_pa
 def test_every_phase_is_named(qtbot: Any, docked_panel: Open) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(photograph(), rgb=True)
-    told: list[str] = []
+    output: list[str] = []
     real = panel.job.start
 
     def start(request: Any) -> Any:
         begun = real(request)
-        begun.progressed.connect(lambda update: told.append(update.text))
+        begun.progressed.connect(lambda update: output.append(update.text))
         return begun
 
     panel.job.start = start
-    viewer.layers.events.inserted.connect(lambda _event: told.append(panel.form.status.value))
+    viewer.layers.events.inserted.connect(lambda _event: output.append(panel.form.status.value))
     assert run(qtbot, panel) == "done"
     for words in ("Reading", "ODE step", "Summarising", "Measuring", "showing"):
-        assert any(words in text for text in told), words
+        assert any(words in text for text in output), words
 
 
 def test_the_image_can_be_removed_while_its_layers_are_shown(

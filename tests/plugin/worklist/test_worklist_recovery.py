@@ -59,8 +59,8 @@ def test_work_recovered_from_a_crash_is_offered_and_marked(
     qtbot.waitUntil(lambda: banner(viewer) is not None, timeout=PATIENCE)
     qtbot.waitUntil(lambda: UNSAVED in cell(panel, NAMES[0], "State"), timeout=PATIENCE)
     assert UNSAVED not in cell(panel, NAMES[1], "State")
-    told = [str(record.message) for record in notification_manager.records]
-    assert any("never exported" in text and "top of the window" in text for text in told)
+    output = [str(record.message) for record in notification_manager.records]
+    assert any("never exported" in text and "top of the window" in text for text in output)
     bar = banner(viewer)
     assert bar is not None
     assert bar.window() is viewer.window._qt_window
