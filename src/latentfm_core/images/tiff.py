@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -186,6 +187,9 @@ def check_page(name: str, tiff: tifffile.TiffFile, page: Any, limits: ReadingCon
 def _check_tiles(
     name: str, tiff: Any, page: Any, pages: Sequence[Any], itemsize: int, limits: ReadingConfig
 ) -> None:
+    if not all(isinstance(side, Integral) for side in page.chunks):
+        # A tag of a damaged type gives text, and its product with a number is a long text.
+        raise ImageError(f"{shown(name)}: the size of its tiles is damaged. Choose another file.")
     part = math.prod(page.chunks) * itemsize
     check_bytes_of(f"{shown(name)} (one tile)", part, limits)
     growth = _GROWTH.get(int(page.compression), 1)
