@@ -56,6 +56,13 @@ def docked_panel(
     return open_panel
 
 
+def choose_model(panel: SamplingPanel, folder: Path, n_samples: int) -> None:
+    """Choose a model folder, the number of samples, and two ODE steps."""
+    panel.form.folder.value = folder
+    panel.form.n_samples.value = n_samples
+    panel.form.steps.value = 2
+
+
 def run(qtbot: Any, panel: SamplingPanel) -> str:
     """Press Run, wait for the end and return how the run ended."""
     endings: list[str] = []

@@ -122,14 +122,14 @@ def _ended_by_signals() -> Iterator[None]:
         for number in (getattr(signal, name) for name in names):
             if signal.getsignal(number) == signal.SIG_DFL:
                 before[number] = signal.signal(number, _interrupt)
-    loggers = signal.getsignal(signal.SIGINT)
+    interrupt_handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if before:
-            signal.signal(signal.SIGINT, loggers)
+            signal.signal(signal.SIGINT, interrupt_handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -15,15 +15,9 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.folds import copy_folds
-from tests.helpers.plugin_fixtures import assert_idle, run
+from tests.helpers.plugin_fixtures import assert_idle, choose_model, run
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
-
-
-def choose(panel: SamplingPanel, folder: Path) -> None:
-    panel.form.folder.value = folder
-    panel.form.n_samples.value = 4
-    panel.form.steps.value = 2
 
 
 def test_samples_of_the_panel_are_those_of_python(
@@ -31,7 +25,7 @@ def test_samples_of_the_panel_are_those_of_python(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    choose(panel, fold_models)
+    choose_model(panel, fold_models, 4)
     assert run(qtbot, panel) == "done"
     segmenter = Segmenter.load(fold_models, "cpu")
     samples = segmenter.sample(ImageInput(blob_image), SamplingConfig(n_samples=4, steps=2))
@@ -53,7 +47,7 @@ def test_a_calibration_made_meanwhile_is_noticed(
     folder = copy_folds(fold_models, tmp_path / "folds")
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    choose(panel, folder)
+    choose_model(panel, folder, 4)
     assert run(qtbot, panel) == "done"
     assert not panel.form.confidence.enabled
     words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
@@ -71,7 +65,7 @@ def test_a_half_finished_cross_validation_says_what_is_missing(
     (folder / "fold_2" / "model.json").unlink()
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    choose(panel, folder)
+    choose_model(panel, folder, 4)
     assert run(qtbot, panel) == "failed"
     assert "fold_2 is not trained yet" in panel.form.status.value
     assert_idle(panel)

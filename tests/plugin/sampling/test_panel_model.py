@@ -18,15 +18,16 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.fixtures import copy_model
-from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, gate, run
+from tests.helpers.plugin_fixtures import (
+    PATIENCE,
+    assert_idle,
+    choose_model,
+    contents_of,
+    gate,
+    run,
+)
 
 Open = Callable[..., tuple[Any, SamplingPanel]]
-
-
-def _choose(panel: SamplingPanel, folder: Path) -> None:
-    panel.form.folder.value = folder
-    panel.form.n_samples.value = 3
-    panel.form.steps.value = 2
 
 
 def test_confidence_of_a_calibrated_model_equals_python(
@@ -34,7 +35,7 @@ def test_confidence_of_a_calibrated_model_equals_python(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    _choose(panel, calibrated_model_folder)
+    choose_model(panel, calibrated_model_folder, 3)
     assert panel.form.confidence.enabled
     assert panel.form.confidence.value == "calibrated"
     assert run(qtbot, panel) == "done"
@@ -62,7 +63,7 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
-    _choose(panel, calibrated_model_folder)
+    choose_model(panel, calibrated_model_folder, 3)
     run(qtbot, panel)
     mine = viewer.layers["a · mean mask"]
     mine.fill((0, 0), 3)
@@ -119,7 +120,7 @@ def test_a_calibration_is_noticed_at_the_next_run(
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="a")
     folder = copy_model(tiny_model_folder, tmp_path / "model")
-    _choose(panel, folder)
+    choose_model(panel, folder, 3)
     run(qtbot, panel)
     write_card(folder, read_card(calibrated_model_folder))
     assert run(qtbot, panel) == "done"
