@@ -14,12 +14,6 @@ from latentfm_core.training.globalbatch import GlobalBatch
 TURNS = 8
 """Flips and quarter turns of a square, the identity among them."""
 
-GREY = 0.2
-"""Share of the images whose colours are removed, so that a model generalises to grey ones."""
-
-INVERTED = 0.06
-"""Share of the images whose intensities are inverted: bright lesions become dark ones."""
-
 
 def _matrices(global_batch: GlobalBatch) -> Tensor:
     """Return ``(rows, 2, 3)`` affine maps from output to input coordinates in [-1, 1]."""
@@ -143,25 +137,3 @@ def augment_masks(masks: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor
 def change_photograph(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     """Change colours, sharpness and noise of images in place, as another camera would."""
     return _blur_and_noise(_colour(images, global_batch), global_batch).clamp_(0, 1)
-
-
-def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
-    """Make some images grey and invert some, in place.
-
-    Colour photographs without their colours, and CT inverted, stand between the modalities that
-    a model is trained on and those that it has never seen, such as ultrasound.
-
-    Parameters
-    ----------
-    images
-        ``(B, 3, S, S)`` float in [0, 1].
-    global_batch
-        The random numbers of the step.
-    """
-    grey = (global_batch.uniform(0, 1) < GREY).nonzero()[:, 0].to(images.device)
-    inverted = (global_batch.uniform(0, 1) < INVERTED).nonzero()[:, 0].to(images.device)
-    if len(grey):
-        images[grey] = images[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    if len(inverted):
-        images[inverted] = 1 - images[inverted]
-    return images

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from latentfm_core.flow.solvers import integrate
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.augment import change_modality, change_photograph
+from latentfm_core.training.augment import change_photograph
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.modality import change_modality
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompt_simulation import correct, simulate_prompt
 
