@@ -27,6 +27,15 @@ ONE_PIECE = 0.8
 WHOLE_FIELD = 0.3
 """Share of the prompted images shown in full, as before a first click."""
 
+ABSENT = 0.05
+"""Share of the prompted images with a rough mask on background: the object has gone.
+
+A mask followed through the planes of a stack has to end somewhere.
+"""
+
+PLACES = 10
+"""Places tried for such a mask."""
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -42,6 +51,8 @@ class Crop:
         ``(S, S)`` bool, the object that the prompt is made from, by any rater.
     prompted
         Whether there is a prompt.
+
+    A target that is empty where `shown` is not is an object that has gone.
     """
 
     image: Tensor
@@ -166,6 +177,9 @@ def _chosen_field(
     if chosen is None:
         target = item.masks[int(rng.integers(len(item.masks)))] > 0
         chosen = target, target
+    elif rng.random() < ABSENT:
+        gone = _background(item, rng)
+        chosen = chosen if gone is None else (np.zeros_like(gone), gone)
     theta = _field(chosen[1], rng, full_field=not prompted or rng.random() < WHOLE_FIELD)
     return *chosen, prompted, theta
 
@@ -201,6 +215,20 @@ def _one_piece(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
     sizes = np.bincount(pieces.ravel())[1:]
     large = np.flatnonzero(sizes >= max(MIN_OBJECT, sizes.max() // 20)) + 1
     return np.asarray(pieces == rng.choice(large)) if large.size else mask
+
+
+def _background(item: TrainingImage, rng: np.random.Generator) -> NDArray[np.bool_] | None:
+    """Return an ellipse ``(H, W)`` away from every object; None if there is not enough room."""
+    height, width = item.masks[0].shape
+    rows, columns = np.ogrid[:height, :width]
+    for _ in range(PLACES):
+        radii = rng.uniform(0.04, 0.2, 2) * min(height, width)
+        centre = rng.uniform((0, 0), (height, width))
+        distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
+        # An object nearby is the same one, moved: following should find it.
+        if not any((mask[distance <= 1.5] > 0).any() for mask in item.masks):
+            return np.asarray(distance <= 1)
+    return None
 
 
 def _field(shown: NDArray[np.bool_], rng: np.random.Generator, *, full_field: bool) -> NDArray[Any]:

@@ -24,7 +24,7 @@ CHANCES = (0.4, 0.27, 0.15, 0.09, 0.09)
 MOST_POINTS = 3
 
 
-def simulate_prompt(shown: Bool, rng: np.random.Generator) -> Float32:
+def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = False) -> Float32:
     """Return prompt maps ``(4, S, S)`` for an object.
 
     Parameters
@@ -33,10 +33,16 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator) -> Float32:
         ``(S, S)`` bool, the object; not empty.
     rng
         Source of all choices.
+    absent
+        Whether the object was there in another plane alone: then the prompt is its rough mask,
+        because nobody draws a box or clicks where there is nothing.
     """
     side = len(shown)
     maps = np.zeros((4, side, side), np.float32)
     kind = rng.choice(KINDS, p=CHANCES)
+    if absent:
+        maps[ROUGH_MASK] = np.where(_rough(shown, rng), 1, -1)
+        return maps
     if kind in ("box", "box_points"):
         _jittered_box(maps[BOX], shown, rng)
     if kind in ("points", "box_points"):

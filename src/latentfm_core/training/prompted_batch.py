@@ -40,13 +40,14 @@ def prompted_batch(
     if augmentation == "strong":
         images = change_modality(change_photograph(images, global_batch), global_batch)
     size = images.shape[-1]
+    absent = ~crops.targets.bool().flatten(1).any(dim=1).cpu().numpy()
     prompts = np.zeros((len(images), 4, size, size), np.float32)
     corrected = np.zeros(len(images), bool)
     for row, seed in enumerate(source.seeds):
         rng = np.random.default_rng((seed, 1))
         if crops.prompted[row]:
-            prompts[row] = simulate_prompt(crops.shown[row], rng)
-            corrected[row] = rng.random() < CORRECTED
+            prompts[row] = simulate_prompt(crops.shown[row], rng, absent=bool(absent[row]))
+            corrected[row] = rng.random() < CORRECTED and not absent[row]
     device = images.device
     return {
         "images": images.contiguous(memory_format=torch.channels_last),

@@ -9,21 +9,27 @@ import pytest
 import torch
 
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.object_set import load_objects
+from latentfm_core.datasets.object_set import ObjectSet, load_objects
 from latentfm_core.datasets.pairs import find_pairs
-from latentfm_core.training.object_source import Crops, ObjectSource
+from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
+from latentfm_core.training.object_source import Crops, ObjectSource, draw_crop
+from latentfm_core.training.prompt_simulation import simulate_prompt
 from latentfm_core.training.step_timer import PartsClock
 from tests.helpers.prompting import write_discs
 
 SIDE = 64
 
 
-def crops(folder: Path, unprompted: float) -> Crops:
+def objects_of(folder: Path, unprompted: float = 0.0) -> ObjectSet:
     images, masks = write_discs(folder, 4, seed=3)
     data = DataConfig(
         images=images, masks=masks, size=SIDE, unprompted=unprompted, mask_threshold=0.5
     )
-    objects = load_objects(find_pairs(images, masks), data)
+    return load_objects(find_pairs(images, masks), data)
+
+
+def crops(folder: Path, unprompted: float) -> Crops:
+    objects = objects_of(folder, unprompted)
     device = torch.device("cpu")
     index = np.arange(60) % len(objects.images)
     seeds = tuple(range(60))
@@ -43,3 +49,20 @@ def test_an_image_without_a_prompt_keeps_all_its_objects(tmp_path: Path) -> None
     prompted, unprompted = crops(tmp_path / "a", 0.0), crops(tmp_path / "b", 1.0)
     assert unprompted.targets.mean() > 0
     assert unprompted.images.shape == prompted.images.shape == (60, 3, SIDE, SIDE)
+
+
+def test_some_rough_masks_lie_on_background_and_have_an_empty_target(tmp_path: Path) -> None:
+    item = objects_of(tmp_path).images[0]
+    drawn = [draw_crop(item, SIDE, np.random.default_rng(seed), 0.0) for seed in range(400)]
+    gone = [crop for crop in drawn if crop.prompted and not crop.target.any()]
+    assert 4 <= len(gone) <= 40
+    assert all(crop.shown.any() for crop in gone)
+
+
+def test_an_absent_object_has_its_rough_mask_as_the_only_prompt() -> None:
+    shown = np.zeros((SIDE, SIDE), bool)
+    shown[4:12, 6:14] = True
+    for seed in range(20):
+        maps = simulate_prompt(shown, np.random.default_rng(seed), absent=True)
+        assert maps[ROUGH_MASK].max() == 1
+        assert not maps[[BOX, POSITIVE, NEGATIVE]].any()
