@@ -217,10 +217,16 @@ def load_canvases(
     return CanvasSet(names, images, masks, raters, problems)
 
 
+_LISTED = 20
+"""Bad pairs described in the message that ends a run."""
+
+
 def report_problems(problems: Mapping[str, str], count: int, skip_bad: bool) -> None:
     """Reject bad pairs, or log those skipped."""
     if problems and not skip_bad:
-        listed = "\n  ".join(problems.values())
+        first = list(problems.values())[:_LISTED]
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        listed = "\n  ".join(first + more)
         raise DatasetError(
             f"{len(problems)} of {count} pairs cannot be used:\n  {listed}\n"
             "Fix or remove them, or skip them: --skip-bad (data.skip_bad = true)."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.errors import ImageError
+from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
 from latentfm_core.types import Float32
 
@@ -165,7 +165,9 @@ class PixelField:
         try:
             pixels = np.asarray(level[rows[0] : rows[1], columns[0] : columns[1]])
         except MemoryError:
-            raise
+            raise ResourceError(
+                f"{self._image.name}: not enough memory to read {place}. Close other programs."
+            ) from None
         except Exception as error:
             # The array's backend (a file, a network drive, a graph) may fail.
             raise ImageError(

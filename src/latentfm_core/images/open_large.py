@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images.bounded_store import BoundedStore
 from latentfm_core.images.channels import COLOURS, Channels, channels_of, check_channel
 from latentfm_core.images.decode import TIFF_SUFFIXES, spacing_of
 from latentfm_core.images.large import LargeImage, large_image
@@ -70,7 +71,7 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
 
 def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
     try:
-        node = zarr.open(str(path), mode="r")
+        node = zarr.open(BoundedStore.read_only_at(path), mode="r")
         if isinstance(node, zarr.Array):
             return [_as_image(_bounded(node, path, limits), path, _axes_of(node), limits)]
         attributes: dict[str, Any] = dict(node.attrs)
@@ -122,7 +123,10 @@ def _unnamed(ndim: int) -> str:
 
 def _bounded(array: Any, path: Path, limits: ReadingConfig) -> Any:
     """Return `array` if a chunk, which is decoded whole, is within the limits."""
-    check_bytes_of(f"{path}: one chunk", math.prod(array.chunks) * array.dtype.itemsize, limits)
+    nbytes = math.prod(array.shards or array.chunks) * array.dtype.itemsize
+    check_bytes_of(f"{path}: one chunk", nbytes, limits)
+    if isinstance(array.store, BoundedStore):
+        array.store.bound(array, nbytes)
     return array
 
 

@@ -91,6 +91,18 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path, name: str) -> None:
             read_annotation(path)
 
 
+def test_a_tile_size_that_is_text_is_refused(tmp_path: Path) -> None:
+    """The product of a text and a number is a longer text, of gigabytes here."""
+    path = tmp_path / "text.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(32, 32), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        page = file.pages.first
+        page.tags["TileLength"].overwrite("9999", dtype="s")
+        page.tags["TileWidth"].overwrite(2**31 - 1, dtype="I")
+    with little_memory(), pytest.raises(ImageError, match=r"text\.tif.*Choose another file"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("compression", ["zlib", "lzma"])
 def test_a_strip_that_decompresses_without_end_is_refused(tmp_path: Path, compression: str) -> None:
     """The header promises 64 x 64 pixels, and the compressed strip holds 200 megabytes."""

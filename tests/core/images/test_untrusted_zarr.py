@@ -1,0 +1,127 @@
+"""Zarr chunks from strangers: refused by what they would decode to."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+from latentfm_core.errors import ImageError
+from latentfm_core.images.large import PixelField
+from latentfm_core.images.open_large import open_large
+
+GIGABYTE = 2**30
+PIXELS = np.random.default_rng(0).integers(0, 255, (96, 80), np.uint8)
+
+CODECS: dict[str, Any] = {
+    "blosc": numcodecs.Blosc(),
+    "zstd": numcodecs.Zstd(),
+    "lz4": numcodecs.LZ4(),
+    "zlib": numcodecs.Zlib(),
+    "gzip": numcodecs.GZip(),
+    "bz2": numcodecs.BZ2(),
+    "lzma": numcodecs.LZMA(),
+}
+
+NEW_CODECS: dict[str, Any] = {
+    "blosc": BloscCodec(),
+    "zstd": ZstdCodec(),
+    "gzip": GzipCodec(),
+}
+
+Damage = Callable[[bytes], bytes]
+
+
+def declares(place: int) -> Damage:
+    """Return a function that writes a decoded size of a gigabyte into a header."""
+    return lambda chunk: chunk[:place] + struct.pack("<I", GIGABYTE) + chunk[place + 4 :]
+
+
+def expands(compress: Callable[[bytes], bytes]) -> Damage:
+    """Return a function that replaces a chunk with 300 megabytes of zeros."""
+    return lambda _chunk: compress(bytes(300 * 2**20))
+
+
+BOMBS: dict[str, Damage] = {
+    "blosc": declares(4),
+    "lz4": declares(0),
+    # A frame of one segment whose content size has 4 bytes.
+    "zstd": lambda chunk: chunk[:4] + b"\xa0" + struct.pack("<I", GIGABYTE) + chunk[9:],
+    "zlib": expands(lambda data: zlib.compress(data, 9)),
+    "gzip": expands(lambda data: gzip.compress(data, 9)),
+    "bz2": expands(bz2.compress),
+    "lzma": expands(lambda data: lzma.compress(data, preset=0)),
+}
+
+
+def write(folder: Path, codec: Any, zarr_format: Any, **options: Any) -> Path:
+    array = zarr.create_array(
+        folder,
+        shape=PIXELS.shape,
+        dtype=PIXELS.dtype,
+        chunks=(32, 32),
+        compressors=codec,
+        zarr_format=zarr_format,
+        **options,
+    )
+    array[:] = PIXELS
+    return folder
+
+
+def read(folder: Path) -> np.ndarray[Any, Any]:
+    with open_large(folder) as image:
+        return PixelField(image).read(0, 0, *PIXELS.shape)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_chunk_that_decodes_to_too_much_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "a.zarr", CODECS[name], 2)
+    np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
+    chunk = folder / "0.0"
+    chunk.write_bytes(BOMBS[name](chunk.read_bytes()))
+    with pytest.raises(ImageError, match=r"chunk 0\.0 decodes to at least"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", NEW_CODECS)
+def test_a_chunk_of_format_3_is_refused_likewise(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "a.zarr", NEW_CODECS[name], 3)
+    np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
+    chunk = folder / "c" / "0" / "0"
+    chunk.write_bytes(BOMBS[name](chunk.read_bytes()))
+    with pytest.raises(ImageError, match="decodes to at least"):
+        read(folder)
+
+
+@pytest.mark.parametrize("codec", [None, ZstdCodec()])
+def test_shards_are_read_as_they_are(tmp_path: Path, codec: object) -> None:
+    folder = write(tmp_path / "a.zarr", codec, 3, shards=(96, 96))
+    np.testing.assert_allclose(read(folder)[..., 0] * 255, PIXELS, atol=1e-3)
+
+
+def test_the_levels_of_a_pyramid_are_bounded_each_by_its_own_chunks(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "p.zarr", mode="w", zarr_format=2)
+    for name, step in (("0", 1), ("1", 2)):
+        pixels = PIXELS[::step, ::step]
+        level = group.create_array(
+            name, shape=pixels.shape, dtype="u1", chunks=(32, 32), compressors=CODECS["blosc"]
+        )
+        level[:] = pixels
+    group.attrs["multiscales"] = [{"datasets": [{"path": "0"}, {"path": "1"}]}]
+    chunk = tmp_path / "p.zarr" / "1" / "0.0"
+    chunk.write_bytes(BOMBS["blosc"](chunk.read_bytes()))
+    with open_large(tmp_path / "p.zarr") as image:
+        assert PixelField(image).read(0, 0, 96, 80).shape == (96, 80, 3)
+        with pytest.raises(ImageError, match="decodes to at least"):
+            PixelField(image, 0.5).read(0, 0, 48, 40)
