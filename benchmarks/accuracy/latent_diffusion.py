@@ -75,13 +75,13 @@ class LatentDiffusion(Baseline):
         with tempfile.TemporaryDirectory(dir=self.settings.out) as folder:
             trainer = Trainer(config, RunOptions(Path(folder) / "vae"))
             trainer.run()
-        self.module = trainer.model
-        before = trainer.position.seconds
+        self.module = trainer.state.model
+        before = trainer.state.position.seconds
         # Time left or overrun by the VAE stages counts towards this stage.
         rest = max(self.settings.budget - before, 1e-3)
-        if not isinstance(trainer.train_set, CanvasSet):
+        train = trainer.state.data.train
+        if not isinstance(train, CanvasSet):
             raise ConfigError("The row latent_diffusion has no prompts. Set model.prompts=false.")
-        train = trainer.train_set
         losses = canvas_losses(self, train, self.settings, device, dtype)
         log = optimise(self, train, losses, self.settings, rest, device)
         return log | {"seconds": before + log["seconds"], "vae_seconds": before}

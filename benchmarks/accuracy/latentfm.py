@@ -13,7 +13,8 @@ from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import LatentFMError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.training.checkpoint import FILE
-from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
+from latentfm_core.training.resuming import resumed_config
+from latentfm_core.training.trainer import RunOptions, Trainer
 from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,9 @@ from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.training.augment import augment
 from latentfm_core.training.batches import batch_indices, generator_for, seed_for
+from latentfm_core.training.divergence import Diverged
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.loop import Diverged
 
 logger = logging.getLogger(__name__)
 

@@ -74,10 +74,10 @@ def learn(
     verdict = run.run()
     if verdict is None:
         raise Cancelled("The training was interrupted.")
-    split = run.trainer.split
+    split = run.trainer.state.data.split
     return {
         "seconds": time.monotonic() - start,
-        "training_seconds": run.trainer.position.seconds,
+        "training_seconds": run.trainer.state.position.seconds,
         "trained_on": len(split.train),
         "held_out": len(split.val),
         "old_held_out_dice": verdict.old,

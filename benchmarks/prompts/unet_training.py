@@ -32,8 +32,8 @@ from latentfm_core.training.losses import mask_loss
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.prompt_simulation import correct
 from latentfm_core.training.prompted_batch import prompted_batch
+from latentfm_core.training.run_card import portable
 from latentfm_core.training.step_timer import PartsClock
-from latentfm_core.training.trainer import portable
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from latentfm_core.datasets.splits import read_split
 from latentfm_core.model_io.folder import load_model, read_card
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.checkpoint import FILE, read_checkpoint
-from latentfm_core.training.trainer import resumed_config
+from latentfm_core.training.resuming import resumed_config
 from robustness.crash.fixtures import write_images, write_settings
 from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim

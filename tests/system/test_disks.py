@@ -20,7 +20,7 @@ from latentfm_core.loggers.csv_table import read_table
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.output.maps import MapStore
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training import run_data, run_files
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.runlog import COLUMNS
 from tests.helpers.disks import PretendedDisk, RealDisk, disk, parts_in, pretended_disk, real_disk
@@ -100,7 +100,7 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = disk.folder / "model"
-    before_call(monkeypatch, trainer_module, "save_checkpoint", 4, disk.fill)
+    before_call(monkeypatch, run_files, "save_checkpoint", 4, disk.fill)
     assert train(training(images, out)) == 2
     message = said(capsys)
     assert "the disk is full" in message
@@ -127,7 +127,7 @@ def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     disk.make_read_only()
-    read = before_call(monkeypatch, trainer_module, "load_canvases", 0, disk.mend)
+    read = before_call(monkeypatch, run_data, "load_canvases", 0, disk.mend)
     assert train(training(images, disk.folder / "model")) == 2
     assert "read-only" in said(capsys)
     assert read == []
@@ -140,7 +140,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "model"
-    genuine = trainer_module.Trainer._save
+    genuine = run_files.RunFiles.save
     calls: list[int] = []
 
     def save(self: Any, *args: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
             shutil.rmtree(out)
         genuine(self, *args)
 
-    monkeypatch.setattr(trainer_module.Trainer, "_save", save)
+    monkeypatch.setattr(run_files.RunFiles, "save", save)
     assert train(training(images, out)) == 0
     assert "is gone. It is created again" in capsys.readouterr().err
     load_model(out)

@@ -145,10 +145,11 @@ class FineTune:
     def _prepare(self) -> None:
         """Evaluate the parent, if not done yet, and set its facts for the card."""
         self.trainer.claim()
-        file = self.trainer.folder / NOTE
+        run = self.trainer.state
+        file = run.folder / NOTE
         if self._parent is None:
             note = _read_note(file)
-            if len(note.dice) != len(self.trainer.split.val):
+            if len(note.dice) != len(run.data.split.val):
                 raise CheckpointError(
                     "Held-out images on which the old model was evaluated are missing. "
                     "Restore them, or start a new run."
@@ -158,23 +159,22 @@ class FineTune:
             write_text(file, json.dumps(asdict(note), indent=1) + "\n")
         if note.dice:
             self._report(Validated(0, sum(note.dice) / len(note.dice)))
-        options = self.trainer.options
-        card = self._card(note) | (options.card or {})
-        self.trainer.options = replace(options, card=card)
+        run.options = replace(run.options, card=self._card(note) | (run.options.card or {}))
         self._old = note.dice
-        split = self.trainer.split
+        split = run.data.split
         self._report(Doing(f"Learning from {len(split.train)} images, {len(split.val)} held out."))
 
     def _note(self, parent: Path) -> Note:
         card = read_card(parent)
-        pairs = held_out_pairs(self.trainer.config, self.trainer.split.val)
+        run = self.trainer.state
+        pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
             self._report(Doing(f"The old model on {len(pairs)} held-out images…"))
-        dice = held_out_dice(parent, pairs, self.trainer.config, self._stop)
+        dice = held_out_dice(parent, pairs, run.config, self._stop)
         return Note(card.id, card.weights_sha256, card.title or card.id, card.licence, dice)
 
     def _card(self, note: Note) -> dict[str, object]:
-        split = self.trainer.split
+        split = self.trainer.state.data.split
         n = len(split.train)
         return {
             "title": f"{note.title[:150]}, fine-tuned on {n} images",
@@ -189,14 +189,14 @@ class FineTune:
         }
 
     def _judge(self) -> Verdict:
-        config, split = self.trainer.config, self.trainer.split
-        pairs = held_out_pairs(config, split.val)
+        run = self.trainer.state
+        pairs = held_out_pairs(run.config, run.data.split.val)
         if pairs:
             self._report(Doing(f"The new model on {len(pairs)} held-out images…"))
-        new = held_out_dice(self.out, pairs, config, self._stop)
+        new = held_out_dice(self.out, pairs, run.config, self._stop)
         verdict = judge(self._old, new)
         text = json.dumps(asdict(verdict) | {"better": verdict.better}, indent=1)
-        write_text(self.trainer.folder / VERDICT, text + "\n")
+        write_text(run.folder / VERDICT, text + "\n")
         if verdict.old is not None and verdict.new is not None:
             self._note_in_card({"val_parent_dice": verdict.old, "val_held_out_dice": verdict.new})
         logger.info("%s", verdict.text())

@@ -52,7 +52,7 @@ def carry_out(
     except Cancelled:
         return Stopped((request.out / TRAINING / FILE).is_file())
     verdict = run.finish() if request.action == "finish" else run.run()
-    return verdict or Stopped((run.trainer.folder / FILE).is_file())
+    return verdict or Stopped((run.trainer.state.folder / FILE).is_file())
 
 
 def explain(error: Exception) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from latentfm_core.config import Config
 from latentfm_core.datasets.facts import (
@@ -29,23 +28,17 @@ from latentfm_core.datasets.plausibility import (
     say_findings,
     size_findings,
 )
-from latentfm_core.datasets.splits import Split
 from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
 from latentfm_core.inference.device import autocast, describe
-from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.training.batch_source import Feeder, Source
-from latentfm_core.training.batches import draw_raters, seed_for, steps_per_epoch
+from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.object_source import ObjectSource
-from latentfm_core.training.stage import BatchSource
+from latentfm_core.training.run_data import DataSet, RunData
+from latentfm_core.training.run_state import RunState
+from latentfm_core.training.stage_input import StageInput
 from latentfm_core.training.stages import STAGES, Stage, freeze_except, make_stage
-from latentfm_core.training.step_timer import PartsClock
 from latentfm_core.training.time_budget import is_trained, stage_seconds
 
 logger = logging.getLogger(__name__)
-
-DataSet = CanvasSet | ObjectSet
-"""Canvases; for a promptable model, images with their objects."""
 
 _PROBED = 2
 """Largest number of images in the batch that is used to estimate the time of a step."""
@@ -55,105 +48,76 @@ _STATES = 5
 """Copies of the weights during training: weights, gradient, two AdamW moments, average."""
 
 
-def announce(
-    config: Config,
-    pairs: Mapping[str, Pair],
-    split: Split,
-    train: CanvasSet,
-    val: CanvasSet | None,
-    model: LatentFM,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> None:
-    """Print the data summary of a training run and warn about anything implausible.
+def announce(run: RunState) -> None:
+    """Log the data summary of a training run and warn about anything implausible.
 
     Raises
     ------
     DatasetError
         If nothing can be learned from the masks: every one is empty, or full.
     """
-    classes = config.model.classes
-    masks = facts_of_canvases(train, len(classes))
-    held_out = [] if val is None else facts_of_canvases(val, len(classes))
-    chosen = {
-        part: [pairs[name] for name in getattr(split, part)] for part in ("train", "val", "test")
-    }
-    every = [pair for part in chosen.values() for pair in part]
-    sizes, side = image_sizes(every), config.data.size
+    train, val = run.data.train, run.data.val
+    classes, side = run.config.model.classes, run.config.data.size
+    masks = _facts(train, len(classes))
+    held_out = [] if val is None else _facts(val, len(classes))
+    sizes, where = _sizes(run.data)
     say_summary(
         {
-            "device": describe(device, dtype),
-            "images": _parts(split, len(pairs), train, val),
-            "sizes": f"{size_text(sizes)}; the network sees {side} x {side}",
+            "device": describe(run.device, run.dtype),
+            "images": _parts(run.data),
+            "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
-            "stages": _stages(config, len(train.names)),
-            "expected": _expected(config, train, val, model, device, dtype),
+            "stages": _stages(run.config, len(train.names)),
+            "expected": _expected(run),
         }
     )
-    sets = {"train": train} | ({} if val is None else {"val": val})
-    same = {*copies(chosen), *copied_canvases(sets)}
-    threshold = config.data.mask_threshold
-    say_findings(
-        [
-            *mask_findings(masks, classes, threshold),
-            *mask_findings(
-                held_out, classes, threshold, where=" of the validation part", stops=False
-            ),
-            *size_findings(sizes),
-            *copy_findings(sorted(same)),
-        ]
-    )
+    threshold = run.config.data.mask_threshold
+    findings = mask_findings(masks, classes, threshold)
+    if isinstance(train, CanvasSet):
+        part = " of the validation part"
+        findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
+        findings += size_findings(sizes)
+        findings += copy_findings(sorted(_copies(run.data)))
+    say_findings(findings)
 
 
-def announce_objects(
-    config: Config,
-    split: Split,
-    train: ObjectSet,
-    val: ObjectSet | None,
-    model: LatentFM,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> None:
-    """Do what `announce` does for the data of a promptable model.
-
-    Raises
-    ------
-    DatasetError
-        If every mask is empty, or full.
-    """
-    classes = config.model.classes
-    masks = _facts_of_objects(train)
-    held_out = [] if val is None else _facts_of_objects(val)
-    everything = [*train.images, *(() if val is None else val.images)]
-    sizes = [(image.rgb.shape[0], image.rgb.shape[1]) for image in everything]
-    side = config.data.size
-    say_summary(
-        {
-            "device": describe(device, dtype),
-            "images": _parts(split, 0, train, val),
-            "sizes": f"{size_text(sizes)} in memory; the network sees {side} x {side}",
-            "masks": f"{len(masks) + len(held_out)} of train and val",
-            **mask_rows([*masks, *held_out], classes),
-            "stages": _stages(config, len(train.names)),
-            "expected": _expected(config, train, val, model, device, dtype),
-        }
-    )
-    say_findings(mask_findings(masks, classes, config.data.mask_threshold))
-
-
-def _facts_of_objects(data: ObjectSet) -> list[MaskFacts]:
+def _facts(data: DataSet, classes: int) -> list[MaskFacts]:
+    if isinstance(data, CanvasSet):
+        return facts_of_canvases(data, classes)
     return [mask_facts(image.name, mask > 0, 1) for image in data.images for mask in image.masks]
 
 
-def _parts(split: Split, there: int, train: DataSet, val: DataSet | None) -> str:
+def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:
+    """Return the sizes of all images, or of those in memory, and say which."""
+    if isinstance(data.train, CanvasSet):
+        return image_sizes([pair for part in _chosen(data).values() for pair in part]), ""
+    in_memory = [each.images for each in (data.train, data.val) if isinstance(each, ObjectSet)]
+    sizes = [(image.rgb.shape[0], image.rgb.shape[1]) for images in in_memory for image in images]
+    return sizes, " in memory"
+
+
+def _chosen(data: RunData) -> dict[str, list[Pair]]:
+    parts = asdict(data.split)
+    return {part: [data.pairs[name] for name in names] for part, names in parts.items()}
+
+
+def _copies(data: RunData) -> set[tuple[str, ...]]:
+    sets = {"train": data.train, "val": data.val}
+    canvases = {part: each for part, each in sets.items() if isinstance(each, CanvasSet)}
+    return {*copies(_chosen(data)), *copied_canvases(canvases)}
+
+
+def _parts(data: RunData) -> str:
+    split = data.split
     used = len(split.train) + len(split.val) + len(split.test)
-    skipped = len(train.skipped) + (0 if val is None else len(val.skipped))
+    skipped = len(data.train.skipped) + (0 if data.val is None else len(data.val.skipped))
     text = f"{len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
     if skipped:
         text += f"; {skipped} unusable and left out"
-    if there - used - skipped > 0:
-        text += f"; {there - used - skipped} of the folder are not in any part and not used"
+    left = len(data.pairs) - used - skipped
+    if left > 0 and isinstance(data.train, CanvasSet):
+        text += f"; {left} of the folder are not in any part and not used"
     return text
 
 
@@ -169,19 +133,12 @@ def _stages(config: Config, images: int) -> str:
     return ", ".join(parts) or "none"
 
 
-def _expected(
-    config: Config,
-    train: DataSet,
-    val: DataSet | None,
-    model: LatentFM,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> str:
-    kept = sum(_bytes_of(each) for each in (train, val) if each is not None)
-    weights = sum(value.numel() * value.element_size() for value in model.parameters())
+def _expected(run: RunState) -> str:
+    kept = sum(_bytes_of(each) for each in (run.data.train, run.data.val) if each is not None)
+    weights = sum(value.numel() * value.element_size() for value in run.model.parameters())
     memory = f"{megabytes(kept)} for images, {megabytes(_STATES * weights)} for the networks"
     try:
-        seconds = _seconds(config, train, model, device, dtype)
+        seconds = _seconds(run)
     except Exception:
         # An estimate must not stop a run; the training reports the error if it persists.
         logger.debug("cannot estimate the time", exc_info=True)
@@ -195,33 +152,27 @@ def _bytes_of(data: DataSet) -> int:
     return sum(image.rgb.nbytes + sum(mask.nbytes for mask in image.masks) for image in data.images)
 
 
-def _seconds(
-    config: Config, train: DataSet, model: LatentFM, device: torch.device, dtype: torch.dtype
-) -> float:
+def _seconds(run: RunState) -> float:
     """Estimate the time of the stages from one step of each on a copy of the networks."""
-    total = 0.0
+    total, config = 0.0, run.config
     for name in STAGES:
-        settings = getattr(config.training, name)
         if not is_trained(config, name):
             continue
-        stage = make_stage(name, copy.deepcopy(model), config)
-        per_pixel = _seconds_per_pixel(stage, train, device, dtype)
-        epochs = settings.epochs
+        stage = make_stage(name, copy.deepcopy(run.model), config)
+        per_pixel = _seconds_per_pixel(stage, run)
+        epochs = stage.settings.epochs
         pixels = [stage.size_at(epoch / epochs) ** 2 for epoch in range(min(epochs, 1000))]
-        seconds = per_pixel * float(np.mean(pixels)) * epochs * len(train.names)
+        seconds = per_pixel * float(np.mean(pixels)) * epochs * len(run.data.train.names)
         total += min(seconds, stage_seconds(config, name) or seconds)
     return total
 
 
-def _seconds_per_pixel(
-    stage: Stage, data: DataSet, device: torch.device, dtype: torch.dtype
-) -> float:
-    count = min(_PROBED, stage.settings.batch_size, len(data.names))
-    index = np.arange(count)
-    size = stage.size_at(1.0)
-    source = _probe(stage, data, index, device, dtype)
+def _seconds_per_pixel(stage: Stage, run: RunState) -> float:
+    count = min(_PROBED, stage.settings.batch_size, len(run.data.train.names))
+    inputs = StageInput(stage, run.data.train, run.device, run.dtype)
+    source = inputs.at(0, np.arange(count), slice(0, count), 1.0)
     freeze_except(stage.model, stage.parameters())
-    cuda = [device] if device.type == "cuda" else []
+    cuda = [run.device] if run.device.type == "cuda" else []
     seconds = []
     with torch.random.fork_rng(devices=cuda):
         stage.begin()
@@ -230,23 +181,11 @@ def _seconds_per_pixel(
             start = time.perf_counter()
             global_batch = GlobalBatch.alone(stage.generator(0), count)
             batch = stage.prepare(source, global_batch)
-            with autocast(device, dtype):
+            with autocast(run.device, run.dtype):
                 losses = stage.losses(batch, global_batch)
             losses["loss"].backward()
             float(losses["loss"].detach())
             seconds.append(time.perf_counter() - start)
             if seconds[0] > _SLOW:
                 break
-    return seconds[-1] / (count * size**2)
-
-
-def _probe(
-    stage: Stage, data: DataSet, index: NDArray[np.intp], device: torch.device, dtype: torch.dtype
-) -> BatchSource:
-    """Return the batch that the first step of a stage would read, for a few images."""
-    size, draws, clock = stage.size_at(1.0), stage.draws(0), PartsClock(device)
-    if isinstance(data, CanvasSet):
-        feeder = Feeder(data, stage.config.model.mask_channels, device)
-        return Source(feeder, index, draw_raters(data, index, draws), size, clock, dtype)
-    seeds = tuple(seed_for(draws, row) for row in range(len(index)))
-    return ObjectSource(data, index, seeds, size, clock, device, dtype)
+    return seconds[-1] / (count * stage.size_at(1.0) ** 2)

@@ -42,14 +42,14 @@ class Feeder:
     channels
         Channels K of the masks.
     device
-        Device of the batches; kept as an attribute.
+        Device of the batches. Both are kept as attributes.
     """
 
     KEEP_BYTES = 4 * 2**30
     """Downscaled images are cached if they take no more memory than this, in bytes."""
 
     def __init__(self, canvases: CanvasSet, channels: int, device: torch.device) -> None:
-        self._canvases = canvases
+        self.canvases = canvases
         self._channels = channels
         self.device = device
         self._kept_size = 0
@@ -58,7 +58,7 @@ class Feeder:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of images, and largest number of raters."""
-        count, most = self._canvases.masks.shape[:2]
+        count, most = self.canvases.masks.shape[:2]
         return count, most
 
     def images(self, index: Index, size: int) -> Tensor:
@@ -67,29 +67,29 @@ class Feeder:
         def small(index: Index) -> Tensor:
             return _small_images(self._full_images(index), size)
 
-        if size == self._canvases.images.shape[1]:
+        if size == self.canvases.images.shape[1]:
             return self._full_images(index)
         kept = self._keep(size)
         return kept[0].get(index, small) if kept else small(index)
 
     def masks(self, index: Index, raters: Index, size: int) -> Tensor:
         """Return the masks of `raters`, ``(B, K, size, size)`` float32 in {0, 1}."""
-        most = self._canvases.masks.shape[1]
+        most = self.canvases.masks.shape[1]
 
         def small(row: Index) -> Tensor:
             return _small_masks(self._full_masks(row // most, row % most), size)
 
-        if size == self._canvases.masks.shape[-1]:
+        if size == self.canvases.masks.shape[-1]:
             return self._full_masks(index, raters)
         kept, rows = self._keep(size), index * most + raters
         return kept[1].get(rows, small) if kept else small(rows)
 
     def _full_images(self, index: Index) -> Tensor:
-        images = torch.from_numpy(self._canvases.images[index]).to(self.device)
+        images = torch.from_numpy(self.canvases.images[index]).to(self.device)
         return images.permute(0, 3, 1, 2).float().div_(255)
 
     def _full_masks(self, index: Index, raters: Index) -> Tensor:
-        labels = torch.from_numpy(self._canvases.masks[index, raters]).to(self.device)
+        labels = torch.from_numpy(self.canvases.masks[index, raters]).to(self.device)
         return one_hot(labels, self._channels)
 
     def _keep(self, size: int) -> tuple[Kept, Kept] | None:

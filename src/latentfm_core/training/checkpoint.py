@@ -76,6 +76,15 @@ class Position:
     extended_step: int = 0
     extended_seconds: float = 0.0
 
+    def end_stage(self) -> None:
+        """Go to the start of the next stage."""
+        following = STAGES.index(self.stage) + 1
+        self.stage_times[self.stage] = self.stage_seconds
+        self.stage = STAGES[following] if following < len(STAGES) else DONE
+        self.step, self.stage_seconds = 0, 0.0
+        self.extended_step, self.extended_seconds = 0, 0.0
+        self.first_loss = None
+
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]

@@ -73,6 +73,15 @@ def card_fields(
     }
 
 
+def portable(config: Config) -> Config:
+    """Return `config` without the paths of this machine, for model cards."""
+    paths: dict[str, Any] = dict.fromkeys(("images", "masks", "folder", "split_file", "cache"))
+    paths["sets"] = ()
+    grouping = {"group_file": None, "group_column": None}
+    data = config.data.model_copy(update={**paths, **grouping})
+    return config.model_copy(update={"data": data})
+
+
 def check_card(written: Mapping[str, Any], config: Config, name: str) -> None:
     """Check that the card of a run can be written at its end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -254,8 +254,3 @@ def with_command(before: RunRecord | None, command: str, data: DataRecord) -> Ru
 def signed_facts(out: Path, config: Mapping[str, Any]) -> str:
     """Return the signed facts of a run in `out`: its location and all paths out of it."""
     return json.dumps([str(out.resolve()), config["data"]], sort_keys=True)
-
-
-def with_signature(record: RunRecord, signature: str) -> RunRecord:
-    """Return `record` with `signature`."""
-    return replace(record, signature=signature)

@@ -17,7 +17,7 @@ from latentfm_core.datasets.cache import SUFFIX, CanvasCache
 from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.errors import DatasetError, OutputError
-from latentfm_core.training.trainer import portable
+from latentfm_core.training.run_card import portable
 from tests.helpers.fixtures import write_blobs
 
 

@@ -159,7 +159,7 @@ def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
     config = finetune_config(read_card(tiny_model_folder), DataConfig(images=images, masks=mine))
     config = with_overrides(config, [*QUICK, "training.device=cpu"])
     options = RunOptions(tmp_path / "new", init=str(tiny_model_folder))
-    held_out = set(FineTune(config, options).trainer.split.val)
+    held_out = set(FineTune(config, options).trainer.state.data.split.val)
     for path in mine.iterdir():
         if path.stem not in held_out:
             imsave(path, 255 - imread(path), check_contrast=False)

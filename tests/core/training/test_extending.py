@@ -12,7 +12,8 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.train import main
 from latentfm_core.model_io.card import read_card
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.trainer import RunOptions, Trainer, resumed_config
+from latentfm_core.training.resuming import resumed_config
+from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import write_blobs
 from tests.helpers.training_runs import words
 

@@ -10,7 +10,8 @@ import pytest
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, with_overrides
-from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training import run_files, selection
+from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.time_budget import stage_seconds
 from tests.helpers.fixtures import write_blobs
 from tests.helpers.training_runs import words
@@ -34,7 +35,7 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
 ) -> None:
     # A small network gets better for long; here the first validation is the best.
     scores = iter([0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
-    monkeypatch.setattr(trainer_module, "selection_score", lambda _: next(scores))
+    monkeypatch.setattr(selection, "selection_score", lambda _: next(scores))
     changes = ("training.flow.epochs=6", "training.flow.patience=2")
     sets = [part for change in changes for part in ("--set", change)]
     with caplog.at_level(logging.INFO, logger="latentfm_core"):
@@ -65,15 +66,15 @@ def test_checkpoints_are_written_after_so_many_steps(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, int]] = []
-    save = trainer_module.save_checkpoint
+    save = run_files.save_checkpoint
 
     def noting(*args: object, **kwargs: object) -> None:
         position = args[2]
-        assert isinstance(position, trainer_module.Position)
+        assert isinstance(position, Position)
         steps.append((position.stage, position.step))
         save(*args, **kwargs)  # type: ignore[arg-type]  # handed on as they are
 
-    monkeypatch.setattr(trainer_module, "save_checkpoint", noting)
+    monkeypatch.setattr(run_files, "save_checkpoint", noting)
     sets = ("--set", "training.checkpoint_steps=2", "--set", "training.flow.epochs=5")
     assert main(words(images, tmp_path / "out", *sets)) == 0
     assert {("flow", 2), ("flow", 4)} <= set(steps)

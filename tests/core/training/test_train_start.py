@@ -15,7 +15,7 @@ from latentfm_core.cli.train import main
 from latentfm_core.config import Config, load_config, preset, with_overrides
 from latentfm_core.model_io.card import read_card
 from latentfm_core.names import model_id
-from latentfm_core.training import trainer as trainer_module
+from latentfm_core.training import run_data
 from tests.helpers.fixtures import write_blobs
 from tests.helpers.processes import wait_for
 from tests.helpers.training_runs import start, words
@@ -29,13 +29,13 @@ def images(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows whenever images are read."""
-    genuine, calls = trainer_module.load_canvases, []
+    genuine, calls = run_data.load_canvases, []
 
     def load(*args: object, **options: object) -> object:
         calls.append(1)
         return genuine(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trainer_module, "load_canvases", load)
+    monkeypatch.setattr(run_data, "load_canvases", load)
     return calls
 
 
@@ -209,7 +209,7 @@ def test_mistyped_numbers_are_refused(setting: str, capsys: pytest.CaptureFixtur
 
 
 def test_the_work_of_a_stage_takes_no_memory_and_is_that_of_its_steps() -> None:
-    from latentfm_core.training.stage_work import stage_work
+    from latentfm_core.training.stage_progress import stage_work
     from latentfm_core.training.stages import FlowStage
 
     class Sizes(FlowStage):

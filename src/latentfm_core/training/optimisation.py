@@ -1,0 +1,138 @@
+"""One optimisation step of a stage: input, losses, gradients and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from latentfm_core.config import DistillConfig, FlowConfig
+from latentfm_core.datasets.in_memory import CanvasSet
+from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.errors import Cancelled
+from latentfm_core.inference.device import autocast
+from latentfm_core.training.distributed import Team
+from latentfm_core.training.divergence import DivergenceWatch
+from latentfm_core.training.ema import EMA
+from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.optimizer import adamw
+from latentfm_core.training.stage_input import StageInput
+from latentfm_core.training.stage_progress import StageProgress
+from latentfm_core.training.stages import Batch, Stage, freeze_except
+
+
+class Optimisation:
+    """Optimises the parameters of a stage, step by step.
+
+    Parameters
+    ----------
+    stage, data, team, dtype
+        As for `StageLoop`.
+    progress
+        Source of learning rate and image size.
+    watch
+        Rejects losses that are not finite.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        data: CanvasSet | ObjectSet,
+        team: Team,
+        dtype: torch.dtype,
+        progress: StageProgress,
+        watch: DivergenceWatch,
+    ) -> None:
+        self._stage, self._team, self._dtype = stage, team, dtype
+        self._progress, self._watch = progress, watch
+        parameters = stage.parameters()
+        freeze_except(stage.model, parameters)
+        self.optimizer = adamw(parameters, stage, team.device)
+        settings = stage.settings
+        decay = settings.ema_decay if isinstance(settings, FlowConfig | DistillConfig) else 0.0
+        self.ema = EMA(parameters, decay) if decay else None
+        self._input = StageInput(stage, data, team.device, dtype)
+        self.clock = self._input.clock
+        self._losses = team.wrap(stage)
+        # Running averages of an aborted step would stay in the network.
+        self._has_averages = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in stage.model.modules()
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the last step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
+    def step(
+        self,
+        step: int,
+        index: NDArray[np.intp],
+        own: Callable[[], list[float]],
+        urgent: Callable[[], bool],
+    ) -> tuple[dict[str, float], list[float]]:
+        """Do a step; return its losses, and the means over the processes of the values of `own`.
+
+        Raises
+        ------
+        Cancelled
+            If `urgent` aborted the step; the weights are unchanged.
+        Diverged
+            If the loss is NaN or infinite.
+        """
+        generator = self._stage.generator(step)
+        # Dropout draws from the global generator; each process drops out for its own images.
+        torch.manual_seed(generator.initial_seed() + self._team.rank)
+        rows = self._team.rows(len(index))
+        weight = (rows.stop - rows.start) / len(index)
+        whole = GlobalBatch(
+            generator, len(index), rows, lambda value: self._team.sum(value * weight)
+        )
+        self.clock.begin_step(step)
+        with self.clock.part("augmentation"):
+            source = self._input.at(step, index, rows, self._progress.share_for_size())
+            batch = self._stage.prepare(source, whole)
+        self._stage.model.train()
+        self._abort_if(urgent)
+        with self.clock.part("network"):
+            names, figures = self._differentiate(batch, whole, weight, urgent)
+            found, agreed = self._team.agree(figures, weight, own())
+        values = dict(zip(names, found, strict=True))
+        # Checked before the weight update, so that the last checkpoint stays valid.
+        self._watch.check_finite(values["loss"], step)
+        if not self._has_averages:
+            self._abort_if(urgent)
+        with self.clock.part("optimiser"):
+            self._update(step)
+        return values, agreed
+
+    def _differentiate(
+        self, batch: Batch, whole: GlobalBatch, weight: float, urgent: Callable[[], bool]
+    ) -> tuple[list[str], torch.Tensor]:
+        """Compute losses and gradients; return the names and values of the losses."""
+        with autocast(self._team.device, self._dtype):
+            losses = self._losses(batch, whole)
+        if not self._has_averages:
+            self._abort_if(urgent)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._team.backward(losses["loss"], weight)
+        # Synchronise with the device once, not per value, and after the work is queued.
+        return list(losses), torch.stack([value.detach() for value in losses.values()])
+
+    def _abort_if(self, urgent: Callable[[], bool]) -> None:
+        if self._team.size == 1 and urgent():
+            raise Cancelled("Stopped within a step.")
+
+    def _update(self, step: int) -> None:
+        groups, rate = self.optimizer.param_groups, self._progress.learning_rate(step)
+        for group in groups:
+            group["lr"] = group["rate"] * rate
+        parameters = [p for group in groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, self._stage.config.training.gradient_clip)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(step)

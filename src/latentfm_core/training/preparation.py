@@ -1,0 +1,132 @@
+"""Prepare a training run: checks before the first image is read, images, and networks."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+
+import torch
+
+from latentfm_core.config import Config
+from latentfm_core.errors import ConfigError
+from latentfm_core.inference.device import resolve_precision, to_device
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.folder import load_model
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.output.paths import check_writable
+from latentfm_core.training.announce import announce
+from latentfm_core.training.batches import seed_for
+from latentfm_core.training.checkpoint import Checkpoint, Position, read_checkpoint
+from latentfm_core.training.distributed import Team
+from latentfm_core.training.extending import reopen, warn_of_calibration
+from latentfm_core.training.imagenet import load_imagenet
+from latentfm_core.training.options import RunOptions
+from latentfm_core.training.resuming import check_resumed, extends, finished_card
+from latentfm_core.training.run_card import check_card, portable
+from latentfm_core.training.run_data import DataReader, RunData
+from latentfm_core.training.run_folder import (
+    BEST,
+    TRAINING,
+    check_initial,
+    check_places,
+    refuse_second_run,
+)
+from latentfm_core.training.run_record import (
+    DataRecord,
+    RunRecord,
+    data_record,
+    fingerprints,
+    refuse_changed_pixels,
+    with_command,
+)
+from latentfm_core.training.run_state import RunState
+from latentfm_core.training.stages import STAGES
+
+
+def check_start(config: Config, options: RunOptions) -> Checkpoint | None:
+    """Check what the whole run needs; return the checkpoint if it is resumed.
+
+    Raises
+    ------
+    ConfigError, CheckpointError, OutputError
+        If the run could not start, or its model could not be written at the end.
+    """
+    if config.data.folds is not None and config.data.fold is None:
+        raise ConfigError(
+            "data.folds trains several models: train them with CrossValidation, or choose one "
+            "with data.fold."
+        )
+    if not options.resume:
+        refuse_second_run(options.out)
+    check_places(options.out, config.data)
+    checkpoint = read_checkpoint(options.out / TRAINING) if options.resume else None
+    check_card(options.card or {}, portable(config), options.out.resolve().name)
+    options.tracking.check()
+    if checkpoint is not None:
+        check_resumed(checkpoint, config, options.out)
+    elif options.init is not None:
+        check_initial(options.init, config)
+    check_writable(options.out)
+    if config.training.precision == "fp16":
+        raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")
+    return checkpoint
+
+
+def prepare(
+    config: Config, options: RunOptions, checkpoint: Checkpoint | None, team: Team
+) -> RunState:
+    """Read the images, build the networks and log a summary of the run."""
+    dtype = resolve_precision(config.training.precision, team.device)
+    reader = DataReader(config, options, checkpoint, quiet=not team.first)
+    # The others read from the cache what one has decoded; without a cache none waits.
+    turns = team.one_here_first() if config.data.cache else nullcontext()
+    with team.together(), turns:
+        data = reader.read()
+    torch.manual_seed(seed_for(config.training.seed, 99))
+    model = _new_model(config, options.init) if checkpoint is None else LatentFM(config.model)
+    before = None if checkpoint is None else checkpoint.run
+    record = with_command(before, options.command, _record(before, data, options))
+    position = Position(STAGES[0]) if checkpoint is None else checkpoint.position
+    state = RunState(config, options, team, dtype, data, model, position, record, checkpoint)
+    if checkpoint is not None:
+        checkpoint.restore_model(model)
+        if extends(checkpoint, config):
+            _extend(state)
+    to_device(model, team.device)
+    announce(state)
+    # No process writes to the folder before all have checked for an existing run.
+    team.wait()
+    return state
+
+
+def _new_model(config: Config, init: str | None) -> LatentFM:
+    if init is None:
+        model = LatentFM(config.model)
+        if model.encoder is not None:
+            load_imagenet(model.encoder.encoder, config.model.encoder)
+        return model
+    source, _ = load_model(resolve_model(init))
+    model = LatentFM(config.model)
+    # The few-step network always starts from the flow, in its own stage.
+    weights = {
+        k: v for k, v in source.state_dict().items() if not k.startswith("few_step_velocity.")
+    }
+    model.load_state_dict(weights, strict=False)
+    return model
+
+
+def _record(before: RunRecord | None, data: RunData, options: RunOptions) -> DataRecord:
+    """Return the description of the images; reject changed ones unless the options allow it."""
+    known = None if before is None else before.data
+    found = fingerprints(data.train, data.val)
+    if known is not None and options.changed_data == "refuse":
+        refuse_changed_pixels(known, found)
+    left_out = {*data.train.skipped, *(data.val.skipped if data.val else ())}
+    return data_record(known, data.split, found, left_out)
+
+
+def _extend(state: RunState) -> None:
+    if not (state.folder / BEST).is_file():
+        state.position.best_score = -math.inf
+    warn_of_calibration(finished_card(state.options.out))
+    reopen(state.position, state.config, len(state.data.train.names))

@@ -1,0 +1,104 @@
+"""Files of a training run: facts, checkpoint, and the model at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+from latentfm_core.datasets.splits import write_split
+from latentfm_core.files.atomic import write_text
+from latentfm_core.files.optional import not_essential
+from latentfm_core.files.own_runs import signature_of
+from latentfm_core.inference.device import describe
+from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import CARD, ModelCard, read_card
+from latentfm_core.model_io.folder import save_model
+from latentfm_core.training.checkpoint import DONE, FILE, save_checkpoint
+from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
+from latentfm_core.training.imagenet import imagenet_origin
+from latentfm_core.training.loop import StageLoop
+from latentfm_core.training.resuming import finished_card
+from latentfm_core.training.run_card import card_fields, portable
+from latentfm_core.training.run_record import signed_facts
+from latentfm_core.training.run_state import RunState
+from latentfm_core.training.trained_on import write_trained_on
+
+logger = logging.getLogger(__name__)
+
+
+class RunFiles:
+    """Writes the files of a run; only the first process calls it.
+
+    Parameters
+    ----------
+    run
+        State of the run.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+
+    def write_facts(self) -> None:
+        """Write the facts of the whole run.
+
+        Raises
+        ------
+        OutputError
+            If that fails, as for the other files.
+        """
+        run, folder = self._run, self._run.folder
+        write_text(folder / "config.json", json.dumps(run.config.to_json(), indent=2) + "\n")
+        write_split(folder / "split.json", run.data.split)
+        write_trained_on(folder, run.record.data.trained_on)
+        if run.options.init is not None and is_distillation(run.config):
+            remember_parent(folder, resolve_model(run.options.init))
+
+    def save(self, loop: StageLoop | None = None) -> None:
+        """Write a checkpoint, within a stage with the optimiser and averages of its loop."""
+        run = self._run
+        if not run.folder.is_dir():
+            # Only this process has the weights now: keep them rather than abort.
+            logger.warning("%s is gone. It is created again, training continues.", run.folder)
+            self.write_facts()
+        config = run.config.to_json()
+        record = replace(run.record, signature=signature_of(signed_facts(run.options.out, config)))
+        optimizer, ema = (None, None) if loop is None else (loop.optimizer, loop.ema)
+        save_checkpoint(run.folder, run.model, run.position, config, optimizer, ema, record)
+
+    def write_model(self) -> ModelCard:
+        """Write the model and return its card."""
+        run = self._run
+        if run.position.written:
+            # After a kill or a resume the card may already have a calibration.
+            finished = finished_card(run.options.out)
+            if finished is not None:
+                return finished
+        card = card_fields(
+            run.options.card or {},
+            portable(run.config),
+            name=run.options.out.resolve().name,
+            commands=run.record.commands,
+            position=run.position,
+            split=run.data.split,
+            device=describe(run.device, run.dtype),
+        )
+        card["encoder"] = self._encoder_origin()
+        if (run.folder / CARD).is_file():
+            card = distilled_card(run.folder, card)
+        written = save_model(run.options.out, run.model, card)
+        if run.position.stage == DONE:
+            # Only marks the run as finished for the next --resume.
+            run.position.written = written.weights_sha256
+            with not_essential(run.folder / FILE):
+                self.save()
+        return written
+
+    def _encoder_origin(self) -> dict[str, str]:
+        """Return the origin of the pretrained weights, also through a parent model."""
+        model, init = self._run.config.model, self._run.options.init
+        if model.condition != "pretrained":
+            return {}
+        if init is not None:
+            return dict(read_card(resolve_model(init)).encoder)
+        return imagenet_origin(model.encoder)

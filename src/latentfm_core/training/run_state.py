@@ -1,0 +1,74 @@
+"""State of a training run, shared by the modules that prepare, train, validate and save it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latentfm_core.config import Config
+from latentfm_core.errors import Cancelled
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.training.checkpoint import Checkpoint, Position
+from latentfm_core.training.distributed import Team
+from latentfm_core.training.options import RunOptions
+from latentfm_core.training.run_data import RunData
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.run_record import RunRecord
+
+
+@dataclass
+class RunState:
+    """State of a training run.
+
+    Attributes
+    ----------
+    config, options
+        Settings, and options that do not affect the result.
+    team, dtype
+        Processes of the run, and data type of the computation.
+    data
+        The images.
+    model, position
+        Networks, and progress of their training.
+    record
+        Metadata for the checkpoint.
+    checkpoint
+        What the run resumes from; None once it is restored.
+    """
+
+    config: Config
+    options: RunOptions
+    team: Team
+    dtype: torch.dtype
+    data: RunData
+    model: LatentFM
+    position: Position
+    record: RunRecord
+    checkpoint: Checkpoint | None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of checkpoint, log and pictures."""
+        return self.options.out / TRAINING
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        return self.team.device
+
+    def picture(self, name: str) -> Path:
+        """Return the path of a picture of validation images."""
+        return self.folder / "samples" / f"{name}.png"
+
+    def check_urgent(self) -> None:
+        """Abort long work between two steps if the user asks for it.
+
+        Raises
+        ------
+        Cancelled
+            If the user did. With several processes this never happens, as the others would wait.
+        """
+        if self.team.size == 1 and self.options.urgent():
+            raise Cancelled("Stopped at the end of a stage.")

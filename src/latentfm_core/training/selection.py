@@ -1,0 +1,113 @@
+"""Validation of the flow after its epochs, and selection of the best weights."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from latentfm_core.datasets.object_set import ObjectSet
+from latentfm_core.errors import CheckpointError
+from latentfm_core.files.atomic import atomic_path
+from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.models.tensor_names import current_name
+from latentfm_core.training.loop import StageLoop
+from latentfm_core.training.meters import EpochReport
+from latentfm_core.training.run_data import DataSet
+from latentfm_core.training.run_folder import BEST
+from latentfm_core.training.run_state import RunState
+from latentfm_core.training.validate import selection_score, validate
+from latentfm_core.training.validate_prompts import validate_prompts
+
+logger = logging.getLogger(__name__)
+
+
+def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
+    """Validate the flow if it is time; keep its best weights, and end it if it stagnates.
+
+    Parameters
+    ----------
+    run
+        State of the run; receives the scores.
+    loop
+        Loop at the end of an epoch.
+    report
+        Report of the epoch; receives the validation metrics.
+    """
+    flow, data = run.config.training.flow, run.data.val
+    last = loop.share_done() >= 1
+    if report.stage != "flow" or data is None:
+        return
+    if report.epoch % flow.validate_every and not last:
+        return
+    with nullcontext() if loop.ema is None else loop.ema.applied():
+        report.validation = _figures(run, data, run.picture(epoch_picture(report)))
+        if report.validation:
+            run.options.on_validation(report)
+            _keep_if_best(run, report)
+    if flow.patience is not None and run.position.stale >= flow.patience and not last:
+        logger.info(
+            "No improvement in %d validations in a row: the flow stage ends with the best weights.",
+            run.position.stale,
+        )
+        loop.end_early()
+
+
+def epoch_picture(report: EpochReport) -> str:
+    """Return the name of the picture of an epoch's validation."""
+    return f"epoch_{report.epoch:04d}"
+
+
+def score_few_steps(run: RunState, data: DataSet) -> None:
+    """Add the validation metrics of the few-step network to those of the model card."""
+    for steps in range(1, run.config.model.distilled_steps + 1):
+        figures = _figures(run, data, run.picture(f"steps_{steps}"), steps)
+        run.check_urgent()
+        named = {f"{name}_steps_{steps}": value for name, value in figures.items()}
+        logger.info("with %d ODE steps: %s", steps, named)
+        run.position.metrics |= named
+
+
+def take_best(model: LatentFM, folder: Path) -> bool:
+    """Load the best weights of the run in `folder`; return whether there are any.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged.
+    """
+    path = folder / BEST
+    if not path.is_file():
+        return False
+    try:
+        model.load_state_dict({current_name(k): v for k, v in load_file(path).items()})
+    except (SafetensorError, OSError, RuntimeError):
+        raise CheckpointError(
+            f"{path} is damaged or from another network. Remove it to continue with the latest "
+            "weights instead of the best."
+        ) from None
+    return True
+
+
+def _keep_if_best(run: RunState, report: EpochReport) -> None:
+    position, score = run.position, selection_score(report.validation)
+    position.stale += 1
+    if score > position.best_score:
+        position.best_score, position.stale = score, 0
+        position.metrics |= report.validation
+        if run.team.first:
+            tensors = {k: v.detach().cpu().contiguous() for k, v in run.model.state_dict().items()}
+            with atomic_path(run.folder / BEST) as temporary:
+                save_file(tensors, temporary)
+
+
+def _figures(
+    run: RunState, data: DataSet, picture: Path, steps: int | None = None
+) -> dict[str, float]:
+    stop = run.options.should_stop
+    if isinstance(data, ObjectSet):
+        return validate_prompts(run.model, run.config, data, run.team, picture, stop, steps)
+    return validate(run.model, run.config, data, run.team, picture, stop, steps)
