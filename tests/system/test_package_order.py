@@ -35,8 +35,8 @@ CORE = {
     "prompts": "config correction errors files images types",
     "uncertainty": "config correction images measures metrics progress types",
     "model_io": "config datasets errors files models names types uncertainty",
-    "inference": "config correction errors flow images model_io models progress prompts types "
-    "uncertainty",
+    "inference": "config correction errors files flow images model_io models progress prompts "
+    "types uncertainty",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference output progress torchrun types",

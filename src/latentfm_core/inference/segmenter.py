@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from latentfm_core.config import (
@@ -18,11 +16,6 @@ from latentfm_core.config import (
     TilingConfig,
 )
 from latentfm_core.errors import ModelFolderError
-from latentfm_core.images.canvas import (
-    canvas_geometry,
-    from_canvas,
-    labels_to_canvas,
-)
 from latentfm_core.images.large import LargeImage
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
@@ -34,7 +27,6 @@ from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.domain import read_domain
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import finish, follow
 from latentfm_core.prompts import Prompt, recorded_group
 from latentfm_core.types import (
@@ -47,11 +39,7 @@ from latentfm_core.types import (
     TiledDraw,
 )
 from latentfm_core.uncertainty.domain import TrainingDomain
-from latentfm_core.uncertainty.summary import (
-    SAMPLE_THRESHOLD,
-    harden,
-    summary_steps,
-)
+from latentfm_core.uncertainty.summary import summary_steps
 
 _DEFAULTS = SamplingConfig()
 
@@ -104,21 +92,13 @@ class Segmenter:
         domain: TrainingDomain | None = None,
     ) -> None:
         network = Network(model, device, precision or card.config.sampling.precision)
-        self._take((network,), card, (domain,))
-        self.members = (self,)
+        self._take(Sampler((network,), card, (domain,)), (self,))
 
-    def _take(
-        self,
-        networks: tuple[Network, ...],
-        card: ModelCard,
-        domains: tuple[TrainingDomain | None, ...],
-    ) -> None:
-        self._networks = networks
-        self._sampler = Sampler(networks, card, domains)
-        self.device = networks[0].device
-        self.precision = networks[0].precision
-        self.device_label = networks[0].label
-        self.model = networks[0].model
+    def _take(self, sampler: Sampler, members: tuple[Segmenter, ...]) -> None:
+        first = sampler.networks[0]
+        self._sampler, self.members = sampler, members
+        self.device, self.precision = first.device, first.precision
+        self.device_label, self.model = first.label, first.model
 
     @classmethod
     def of_members(cls, card: ModelCard, members: Sequence[Segmenter]) -> Segmenter:
@@ -132,9 +112,9 @@ class Segmenter:
             At least one, on the same device and with the same precision.
         """
         joint = cls.__new__(cls)
-        networks = tuple(member._networks[0] for member in members)
-        joint._take(networks, card, tuple(member.domain for member in members))
-        joint.members = tuple(members)
+        networks = [member._sampler.networks[0] for member in members]
+        sampler = Sampler(networks, card, [member.domain for member in members])
+        joint._take(sampler, tuple(members))
         return joint
 
     @property
@@ -302,7 +282,7 @@ class Segmenter:
         ImageError, ConfigError, ResourceError
             As `sample_steps` does.
         """
-        used = settings or self._sampler.usual()
+        used = settings or self._sampler.settings.usual()
         steps = self.sample_steps(image, used, strokes, correction, prompt, prompting)
         return finish(steps, on_step)
 
@@ -351,7 +331,7 @@ class Segmenter:
 
         Parameters, results and errors are those of `sample_objects_steps`.
         """
-        used = settings or self._sampler.usual()
+        used = settings or self._sampler.settings.usual()
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
@@ -404,7 +384,7 @@ class Segmenter:
         for the prompts of `group`, precision ``"auto"`` the one in use, and `calibrated` false
         if nothing was fitted.
         """
-        return self._sampler.resolved(settings, group)
+        return self._sampler.settings.resolved(settings, group)
 
     def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
         """Return the maps of samples drawn by this model.
@@ -453,10 +433,4 @@ class Segmenter:
         Mask
             The same shape and dtype.
         """
-        data = self.card.config.data
-        labels = torch.from_numpy(labels_to_canvas(mask, data.size, data.fit))
-        canvas = one_hot(labels[None], self.card.config.model.mask_channels)
-        each = [network.decode(network.encode(canvas))[0] for network in self._networks]
-        decoded = np.stack(each).mean(axis=0, dtype=np.float32)
-        geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
-        return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
+        return self._sampler.reconstruct(mask)

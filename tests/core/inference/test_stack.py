@@ -13,7 +13,7 @@ import pytest
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.axes import to_axes
-from latentfm_core.inference import stack as stack_module
+from latentfm_core.inference import stack_result
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import (
     StackProgress,
@@ -108,7 +108,7 @@ def test_a_new_summary_draws_no_samples(
     assert again.first.settings["calibrated"] is False
 
 
-def _last(steps: Iterator[StackProgress]) -> stack_module.StackResult:
+def _last(steps: Iterator[StackProgress]) -> stack_result.StackResult:
     while True:
         try:
             next(steps)
@@ -139,7 +139,7 @@ def test_planes_of_different_size_are_refused(segmenter: Segmenter) -> None:
 def test_a_stack_that_would_fill_the_memory_is_refused_after_its_first_plane(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack_module, "_physical_memory", lambda: 2**19)
+    monkeypatch.setattr(stack_result, "total_memory", lambda: float(2**19))
     planes: list[int] = []
     with pytest.raises(ResourceError, match=r"4 planes of 48 x 64 pixels take .* GB"):
         segment_stack(segmenter, growing_disc(), SETTINGS, lambda step: planes.append(step.plane))
