@@ -32,7 +32,7 @@ from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import finished_card
+from latentfm_core.training.resuming import begun_with, finished_card
 from latentfm_core.training.run_folder import TRAINING, check_places
 from latentfm_core.training.trainer import Trainer
 
@@ -74,7 +74,8 @@ class CrossValidation:
     def __init__(self, config: Config, options: RunOptions) -> None:
         if config.data.folds is None:
             raise ConfigError("A cross-validation needs data.folds, the number of folds.")
-        self.config, self.options, self.out = config, options, options.out
+        self.config, self.out = config, options.out
+        self.options = begun_with(options, begun_fold(options.out))
         self._check_options()
         check_places(self.out, config.data)
         if (self.out / CARD).exists():
@@ -123,7 +124,7 @@ class CrossValidation:
         begun = [is_begun(out) for out in self._chosen().values()]
         if known.init and self.options.init is None and not all(begun):
             raise ConfigError(f"The folds start from the model {known.init}: add --init.")
-        self.folds = replace(self.folds, init=self.folds.init or known.init)
+        self.folds = replace(self.folds, init=known.init or self.folds.init)
 
     def _chosen(self) -> dict[int, Path]:
         """Return the folders of the folds to train."""

@@ -32,6 +32,8 @@ class RunOptions:
         Hand-written fields of the model card (title, data, licence, ...).
     init
         Model folder, or name of a bundled model, whose weights a new run starts from.
+    trust_paths
+        Follow paths in a checkpoint that is another user's or was moved.
     changed_data
         Behaviour of a resumed run whose images have changed.
     should_stop_reading
@@ -52,6 +54,7 @@ class RunOptions:
     command: str = ""
     card: dict[str, Any] | None = None
     init: str | None = None
+    trust_paths: bool = False
     changed_data: ChangedData = "refuse"
     should_stop_reading: Callable[[], bool] = lambda: False
     urgent: Callable[[], bool] = lambda: False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +12,7 @@ from latentfm_core.config import Config
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.device import resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.output.paths import check_writable
@@ -19,9 +21,15 @@ from latentfm_core.training.batches import seed_for
 from latentfm_core.training.checkpoint import Checkpoint, Position, read_checkpoint
 from latentfm_core.training.distributed import Team
 from latentfm_core.training.extending import reopen, warn_of_calibration
-from latentfm_core.training.imagenet import load_imagenet
+from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import check_resumed, extends, finished_card
+from latentfm_core.training.resuming import (
+    check_resumed,
+    extends,
+    finished_card,
+    model_named,
+    resumed_options,
+)
 from latentfm_core.training.run_card import check_card, portable
 from latentfm_core.training.run_data import DataReader, RunData
 from latentfm_core.training.run_folder import (
@@ -43,8 +51,8 @@ from latentfm_core.training.run_state import RunState
 from latentfm_core.training.stages import STAGES
 
 
-def check_start(config: Config, options: RunOptions) -> Checkpoint | None:
-    """Check what the whole run needs; return the checkpoint if it is resumed.
+def check_start(config: Config, options: RunOptions) -> tuple[Checkpoint | None, RunOptions]:
+    """Check what the whole run needs; return the checkpoint if it is resumed, and its options.
 
     Raises
     ------
@@ -60,6 +68,8 @@ def check_start(config: Config, options: RunOptions) -> Checkpoint | None:
         refuse_second_run(options.out)
     check_places(options.out, config.data)
     checkpoint = read_checkpoint(options.out / TRAINING) if options.resume else None
+    if checkpoint is not None:
+        options = resumed_options(options, checkpoint)
     check_card(options.card or {}, portable(config), options.out.resolve().name)
     options.tracking.check()
     if checkpoint is not None:
@@ -69,7 +79,7 @@ def check_start(config: Config, options: RunOptions) -> Checkpoint | None:
     check_writable(options.out)
     if config.training.precision == "fp16":
         raise ConfigError("Training in fp16 is not supported; use bf16, fp32 or auto.")
-    return checkpoint
+    return checkpoint, options
 
 
 def prepare(
@@ -85,7 +95,12 @@ def prepare(
     torch.manual_seed(seed_for(config.training.seed, 99))
     model = _new_model(config, options.init) if checkpoint is None else LatentFM(config.model)
     before = None if checkpoint is None else checkpoint.run
-    record = with_command(before, options.command, _record(before, data, options))
+    record = replace(
+        with_command(before, options.command, _record(before, data, options)),
+        card=options.card or {},
+        init=_initial_source(checkpoint, options),
+        encoder=_encoder_origin(before, config, options),
+    )
     position = Position(STAGES[0]) if checkpoint is None else checkpoint.position
     state = RunState(config, options, team, dtype, data, model, position, record, checkpoint)
     if checkpoint is not None:
@@ -113,6 +128,26 @@ def _new_model(config: Config, init: str | None) -> LatentFM:
     }
     model.load_state_dict(weights, strict=False)
     return model
+
+
+def _initial_source(checkpoint: Checkpoint | None, options: RunOptions) -> str | None:
+    """Return the model that the run started from; None if an older version did not record it."""
+    if checkpoint is None or options.init is not None:
+        return model_named(options.init)
+    return None if checkpoint.run is None else checkpoint.run.init
+
+
+def _encoder_origin(
+    before: RunRecord | None, config: Config, options: RunOptions
+) -> dict[str, str]:
+    """Return the origin of the pretrained weights, also through a parent model."""
+    if before is not None and before.encoder is not None:
+        return before.encoder
+    if config.model.condition != "pretrained":
+        return {}
+    if options.init is not None:
+        return dict(read_card(resolve_model(options.init)).encoder)
+    return imagenet_origin(config.model.encoder)
 
 
 def _record(before: RunRecord | None, data: RunData, options: RunOptions) -> DataRecord:

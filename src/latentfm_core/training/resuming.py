@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import CheckpointError, ModelFolderError
 from latentfm_core.files.own_runs import is_own
+from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.training.checkpoint import DONE, Checkpoint, read_checkpoint
 from latentfm_core.training.extending import MAY_CHANGE, check_extension
+from latentfm_core.training.options import RunOptions
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.stages import STAGES
@@ -54,6 +57,59 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
     )
 
 
+def resumed_options(options: RunOptions, checkpoint: Checkpoint) -> RunOptions:
+    """Return the options of a resumed run, with the card and the initial model of its start.
+
+    A card that is given now replaces the first one.
+
+    Raises
+    ------
+    CheckpointError
+        If `options` name another initial model than that of the run.
+    """
+    run = checkpoint.run
+    if run is None or run.init is None:
+        return options
+    if options.init is not None and model_named(options.init) != run.init:
+        start = f"started from the model {run.init}" if run.init else "did not start from a model"
+        raise CheckpointError(
+            f"The run in {options.out} {start}, and a resumed run keeps its weights. Leave "
+            f"--init {options.init} out, or start a new run in another --out."
+        )
+    return replace(options, card=options.card or dict(run.card), init=run.init or None)
+
+
+def begun_with(options: RunOptions, begun: Path | None) -> RunOptions:
+    """Return the options of a cross-validation, with the card and initial model of its start.
+
+    Parameters
+    ----------
+    options
+        Options of the cross-validation.
+    begun
+        Folder of a fold that has begun, None if there is none.
+    """
+    if begun is None or not options.resume:
+        return options
+    checkpoint = read_checkpoint(begun / TRAINING)
+    run = checkpoint.run
+    if run is None or run.init is None:
+        return options
+    card = dict(run.card)
+    if str(card.get("id", "")).endswith(f"-{begun.name}"):
+        card["id"] = str(card["id"]).removesuffix(f"-{begun.name}")
+    trusted = options.trust_paths or _is_own(begun, checkpoint)
+    init = options.init or (run.init if trusted else "")
+    return replace(options, card=options.card or card, init=init or None)
+
+
+def model_named(init: str | None) -> str:
+    """Return the name of a bundled model, or the absolute path of a model folder."""
+    if not init or init in bundled_models():
+        return init or ""
+    return str(Path(init).expanduser().resolve())
+
+
 def follows_paths(out: Path) -> bool:
     """Return whether ``--resume`` alone will follow the paths in the checkpoint of `out`."""
     try:
@@ -65,7 +121,8 @@ def follows_paths(out: Path) -> bool:
 def _is_own(out: Path, checkpoint: Checkpoint) -> bool:
     if checkpoint.run is None:
         return False
-    return is_own(signed_facts(out, checkpoint.config), checkpoint.run.signature)
+    facts = signed_facts(out, checkpoint.config, checkpoint.run.init)
+    return is_own(facts, checkpoint.run.signature)
 
 
 def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:

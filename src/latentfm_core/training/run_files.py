@@ -12,11 +12,10 @@ from latentfm_core.files.optional import not_essential
 from latentfm_core.files.own_runs import signature_of
 from latentfm_core.inference.device import describe
 from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.card import CARD, ModelCard, read_card
+from latentfm_core.model_io.card import CARD, ModelCard
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.training.checkpoint import DONE, FILE, save_checkpoint
 from latentfm_core.training.distillation import distilled_card, is_distillation, remember_parent
-from latentfm_core.training.imagenet import imagenet_origin
 from latentfm_core.training.loop import StageLoop
 from latentfm_core.training.resuming import finished_card
 from latentfm_core.training.run_card import card_fields, portable
@@ -51,7 +50,7 @@ class RunFiles:
         write_text(folder / "config.json", json.dumps(run.config.to_json(), indent=2) + "\n")
         write_split(folder / "split.json", run.data.split)
         write_trained_on(folder, run.record.data.trained_on)
-        if run.options.init is not None and is_distillation(run.config):
+        if not run.options.resume and run.options.init and is_distillation(run.config):
             remember_parent(folder, resolve_model(run.options.init))
 
     def save(self, loop: StageLoop | None = None) -> None:
@@ -62,7 +61,8 @@ class RunFiles:
             logger.warning("%s is gone. It is created again, training continues.", run.folder)
             self.write_facts()
         config = run.config.to_json()
-        record = replace(run.record, signature=signature_of(signed_facts(run.options.out, config)))
+        facts = signed_facts(run.options.out, config, run.record.init)
+        record = replace(run.record, signature=signature_of(facts))
         optimizer, ema = (None, None) if loop is None else (loop.optimizer, loop.ema)
         save_checkpoint(run.folder, run.model, run.position, config, optimizer, ema, record)
 
@@ -83,7 +83,7 @@ class RunFiles:
             split=run.data.split,
             device=describe(run.device, run.dtype),
         )
-        card["encoder"] = self._encoder_origin()
+        card["encoder"] = dict(run.record.encoder or {})
         if (run.folder / CARD).is_file():
             card = distilled_card(run.folder, card)
         written = save_model(run.options.out, run.model, card)
@@ -93,12 +93,3 @@ class RunFiles:
             with not_essential(run.folder / FILE):
                 self.save()
         return written
-
-    def _encoder_origin(self) -> dict[str, str]:
-        """Return the origin of the pretrained weights, also through a parent model."""
-        model, init = self._run.config.model, self._run.options.init
-        if model.condition != "pretrained":
-            return {}
-        if init is not None:
-            return dict(read_card(resolve_model(init)).encoder)
-        return imagenet_origin(model.encoder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,11 +82,20 @@ class RunRecord:
         Its images.
     signature
         See `latentfm_core.files.own_runs`.
+    card
+        Hand-written fields of the model card.
+    init
+        Model that the run started from, empty without one; None if an older version wrote this.
+    encoder
+        Origin of the pretrained weights for the card; None if an older version wrote this.
     """
 
     commands: tuple[str, ...]
     data: DataRecord
     signature: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    encoder: dict[str, str] | None = None
 
     def to_text(self) -> str:
         """Return the record as text for `from_text`."""
@@ -245,12 +254,13 @@ def data_record(
 
 def with_command(before: RunRecord | None, command: str, data: DataRecord) -> RunRecord:
     """Return the record of a run that was just started or resumed by `command`."""
-    commands = () if before is None else before.commands
-    if command:
-        commands = (*commands, command)
-    return RunRecord(commands, data)
+    if before is None:
+        before = RunRecord((), data)
+    commands = (*before.commands, command) if command else before.commands
+    return replace(before, commands=commands, data=data, signature="")
 
 
-def signed_facts(out: Path, config: Mapping[str, Any]) -> str:
+def signed_facts(out: Path, config: Mapping[str, Any], init: str | None = None) -> str:
     """Return the signed facts of a run in `out`: its location and all paths out of it."""
-    return json.dumps([str(out.resolve()), config["data"]], sort_keys=True)
+    facts = [str(out.resolve()), config["data"], *([init] if init else [])]
+    return json.dumps(facts, sort_keys=True)

@@ -45,7 +45,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
-        checkpoint = check_start(config, options)
+        checkpoint, options = check_start(config, options)
         team = join_team(config.training.device)
         self._place = RunFolder(options.out, options.resume)
         if team.first:

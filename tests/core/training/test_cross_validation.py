@@ -6,8 +6,11 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, config_from_mapping, load_config, with_overrides
@@ -16,6 +19,7 @@ from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
+from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.trainer import RunOptions, Trainer
 from tests.helpers.fixtures import write_blobs
@@ -73,7 +77,7 @@ def settings(images: tuple[Path, Path], out: Path, *more: str) -> Config:
     return with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}", *more])
 
 
-def stopped_in_fold_1(images: tuple[Path, Path], out: Path) -> None:
+def stopped_in_fold_1(images: tuple[Path, Path], out: Path, *more: str, **options: Any) -> None:
     left = 1
 
     def stop() -> bool:
@@ -81,8 +85,8 @@ def stopped_in_fold_1(images: tuple[Path, Path], out: Path) -> None:
         left -= (out / "fold_0" / "model.json").is_file()
         return left < 0
 
-    config = settings(images, out, "data.folds=3")
-    assert CrossValidation(config, RunOptions(out, should_stop=stop)).run() is None
+    config = settings(images, out, "data.folds=3", *more)
+    assert CrossValidation(config, RunOptions(out, should_stop=stop, **options)).run() is None
 
 
 def test_a_stopped_cross_validation_goes_on_where_it_was(
@@ -105,6 +109,26 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
     assert (out / "fold_0" / "model.safetensors").stat().st_mtime_ns == first
     assert weights(out) == weights(validated), "as if it had never been stopped"
     assert (out / "cross_validation.csv").is_file()
+
+
+def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_command(
+    images: tuple[Path, Path], validated: Path, tmp_path: Path
+) -> None:
+    out, parent = tmp_path / "folds", validated / "fold_2"
+    kept = ("training.image_vae.epochs=0", "training.mask_vae.epochs=0")
+    card = {"id": "discs", "title": "Blobs", "licence": "CC0-1.0"}
+    stopped_in_fold_1(images, out, *kept, card=card, init=str(parent))
+    assert main(["--out", str(out), "--resume", "--quiet"]) == 0
+    for fold in range(3):
+        written = read_card(out / f"fold_{fold}")
+        assert (written.id, written.title) == (f"discs-fold_{fold}", "Blobs")
+        run = read_checkpoint(out / f"fold_{fold}" / "training").run
+        assert run is not None
+        assert run.init == str(parent)
+    first, last = (load_file(out / f"fold_{fold}" / "model.safetensors") for fold in (0, 2))
+    same = [name for name in first if name.startswith("mask_vae.")]
+    assert same
+    assert [name for name in same if not torch.equal(first[name], last[name])] == []
 
 
 def test_folds_trained_one_by_one_are_the_same_and_the_last_writes_the_table(

@@ -184,6 +184,33 @@ def test_the_card_of_an_interrupted_run_covers_all_its_parts(
     assert main(words(images, further, "--init", stopped, *more)) == 0
 
 
+def test_a_resumed_run_keeps_the_card_and_the_initial_model_of_its_start(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, out = tmp_path / "parent", tmp_path / "model"
+    config = load_config(Path(words(images, parent)[1]))
+    places = [f"data.images={images[0]}", f"data.masks={images[1]}"]
+    config = with_overrides(config, places)
+    assert Trainer(config, RunOptions(parent)).run() is not None
+    kept = with_overrides(
+        config, ["training.image_vae.epochs=0", "training.mask_vae.epochs=0", *places]
+    )
+    card = {"title": "Blobs", "licence": "CC0-1.0", "data": {"name": "discs"}}
+    options = RunOptions(out, should_stop=After(1), card=card, init=str(parent))
+    assert Trainer(kept, options).run() is None
+    shutil.rmtree(parent)  # the checkpoint holds all that the end needs
+
+    assert resume(out, "--init", "isic2018") == 2
+    assert f"started from the model {parent}" in capsys.readouterr().err
+    assert resume(out, "--quiet") == 0
+
+    written = read_card(out)
+    assert (written.title, written.licence, written.data.name) == ("Blobs", "CC0-1.0", "discs")
+    run = read_checkpoint(out / "training").run
+    assert run is not None
+    assert run.init == str(parent)
+
+
 def test_settings_of_stages_that_are_over_cannot_be_changed(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

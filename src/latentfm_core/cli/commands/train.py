@@ -57,6 +57,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         command=command,
         card={} if args.card is None else read_toml(args.card),
         init=args.init,
+        trust_paths=args.trust_paths,
         changed_data=args.changed_data or "refuse",
         urgent=flag,
     )
