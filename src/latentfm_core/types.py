@@ -229,6 +229,8 @@ class TiledDraw(Recorded):
         Side of a tile in pixels of the maps, and number of tiles that were drawn.
     record
         How they were drawn.
+    domain_score
+        As of `SampleSet`, of the whole image.
     """
 
     shape: tuple[int, int]
@@ -236,6 +238,7 @@ class TiledDraw(Recorded):
     tile: int
     tiles: int
     record: SamplingRecord
+    domain_score: float | None = None
 
 
 @dataclass(frozen=True)

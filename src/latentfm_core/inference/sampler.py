@@ -40,6 +40,10 @@ from latentfm_core.types import (
 from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden
 
+COMPARING = "Comparing the image with the training images."
+_BAND = 16
+"""Rows of the network's input read at once from a large image."""
+
 
 class Sampler:
     """Sampling engine of `Segmenter`: the networks, and the card with their settings.
@@ -152,6 +156,7 @@ class Sampler:
         field = PixelField(image, tiling.scale)
         used = self.settings.resolved(settings)
         job = self.settings.tiled_job(field, used, tiling)
+        unlike = yield from self._domain_score_of(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
             shape=field.shape,
@@ -159,7 +164,26 @@ class Sampler:
             tile=job.rows.tile,
             tiles=tiles,
             record=self.settings.record(used, job.path.nfe, time.perf_counter() - start),
+            domain_score=unlike,
         )
+
+    def _domain_score_of(self, image: LargeImage) -> Generator[Progress, None, float | None]:
+        """Return `domain_score` of a large image, read in bands at the size of the canvas."""
+        if not self._domains():
+            return None
+        whole = PixelField(image, min(1.0, self.card.config.data.size / max(image.shape)))
+        height, width = whole.shape
+        bands = []
+        for top in range(0, height, _BAND):
+            yield Progress(0, 1, COMPARING)
+            bands.append(whole.read(top, 0, min(_BAND, height - top), width))
+        return self.domain_score(np.concatenate(bands))
+
+    def _domains(self) -> list[TrainingDomain]:
+        """Return the training domain of each network; empty if one has none of this size."""
+        size = self.card.config.data.size
+        known = [domain for domain in self.domains if domain is not None and domain.size == size]
+        return known if len(known) == len(self.networks) else []
 
     def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
         """Return the distance of an image from the training images; None if unknown.
@@ -174,9 +198,8 @@ class Sampler:
         seen
             Existing frame of the image.
         """
-        size = self.card.config.data.size
-        known = [domain for domain in self.domains if domain is not None and domain.size == size]
-        if len(known) < len(self.networks):
+        known = self._domains()
+        if not known:
             return None
         whole = self._whole(rgb, seen)
         pairs = zip(known, self.networks, strict=True)

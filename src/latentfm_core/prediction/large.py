@@ -166,6 +166,7 @@ def write_sidecar(
         device=segmenter.device_label,
         seconds=seconds,
         files={"maps": (result.folder.name,)},
+        domain_score=drawn.domain_score,
         tiling=cut,
     )
     check_still_there(path.parent)

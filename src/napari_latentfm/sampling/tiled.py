@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.progress import follow_until
+from latentfm_core.types import is_out_of_domain
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
 from napari_latentfm.layers.camera import keeping_view
 from napari_latentfm.layers.crop import PlaneCrop, crop_placement
@@ -26,6 +27,7 @@ from napari_latentfm.layers.pyramid import levels_of
 from napari_latentfm.layers.specs import METADATA_KEY, TITLES
 from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.sampling.status import UNLIKE
 
 if TYPE_CHECKING:
     import napari
@@ -83,14 +85,16 @@ class TiledTarget:
     def status(self, _session: ReviewSession, result: LargeResult) -> str:
         """Return a description of the result, and where it was written."""
         drawn, record = result.drawn, result.drawn.record
+        unlike = self.warning(result)
+        first = f"⚠ {unlike} " if unlike else ""
         return (
-            f"{drawn.tiles} tiles, {len(record.seeds)} samples in {record.seconds:.0f} s, "
+            f"{first}{drawn.tiles} tiles, {len(record.seeds)} samples in {record.seconds:.0f} s, "
             f"seed {record.seeds[0]}, {record.model_id}. Written to {result.folder}."
         )
 
-    def warning(self, _result: LargeResult) -> str:
-        """Return ""; tiles have no domain score."""
-        return ""
+    def warning(self, result: LargeResult) -> str:
+        """Return a warning if the image is unlike the training images, else ""."""
+        return UNLIKE if is_out_of_domain(result.drawn.domain_score) else ""
 
     def device(self, _result: LargeResult) -> str:
         """Return ""; the result does not record its device."""

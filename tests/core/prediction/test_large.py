@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
 
 from latentfm_core.cli.predict import main
 from latentfm_core.config import TilingConfig
@@ -18,7 +19,7 @@ from latentfm_core.errors import Cancelled, ImageError, OutputError
 from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.large import PixelField, large_image
 from latentfm_core.images.open_large import open_large
-from latentfm_core.images.read import to_rgb
+from latentfm_core.images.read import read_image, to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import large_steps, segment_large
@@ -229,6 +230,25 @@ def test_the_command_equals_the_python_api(
     assert predict(*words, "--skip-done") == 0
     assert (out / "slide.json").read_text() == before
     assert predict(*words, "--overwrite") == 0
+
+
+def test_a_tiled_image_has_the_domain_score_of_the_whole_image(
+    domain_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    blob = np.array(Image.open(sorted(blob_folders[0].iterdir())[0]).resize((192, 192)))
+    noise = np.random.default_rng(0).integers(0, 255, (160, 192, 3), np.uint8)
+    for name, pixels in {"blob": blob, "noise": noise}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, photometric="rgb", tile=(64, 64))
+    words = ["--tiled", "--samples", "1", "--steps", "1", "--device", "cpu", "--precision", "fp32"]
+    files = [str(tmp_path / f"{name}.tif") for name in ("blob", "noise")]
+    out = ["--model", str(domain_model_folder), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*files, *words, *out]) == 0
+    known = Segmenter.load(domain_model_folder, "cpu", "fp32")
+    for file, outside in zip(files, (False, True), strict=True):
+        sidecar = json.loads((tmp_path / "out" / f"{Path(file).stem}.json").read_text())
+        whole = known.domain_score(read_image(Path(file)))
+        assert sidecar["domain_score"] == pytest.approx(whole, rel=0.05)
+        assert sidecar["out_of_domain"] is outside
 
 
 @pytest.mark.parametrize(
