@@ -16,7 +16,8 @@ import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.stats import spearmanr
 
-from latentfm_core.evaluation.evaluate import Case, ImageScores
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.evaluation.scores import ImageScores
 from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.types import Bool, Summary
 

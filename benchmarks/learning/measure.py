@@ -16,7 +16,8 @@ from latentfm_core.config import DataConfig, with_overrides
 from latentfm_core.datasets.in_memory import read_pair
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import Cancelled
-from latentfm_core.evaluation.evaluate import Case, ImageScores, evaluate
+from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.evaluation.scores import ImageScores
 from latentfm_core.finetuning.finetune import FineTune
 from latentfm_core.finetuning.recipe import finetune_config
 from latentfm_core.inference.segmenter import Segmenter

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from latentfm_core.cli.common import run_command
-from latentfm_core.cli.domain_options import add_domain_arguments
-from latentfm_core.cli.object_options import add_prompt_kind
-from latentfm_core.cli.options import (
+from latentfm_core.cli.data_options import (
     add_data_arguments,
     add_grouping,
     add_part,
     add_reading_arguments,
-    add_sampling_arguments,
 )
+from latentfm_core.cli.domain_options import add_domain_arguments
+from latentfm_core.cli.object_options import add_prompt_kind
+from latentfm_core.cli.options import add_sampling_arguments
 
 LEAST_IMAGES = 20
 """Fewer images need ``--allow-few``."""

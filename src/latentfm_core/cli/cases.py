@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from latentfm_core.cli.data_options import reading_from, refuse_two_sources
 from latentfm_core.cli.inputs import BadFiles, check_all
 from latentfm_core.cli.model_split import (
     ALL,
@@ -14,7 +15,6 @@ from latentfm_core.cli.model_split import (
     pairs_of_model,
     warn_of_trained,
 )
-from latentfm_core.cli.options import reading_from, refuse_two_sources
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.in_memory import read_references

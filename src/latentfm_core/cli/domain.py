@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from latentfm_core.cli.common import progress_bar, say
+from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model_split import ModelSplit, model_split
-from latentfm_core.cli.options import reading_from
 from latentfm_core.config import ReadingConfig, load_config
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.layouts import read_layout, training_pairs

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.cli.common import run_command
-from latentfm_core.cli.object_options import add_prompt_kind
-from latentfm_core.cli.options import (
+from latentfm_core.cli.data_options import (
     FOLDER,
     add_data_arguments,
     add_part,
     add_reading_arguments,
-    add_sampling_arguments,
 )
+from latentfm_core.cli.object_options import add_prompt_kind
+from latentfm_core.cli.options import add_sampling_arguments
 from latentfm_core.config import (
     REPORT,
 )

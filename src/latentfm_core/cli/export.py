@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.cli.common import run_command
-from latentfm_core.cli.options import add_reading_arguments, add_sampling_arguments
+from latentfm_core.cli.data_options import add_reading_arguments
+from latentfm_core.cli.options import add_sampling_arguments
 
 DESCRIPTION = """\
 Write a model in a format that runs without PyTorch and without this package.

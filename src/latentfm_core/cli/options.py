@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import get_args
 
 from latentfm_core.config import (
-    READING,
     Precision,
-    ReadingConfig,
     SamplingConfig,
     SolverName,
     TilingConfig,
-    reading_settings,
     sampling_settings,
     tiling_settings,
 )
 from latentfm_core.errors import ConfigError
 from latentfm_core.model_io.bundled import bundled_models
-from latentfm_core.types import PARTS
 
-FOLDER = "FOLDER"
 DEVICES = "device: auto, cpu, cuda, cuda:1, ... or mps"
 PRECISION = "number format of the convolutions"
 AUTO_PRECISION = "auto is bf16 where the hardware supports it, else fp32"
@@ -54,92 +48,6 @@ _CHOSEN = {
     "noise_scale": "fitted by calibration, else 1",
 }
 """Source of a value that the settings leave open."""
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str = "") -> None:
-    """Add the options for images and masks, except ``--part``.
-
-    Parameters
-    ----------
-    parser
-        Parser to extend.
-    layout
-        Further meaning of ``--data`` for the command.
-    split
-        Note on ``--split`` for its help text.
-    """
-    data = parser.add_argument_group("data", "Either --images and --masks, or --data.")
-    data.add_argument("--images", type=Path, metavar=FOLDER, help="image folder")
-    data.add_argument(
-        "--masks", type=Path, metavar=FOLDER, help="mask folder; file names match the images"
-    )
-    data.add_argument(
-        "--data",
-        type=Path,
-        metavar=FOLDER,
-        help="instead of both, a folder in nnU-Net's raw layout (2D) or that of the ISIC "
-        f"challenge; {layout}",
-    )
-    data.add_argument(
-        "--split",
-        type=Path,
-        metavar="FILE",
-        help="JSON file with lists train, val and test of image names without extension, as "
-        f"written by latentfm-train{split}",
-    )
-    data.add_argument(
-        "--mask-threshold",
-        type=float,
-        metavar="LEVEL",
-        help="grey level above which a mask pixel is foreground, for masks with more than two "
-        "values (default: such masks are refused)",
-    )
-    add_skip_bad(data)
-
-
-def add_part(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--part`` with a description of its default."""
-    parser.add_argument(
-        "--part",
-        choices=(*PARTS, "all"),
-        help="part of --split, of --data, or of the model's own training split to use; all: "
-        f"every image (default: {default})",
-    )
-
-
-def add_grouping(parser: argparse._ActionsContainer) -> None:
-    """Add ``--group-file`` and ``--group-column``."""
-    parser.add_argument(
-        "--group-file",
-        type=Path,
-        metavar="FILE",
-        help="CSV file with a column image and a group column, such as patient or video; a group "
-        "is never divided among train, val and test, and counts as one observation in standard "
-        "errors",
-    )
-    parser.add_argument("--group-column", metavar="NAME", help="name of the group column")
-
-
-def add_skip_bad(parser: argparse._ActionsContainer) -> None:
-    """Add ``--skip-bad``."""
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="skip and list files that cannot be read or used (exit code 0 if any is left); "
-        "without it they stop the command before any work",
-    )
-
-
-def refuse_two_sources(args: argparse.Namespace) -> None:
-    """Refuse ``--data`` together with ``--images`` or ``--masks``.
-
-    Raises
-    ------
-    ConfigError
-        If both are given.
-    """
-    if args.data is not None and (args.images is not None or args.masks is not None):
-        raise ConfigError("--data replaces --images and --masks: use one or the other.")
 
 
 def add_sampling_arguments(
@@ -188,61 +96,6 @@ def _any_model() -> str:
         "folder of a model written by latentfm-train, a folder of such folders (an ensemble), or "
         f"name of a bundled model ({listed})"
     )
-
-
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `reading_from` reads."""
-    group = parser.add_argument_group(
-        "files", "Limits that keep a damaged or malicious file from exhausting memory."
-    )
-    group.add_argument(
-        "--max-megapixels",
-        type=float,
-        metavar="COUNT",
-        help="largest image or mask to read, in units of 1024 x 1024 pixels (default: "
-        f"{READING.max_megapixels:g})",
-    )
-    group.add_argument(
-        "--max-megabytes",
-        type=float,
-        metavar="COUNT",
-        help="largest file to read, by its decoded size, in units of 1024 x 1024 bytes "
-        "(default: 8 per megapixel)",
-    )
-    group.add_argument(
-        "--follow-links",
-        action="store_true",
-        help="follow symbolic links that lead out of a folder (default: refuse them)",
-    )
-    group.add_argument(
-        "--channel",
-        type=int,
-        metavar="NUMBER",
-        help="channel to read from multi-channel files, counted from 1 (default: colours are "
-        "read, other channels are refused)",
-    )
-
-
-def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
-    """Return the fields of `ReadingConfig` set by the options."""
-    given = {
-        "max_megapixels": args.max_megapixels,
-        "max_megabytes": args.max_megabytes,
-        "channel": args.channel,
-    }
-    found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    return found | ({"follow_links": True} if args.follow_links else {})
-
-
-def reading_from(args: argparse.Namespace) -> ReadingConfig:
-    """Return the file limits set by the options.
-
-    Raises
-    ------
-    ConfigError
-        If an option is out of range.
-    """
-    return reading_settings(reading_overrides(args))
 
 
 def _add(group: argparse._ArgumentGroup, field: str, meaning: str) -> None:

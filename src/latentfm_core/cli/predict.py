@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 from latentfm_core.cli.common import run_command
+from latentfm_core.cli.data_options import FOLDER, add_reading_arguments, add_skip_bad
 from latentfm_core.cli.object_options import add_prompt_arguments
-from latentfm_core.cli.options import (
-    FOLDER,
-    add_reading_arguments,
-    add_sampling_arguments,
-    add_skip_bad,
-    add_tiling_arguments,
-)
+from latentfm_core.cli.options import add_sampling_arguments, add_tiling_arguments
 from latentfm_core.output.result import (
     DEFAULT_KINDS,
     Format,

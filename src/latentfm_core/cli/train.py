@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentfm_core.cli.common import run_command
-from latentfm_core.cli.options import (
-    AUTO_PRECISION,
-    DEVICES,
+from latentfm_core.cli.data_options import (
     FOLDER,
-    PRECISION,
     add_data_arguments,
     add_grouping,
     add_reading_arguments,
 )
+from latentfm_core.cli.options import AUTO_PRECISION, DEVICES, PRECISION
 from latentfm_core.config import (
     PRESETS,
     DataConfig,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
+from latentfm_core.evaluation.scores import Evaluation, ImageScores, mean_or_nan
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import (
     class_dice,
@@ -44,70 +45,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class ImageScores:
-    """Scores of one image, at the resolution of its masks.
-
-    With more than one rater, `dice`, `iou`, `sample_dice`, `brier` and `error_auroc` are means
-    over the raters, and `ece` pools the pixels of all raters. With several classes, overlap
-    scores are means over the classes present, and `ece` and `brier` are one-vs-rest for each
-    foreground class.
-
-    Attributes
-    ----------
-    name, height, width, references
-        The image, and its number M of raters.
-    dice, iou
-        Scores of the mean mask.
-    sample_dice
-        Mean Dice of single samples.
-    ged, hm_iou
-        Squared generalised energy distance and Hungarian-matched IoU of the samples and the
-        raters' masks.
-    diversity
-        Mean 1 - IoU of pairs of samples.
-    mask_vae_dice
-        Dice of the references with their reconstruction by the mask VAE: an approximate upper
-        bound for samples at this latent size.
-    ece, brier
-        Calibration errors of the mean probability.
-    error_auroc
-        AUROC of 1 - confidence for wrong pixels of the mean mask; NaN if no pixel or every
-        pixel is wrong.
-    confidence
-        Mean over the pixels.
-    expected_dice
-        The model's estimate of the mean mask's Dice; NaN where undefined: for a single sample, an
-        empty mask, one that covers the image, and an image out of domain.
-    domain_score
-        Distance from the training images, above 1 out of domain; NaN if unknown.
-    nfe
-        Evaluations of the velocity network per sample.
-    seconds
-        From the pixels in memory to the finished maps.
-    """
-
-    name: str
-    height: int
-    width: int
-    references: int
-    dice: float
-    iou: float
-    sample_dice: float
-    ged: float
-    hm_iou: float
-    diversity: float
-    mask_vae_dice: float
-    ece: float
-    brier: float
-    error_auroc: float
-    confidence: float
-    expected_dice: float
-    domain_score: float
-    nfe: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Outcome:
     """Full results of one image during evaluation.
 
@@ -125,90 +62,6 @@ class Outcome:
 
 Draw = Callable[[Segmenter, Case, SamplingConfig], SampleSet]
 """Function that draws the samples of a case."""
-
-METRICS = (
-    "dice",
-    "iou",
-    "sample_dice",
-    "ged",
-    "hm_iou",
-    "diversity",
-    "mask_vae_dice",
-    "ece",
-    "brier",
-    "error_auroc",
-    "confidence",
-    "expected_dice",
-    "domain_score",
-)
-"""The fields of `ImageScores` whose mean over images describes a model."""
-
-COLUMNS = tuple(field.name for field in fields(ImageScores))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a data set.
-
-    Attributes
-    ----------
-    scores
-        One entry per image.
-    reliability
-        Bins of the mean probability over the pixels of all images and raters.
-    agreement
-        Bins of the confidence, against agreement of the mean mask with the rater.
-    """
-
-    scores: tuple[ImageScores, ...]
-    reliability: ReliabilityBins
-    agreement: ReliabilityBins
-
-    def values(self, column: str) -> list[float]:
-        """Return a score for all images that have it (without NaN)."""
-        listed = [float(getattr(score, column)) for score in self.scores]
-        return [value for value in listed if not math.isnan(value)]
-
-    def mean(self, column: str) -> float:
-        """Return the mean of a score over the images that have it, NaN if none has."""
-        values = self.values(column)
-        return float(np.mean(values)) if values else math.nan
-
-    def means(self) -> dict[str, float]:
-        """Return the means of `METRICS`, and scores over all images.
-
-        ``dataset_ece`` of the mean probability and ``confidence_ece`` of the confidence, over
-        the pixels of all images; ``quality_error``, the mean difference of expected and real
-        Dice, and ``quality_rank``, their rank correlation; ``out_of_domain``, the share of
-        images outside the training domain.
-        """
-        return {name: self.mean(name) for name in METRICS} | {
-            "dataset_ece": self.reliability.ece,
-            "confidence_ece": self.agreement.ece,
-            "quality_error": self.quality_error(),
-            "quality_rank": self.quality_rank(),
-            "out_of_domain": _mean(score > 1 for score in self.values("domain_score")),
-        }
-
-    def quality_error(self) -> float:
-        """Return the mean difference of expected and real Dice, NaN if no image has one."""
-        errors = [abs(score.expected_dice - score.dice) for score in self.scores]
-        return _mean(value for value in errors if not math.isnan(value))
-
-    def quality_rank(self) -> float:
-        """Return Spearman's correlation of expected and real Dice over the images.
-
-        1: the image with the higher expectation is always better. NaN with fewer than three
-        images, or if either is constant.
-        """
-        known = [score for score in self.scores if not math.isnan(score.expected_dice)]
-        expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
-        if len(known) < 3 or len(set(expected)) == 1 or len(set(measured)) == 1:
-            return math.nan
-        # Imported here: it takes half a second, which other code should not wait for.
-        from scipy.stats import spearmanr
-
-        return float(spearmanr(expected, measured).statistic)
 
 
 def evaluate(
@@ -252,7 +105,7 @@ def evaluate(
         summary = segmenter.summarise(samples, settings)
         seconds = time.perf_counter() - start
         again = [segmenter.reconstruct_mask(mask) for mask in case.references]
-        ceiling = _mean(map(class_dice, again, case.references))
+        ceiling = mean_or_nan(map(class_dice, again, case.references))
         figures, bins = score(summary, case, samples.nfe, seconds, ceiling)
         total = total + bins
         agreement = agreement + agreement_bins(summary, case.references)
@@ -304,16 +157,16 @@ def score(
         height=raters.shape[1],
         width=raters.shape[2],
         references=len(raters),
-        dice=_mean(class_dice(summary.mean_mask, rater) for rater in raters),
-        iou=_mean(class_iou(summary.mean_mask, rater) for rater in raters),
-        sample_dice=_mean(class_dice(mask, rater) for mask in masks for rater in raters),
+        dice=mean_or_nan(class_dice(summary.mean_mask, rater) for rater in raters),
+        iou=mean_or_nan(class_iou(summary.mean_mask, rater) for rater in raters),
+        sample_dice=mean_or_nan(class_dice(mask, rater) for mask in masks for rater in raters),
         ged=class_ged(masks, raters),
         hm_iou=class_hm_iou(masks, raters),
         diversity=class_diversity(masks),
         mask_vae_dice=ceiling,
         ece=bins.ece,
-        brier=_mean(brier(*_one_vs_rest(summary, rater)) for rater in raters),
-        error_auroc=_mean(
+        brier=mean_or_nan(brier(*_one_vs_rest(summary, rater)) for rater in raters),
+        error_auroc=mean_or_nan(
             value for rater in raters if (value := _error_auroc(summary, rater)) is not None
         ),
         confidence=float(summary.confidence.mean(dtype=np.float64)),
@@ -349,8 +202,3 @@ def _one_vs_rest(summary: Summary, rater: Mask) -> tuple[Float32, Bool]:
 def _error_auroc(summary: Summary, rater: Mask) -> float | None:
     wrong = np.asarray(summary.mean_mask != rater)
     return error_auroc(summary.confidence, wrong, np.zeros_like(wrong))
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return float(np.mean(listed)) if listed else math.nan

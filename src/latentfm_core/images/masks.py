@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.images.decode import Decoded, decode
+from latentfm_core.images.decode import decode
+from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values
 from latentfm_core.images.threshold_advice import advice_for
 from latentfm_core.names import shown

@@ -19,10 +19,11 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.bounded_store import BoundedStore
 from latentfm_core.images.channels import COLOURS, Channels, channels_of, check_channel
-from latentfm_core.images.decode import TIFF_SUFFIXES, spacing_of
+from latentfm_core.images.decode import TIFF_SUFFIXES
 from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
+from latentfm_core.images.spacing import spacing_of
 from latentfm_core.images.tiff import open_tiff, other_colours
 from latentfm_core.names import is_there, shown
 

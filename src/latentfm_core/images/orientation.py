@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import LatentFMError
-from latentfm_core.images.decode import decode, unorient
+from latentfm_core.images.decode import decode
+from latentfm_core.images.decoded import unorient
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, LatentFMError, ResourceError
 from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
-from latentfm_core.images.decode import check_is_file, spacing_of
+from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.limits import check_pixels_of, open_pillow
+from latentfm_core.images.spacing import spacing_of
 from latentfm_core.images.tiff import (
     as_stored,
     check_page,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from latentfm_core.evaluation.evaluate import COLUMNS, Evaluation, ImageScores
+from latentfm_core.evaluation.scores import COLUMNS, Evaluation, ImageScores
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.output.paths import printable

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from latentfm_core.evaluation.evaluate import COLUMNS, Evaluation
+from latentfm_core.evaluation.scores import COLUMNS, Evaluation
 from latentfm_core.files.atomic import write_text
 from latentfm_core.output.tables import LABELS, REPORT, TABLE, cell
 from latentfm_core.report.charts import BLUE, DASHES, ORANGE

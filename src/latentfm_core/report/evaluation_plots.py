@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from latentfm_core.evaluation.evaluate import Evaluation
+from latentfm_core.evaluation.scores import Evaluation
 from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.report.charts import BLUE, ORANGE, Axis, Chart, fitted
 from latentfm_core.report.gallery import Gallery, anchor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentfm_core.evaluation.evaluate import COLUMNS
+from latentfm_core.evaluation.scores import COLUMNS
 
 MEANING = {
     "dice": "Overlap of the mean mask with the expert's outline: 1 is the same, 0 is nothing in "

@@ -23,7 +23,8 @@ from latentfm_core.names import comparable, shown
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.classes import FILE_NAME as CLASSES
 from latentfm_core.worklist.classes import read_classes
-from latentfm_core.worklist.state import Item, WorkList
+from latentfm_core.worklist.item import Item
+from latentfm_core.worklist.state import WorkList
 
 Format = Literal["tiff", "png", "palette", "nifti", "coco", "coco-polygons", "labelme", "csv"]
 ENDINGS: dict[Format, str] = {

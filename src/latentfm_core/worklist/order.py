@@ -10,7 +10,7 @@ import numpy as np
 
 from latentfm_core.types import Summary
 from latentfm_core.uncertainty.figures import agreement_says_nothing
-from latentfm_core.worklist.state import Item
+from latentfm_core.worklist.item import Item
 
 Order = Literal["name", "doubt"]
 

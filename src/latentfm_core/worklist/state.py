@@ -7,11 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
-
-from latentfm_core.config import READING, Fraction, ReadingConfig, Settings
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.pairs import UNFINISHED
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
@@ -19,13 +16,13 @@ from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import FolderLock, busy
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.read import list_images
-from latentfm_core.names import comparable, existing_form, is_path, shown, storable
+from latentfm_core.names import comparable, existing_form, shown, storable
 from latentfm_core.output.paths import output_names, prepare_folder, printable
 from latentfm_core.output.sidecar import now
+from latentfm_core.worklist.item import MAX_NOTE, Item, StoredList, check_name
 
 logger = logging.getLogger(__name__)
 
-State = Literal["not started", "in progress", "completed", "flagged"]
 
 FILE_NAME = "worklist.json"
 FOLDER_NAME = "latentfm_annotations"
@@ -34,84 +31,6 @@ LOCK = ".latentfm-worklist.lock"
 LOCK_SECONDS = 5.0
 """Seconds that a change waits for another process's write, which takes milliseconds."""
 MAX_BYTES = 64_000_000
-MAX_IMAGES = 100_000
-MAX_NOTE = 2000
-MAX_NAME = 2000
-"""Letters of a name, each byte that is not UTF-8 escaped by six."""
-
-
-class Item(Settings):
-    """State of one image.
-
-    Attributes
-    ----------
-    state
-        Progress of the work on it.
-    seconds
-        Time spent on it.
-    doubt
-        1 - expected Dice (`latentfm_core.worklist.order.doubt_of`); None if not measured.
-    doubt_of
-        Model, settings and file that the doubt was measured with.
-    updated
-        Date and time of the last change, UTC, ISO 8601.
-    note
-        Free text, such as why it was flagged.
-    file
-        File name of its annotation; empty until there is one.
-    empty
-        Whether it was completed as an image with nothing to mark.
-    flag
-        Whether it was flagged when it was completed, or since.
-    """
-
-    state: State = "not started"
-    seconds: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
-    doubt: Fraction | None = None
-    doubt_of: Annotated[str, Field(max_length=200)] = ""
-    updated: Annotated[str, Field(max_length=60)] = ""
-    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
-    file: Annotated[str, Field(max_length=255)] = ""
-    empty: bool = False
-    flag: bool = False
-
-    @property
-    def flagged(self) -> bool:
-        """Whether somebody should look at the image, completed or not."""
-        return self.flag or self.state == "flagged"
-
-    @field_validator("file")
-    @classmethod
-    def _inside(cls, value: str) -> str:
-        if value and not check_name(value).lower().endswith(".tif"):
-            raise ValueError("annotations are kept as TIFF (.tif)")
-        return value
-
-
-class _File(Settings):
-    schema_version: Literal[1] = 1
-    kind: Literal["worklist"] = "worklist"
-    images: Annotated[dict[str, Item], Field(max_length=MAX_IMAGES)] = {}
-
-    @field_validator("images")
-    @classmethod
-    def _names(cls, value: dict[str, Item]) -> dict[str, Item]:
-        for name in value:
-            check_name(name)
-        return value
-
-
-def check_name(name: str) -> str:
-    """Return `name` if it names a file right inside a folder.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
-    """
-    if len(name) > MAX_NAME or is_path(name):
-        raise ValueError(f"{shown(name)!r} is not a name of a file inside the folder")
-    return name
 
 
 class WorkList:
@@ -233,7 +152,7 @@ class WorkList:
             values = items.get(storable(name), Item()).model_dump() | changes | {"updated": now()}
             item = Item.model_validate(values)
             items[storable(name)] = item
-            write_text(self.file, _File(images=items).model_dump_json(indent=1) + "\n")
+            write_text(self.file, StoredList(images=items).model_dump_json(indent=1) + "\n")
             self._read_at = _version(self.file)
         self._items = items
         return item
@@ -306,7 +225,7 @@ class WorkList:
                 "choose another output folder."
             ) from None
         try:
-            stored = _File.model_validate_json(decoded_text(content)).images
+            stored = StoredList.model_validate_json(decoded_text(content)).images
             return {storable(name): item for name, item in stored.items()}
         except ValueError as error:
             logger.debug("%s is not valid", self.file, exc_info=error)

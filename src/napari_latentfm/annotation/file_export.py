@@ -18,7 +18,7 @@ from latentfm_core.annotation.labelled import LabelledImage, class_names
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
 from latentfm_core.files.disk_errors import check_still_there
-from latentfm_core.images.decode import orient
+from latentfm_core.images.decoded import orient
 from latentfm_core.images.orientation import orientation_to_apply
 from napari_latentfm.annotation.provenance import Facts, sidecar_of
 from napari_latentfm.layers.pyramid import level_zero

@@ -14,7 +14,7 @@ from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.annotation.interchange import ending_of
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.errors import ImageError, LatentFMError
-from latentfm_core.images.decode import unorient
+from latentfm_core.images.decoded import unorient
 from napari_latentfm.annotation.file_export import (
     export_file,
     export_interchange,

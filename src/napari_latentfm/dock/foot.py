@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
 from latentfm_core.model_io.card import DISCLAIMER
-from latentfm_core.worklist.state import MAX_NOTE, Item
+from latentfm_core.worklist.item import MAX_NOTE, Item
 from napari_latentfm.ui.common import push_button, wrapped_text
 
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"

@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
-from latentfm_core.worklist.state import Item
+from latentfm_core.worklist.item import Item
 
 COLUMNS = ("Image", "State", "Time", "Doubt")
 MEANINGS = {

@@ -16,8 +16,9 @@ from latentfm_core.errors import DatasetError, OutputError
 from latentfm_core.evaluation.evaluate import Case, evaluate
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.worklist.item import Item
 from latentfm_core.worklist.order import doubt_of, ordered, step, tally
-from latentfm_core.worklist.state import Item, WorkList
+from latentfm_core.worklist.state import WorkList
 
 
 @pytest.fixture

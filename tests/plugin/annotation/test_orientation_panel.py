@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.images.decode import orient, unorient
+from latentfm_core.images.decoded import orient, unorient
 from latentfm_core.images.read import read_image, read_mask
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.looks import SHAPE, disc, reviewed

@@ -20,13 +20,8 @@ from latentfm_core.config import (
     report_settings,
 )
 from latentfm_core.errors import ConfigError
-from latentfm_core.evaluation.evaluate import (
-    Case,
-    Draw,
-    Evaluation,
-    ImageScores,
-    evaluate,
-)
+from latentfm_core.evaluation.evaluate import Case, Draw, evaluate
+from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.locks import one_writer
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import prepare_folder, printable, refuse_existing

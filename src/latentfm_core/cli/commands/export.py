@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from latentfm_core.cli.common import say
+from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.options import reading_from
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.export.bioimage import Described, write_package

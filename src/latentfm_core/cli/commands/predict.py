@@ -6,10 +6,11 @@ import argparse
 import logging
 from functools import partial
 
+from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.images import ImageMode
 from latentfm_core.cli.inputs import find_images, refuse_among
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.options import reading_from, tiling_from
+from latentfm_core.cli.options import tiling_from
 from latentfm_core.cli.predict import FORMATS
 from latentfm_core.cli.prediction import RunOptions, predict
 from latentfm_core.cli.prompts import prompted_images

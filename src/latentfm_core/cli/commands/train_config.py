@@ -6,10 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.cli.options import (
-    reading_overrides,
-    refuse_two_sources,
-)
+from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
 from latentfm_core.config import (
     Config,
     config_from_mapping,

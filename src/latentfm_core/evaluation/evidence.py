@@ -1,0 +1,129 @@
+"""Counts over validation images, from which a calibration is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
+from latentfm_core.evaluation.threshold import THRESHOLDS, choose_threshold
+from latentfm_core.images.canvas import from_canvas
+from latentfm_core.metrics.classes import class_dice, class_fair_ged
+from latentfm_core.metrics.overlap import Float64
+from latentfm_core.types import Float32, Mask, SampleSet
+from latentfm_core.uncertainty.calibration import (
+    neighbourhood,
+    neighbourhood_confidence,
+)
+from latentfm_core.uncertainty.expected_dice import QualityMap, fit_quality
+from latentfm_core.uncertainty.summary import (
+    DEFAULT_THRESHOLD,
+    SAMPLE_THRESHOLD,
+    harden,
+)
+
+
+class Evidence:
+    """Counts over pixels and raters for comparing all candidates.
+
+    The mean probability is only kept as its level, the number of `THRESHOLDS` it reaches. A
+    pixel of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so one pass over the
+    images covers all thresholds. Labels of several classes have no threshold: there the truth
+    is "the mean mask is right" and every level is 1.
+    """
+
+    def __init__(self, sigmas: tuple[float, ...], binary: bool) -> None:
+        self.n_images = 0
+        self.foreground = Frequency.empty()
+        self._sigmas = sigmas
+        self._binary = binary
+        self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
+        self._scores = np.zeros((len(sigmas), BINS))
+        # Per image and threshold; one entry with several classes.
+        self._dice: list[Float64] = []
+        self._agreement: list[Float64] = []
+        self.energy: list[float] = []
+        self.groups: list[str | None] = []
+
+    def add(self, samples: SampleSet, references: Mask, group: str | None) -> None:
+        """Count an image: its samples, its raters' masks, and its group."""
+        mean, geometry = samples.probabilities.mean(axis=0, dtype=np.float32), samples.geometry
+        native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
+        if self._binary:
+            truths = [np.asarray(rater > 0) for rater in references]
+            levels = np.asarray(THRESHOLDS, dtype=np.float32)  # compared as masks are
+            level = np.searchsorted(levels, native.ravel(), side="right")
+            for truth in truths:
+                self.foreground.add(native, truth)
+        else:
+            labels = harden(native, DEFAULT_THRESHOLD)
+            truths = [np.asarray(labels == rater) for rater in references]
+            level = np.ones(labels.size, dtype=np.intp)
+        for index, sigma in enumerate(self._sigmas):
+            q = from_canvas(neighbourhood(mean, sigma), geometry)
+            score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
+            self._count(level, score, truths, index)
+        masks = np.stack(
+            [harden(from_canvas(p, geometry), SAMPLE_THRESHOLD) for p in samples.probabilities]
+        )
+        if self._binary:
+            dice = [_dice_at_thresholds(_by_level(level, truth)) for truth in truths]
+            agree = [_dice_at_thresholds(_by_level(level, mask)) for mask in masks]
+        else:
+            dice = [np.array([class_dice(labels, rater)]) for rater in references]
+            agree = [np.array([class_dice(labels, mask)]) for mask in masks]
+        self._dice.append(np.mean(dice, axis=0))
+        self._agreement.append(np.mean(agree, axis=0))
+        self.energy.append(class_fair_ged(masks, references))
+        self.groups.append(group)
+        self.n_images += 1
+
+    def _count(
+        self, level: Index, score: Float32, truths: list[NDArray[np.bool_]], index: int
+    ) -> None:
+        bins = bin_of(score)
+        self._scores[index] += len(truths) * np.bincount(bins, score.ravel(), BINS)
+        shape = self._counts.shape[1:]
+        cell = 2 * (level * BINS + bins)
+        for truth in truths:
+            counts = np.bincount(cell + truth.ravel(), minlength=int(np.prod(shape)))
+            self._counts[index] += counts.reshape(shape)
+
+    def usual_dice(self) -> Float64:
+        """Return the Dice of each image's mean mask at 0.5."""
+        index = THRESHOLDS.index(DEFAULT_THRESHOLD) if self._binary else 0
+        return np.stack(self._dice)[:, index]
+
+    def best_threshold(self) -> int:
+        """Return the index of the threshold chosen by `choose_threshold`."""
+        return choose_threshold(np.stack(self._dice), self.groups)
+
+    def quality(self, k: int) -> QualityMap | None:
+        """Return the map from sample agreement to Dice at ``THRESHOLDS[k]``."""
+        agreement, found = (np.stack(each)[:, k] for each in (self._agreement, self._dice))
+        return fit_quality(agreement, found)
+
+    def agreement(self, index: int, k: int) -> Frequency:
+        """Return the agreement rate of the mean mask at ``THRESHOLDS[k]``, by index of sigma."""
+        outside, inside = self._counts[index, : k + 1], self._counts[index, k + 1 :]
+        return Frequency(
+            count=self._counts[index].sum(axis=(0, 2)),
+            hits=outside[..., 0].sum(axis=0) + inside[..., 1].sum(axis=0),
+            score=self._scores[index],
+        )
+
+
+def _by_level(level: Index, mask: Mask) -> Float64:
+    """Return the ``(levels, 2)`` counts of pixels outside and inside a mask."""
+    inside = mask.ravel().astype(np.intp)
+    counts = np.bincount(2 * level + inside, minlength=2 * (len(THRESHOLDS) + 1))
+    return counts.reshape(-1, 2).astype(np.float64)
+
+
+def _dice_at_thresholds(levels: Float64) -> Float64:
+    """Return the Dice at each threshold from ``(levels, 2)`` counts of ground and foreground."""
+    reaching = levels[::-1].cumsum(axis=0)[::-1][1:]
+    both, drawn, wanted = reaching[:, 1], reaching.sum(axis=1), levels[:, 1].sum()
+    dice: Float64 = np.ones(len(reaching))
+    np.divide(2 * both, drawn + wanted, out=dice, where=drawn + wanted > 0)
+    return dice

@@ -1,0 +1,92 @@
+"""Decode files with Pillow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.files.untrusted import read_start
+from latentfm_core.images.channels import COLOURS, Channels, used_channels
+from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.limits import open_pillow
+from latentfm_core.names import shown
+
+logger = logging.getLogger(__name__)
+
+_LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
+
+
+def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
+    """Read the first image of a file and apply its EXIF orientation."""
+    with open_pillow(path, limits) as opened:
+        _check_bmp(path, opened)
+        # Pillow halves the depth of 16-bit colour PNGs; their range is not known yet.
+        raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
+        halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
+        opened.load()
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1 and opened.format != "MPO":  # whose other frames are previews
+            logger.warning("%s: %d images in one file; reading the first", shown(path), frames)
+        turn = opened.getexif().get(274, 1)
+        image = ImageOps.exif_transpose(opened) or opened
+        indices = np.asarray(image) if image.mode == "P" else None
+        palette = None if indices is None else _pillow_palette(image)
+        lossy = opened.format in _LOSSY_FORMATS
+        if image.mode == "LAB":
+            raise ImageError(
+                f"{shown(path)}: L*a*b* colours are not supported. Save it as RGB or grey."
+            )
+        if image.mode in {"P", "PA"}:
+            transparent = image.mode == "PA" or "transparency" in image.info
+            image = image.convert("RGBA" if transparent else "RGB")
+        elif image.mode not in {"1", "L", "LA", "RGB", "RGBA", "I", "F"} and (
+            not image.mode.startswith("I;16")
+        ):
+            image = image.convert("RGB")
+        pixels = np.array(image)
+    if halved:
+        logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
+        pixels = pixels.astype(np.uint16) * np.uint16(257)
+    if limits.channel is not None and pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
+        chosen = Channels(COLOURS, "colours")
+        pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
+        indices = palette = None
+    turn = turn if turn in range(1, 9) else 1
+    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy)
+
+
+def _check_bmp(path: Path, opened: Image.Image) -> None:
+    """Reject a BMP whose depth Pillow misreads, which would give wrong pixels.
+
+    This happens when a grey colour table has fewer entries than its depth has values.
+
+    Raises
+    ------
+    ImageError
+        If the depth would be misread.
+    """
+    if opened.format != "BMP" or opened.mode not in {"1", "L"}:
+        return
+    header = read_start(path, 30)
+    bits = int.from_bytes(header[28:30], "little")
+    if bits != {"1": 1, "L": 8}[opened.mode]:
+        raise ImageError(
+            f"{shown(path)}: {bits}-bit BMP with a reduced grey colour table cannot be read. "
+            "Save it as PNG."
+        )
+
+
+def _pillow_palette(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the RGBA colours ``(256, 4)`` of an image in mode P."""
+    every = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
+    every.putpalette(image.getpalette("RGB") or [], "RGB")
+    if "transparency" in image.info:
+        every.info["transparency"] = image.info["transparency"]
+    colours: NDArray[np.uint8] = np.asarray(every.convert("RGBA"), np.uint8)[0]
+    return colours

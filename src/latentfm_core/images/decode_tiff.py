@@ -1,0 +1,136 @@
+"""Decode TIFF files with tifffile."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from latentfm_core.config import ReadingConfig
+from latentfm_core.errors import ImageError
+from latentfm_core.images.channels import channels_of, used_channels
+from latentfm_core.images.decode_pillow import decode_pillow
+from latentfm_core.images.decoded import Decoded, orient
+from latentfm_core.images.spacing import spacing_of
+from latentfm_core.images.tiff import (
+    LOSSY,
+    as_stored,
+    check_series,
+    lacks_codec,
+    open_tiff,
+    other_colours,
+)
+from latentfm_core.names import shown
+
+logger = logging.getLogger(__name__)
+
+
+def decode_tiff(path: Path, limits: ReadingConfig) -> Decoded | None:
+    """Read with tifffile; return None if Pillow must read it.
+
+    Values are returned as stored even if 0 means white: tifffile writes every boolean array
+    that way, and napari shows the stored values.
+    """
+    try:
+        with open_tiff(path) as tiff:
+            return _decode_series(path, tiff, limits)
+    except tifffile.TiffFileError:
+        return None  # another format with this suffix, or not an image
+
+
+def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -> Decoded:
+    series = tiff.series[0]
+    if sum(other.shape == series.shape for other in tiff.series) > 1:
+        raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
+    others = [other for other in tiff.series[1:] if not _is_thumbnail(other)]
+    if others:
+        logger.warning(
+            "%s: %d images of different sizes in one file; reading the first",
+            shown(path),
+            1 + len(others),
+        )
+    check_series(str(path), series, limits, plane=True)
+    page = series.keyframe
+    turn = int(page.tags.valueof(274, 1) or 1)
+    lossy = int(page.compression) in LOSSY
+    spacing = spacing_of(tiff)
+    if turn > 4 and spacing.get("spacing"):
+        spacing["spacing"] = spacing["spacing"][::-1]
+    values = _stored_values(series)
+    if values is None:
+        if not other_colours(page):
+            _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
+        image = decode_pillow(path, limits)
+        return replace(image, pixels=as_stored(page, image.pixels), lossy=lossy, **spacing)
+    pixels = orient(_one_plane(path, values, series, limits), turn)
+    indices = palette = None
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        indices, palette = pixels, tiff_palette(page)
+        pixels = palette[indices]
+    turn = turn if 1 <= turn <= 8 else 1
+    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, **spacing)
+
+
+def tiff_palette(page: Any) -> NDArray[np.uint8]:
+    """Return the colours ``(K, 3)`` of a TIFF page with a palette.
+
+    The 16-bit entries of TIFF colour tables represent 8-bit colours.
+    """
+    table = np.moveaxis(np.asarray(page.colormap), 0, -1)
+    colours: NDArray[np.uint8] = (table >> 8).astype(np.uint8)
+    return colours
+
+
+def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
+    """Return whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
+    page: Any = series.keyframe
+    return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)
+
+
+def _stored_values(series: tifffile.TiffPageSeries) -> NDArray[Any] | None:
+    """Return pixels read by tifffile; None if only Pillow has the codec or colour conversion."""
+    if other_colours(series.keyframe):
+        return None
+    try:
+        values: NDArray[Any] = series.asarray()
+    except (ValueError, ImportError) as error:
+        if not lacks_codec(error):
+            raise
+        return None  # LZW, JPEG, ...
+    return values
+
+
+def _stack_message(path: Path, shape: tuple[int, ...], axes: str) -> str:
+    named = "" if set(axes) <= set("TZCYXS") or axes == "pages" else ", of unknown meaning"
+    return (
+        f"{shown(path)}: a stack of planes (shape {' x '.join(map(str, shape))}, axes "
+        f"{axes}{named}). Save one 2D plane, or, if these are channels, save them as RGB or with "
+        "the axis C; or segment all planes with latentfm-predict --stack."
+    )
+
+
+def _one_plane(
+    path: Path, values: NDArray[Any], series: tifffile.TiffPageSeries, limits: ReadingConfig
+) -> NDArray[Any]:
+    """Return ``(H, W)`` or ``(H, W, C)``; a leading channel axis moves to the end.
+
+    Based on the file's axis labels; an axis of unknown meaning (``Q``, ``I``) is a stack.
+    """
+    axes = series.axes
+    keep = [size > 1 or label in "YX" for size, label in zip(values.shape, axes, strict=True)]
+    labels = "".join(label for label, kept in zip(axes, keep, strict=True) if kept)
+    shape = tuple(size for size, kept in zip(values.shape, keep, strict=True) if kept)
+    plane = values.reshape(shape)
+    if labels == "YX":
+        return plane
+    position = next((i for i, label in enumerate(labels) if label in "SC"), None)
+    if len(shape) != 3 or position is None:
+        raise ImageError(_stack_message(path, values.shape, axes))
+    channels = channels_of(series.keyframe, labels[position], shape[position])
+    moved = np.moveaxis(plane, position, -1)
+    return used_channels(shown(path), moved, channels, limits.channel)

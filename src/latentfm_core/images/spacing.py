@@ -1,0 +1,101 @@
+"""Pixel size of a TIFF file, from OME, ImageJ or plain resolution tags."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import tifffile
+
+from latentfm_core.names import shown
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {
+    "nm": "nanometer",
+    "nanometer": "nanometer",
+    "um": "micrometer",
+    "µm": "micrometer",
+    "μm": "micrometer",
+    "\\u00b5m": "micrometer",
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "micrometer": "micrometer",
+    "mm": "millimeter",
+    "millimeter": "millimeter",
+    "cm": "centimeter",
+    "centimeter": "centimeter",
+    "m": "meter",
+    "in": "inch",
+    "meter": "meter",
+    "inch": "inch",
+}
+
+_PER_INCH = {"inch": 1.0, "centimeter": 2.54, "millimeter": 25.4, "micrometer": 25400.0}
+
+_SCREEN_DENSITIES = (72.0, 96.0)
+"""Screen densities in pixels per inch, in any unit."""
+
+_NO_DENSITY = 1.0
+
+_ROUNDED = 0.6
+"""Tolerance for these densities: 28.3 or 28.35 per centimetre is 72 per inch."""
+
+
+def spacing_of(tiff: tifffile.TiffFile) -> dict[str, Any]:
+    """Return spacing and unit from OME, ImageJ or plain resolution tags, in that order."""
+    try:
+        resolution = _ome_spacing(tiff) if tiff.is_ome else _tag_spacing(tiff)
+    except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError) as error:
+        logger.info("%s: unreadable resolution metadata (%s)", shown(tiff.filename), error)
+        return {}
+    if resolution is None or not all(math.isfinite(size) and size > 0 for size in resolution[:2]):
+        return {}
+    unit = _UNITS.get(resolution[2].strip().lower())
+    if unit is None or _is_screen(resolution[:2], unit):
+        return {}
+    return {"spacing": resolution[:2], "unit": unit}
+
+
+def _is_screen(size: tuple[float, float], unit: str) -> bool:
+    """Return whether a pixel size is only a screen density.
+
+    Converters copy such densities into other units and other metadata.
+    """
+    if unit not in _PER_INCH:
+        return False
+    rows, columns = (_PER_INCH[unit] / each for each in size)
+    nominal = [density for density in _SCREEN_DENSITIES if abs(rows - density) < _ROUNDED]
+    return bool(nominal) and abs(rows - columns) < _ROUNDED
+
+
+def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
+    image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    if "PhysicalSizeX" not in pixels or "PhysicalSizeY" not in pixels:
+        return None
+    unit = str(pixels.get("PhysicalSizeXUnit", "µm"))
+    if unit != str(pixels.get("PhysicalSizeYUnit", "µm")):
+        return None
+    return float(pixels["PhysicalSizeY"]), float(pixels["PhysicalSizeX"]), unit
+
+
+def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
+    """Return the inverse of pixels per unit; one pixel per unit means unknown."""
+    tags = tiff.pages.first.tags
+    densities = [tags.valueof(code) for code in (283, 282)]  # YResolution, XResolution
+    if None in densities:
+        return None
+    rows, columns = (top / bottom for top, bottom in densities)
+    imagej_unit = (tiff.imagej_metadata or {}).get("unit")
+    if imagej_unit:
+        return 1 / rows, 1 / columns, str(imagej_unit)
+    code = int(tags.valueof(296, 2))
+    if rows == columns == _NO_DENSITY:
+        return None
+    if code == 2:
+        return 25400 / rows, 25400 / columns, "um"
+    if code == 3:
+        return 10000 / rows, 10000 / columns, "um"
+    return None

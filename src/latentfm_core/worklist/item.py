@@ -1,0 +1,95 @@
+"""State of one image of a work list, and its form in the file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from latentfm_core.config import Fraction, Settings
+from latentfm_core.names import is_path, shown
+
+State = Literal["not started", "in progress", "completed", "flagged"]
+
+MAX_IMAGES = 100_000
+
+MAX_NOTE = 2000
+
+MAX_NAME = 2000
+"""Letters of a name, each byte that is not UTF-8 escaped by six."""
+
+
+class Item(Settings):
+    """State of one image.
+
+    Attributes
+    ----------
+    state
+        Progress of the work on it.
+    seconds
+        Time spent on it.
+    doubt
+        1 - expected Dice (`latentfm_core.worklist.order.doubt_of`); None if not measured.
+    doubt_of
+        Model, settings and file that the doubt was measured with.
+    updated
+        Date and time of the last change, UTC, ISO 8601.
+    note
+        Free text, such as why it was flagged.
+    file
+        File name of its annotation; empty until there is one.
+    empty
+        Whether it was completed as an image with nothing to mark.
+    flag
+        Whether it was flagged when it was completed, or since.
+    """
+
+    state: State = "not started"
+    seconds: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    doubt: Fraction | None = None
+    doubt_of: Annotated[str, Field(max_length=200)] = ""
+    updated: Annotated[str, Field(max_length=60)] = ""
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+    file: Annotated[str, Field(max_length=255)] = ""
+    empty: bool = False
+    flag: bool = False
+
+    @property
+    def flagged(self) -> bool:
+        """Whether somebody should look at the image, completed or not."""
+        return self.flag or self.state == "flagged"
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        if value and not check_name(value).lower().endswith(".tif"):
+            raise ValueError("annotations are kept as TIFF (.tif)")
+        return value
+
+
+class StoredList(Settings):
+    """Content of the file of a work list."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["worklist"] = "worklist"
+    images: Annotated[dict[str, Item], Field(max_length=MAX_IMAGES)] = {}
+
+    @field_validator("images")
+    @classmethod
+    def _names(cls, value: dict[str, Item]) -> dict[str, Item]:
+        for name in value:
+            check_name(name)
+        return value
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it names a file right inside a folder.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, ``.`` or ``..``, too long, or holds a folder or a drive.
+    """
+    if len(name) > MAX_NAME or is_path(name):
+        raise ValueError(f"{shown(name)!r} is not a name of a file inside the folder")
+    return name
