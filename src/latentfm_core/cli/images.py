@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentfm_core.cli.prediction import Show
+from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.cli.prompts import ObjectDraws, PromptedImage
-from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.batches import Progress
@@ -81,41 +80,23 @@ class Segmented:
 
 
 @dataclass(frozen=True)
-class ImageMode:
+class ImageMode(Mode[ImageJob]):
     """Prediction of images, and of objects in them.
 
     Attributes
     ----------
-    segmenter, settings
-        Model and sampling settings.
-    limits
-        Limits for the image files.
-    out, kinds, formats
-        Folder, maps and file formats of the results.
+    kinds, formats
+        Maps and file formats of the results.
     prompted
         Returns all objects of some images.
-    unit
-        Name of the counted items: images or objects.
     """
 
-    segmenter: Segmenter
-    settings: SamplingConfig
-    limits: ReadingConfig
-    out: Path
     kinds: tuple[Kind, ...]
     formats: tuple[Format, ...]
     prompted: Callable[[Sequence[Path]], list[PromptedImage]]
-    unit: str = "images"
-    parts: int = 1
 
     def plan(self, images: Sequence[Path]) -> list[ImageJob]:
-        """Return the jobs for all images.
-
-        Raises
-        ------
-        OutputError
-            If two results would have the same name.
-        """
+        """Return a job for each object."""
         names = dict(zip(images, output_names(images), strict=True))
         kinds, formats, count = self.kinds, self.formats, self.settings.n_samples
         return [

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.inputs import BadFiles, check_all, refuse_all, with_possible_names
+from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import prepare_folder, refuse_existing
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
 from latentfm_core.torchrun import Launch
@@ -43,34 +46,57 @@ class Job(Plan, Protocol):
 JobT = TypeVar("JobT", bound=Job)
 
 
-class Mode(Protocol[JobT]):
-    """A way to predict: images and objects in them, stacks, or tiled images."""
+@dataclass(frozen=True)
+class Mode(ABC, Generic[JobT]):
+    """A way to predict: images and objects in them, stacks, or tiled images.
 
-    @property
-    def unit(self) -> str:
-        """Name of the counted items: images or objects."""
-        ...
+    Attributes
+    ----------
+    segmenter, settings
+        Model and sampling settings.
+    limits
+        Limits for the image files.
+    out
+        Folder of the results.
+    unit
+        Name of the counted items: images or objects.
+    """
 
-    @property
-    def parts(self) -> int:
-        """Steps of the progress bar for each result."""
-        ...
+    segmenter: Segmenter
+    settings: SamplingConfig
+    limits: ReadingConfig
+    out: Path
+    unit: str = field(default="images", kw_only=True)
+    parts: ClassVar[int] = 1
+    """Steps of the progress bar for each result."""
 
+    @abstractmethod
     def plan(self, images: Sequence[Path]) -> list[JobT]:
-        """Return the jobs for all images."""
-        ...
+        """Return the jobs for all images.
 
+        Raises
+        ------
+        OutputError
+            If two results would have the same name, or one would replace its image.
+        """
+
+    @abstractmethod
     def check(self, image: Path) -> object:
         """Read just enough of an image to check it."""
-        ...
 
+    @abstractmethod
     def is_finished(self, job: JobT) -> bool:
-        """Return whether a result is complete; raise `OutputError` if it is of another kind."""
-        ...
+        """Return whether a result is complete.
 
+        Raises
+        ------
+        OutputError
+            If it is from another model or other settings.
+        """
+
+    @abstractmethod
     def worker(self, jobs: Sequence[JobT]) -> Callable[[JobT, Show], None]:
         """Return a function that segments one of these jobs and writes its result."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -163,7 +189,7 @@ def _segment_all(
         if mode.parts > 1:
             bar.unit = "part"
         if launch.size == 1:
-            with closing(alone(left, lambda job: job, claims, options.overwrite)) as mine:
+            with closing(alone(left, claims, options.overwrite)) as mine:
                 _segment_jobs(mine, mode.parts, segment, options, bad, bar)
         else:
             # Each process starts at another image, so that they rarely collide.
@@ -173,7 +199,7 @@ def _segment_all(
             def passed() -> None:
                 bar.update(mode.parts)
 
-            mine_of_all = shared(order, lambda job: job, mode.is_finished, claims, passed)
+            mine_of_all = shared(order, mode.is_finished, claims, passed)
             _segment_jobs(mine_of_all, mode.parts, segment, options, bad, bar)
     if launch.size > 1:
         claims.remove()

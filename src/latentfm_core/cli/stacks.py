@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentfm_core.cli.images import ImageJob, Segmented, write
-from latentfm_core.cli.prediction import Show
+from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.cli.prompts import PromptedImage
-from latentfm_core.config import READING, ReadingConfig, SamplingConfig
+from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.images.tiff_stack import TiffStack
-from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import StackProgress, stack_steps
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import Kind, ResultPlan, is_finished
@@ -21,34 +20,22 @@ from latentfm_core.progress import finish
 
 
 @dataclass(frozen=True)
-class StackMode:
+class StackMode(Mode[ImageJob]):
     """Prediction of all planes of TIFF files.
 
     Attributes
     ----------
-    segmenter, settings, limits, out, kinds
-        As of `latentfm_core.cli.images.ImageMode`.
+    kinds
+        Maps of the results.
     plane
         Letters of the two axes that form a plane.
     """
 
-    segmenter: Segmenter
-    settings: SamplingConfig
-    limits: ReadingConfig
-    out: Path
     kinds: tuple[Kind, ...]
     plane: str
-    unit: str = "images"
-    parts: int = 1
 
     def plan(self, images: Sequence[Path]) -> list[ImageJob]:
-        """Return the jobs for all files.
-
-        Raises
-        ------
-        OutputError
-            If two results would have the same name.
-        """
+        """Return the jobs for all files."""
         count = self.settings.n_samples
         return [
             ImageJob(PromptedImage(image), ResultPlan(self.out, name, self.kinds, ("tiff",), count))

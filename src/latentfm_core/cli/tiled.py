@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from latentfm_core.cli.inputs import find_images
-from latentfm_core.cli.prediction import Show
-from latentfm_core.config import ReadingConfig, SamplingConfig, TilingConfig
+from latentfm_core.cli.prediction import Mode, Show
+from latentfm_core.config import ReadingConfig, TilingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.prediction.large import segment_large, write_sidecar
@@ -38,33 +38,20 @@ class LargeJob:
 
 
 @dataclass(frozen=True)
-class TiledMode:
+class TiledMode(Mode[LargeJob]):
     """Prediction of images of any size in tiles.
 
     Attributes
     ----------
-    segmenter, settings, limits, out
-        As of `latentfm_core.cli.images.ImageMode`.
     tiling
         Overlap and scale.
     """
 
-    segmenter: Segmenter
-    settings: SamplingConfig
-    limits: ReadingConfig
-    out: Path
     tiling: TilingConfig
-    unit: str = "images"
-    parts: int = 1000
+    parts: ClassVar[int] = 1000
 
     def plan(self, images: Sequence[Path]) -> list[LargeJob]:
-        """Return the jobs for all images.
-
-        Raises
-        ------
-        OutputError
-            If two results would have the same name, or one would replace its image.
-        """
+        """Return the jobs for all images."""
         jobs = []
         for image, name in zip(images, output_names(images), strict=True):
             job = LargeJob(image, self.out / f"{name}.zarr", self.out / f"{name}.json")
@@ -81,13 +68,7 @@ class TiledMode:
             pass
 
     def is_finished(self, job: LargeJob) -> bool:
-        """Return whether a result is complete.
-
-        Raises
-        ------
-        OutputError
-            If it is from another model or other settings.
-        """
+        """Return whether a result is complete."""
         older = read_sidecar(job.sidecar)
         if older is None:
             return False

@@ -31,8 +31,6 @@ PAUSE = 0.2
 
 _TRIES = 20
 
-Job = TypeVar("Job")
-
 
 class Plan(Protocol):
     """A result."""
@@ -45,6 +43,9 @@ class Plan(Protocol):
     def paths(self) -> list[Path]:
         """Return its files; the last one is written last."""
         ...
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,11 @@ class Claims:
 
 
 def shared(
-    jobs: Sequence[Job],
-    plan_of: Callable[[Job], Plan],
-    is_finished: Callable[[Job], bool],
+    jobs: Sequence[PlanT],
+    is_finished: Callable[[PlanT], bool],
     claims: Claims,
     on_passed: Callable[[], object],
-) -> Iterator[Job]:
+) -> Iterator[PlanT]:
     """Yield the jobs for this process, each while it holds the claim on its result.
 
     Ends when no job is left: waits for jobs of other processes, which are
@@ -202,27 +202,24 @@ def shared(
     """
     left = list(jobs)
     while left:
-        busy: list[Job] = []
+        busy: list[PlanT] = []
         for job in left:
-            plan = plan_of(job)
-            with claims.claimed(plan) as mine:
+            with claims.claimed(job) as mine:
                 if not mine:
                     busy.append(job)
                     continue
                 if is_finished(job):
                     on_passed()
                 else:
-                    claims.begin(plan)
+                    claims.begin(job)
                     yield job
-                claims.end(plan)
+                claims.end(job)
         left = busy
         if left:
             time.sleep(PAUSE)
 
 
-def alone(
-    jobs: Sequence[Job], plan_of: Callable[[Job], Plan], claims: Claims, overwrite: bool
-) -> Generator[Job, None, None]:
+def alone(jobs: Sequence[PlanT], claims: Claims, overwrite: bool) -> Generator[PlanT, None, None]:
     """Yield all jobs, with marks for the next run in case this one is killed.
 
     Raises
@@ -232,15 +229,14 @@ def alone(
     """
     try:
         for job in jobs:
-            plan = plan_of(job)
-            claims.begin(plan, overwrite)
+            claims.begin(job, overwrite)
             try:
                 yield job
             except GeneratorExit:
                 # Closed after an error. Keep the mark only if files were written.
-                if not any(path.exists() for path in plan.paths()):
-                    claims.end(plan)
+                if not any(path.exists() for path in job.paths()):
+                    claims.end(job)
                 raise
-            claims.end(plan)
+            claims.end(job)
     finally:
         claims.remove_if_empty()

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         formats = FORMATS[args.format]
         unit = "images" if args.prompts is None else "objects"
         predict(
-            ImageMode(segmenter, settings, limits, out, args.outputs, formats, prompted, unit),
+            ImageMode(segmenter, settings, limits, out, args.outputs, formats, prompted, unit=unit),
             images,
             options,
         )
