@@ -55,7 +55,7 @@ demo: setup
 
 quick: setup lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile \
-		-m "not gui and not process and not slow"
+		-m "not slow" tests/core
 
 test: setup lint docs unit
 

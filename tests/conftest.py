@@ -13,7 +13,9 @@ from napari import settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QApplication
 
+from latentfm_core.cli.train import main as train_command
 from latentfm_core.inference.device import resolve_precision
+from latentfm_core.training.trainer import Trainer
 from tests.helpers.fixtures import (
     blob_folders,
     calibrated_model_folder,
@@ -72,6 +74,8 @@ TRAINED = {
     "fold_models",
 }
 """Fixtures that train a model."""
+TRAINERS = (Trainer, train_command)
+"""What the tests of a file that imports it train with."""
 
 
 def pytest_report_header() -> str:
@@ -93,9 +97,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "system" in parts:
             item.add_marker("process")
         trains = TRAINED & set(getattr(item, "fixturenames", ()))
-        if trains or item.path.name in rank:
+        if trains or item.path.name in rank or _imports_trainer(item):
             item.add_marker("slow")
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def _imports_trainer(item: pytest.Item) -> bool:
+    names = vars(getattr(item, "module", None) or object).values()
+    return any(value is trainer for value in names for trainer in TRAINERS)
 
 
 def pytest_collection_finish() -> None:
