@@ -47,6 +47,8 @@ CORE = {
     "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
+    "adaptation": "annotation config datasets errors files images inference metrics model_io "
+    "models names output prompts training types",
     "export": "config errors files flow images inference model_io models output prompts types "
     "uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
@@ -72,8 +74,8 @@ PLUGIN = {
     "worklist": "annotation background layers preferences reading results sampling settings ui",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "dock": "annotation background finetuning layers preferences prompting reading results review "
-    "sampling ui worklist",
+    "dock": "annotation background finetuning layers preferences prompting reading "
+    "results review sampling ui worklist",
     "demo": "dock",
     "widgets": "review sampling",
 }

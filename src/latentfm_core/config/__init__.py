@@ -7,6 +7,7 @@ and is stored as JSON in checkpoints and model cards.
 
 from __future__ import annotations
 
+from latentfm_core.config.adaptation import ADAPTATION, AdaptationConfig
 from latentfm_core.config.base import (
     DEFAULT_MODEL,
     LATENT_DOWNSAMPLE,
@@ -48,6 +49,7 @@ from latentfm_core.config.sampling import (
 from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig, TrainingConfig
 
 __all__ = [
+    "ADAPTATION",
     "DEFAULT_MODEL",
     "LATENT_DOWNSAMPLE",
     "NUMBER_FORMATS",
@@ -55,6 +57,7 @@ __all__ = [
     "READING",
     "REPORT",
     "SAMPLE_SLIDER_MAX",
+    "AdaptationConfig",
     "Blocks",
     "ClassName",
     "Config",

@@ -1,0 +1,76 @@
+"""Card of an adapted model."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+from latentfm_core.adaptation.record import AdaptationRecord
+from latentfm_core.adaptation.verdict import Verdict
+from latentfm_core.config import AdaptationConfig
+from latentfm_core.model_io.card import DataInfo, ModelCard, ParentInfo, TrainingInfo
+from latentfm_core.output.sidecar import versions
+
+MAX_ID = 100
+
+
+def adapted_card(
+    parent: ModelCard,
+    record: AdaptationRecord,
+    verdict: Verdict,
+    config: AdaptationConfig,
+    device: str,
+) -> dict[str, Any]:
+    """Return the card of an adapted model without ``weights``.
+
+    Parameters
+    ----------
+    parent
+        Card of the model that was adapted, without a network for few steps.
+    record
+        The images and tests so far.
+    verdict
+        The comparison of both models.
+    config
+        Settings of the adaptation.
+    device
+        Description of the device.
+    """
+    count = len(record.images)
+    images = "1 image" if count == 1 else f"{count} images"
+    ending = f"-adapted-{count}"
+    metrics = {
+        "val_parent_dice": verdict.present,
+        "val_held_out_dice": verdict.adapted,
+        "val_parent_box_dice": verdict.present_box,
+        "val_held_out_box_dice": verdict.adapted_box,
+    }
+    card = ModelCard(
+        id=parent.id[: MAX_ID - len(ending)] + ending,
+        title=f"{(parent.title or parent.id)[:150]}, adapted to {images}",
+        description=(
+            f"{parent.id} adapted to {images} accepted in a work list; the image encoder is "
+            f"unchanged. The held-out figures are means over {verdict.n_tests} accepted images, "
+            "each tested before the model learned from it. Not calibrated anew: the calibration "
+            f"of {parent.id} was fitted to other images and is omitted, so the confidence and "
+            "the expected Dice are raw until latentfm-calibrate fits a new one."
+        ),
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        licence=parent.licence,
+        intended_use=parent.intended_use,
+        config=parent.config,
+        data=DataInfo(name="accepted images of a work list", n_train=count),
+        training=TrainingInfo(
+            command=f"adapted in the background: {config.model_dump_json()}",
+            seed=config.seed,
+            seconds=round(record.seconds, 1),
+            device=device[:200],
+            versions=versions(),
+        ),
+        parent=ParentInfo(id=parent.id, sha256=parent.weights_sha256, n_images=count),
+        encoder=parent.encoder,
+        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+        weights=parent.weights,
+    )
+    return card.model_dump(mode="json", exclude={"weights"})

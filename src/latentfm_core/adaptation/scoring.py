@@ -1,0 +1,59 @@
+"""Test two models on an accepted image that neither has learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.adaptation.verdict import HeldOutTest
+from latentfm_core.config import SamplingConfig
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.annotator import first_prompt, largest_object
+from latentfm_core.types import Bool, ImageInput
+
+
+def held_out_test(
+    present: Segmenter, adapted: Segmenter, image: ImageInput, labels: NDArray[Any], learned: int
+) -> HeldOutTest:
+    """Return the Dice of both models on an image, without a prompt and with a box.
+
+    Parameters
+    ----------
+    present, adapted
+        The models, which are sampled with the settings of their cards and the same seeds.
+    image, labels
+        The image and its accepted labels ``(H, W)``.
+    learned
+        Number of images that the adapted model has learned from.
+    """
+    marked = np.asarray(labels > 0)
+    many = len(np.unique(labels[labels > 0])) > 1
+    target = largest_object(labels, "instances" if many else "masks")
+    none = [dice(mean_mask(one, image), marked) for one in (present, adapted)]
+    box: list[float | None] = [None, None]
+    if target is not None:
+        prompt = first_prompt(target, "box")
+        box = [dice(mean_mask(one, image, prompt), target) for one in (present, adapted)]
+    return HeldOutTest(
+        image=image.name,
+        learned=learned,
+        present=none[0],
+        adapted=none[1],
+        present_box=box[0],
+        adapted_box=box[1],
+    )
+
+
+def mean_mask(
+    segmenter: Segmenter,
+    image: ImageInput,
+    prompt: Prompt | None = None,
+    settings: SamplingConfig | None = None,
+) -> Bool:
+    """Return the mean mask ``(H, W)`` of a model's samples; None uses the settings of its card."""
+    samples = segmenter.sample(image, settings, prompt=prompt)
+    return np.asarray(segmenter.summarise(samples).mean_mask > 0)

@@ -1,0 +1,335 @@
+"""A small promptable model adapts to images that it has never seen: bright discs on dark ground."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.io import imsave
+
+from latentfm_core.adaptation.background import Inbox, run
+from latentfm_core.adaptation.messages import (
+    Accept,
+    Adapted,
+    Event,
+    Failed,
+    Pause,
+    Skipped,
+    Start,
+    Undo,
+    Working,
+    event_from,
+    to_line,
+)
+from latentfm_core.adaptation.record import AdaptationFolder, keep_as_model
+from latentfm_core.adaptation.scoring import mean_mask
+from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
+from latentfm_core.adaptation.verdict import HeldOutTest, judge
+from latentfm_core.adaptation.views import View, ViewStore
+from latentfm_core.annotation.export import write_labels_file
+from latentfm_core.annotation.formats import Space
+from latentfm_core.config import AdaptationConfig, SamplingConfig
+from latentfm_core.errors import ConfigError, FolderBusy, OutputError
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.model_io.card import read_card
+from latentfm_core.types import ImageInput
+from tests.helpers.prompting import two_discs
+
+QUICK = AdaptationConfig(seconds=0.8, views=6, batch_size=8, learning_rate=3e-3, fewest=3)
+FEW = SamplingConfig(n_samples=4, steps=2)
+PATIENCE = 120.0
+
+
+def unseen(number: int) -> AcceptedImage:
+    """Return an image of two bright discs and the annotation that a user would accept."""
+    pixels, labels = two_discs(np.random.default_rng(1000 + number))
+    marked = (labels > 0).astype(np.uint8)
+    return AcceptedImage(ImageInput(255 - pixels, name=f"{number}.png"), marked, f"{number}.tif")
+
+
+def exhaust(steps: Iterator[object]) -> None:
+    for _ in steps:
+        pass
+
+
+def dice_without_prompt(segmenter: Segmenter, numbers: range) -> float:
+    found = []
+    for number in numbers:
+        item = unseen(number)
+        mask = mean_mask(segmenter, item.image, settings=FEW)
+        found.append(dice(mask, np.asarray(item.labels > 0)))
+    return float(np.mean(found))
+
+
+@pytest.fixture(scope="module")
+def adapted(promptable_model_folder: Path) -> AdaptationSession:
+    """A session that has learned from six images."""
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    for number in range(6):
+        exhaust(session.accept(unseen(number)))
+        exhaust(session.train())
+    return session
+
+
+def test_it_is_used_once_it_is_better_on_images_it_has_not_learned_from(
+    adapted: AdaptationSession,
+) -> None:
+    assert [test.image for test in adapted.record.tests] == [f"{n}.png" for n in range(1, 6)]
+    assert [test.learned for test in adapted.record.tests] == [1, 2, 3, 4, 5]
+    assert adapted.verdict.used
+    assert adapted.verdict.adapted > adapted.verdict.present
+    others = range(100, 108)
+    before = dice_without_prompt(adapted.present, others)
+    assert dice_without_prompt(adapted.adapted, others) > before + 0.1
+
+
+def test_the_original_model_is_not_changed(
+    adapted: AdaptationSession, promptable_model_folder: Path
+) -> None:
+    again = Segmenter.load(promptable_model_folder, "cpu")
+    image = unseen(200).image
+    same = adapted.present.sample(image, FEW).probabilities
+    assert np.array_equal(same, again.sample(image, FEW).probabilities)
+
+
+def test_the_computing_time_is_bounded_by_the_number_of_images(adapted: AdaptationSession) -> None:
+    assert adapted.due == 0
+    steps = adapted.learner.steps
+    exhaust(adapted.train())
+    assert adapted.learner.steps == steps
+
+
+def test_training_stops_at_the_step_after_which_the_caller_stops(
+    promptable_model_folder: Path,
+) -> None:
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    exhaust(session.accept(unseen(0)))
+    steps = session.train()
+    next(steps)
+    steps.close()
+    assert session.learner.steps == 1
+    assert session.due > 0
+
+
+def test_it_comes_back_with_the_list(
+    adapted: AdaptationSession, promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = AdaptationFolder(tmp_path)
+    with folder.writing():
+        adapted.save(folder)
+    used = folder.in_use(adapted.parent_card.weights_sha256)
+    assert used is not None
+    assert folder.in_use("0" * 64) is None, "another model was adapted"
+    card = read_card(used)
+    assert card.parent is not None
+    assert (card.parent.id, card.parent.n_images) == (adapted.parent_card.id, 6)
+    assert card.metrics["val_held_out_dice"] == pytest.approx(adapted.verdict.adapted)
+    assert card.calibration is None
+    again = AdaptationSession(promptable_model_folder, QUICK)
+    assert again.load(folder)
+    assert again.record == adapted.record
+    numbers = range(100, 104)
+    expected = dice_without_prompt(adapted.adapted, numbers)
+    assert dice_without_prompt(again.adapted, numbers) == pytest.approx(expected, abs=0.02)
+    steps = again.learner.steps
+    exhaust(again.accept(unseen(6)))
+    exhaust(again.train())
+    assert again.learner.steps > steps
+    assert len(again.record.images) == 7
+
+
+def test_undo_returns_to_the_original_model(promptable_model_folder: Path) -> None:
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    exhaust(session.accept(unseen(0)))
+    exhaust(session.train())
+    image = unseen(200).image
+    original = session.present.sample(image, FEW).probabilities
+    assert not np.array_equal(session.adapted.sample(image, FEW).probabilities, original)
+    session.undo()
+    assert np.array_equal(session.adapted.sample(image, FEW).probabilities, original)
+    assert not session.record.images
+    assert not session.verdict.used
+
+
+def test_an_image_accepted_again_replaces_its_labels_and_is_no_test(
+    promptable_model_folder: Path,
+) -> None:
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    item = unseen(0)
+    exhaust(session.accept(item))
+    changed = AcceptedImage(item.image, np.roll(item.labels, 3, axis=0), item.file)
+    exhaust(session.accept(changed))
+    assert len(session.record.images) == 1
+    assert not session.record.tests
+    due = session.due
+    exhaust(session.accept(changed))
+    assert session.due == due, "nothing new was accepted"
+
+
+def test_an_image_without_objects_can_be_learned(promptable_model_folder: Path) -> None:
+    session = AdaptationSession(promptable_model_folder, QUICK)
+    exhaust(session.accept(unseen(0)))
+    item = unseen(1)
+    exhaust(session.accept(AcceptedImage(item.image, np.zeros_like(item.labels), item.file)))
+    exhaust(session.train())
+    assert session.record.tests[0].present_box is None
+
+
+def test_a_model_without_prompts_is_refused(tiny_model_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="does not take prompts"):
+        AdaptationSession(tiny_model_folder, QUICK)
+
+
+def outcome(gain: float, box: float = 0.0) -> HeldOutTest:
+    return HeldOutTest(
+        image="a.png",
+        learned=1,
+        present=0.5,
+        adapted=0.5 + gain,
+        present_box=0.8,
+        adapted_box=0.8 + box,
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "used"),
+    [
+        ([(0.1, 0.0)] * 3, False),  # too few tests
+        ([(0.1, 0.0)] * 4, True),
+        ([(0.01, 0.0)] * 4, False),  # half of it is below the margin
+        ([(0.4, 0.0), (-0.3, 0.0), (0.3, 0.0), (-0.3, 0.0)], False),  # chance
+        ([(0.1, -0.02)] * 4, False),  # worse with a box
+        ([(-0.3, 0.0)] * 10 + [(0.1, 0.0)] * 20, True),  # only the last ones count
+    ],
+)
+def test_the_adapted_model_is_used_only_with_a_clear_gain(
+    gains: list[tuple[float, float]], used: bool
+) -> None:
+    tests = [outcome(none, box) for none, box in gains]
+    assert judge(tests, AdaptationConfig()).used is used
+
+
+def test_features_stay_within_their_limit() -> None:
+    import torch
+
+    mask: NDArray[np.bool_] = np.zeros((8, 8), bool)
+    view = View((torch.zeros(4, 8, 8, dtype=torch.float16),), mask, mask, False)
+    store = ViewStore(6 * view.nbytes)
+    for name in "abc":
+        for _ in range(4):
+            store.add(name, view)
+    assert len(store) == 3
+    assert store.nbytes == 6 * view.nbytes
+    for name in "defgh":
+        store.add(name, view)
+    assert store.nbytes <= 6 * view.nbytes
+    assert "h" in store
+    assert "a" not in store
+
+
+class Listed:
+    """A folder of images with accepted annotations, and an adaptation in a thread."""
+
+    def __init__(self, root: Path, model: Path, count: int = 5) -> None:
+        self.images, self.output = root / "images", root / "out"
+        self.images.mkdir(parents=True)
+        self.output.mkdir()
+        for number in range(count):
+            item = unseen(number)
+            imsave(self.images / item.image.name, item.image.pixels, check_contrast=False)
+            write_labels_file(self.output / item.file, item.labels, Space("YX"))
+        self.start = Start(model=str(model), images=self.images, output=self.output, config=QUICK)
+        self.events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def emit(self, event: Event) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def wait(self, wanted: Callable[[Event], bool]) -> Event:
+        """Return the first event that is wanted."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(wanted, self.events)), PATIENCE)
+            return next(filter(wanted, self.events))
+
+
+def has_learned(count: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Adapted) and event.images == count
+
+
+def test_the_loop_learns_pauses_undoes_and_stops(
+    promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    listed, inbox = Listed(tmp_path, promptable_model_folder), Inbox()
+    thread = threading.Thread(target=run, args=(listed.start, inbox, listed.emit))
+    thread.start()
+    try:
+        listed.wait(has_learned(0))
+        for number in range(5):
+            inbox.put(Accept(name=f"{number}.png", file=f"{number}.tif"))
+        listed.wait(has_learned(5))
+        folder = AdaptationFolder(listed.output)
+        with pytest.raises(FolderBusy), folder.writing():
+            pass
+        inbox.put(Accept(name="gone.png", file="gone.tif"))
+        assert isinstance(listed.wait(lambda e: isinstance(e, Skipped)), Skipped)
+        record = folder.read()
+        assert [image.name for image in record.images] == [f"{n}.png" for n in range(5)]
+        listed.events.clear()
+        inbox.put(Pause(paused=True))
+        inbox.put(Undo())
+        inbox.put(Pause(paused=False))
+        listed.wait(has_learned(0))
+        assert folder.in_use(record.parent_sha256) is None
+        assert not folder.read().images
+    finally:
+        inbox.stop()
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_the_process_works_until_its_input_ends(
+    promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    listed = Listed(tmp_path, promptable_model_folder, 2)
+    command = [sys.executable, "-m", "latentfm_core.adaptation.worker"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(to_line(listed.start) + "\n")
+        process.stdin.write(to_line(Accept(name="0.png", file="0.tif")) + "\n")
+        process.stdin.flush()
+        seen: list[Event] = []
+        for line in process.stdout:
+            seen.append(event_from(line))
+            if isinstance(seen[-1], Working):
+                break
+        process.stdin.close()
+        rest = [event_from(line) for line in process.stdout]
+        assert process.wait(PATIENCE) == 0
+    assert not any(isinstance(event, Failed) for event in [*seen, *rest])
+
+
+def test_an_adapted_model_can_be_kept(
+    adapted: AdaptationSession, promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = AdaptationFolder(tmp_path)
+    with folder.writing():
+        adapted.save(folder)
+    target = tmp_path / "mine"
+    keep_as_model(folder, target)
+    kept = Segmenter.load(target, "cpu")
+    assert kept.card.id.endswith("-adapted-6")
+    with pytest.raises(OutputError, match="already exists"):
+        keep_as_model(folder, target)
+    folder.discard()
+    assert dice_without_prompt(kept, range(100, 102)) > 0.3
