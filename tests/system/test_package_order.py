@@ -72,9 +72,10 @@ PLUGIN = {
     "prompting": "annotation background layers results sampling ui",
     "review": "annotation background fixing layers preferences prompting results sampling ui",
     "worklist": "annotation background layers preferences reading results sampling settings ui",
+    "adapting": "background preferences reading sampling ui worklist",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "dock": "annotation background finetuning layers preferences prompting reading "
+    "dock": "adapting annotation background finetuning layers preferences prompting reading "
     "results review sampling ui worklist",
     "demo": "dock",
     "widgets": "review sampling",

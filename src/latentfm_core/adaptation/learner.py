@@ -158,7 +158,7 @@ class Learner:
         with autocast(torch.device("cpu"), self._dtype):
             loss = self._stage.losses(batch, alone)["loss"]
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch does not annotate it
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, GRADIENT_CLIP)
         self._optimizer.step()
         self._pull_back()

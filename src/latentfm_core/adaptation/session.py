@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ class AdaptationSession:
         for view in views:
             self._store.add(fingerprint, view)
 
-    def train(self) -> Iterator[float]:
+    def train(self) -> Generator[float, None, None]:
         """Train while there is computing time left; yield the loss of each step.
 
         The model in `adapted` is updated when the iterator ends or is closed.
@@ -255,7 +255,7 @@ def _without_few_steps(folder: Path, card: ModelCard) -> tuple[LatentFM, ModelCa
     model.config = network
     values = config.model_dump() | {"model": network, "training": training}
     # Calibrations were fitted to the samples of the original weights.
-    update = {
+    update: dict[str, Any] = {
         "config": Config.model_validate(values),
         "calibration": None,
         "prompt_calibrations": {},

@@ -48,7 +48,7 @@ class AdaptationConfig(Settings):
     """
 
     seconds: Annotated[float, Field(gt=0, le=3600)] = 20.0
-    views: Annotated[int, Field(ge=1, le=256)] = 16
+    views: Annotated[int, Field(ge=1, le=256)] = 48
     unprompted: Fraction = 0.5
     memory_mb: Annotated[int, Field(ge=1, le=2**20)] = 256
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8

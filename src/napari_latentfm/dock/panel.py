@@ -21,6 +21,7 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QLineEdit, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_latentfm import preferences
+from napari_latentfm.adapting.adapting import Adapting
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
@@ -75,6 +76,8 @@ class LatentFMPanel(QWidget):
         The image that everything in the dock acts on.
     accepting
         The actions of the foot.
+    adapting
+        Adapts the model to accepted images.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -96,6 +99,7 @@ class LatentFMPanel(QWidget):
         saver = self.review.annotation.autosaver
         self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot.say)
         self._list = ListLink(self, self.accepting)
+        self.adapting = Adapting(self.queue, self.sampling)
         self._drop = FolderDrop(self, self.open_folder)
         self._keys = KeyBindings(napari_viewer, self)
         self._enter = CanvasEnter(napari_viewer, self, self.accept)
@@ -191,7 +195,7 @@ class LatentFMPanel(QWidget):
         self._release_keys()
         self.foot.commit()
         sections = chain(*self.annotate.parts.values())
-        for part in (self.sampling, self.queue, self.learning, *sections):
+        for part in (self.sampling, self.queue, self.adapting, self.learning, *sections):
             part.release()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

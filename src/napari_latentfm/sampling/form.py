@@ -57,6 +57,11 @@ class SamplingForm(Container[Any]):
     ----------
     images
         Returns the ``(name, layer)`` choices of the image box.
+
+    Attributes
+    ----------
+    stand_in
+        Returns the model to use in place of the chosen one.
     """
 
     def __init__(self, images: Callable[[Any], list[tuple[str, Image]]]) -> None:
@@ -71,6 +76,7 @@ class SamplingForm(Container[Any]):
         self.results = controls.results_edit()
         self.model = controls.model_box()
         self.folder = controls.model_folder_edit()
+        self.stand_in: Callable[[str | Path], str | Path] = lambda source: source
         self._card: ModelCard | None = None
         self._make_sampling_controls()
         self._make_run_controls()
@@ -179,14 +185,14 @@ class SamplingForm(Container[Any]):
                     getattr(self, name).value = state[name]
 
     def model_source(self) -> str | Path:
-        """Return the name of the bundled model, or the folder.
+        """Return the model to use: the chosen one, by its name or folder, or its stand-in.
 
         Raises
         ------
         ModelFolderError
             If the folder is not given.
         """
-        return model_source(str(self.model.value), self.folder.line_edit.value)
+        return self.stand_in(model_source(str(self.model.value), self.folder.line_edit.value))
 
     def refresh_card(self) -> None:
         """Read the model's card again, which a calibration may have changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,17 @@ BY_NAME, BY_DOUBT = "by name", "most doubtful first"
 
 
 class QueueForm(QWidget):
-    """Controls, table and status line, independent of the viewer."""
+    """Controls, table and status line, independent of the viewer.
+
+    Attributes
+    ----------
+    stand_in
+        Returns the model to use in place of the chosen one for an image, or for any with None.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.stand_in: Callable[[str | Path, str | None], str | Path] = lambda source, _: source
         self._make_choices()
         self._make_list()
         self._make_buttons()
@@ -164,7 +171,7 @@ class QueueForm(QWidget):
         self.table.fill(self.names(work), items, current)
         self.tally.setText(str(tally(items)))
 
-    def source(self) -> str | Path:
+    def chosen_model(self) -> str | Path:
         """Return the name of the bundled model, or the folder.
 
         Raises
@@ -173,6 +180,16 @@ class QueueForm(QWidget):
             If the folder is not given.
         """
         return model_source(str(self.model.currentData()), self.model_folder.text())
+
+    def source(self, name: str | None = None) -> str | Path:
+        """Return the model to use for an image, or for any: the chosen one, or its stand-in.
+
+        Raises
+        ------
+        ModelFolderError
+            If the folder is not given.
+        """
+        return self.stand_in(self.chosen_model(), name)
 
     def settings(self) -> SamplingConfig:
         """Return the sampling settings of the chosen model.
@@ -189,6 +206,10 @@ class QueueForm(QWidget):
             seed=SamplingConfig().seed,
             device=SamplingConfig().device,
         )
+
+    def add_section(self, section: QWidget) -> None:
+        """Add controls above the progress of the background work."""
+        self._column.insertWidget(self._column.indexOf(self.bar), section)
 
     def state(self) -> dict[str, Any]:
         """Return the choices as JSON values for `restore`, without the folders of a list."""
@@ -244,7 +265,7 @@ class QueueForm(QWidget):
         grid.addLayout(samples, 4, 1)
         grid.addWidget(QLabel("Largest image"), 5, 0)
         grid.addWidget(self.megapixels, 5, 1)
-        layout = QVBoxLayout(self)
+        layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)

@@ -68,6 +68,8 @@ class QueuePanel(QScrollArea):
         Emitted with the name of an image when its samples are shown.
     settled
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
+    completed
+        Emitted with the name of an image and the file of its annotation when it was accepted.
     form, open_image, sampler
         Controls, the open image, and the background work.
     """
@@ -76,6 +78,7 @@ class QueuePanel(QScrollArea):
     listed = Signal()
     shown = Signal(str)
     settled = Signal(str)
+    completed = Signal(str, Path)
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, own_keys: bool = True) -> None:
         super().__init__()
@@ -316,10 +319,11 @@ class QueuePanel(QScrollArea):
             self._mark_bad(name, error)
             self._step(self._direction, name)
 
-    def _on_completed(self, _name: str, _path: Path) -> None:
+    def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
             # It is saved in a file now, and not offered for recovery after a crash.
             self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
+        self.completed.emit(name, path)
         self._refresh()
         self._step(1)
 
@@ -345,7 +349,7 @@ class QueuePanel(QScrollArea):
 
     def _on_shown(self, task: Task) -> None:
         self._describe()
-        self._read_ahead()
+        self.read_ahead()
         self.shown.emit(task.name)
         self.settled.emit("done")
 
@@ -356,7 +360,8 @@ class QueuePanel(QScrollArea):
             text = describe(current.layer, current.plane, current.result)
             self._say(f"{ALL_DONE} {text}" if self._all_done else text)
 
-    def _read_ahead(self) -> None:
+    def read_ahead(self) -> None:
+        """Draw samples of the next image in the background."""
         if self.work is None:
             return
         following = self.form.neighbour(self.work, self.current, 1)
@@ -403,7 +408,7 @@ class QueuePanel(QScrollArea):
     def _task(self, name: str) -> Task:
         if self.work is None:
             raise LatentFMError("Open a folder first.")
-        return Task(name, self.work.path(name), self.form.source(), self.form.settings())
+        return Task(name, self.work.path(name), self.form.source(name), self.form.settings())
 
     def _on_order(self, _text: str) -> None:
         self._refresh()

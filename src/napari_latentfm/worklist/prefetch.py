@@ -96,10 +96,13 @@ class Prefetcher:
         if it was cancelled.
     progressed
         Emitted with kind and update.
+    started
+        Emitted when drawing has begun.
     """
 
     ended = Signal(object, str, object, object)
     progressed = Signal(str, Update)
+    started = Signal()
 
     def __init__(self) -> None:
         self.job = SamplingJob()
@@ -136,6 +139,11 @@ class Prefetcher:
         self._go()
 
     @property
+    def busy(self) -> bool:
+        """Whether samples are being drawn."""
+        return self._active is not None
+
+    @property
     def measuring(self) -> int:
         """Number of images that are still to be measured."""
         now = self._active is not None and self._active.kind == "doubt"
@@ -163,6 +171,7 @@ class Prefetcher:
         self._cache.clear()
         self.ended.disconnect()
         self.progressed.disconnect()
+        self.started.disconnect()
         if self._active is not None:
             self._active.run.abandon()
 
@@ -184,6 +193,7 @@ class Prefetcher:
         self._active = _Active(task, task.key(), kind, run)
         run.progressed.connect(self._on_progress)
         run.ended.connect(partial(self._on_end, self._active, reader))
+        self.started.emit()
 
     def _on_progress(self, update: Update) -> None:
         if self._active is not None:
