@@ -16,6 +16,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentfm_core.adaptation.record import AdaptationRecord, LearnedImage
+from latentfm_core.adaptation.verdict import HeldOutTest
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.provenance import AnnotationSidecar
@@ -218,6 +220,21 @@ def worklist() -> Files:
         export_annotation(work.annotation("a.png"), _pixels(8, 8, high=2), _facts((8, 8), "YX"))
 
     return _made(make)
+
+
+def adaptation_record() -> bytes:
+    """Return the record of an adapted model."""
+    image = LearnedImage(name="a.png", file="a.tif", fingerprint=SIGNATURE, labels=SIGNATURE)
+    test = HeldOutTest(image="b.png", learned=1, present=0.5, adapted=0.75)
+    record = AdaptationRecord(
+        parent="generalist",
+        parent_sha256="0" * 64,
+        images=(image,),
+        tests=(test,),
+        version=2,
+        used=True,
+    )
+    return record.model_dump_json().encode()
 
 
 @cache

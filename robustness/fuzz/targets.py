@@ -12,9 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from latentfm_core.adaptation.record import RECORD, AdaptationFolder
+from latentfm_core.adaptation.verdict import judge
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
-from latentfm_core.config import Config, DataConfig, ReadingConfig, SamplingConfig, load_config
+from latentfm_core.config import (
+    ADAPTATION,
+    Config,
+    DataConfig,
+    ReadingConfig,
+    SamplingConfig,
+    load_config,
+)
 from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.datasets.splits import make_split, read_groups, read_split
@@ -287,6 +296,17 @@ def _read_result(folder: Path) -> object:
     return is_finished(plan, settings, "0" * 64)
 
 
+def _read_adaptation(folder: Path) -> object:
+    kept = AdaptationFolder(folder)
+    kept.path.mkdir()
+    (folder / RECORD).rename(kept.path / RECORD)
+    record = kept.read()
+    judge(record.tests, ADAPTATION)
+    if not kept.model(record.version).resolve().is_relative_to(folder.resolve()):
+        raise AssertionError("the model is outside")
+    return kept.in_use(record.parent_sha256)
+
+
 def _read_preferences(folder: Path) -> object:
     os.environ[preferences.HOME_VARIABLE] = str(folder)
     found = [preferences.get(name) for name in ("reading", "sampling", "queue", "")]
@@ -328,5 +348,6 @@ TARGETS: dict[str, Target] = {
         lambda folder: _read_note(folder / "learning.json"),
         1,
     ),
+    "adaptation": Target(_text(RECORD, seeds.adaptation_record()), _read_adaptation, 2),
     "preferences": Target(_text("preferences.json", _PREFERENCES), _read_preferences, 1),
 }

@@ -47,8 +47,8 @@ CORE = {
     "annotation": "config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
-    "adaptation": "annotation config datasets errors files images inference metrics model_io "
-    "models names output prompts training types",
+    "adaptation": "annotation config datasets errors evaluation files images inference metrics "
+    "model_io models names output prompts training types uncertainty",
     "export": "config errors files flow images inference model_io models output prompts types "
     "uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "

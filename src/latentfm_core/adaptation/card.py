@@ -27,7 +27,8 @@ def adapted_card(
     Parameters
     ----------
     parent
-        Card of the model that was adapted, without a network for few steps.
+        Card of the model that was adapted, without a network for few steps, and with the
+        calibration of the adapted model.
     record
         The images and tests so far.
     verdict
@@ -52,9 +53,7 @@ def adapted_card(
         description=(
             f"{parent.id} adapted to {images} accepted in a work list; the image encoder is "
             f"unchanged. The held-out figures are means over {verdict.n_tests} accepted images, "
-            "each tested before the model learned from it. Not calibrated anew: the calibration "
-            f"of {parent.id} was fitted to other images and is omitted, so the confidence and "
-            "the expected Dice are raw until latentfm-calibrate fits a new one."
+            f"each tested before the model learned from it. {_calibration_of(parent)}"
         ),
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         licence=parent.licence,
@@ -69,8 +68,23 @@ def adapted_card(
             versions=versions(),
         ),
         parent=ParentInfo(id=parent.id, sha256=parent.weights_sha256, n_images=count),
+        calibration=parent.calibration,
+        prompt_calibrations=parent.prompt_calibrations,
         encoder=parent.encoder,
         metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
         weights=parent.weights,
     )
     return card.model_dump(mode="json", exclude={"weights"})
+
+
+def _calibration_of(card: ModelCard) -> str:
+    fitted = card.calibration
+    if fitted is None:
+        return (
+            "Not calibrated: confidence and expected Dice are raw until latentfm-calibrate fits "
+            "a calibration."
+        )
+    return (
+        f"Calibrated on {fitted.n_images} of these tests, by earlier versions of the adapted "
+        "model; predictions from points are not calibrated."
+    )

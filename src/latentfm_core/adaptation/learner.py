@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from latentfm_core.adaptation.views import View, ViewStore
 from latentfm_core.config import AdaptationConfig, Config, FlowConfig
-from latentfm_core.inference.device import autocast
+from latentfm_core.inference.device import autocast, to_device
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.ema import EMA
@@ -20,6 +21,7 @@ from latentfm_core.training.prompted_batch import CORRECTED, with_corrections
 from latentfm_core.training.stage import Batch
 from latentfm_core.training.stages import FlowStage, freeze_except
 
+CPU = torch.device("cpu")
 GRADIENT_CLIP = 1.0
 
 
@@ -52,7 +54,7 @@ class KeptFeatureStage(FlowStage):
             "prompts": torch.from_numpy(prompts),
             "corrected": torch.from_numpy(corrected),
             "seeds": torch.from_numpy(rng.integers(2**31, size=len(views))),
-            **{f"features{i}": torch.stack(level).float() for i, level in enumerate(levels)},
+            **{f"features{i}": _stacked(level) for i, level in enumerate(levels)},
         }
 
     def _features(self, batch: Batch, global_batch: GlobalBatch) -> list[Tensor]:
@@ -60,6 +62,10 @@ class KeptFeatureStage(FlowStage):
         kept = [batch[f"features{i}"] for i in range(count)]
         prompts = with_corrections(self.model, kept, batch, global_batch)
         return self.model.with_prompts(kept, prompts)
+
+
+def _stacked(maps: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(maps)).float().contiguous(memory_format=torch.channels_last)
 
 
 def learning_config(parent: Config, config: AdaptationConfig) -> Config:
@@ -105,7 +111,7 @@ class Learner:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._config, self._dtype = config, dtype
-        self._training = copy.deepcopy(original)
+        self._training = to_device(copy.deepcopy(original), CPU)
         self.model = copy.deepcopy(original).eval()
         stage = KeptFeatureStage(self._training, learning_config(parent, config))
         self._stage = stage
@@ -155,7 +161,7 @@ class Learner:
         batch = self._stage.batch_of(store.draw(count, rng), rng)
         alone = GlobalBatch.alone(generator_for(config.seed, 3, self.steps), count)
         self._training.train()
-        with autocast(torch.device("cpu"), self._dtype):
+        with autocast(CPU, self._dtype):
             loss = self._stage.losses(batch, alone)["loss"]
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

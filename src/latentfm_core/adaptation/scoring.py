@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.adaptation.calibrating import HeldOutCalibration
 from latentfm_core.adaptation.verdict import HeldOutTest
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
@@ -16,10 +18,17 @@ from latentfm_core.prompts.annotator import first_prompt, largest_object
 from latentfm_core.types import Bool, ImageInput
 
 
-def held_out_test(
-    present: Segmenter, adapted: Segmenter, image: ImageInput, labels: NDArray[Any], learned: int
-) -> HeldOutTest:
+def held_out_steps(
+    present: Segmenter,
+    adapted: Segmenter,
+    image: ImageInput,
+    labels: NDArray[Any],
+    learned: int,
+    calibration: HeldOutCalibration,
+) -> Generator[None, None, HeldOutTest]:
     """Return the Dice of both models on an image, without a prompt and with a box.
+
+    Yields after each of the four answers.
 
     Parameters
     ----------
@@ -29,15 +38,31 @@ def held_out_test(
         The image and its accepted labels ``(H, W)``.
     learned
         Number of images that the adapted model has learned from.
+    calibration
+        Gets the samples of the adapted model.
     """
     marked = np.asarray(labels > 0)
     many = len(np.unique(labels[labels > 0])) > 1
     target = largest_object(labels, "instances" if many else "masks")
-    none = [dice(mean_mask(one, image), marked) for one in (present, adapted)]
-    box: list[float | None] = [None, None]
-    if target is not None:
-        prompt = first_prompt(target, "box")
-        box = [dice(mean_mask(one, image, prompt), target) for one in (present, adapted)]
+    none: list[float] = []
+    box: list[float | None] = []
+    prompt = None if target is None else first_prompt(target, "box")
+    for one in (present, adapted):
+        samples = one.sample(image)
+        summary = one.summarise(samples)
+        none.append(dice(np.asarray(summary.mean_mask > 0), marked))
+        if one is adapted:
+            calibration.add("none", samples, summary, marked)
+        yield
+        if target is None:
+            box.append(None)
+            continue
+        samples = one.sample(image, prompt=prompt)
+        summary = one.summarise(samples)
+        box.append(dice(np.asarray(summary.mean_mask > 0), target))
+        if one is adapted:
+            calibration.add("box", samples, summary, target)
+        yield
     return HeldOutTest(
         image=image.name,
         learned=learned,

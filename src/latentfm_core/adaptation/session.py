@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from latentfm_core.adaptation.calibrating import GROUPS, HeldOutCalibration
 from latentfm_core.adaptation.card import adapted_card
 from latentfm_core.adaptation.learner import Learner
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord, LearnedImage
-from latentfm_core.adaptation.scoring import held_out_test
+from latentfm_core.adaptation.scoring import held_out_steps
 from latentfm_core.adaptation.verdict import HeldOutTest, Verdict, judge
 from latentfm_core.adaptation.views import ViewStore, draw_views, training_image
 from latentfm_core.annotation.fingerprint import image_signature, labels_digest
@@ -28,6 +29,7 @@ from latentfm_core.model_io.card import ModelCard, read_only_card
 from latentfm_core.model_io.folder import load_model, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.calibration import Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ class AdaptationSession:
         self._store = ViewStore(config.memory_mb * 2**20)
         self.learner = Learner(original, own_card.config, config, self._dtype)
         self.adapted = Segmenter(self.learner.model, own_card, "cpu", self.present.precision)
+        self._calibration = HeldOutCalibration(own_card.config)
         self.record = self._empty()
         self.due = 0.0
 
@@ -113,7 +116,7 @@ class AdaptationSession:
         """Return whether the adapted model has learned from these labels of an image."""
         return any((i.fingerprint, i.labels) == (fingerprint, labels) for i in self.record.images)
 
-    def accept(self, accepted: AcceptedImage) -> Iterator[None]:
+    def accept(self, accepted: AcceptedImage) -> Generator[None, None, None]:
         """Test both models on an accepted image, and keep its features for training.
 
         An image that is accepted again with other labels replaces its earlier ones, without a
@@ -129,8 +132,10 @@ class AdaptationSession:
         test: HeldOutTest | None = None
         if self.record.images and not again:
             learned = len(self.record.images)
-            test = held_out_test(self.present, self.adapted, image, labels, learned)
-            yield
+            test = yield from held_out_steps(
+                self.present, self.adapted, image, labels, learned, self._calibration
+            )
+            self._calibrate()
         yield from self._keep(accepted, fingerprint)
         learned_image = LearnedImage(
             name=image.name, file=accepted.file, fingerprint=fingerprint, labels=digest
@@ -184,6 +189,19 @@ class AdaptationSession:
         finally:
             self.learner.publish()
 
+    def _calibrate(self) -> None:
+        """Fit the calibration to the held-out tests, once there are enough in this session."""
+        fewest = self.config.fewest
+        none, box = (self._calibration.fit(group, fewest) for group in GROUPS)
+        if none is not None:
+            card = self.adapted.card
+            self._set_calibration(none, box or card.prompt_calibrations.get("box"))
+
+    def _set_calibration(self, none: Calibration | None, box: Calibration | None) -> None:
+        prompted = {} if box is None else {"box": box}
+        update = {"calibration": none, "prompt_calibrations": prompted}
+        self.adapted.card = self.adapted.card.model_copy(update=update)
+
     def _spend(self, seconds: float) -> None:
         self.due = max(0.0, self.due - seconds)
         total = self.record.seconds + seconds
@@ -226,6 +244,7 @@ class AdaptationSession:
         if not fits or card.config.model != self.adapted.card.config.model:
             return False
         self.learner.continue_from(model)
+        self._set_calibration(card.calibration, card.prompt_calibrations.get("box"))
         self.record, self.due = record, 0.0
         return True
 
@@ -233,6 +252,8 @@ class AdaptationSession:
         """Forget everything: the adapted model is the present one again."""
         self._store.clear()
         self.learner.reset()
+        self._calibration.clear()
+        self._set_calibration(None, None)
         self.record, self.due = self._empty(), 0.0
 
     def _empty(self) -> AdaptationRecord:

@@ -53,9 +53,9 @@ class AdaptationConfig(Settings):
     memory_mb: Annotated[int, Field(ge=1, le=2**20)] = 256
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     noise_draws: Annotated[int, Field(ge=1, le=64)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     anchor: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     window: PositiveInt = 20
     fewest: Annotated[int, Field(ge=2, le=1000)] = 4
     margin: Fraction = 0.01

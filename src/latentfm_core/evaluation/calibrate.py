@@ -15,20 +15,15 @@ from latentfm_core.evaluation.noise_scale import (
     NOISE_SCALES,
     choose_noise_scale,
 )
-from latentfm_core.evaluation.threshold import THRESHOLDS
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.uncertainty.calibration import (
     Calibration,
 )
 from latentfm_core.uncertainty.summary import (
-    DEFAULT_THRESHOLD,
     USUAL_SCALE,
 )
 
 logger = logging.getLogger(__name__)
-
-SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
-"""Candidates for sigma, as shares of the canvas side."""
 
 
 def fit_calibration(
@@ -71,12 +66,10 @@ def fit_calibration(
     DatasetError
         If there are no cases.
     """
-    model = segmenter.card.config
-    sigmas = tuple(share * model.data.size for share in SIGMA_SHARES)
-    binary = model.model.mask_channels == 1
+    config = segmenter.card.config
     # A single sample has no spread.
     scales = NOISE_SCALES if settings.n_samples > 1 else (USUAL_SCALE,)
-    tried = {scale: Evidence(sigmas, binary) for scale in scales}
+    tried = {scale: Evidence(config) for scale in scales}
     for done, case in enumerate(cases, start=1):
         group = (groups or {}).get(case.image.name)
         for scale, found in tried.items():
@@ -87,23 +80,7 @@ def fit_calibration(
     if not tried[USUAL_SCALE].n_images:
         raise DatasetError("There is no image to calibrate on. Choose images and their masks.")
     scale = _best_scale(tried)
-    evidence = tried[scale]
-    best = evidence.best_threshold() if binary else 0
-    fits = [evidence.agreement(index, best) for index in range(len(sigmas))]
-    chosen = max(range(len(sigmas)), key=lambda index: fits[index].auroc())
-    return Calibration(
-        sigma=sigmas[chosen],
-        confidence=fits[chosen].fit(),
-        probability=evidence.foreground.fit() if binary else None,
-        threshold=THRESHOLDS[best] if binary else DEFAULT_THRESHOLD,
-        noise_scale=scale,
-        quality=evidence.quality(best) if settings.n_samples > 1 else None,
-        part=part,
-        n_images=evidence.n_images,
-        n_samples=settings.n_samples,
-        steps=settings.steps,
-        solver=settings.solver,
-    )
+    return tried[scale].fit(settings.model_copy(update={"noise_scale": scale}), part)
 
 
 def _best_scale(tried: Mapping[float, Evidence]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.config import Config, SamplingConfig
 from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
 from latentfm_core.evaluation.threshold import THRESHOLDS, choose_threshold
 from latentfm_core.images.canvas import from_canvas
@@ -12,6 +13,7 @@ from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Float32, Mask, SampleSet
 from latentfm_core.uncertainty.calibration import (
+    Calibration,
     neighbourhood,
     neighbourhood_confidence,
 )
@@ -19,24 +21,38 @@ from latentfm_core.uncertainty.expected_dice import QualityMap, fit_quality
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
+    USUAL_SCALE,
     harden,
 )
 
+SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
+"""Candidates for sigma, as shares of the canvas side."""
+
 
 class Evidence:
-    """Counts over pixels and raters for comparing all candidates.
+    """Counts over pixels and raters of samples at one noise scale, for comparing all candidates.
 
     The mean probability is only kept as its level, the number of `THRESHOLDS` it reaches. A
     pixel of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so one pass over the
     images covers all thresholds. Labels of several classes have no threshold: there the truth
     is "the mean mask is right" and every level is 1.
+
+    Parameters
+    ----------
+    config
+        Configuration of the model.
+
+    Attributes
+    ----------
+    n_images
+        Number of images so far.
     """
 
-    def __init__(self, sigmas: tuple[float, ...], binary: bool) -> None:
+    def __init__(self, config: Config) -> None:
         self.n_images = 0
         self.foreground = Frequency.empty()
-        self._sigmas = sigmas
-        self._binary = binary
+        self._sigmas = sigmas = tuple(share * config.data.size for share in SIGMA_SHARES)
+        self._binary = config.model.mask_channels == 1
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
         self._scores = np.zeros((len(sigmas), BINS))
         # Per image and threshold; one entry with several classes.
@@ -77,6 +93,33 @@ class Evidence:
         self.energy.append(class_fair_ged(masks, references))
         self.groups.append(group)
         self.n_images += 1
+
+    def fit(self, settings: SamplingConfig, part: str = "") -> Calibration:
+        """Return the calibration of at least one image; see `fit_calibration`.
+
+        Parameters
+        ----------
+        settings
+            Settings of the samples, with their noise scale.
+        part
+            Source of the images, for the card.
+        """
+        best = self.best_threshold() if self._binary else 0
+        fits = [self.agreement(index, best) for index in range(len(self._sigmas))]
+        chosen = max(range(len(fits)), key=lambda index: fits[index].auroc())
+        return Calibration(
+            sigma=self._sigmas[chosen],
+            confidence=fits[chosen].fit(),
+            probability=self.foreground.fit() if self._binary else None,
+            threshold=THRESHOLDS[best] if self._binary else DEFAULT_THRESHOLD,
+            noise_scale=settings.noise_scale or USUAL_SCALE,
+            quality=self.quality(best) if settings.n_samples > 1 else None,
+            part=part,
+            n_images=self.n_images,
+            n_samples=settings.n_samples,
+            steps=settings.steps,
+            solver=settings.solver,
+        )
 
     def _count(
         self, level: Index, score: Float32, truths: list[NDArray[np.bool_]], index: int

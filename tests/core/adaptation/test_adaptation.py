@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skimage.io import imsave
 
 from latentfm_core.adaptation.background import Inbox, run
+from latentfm_core.adaptation.calibrating import shifted_quality
 from latentfm_core.adaptation.messages import (
     Accept,
     Adapted,
@@ -131,7 +132,10 @@ def test_it_comes_back_with_the_list(
     assert card.parent is not None
     assert (card.parent.id, card.parent.n_images) == (adapted.parent_card.id, 6)
     assert card.metrics["val_held_out_dice"] == pytest.approx(adapted.verdict.adapted)
-    assert card.calibration is None
+    assert card.calibration is not None
+    assert card.calibration.n_images == 5
+    assert card.calibration.quality is not None
+    assert set(card.prompt_calibrations) == {"box"}
     again = AdaptationSession(promptable_model_folder, QUICK)
     assert again.load(folder)
     assert again.record == adapted.record
@@ -143,6 +147,19 @@ def test_it_comes_back_with_the_list(
     exhaust(again.train())
     assert again.learner.steps > steps
     assert len(again.record.images) == 7
+
+
+def test_expected_dice_follows_the_held_out_dice(adapted: AdaptationSession) -> None:
+    pairs = [(0.95, 0.5), (0.9, 0.7), (0.99, 0.6)]
+    quality = shifted_quality(pairs)
+    assert quality is not None
+    expected = [quality(agreement) for agreement, _ in pairs]
+    assert np.mean(expected) == pytest.approx(0.6, abs=1e-3)
+    assert expected[1] < expected[0] < expected[2], "the order of images is kept"
+    assert shifted_quality([]) is None
+    image = unseen(200).image
+    summary = adapted.adapted.summarise(adapted.adapted.sample(image))
+    assert summary.calibrated
 
 
 def test_undo_returns_to_the_original_model(promptable_model_folder: Path) -> None:
