@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustness.crash.adaptation import ADAPTATION
 from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
 from robustness.crash.exports import MODEL_EXPORT
 from robustness.crash.folds import CROSS_VALIDATE
@@ -21,6 +22,7 @@ VICTIMS: dict[str, Victim] = {
     "export": EXPORT,
     "model export": MODEL_EXPORT,
     "work list": WORKLIST,
+    "adapted model": ADAPTATION,
     "two writers of a work list": TWO_LISTS,
     "two predictions of a folder": TWO_PREDICTIONS,
 }

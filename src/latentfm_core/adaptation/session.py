@@ -17,6 +17,7 @@ from latentfm_core.adaptation.card import adapted_card
 from latentfm_core.adaptation.learner import Learner
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord, LearnedImage
 from latentfm_core.adaptation.scoring import held_out_steps
+from latentfm_core.adaptation.storing import store
 from latentfm_core.adaptation.verdict import HeldOutTest, Verdict, judge
 from latentfm_core.adaptation.views import ViewStore, draw_views, training_image
 from latentfm_core.annotation.fingerprint import image_signature, labels_digest
@@ -26,7 +27,7 @@ from latentfm_core.inference.device import describe, resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard, read_only_card
-from latentfm_core.model_io.folder import load_model, save_model
+from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.calibration import Calibration
@@ -216,14 +217,11 @@ class AdaptationSession:
             If they cannot be written.
         """
         verdict = self.verdict
-        version = max(self.record.version, folder.last_version()) + 1
-        update = {"used": verdict.used, "version": version}
-        self.record = self.record.model_copy(update=update)
+        self.record = self.record.model_copy(update={"used": verdict.used})
         device = describe(DEVICE, self._dtype)
         own = self.adapted.card.model_copy(update={"weights": self.parent_card.weights})
         card = adapted_card(own, self.record, verdict, self.config, device)
-        save_model(folder.model(version), self.learner.model, card)
-        folder.write(self.record)
+        self.record = store(folder, self.record, self.learner.model, card)
         return verdict
 
     def load(self, folder: AdaptationFolder) -> bool:

@@ -1,0 +1,44 @@
+"""Store a version of an adapted model with its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord
+from latentfm_core.model_io.folder import save_model
+from latentfm_core.models.latentfm import LatentFM
+
+
+def store(
+    folder: AdaptationFolder, record: AdaptationRecord, model: LatentFM, card: dict[str, Any]
+) -> AdaptationRecord:
+    """Write a new version of an adapted model, and then the record that refers to it.
+
+    After a kill at any time, the record and the model that it refers to belong together.
+
+    Parameters
+    ----------
+    folder
+        Of the work list; the caller holds its lock (`AdaptationFolder.writing`).
+    record
+        Its version is replaced by a new number.
+    model
+        The adapted model.
+    card
+        Its card without ``weights``.
+
+    Returns
+    -------
+    AdaptationRecord
+        The record that was written.
+
+    Raises
+    ------
+    OutputError
+        If files cannot be written.
+    """
+    version = max(record.version, folder.last_version()) + 1
+    save_model(folder.model(version), model, card)
+    written = record.model_copy(update={"version": version})
+    folder.write(written)
+    return written
