@@ -91,9 +91,9 @@ def _busi(pairs: Iterable[str], seed: int, tuning: bool) -> tuple[list[str], lis
     parts = read_parts()
     if tuning:
         return list(parts.tuning_train), list(parts.tuning_val)
-    listed = {*parts.train, *parts.test, *parts.tuning_train, *parts.tuning_val}
-    unlisted = _shuffled([name for name in pairs if name not in listed], seed)
-    return [*_shuffled(parts.train, seed), *unlisted], list(parts.test)
+    others = {*parts.test, *parts.tuning_train, *parts.tuning_val}
+    worked = _shuffled([name for name in pairs if name not in others], seed)
+    return worked, _shuffled(parts.test, seed)
 
 
 def _divided(

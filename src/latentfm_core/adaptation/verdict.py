@@ -80,14 +80,16 @@ def judge(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Verdict:
     """Compare both models on the last held-out images.
 
     Every accepted image is a test first and joins the training afterwards (prequential
-    evaluation, Dawid 1984), so that no image has to be kept back. The earlier tests are those of
-    an adapted model with fewer images; if more images help, they underestimate it.
+    evaluation, Dawid 1984), so that no image has to be kept back. Earlier tests are those of an
+    adapted model with fewer images: only the later half counts, at least ``config.fewest`` and at
+    most ``config.window`` tests.
 
-    The adapted model is used if there are at least ``config.fewest`` tests, its mean gain in
+    The adapted model is used if there are ``config.fewest`` tests or more, its mean gain in
     Dice is at least ``config.margin`` and more than `SIGNIFICANT` standard errors, and it loses
     no more than ``config.tolerance`` either without a prompt or with a box.
     """
-    last = list(tests)[-config.window :]
+    count = min(config.window, max(config.fewest, math.ceil(len(tests) / 2)))
+    last = list(tests)[-count:]
     present, adapted = _mean([t.present for t in last]), _mean([t.adapted for t in last])
     boxes = [
         (t.present_box, t.adapted_box)

@@ -36,7 +36,8 @@ class AdaptationConfig(Settings):
     ema_decay
         Decay of the exponential moving average of the weights; the average is used for samples.
     window
-        Number of the last test results that decide whether the adapted model is used.
+        Most test results that decide whether the adapted model is used: the later half of them,
+        since earlier ones are those of a model that had learned from fewer images.
     fewest
         Fewest test results for that decision.
     margin
@@ -53,7 +54,7 @@ class AdaptationConfig(Settings):
     memory_mb: Annotated[int, Field(ge=1, le=2**20)] = 256
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     noise_draws: Annotated[int, Field(ge=1, le=64)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     anchor: Annotated[float, Field(ge=0, le=1000)] = 1.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     window: PositiveInt = 20

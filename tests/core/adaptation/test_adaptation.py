@@ -223,7 +223,8 @@ def outcome(gain: float, box: float = 0.0) -> HeldOutTest:
         ([(0.01, 0.0)] * 4, False),  # half of it is below the margin
         ([(0.4, 0.0), (-0.3, 0.0), (0.3, 0.0), (-0.3, 0.0)], False),  # chance
         ([(0.1, -0.02)] * 4, False),  # worse with a box
-        ([(-0.3, 0.0)] * 10 + [(0.1, 0.0)] * 20, True),  # only the last ones count
+        ([(-0.3, 0.0)] * 10 + [(0.1, 0.0)] * 20, True),  # only the later half counts
+        ([(0.1, 0.0)] * 20 + [(-0.3, 0.0)] * 10, False),
     ],
 )
 def test_the_adapted_model_is_used_only_with_a_clear_gain(
