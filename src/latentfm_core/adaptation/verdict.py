@@ -10,6 +10,10 @@ from pydantic import Field
 
 from latentfm_core.config import AdaptationConfig, Fraction, PositiveInt, Settings
 
+ENOUGH = 0.9
+"""Dice above which one model is not better than another. A mask that was accepted unchanged is the
+answer of one of the models, and agrees with that better than with any expert."""
+
 SIGNIFICANT = 1.0
 """Standard errors by which the mean gain must exceed 0."""
 
@@ -38,11 +42,23 @@ class HeldOutTest(Settings):
 
     @property
     def gain(self) -> float:
-        """Gain in Dice of the adapted model, mean over no prompt and box."""
-        gains = [self.adapted - self.present]
-        if self.present_box is not None and self.adapted_box is not None:
-            gains.append(self.adapted_box - self.present_box)
+        """Gain in Dice of the adapted model, mean over no prompt and box; `ENOUGH` is the most."""
+        gains = [self.plain_gain]
+        if self.box_gain is not None:
+            gains.append(self.box_gain)
         return sum(gains) / len(gains)
+
+    @property
+    def plain_gain(self) -> float:
+        """The gain without a prompt."""
+        return min(self.adapted, ENOUGH) - min(self.present, ENOUGH)
+
+    @property
+    def box_gain(self) -> float | None:
+        """The gain with a box, if there is an object."""
+        if self.present_box is None or self.adapted_box is None:
+            return None
+        return min(self.adapted_box, ENOUGH) - min(self.present_box, ENOUGH)
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,8 @@ def judge(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Verdict:
 
     The adapted model is used if there are ``config.fewest`` tests or more, its mean gain in
     Dice is at least ``config.margin`` and more than `SIGNIFICANT` standard errors, and it loses
-    no more than ``config.tolerance`` either without a prompt or with a box.
+    no more than ``config.tolerance`` either without a prompt or with a box. Dice above `ENOUGH`
+    counts as that.
     """
     count = min(config.window, max(config.fewest, math.ceil(len(tests) / 2)))
     last = list(tests)[-count:]
@@ -98,8 +115,9 @@ def judge(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Verdict:
     ]
     present_box, adapted_box = (_mean([pair[k] for pair in boxes]) for k in (0, 1))
     used = len(last) >= config.fewest and _is_better(last, config)
-    used = used and not present - adapted > config.tolerance
-    used = used and not present_box - adapted_box > config.tolerance
+    for gains in ([t.plain_gain for t in last], [t.box_gain for t in last]):
+        known = [gain for gain in gains if gain is not None]
+        used = used and not _mean(known) < -config.tolerance
     return Verdict(used, len(last), present, adapted, present_box, adapted_box)
 
 
