@@ -19,8 +19,15 @@ from typing import Any
 
 import torch
 
+from benchmarks.effort.annotator import Effort
 from benchmarks.effort.data import Selection, select
-from benchmarks.effort.work import ResultFile, dice_without_prompt, work_adapted, work_plain
+from benchmarks.effort.work import (
+    ResultFile,
+    dice_without_prompt,
+    work_adapted,
+    work_afterwards,
+    work_plain,
+)
 from benchmarks.prompts.bootstrap import interval
 from benchmarks.prompts.datasets import DATASETS
 from latentfm_core.adaptation.session import AdaptationSession
@@ -34,6 +41,8 @@ from latentfm_core.output.sidecar import now, versions
 PROGRAM = "python -m benchmarks.effort"
 AT = (5, 10, 20, 50)
 FORGETTING = "isic2018"
+AFTERWARDS = "afterwards"
+ARMS = ("plain", "adapted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,6 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--accepted", type=int, default=50, help="images to work through")
     parser.add_argument("--others", type=int, default=200, help="most images to compare on")
     parser.add_argument("--forgetting", type=int, default=0, help="most images of ISIC-2018")
+    parser.add_argument(
+        "--afterwards", type=int, default=0, help="other images to annotate with both models"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
     parser.add_argument("--tuning", action="store_true", help="images for choices (busi)")
     parser.add_argument("--only-adapted", action="store_true", help="without the plain arm")
@@ -101,6 +113,10 @@ def run(args: argparse.Namespace, command: str) -> int:
     work_adapted(session, args.out, selection, result, at, compare)
     if not args.only_adapted:
         work_plain(args.model, selection, result)
+    if args.afterwards and AFTERWARDS not in result.values:
+        names = selection.others[: args.afterwards]
+        result.values[AFTERWARDS] = work_afterwards(session, names, selection)
+        result.write()
     if args.forgetting and FORGETTING not in result.values:
         other = select(FORGETTING, args.data, 1, args.forgetting, args.seed, False)
         result.values[FORGETTING] = _forgetting(session, other)
@@ -132,18 +148,11 @@ def page(result: ResultFile) -> str:
             f"| {count} | {_mean(found['none'])} | {change} | {_mean(found['box'])} | {used} |"
         )
     plain, adapted = result.efforts("plain"), result.efforts("adapted")
-    lines += ["", "| | clicks per image | reached 0.90 | Dice before the first click |"]
-    lines.append("| --- | --- | --- | --- |")
-    for name, efforts in (("original model", plain), ("with adaptation", adapted)):
-        if efforts:
-            clicks = _mean([float(each.clicks) for each in efforts], ".2f")
-            reached = sum(each.reached for each in efforts)
-            first = _mean([each.first for each in efforts])
-            lines.append(f"| {name} | {clicks} | {reached} of {len(efforts)} | {first} |")
-    if len(plain) == len(adapted) and plain:
-        saved = [float(a.clicks - b.clicks) for a, b in zip(plain, adapted, strict=True)]
-        total = sum(each.clicks for each in plain)
-        lines += ["", f"Clicks saved per image {_mean(saved, '.2f')}, {sum(saved) / total:.0%}."]
+    lines += ["", "Images of the list:", "", *_effort_lines(plain, adapted)]
+    if AFTERWARDS in values:
+        after = {arm: [Effort(**each) for each in values[AFTERWARDS][arm]] for arm in ARMS}
+        lines += ["", "Other images, with the last adapted model:", ""]
+        lines += _effort_lines(after["plain"], after["adapted"])
     seconds = values.get("seconds", 0.0) / max(1, len(adapted))
     lines.append(f"Adaptation: {seconds:.1f} s of one core per image.")
     if FORGETTING in values:
@@ -153,6 +162,22 @@ def page(result: ResultFile) -> str:
             change = _mean([b - a for a, b in pairs], "+.3f")
             lines.append(f"Change on {len(found['before'])} ISIC images {kind}: {change}.")
     return "\n".join(lines)
+
+
+def _effort_lines(plain: list[Effort], adapted: list[Effort]) -> list[str]:
+    lines = ["| | clicks per image | reached 0.90 | Dice before the first click |"]
+    lines.append("| --- | --- | --- | --- |")
+    for name, efforts in (("original model", plain), ("with adaptation", adapted)):
+        if efforts:
+            clicks = _mean([float(each.clicks) for each in efforts], ".2f")
+            reached = sum(each.reached for each in efforts)
+            first = _mean([each.first for each in efforts])
+            lines.append(f"| {name} | {clicks} | {reached} of {len(efforts)} | {first} |")
+    total = sum(each.clicks for each in plain)
+    if len(plain) == len(adapted) and total:
+        saved = [float(a.clicks - b.clicks) for a, b in zip(plain, adapted, strict=True)]
+        lines += ["", f"Clicks saved per image: {_mean(saved, '.2f')}, {sum(saved) / total:.0%}."]
+    return lines
 
 
 def _mean(values: list[float], form: str = ".3f") -> str:

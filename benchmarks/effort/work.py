@@ -103,6 +103,19 @@ def work_adapted(
         result.write()
 
 
+def work_afterwards(
+    session: AdaptationSession, names: Sequence[str], selection: Selection
+) -> Result:
+    """Return the work on other images with both models, whichever is in use."""
+    found: Result = {"plain": [], "adapted": []}
+    for name in tqdm(names, desc="clicks afterwards", mininterval=5.0):
+        image, target = selection.read(name)
+        learned = len(session.record.images)
+        found["plain"].append(annotate(session.present, image, target, 0)[0].to_json())
+        found["adapted"].append(annotate(session.adapted, image, target, learned)[0].to_json())
+    return found
+
+
 def dice_without_prompt(
     segmenter: Segmenter, selection: Selection, what: str
 ) -> tuple[list[float], list[float]]:

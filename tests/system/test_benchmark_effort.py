@@ -13,7 +13,13 @@ from skimage.io import imsave
 from benchmarks.effort.annotator import GOOD_ENOUGH, MOST_CLICKS, annotate
 from benchmarks.effort.cli import page
 from benchmarks.effort.data import Selection, select
-from benchmarks.effort.work import ResultFile, dice_without_prompt, work_adapted, work_plain
+from benchmarks.effort.work import (
+    ResultFile,
+    dice_without_prompt,
+    work_adapted,
+    work_afterwards,
+    work_plain,
+)
 from latentfm_core.adaptation.session import AdaptationSession
 from latentfm_core.config import AdaptationConfig
 from latentfm_core.datasets.pairs import find_pairs
@@ -71,7 +77,9 @@ def test_an_interrupted_run_is_continued(
     assert [effort.name for effort in result.efforts("adapted")] == list("0123")
     assert [image.name for image in session.record.images] == list("0123")
     work_plain(str(promptable_model_folder), selection, result)
-    assert "of 4 |" in page(result)
+    result.values["afterwards"] = work_afterwards(session, selection.others, selection)
+    assert page(result).count("of 4 |") == 2
+    assert page(result).count("of 2 |") == 2
     stored = json.loads((out / "result.json").read_text("utf-8"))
     assert len(stored["plain"]) == 4
     with pytest.raises(SystemExit, match="other settings"):
