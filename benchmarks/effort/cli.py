@@ -59,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images")
     parser.add_argument("--tuning", action="store_true", help="images for choices (busi)")
+    parser.add_argument(
+        "--expert-masks", action="store_true", help="accept the expert's masks, never answers"
+    )
     parser.add_argument("--only-adapted", action="store_true", help="without the plain arm")
     parser.add_argument(
         "--set",
@@ -94,6 +97,8 @@ def run(args: argparse.Namespace, command: str) -> int:
         "others": list(selection.others),
         "device": describe(device, resolve_precision("auto", device)),
     }
+    if args.expert_masks:
+        settings["expert_masks"] = True
     result = ResultFile(args.out / "result.json", settings)
     result.values |= {"command": command, "created": now(), "versions": versions()}
     session = AdaptationSession(args.model, config)
@@ -110,7 +115,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         result.values["others"]["0"] = {"used": False, "none": none, "box": box}
         result.write()
     at = sorted({*AT, args.accepted})
-    work_adapted(session, args.out, selection, result, at, compare)
+    work_adapted(session, args.out, selection, result, at, compare, args.expert_masks)
     if not args.only_adapted:
         work_plain(args.model, selection, result)
     if args.afterwards and AFTERWARDS not in result.values:

@@ -65,6 +65,7 @@ def work_adapted(
     result: ResultFile,
     at: Sequence[int],
     compare: Callable[[int], None],
+    expert_masks: bool = False,
 ) -> None:
     """Work through the images, and adapt the model after each; it has all its time for that.
 
@@ -74,6 +75,8 @@ def work_adapted(
         For the adapted model and the accepted masks.
     at
         Numbers of accepted images after which `compare` is called.
+    expert_masks
+        Whether the expert's masks are accepted, whatever the answers are.
     """
     adaptation = AdaptationFolder(folder)
     done = len(result.values["adapted"])
@@ -88,6 +91,7 @@ def work_adapted(
         segmenter = session.adapted if used else session.present
         learned = len(session.record.images) if used else 0
         effort, mask = annotate(segmenter, image, target, learned)
+        mask = target if expert_masks else mask
         _mask(folder, name).parent.mkdir(parents=True, exist_ok=True)
         imwrite(_mask(folder, name), mask.astype(np.uint8) * 255)
         _exhaust(session.accept(_accepted(selection, name, mask)))
