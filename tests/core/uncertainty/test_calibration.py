@@ -12,8 +12,9 @@ from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
 from latentfm_core.config import config_from_mapping
 from latentfm_core.errors import DatasetError
-from latentfm_core.evaluation.calibrate import SIGMA_SHARES, fit_calibration
+from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.evaluation.evidence import SIGMA_SHARES
 from latentfm_core.evaluation.frequency import Frequency
 from latentfm_core.evaluation.threshold import THRESHOLDS, choose_threshold
 from latentfm_core.images.canvas import from_canvas
