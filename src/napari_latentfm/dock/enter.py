@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 KEY = "Enter"
 ENTER = KeyBinding.from_str(KEY)
+DRAGGED = ("add_rectangle", "add_ellipse", "add_line")
+"""Modes of a Shapes layer in which releasing the mouse finishes a shape, not Enter."""
 
 
 def is_drawing(layer: Layer) -> bool:
     """Return whether Enter finishes a drawing in a layer, such as a polygon."""
     if isinstance(layer, Labels):
         return str(layer.mode) == "polygon"
-    return isinstance(layer, Shapes) and str(layer.mode).startswith("add_")
+    mode = str(layer.mode)
+    return isinstance(layer, Shapes) and mode.startswith("add_") and mode not in DRAGGED
 
 
 class CanvasEnter:

@@ -272,6 +272,17 @@ def test_a_mean_mask_that_covers_the_image_is_not_accepted(bench: Bench) -> None
     assert bench.item(NAMES[0]).state == "not started"
 
 
+@pytest.mark.parametrize(("mode", "accepts"), [("add_rectangle", True), ("add_polygon", False)])
+def test_enter_accepts_with_the_tool_for_boxes_but_finishes_a_polygon(
+    bench: Bench, mode: str, accepts: bool
+) -> None:
+    bench.viewer.add_shapes(ndim=2).mode = mode
+    bench.press(bench.canvas)
+    if accepts:
+        bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
+
+
 def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot: Any) -> None:
     viewer = make_napari_viewer(show=True)
     # What napari hands to a plugin.
