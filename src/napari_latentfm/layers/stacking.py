@@ -51,6 +51,15 @@ def add_result(viewer: ViewerModel, layer: Layer) -> None:
     _insert(viewer.layers, layer, METADATA_KEY)
 
 
+def add_below(viewer: ViewerModel, layer: Layer, other: Layer) -> None:
+    """Add a result directly below another one; the active layer stays active."""
+    if other in viewer.layers:
+        with keeping_active(viewer):
+            viewer.layers.insert(viewer.layers.index(other), layer)
+    else:
+        add_result(viewer, layer)
+
+
 def add_above(viewer: ViewerModel, layer: Layer, source: Layer) -> None:
     """Add a layer above an image and all its layers."""
     _insert(viewer.layers, layer, "", str(source.unique_id))

@@ -21,7 +21,7 @@ from napari.utils.notifications import show_info
 
 from latentfm_core.progress import finish
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
-from napari_latentfm.layers.stacking import add_result, select
+from napari_latentfm.layers.stacking import add_below, add_result, select
 from napari_latentfm.layers.stacks import PlaneStack, part_indices
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def place_steps(
     """Do the same as `place`, one layer per step.
 
     napari needs a tenth of a second for each layer of any size, and as much again for its
-    outlines. Between the steps the window responds; closing the generator undoes all steps.
+    outlines. The mean mask comes first, so that it can be judged while the others are added.
+    Between the steps the window responds; closing the generator undoes all steps.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and is_edited(layer)]
@@ -109,10 +110,10 @@ def place_steps(
     with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
             _release(layer)
-        for spec, target, fresh in zip(specs, targets, new, strict=True):
+        for spec, target, fresh in reversed(list(zip(specs, targets, new, strict=True))):
             if fresh is not None:
+                add_below(viewer, fresh, added[-1]) if added else add_result(viewer, fresh)
                 added.append(fresh)
-                add_result(viewer, fresh)
                 yield
                 fresh.visible = spec.look.get("visible", True)
             elif target is not None:
