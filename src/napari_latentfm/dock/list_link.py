@@ -76,8 +76,10 @@ class ListLink(QObject):
             self._queue.sampler.stop("open")
 
     def _on_status(self, text: str) -> None:
-        # The head already describes the samples.
-        self._panel.foot.say(text.replace(str(self._form.status.value), "").strip())
+        # The head describes the samples, too, after an answer to a prompt only a moment later.
+        for described in (self._queue.described, str(self._form.status.value)):
+            text = text.replace(described, "")
+        self._panel.foot.say(text.strip())
 
     def _name_empty(self, _value: Any = None) -> None:
         self._panel.foot.show_empty_name(self._accepting.empty_name)

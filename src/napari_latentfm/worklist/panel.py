@@ -72,6 +72,8 @@ class QueuePanel(QScrollArea):
         Emitted with the name of an image and the file of its annotation when it was accepted.
     form, open_image, sampler
         Controls, the open image, and the background work.
+    described
+        Description of the samples under review, as last shown in the status line.
     """
 
     status_changed = Signal(str)
@@ -92,6 +94,7 @@ class QueuePanel(QScrollArea):
         self._measuring = Measuring(self.sampler, self.form.bar)
         self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
+        self.described = ""
         self._direction = 1
         self._all_done = False
         fill_dock(self, "LatentFM queue", self.form)
@@ -357,7 +360,7 @@ class QueuePanel(QScrollArea):
         """Describe what is under review now, for example after strokes."""
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
-            text = describe(current.layer, current.plane, current.result)
+            text = self.described = describe(current.layer, current.plane, current.result)
             self._say(f"{ALL_DONE} {text}" if self._all_done else text)
 
     def read_ahead(self) -> None:

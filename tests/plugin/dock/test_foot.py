@@ -283,6 +283,18 @@ def test_enter_accepts_with_the_tool_for_boxes_but_finishes_a_polygon(
     assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
+def test_the_foot_does_not_repeat_what_the_head_says_of_new_samples(bench: Bench) -> None:
+    session = bench.panel.session
+    current = session.current
+    assert current is not None
+    mask = np.zeros_like(current.result.summary.mean_mask)
+    mask[:5, :5] = 1
+    summary = replace(current.result.summary, mean_mask=mask)
+    session.show(replace(current, result=replace(current.result, summary=summary)))
+    assert "25 px²" in bench.panel.queue.form.status.text()
+    assert bench.panel.foot.message.isHidden()
+
+
 def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot: Any) -> None:
     viewer = make_napari_viewer(show=True)
     # What napari hands to a plugin.
