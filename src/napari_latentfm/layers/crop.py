@@ -1,4 +1,4 @@
-"""Crops of a plane of an image layer, such as the visible field, as separate image layers.
+"""Crops of a plane of an image layer, such as the current view, as separate image layers.
 
 A crop lies exactly on the pixels that it was taken from. As an ordinary image layer it can be
 sampled, reviewed, annotated and exported.
@@ -106,7 +106,7 @@ def crop_on_screen(viewer: napari.viewer.Viewer, layer: Image) -> PlaneCrop:
         raise ImageError(f"Nothing of {layer.name!r} is on screen. Move the view onto it.")
     if height * width > MAX_PLANE_PIXELS:
         raise ImageError(
-            f"The visible field of {layer.name!r} has {height} x {width} pixels. Zoom in, or "
+            f"The current view of {layer.name!r} has {height} x {width} pixels. Zoom in, or "
             "open the image with smaller copies (a pyramid)."
         )
     first = (int(start[0]), int(start[1]))

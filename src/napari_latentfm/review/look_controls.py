@@ -68,6 +68,7 @@ class LookControls(QWidget):
             several = reviewed.result.summary.class_confidence is not None
             entries = legend(reviewed.result.samples.classes, several)
         self.legend.setText(" ".join(_swatch(*entry) for entry in entries))
+        self.legend.setVisible(bool(entries))
 
     def _show_state(self) -> None:
         self.plain_button.setChecked(self.look.plain)
@@ -126,10 +127,10 @@ def legend(classes: Sequence[str], several: bool) -> list[Entry]:
     red, green, blue = (round(255 * float(channel)) for channel in colours[1][:3])
     annotation = (f"#{red:02x}{green:02x}{blue:02x}", "annotation")
     strokes = [
-        (SURE_COLOURS[(label - FOREGROUND) % len(SURE_COLOURS)], f"surely {name}")
+        (SURE_COLOURS[(label - FOREGROUND) % len(SURE_COLOURS)], f"certain {name}")
         for label, name in enumerate(classes[: 1 if several else None], start=FOREGROUND)
     ]
-    return [*outlines, annotation, *strokes, (NOT_COLOUR, "surely not")]
+    return [*outlines, annotation, *strokes, (NOT_COLOUR, "certain background")]
 
 
 def _swatch(colour: str, text: str) -> str:

@@ -96,7 +96,7 @@ class ReviewPanel(QTabWidget):
         for title, tip, section in (
             ("Point", "point at an object; its outlines follow at once", self.point),
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
-            ("Doubt", "the regions where samples disagree, one by one", self.doubt),
+            ("Uncertain regions", "the regions where samples disagree, one by one", self.doubt),
             ("Correct", "mark pixels that are certain; the samples follow", self.strokes),
             ("Fix", "pieces, holes and outline of the annotation", self.fix),
             ("Accept", "edit, save and export the annotation", self.annotation),

@@ -50,7 +50,7 @@ class DoubtSection(QWidget):
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._overlays = Overlays(session, "doubt", DOUBT_COLOUR)
+        self._overlays = Overlays(session, "uncertain region", DOUBT_COLOUR)
         self._task = LatestTask()
         self._doubt: Doubt | None = None
         self._reviewed_regions = ReviewedRegions()

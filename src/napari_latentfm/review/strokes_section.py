@@ -309,7 +309,7 @@ class StrokesSection(QWidget):
 
     def _class_button(self, number: int, name: str) -> QPushButton:
         key = " (G)" if number == 0 else ""
-        button = QPushButton(f"Surely {name}{key}")
+        button = QPushButton(f"Certain {name}{key}")
         button.setToolTip(f"Mark pixels that are certainly {name}.")
         button.clicked.connect(lambda: self.paint_foreground(FOREGROUND + number))
         self._brushes.addWidget(button, number // 2, number % 2)
@@ -318,7 +318,7 @@ class StrokesSection(QWidget):
     def _lay_out(self) -> None:
         self._brushes = QGridLayout()
         self.not_button = push_button(
-            "Surely not (Shift+G)",
+            "Certain background (Shift+G)",
             "Mark pixels that are certainly not foreground.",
             self.paint_background,
         )

@@ -25,7 +25,7 @@ from napari_latentfm.ui.common import narrow
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CALIBRATED, RAW = "calibrated", "raw"
-WHOLE, VISIBLE, TILES = "whole image", "visible field", "all, in tiles"
+WHOLE, VISIBLE, TILES = "whole image", "current view", "all, in tiles"
 CONFIDENCE_TOOLTIP = (
     "calibrated: the chance that a pixel of the mean mask agrees with an expert. raw: 1 - 4 "
     "variance of the samples. Also changes the mean probability; a change applies at once to the "

@@ -44,7 +44,7 @@ class CropRun(Result):
 
 @dataclass(frozen=True)
 class ViewportTarget:
-    """The visible field of an image layer, which becomes a separate layer.
+    """The current view of an image layer, which becomes a separate layer.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class ViewportTarget:
 def _draw(
     target: ViewportTarget, settings: SamplingConfig, segmenter: Segmenter, stop: threading.Event
 ) -> Generator[Update, None, Outcome[CropRun]]:
-    yield Update("Reading the visible field…")
+    yield Update("Reading the current view…")
     image = read_crop(target.layer, target.crop)
     steps = segmenter.sample_steps(image, settings)
     samples = yield from follow_until(stop, steps, step_update)

@@ -35,7 +35,9 @@ from napari_latentfm.worklist.table import ImageTable
 MOST_MEGAPIXELS = 16_384
 NOTHING = "Nothing to mark"
 """Name of an image without foreground for a model with several classes."""
-BY_NAME, BY_DOUBT = "by name", "most doubtful first"
+BY_NAME, BY_DOUBT = "by name", "most uncertain first"
+FORMER_ORDERS = {"most doubtful first": BY_DOUBT}
+"""Orders by the names under which earlier versions have kept them."""
 
 
 class QueueForm(QWidget):
@@ -128,7 +130,8 @@ class QueueForm(QWidget):
         self.flag = push_button("Flag", "Flag the image for a second look, or remove the flag.")
         self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
         self.measure = push_button(
-            "Measure doubt", "Draw samples of all images whose doubt is not known yet."
+            "Measure uncertainty",
+            "Draw samples of all images whose uncertainty is not known yet.",
         )
         self.export = push_button(
             "Export all accepted…", "Write the accepted annotations in formats of other programs."
@@ -227,9 +230,10 @@ class QueueForm(QWidget):
         self.output.setText(str(state.get("output", "")))
         # The model comes first, since it brings its own number of samples.
         self.model_folder.setText(str(state.get("model_folder", "")))
+        order = str(state.get("order", ""))
         for box, row in (
             (self.model, self.model.findData(str(state.get("model", "")))),
-            (self.order, self.order.findText(str(state.get("order", "")))),
+            (self.order, self.order.findText(FORMER_ORDERS.get(order, order))),
         ):
             if row >= 0:
                 box.setCurrentIndex(row)

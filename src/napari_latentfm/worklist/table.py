@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from latentfm_core.worklist.item import Item
 
-COLUMNS = ("Image", "State", "Time", "Doubt")
+COLUMNS = ("Image", "State", "Time", "Uncertain")
 MEANINGS = {
     "Time": "Minutes and seconds spent on the image.",
-    "Doubt": "1 - expected Dice: 0 where all samples agree with the mean mask, near 1 where they "
-    "contradict each other. See the images with the highest doubt first.",
+    "Uncertain": "1 - expected Dice: 0 where all samples agree with the mean mask, near 1 where "
+    "they contradict each other. See the images with the highest uncertainty first.",
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
 """States are shown by shape, not by colour alone."""
@@ -83,7 +83,7 @@ def state_text(item: Item, unsaved: bool = False) -> str:
 
 
 class ImageTable(QTableView):
-    """Images, states, times and doubts, filtered by text.
+    """Images, states, times and uncertainties, filtered by text.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 96), (2, 46), (3, 50)):
+        for column, width in ((1, 96), (2, 46), (3, 64)):
             header.resizeSection(column, width)
         self.activated.connect(self._on_activated)
 

@@ -88,8 +88,8 @@ def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -
 
 def test_a_field_that_differs_is_named_while_folded(opened: Open) -> None:
     _, panel = opened()
-    panel.sampling.form.field.value = "visible field"
-    assert panel.sections[ADVANCED].header.text() == "Advanced: visible field"
+    panel.sampling.form.field.value = "current view"
+    assert panel.sections[ADVANCED].header.text() == "Advanced: current view"
     panel.sampling.form.field.value = "whole image"
     assert panel.sections[ADVANCED].header.text() == "Advanced"
 

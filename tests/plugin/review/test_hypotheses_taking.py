@@ -193,4 +193,4 @@ def test_legend_names_every_colour(desk: Desk, skin: Image) -> None:
     assert len(set(colours)) == len(colours)
     text = desk.section.view.legend.text()
     assert all(colour in text for colour in colours)
-    assert "surely&nbsp;cell" in text
+    assert "certain&nbsp;cell" in text

@@ -137,7 +137,7 @@ def test_every_control_has_a_tooltip_and_fits_a_small_screen(window: Window) -> 
     assert [window.review.tabText(i) for i in range(bar.count())] == [
         "Point",
         "Compare",
-        "Doubt",
+        "Uncertain regions",
         "Correct",
         "Fix",
         "Accept",

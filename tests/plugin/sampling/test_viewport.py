@@ -1,4 +1,4 @@
-"""The visible field of a large image in a real window: reading, placement and samples."""
+"""The current view of a large image in a real window: reading, placement and samples."""
 
 from __future__ import annotations
 

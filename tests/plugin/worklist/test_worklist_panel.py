@@ -438,6 +438,9 @@ def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path
     assert again.n_samples.value() == 3
     assert again.order.currentText() == BY_DOUBT
     assert again.skip.isChecked()
+    again.order.setCurrentText(BY_NAME)
+    again.restore({"order": "most doubtful first"})
+    assert again.order.currentText() == BY_DOUBT, "the name in earlier versions"
 
 
 def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, queue: Open) -> None:
