@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH = 84
 """Pixels."""
+ENSEMBLE = "Ensemble of"
 NOT_RESOLVED = "shown after the first run"
 _SAVED = (
     # The model is restored first, since it brings its own settings.
@@ -277,7 +278,18 @@ class SamplingForm(Container[Any]):
             self.steps.value = base.steps
             self.solver.value = base.solver
         self._offer_confidence()
+        self._name_ensemble()
         self.show_device()
+
+    def _name_ensemble(self) -> None:
+        """Say in the status line that the model is an ensemble, or no longer is."""
+        members = () if self._card is None else self._card.members
+        if members:
+            self.status.value = (
+                f"{ENSEMBLE} {len(members)} models, each of which draws a part of the samples."
+            )
+        elif str(self.status.value).startswith(ENSEMBLE):
+            self.status.value = ""
 
     def _offer_confidence(self) -> None:
         calibrated = self._is_calibrated()

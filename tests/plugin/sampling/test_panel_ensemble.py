@@ -69,3 +69,14 @@ def test_a_half_finished_cross_validation_says_what_is_missing(
     assert run(qtbot, panel) == "failed"
     assert "fold_2 is not trained yet" in panel.form.status.value
     assert_idle(panel)
+
+
+def test_the_panel_says_that_a_model_is_an_ensemble(
+    docked_panel: Open, fold_models: Path, tiny_model_folder: Path
+) -> None:
+    _, panel = docked_panel()
+    choose_model(panel, fold_models, 4)
+    count = len(list(fold_models.glob("fold_*/model.json")))
+    assert str(panel.form.status.value).startswith(f"Ensemble of {count} models")
+    choose_model(panel, tiny_model_folder, 4)
+    assert panel.form.status.value == ""
