@@ -39,21 +39,27 @@ class Tour:
         from qtpy.QtWidgets import QApplication
 
         from latentfm_core.images.read import read_image, read_mask
-        from napari_latentfm.review.panel import ReviewPanel
-        from napari_latentfm.sampling.panel import SamplingPanel
+        from napari_latentfm.dock.entries import open_dock
+        from napari_latentfm.dock.welcome import Welcome
 
         self.expert = read_mask(mask)
         self.viewer: Any = napari.Viewer(show=True)
         self.app = QApplication.instance()
         self.layer = self.viewer.add_image(read_image(image).pixels, rgb=True, name=image.stem)
-        self.sampling = SamplingPanel(self.viewer)
-        self.review = ReviewPanel(self.viewer)
-        self.viewer.window.add_dock_widget(self.sampling, name="Sample segmentation", area="right")
-        dock = self.viewer.window.add_dock_widget(self.review, name="Review samples", area="right")
-        window = dock.window()
-        window.tabifyDockWidget(self.sampling.parent(), dock)
-        self.dock = dock
-        window.resize(*SIZE)
+        self.dock = open_dock(self.viewer)
+        self.sampling, self.review = self.dock.sampling, self.dock.review
+        window = self.dock.window()
+        window.setGeometry(0, 0, *SIZE)
+        welcome = self.dock.findChild(Welcome)
+        if welcome is not None:
+            welcome.dismiss()
+        self.settle()
+
+    def only_section(self, title: str) -> None:
+        """Unfold one section of the dock, and fold the others."""
+        for name, section in self.dock.sections.items():
+            section.set_opened(name == title)
+        self.dock.annotate.show_section(title)
         self.settle()
 
     def settle(self, seconds: float = 0.5) -> None:
@@ -90,14 +96,20 @@ class Tour:
         self.sampling.form.n_samples.value = 16
         self.sampling.run()
         self.wait(lambda: bool(endings), "sampling")
-        self.dock.raise_()
         hypotheses, doubt = self.review.hypotheses, self.review.doubt
         self.wait(lambda: bool(hypotheses.hypotheses), "the search for hypotheses")
-        self.wait(lambda: "Looking" not in doubt.status.text(), "the search for doubt")
+        self.wait(lambda: "Looking" not in doubt.status.text(), "the search for uncertain regions")
         logger.info("mean mask: Dice %.3f", self.dice(self.result("mean mask")))
+
+    def overview(self) -> None:
+        """Show the window after a run."""
+        self.only_section("Compare")
+        self.dock.annotate.show_top()
+        self.picture("window")
 
     def compare(self) -> None:
         """Look at the hypotheses with the contours of agreement, and take one."""
+        self.only_section("Compare")
         self.show_only("preview", "agreement")
         self.review.hypotheses.contours.setChecked(True)
         self.settle()
@@ -120,14 +132,14 @@ class Tour:
         self.review.annotation.clear_region()
         self.viewer.layers.remove(region)
 
-    def doubt(self) -> None:
-        """Go to the weightiest region of doubt."""
-        self.review.setCurrentIndex(1)
+    def uncertain(self) -> None:
+        """Go to the uncertain region with the largest area at stake."""
+        self.only_section("Uncertain regions")
         self.review.hypotheses.contours.setChecked(False)
         self.review.hypotheses.end_preview()
         self.show_only("confidence", "mean mask")
         self.review.doubt.next()
-        self.picture("review-doubt")
+        self.picture("review-uncertain")
         self.review.doubt.resolve()
         self.viewer.reset_view()
 
@@ -136,7 +148,7 @@ class Tour:
         sys.path.insert(0, str(ROOT))
         from benchmarks.correction.simulate import next_stroke
 
-        self.review.setCurrentIndex(2)
+        self.only_section("Point")
         section = self.review.strokes
         endings: list[str] = []
         section.finished.connect(endings.append)
@@ -161,7 +173,7 @@ class Tour:
 
     def accept(self) -> np.ndarray:
         """Take the mean mask, undo, redo, and wait until it is kept; return the annotation."""
-        self.review.setCurrentIndex(4)
+        self.only_section("Annotation")
         self.review.annotation.take_mean_mask()
         annotation = self.layer_named("annotation")
         taken = annotation.data.copy()
@@ -175,7 +187,7 @@ class Tour:
 
     def recover(self, wanted: np.ndarray) -> None:
         """Take up what another window left behind without exporting it; the strokes as well."""
-        self.review.setCurrentIndex(4)
+        self.only_section("Annotation")
         endings: list[str] = []
         self.review.strokes.finished.connect(endings.append)
         bar = self.review.annotation.bar
@@ -242,8 +254,9 @@ def main() -> int:
         out.mkdir()
         tour = Tour(args.image, args.mask)
         tour.sample()
+        tour.overview()
         tour.compare()
-        tour.doubt()
+        tour.uncertain()
         tour.correct()
         kept = tour.accept()
         # It was never exported: for the next window this is as after a crash.
