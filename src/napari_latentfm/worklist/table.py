@@ -109,7 +109,7 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 96), (2, 46), (3, 64)):
+        for column, width in ((1, 90), (2, 44), (3, 72)):
             header.resizeSection(column, width)
         self.activated.connect(self._on_activated)
 
