@@ -24,7 +24,7 @@ CORE = {
     "files": "errors",
     "metrics": "types",
     "measures": "types",
-    "config": "errors files",
+    "config": "errors files names",
     "images": "config errors files names types",
     "datasets": "config errors files images names types",
     "data": "datasets images",

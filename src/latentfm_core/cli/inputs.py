@@ -12,7 +12,7 @@ from typing import TypeVar
 from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError, ImageError, OutputError
-from latentfm_core.images.read import is_image, list_images, name_some
+from latentfm_core.images.read import list_images, say_subfolders
 from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import name_problem
 
@@ -42,18 +42,8 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
                     "%s is the same file as %s and is processed once", shown(path), shown(first)
                 )
         if source.is_dir():
-            _log_subfolders(source)
+            say_subfolders(source)
     return list(found.values())
-
-
-def _log_subfolders(folder: Path) -> None:
-    below = [
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and any(map(is_image, path.iterdir()))
-    ]
-    if below:
-        logger.info("%s: images in subfolders are ignored: %s", shown(folder), name_some(below))
 
 
 def refuse_among(sources: Sequence[Path], out: Path) -> None:

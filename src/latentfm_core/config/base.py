@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from latentfm_core.names import shown
+
+
+def _printable(name: str) -> str:
+    """Return a class name, which appears in file names, layers and exports."""
+    if not name.strip() or shown(name) != name:
+        raise ValueError(
+            f"a class needs a name without control characters, and not {shown(name)!r}"
+        )
+    return name
+
+
+def _is_number(annotation: Any) -> bool:
+    """Return whether a type is a number, perhaps bounded or optional, but no truth value."""
+    if get_origin(annotation) is Annotated:
+        return _is_number(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(_is_number, get_args(annotation)))
+    return annotation in (int, float)
+
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -15,7 +44,7 @@ PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Blocks = Annotated[int, Field(ge=1, le=64)]
 Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-ClassName = Annotated[str, Field(min_length=1, max_length=60)]
+ClassName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 LATENT_DOWNSAMPLE = (4, 8)
@@ -38,3 +67,12 @@ class Settings(BaseModel):
     """Frozen base class; unknown keys are errors, so that a misspelt setting is never ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject true and false where only a number is meant; pydantic reads them as 1 and 0."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and _is_number(field.annotation):
+            raise ValueError("a number is needed, not true or false")
+        return value

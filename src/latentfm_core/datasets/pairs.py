@@ -10,7 +10,7 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.limits import refuse_links_out
-from latentfm_core.images.read import is_image, list_images, name_some
+from latentfm_core.images.read import is_image, list_images, name_some, say_subfolders
 from latentfm_core.names import comparable, shown
 
 __all__ = [
@@ -88,6 +88,8 @@ def find_pairs(
         refuse_links_out(raters, masks, limits, "folders")
         return _pair_raters(images, raters, skip_unmasked, masks, limits)
     image_files, mask_files = list_images(images, limits), list_images(masks, limits)
+    for folder in dict.fromkeys((images, masks)):
+        say_subfolders(folder, (images, masks, masks / UNFINISHED))
     if images.resolve() == masks.resolve():
         names = {comparable(path.stem) for path in image_files}
         mask_files = [path for path in image_files if _base(comparable(path.stem)) in names]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,33 +126,40 @@ def read_groups(
 ) -> dict[str, str]:
     """Return the group of every name, from a CSV file with the columns `key` and `column`.
 
-    An entry of `key` is a name or a file name. Rows of other images are ignored.
+    An entry of `key` is a name or a file name. Rows of other images are ignored. The separator is
+    a comma, a semicolon or a tab; spaces around entries are ignored.
 
     Raises
     ------
     DatasetError
-        If the file or a column is missing, a name has no group, or it has two.
+        If the file or a column is missing or twice, a name has no group, or it has two.
     """
     try:
         text = decoded_text(read_bounded(path, MAX_BYTES))
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        columns = list(reader.fieldnames or ())
-        rows = [(row.get(key) or "", row.get(column) or "") for row in reader]
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, (key, column)))
+        columns = [name.strip() for name in next(table, [])]
+        rows = [dict(zip(columns, map(str.strip, row), strict=False)) for row in table]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
             "CSV."
         ) from None
     for needed in (key, column):
-        if needed not in columns:
+        if columns.count(needed) != 1:
+            problem = "two columns" if needed in columns else "no column"
+            other = (
+                " or name another one (--group-column, data.group_column)"
+                if needed == column
+                else ""
+            )
             raise DatasetError(
-                f"The group file {shown(path)} has no column {needed!r}; it has "
-                f"{', '.join(columns)[:500] or 'none'}. Set data.group_column, or add the column."
+                f"The group file {shown(path)} has {problem} {needed!r}; it has "
+                f"{shown(', '.join(columns)[:500]) or 'none'}. Correct its first line{other}."
             )
     known = {comparable(name) for name in names}
     groups: dict[str, str] = {}
-    for image, group in rows:
-        image = comparable(image)
+    for row in rows:
+        image, group = comparable(row.get(key, "")), row.get(column, "")
         name = image if image in known else Path(image).stem
         if name not in known or not group:
             continue
@@ -167,6 +174,16 @@ def read_groups(
             f"{name_some(missing)}. Add a row for each."
         )
     return groups
+
+
+def _separator(text: str, needed: Collection[str]) -> str:
+    """Return the separator that gives the needed columns, as spreadsheets write several."""
+    first = text.lstrip("\r\n").partition("\n")[0]
+    for separator in ",;\t":
+        columns = {name.strip() for name in next(csv.reader([first], delimiter=separator), [])}
+        if columns >= set(needed):
+            return separator
+    return ","
 
 
 def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:

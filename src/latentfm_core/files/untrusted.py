@@ -114,13 +114,24 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, nested too deeply, or holds a number of thousands of digits.
+        If it is not JSON, nested too deeply, has a key twice, or holds a number of thousands of
+        digits.
     """
     text = decoded_text(content)
     try:
-        return json.loads(text, parse_constant=_refuse if finite else None)
+        return json.loads(text, parse_constant=_refuse if finite else None, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of a key that occurs twice, Python would silently keep the last value."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {key[:60]!r} occurs twice")
+        values[key] = value
+    return values
 
 
 def _refuse(constant: str) -> NoReturn:

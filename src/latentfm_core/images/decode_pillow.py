@@ -31,7 +31,9 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
         opened.load()
         frames = getattr(opened, "n_frames", 1)
-        if frames > 1 and opened.format != "MPO":  # whose other frames are previews
+        if opened.format == "MPO":  # whose other frames are previews
+            frames = 1
+        if frames > 1:
             logger.warning("%s: %d images in one file; reading the first", shown(path), frames)
         turn = opened.getexif().get(274, 1)
         image = ImageOps.exif_transpose(opened) or opened
@@ -58,7 +60,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
         indices = palette = None
     turn = turn if turn in range(1, 9) else 1
-    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy)
+    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames)
 
 
 def _check_bmp(path: Path, opened: Image.Image) -> None:

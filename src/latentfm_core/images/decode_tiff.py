@@ -66,23 +66,29 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
         if not other_colours(page):
             _one_plane(path, np.broadcast_to(False, series.shape), series, limits)
         image = decode_pillow(path, limits)
-        return replace(image, pixels=as_stored(page, image.pixels), lossy=lossy, **spacing)
+        pixels = as_stored(page, image.pixels)
+        return replace(image, pixels=pixels, lossy=lossy, frames=1 + len(others), **spacing)
     pixels = orient(_one_plane(path, values, series, limits), turn)
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
         pixels = palette[indices]
     turn = turn if 1 <= turn <= 8 else 1
-    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, **spacing)
+    frames = 1 + len(others)
+    return Decoded(
+        pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames, **spacing
+    )
 
 
 def tiff_palette(page: Any) -> NDArray[np.uint8]:
     """Return the colours ``(K, 3)`` of a TIFF page with a palette.
 
-    The 16-bit entries of TIFF colour tables represent 8-bit colours.
+    The 16-bit entries of TIFF colour tables represent 8-bit colours; some programs write 8-bit
+    entries, which libtiff recognises in the same way.
     """
     table = np.moveaxis(np.asarray(page.colormap), 0, -1)
-    colours: NDArray[np.uint8] = (table >> 8).astype(np.uint8)
+    wide = int(table.max(initial=0)) > 255
+    colours: NDArray[np.uint8] = (table >> 8 if wide else table).astype(np.uint8)
     return colours
 
 

@@ -28,6 +28,8 @@ class Decoded:
         EXIF or TIFF orientation, 1 to 8, already applied to `pixels`.
     lossy
         Whether the compression changes values (JPEG and the like).
+    frames
+        Number of images in the file, of which this is the first; thumbnails do not count.
     """
 
     pixels: NDArray[Any]
@@ -37,6 +39,7 @@ class Decoded:
     unit: str = "pixel"
     orientation: int = 1
     lossy: bool = False
+    frames: int = 1
 
 
 def orient(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -51,7 +51,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         If the file cannot be read, holds NaN, has an ambiguous background colour, or is not
         binary; the message then lists its values.
     """
-    decoded = decode(path, limits)
+    decoded = _decode_one(path, limits)
     coloured = _coloured_table(path, decoded)
     if coloured is not None:
         return _foreground_by_colour(path, decoded, coloured)
@@ -59,6 +59,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     values = different_values(grey)
     if threshold is not None and not _is_zero_one(values):
         return np.asarray(grey > threshold, dtype=np.bool_)
+    _refuse_negative(path, values)
     if not _is_binary(values):
         raise ImageError(
             f"{shown(path)}: the mask is not binary; its values are {_listed(values)}. "
@@ -138,7 +139,7 @@ def read_numbers(
         If the file cannot be read, is coloured, holds NaN, or has a colour table whose index 0
         is not black.
     """
-    decoded = decode(path, limits)
+    decoded = _decode_one(path, limits)
     coloured = _coloured_table(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
         return _grey_levels(path, decoded)
@@ -164,6 +165,23 @@ def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
         )
 
 
+def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
+    """Decode a file that must hold a single image.
+
+    Raises
+    ------
+    ImageError
+        As `decode`, or if it holds several, of which any could be the mask or an object of it.
+    """
+    decoded = decode(path, limits)
+    if decoded.frames > 1:
+        raise ImageError(
+            f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "
+            "the mask. Save the mask alone; number several objects in one image."
+        )
+    return decoded
+
+
 def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
     """Return the used indices of a colour table with colours; None if it holds grey levels.
 
@@ -184,6 +202,8 @@ def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
             "foreground is unclear. Save it as a grey image without transparency."
         )
     is_grey = bool((colours[:, :3] == colours[:, :1]).all())
+    if is_grey:
+        _refuse_hidden(path, used, colours)
     if is_grey and _runs_backwards(table):
         raise ImageError(
             f"{shown(path)}: its lookup table is inverted (0 is shown white), so it is "
@@ -191,6 +211,17 @@ def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
             "Tables > Grays, check that the foreground is white, and save it again."
         )
     return None if is_grey else used
+
+
+def _refuse_hidden(path: Path, used: NDArray[np.intp], colours: NDArray[np.uint8]) -> None:
+    """Reject a colour table that shows several of the used values as black."""
+    black = used[~colours[:, :3].any(axis=1)]
+    if len(black) > 1:
+        raise ImageError(
+            f"{shown(path)}: {len(black)} of its values ({_listed(black)}) are black in its colour "
+            "table, so objects may be invisible. Save the mask as grey levels without a colour "
+            "table."
+        )
 
 
 def _runs_backwards(table: NDArray[np.uint8]) -> bool:
@@ -205,6 +236,7 @@ def _foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) 
     if decoded.indices is None or decoded.palette is None:
         raise TypeError("a file without a colour table")
     colours = decoded.palette[used, :3]
+    _refuse_hidden(path, used, colours)
     black = ~colours.any(axis=1)
     others = np.unique(colours[~black], axis=0)
     # One colour only: the table has black as index 0, which the image does not use.
@@ -238,6 +270,15 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
         raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
     return grey
+
+
+def _refuse_negative(path: Path, values: NDArray[Any]) -> None:
+    if values.dtype.kind in "if" and values.size and values[0] < 0:
+        raise ImageError(
+            f"{shown(path)}: the mask has negative values ({_listed(values)}), so its background "
+            "is unclear. Save it as whole numbers, 0 for background; or set --mask-threshold "
+            "(data.mask_threshold): pixels above it are foreground."
+        )
 
 
 def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "read_labels",
     "read_mask",
     "say_left_out",
+    "say_subfolders",
     "to_rgb",
 ]
 
@@ -101,6 +102,28 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
     refuse_links_out(files, folder, limits, "images")
     say_left_out(folder, [path for path in every if not path.is_dir()], files)
     return files
+
+
+def say_subfolders(folder: Path, used: Iterable[Path] = ()) -> None:
+    """Log the subfolders of a folder whose images are ignored, except those in `used`."""
+    known = {path.resolve() for path in used}
+    below = [
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and path.resolve() not in known
+        and _may_hold_images(path)
+    ]
+    if below:
+        logger.info("%s: images in subfolders are ignored: %s", shown(folder), name_some(below))
+
+
+def _may_hold_images(folder: Path) -> bool:
+    try:
+        return any(map(is_image, folder.iterdir()))
+    except OSError:
+        return True  # no permission: it is named as well
 
 
 def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:

@@ -12,7 +12,13 @@ from PIL import Image
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import load_canvases, read_pair
 from latentfm_core.datasets.pairs import Pair, find_pairs
-from latentfm_core.datasets.splits import Split, make_split, read_split, write_split
+from latentfm_core.datasets.splits import (
+    Split,
+    make_split,
+    read_groups,
+    read_split,
+    write_split,
+)
 from latentfm_core.errors import DatasetError, ImageError, OutputError
 
 
@@ -179,6 +185,38 @@ def test_bad_group_files(tmp_path, rows, header, reason):
     path = group_csv(tmp_path / "g.csv", rows, header)
     with pytest.raises(DatasetError, match=reason):
         make_split("abcd", DataConfig(group_file=path, group_column="patient"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ", ", " ; "])
+def test_group_files_of_spreadsheets(tmp_path, separator):
+    rows = [("image", "patient"), ("a.png", "p"), ("b", "p "), ("c", " q")]
+    path = tmp_path / "groups.csv"
+    path.write_text("\r\n".join(separator.join(row) for row in rows))
+    assert read_groups(path, "patient", ["a", "b", "c"]) == {"a": "p", "b": "p", "c": "q"}
+
+
+def test_a_column_or_key_that_occurs_twice_is_refused(tmp_path):
+    groups, split = tmp_path / "groups.csv", tmp_path / "split.json"
+    groups.write_text("image,patient,patient\na,p,q\n")
+    with pytest.raises(DatasetError, match="two columns 'patient'"):
+        read_groups(groups, "patient", ["a"])
+    split.write_text('{"train": ["a"], "train": ["b"]}')
+    with pytest.raises(DatasetError, match="'train' occurs twice"):
+        read_split(split)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_images_in_subfolders_are_named_but_not_the_masks(tmp_path, inside, caplog):
+    images = tmp_path / "images"
+    masks = images / "masks" if inside else tmp_path / "masks"
+    more = (images if inside else masks) / "more"
+    write(images / "a.png")
+    write_mask(masks / "a.png")
+    write_mask(more / "a.png")
+    with caplog.at_level("INFO"):
+        assert len(find_pairs(images, masks)) == 1
+    said = [one.getMessage() for one in caplog.records if "in subfolders" in one.getMessage()]
+    assert said == [f"{more.parent}: images in subfolders are ignored: more"]
 
 
 def test_missing_group_file(tmp_path):

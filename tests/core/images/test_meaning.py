@@ -251,3 +251,66 @@ def test_other_densities_are_pixel_sizes(tmp_path: Path, per_cm: float) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, DRAWN.astype(np.uint8), resolution=(per_cm, per_cm), resolutionunit=3)
     assert read_image(path).spacing == pytest.approx((1e4 / per_cm,) * 2)
+
+
+# --- several images, invisible values, signs -------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_one_of_several_images_in_a_file_is_not_taken_for_the_mask(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"m{suffix}"
+    drawn = np.asarray(DRAWN, np.uint8) * 255
+    if suffix == ".tif":
+        tifffile.imwrite(path, drawn)
+        tifffile.imwrite(path, drawn[:30], append=True)
+    else:
+        other = Image.fromarray(drawn[::-1]).convert("RGB")
+        Image.fromarray(drawn).convert("RGB").save(
+            path,
+            save_all=True,
+            append_images=[other],
+            **({"lossless": True} if "w" in suffix else {}),
+        )
+    for read in (read_mask, lambda file: read_labels(file, 2)):
+        with pytest.raises(ImageError, match="2 images in one file"):
+            read(path)
+
+
+def test_the_thumbnail_of_a_mask_is_no_second_mask(tmp_path: Path) -> None:
+    path = tmp_path / "m.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.asarray(DRAWN, np.uint8) * 255)
+        tiff.write(np.asarray(DRAWN, np.uint8)[::2, ::2] * 255, subfiletype=1)
+    np.testing.assert_array_equal(read_mask(path), DRAWN)
+
+
+def test_a_tiff_colour_table_of_8_bit_entries_has_their_colours(tmp_path: Path) -> None:
+    table = np.zeros((3, 256), np.uint16)
+    table[0, 1] = 255  # red, as programs write it that overlook the 16 bits
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.asarray(DRAWN, np.uint8), photometric="palette", colormap=table)
+    np.testing.assert_array_equal(read_mask(path), DRAWN)
+
+
+@pytest.mark.parametrize("table", [[(0, 0, 0)] * 2, [(0, 0, 0), (0, 0, 0), (255, 0, 0)]])
+def test_values_that_a_colour_table_hides_are_not_dropped(
+    tmp_path: Path, table: list[tuple[int, int, int]]
+) -> None:
+    indices = np.asarray(DRAWN, np.uint8)
+    indices[:2] = len(table) - 1
+    path = indexed(tmp_path / "m.png", indices, table)
+    with pytest.raises(ImageError, match="black in its colour table"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
+def test_a_negative_background_is_not_taken_for_the_foreground(
+    tmp_path: Path, dtype: type[np.number[Any]]
+) -> None:
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.where(DRAWN, 0, -1).astype(dtype))
+    with pytest.raises(ImageError, match="negative values"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, -0.5), DRAWN)

@@ -201,6 +201,10 @@ def test_links_in_a_run_folder_are_not_written_through(
         "training.flow.noise_draws=2000000",
         "training.validation_samples=1000000",
         "sampling.batch_size=1000000000",
+        "training.flow.epochs=true",
+        "training.minutes=false",
+        'model.classes=[" "]',
+        r'model.classes=["a\u001b[31m"]',
     ],
 )
 def test_mistyped_numbers_are_refused(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
