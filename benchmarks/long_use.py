@@ -187,7 +187,7 @@ def _paint_by_hand(review: ReviewPanel) -> None:
 
 def state_of(viewer: Any) -> object:
     """Return the viewer state that a cancelled run must not change."""
-    from napari_latentfm.layers.update import digest
+    from napari_latentfm.layers.edits import digest
 
     layers = [
         (layer.name, layer.unique_id, layer.visible, layer.mode, digest(layer.data))

@@ -19,7 +19,7 @@ from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.types import ImageInput, SampleSet, SamplingRecord, Summary
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.layers.update import digest
+from napari_latentfm.layers.edits import digest
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.pictures import disc_image

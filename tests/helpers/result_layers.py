@@ -12,9 +12,10 @@ from napari.layers import Image
 from latentfm_core.config import SamplingConfig
 from latentfm_core.types import Geometry, SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.layers.edits import EditedLayers, is_result
 from napari_latentfm.layers.planes import Plane, displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, result_layers
-from napari_latentfm.layers.update import EditedLayers, is_result, place
+from napari_latentfm.layers.update import place
 
 
 def random_samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> SampleSet:

@@ -66,7 +66,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     tmp_path: Path, tiny_model_folder: Path, make_napari_viewer_proxy: Any, qtbot: Any
 ) -> None:
     """Through the work list, which knows the path of every image."""
-    from napari_latentfm.annotation.layer import write_mask
+    from napari_latentfm.annotation.writing import write_mask
     from napari_latentfm.results.session import session_of
     from napari_latentfm.ui.choices import FOLDER_CHOICE
     from napari_latentfm.worklist.panel import QueuePanel

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.uncertainty.size import outlines_nothing
-from napari_latentfm.annotation.layer import write_labels
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import MEAN_MASK
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from napari.layers import Shapes
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
-from napari_latentfm.layers.planes import placement
+from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.stacking import REGION_KEY, add_above
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
 from napari_latentfm.annotation.provenance import carry, remember
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.placement import placement
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import add_above
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.files import AnnotationFiles
 from napari_latentfm.annotation.keeper import keeper_of
-from napari_latentfm.annotation.layer import annotation_of, write_labels
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import Facts, facts_of, label_name
 from napari_latentfm.annotation.recovery import duration
 from napari_latentfm.annotation.region import drawn_region, region_layer
@@ -32,6 +32,7 @@ from napari_latentfm.annotation.widgets import (
     ask_save,
     measure,
 )
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of

@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, QTimer
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.reviews import KeptReviews
 from napari_latentfm.layers.crop import KEY as FIELD_KEY
+from napari_latentfm.layers.edits import is_result
 from napari_latentfm.layers.stacking import bring_forward, source_of
-from napari_latentfm.layers.update import is_result
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession

@@ -15,11 +15,8 @@ from psygnal import Signal
 
 from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
 from latentfm_core.errors import ImageError, LatentFMError
-from napari_latentfm.annotation.layer import (
-    annotation_of,
-    write_labels,
-    write_pixels,
-)
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.writing import write_labels, write_pixels
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index

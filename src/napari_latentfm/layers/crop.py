@@ -19,16 +19,9 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import MIN_SIDE
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers.camera import camera_of
-from napari_latentfm.layers.planes import (
-    MAX_PLANE_PIXELS,
-    Plane,
-    displayed_plane,
-    known_spacing,
-    level_index,
-    placement,
-    read_pixels,
-    shear_matrix,
-)
+from napari_latentfm.layers.pixels import known_spacing, read_pixels
+from napari_latentfm.layers.placement import placement, shear_matrix
+from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, Plane, displayed_plane, level_index
 from napari_latentfm.layers.pyramid import levels_of
 
 if TYPE_CHECKING:

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from pint import get_application_registry
 
 from latentfm_core.errors import ImageError
-from latentfm_core.types import ImageInput
 from napari_latentfm.layers.pyramid import is_large, level_zero
 
 if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Image, Layer
 
-    from napari_latentfm.layers.stacks import PlaneStack
 
 MAX_PLANE_PIXELS = 2**26
 """Largest plane that is segmented (8192 x 8192); every sample takes one byte per pixel."""
@@ -204,116 +202,6 @@ def unit_factor(unit: Any, target: Any) -> float:
     if unit == target or not unit.is_compatible_with(target):
         return 1.0
     return float((1.0 * unit).to(target).magnitude)
-
-
-def read_plane(layer: Image, plane: Plane) -> ImageInput:
-    """Read the pixels of a plane with their spacing; loads lazy arrays.
-
-    The spacing is None if it is unknown (pixel units and scale 1).
-
-    Raises
-    ------
-    ImageError
-        If reading the array fails.
-    """
-    pixels = read_pixels(layer, level_zero(layer), plane_index(plane))
-    spacing, unit = known_spacing(layer, plane)
-    return ImageInput(pixels, spacing, unit, layer.name)
-
-
-def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any]:
-    """Return a part of one of the layer's arrays in memory.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read.
-    """
-    try:
-        return np.asarray(array[index])
-    except MemoryError:
-        raise
-    except Exception as error:
-        # The source of the array (a file, a network drive, a graph) may fail in any way.
-        raise ImageError(
-            f"{layer.name!r} cannot be read ({type(error).__name__}: {error}). Check its "
-            "file, and open it again."
-        ) from error
-
-
-def known_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float] | None, str]:
-    """Return the pixel size ``(row, column)``, None if unknown, and the unit."""
-    sizes, unit = _pixel_size(layer, plane)
-    known = str(unit) != "pixel" or sizes != (1.0, 1.0)
-    return sizes if known else None, str(unit)
-
-
-def plane_spacing(layer: Image, plane: Plane) -> tuple[tuple[float, float], str]:
-    """Return pixel size (row, column) of a plane and its unit; 1 and ``"px"`` if unknown."""
-    sizes, unit = _pixel_size(layer, plane)
-    if str(unit) == "pixel":
-        return (sizes, "px") if sizes == (1.0, 1.0) else (sizes, "units")
-    # The short form of the unit, such as µm, if it has one.
-    return sizes, f"{unit:~}"
-
-
-def _pixel_size(layer: Image, plane: Plane) -> tuple[tuple[float, float], Any]:
-    row, column = plane.axes
-    unit = layer.units[row]
-    # Readers of NIfTI files mirror axes by negative steps; a size is positive.
-    per_row = abs(float(layer.scale[row]))
-    per_column = abs(float(layer.scale[column])) * unit_factor(layer.units[column], unit)
-    return (per_row, per_column), unit
-
-
-def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
-    """Return the transform, units and axis labels that place results on `plane`.
-
-    The keys are keyword arguments and attributes of every napari layer.
-    """
-    offset = np.array([0 if at is None else at for at in plane.index], float)
-    rotate, scale = np.asarray(layer.rotate), np.asarray(layer.scale, float)
-    # napari maps data to the world by affine(rotate @ shear @ diag(scale) @ x + translate).
-    shift = rotate @ shear_matrix(layer.shear, layer.ndim) @ (scale * offset)
-    return {
-        "scale": scale,
-        "translate": np.asarray(layer.translate, float) + shift,
-        "rotate": rotate,
-        "shear": np.asarray(layer.shear, float),
-        "affine": np.asarray(layer.affine.affine_matrix, float),
-        "units": tuple(layer.units),
-        "axis_labels": tuple(layer.axis_labels),
-    }
-
-
-def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:
-    """Return a `placement` with an additional first axis, with step 1 and in pixels."""
-    ndim = len(space["scale"])
-    return {
-        "scale": np.concatenate([[1.0], space["scale"]]),
-        "translate": np.concatenate([[0.0], space["translate"]]),
-        "rotate": _behind_identity(space["rotate"]),
-        "shear": _behind_identity(shear_matrix(space["shear"], ndim)),
-        "affine": _behind_identity(space["affine"]),
-        "units": ("pixel", *space["units"]),
-        "axis_labels": (label, *space["axis_labels"]),
-    }
-
-
-def shear_matrix(shear: Any, ndim: int) -> Matrix:
-    """Return a shear as a matrix; napari gives a matrix or its upper triangle."""
-    given = np.asarray(shear, np.float64)
-    if given.ndim == 2:
-        return given
-    matrix = np.eye(ndim)
-    matrix[np.triu_indices(ndim, k=1)] = given
-    return matrix
-
-
-def _behind_identity(matrix: Matrix) -> Matrix:
-    larger = np.eye(len(matrix) + 1)
-    larger[1:, 1:] = matrix
-    return larger
 
 
 def index_slices(index: Sequence[int | None]) -> tuple[Any, ...]:

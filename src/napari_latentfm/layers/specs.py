@@ -10,7 +10,8 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelCol
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.palette import CLASS_COLOURS
-from napari_latentfm.layers.planes import Plane, placement, with_leading_axis
+from napari_latentfm.layers.placement import placement, with_leading_axis
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import pyramid
 from napari_latentfm.layers.stacks import PlaneStack
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from latentfm_core.images.axes import to_axes
 from latentfm_core.types import ImageInput
-from napari_latentfm.layers.planes import Plane, displayed_plane, position_of, read_plane
+from napari_latentfm.layers.pixels import read_plane
+from napari_latentfm.layers.planes import Plane, displayed_plane, position_of
 
 if TYPE_CHECKING:
     from napari.components import Dims

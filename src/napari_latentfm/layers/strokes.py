@@ -9,7 +9,8 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.placement import placement
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import STROKES_KEY, add_above
 
 if TYPE_CHECKING:

@@ -7,12 +7,9 @@ and writing into the array emits nothing. An edit that was undone does not count
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +17,18 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 
 from latentfm_core.progress import finish
+from napari_latentfm.layers.edits import (
+    AskAboutEdits,
+    EditedLayers,
+    _fingerprint,
+    _part_is_edited,
+    _plane_indices,
+    checksum,
+    is_edited,
+)
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
 from napari_latentfm.layers.stacking import add_below, add_result, select
-from napari_latentfm.layers.stacks import PlaneStack, part_indices
+from napari_latentfm.layers.stacks import PlaneStack
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,39 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-
-
-class EditedLayers(Enum):
-    """Action for result layers that the user has edited since they were written."""
-
-    KEEP = "keep"
-    OVERWRITE = "overwrite"
-    CANCEL = "cancel"
-
-
-AskAboutEdits = Callable[[Sequence[str]], EditedLayers]
-"""Called with the names of the edited layers."""
-
-
-def is_result(layer: Layer) -> bool:
-    """Return whether a layer holds a result of this plugin, or a copy of one."""
-    return METADATA_KEY in layer.metadata
-
-
-def digest(data: Any) -> str:
-    """Return a fingerprint of an array's shape and content."""
-    array = np.ascontiguousarray(data)
-    content = hashlib.blake2b(repr((array.shape, array.dtype.str)).encode(), digest_size=16)
-    content.update(array.data)
-    return content.hexdigest()
-
-
-def checksum(data: Any) -> str:
-    """Return a CRC-32 of an array's content, about four times as fast as `digest`.
-
-    It runs in the GUI thread, and stacks are large. One edit in 2^32 would be missed.
-    """
-    return f"{zlib.crc32(np.ascontiguousarray(data).data):08x}"
 
 
 def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
@@ -232,36 +205,6 @@ def _find(
         ):
             return layer
     return None
-
-
-def is_edited(layer: Layer) -> bool:
-    """Return whether a result layer was edited since it was written.
-
-    The pyramid of a large image cannot be edited; hashing it would freeze the window.
-    """
-    facts = layer.metadata[METADATA_KEY]
-    if layer.multiscale and facts["digest"] is None:
-        return False
-    return bool(facts["digest"] != _fingerprint(facts, layer.data))
-
-
-def _part_is_edited(layer: Layer, number: int) -> bool:
-    facts = layer.metadata[METADATA_KEY]
-    indices = _plane_indices(facts, layer.data)
-    if len(indices) != len(facts["digest"]):
-        return True
-    return bool(facts["digest"][number] != checksum(layer.data[indices[number]]))
-
-
-def _plane_indices(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
-    return part_indices(facts["along"], len(facts["plane"]), data.shape)
-
-
-def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
-    """Return the digest of a result, or a checksum of each plane of a stack."""
-    if "along" not in facts:
-        return digest(data)
-    return [checksum(data[index]) for index in _plane_indices(facts, data)]
 
 
 def _release(layer: Layer) -> None:

@@ -11,8 +11,25 @@ from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
 from latentfm_core.prompts import Box, Point, Prompt
-from napari_latentfm.layers.planes import Plane, placement
+from napari_latentfm.layers.placement import placement
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
+from napari_latentfm.prompting.mark_data import (
+    BOX_COLOUR,
+    NEGATIVE_COLOUR,
+    NEGATIVE_SYMBOL,
+    OBJECT,
+    POSITIVE_COLOUR,
+    POSITIVE_SYMBOL,
+    SIGN,
+    box_of,
+    line_width,
+    opacity,
+    owners_of,
+    rgba,
+    write_boxes,
+    write_points,
+)
 from napari_latentfm.prompting.marks import EDGE
 
 if TYPE_CHECKING:
@@ -20,15 +37,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 BOXES, POINTS = "prompt boxes", "prompt points"
-OBJECT, SIGN = "object", "positive"
-"""Columns of the features; 0 is the object of a mark that was just drawn."""
-BOX_COLOUR, POSITIVE_COLOUR, NEGATIVE_COLOUR = "#f0e442", "#009e73", "#d55e00"
-"""Okabe-Ito."""
-POSITIVE_SYMBOL, NEGATIVE_SYMBOL = "disc", "x"
-DIM = 0.3
-"""Opacity of the marks of other objects."""
 POINTS_PER_SIDE = 40
-LINES_PER_SIDE = 200
 FINAL = ("added", "removed", "changed")
 """Actions of napari's data event after which the marks are as they will stay."""
 
@@ -82,7 +91,7 @@ class MarkLayers:
             layer.selected_data = set()
             layer.feature_defaults = {OBJECT: 0}
             layer.current_edge_color = BOX_COLOUR
-            layer.current_edge_width = _line(plane)
+            layer.current_edge_width = line_width(plane)
             layer.mode = "add_rectangle"
 
     def take_point(self, image: Image, plane: Plane, positive: bool) -> None:
@@ -103,16 +112,16 @@ class MarkLayers:
         if boxes is not None:
             mine = [
                 shape
-                for shape, owner in zip(boxes.data, _owners(boxes), strict=True)
+                for shape, owner in zip(boxes.data, owners_of(boxes), strict=True)
                 if owner == number
             ]
             # A second box replaces the first.
-            box = _box_of(mine[-1], plane) if mine else None
+            box = box_of(mine[-1], plane) if mine else None
         positive: list[Point] = []
         negative: list[Point] = []
         if points is not None:
             signs = np.asarray(points.features[SIGN], bool) if len(points.data) else ()
-            for at, owner, sign in zip(points.data, _owners(points), signs, strict=True):
+            for at, owner, sign in zip(points.data, owners_of(points), signs, strict=True):
                 if owner == number:
                     row, column = (float(at[axis] + EDGE) for axis in plane.axes)
                     (positive if sign else negative).append((row, column))
@@ -120,7 +129,7 @@ class MarkLayers:
 
     def numbers(self, image: Image) -> set[int]:
         """Return the objects that have marks on an image."""
-        return {number for layer in self.there(image) for number in _owners(layer)} - {0}
+        return {number for layer in self.there(image) for number in owners_of(layer)} - {0}
 
     def write(self, image: Image, plane: Plane, number: int, prompt: Prompt) -> None:
         """Make box and points of an object those of a prompt; the mark just drawn is removed."""
@@ -131,23 +140,23 @@ class MarkLayers:
             if points is None and (prompt.positive or prompt.negative):
                 points = self.points(image, plane)
             if boxes is not None:
-                _write_boxes(boxes, plane, number, prompt.box)
+                write_boxes(boxes, plane, number, prompt.box)
             if points is not None:
-                _write_points(points, plane, number, prompt)
+                write_points(points, plane, number, prompt)
 
     def look(self, image: Image, current: int, hidden: set[int]) -> None:
         """Dim the marks of all objects but the current one, and hide those of some."""
         with self._own_writing():
             boxes, points = self.boxes(image), self.points(image)
             if boxes is not None and len(boxes.data):
-                colours = np.tile(_rgba(BOX_COLOUR), (len(boxes.data), 1))
-                colours[:, 3] = [_strength(o, current, hidden) for o in _owners(boxes)]
+                colours = np.tile(rgba(BOX_COLOUR), (len(boxes.data), 1))
+                colours[:, 3] = [opacity(o, current, hidden) for o in owners_of(boxes)]
                 boxes.edge_color = colours
             if points is not None and len(points.data):
                 signs = np.asarray(points.features[SIGN], bool)
-                colours = np.where(signs[:, None], _rgba(POSITIVE_COLOUR), _rgba(NEGATIVE_COLOUR))
+                colours = np.where(signs[:, None], rgba(POSITIVE_COLOUR), rgba(NEGATIVE_COLOUR))
                 border = np.ones((len(signs), 4))
-                strengths = [_strength(o, current, hidden) for o in _owners(points)]
+                strengths = [opacity(o, current, hidden) for o in owners_of(points)]
                 colours[:, 3] = border[:, 3] = strengths
                 points.face_color, points.border_color = colours, border
                 points.symbol = [POSITIVE_SYMBOL if sign else NEGATIVE_SYMBOL for sign in signs]
@@ -208,7 +217,7 @@ class MarkLayers:
         elif isinstance(layer, Points):
             # A table of text.
             signs = [str(sign) in ("True", "1", "1.0") for sign in layer.features[SIGN]]
-            layer.features = {OBJECT: _owners(layer), SIGN: np.array(signs, bool)}
+            layer.features = {OBJECT: owners_of(layer), SIGN: np.array(signs, bool)}
         self._follow(layer)
 
     def _follow(self, layer: Any) -> None:
@@ -235,7 +244,7 @@ class MarkLayers:
             layer = Shapes(
                 edge_color=BOX_COLOUR,
                 face_color="transparent",
-                edge_width=_line(plane),
+                edge_width=line_width(plane),
                 feature_defaults={OBJECT: 0},
                 features={OBJECT: np.zeros(0, int)},
                 **shared,
@@ -271,77 +280,3 @@ def _plain(value: Any) -> NDArray[Any]:
     if isinstance(value, tuple):
         return np.array([str(part) for part in value])
     return np.asarray(getattr(value, "affine_matrix", value))
-
-
-def _owners(layer: Any) -> list[int]:
-    return [int(float(number)) for number in layer.features[OBJECT]] if len(layer.data) else []
-
-
-def _line(plane: Plane) -> float:
-    return max(1.0, max(plane.shape) / LINES_PER_SIDE)
-
-
-def _rgba(colour: str) -> NDArray[np.float64]:
-    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0])
-
-
-def _strength(owner: int, current: int, hidden: set[int]) -> float:
-    if owner in hidden:
-        return 0.0
-    return 1.0 if owner in (current, 0) else DIM
-
-
-def _box_of(shape: Any, plane: Plane) -> Box:
-    corners = np.asarray(shape, float)[:, plane.axes] + EDGE
-    (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
-    return float(top), float(left), float(bottom), float(right)
-
-
-def _corners(box: Box, plane: Plane) -> NDArray[np.float64]:
-    top, left, bottom, right = box
-    flat = np.array([[top, left], [top, right], [bottom, right], [bottom, left]]) - EDGE
-    return _in_layer(flat, plane)
-
-
-def _in_layer(flat: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
-    full = np.zeros((len(flat), len(plane.index)))
-    full[:, plane.axes] = flat
-    for axis, place in plane.fixed.items():
-        full[:, axis] = place
-    return full
-
-
-def _write_boxes(layer: Shapes, plane: Plane, number: int, box: Box | None) -> None:
-    kept = [
-        (shape, owner)
-        for shape, owner in zip(layer.data, _owners(layer), strict=True)
-        if owner not in (0, number)
-    ]
-    if box is not None:
-        kept.append((_corners(box, plane), number))
-    mode = layer.mode
-    layer.selected_data = set()
-    layer.data = [(np.asarray(shape), "rectangle") for shape, _ in kept]
-    if kept:
-        layer.features = {OBJECT: np.array([owner for _, owner in kept])}
-        layer.edge_width = [_line(plane)] * len(kept)
-        layer.face_color = "transparent"
-    layer.feature_defaults = {OBJECT: 0}
-    layer.mode = mode
-
-
-def _write_points(layer: Points, plane: Plane, number: int, prompt: Prompt) -> None:
-    owners = np.array(_owners(layer), int)
-    stay = ~np.isin(owners, (0, number))
-    marks = np.array([*prompt.positive, *prompt.negative], float).reshape(-1, 2) - EDGE
-    signs = [True] * len(prompt.positive) + [False] * len(prompt.negative)
-    sign = bool(layer.feature_defaults[SIGN].iloc[0]) if len(layer.feature_defaults) else True
-    kept = np.asarray(layer.features[SIGN], bool)[stay] if len(owners) else np.zeros(0, bool)
-    data = np.concatenate([np.asarray(layer.data)[stay], _in_layer(marks, plane)])
-    layer.selected_data = set()
-    layer.data = data
-    layer.features = {
-        OBJECT: np.concatenate([owners[stay], np.full(len(signs), number)]),
-        SIGN: np.concatenate([kept, np.array(signs, bool)]),
-    }
-    layer.feature_defaults = {OBJECT: 0, SIGN: sign}

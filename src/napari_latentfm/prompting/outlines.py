@@ -10,7 +10,8 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_latentfm.annotation.layer import label_colours
-from napari_latentfm.layers.planes import Plane, placement, plane_index
+from napari_latentfm.layers.placement import placement
+from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.layers.specs import CONTOURS, METADATA_KEY
 from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, keeping_active
 

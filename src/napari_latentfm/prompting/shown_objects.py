@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject
 
 from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.background.signals import listen
-from napari_latentfm.layers.planes import Plane, plane_spacing
+from napari_latentfm.layers.pixels import plane_spacing
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.prompting.object_list import Row
 from napari_latentfm.prompting.outlines import Outlines
 from napari_latentfm.ui.units import area_text

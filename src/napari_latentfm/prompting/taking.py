@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.layer import write_mask, write_objects
+from napari_latentfm.annotation.writing import write_mask, write_objects
 from napari_latentfm.layers.annotation_record import MEAN_MASK
 
 if TYPE_CHECKING:

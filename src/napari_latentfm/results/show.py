@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from latentfm_core.errors import ImageError
 from latentfm_core.progress import finish
 from napari_latentfm.background.image_request import Result
+from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import LayerSpec, Role, result_layers
 from napari_latentfm.layers.stacking import bring_forward
-from napari_latentfm.layers.update import AskAboutEdits, place_part, place_steps
+from napari_latentfm.layers.update import place_part, place_steps
 from napari_latentfm.results.session import Reviewed, session_of
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
-from napari_latentfm.annotation.layer import write_labels
 from napari_latentfm.annotation.region import drawn_region
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.results.session import ReviewSession

@@ -12,7 +12,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS, AgreementContour
-from napari_latentfm.layers.planes import placement
+from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
 from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
 from napari_latentfm.layers.stacking import (

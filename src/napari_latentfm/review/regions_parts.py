@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from latentfm_core.uncertainty.grid import grid_step, summary_on_grid
 from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions, enlarged
 from latentfm_core.uncertainty.size import Spread, area_spread, diameter_spread
-from napari_latentfm.layers.planes import plane_spacing
+from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.results.session import Reviewed
 from napari_latentfm.ui.units import number, square
 

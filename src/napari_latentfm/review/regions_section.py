@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 from latentfm_core.uncertainty.regions import DoubtRegion, shape_of
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
-from napari_latentfm.layers.planes import plane_spacing
+from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.camera import go_to
 from napari_latentfm.review.histogram import Histogram

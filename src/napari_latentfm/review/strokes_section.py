@@ -3,53 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error
-from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import CorrectionInfo
 from latentfm_core.config import SamplingConfig
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from latentfm_core.errors import LatentFMError
 from napari_latentfm import preferences
-from napari_latentfm.annotation.layer import STROKE_EVENTS
-from napari_latentfm.background.image_request import ImageRequest, Result
-from napari_latentfm.background.job import Outcome, Run, Update, explain, job_of
+from napari_latentfm.background.image_request import Result
+from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
-from napari_latentfm.background.turns import Turns
+from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
 from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import plane_spacing, read_plane
 from napari_latentfm.layers.strokes import take_brush
-from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import Reviewed, ReviewSession
-from napari_latentfm.results.show import show_result_steps
+from napari_latentfm.review.redraw_target import READY, RedrawTarget, describe
 from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke_layer
-from napari_latentfm.sampling.status import describe_mask, foreground
-from napari_latentfm.ui.common import push_button, show_progress
+from napari_latentfm.review.stroke_watch import StrokeWatch
+from napari_latentfm.sampling.status import foreground
+from napari_latentfm.sampling.target_run import RunEnd, TargetRun
+from napari_latentfm.ui.common import push_button, row_of, show_progress, wrapped_text
 from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "Nothing is under review. Draw samples of an image to correct them."
-READY = "Mark pixels that are certainly {} or certainly not; the samples follow."
-PAUSE_MS = 400
-"""Milliseconds between the last stroke and new samples."""
 SECTION = "strokes"
 
 
@@ -71,17 +53,13 @@ class StrokesSection(QWidget):
         super().__init__(parent)
         self._session = session
         self._job = job_of(session.viewer)
-        self._runs: list[Run[Result] | Turns[bool]] = []
-        self._layer: Labels | None = None
+        self._runs: list[TargetRun[Result]] = []
         self._again = False
-        self._painted: NDArray[Any] | None = None
         self._names: tuple[str, ...] = ()
         self.class_buttons: list[QPushButton] = []
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._on_pause)
+        self.watch = StrokeWatch(self)
+        self.watch.paused.connect(self._on_pause)
         self._lay_out()
         listen(self, session.changed, self._on_changed)
         listen(self, session.viewer.layers.events.inserted, self._on_inserted)
@@ -98,13 +76,13 @@ class StrokesSection(QWidget):
         }
 
     def release(self) -> None:
-        """Cancel the run and stop listening to the strokes."""
-        self._timer.stop()
+        """Cancel the run and stop following the strokes."""
+        self.watch.timer.stop()
         if self.running:
             abandon(self._runs)
             self._runs.clear()
             self._set_running(False)
-        self._listen(None)
+        self.watch.follow(None)
 
     @property
     def running(self) -> bool:
@@ -132,25 +110,25 @@ class StrokesSection(QWidget):
             self._again = True
             self.cancel()
             return
+        target = RedrawTarget(reviewed, painted_strokes(self._session))
         settings = SamplingConfig(**reviewed.result.samples.settings)
-        read = partial(read_plane, reviewed.layer, reviewed.plane)
-        strokes = painted_strokes(self._session)
-        spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
+        run = TargetRun(self._session.viewer, target, settings, self._ask)
+        run.progressed.connect(self._on_progress)
+        run.ended.connect(self._on_end)
         try:
-            # Without strokes, the samples are those of the model alone.
-            request = ImageRequest(read, reviewed.model, settings, strokes=strokes, spacing=spacing)
-            run = self._job.start(request)
+            run.start(self._job)
         except LatentFMError as error:
             self._fail(error)
             return
-        run.progressed.connect(self._on_progress)
-        run.ended.connect(partial(self._on_end, reviewed))
         self._runs.append(run)
         self._set_running(True)
 
+    def _ask(self, names: Sequence[str]) -> EditedLayers:
+        return self.ask_about_edits(names)
+
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""
-        self._timer.stop()
+        self.watch.timer.stop()
         for run in list(self._runs):
             run.cancel()
 
@@ -174,7 +152,7 @@ class StrokesSection(QWidget):
         active = self._session.viewer.layers.selection.active
         layer = stroke_layer(self._session)
         if layer is not None:
-            self._listen(layer)
+            self.watch.follow(layer)
             repaint(layer, reviewed, corrections)
             self._session.viewer.layers.selection.active = active
 
@@ -183,42 +161,23 @@ class StrokesSection(QWidget):
         if layer is None:
             self._say(NOTHING)
             return
-        self._listen(layer)
+        self.watch.follow(layer)
         take_brush(self._session.viewer, layer, label)
-        self._say(_ready(self._names))
-
-    def _listen(self, layer: Labels | None) -> None:
-        if layer is self._layer:
-            return
-        if self._layer is not None:
-            for name in STROKE_EVENTS:
-                self._layer.events.emitters[name].disconnect(self._on_painted)
-        self._layer = layer
-        if layer is not None:
-            self._painted = layer.data.copy()
-            for name in STROKE_EVENTS:
-                listen(self, layer.events.emitters[name], self._on_painted)
+        self._say(READY.format(foreground(self._names)))
 
     def _on_inserted(self, _event: Any = None) -> None:
         """Follow the strokes of a layer that another tool added."""
         if self._session.current is not None:
-            self._listen(stroke_layer(self._session, create=False))
-
-    def _on_painted(self, _event: Any = None) -> None:
-        # Undo and redo emit only ``set_data``, as does every move of a slider: after the pause, the
-        # data are compared.
-        if self.follow.isChecked() and self._layer is not None:
-            self._timer.start()
+            self.watch.follow(stroke_layer(self._session, create=False))
 
     def _on_pause(self) -> None:
-        if self._layer is None:
-            return
-        painted = self._layer.data
-        if self._painted is None or not np.array_equal(painted, self._painted):
-            self._painted = painted.copy()
-            # The Point section handles strokes of a prompted object.
-            if not self._session.is_prompted:
-                self.redraw()
+        # The Point section handles strokes of a prompted object.
+        if not self._session.is_prompted:
+            self.redraw()
+
+    def _on_follow(self, on: bool) -> None:
+        self.watch.enabled = on
+        preferences.put(SECTION, {"follow": on})
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
@@ -226,57 +185,27 @@ class StrokesSection(QWidget):
         self._offer_classes(reviewed)
         if reviewed is None:
             self.cancel()
-            self._listen(None)
+            self.watch.follow(None)
             self._say(NOTHING)
             return
-        self._listen(stroke_layer(self._session, create=False))
+        self.watch.follow(stroke_layer(self._session, create=False))
         if not self.running:
-            self._say(_describe(reviewed))
+            self._say(describe(reviewed))
 
     def _on_progress(self, update: Update) -> None:
         self._say(update.text)
         show_progress(self.progress, update.done, update.total)
 
-    def _on_end(self, reviewed: Reviewed, outcome: Outcome[Result]) -> None:
+    def _on_end(self, end: RunEnd) -> None:
         self._runs.clear()
-        self._set_running(False)
         if self._again:
             self._again = False
+            self._set_running(False)
             self.redraw()
-        elif outcome.error is not None:
-            self._fail(outcome.error)
-        elif outcome.result is None or reviewed is not self._session.current:
-            self._finish("cancelled", "Cancelled; nothing was changed.")
+        elif end.error is not None:
+            self._fail(end.error)
         else:
-            self._show(replace(reviewed, result=outcome.result))
-
-    def _show(self, reviewed: Reviewed) -> None:
-        active = self._session.viewer.layers.selection.active
-        steps = show_result_steps(self._session.viewer, reviewed, self.ask_about_edits)
-        done = partial(self._on_shown, reviewed, active)
-        self._set_running(True)
-        self._say("Showing the layers…")
-        self._runs.append(Turns(steps, done, partial(self._on_not_shown, reviewed)))
-
-    def _on_shown(self, reviewed: Reviewed, active: Layer | None, placed: bool | None) -> None:
-        self._runs.clear()
-        self._set_running(False)
-        if placed:
-            # The brush stays active.
-            self._session.viewer.layers.selection.active = active
-        if self._again:
-            self._again = False
-            self.redraw()
-        elif placed:
-            self._finish("done", _describe(reviewed))
-        elif placed is None:
-            self._finish("cancelled", "Cancelled; nothing was changed.")
-        else:
-            self._finish("cancelled", "Your layers were kept; the new samples were dropped.")
-
-    def _on_not_shown(self, reviewed: Reviewed, error: Exception) -> None:
-        self._runs.clear()
-        self._fail(explain(error, SamplingConfig(**reviewed.result.samples.settings)))
+            self._finish(end.ending, end.text)
 
     def _fail(self, error: LatentFMError) -> None:
         show_error(str(error))
@@ -294,7 +223,7 @@ class StrokesSection(QWidget):
         show_progress(self.progress, 0, 1)
 
     def _say(self, text: str) -> None:
-        self.status.setText(text)
+        self.status.setText(text[:1].upper() + text[1:])
 
     def _offer_classes(self, reviewed: Reviewed | None) -> None:
         names = ("foreground",) if reviewed is None else reviewed.result.samples.classes
@@ -325,7 +254,8 @@ class StrokesSection(QWidget):
         self.follow = QCheckBox("Draw samples after each stroke")
         self.follow.setChecked(bool(preferences.get(SECTION).get("follow", True)))
         self.follow.setToolTip("Otherwise press the button below after painting.")
-        self.follow.toggled.connect(lambda on: preferences.put(SECTION, {"follow": bool(on)}))
+        self.follow.toggled.connect(self._on_follow)
+        self.watch.enabled = self.follow.isChecked()
         self.redraw_button = push_button(
             "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
         )
@@ -342,34 +272,13 @@ class StrokesSection(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
         self.progress.setToolTip("ODE steps done.")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.status = wrapped_text("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._brushes)
         layout.addWidget(self.not_button)
         layout.addWidget(self.follow)
-        row = QHBoxLayout()
-        for button in (self.redraw_button, self.cancel_button):
-            row.addWidget(button)
-        layout.addLayout(row)
+        layout.addLayout(row_of(self.redraw_button, self.cancel_button))
         layout.addWidget(self.clear_button)
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
-
-
-def _describe(reviewed: Reviewed) -> str:
-    samples = reviewed.result.samples
-    if samples.strokes is None:
-        return _ready(samples.classes)
-    pixels = int(np.count_nonzero(samples.strokes))
-    mask = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
-    return (
-        f"{len(samples)} samples agree with {pixels:,} painted pixels, in {samples.seconds:.1f} s. "
-        f"{mask} Clear the strokes, or undo them, to go back."
-    )
-
-
-def _ready(classes: Sequence[str]) -> str:
-    return READY.format(foreground(classes))

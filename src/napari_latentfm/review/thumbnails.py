@@ -28,7 +28,7 @@ from latentfm_core.uncertainty.hypotheses import (
     find_hypotheses,
     foreground_window,
 )
-from napari_latentfm.layers.planes import plane_spacing, read_plane
+from napari_latentfm.layers.pixels import plane_spacing, read_plane
 from napari_latentfm.results.session import Reviewed
 from napari_latentfm.ui.units import area_text
 

@@ -23,8 +23,8 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
+from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers, is_result
 from napari_latentfm.layers.planes import Plane
-from napari_latentfm.layers.update import AskAboutEdits, EditedLayers, is_result
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.controls import CALIBRATED
 from napari_latentfm.sampling.form import SamplingForm

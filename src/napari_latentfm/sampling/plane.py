@@ -20,14 +20,15 @@ from napari_latentfm.background.image_request import (
 )
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
 from napari_latentfm.layers.camera import keeping_view
-from napari_latentfm.layers.planes import Plane, plane_spacing, read_plane
+from napari_latentfm.layers.edits import AskAboutEdits
+from napari_latentfm.layers.pixels import plane_spacing, read_plane
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import Role
 from napari_latentfm.layers.stacking import keeping_active
-from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.objects import ObjectsRun
-from napari_latentfm.results.session import Reviewed, ReviewSession
+from napari_latentfm.results.session import Reviewed
 from napari_latentfm.results.show import show_plane_steps
-from napari_latentfm.sampling.status import session_status, warning
+from napari_latentfm.sampling.review_target import ReviewTarget
 
 if TYPE_CHECKING:
     import napari
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlaneTarget:
+class PlaneTarget(ReviewTarget[Result]):
     """One plane of an image layer.
 
     Attributes
@@ -90,18 +91,6 @@ class PlaneTarget:
                 kept.enter_context(keeping_active(viewer))
                 kept.enter_context(keeping_view(viewer))
             return (yield from show_plane_steps(viewer, reviewed, ask, self.roles))
-
-    def status(self, session: ReviewSession, _result: Result) -> str:
-        """Return a description of the result under review."""
-        return session_status(session)
-
-    def warning(self, result: Result) -> str:
-        """Return a warning if the image is unlike the training images, else ""."""
-        return warning(result)
-
-    def device(self, result: Result) -> str:
-        """Return the device that drew a result."""
-        return result.device
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.progress import follow_until
 from napari_latentfm.background.image_request import check_same_model
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
+from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.specs import Role
 from napari_latentfm.layers.stacks import PlaneStack, read_part
-from napari_latentfm.layers.update import AskAboutEdits
-from napari_latentfm.results.session import ReviewSession, session_of
+from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import place_result_steps
 from napari_latentfm.results.stack_review import StackReview, StackRun
-from napari_latentfm.sampling.status import session_status, stack_warning
+from napari_latentfm.sampling.review_target import ReviewTarget
+from napari_latentfm.sampling.status import stack_warning
 
 if TYPE_CHECKING:
     import napari
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StackTarget:
+class StackTarget(ReviewTarget[StackRun]):
     """All planes of a stack along one or more axes.
 
     Attributes
@@ -68,17 +69,9 @@ class StackTarget:
         session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run))
         return True
 
-    def status(self, session: ReviewSession, _run: StackRun) -> str:
-        """Return a description of the stack under review."""
-        return session_status(session)
-
     def warning(self, run: StackRun) -> str:
         """Return a warning if planes are unlike the training images, else ""."""
         return stack_warning(run)
-
-    def device(self, run: StackRun) -> str:
-        """Return the device that drew a result."""
-        return run.device
 
 
 def _draw(

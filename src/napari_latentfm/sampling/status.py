@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.figures import MaskFigures
 from napari_latentfm.background.image_request import Result
-from napari_latentfm.layers.planes import Plane, plane_spacing
+from napari_latentfm.layers.pixels import plane_spacing
+from napari_latentfm.layers.planes import Plane
 from napari_latentfm.sampling.controls import CALIBRATED, RAW
 from napari_latentfm.ui.units import area_text, number
 

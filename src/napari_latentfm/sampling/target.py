@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from latentfm_core.config import SamplingConfig
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.background.job import JobRequest
+from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.specs import CALIBRATED_ROLES
-from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.sampling.plane import PlaneTarget
 from napari_latentfm.sampling.stack import StackTarget
@@ -26,7 +26,8 @@ class SamplingTarget(Protocol[R]):
     """A part of an image layer that is segmented in one run.
 
     A run sends `request` to the background job and passes the result to `show`. Implementations:
-    `PlaneTarget`, `ObjectsTarget`, `StackTarget`, `ViewportTarget`, `TiledTarget`.
+    `PlaneTarget`, `ObjectsTarget`, `StackTarget`, `ViewportTarget`, `TiledTarget`, and
+    `RedrawTarget` of the strokes.
     """
 
     @property
@@ -48,10 +49,11 @@ class SamplingTarget(Protocol[R]):
 
     def show(
         self, viewer: napari.viewer.Viewer, result: R, ask: AskAboutEdits
-    ) -> Generator[None, None, bool]:
+    ) -> Generator[None, None, bool | None]:
         """Show a result in the viewer, one layer per step; closing it undoes the steps.
 
-        Returns False if the user kept edited layers; nothing was changed then.
+        Returns False if the user kept edited layers, and None if the result is no longer
+        wanted; nothing was changed then.
         """
 
     def status(self, session: ReviewSession, result: R) -> str:

@@ -12,7 +12,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update, explain
 from napari_latentfm.background.turns import Turns
-from napari_latentfm.layers.update import AskAboutEdits
+from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.target import SamplingTarget
 
@@ -86,7 +86,7 @@ class TargetRun(Generic[R]):
         self._settings, self._ask = settings, ask
         # The run does not notice what another array in the layer looks like.
         self._data: Any = target.layer.data
-        self._stage: Run[R] | Turns[bool] | None = None
+        self._stage: Run[R] | Turns[bool | None] | None = None
 
     def start(self, job: SamplingJob) -> None:
         """Start the run.

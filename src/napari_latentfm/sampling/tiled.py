@@ -22,10 +22,12 @@ from latentfm_core.types import is_out_of_domain
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
 from napari_latentfm.layers.camera import keeping_view
 from napari_latentfm.layers.crop import PlaneCrop, crop_placement
-from napari_latentfm.layers.planes import Plane, known_spacing, level_index, with_leading_axis
+from napari_latentfm.layers.edits import AskAboutEdits
+from napari_latentfm.layers.pixels import known_spacing
+from napari_latentfm.layers.placement import with_leading_axis
+from napari_latentfm.layers.planes import Plane, level_index
 from napari_latentfm.layers.pyramid import levels_of
 from napari_latentfm.layers.specs import METADATA_KEY, TITLES
-from napari_latentfm.layers.update import AskAboutEdits
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.sampling.status import UNLIKE
 

@@ -17,10 +17,10 @@ from napari_latentfm.background.image_request import Result, step_update, summar
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
 from napari_latentfm.layers.camera import keeping_view
 from napari_latentfm.layers.crop import PlaneCrop, crop_layer, read_crop
-from napari_latentfm.layers.update import AskAboutEdits
-from napari_latentfm.results.session import Reviewed, ReviewSession
+from napari_latentfm.layers.edits import AskAboutEdits
+from napari_latentfm.results.session import Reviewed
 from napari_latentfm.results.show import show_plane_steps
-from napari_latentfm.sampling.status import session_status, warning
+from napari_latentfm.sampling.review_target import ReviewTarget
 
 if TYPE_CHECKING:
     import napari
@@ -43,7 +43,7 @@ class CropRun(Result):
 
 
 @dataclass(frozen=True)
-class ViewportTarget:
+class ViewportTarget(ReviewTarget[CropRun]):
     """The current view of an image layer, which becomes a separate layer.
 
     Attributes
@@ -70,18 +70,6 @@ class ViewportTarget:
             layer = crop_layer(viewer, self.layer, self.crop, result.pixels)
             reviewed = Reviewed(layer, self.crop.own_plane, self.model, result)
             return (yield from show_plane_steps(viewer, reviewed, ask))
-
-    def status(self, session: ReviewSession, _result: CropRun) -> str:
-        """Return a description of the result under review."""
-        return session_status(session)
-
-    def warning(self, result: CropRun) -> str:
-        """Return a warning if the image is unlike the training images, else ""."""
-        return warning(result)
-
-    def device(self, result: CropRun) -> str:
-        """Return the device that drew a result."""
-        return result.device
 
 
 def _draw(

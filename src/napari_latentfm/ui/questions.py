@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_latentfm.layers.update import EditedLayers
+from napari_latentfm.layers.edits import EditedLayers
 
 
 def ask_about_edits(names: Sequence[str], parent: QWidget | None = None) -> EditedLayers:

@@ -18,11 +18,11 @@ from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
 from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
 from napari_latentfm.layers.camera import camera_of
+from napari_latentfm.layers.edits import EditedLayers, is_edited
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.stacking import OWN_KEYS
-from napari_latentfm.layers.update import EditedLayers, is_edited
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.worklist.files import Opened, Snapshot

@@ -18,8 +18,9 @@ from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
 from napari_latentfm.annotation import autosave as autosave_module
 from napari_latentfm.annotation.autosave import autosave_folder
-from napari_latentfm.annotation.layer import annotation_of, edited_pixels, write_mask
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import facts_of, sidecar_of
+from napari_latentfm.annotation.writing import edited_pixels, write_mask
 from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.looks import LARGE, SMALL, disc

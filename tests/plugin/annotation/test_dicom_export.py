@@ -12,7 +12,7 @@ import pytest
 from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog
 
-from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.annotation.writing import write_mask
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.dicom_files import source
 from tests.helpers.looks import SHAPE, disc

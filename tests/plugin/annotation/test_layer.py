@@ -10,14 +10,9 @@ import pytest
 from napari.layers import Labels
 
 from latentfm_core.errors import ImageError
-from napari_latentfm.annotation.layer import (
-    adopt,
-    annotation_of,
-    edited_pixels,
-    write_labels,
-    write_mask,
-)
+from napari_latentfm.annotation.layer import adopt, annotation_of
 from napari_latentfm.annotation.region import drawn_region, region_layer
+from napari_latentfm.annotation.writing import edited_pixels, write_labels, write_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import ReviewSession, session_of
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks

@@ -20,10 +20,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
 from latentfm_core.annotation.reading import read_annotation
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.annotation.writer import write_labels
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from tests.helpers.annotating import Window, open_window

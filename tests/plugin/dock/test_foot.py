@@ -17,8 +17,9 @@ from qtpy.QtCore import Qt
 from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run

@@ -14,7 +14,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_latentfm.annotation import autosave as autosave_module
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel

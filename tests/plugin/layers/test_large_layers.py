@@ -12,9 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_latentfm.annotation.writer import write_labels
+from napari_latentfm.layers.edits import is_edited
 from napari_latentfm.layers.pyramid import COARSEST, pyramid
 from napari_latentfm.layers.specs import CONTOURS
-from napari_latentfm.layers.update import is_edited
 from tests.helpers.result_layers import by_role, show
 
 SHAPE = (1100, 1300)

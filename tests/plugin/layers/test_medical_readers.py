@@ -17,8 +17,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from latentfm_core.annotation.reading import read_annotation
-from napari_latentfm.annotation.layer import annotation_of, write_mask
-from napari_latentfm.layers.planes import displayed_plane, read_plane
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.layers.pixels import read_plane
+from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.preferences import HOME_VARIABLE
 from napari_latentfm.results.session import session_of

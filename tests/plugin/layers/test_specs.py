@@ -12,7 +12,8 @@ from napari.layers import Image, Labels
 from latentfm_core.errors import ImageError
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
-from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, displayed_plane, read_plane
+from napari_latentfm.layers.pixels import read_plane
+from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY, confidence_colormap, result_layers
 from napari_latentfm.layers.update import place
 from tests.helpers.result_layers import by_role, never_asked, random_samples, show, viewer

@@ -9,8 +9,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_latentfm.layers.edits import EditedLayers, digest
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.update import EditedLayers, digest
 from tests.helpers.result_layers import by_role, never_asked, show, viewer
 
 __all__ = ["viewer"]

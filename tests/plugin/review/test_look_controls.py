@@ -10,9 +10,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import MEAN_COLOUR
-from napari_latentfm.layers.update import EditedLayers
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import show_result
 from napari_latentfm.review.panel import ReviewPanel

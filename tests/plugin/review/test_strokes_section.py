@@ -108,7 +108,7 @@ def test_clear_is_one_undo_step(desk: Desk) -> None:
 
 def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) -> None:
     before = desk.samples().copy()
-    desk.section._timer.setInterval(10)
+    desk.section.watch.timer.setInterval(10)
     desk.section.follow.setChecked(False)
     desk.section.class_buttons[0].click()
     desk.stroke(range(26, 34), 60)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import facts_of, sidecar_of
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.panel import SamplingPanel

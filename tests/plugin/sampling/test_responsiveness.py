@@ -13,7 +13,7 @@ import pytest
 from qtpy.QtCore import QTimer
 
 from napari_latentfm.background import image_request
-from napari_latentfm.layers.update import is_result
+from napari_latentfm.layers.edits import is_result
 from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, run
 
 SHAPE = (1100, 1300, 3)

@@ -15,8 +15,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
+from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.update import EditedLayers
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.plugin_fixtures import BEFORE_0_7, assert_idle, run, shown_errors
 

@@ -14,8 +14,8 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput, Summary
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.update import EditedLayers
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer

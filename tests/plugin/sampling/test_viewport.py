@@ -14,8 +14,8 @@ from latentfm_core.errors import ImageError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers.crop import KEY, crop_on_screen, crop_placement, read_crop
+from napari_latentfm.layers.edits import is_result
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.update import is_result
 from napari_latentfm.sampling.controls import VISIBLE
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, disc_image, gate, run

@@ -23,7 +23,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import doubt_of
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel

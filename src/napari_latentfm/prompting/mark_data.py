@@ -1,0 +1,104 @@
+"""Marks in Shapes and Points layers: their objects, coordinates and looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+from numpy.typing import NDArray
+
+from latentfm_core.prompts import Box, Prompt
+from napari_latentfm.layers.planes import Plane
+from napari_latentfm.prompting.marks import EDGE
+
+OBJECT, SIGN = "object", "positive"
+"""Columns of the features; 0 is the object of a mark that was just drawn."""
+BOX_COLOUR, POSITIVE_COLOUR, NEGATIVE_COLOUR = "#f0e442", "#009e73", "#d55e00"
+"""Okabe-Ito."""
+POSITIVE_SYMBOL, NEGATIVE_SYMBOL = "disc", "x"
+DIM = 0.3
+"""Opacity of the marks of other objects."""
+
+LINES_PER_SIDE = 200
+
+
+def owners_of(layer: Any) -> list[int]:
+    """Return the object of each mark of a layer."""
+    return [int(float(number)) for number in layer.features[OBJECT]] if len(layer.data) else []
+
+
+def line_width(plane: Plane) -> float:
+    """Return the width of the lines of boxes on a plane."""
+    return max(1.0, max(plane.shape) / LINES_PER_SIDE)
+
+
+def rgba(colour: str) -> NDArray[np.float64]:
+    """Return a colour ``#rrggbb`` as four numbers in [0, 1]."""
+    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0])
+
+
+def opacity(owner: int, current: int, hidden: set[int]) -> float:
+    """Return the opacity of the marks of an object."""
+    if owner in hidden:
+        return 0.0
+    return 1.0 if owner in (current, 0) else DIM
+
+
+def box_of(shape: Any, plane: Plane) -> Box:
+    """Return a rectangle of a Shapes layer as a box in pixels of the plane."""
+    corners = np.asarray(shape, float)[:, plane.axes] + EDGE
+    (top, left), (bottom, right) = corners.min(axis=0), corners.max(axis=0)
+    return float(top), float(left), float(bottom), float(right)
+
+
+def _corners(box: Box, plane: Plane) -> NDArray[np.float64]:
+    top, left, bottom, right = box
+    flat = np.array([[top, left], [top, right], [bottom, right], [bottom, left]]) - EDGE
+    return _in_layer(flat, plane)
+
+
+def _in_layer(flat: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
+    full = np.zeros((len(flat), len(plane.index)))
+    full[:, plane.axes] = flat
+    for axis, place in plane.fixed.items():
+        full[:, axis] = place
+    return full
+
+
+def write_boxes(layer: Shapes, plane: Plane, number: int, box: Box | None) -> None:
+    """Replace the box of an object; the mark just drawn is removed."""
+    kept = [
+        (shape, owner)
+        for shape, owner in zip(layer.data, owners_of(layer), strict=True)
+        if owner not in (0, number)
+    ]
+    if box is not None:
+        kept.append((_corners(box, plane), number))
+    mode = layer.mode
+    layer.selected_data = set()
+    layer.data = [(np.asarray(shape), "rectangle") for shape, _ in kept]
+    if kept:
+        layer.features = {OBJECT: np.array([owner for _, owner in kept])}
+        layer.edge_width = [line_width(plane)] * len(kept)
+        layer.face_color = "transparent"
+    layer.feature_defaults = {OBJECT: 0}
+    layer.mode = mode
+
+
+def write_points(layer: Points, plane: Plane, number: int, prompt: Prompt) -> None:
+    """Replace the points of an object; the mark just drawn is removed."""
+    owners = np.array(owners_of(layer), int)
+    stay = ~np.isin(owners, (0, number))
+    marks = np.array([*prompt.positive, *prompt.negative], float).reshape(-1, 2) - EDGE
+    signs = [True] * len(prompt.positive) + [False] * len(prompt.negative)
+    sign = bool(layer.feature_defaults[SIGN].iloc[0]) if len(layer.feature_defaults) else True
+    kept = np.asarray(layer.features[SIGN], bool)[stay] if len(owners) else np.zeros(0, bool)
+    data = np.concatenate([np.asarray(layer.data)[stay], _in_layer(marks, plane)])
+    layer.selected_data = set()
+    layer.data = data
+    layer.features = {
+        OBJECT: np.concatenate([owners[stay], np.full(len(signs), number)]),
+        SIGN: np.concatenate([kept, np.array(signs, bool)]),
+    }
+    layer.feature_defaults = {OBJECT: 0, SIGN: sign}

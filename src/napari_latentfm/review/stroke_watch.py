@@ -1,0 +1,70 @@
+"""Notice strokes on a layer once the user pauses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import QObject, QTimer
+
+from napari_latentfm.annotation.layer import STROKE_EVENTS
+from napari_latentfm.background.signals import listen
+
+PAUSE_MS = 400
+"""Milliseconds between the last stroke and `StrokeWatch.paused`."""
+
+
+class StrokeWatch(QObject):
+    """Follows the strokes of one layer at a time.
+
+    Attributes
+    ----------
+    paused
+        Emitted in a pause after pixels of the layer have changed.
+    enabled
+        Whether strokes are noticed.
+    timer
+        Measures the pause.
+    """
+
+    paused = Signal()
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.enabled = True
+        self.timer = QTimer(self)
+        self.timer.setSingleShot(True)
+        self.timer.setInterval(PAUSE_MS)
+        self.timer.timeout.connect(self._on_pause)
+        self._layer: Labels | None = None
+        self._painted: NDArray[Any] | None = None
+
+    def follow(self, layer: Labels | None) -> None:
+        """Follow a layer from its present pixels, or none."""
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            for name in STROKE_EVENTS:
+                self._layer.events.emitters[name].disconnect(self._on_painted)
+        self._layer = layer
+        if layer is not None:
+            self._painted = layer.data.copy()
+            for name in STROKE_EVENTS:
+                listen(self, layer.events.emitters[name], self._on_painted)
+
+    def _on_painted(self, _event: Any = None) -> None:
+        # Undo and redo emit only ``set_data``, as does every move of a slider: after the pause, the
+        # data are compared.
+        if self.enabled and self._layer is not None:
+            self.timer.start()
+
+    def _on_pause(self) -> None:
+        if self._layer is None:
+            return
+        painted = self._layer.data
+        if self._painted is None or not np.array_equal(painted, self._painted):
+            self._painted = painted.copy()
+            self.paused.emit()
