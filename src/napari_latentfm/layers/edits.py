@@ -58,23 +58,25 @@ def is_edited(layer: Layer) -> bool:
     facts = layer.metadata[METADATA_KEY]
     if layer.multiscale and facts["digest"] is None:
         return False
-    return bool(facts["digest"] != _fingerprint(facts, layer.data))
+    return bool(facts["digest"] != fingerprint(facts, layer.data))
 
 
-def _part_is_edited(layer: Layer, number: int) -> bool:
+def part_is_edited(layer: Layer, number: int) -> bool:
+    """Return whether one plane of a stack was edited since it was written."""
     facts = layer.metadata[METADATA_KEY]
-    indices = _plane_indices(facts, layer.data)
+    indices = plane_indices(facts, layer.data)
     if len(indices) != len(facts["digest"]):
         return True
     return bool(facts["digest"][number] != checksum(layer.data[indices[number]]))
 
 
-def _plane_indices(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
+def plane_indices(facts: dict[str, Any], data: Any) -> list[tuple[slice, ...]]:
+    """Return the index of each plane in the data of a stack."""
     return part_indices(facts["along"], len(facts["plane"]), data.shape)
 
 
-def _fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
+def fingerprint(facts: dict[str, Any], data: Any) -> str | list[str]:
     """Return the digest of a result, or a checksum of each plane of a stack."""
     if "along" not in facts:
         return digest(data)
-    return [checksum(data[index]) for index in _plane_indices(facts, data)]
+    return [checksum(data[index]) for index in plane_indices(facts, data)]

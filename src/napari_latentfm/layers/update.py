@@ -20,11 +20,11 @@ from latentfm_core.progress import finish
 from napari_latentfm.layers.edits import (
     AskAboutEdits,
     EditedLayers,
-    _fingerprint,
-    _part_is_edited,
-    _plane_indices,
     checksum,
+    fingerprint,
     is_edited,
+    part_is_edited,
+    plane_indices,
 )
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
 from napari_latentfm.layers.stacking import add_below, add_result, select
@@ -176,7 +176,7 @@ def place_part(
     """
     pairs = [(_find(viewer, {**s.metadata, **planes.facts()}, s.data.ndim), s) for s in specs]
     targets = [(layer, spec) for layer, spec in pairs if layer is not None]
-    edited = [layer for layer, _ in targets if _part_is_edited(layer, number)]
+    edited = [layer for layer, _ in targets if part_is_edited(layer, number)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
         return False
@@ -240,7 +240,7 @@ def _stamp(layer: Layer, spec: LayerSpec) -> None:
     # A duplicate of the layer has the same metadata but another id: it belongs to the user.
     stamp = {
         "layer_id": str(layer.unique_id),
-        "digest": None if _is_pyramid(spec) else _fingerprint(spec.metadata, spec.data),
+        "digest": None if _is_pyramid(spec) else fingerprint(spec.metadata, spec.data),
     }
     layer.metadata = {**layer.metadata, METADATA_KEY: {**spec.metadata, **stamp}}
 
@@ -256,7 +256,7 @@ def _overwrite(layer: Layer, spec: LayerSpec) -> None:
 
 def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
     facts = layer.metadata[METADATA_KEY]
-    index = _plane_indices(facts, layer.data)[number]
+    index = plane_indices(facts, layer.data)[number]
     with _without_history(layer):
         layer.data[index] = spec.data
         layer.refresh()
