@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 if TYPE_CHECKING:
     from napari_latentfm.background.job import Update
@@ -61,6 +62,16 @@ class ListLink(QObject):
         if self._to_annotate:
             self._to_annotate = False
             self._panel.tabs.setCurrentWidget(self._panel.annotate)
+            self._focus_canvas()
+
+    def _focus_canvas(self) -> None:
+        """Let Enter reach the image of a folder that the user has just opened."""
+        window = self._panel.window()
+        middle = window.centralWidget() if isinstance(window, QMainWindow) else None
+        for widget in [] if middle is None else middle.findChildren(QWidget):
+            if widget.inherits("QOpenGLWidget"):
+                widget.setFocus()
+                return
 
     def _on_settled(self, ending: str) -> None:
         self._form.cancel_button.enabled = self._panel.sampling.running

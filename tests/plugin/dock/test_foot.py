@@ -284,6 +284,13 @@ def test_enter_accepts_with_the_tool_for_boxes_but_finishes_a_polygon(
     assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
+def test_enter_accepts_the_first_image_right_after_its_folder_was_opened(bench: Bench) -> None:
+    bench.panel.window().activateWindow()
+    bench.qtbot.waitUntil(bench.canvas.hasFocus, timeout=PATIENCE)
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Return)
+    bench.wait_for(NAMES[1])
+
+
 def test_the_foot_does_not_repeat_what_the_head_says_of_new_samples(bench: Bench) -> None:
     session = bench.panel.session
     current = session.current
