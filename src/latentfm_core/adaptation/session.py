@@ -148,8 +148,8 @@ class AdaptationSession:
                 "tests": (*self.record.tests, *([] if test is None else [test])),
             }
         )
-        self._spend(time.process_time() - start)
         self.due += self.config.seconds
+        self._spend(time.process_time() - start)
 
     def restore(self, accepted: AcceptedImage) -> Iterator[None]:
         """Keep the features of an image that the adapted model learned from in an earlier session.

@@ -112,6 +112,7 @@ def test_training_stops_at_the_step_after_which_the_caller_stops(
 ) -> None:
     session = AdaptationSession(promptable_model_folder, QUICK)
     exhaust(session.accept(unseen(0)))
+    assert 0 < session.due < QUICK.seconds, "features take some of the time"
     steps = session.train()
     next(steps)
     steps.close()
