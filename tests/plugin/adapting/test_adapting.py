@@ -17,7 +17,7 @@ from latentfm_core.config import AdaptationConfig
 from latentfm_core.model_io.card import read_card
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import SECTION
-from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.results.session import session_of

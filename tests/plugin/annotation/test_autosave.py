@@ -142,7 +142,8 @@ import sys
 import napari
 import numpy as np
 from qtpy.QtCore import QTimer
-from napari_latentfm.annotation.layer import annotation_of, write_mask
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.results.session import session_of
 from tests.helpers.pictures import disc_image

@@ -230,7 +230,7 @@ import os, sys
 import napari
 from qtpy.QtCore import QTimer
 from napari_latentfm.annotation import autosave
-from napari_latentfm.annotation.layer import write_mask
+from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.pictures import disc_image
