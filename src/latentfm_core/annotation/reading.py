@@ -21,7 +21,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
-from latentfm_core.images.decode_tiff import tiff_palette
+from latentfm_core.images.decode_tiff import is_thumbnail, tiff_palette
 from latentfm_core.images.decoded import orient
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.masks import check_numbered, read_numbers
@@ -137,11 +137,23 @@ def read_sidecar(path: Path) -> AnnotationSidecar | None:
 def read_tiff(
     source: Path | BinaryIO, name: str = "", limits: ReadingConfig = READING
 ) -> NDArray[Any]:
-    """Return the first series of a TIFF file or stream after checking its size."""
+    """Return the labels of a TIFF file or stream after checking its size.
+
+    Raises
+    ------
+    ImageError
+        If it holds no labels, or several images that are not planes of one stack.
+    """
     name = name or str(source)
     with open_tiff(source) as tiff:
         series = tiff.series[0]
         check_series(name, series, limits, plane=False)
+        count = 1 + sum(not is_thumbnail(other) for other in tiff.series[1:])
+        if count > 1:
+            raise ImageError(
+                f"{shown(name)}: {count} images that the file does not mark as planes of one "
+                "stack. Save the labels alone, or as one stack."
+            )
         if series.dtype is None or series.dtype.kind not in "bui" or "S" in series.axes:
             raise ImageError(
                 f"{shown(name)}: a picture, not labels. Choose a file of integer labels."

@@ -47,7 +47,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     series = tiff.series[0]
     if sum(other.shape == series.shape for other in tiff.series) > 1:
         raise ImageError(_stack_message(path, (len(tiff.series), *series.shape), "pages"))
-    others = [other for other in tiff.series[1:] if not _is_thumbnail(other)]
+    others = [other for other in tiff.series[1:] if not is_thumbnail(other)]
     if others:
         logger.warning(
             "%s: %d images of different sizes in one file; reading the first",
@@ -92,7 +92,7 @@ def tiff_palette(page: Any) -> NDArray[np.uint8]:
     return colours
 
 
-def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
+def is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
     """Return whether a series is a smaller copy or a mask of another one (NewSubfileType)."""
     page: Any = series.keyframe
     return bool(int(page.tags.valueof(254, 0) or 0) or int(page.tags.valueof(255, 1) or 1) != 1)

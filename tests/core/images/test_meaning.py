@@ -314,3 +314,25 @@ def test_a_negative_background_is_not_taken_for_the_foreground(
     with pytest.raises(ImageError, match="negative values"):
         read_mask(path)
     np.testing.assert_array_equal(read_mask(path, -0.5), DRAWN)
+
+
+@pytest.mark.parametrize("height", [30, SHAPE[0]])
+def test_an_annotation_of_separate_images_is_not_cut_to_the_first(
+    tmp_path: Path, height: int
+) -> None:
+    path = tmp_path / "m.tif"
+    labels = np.asarray(DRAWN, np.uint8)
+    tifffile.imwrite(path, labels, metadata={"shape": SHAPE})
+    tifffile.imwrite(path, labels[:height], append=True, compression="zlib")
+    with pytest.raises(ImageError, match="2 images that the file does not mark"):
+        read_annotation(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_an_annotation_with_negative_labels_is_refused(
+    tmp_path: Path, dtype: type[np.number[Any]]
+) -> None:
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.where(DRAWN, 0, -1).astype(dtype))
+    with pytest.raises(ImageError, match="from -1 to 0"):
+        read_annotation(path)
