@@ -47,7 +47,7 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
 
 
 def refuse_among(sources: Sequence[Path], out: Path) -> None:
-    """Refuse an output folder that is also an image folder.
+    """Refuse an output folder that is also a folder of images or masks.
 
     Raises
     ------
@@ -56,7 +56,8 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
     """
     if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
         raise OutputError(
-            f"{out} contains the images: the next run would take the results for images. "
+            f"{shown(out)} contains images or masks of this run, and the next run would take the "
+            "results for some. "
             "Choose another --out."
         )
 

@@ -176,7 +176,10 @@ def _remaining(
     if not options.overwrite and options.launch.size == 1:
         # Unfinished results of a killed run may be replaced.
         new = [job for job in left if not (options.skip_done and claims.begun(job))]
-        refuse_existing([path for job in new for path in job.paths()], "--skip-done")
+        files = [path for job in new for path in job.paths()]
+        if options.skip_done:
+            refuse_existing(files, incomplete=True)
+        refuse_existing(files, "--skip-done")
     return left
 
 

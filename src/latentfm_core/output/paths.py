@@ -94,7 +94,7 @@ def check_writable(folder: Path) -> None:
         raise write_error(folder, error) from None
 
 
-def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
+def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool = False) -> None:
     """Raise if one of `files` exists.
 
     Parameters
@@ -103,6 +103,8 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
         Files that must not exist.
     go_on
         The option that resumes the command after an interruption, if any.
+    incomplete
+        Whether that option was given, and did not take these files for finished results.
 
     Raises
     ------
@@ -113,6 +115,12 @@ def refuse_existing(files: Sequence[Path], go_on: str = "") -> None:
     if existing:
         more = len(existing) - _NAMES_SHOWN
         listed = ", ".join(existing[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        if incomplete:
+            raise OutputError(
+                f"These results are incomplete or changed, so --skip-done cannot keep them: "
+                f"{listed}. Move them away to compute them again, or replace all results with "
+                "--overwrite."
+            )
         raise OutputError(
             f"These results already exist: {listed}. Choose another --out, or replace them "
             f"with --overwrite{f', or keep them and continue with {go_on}' if go_on else ''}."

@@ -235,6 +235,21 @@ def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys):
     assert "one.json" in said_error(capsys)
 
 
+def test_an_incomplete_result_is_not_answered_with_the_option_that_was_given(
+    run, folder, tmp_path, capsys
+):
+    assert run(folder) == 0
+    (tmp_path / "out" / "one_mean_mask.tif").unlink()
+    capsys.readouterr()
+    assert run(folder, "--skip-done") == 2
+    message = said_error(capsys)
+    assert "incomplete or changed" in message
+    assert "continue with" not in message
+    for file in (tmp_path / "out").glob("one*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    assert run(folder, "--skip-done") == 0
+
+
 def test_ctrl_c_leaves_only_complete_results(run, folder, tmp_path, capsys, monkeypatch):
     genuine = result_module.write_png
     count = []

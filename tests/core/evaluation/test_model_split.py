@@ -65,6 +65,24 @@ def test_the_test_part_is_taken_and_named(
     assert summary["data"]["trained_on"] == 0  # type: ignore[index]
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_evaluation_is_not_written_among_images_or_masks(
+    model: Path,
+    blob_folders: tuple[Path, Path],
+    tmp_path: Path,
+    which: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images, masks = (
+        Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in blob_folders
+    )
+    out = (images, masks)[which]
+    before = sorted(out.iterdir())
+    assert run_evaluation(model, (images, masks), out)[0] == 2
+    assert "contains images or masks" in capsys.readouterr().err
+    assert sorted(out.iterdir()) == before
+
+
 def test_images_that_were_trained_on_are_warned_of(
     model: Path,
     blob_folders: tuple[Path, Path],

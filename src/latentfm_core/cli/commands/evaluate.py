@@ -9,7 +9,7 @@ from typing import Any
 
 from latentfm_core.cli.cases import choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
-from latentfm_core.cli.inputs import BadFiles
+from latentfm_core.cli.inputs import BadFiles, refuse_among
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.model_split import out_of_fold
 from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
@@ -56,6 +56,8 @@ def gallery_for(
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     pairs = choose_pairs(args)
+    read = {file.parent for pair in pairs for file in (pair.image, *pair.masks)}
+    refuse_among(sorted(read), args.out)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
