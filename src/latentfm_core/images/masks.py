@@ -27,6 +27,9 @@ from latentfm_core.names import shown
 from latentfm_core.types import Bool
 
 _VALUES_SHOWN = 8
+_CONTRAST = 128
+_SCATTER = 8
+"""Levels around black and white, in a lossy file of this contrast, that are noise."""
 _RAMP = 16
 """Minimum number of levels of an inverted grey table, such as ImageJ's."""
 
@@ -58,6 +61,8 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     grey = _grey_levels(path, decoded)
     values = different_values(grey)
     if threshold is not None and not _is_zero_one(values):
+        if decoded.lossy:
+            _refuse_noise(path, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
     _refuse_negative(path, values)
     if not _is_binary(values):
@@ -270,6 +275,19 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
         raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
     return grey
+
+
+def _refuse_noise(path: Path, values: NDArray[Any], threshold: float) -> None:
+    """Reject a threshold among the values that lossy compression scatters around black or white."""
+    low, high = float(values[0]), float(values[-1])
+    if high - low < _CONTRAST or low + _SCATTER <= threshold <= high - _SCATTER:
+        return
+    raise ImageError(
+        f"{shown(path)}: the mask threshold {threshold:g} lies among the values that lossy "
+        f"compression scatters around black and white ({low:g} to {high:g}). Set --mask-threshold "
+        f"{low + (high - low) / 2:g} (data.mask_threshold), or save this mask as PNG in black and "
+        "white."
+    )
 
 
 def _refuse_negative(path: Path, values: NDArray[Any]) -> None:

@@ -26,7 +26,6 @@ __all__ = ["rgb"]
         ((0, 0), "uint8"),
         ((255, 255), "uint8"),
         ((1, 1), "uint8"),
-        ((-1, 0), "int16"),
     ],
 )
 def test_binary_masks(tmp_path, values, dtype):

@@ -336,3 +336,12 @@ def test_an_annotation_with_negative_labels_is_refused(
     tifffile.imwrite(path, np.where(DRAWN, 0, -1).astype(dtype))
     with pytest.raises(ImageError, match="from -1 to 0"):
         read_annotation(path)
+
+
+def test_a_threshold_among_the_noise_of_a_jpeg_mask_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.jpg"
+    Image.fromarray(np.asarray(DRAWN, np.uint8) * 255).save(path, quality=50)
+    for threshold in (0.5, 254.5):
+        with pytest.raises(ImageError, match=r"--mask-threshold 12\d"):
+            read_mask(path, threshold)
+    np.testing.assert_array_equal(read_mask(path, 127.5), DRAWN)
