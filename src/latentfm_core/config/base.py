@@ -70,9 +70,16 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_truth_value_as_number(cls, values: Any) -> Any:
-        """Reject true and false where only a number is meant; pydantic reads them as 1 and 0."""
-        for name, value in values.items() if isinstance(values, dict) else ():
-            field = cls.model_fields.get(str(name))
-            if isinstance(value, bool) and field is not None and _is_number(field.annotation):
-                raise ValueError(f"{name} needs a number, not true or false")
-        return values
+        """Make true and false a text where only a number is meant: pydantic reads them as 1 and 0.
+
+        The text is then refused with the name of the setting.
+        """
+        if not isinstance(values, dict):
+            return values
+        fields = cls.model_fields
+        return {
+            name: str(value).lower()
+            if isinstance(value, bool) and name in fields and _is_number(fields[name].annotation)
+            else value
+            for name, value in values.items()
+        }
