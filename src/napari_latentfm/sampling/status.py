@@ -103,7 +103,7 @@ def _size(figures: MaskFigures, classes: Sequence[str], unit: str) -> str:
     if figures.empty:
         return f"No {name}: no pixel reached the threshold, the mean mask is empty."
     if figures.full:
-        return f"The mean mask covers the image ({figures.share:.1%}); it outlines nothing."
+        return f"The mean mask covers {figures.share:.1%} of the image."
     return (
         f"Mean mask: {name} on {figures.share:.1%} of the image, "
         f"{area_text(figures.area, unit)}, diameter {number(figures.diameter)} {unit}."

@@ -261,16 +261,24 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert layer.data.any()
 
 
-def test_a_mean_mask_that_covers_the_image_is_not_accepted(bench: Bench) -> None:
+@pytest.mark.parametrize(("background", "accepts"), [(0.0, False), (0.03, True)])
+def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
+    bench: Bench, background: float, accepts: bool
+) -> None:
     session = bench.panel.session
     current = session.current
     assert current is not None
     summary = current.result.summary
-    full = replace(summary, mean_mask=np.ones_like(summary.mean_mask))
-    session.show(replace(current, result=replace(current.result, summary=full)))
+    mask = np.ones_like(summary.mean_mask)
+    mask[: round(background * len(mask))] = False
+    shown = replace(current.result, summary=replace(summary, mean_mask=mask))
+    session.show(replace(current, result=shown))
     bench.click(bench.panel.foot.accept)
-    assert "covers the whole image" in bench.panel.foot.message.text()
-    assert bench.item(NAMES[0]).state == "not started"
+    if accepts:
+        bench.wait_for(NAMES[1])
+    else:
+        assert "covers 100.0% of the image" in bench.panel.foot.message.text()
+    assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
 @pytest.mark.parametrize(("mode", "accepts"), [("add_rectangle", True), ("add_polygon", False)])
