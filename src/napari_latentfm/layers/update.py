@@ -26,6 +26,7 @@ from napari_latentfm.layers.edits import (
     part_is_edited,
     plane_indices,
 )
+from napari_latentfm.layers.handover import is_handed_over, renew_look
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
 from napari_latentfm.layers.stacking import add_below, add_result, select
 from napari_latentfm.layers.stacks import PlaneStack
@@ -78,8 +79,11 @@ def place_steps(
     # New layers are made before the viewer changes, so that an error changes nothing.
     new: list[Layer | None] = []
     for spec, target in zip(specs, targets, strict=True):
-        new.append(_make(spec) if target is None or target in kept else None)
-        yield
+        if target is None or target in kept:
+            new.append(_make(spec))
+            yield
+        else:
+            new.append(None)
     with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
             _release(layer)
@@ -90,7 +94,12 @@ def place_steps(
                 yield
                 fresh.visible = spec.look.get("visible", True)
             elif target is not None:
+                handed_over = is_handed_over(target)
                 _overwrite(target, spec)
+                if handed_over:
+                    renew_look(target, spec)
+                    if spec is specs[-1]:
+                        viewer.layers.selection.active = target
             yield
     return True
 
@@ -123,7 +132,7 @@ def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[li
 
 
 def _state(layer: Layer) -> dict[str, Any]:
-    values = {key: getattr(layer, key) for key in ("data", *_SPACE)}
+    values = {key: getattr(layer, key) for key in ("data", "name", "visible", *_SPACE)}
     return {**values, "metadata": dict(layer.metadata)}
 
 

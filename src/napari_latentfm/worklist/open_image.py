@@ -16,9 +16,11 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
+from napari_latentfm.background.frozen_heap import FrozenHeap
 from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.edits import EditedLayers, is_edited
+from napari_latentfm.layers.handover import hand_over, is_handed_over
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
@@ -116,6 +118,7 @@ class OpenImage:
         self._digest = ""
         self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
+        self._heap = FrozenHeap(viewer.layers)
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
 
@@ -123,6 +126,7 @@ class OpenImage:
         """Stop listening."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._session.changed.disconnect(self._on_changed, missing_ok=True)
+        self._heap.release()
         self.clock.stop()
 
     def show(self, name: str, opened: Opened) -> None:
@@ -131,7 +135,10 @@ class OpenImage:
         self.name, self._kept = name, opened
         self._annotation, self._digest = None, ""
         self.layer = image_layer(opened.image)
-        self._viewer.add_layer(self.layer)
+        layers = self._viewer.layers
+        # Below the layers of the previous image, so that its result layers can be handed over.
+        below = min((layers.index(each) for each in self._old if each in layers), default=None)
+        layers.insert(len(layers) if below is None else below, self.layer)
         self._viewer.reset_view()
         self._view = self._camera()
         self.clock.start()
@@ -143,7 +150,7 @@ class OpenImage:
         it shows one, can crash in OpenGL.
         """
         old, self._old = self._old, []
-        present = [layer for layer in old if layer in self._viewer.layers]
+        present = [layer for layer in dict.fromkeys(old) if layer in self._viewer.layers]
         # In napari 0.9 each removal collects garbage, which takes 0.2 s with PyTorch.
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
             for each in present:
@@ -162,9 +169,15 @@ class OpenImage:
         shape = drawn.image.pixels.shape
         plane = Plane((shape[0], shape[1]), (None, None), (shape[0], shape[1]))
         reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
+        present = [each for each in self._old if each in self._viewer.layers]
+        used = hand_over(present, self.layer, plane)
         yield from show_result_steps(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
+        self._old = [each for each in self._old if each not in used or is_handed_over(each)]
         yield
         self.remove_previous()
+        key = str(self.layer.unique_id)
+        users = [each for each in self._viewer.layers if not _is_ours(each, key)]
+        self._heap.freeze(each for each in users if each is not self.layer)
         return True
 
     @property

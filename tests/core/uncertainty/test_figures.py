@@ -33,7 +33,9 @@ def output(mask: np.ndarray, scale: Any = (1, 1), units: Any = "pixel") -> str:
     return describe(layer, shown.plane, replace(shown.result, summary=summary))
 
 
-@pytest.mark.parametrize(("value", "says"), [(False, "No cell"), (True, "covers 100.0% of the image")])
+@pytest.mark.parametrize(
+    ("value", "says"), [(False, "No cell"), (True, "covers 100.0% of the image")]
+)
 def test_empty_and_full_masks_have_no_expected_dice(value: bool, says: str) -> None:
     mask = np.full(SHAPE, value)
     assert mask_figures(summary_of(mask, 1.0)).expected_dice is None

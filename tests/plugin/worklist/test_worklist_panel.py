@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from qtpy.QtCore import Qt
 
 from latentfm_core.annotation.reading import read_annotation
@@ -127,6 +128,38 @@ def test_images_can_be_completed_and_reopened(
     panel.previous()
     assert panel.current == NAMES[0]
     assert "first image" in panel.form.status.text()
+
+
+def test_result_layers_are_used_again_for_the_next_image(
+    qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
+) -> None:
+    small = read_image(images / NAMES[1]).pixels[:48, :56]
+    Image.fromarray(small).save(images / NAMES[1])
+    viewer, panel = queue()
+    before = {layer.name.split(" · ")[-1]: layer for layer in viewer.layers}
+    before["mean mask"].opacity, before["confidence"].visible = 0.2, False
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    wanted = expected(images, NAMES[1], tiny_model_folder)
+    shown = {layer.name: layer for layer in viewer.layers}
+    for title in ("mean probability", "confidence", "samples", "mean mask"):
+        assert shown[f"blob_001 · {title}"] is before[title], "added layers take long"
+    mean = shown["blob_001 · mean mask"]
+    np.testing.assert_array_equal(mean.data, wanted.mean_mask)
+    np.testing.assert_array_equal(shown["blob_001 · samples"].data, wanted.sample_masks)
+    assert mean.opacity == 0.9
+    assert mean.visible
+    assert shown["blob_001 · confidence"].visible
+    assert not shown["blob_001 · mean probability"].visible
+    assert viewer.layers.selection.active is mean
+    assert viewer.layers[0].name == "blob_001"
+    np.testing.assert_array_equal(viewer.layers.extent.world[:, -2:], [[0, 0], [47, 55]])
+    # An edited result belongs to the user: it stays, and the next image gets another layer.
+    mean.data_setitem((np.array([1, 2]), np.array([1, 2])), 1)
+    edited = mean.data.copy()
+    wait_for(qtbot, panel, NAMES[2], panel.next)
+    assert viewer.layers["blob_002 · mean mask"] is not mean
+    assert mean in viewer.layers
+    np.testing.assert_array_equal(mean.data, edited)
 
 
 def test_a_label_name_applies_to_later_images_of_the_list(
