@@ -1,15 +1,15 @@
 """Place of the dock on a small screen.
 
-napari's layer list and layer controls, one above the other and beside a canvas with sliders, need
-580 x 590 pixels. With the dock beside them the window would be larger than a screen of 1280 x 720
-at a scale of 150 %, and napari would cut it off.
+napari's layer list and layer controls, one above the other, and the dock on the other side take
+700 pixels of the width. On a screen of 1024 x 768 the canvas would be 310 pixels wide, and on one
+of 1280 x 720 at a scale of 150 % napari would cut off the window.
 """
 
 from __future__ import annotations
 
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
-LEAST_WIDTH, LEAST_HEIGHT = 960, 640
+LEAST_WIDTH, LEAST_HEIGHT = 1200, 640
 """Pixels of a screen on which all docks can be side by side, in Qt's units."""
 LAYER_DOCKS = ("layer controls", "layer list")
 """Object names of napari's own docks."""

@@ -109,8 +109,10 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 90), (2, 44), (3, 72)):
+        for column, width in ((1, 76), (2, 40), (3, 68)):
             header.resizeSection(column, width)
+        # Names of one series differ at the end.
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.activated.connect(self._on_activated)
 
     def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
