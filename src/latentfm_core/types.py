@@ -106,6 +106,8 @@ class SamplingRecord:
         Wall time of the sampling.
     prompt
         The prompt that was given, as JSON values; empty without one.
+    colours
+        Colour of each class as ``"#rrggbb"``; empty if the model has none of its own.
     """
 
     model_id: str
@@ -117,6 +119,7 @@ class SamplingRecord:
     seconds: float = 0.0
     prompt: dict[str, Any] = field(default_factory=dict)
     members: tuple[tuple[str, str], ...] = ()
+    colours: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -128,6 +131,7 @@ class SamplingRecord:
             "classes": list(self.classes),
             "settings": self.settings,
             "seconds": round(self.seconds, 3),
+            **({"class_colours": list(self.colours)} if self.colours else {}),
             **({"prompt": self.prompt} if self.prompt else {}),
             **({"members": [list(member) for member in self.members]} if self.members else {}),
         }
@@ -167,6 +171,11 @@ class Recorded:
     def classes(self) -> tuple[str, ...]:
         """Names of the foreground classes."""
         return self.record.classes
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Colour of each class; empty if the model has none of its own."""
+        return self.record.colours
 
     @property
     def prompt(self) -> dict[str, Any]:

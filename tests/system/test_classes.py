@@ -10,65 +10,33 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from skimage.draw import disk, rectangle
 from skimage.io import imsave
 
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict_main
 from latentfm_core.cli.train import main as train_main
-from latentfm_core.config import SamplingConfig, config_from_mapping
+from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.read import read_image, read_labels
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice
-from latentfm_core.training.trainer import RunOptions, Trainer
 from latentfm_core.types import ImageInput
 from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.fixtures import SIZE, tiny_settings
+from tests.helpers.fixtures import SIZE
 from tests.helpers.pages import Page
 from tests.helpers.plugin_fixtures import run
-
-COUNT = 40
-
-
-def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image with a dark disc (class 1) and a bright square (class 2), and labels."""
-    labels = np.zeros((SIZE, SIZE), np.uint8)
-    labels[disk(rng.uniform(16, 46, 2), rng.uniform(8, 13), shape=labels.shape)] = 1
-    corner = rng.integers(4, 40, 2)
-    labels[rectangle(corner, extent=rng.integers(14, 22, 2), shape=labels.shape)] = 2
-    image = np.choose(labels, [130, 40, 220]) + rng.normal(0, 8, labels.shape)
-    return np.clip(image, 0, 255).astype(np.uint8), labels
+from tests.helpers.two_classes import draw, train_two_classes, write_two_classes
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("classes")
-    images, masks = folder / "images", folder / "masks"
-    images.mkdir()
-    masks.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(COUNT):
-        image, labels = draw(rng)
-        imsave(images / f"{index:02d}.png", image, check_contrast=False)
-        imsave(masks / f"{index:02d}.png", labels, check_contrast=False)
-    return images, masks
+    return write_two_classes(tmp_path_factory.mktemp("classes"))
 
 
 @pytest.fixture(scope="module")
 def model_folder(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of two classes, really trained."""
-    stage = {"batch_size": 8, "learning_rate": 3e-3, "warmup_steps": 5}
-    values = tiny_settings(
-        mask_vae={**stage, "epochs": 20},
-        flow={**stage, "epochs": 25, "ema_decay": 0.9, "validate_every": 25},
-    )
-    paths = {"images": str(folders[0]), "masks": str(folders[1])}
-    values["data"] = {**values["data"], **paths}  # type: ignore[dict-item]
-    values["model"] = {**values["model"], "classes": ["disc", "square"]}  # type: ignore[dict-item]
-    out = tmp_path_factory.mktemp("model") / "two"
-    assert Trainer(config_from_mapping(values), RunOptions(out)).run() is not None
-    return out
+    return train_two_classes(folders, tmp_path_factory.mktemp("model") / "two")
 
 
 def test_both_classes_are_found(model_folder: Path) -> None:

@@ -16,6 +16,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 CORE = {
     "bars": "",
+    "colours": "",
     "names": "",
     "errors": "",
     "types": "",
@@ -44,7 +45,7 @@ CORE = {
     "training": "bars config datasets errors files flow images inference loggers metrics model_io "
     "models names output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
-    "annotation": "config errors files images measures names output types",
+    "annotation": "colours config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
     "adaptation": "annotation config datasets errors evaluation files images inference metrics "

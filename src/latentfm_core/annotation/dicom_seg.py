@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.colours import rgb
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.optional import optional_package
@@ -34,7 +35,8 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
     """Write an annotation as a binary segmentation of its DICOM image, atomically.
 
     Every label with a name becomes a segment, marked or not. Segments are numbered from 1 in the
-    order of the labels; their tracking ID tells the label.
+    order of the labels; their tracking ID tells the label. Viewers are recommended the colour of
+    the label (Recommended Display CIELab Value).
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def _segmentation(
 ) -> Any:
     version = versions().get(_NAME) or "unknown"
     segments = [
-        _segment(library, number, label, labelled.name(label), version)
+        _segment(library, number, label, labelled, version)
         for number, label in enumerate(wanted, 1)
     ]
     made = library.seg.Segmentation(
@@ -165,10 +167,10 @@ def _segmentation(
     return made
 
 
-def _segment(library: Any, number: int, label: int, name: str, version: str) -> Any:
+def _segment(library: Any, number: int, label: int, labelled: LabelledImage, version: str) -> Any:
     from pydicom.sr.codedict import codes
 
-    label_text = name.replace("\\", "/")[:_LONGEST]
+    label_text = labelled.name(label).replace("\\", "/")[:_LONGEST]
     algorithm = library.AlgorithmIdentificationSequence(
         name=_NAME,
         family=codes.DCM.ArtificialIntelligence,
@@ -185,6 +187,7 @@ def _segment(library: Any, number: int, label: int, name: str, version: str) -> 
         algorithm_identification=algorithm,
         tracking_uid=library.UID(),
         tracking_id=f"label {label}",
+        display_color=library.color.CIELabColor.from_rgb(*rgb(labelled.colour(label))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ _OWN = ReadingConfig(max_megapixels=2**20, max_megabytes=2**24)
 """No limit: what is read back is in memory anyway."""
 
 
-def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
+def write_labels_file(
+    path: Path, labels: NDArray[Any], space: Space, colours: Sequence[str] = ()
+) -> None:
     """Write labels without provenance, atomically.
 
     Parameters
@@ -40,6 +43,8 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
         Integers from 0 to 2**32 - 1; stored as the smallest unsigned type that holds them.
     space
         Axes, steps and units.
+    colours
+        The model's own colours of labels 1, 2, ...; empty for the default palette.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
         If the file cannot be written, or the format cannot store the labels.
     """
     values = compact(labels)
-    write = writer_for(path, values, space)
+    write = writer_for(path, values, space, colours)
     _check_names(path)
     with atomic_path(path) as temporary:
         _write_and_read_back(write, temporary, path, values, space)
@@ -85,7 +90,7 @@ def export_annotation(
             f"Labels of the shape {values.shape} do not fit a provenance of {sidecar.shape}."
         )
     space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
-    write = writer_for(path, values, space)
+    write = writer_for(path, values, space, sidecar.class_colours)
     beside = sidecar_path(path)
     _check_names(path, beside)
     _refuse_foreign(beside)

@@ -8,8 +8,9 @@ differ, time has its own). ImageJ's variant has a single unit, no 32-bit labels,
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from latentfm_core.annotation.palette import palette
+from latentfm_core.colours import palette
 from latentfm_core.errors import OutputError
 from latentfm_core.files.optional import optional_package
 from latentfm_core.measures.objects import PixelSize
@@ -138,8 +139,12 @@ def suffix_of(path: Path) -> str:
     )
 
 
-def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
+def writer_for(
+    path: Path, labels: NDArray[Any], space: Space, colours: Sequence[str] = ()
+) -> Write:
     """Return the function that writes labels in the format of a file name.
+
+    `colours` are the model's own colours of labels 1, 2, ..., for a format with a colour table.
 
     Raises
     ------
@@ -157,7 +162,7 @@ def writer_for(path: Path, labels: NDArray[Any], space: Space) -> Write:
             raise OutputError(
                 "A PNG holds one plane with labels up to 255. Export as TIFF (.tif) instead."
             )
-        return write_png if suffix == ".png" else write_palette_png
+        return write_png if suffix == ".png" else partial(write_palette_png, colours=colours)
     if len(set(space.axes)) != labels.ndim or not set(space.axes) <= set("TCZYX"):
         raise OutputError(
             f"The axes {space.axes} cannot be stored; TIFF and NIfTI support T, C, Z, Y and X. "
@@ -218,14 +223,16 @@ def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
     Image.fromarray(labels).save(path, format="PNG", **_density(space))
 
 
-def write_palette_png(path: Path, labels: NDArray[Any], space: Space) -> None:
+def write_palette_png(
+    path: Path, labels: NDArray[Any], space: Space, colours: Sequence[str] = ()
+) -> None:
     """Write ``(H, W)`` uint8 as a PNG with a colour table whose indices are the labels.
 
     To be looked at, and as Pascal VOC has it. OpenCV and scikit-image read its colours instead of
     its indices, which is why labels for them are grey.
     """
     picture = Image.fromarray(labels)
-    picture.putpalette(palette())
+    picture.putpalette(palette(colours))
     picture.save(path, format="PNG", **_density(space))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from latentfm_core.colours import label_colour
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
 
@@ -29,6 +30,8 @@ class LabelledImage:
         Size of a pixel; None where it is unknown.
     path
         The image's file; None where the image has none.
+    colours
+        The model's own colours of labels 1, 2, ...; empty for the default palette.
     """
 
     image: str
@@ -36,10 +39,15 @@ class LabelledImage:
     names: Mapping[int, str] = field(default_factory=dict)
     size: PixelSize | None = None
     path: Path | None = None
+    colours: tuple[str, ...] = ()
 
     def name(self, label: int) -> str:
         """Return the name of the class of a label."""
         return self.names.get(label) or f"label {label}"
+
+    def colour(self, label: int) -> str:
+        """Return the colour of a label as ``"#rrggbb"``."""
+        return label_colour(label, self.colours)
 
 
 def class_names(classes: Sequence[str]) -> dict[int, str]:

@@ -7,9 +7,15 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from latentfm_core.config import Settings
+from latentfm_core.config import Colour, Settings
 from latentfm_core.names import is_path
 from latentfm_core.output.paths import printable
 from latentfm_core.output.sidecar import now, versions
@@ -123,6 +129,9 @@ class AnnotationSidecar(Settings):
         Base seed and settings of the last sampling.
     classes
         Names of the model's foreground classes.
+    class_colours
+        Their colours as ``"#rrggbb"``, if the model has its own; left out of the file if not, so
+        that older versions can read it.
     class_names
         Names that the annotator gave to labels; they count before `classes`.
     labels, labels_digest
@@ -163,6 +172,7 @@ class AnnotationSidecar(Settings):
     seed: int | None = None
     sampling: dict[str, Json] = {}
     classes: tuple[Text, ...] = ()
+    class_colours: Annotated[tuple[Colour, ...], Field(max_length=255)] = ()
     class_names: ClassNames = {}
     labels: tuple[LabelInfo, ...] = ()
     labels_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
@@ -184,6 +194,13 @@ class AnnotationSidecar(Settings):
             if name and is_path(name):
                 raise ValueError(f"{name} holds a folder")
         return value
+
+    @model_serializer(mode="wrap")
+    def _without_empty_colours(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if not self.class_colours:
+            values.pop("class_colours", None)
+        return values
 
     @model_validator(mode="after")
     def _one_per_axis(self) -> Self:

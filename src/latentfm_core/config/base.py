@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -16,6 +17,10 @@ from pydantic import (
 
 from latentfm_core.names import shown
 
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+BACKGROUND_COLOUR = "#000000"
+"""In pictures and in files with a colour table."""
+
 
 def _printable(name: str) -> str:
     """Return a class name, which appears in file names, layers and exports."""
@@ -24,6 +29,25 @@ def _printable(name: str) -> str:
             f"a class needs a name without control characters, and not {shown(name)!r}"
         )
     return name
+
+
+def _colour(text: str) -> str:
+    """Return a colour in lower case."""
+    colour = text.strip().lower()
+    if not _COLOUR.fullmatch(colour):
+        raise ValueError(
+            f"{shown(text)!r} is not a colour. Write # and two hexadecimal digits each for red, "
+            'green and blue, for example "#d55e00"'
+        )
+    if colour == BACKGROUND_COLOUR:
+        raise ValueError(f"{colour} is the colour of the background. Choose another colour")
+    if colour[1:3] == colour[3:5] == colour[5:7]:
+        # A file that is black and this grey could not be told from one of grey levels.
+        raise ValueError(
+            f"{colour} is a grey, which in a PNG with a colour table would be read as a grey "
+            "level and not as a class. Choose a colour that is not grey"
+        )
+    return colour
 
 
 def _is_number(annotation: Any) -> bool:
@@ -44,6 +68,8 @@ Blocks = Annotated[int, Field(ge=1, le=64)]
 Width = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ClassName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
+Colour = Annotated[str, Field(max_length=60), AfterValidator(_colour)]
+"""``#rrggbb``, not grey."""
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 LATENT_DOWNSAMPLE = (4, 8)

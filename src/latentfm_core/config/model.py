@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from latentfm_core.config.base import (
     Blocks,
     ClassName,
+    Colour,
     Settings,
     Width,
 )
@@ -22,6 +24,9 @@ class ModelConfig(Settings):
     classes
         Names of the foreground classes: the value k of a mask is ``classes[k - 1]``, 0 is
         background. With one class, masks are binary.
+    class_colours
+        Colour of each class as ``"#rrggbb"``, in the order of `classes`: in the window, in
+        reports and in exported files. Empty for the default palette.
     latent_channels
         c of the mask (and image) latent.
     downsample
@@ -56,6 +61,7 @@ class ModelConfig(Settings):
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=32)] = ("lesion",)
+    class_colours: Annotated[tuple[Colour, ...], Field(max_length=32)] = ()
     latent_channels: Annotated[int, Field(ge=1, le=32)] = 4
     downsample: Literal[4, 8] = 8
     vae_width: Annotated[int, Field(ge=8, le=256, multiple_of=8)] = 32
@@ -74,6 +80,7 @@ class ModelConfig(Settings):
     def _check_patch(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must have different names")
+        self._check_colours()
         if self.mask_patch > self.downsample:
             raise ValueError("mask_patch must not exceed downsample")
         if self.prompts and len(self.classes) > 1:
@@ -81,6 +88,31 @@ class ModelConfig(Settings):
         if self.prompts and self.condition == "frozen":
             raise ValueError('prompts need condition "multiscale" or "pretrained"')
         return self
+
+    def _check_colours(self) -> None:
+        count, needed = len(self.class_colours), len(self.classes)
+        if count not in (0, needed):
+            raise ValueError(
+                f"class_colours names {count} colour{'s' if count > 1 else ''}, and classes has "
+                f"{needed} ({', '.join(self.classes)}). Name one colour for each class in the "
+                "same order, or none for the default palette"
+            )
+        twice = [colour for colour in self.class_colours if self.class_colours.count(colour) > 1]
+        if twice:
+            same = [
+                name
+                for name, colour in zip(self.classes, self.class_colours, strict=True)
+                if colour == twice[0]
+            ]
+            raise ValueError(
+                f"class_colours gives {twice[0]} to {' and '.join(same)}. Choose a different "
+                "colour for each class"
+            )
+
+    def colours_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the colours of classes by their names; empty unless all of them have one."""
+        known = dict(zip(self.classes, self.class_colours, strict=False))
+        return tuple(known[name] for name in names) if set(names) <= known.keys() else ()
 
     @property
     def mask_channels(self) -> int:

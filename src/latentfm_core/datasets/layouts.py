@@ -195,7 +195,7 @@ def with_classes_of_folder(config: Config) -> Config:
     Raises
     ------
     ConfigError
-        If their names cannot be used.
+        If their names cannot be used, or the configuration has colours for other classes.
     """
     if config.data.folder is None:
         return config
@@ -203,5 +203,12 @@ def with_classes_of_folder(config: Config) -> Config:
     if not layout.classes:
         return config
     values = config.to_json()
-    values["model"]["classes"] = list(layout.classes)
+    colours = config.model.colours_of(layout.classes)
+    if config.model.class_colours and not colours:
+        raise ConfigError(
+            f"model.class_colours are for the classes {', '.join(config.model.classes)}, and "
+            f"{config.data.folder} names the classes {', '.join(layout.classes)}. Use these names "
+            "in model.classes, with one colour for each, or leave model.class_colours out."
+        )
+    values["model"] |= {"classes": list(layout.classes), "class_colours": list(colours)}
     return config_from_mapping(values)

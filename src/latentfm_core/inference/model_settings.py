@@ -138,6 +138,7 @@ class ModelSettings:
             classes=self.card.config.model.classes,
             seconds=seconds,
             prompt={} if prompt is None else prompt.to_json(),
+            colours=self.card.config.model.class_colours,
             members=tuple((member.id, member.sha256) for member in self.card.members),
         )
 

@@ -193,7 +193,12 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 def card_text(card: ModelCard) -> str:
     """Return the contents of a card file."""
-    return json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    content = card.model_dump(mode="json")
+    model = content["config"]["model"]
+    if not model["class_colours"]:
+        # Older versions, which do not know it, can then read the card.
+        del model["class_colours"]
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -69,7 +69,7 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
 def check_initial(init: str, config: Config) -> None:
     """Check that a run can start from the model `init`.
 
-    The classes may have other names, but not another number.
+    The classes may have other names and colours, but not another number.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def check_initial(init: str, config: Config) -> None:
     card = read_only_card(resolve_model(init))
     parent, own = card.config.model.model_dump(), config.model.model_dump()
     for values in (parent, own):
-        del values["distilled_steps"]
+        del values["distilled_steps"], values["class_colours"]
         values["classes"] = len(values["classes"])
     different = [name for name, value in own.items() if value != parent[name]]
     if different:

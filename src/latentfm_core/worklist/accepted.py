@@ -204,7 +204,9 @@ def _read(
         unit = next(full for full, symbol in SYMBOLS.items() if symbol == size.unit)
         pixel_size = {"spacing": size.spacing, "units": (unit, unit)}
         sidecar = sidecar.model_copy(update=pixel_size) if len(sidecar.axes) == 2 else sidecar
-    return LabelledImage(name, labels, names, known, work.path(name)), sidecar, space
+    colours = () if sidecar is None else sidecar.class_colours
+    labelled = LabelledImage(name, labels, names, known, work.path(name), colours)
+    return labelled, sidecar, space
 
 
 def _facts(item: Item) -> Row:

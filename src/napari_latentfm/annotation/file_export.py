@@ -89,7 +89,8 @@ def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
         size = replace(size, row=size.column, column=size.row)
     file = Path(layer.source.path) if layer.source.path else None
     names = class_names(origin.classes) | facts.names
-    ENDINGS[ending](path, LabelledImage(origin.image, labels, names, size, file))
+    labelled = LabelledImage(origin.image, labels, names, size, file, origin.colours)
+    ENDINGS[ending](path, labelled)
 
 
 def orientation_of(layer: Image) -> int:

@@ -7,13 +7,14 @@ data. Everything here is therefore written like a painted stroke.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from napari.layers import Labels
 
-from latentfm_core.annotation.palette import label_colour
+from latentfm_core.colours import label_colour
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import Record, record_of
 from napari_latentfm.layers.placement import placement
@@ -126,7 +127,7 @@ def _create(session: ReviewSession, reviewed: Reviewed) -> Labels:
         np.zeros(reviewed.plane.layer_shape, np.uint8),
         name=f"{reviewed.layer.name} · annotation",
         opacity=0.5,
-        colormap=label_colours(),
+        colormap=label_colours(reviewed.result.samples.colours),
         # Hidden until it is complete, so that it is drawn once.
         visible=False,
         **placement(reviewed.layer, reviewed.plane.first()),
@@ -139,13 +140,13 @@ def _create(session: ReviewSession, reviewed: Reviewed) -> Labels:
     return layer
 
 
-def label_colours() -> Any:
-    """Return Okabe-Ito colours for all labels; they repeat after the seventh."""
+def label_colours(own: Sequence[str] = ()) -> Any:
+    """Return the colours of all labels; `own` are the model's of its classes, if it has any."""
     from napari.utils.colormaps import DirectLabelColormap
 
     colours: dict[int | None, Any] = {0: "transparent", None: OTHER_COLOUR}
     for label in range(1, MAX_LABEL + 1):
-        colours[label] = label_colour(label)
+        colours[label] = label_colour(label, own)
     return DirectLabelColormap(color_dict=colours, background_value=0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -22,6 +22,7 @@ from latentfm_core.annotation.provenance import (
     now,
     versions,
 )
+from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.annotation_record import Origin, PlaneIndex, Proposal, record_of
 from napari_latentfm.layers.planes import index_slices
 
@@ -71,8 +72,10 @@ def remember(layer: Labels, reviewed: Reviewed) -> Origin:
         samples.classes,
         strokes,
         corrections,
+        _colours(samples.classes, samples.colours, older),
     )
     record_of(layer).origin = origin
+    _dress(layer, older, origin.colours)
     return origin
 
 
@@ -127,6 +130,10 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
         record.carried[info.index] = (proposal, info.edited_pixels)
     if record.origin is not None:
         record.origin.corrections.update({info.index: info for info in sidecar.corrections})
+        if not record.origin.colours and record.origin.classes == sidecar.classes:
+            before = record.origin
+            record.origin = replace(before, colours=sidecar.class_colours)
+            _dress(layer, before, sidecar.class_colours)
 
 
 def edited_by_plane(facts: Facts, labels: NDArray[Any]) -> dict[PlaneIndex, int]:
@@ -157,6 +164,7 @@ def sidecar_of(facts: Facts, labels: NDArray[Any], signature: str = "") -> Annot
         seed=origin.seed,
         sampling=origin.sampling,
         classes=origin.classes,
+        class_colours=origin.colours,
         class_names=facts.names,
         labels=tuple(
             LabelInfo(
@@ -212,6 +220,21 @@ def _axis_letter(label: str, unit: str) -> str:
         if label.lower() in words:
             return letter
     return "T" if unit in SECONDS else ""
+
+
+def _colours(
+    classes: tuple[str, ...], colours: tuple[str, ...], older: Origin | None
+) -> tuple[str, ...]:
+    """Return a model's own colours, or those of an earlier model with the same classes."""
+    if colours or older is None or older.classes != classes:
+        return colours
+    return older.colours
+
+
+def _dress(layer: Labels, older: Origin | None, colours: tuple[str, ...]) -> None:
+    """Give a layer the colours of another model; else those that a user set stay."""
+    if colours != (older.colours if older else ()):
+        layer.colormap = label_colours(colours)
 
 
 def _proposal_info(index: PlaneIndex, proposal: Proposal, edited: int) -> ProposalInfo:

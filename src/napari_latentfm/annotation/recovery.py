@@ -141,7 +141,8 @@ class Recovery:
                 self._autosaver.watch()
             elif choice == "compare":
                 name = f"{offer.layer.name} · autosaved {_when(offer.state.info.created)}"
-                add_labels(self._session, offer, offer.labels, name)
+                colours = offer.state.info.class_colours
+                add_labels(self._session, offer, offer.labels, name, colours)
                 return
             elif choice == "discard":
                 self._discard(offer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -66,7 +67,8 @@ def restore(
     if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
         _write(layer, changed, values)
     else:
-        layer = add_labels(session, reviewed, values, layer.name)
+        colours = reviewed.result.samples.colours
+        layer = add_labels(session, reviewed, values, layer.name, colours)
         adopt(session, layer)
     # Ctrl+Z acts on the active layer, and must undo this.
     session.viewer.layers.selection.active = layer
@@ -89,15 +91,24 @@ class Target(Protocol):
         """One of its planes."""
 
 
-def add_labels(session: ReviewSession, target: Target, labels: NDArray[Any], name: str) -> Labels:
-    """Add labels of the whole image to the viewer as a new layer."""
+def add_labels(
+    session: ReviewSession,
+    target: Target,
+    labels: NDArray[Any],
+    name: str,
+    colours: Sequence[str] = (),
+) -> Labels:
+    """Add labels of the whole image to the viewer as a new layer.
+
+    `colours` are the model's own colours of its classes, if it has any.
+    """
     layer = Labels(
         _fitting(labels, target),
         name=name,
         opacity=0.5,
         **placement(target.layer, target.plane.first()),
     )
-    layer.colormap = label_colours()
+    layer.colormap = label_colours(colours)
     add_above(session.viewer, layer, target.layer)
     return layer
 

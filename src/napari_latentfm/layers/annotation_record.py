@@ -67,7 +67,7 @@ class Origin:
         The image layer, as a weak reference.
     space
         Axes, steps and units of the annotation.
-    model_id, model_sha256, seed, sampling, classes
+    model_id, model_sha256, seed, sampling, classes, colours
         Of the last result of the image.
     strokes
         ``(H, W)`` uint8, the strokes that samples agree with, by plane.
@@ -85,6 +85,7 @@ class Origin:
     classes: tuple[str, ...]
     strokes: dict[PlaneIndex, NDArray[np.uint8]] = field(default_factory=dict)
     corrections: dict[PlaneIndex, CorrectionInfo] = field(default_factory=dict)
+    colours: tuple[str, ...] = ()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
 from numpy.typing import NDArray
 
-from latentfm_core.annotation.palette import CLASS_COLOURS
+from latentfm_core.colours import CLASS_COLOURS, outline_colour, shade
 from napari_latentfm.layers.placement import placement, with_leading_axis
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import pyramid
@@ -128,7 +129,7 @@ def result_layers(
             data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
-            look=look(role, several),
+            look=look(role, several, samples.colours),
             metadata={
                 "role": role,
                 **shared,
@@ -148,13 +149,15 @@ def result_layers(
     ]
 
 
-def look(role: Role, several: bool) -> dict[str, Any]:
+def look(role: Role, several: bool, own: Sequence[str] = ()) -> dict[str, Any]:
     """Return colours, opacity and visibility of a new result layer.
 
     Parameters
     ----------
     several
         Whether the model has several classes.
+    own
+        The model's own colours of its classes; empty if it has none.
     """
     image: dict[str, Any] = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
     doubt = {**image, "colormap": confidence_colormap()}
@@ -163,17 +166,27 @@ def look(role: Role, several: bool) -> dict[str, Any]:
         "class_confidence": {**doubt, "visible": False},
         "confidence": doubt,
         "samples": {
-            "colormap": _class_colours() if several else _label_colours(SAMPLE_COLOUR),
+            "colormap": _class_colours(own) if several else _label_colours(sample_colour(own)),
             "contour": CONTOURS["samples"],
             "opacity": 0.9,
         },
         "mean_mask": {
-            "colormap": _class_colours() if several else _label_colours(MEAN_COLOUR),
+            "colormap": _class_colours(own) if several else _label_colours(mean_colour(own)),
             "contour": CONTOURS["mean_mask"],
             "opacity": 0.9,
         },
     }
     return looks[role]
+
+
+def mean_colour(own: Sequence[str] = ()) -> str:
+    """Return the colour of the mean mask of a model with one class."""
+    return own[0] if own else MEAN_COLOUR
+
+
+def sample_colour(own: Sequence[str] = ()) -> str:
+    """Return the colour of samples of a model with one class, which lie on the mean mask."""
+    return shade(own[0]) if own else SAMPLE_COLOUR
 
 
 def provenance(source: Image, plane: Plane | PlaneStack, samples: SampleSet) -> dict[str, Any]:
@@ -205,11 +218,10 @@ def confidence_colormap() -> Colormap:
     return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
 
 
-def _class_colours() -> DirectLabelColormap:
-    """Return one Okabe-Ito colour per class; they repeat after the seventh."""
+def _class_colours(own: Sequence[str]) -> DirectLabelColormap:
+    """Return one colour per class."""
     colours: dict[int | None, str] = {
-        label: CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
-        for label in range(1, 1 + 4 * len(CLASS_COLOURS) + 4)
+        label: outline_colour(label, own) for label in range(1, 1 + 4 * len(CLASS_COLOURS) + 4)
     }
     return DirectLabelColormap(
         color_dict={0: "transparent", None: OTHER_COLOUR, **colours}, background_value=0

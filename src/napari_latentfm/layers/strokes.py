@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,31 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+COLOURS_KEY = "latentfm_colours"
+"""Metadata key of what the colours of a layer are for."""
 NOT_COLOUR = "#d55e00"
 SURE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#999999")
 """Okabe-Ito colours without vermilion, which is that of "not"."""
 BRUSH_PER_SIDE = 48
 """Ratio of the image's longer side to the width of the brush."""
+
+
+def sure_colour(label: int, own: Sequence[str] = ()) -> str:
+    """Return the colour of certain pixels of a class.
+
+    Parameters
+    ----------
+    label
+        Label of the class, from 1 on.
+    own
+        The model's own colours of its classes; empty if it has none.
+    """
+    return own[label - 1] if label <= len(own) else SURE_COLOURS[(label - 1) % len(SURE_COLOURS)]
+
+
+def not_colour(own: Sequence[str] = ()) -> str:
+    """Return the colour of certain background, which no class has."""
+    return next((each for each in (NOT_COLOUR, *SURE_COLOURS) if each not in own), NOT_COLOUR)
 
 
 def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
@@ -43,7 +64,16 @@ def take_brush(viewer: ViewerModel, layer: Labels, label: int) -> None:
     layer.mode = "paint"
 
 
-def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 1) -> Labels:
+def recolour_strokes(layer: Labels, classes: int, own: Sequence[str]) -> None:
+    """Give the strokes the colours of another model; else those that a user set stay."""
+    if layer.metadata.get(COLOURS_KEY) != [classes, *own]:
+        layer.metadata = {**layer.metadata, COLOURS_KEY: [classes, *own]}
+        layer.colormap = _colormap(classes, own)
+
+
+def add_strokes(
+    viewer: ViewerModel, image: Image, plane: Plane, classes: int = 1, own: Sequence[str] = ()
+) -> Labels:
     """Add an empty layer of strokes to all planes of an image.
 
     Parameters
@@ -52,17 +82,15 @@ def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 
         The viewer, the image and any of its planes.
     classes
         Number of classes of the strokes.
+    own
+        The model's own colours of its classes; empty if it has none.
     """
-    colours: dict[int | None, Any] = {0: "transparent", None: "transparent"}
-    colours[BACKGROUND] = NOT_COLOUR
-    for number in range(classes):
-        colours[FOREGROUND + number] = SURE_COLOURS[number % len(SURE_COLOURS)]
     layer = Labels(
         np.zeros(plane.layer_shape, np.uint8),
         name=f"{image.name} · strokes",
-        colormap=DirectLabelColormap(color_dict=colours, background_value=0),
+        colormap=_colormap(classes, own),
         opacity=0.6,
-        metadata={STROKES_KEY: str(image.unique_id)},
+        metadata={STROKES_KEY: str(image.unique_id), COLOURS_KEY: [classes, *own]},
         visible=False,
         **placement(image, plane.first()),
     )
@@ -71,3 +99,11 @@ def add_strokes(viewer: ViewerModel, image: Image, plane: Plane, classes: int = 
     # Hidden until it is complete, so that it is drawn once.
     layer.visible = True
     return layer
+
+
+def _colormap(classes: int, own: Sequence[str]) -> DirectLabelColormap:
+    colours: dict[int | None, Any] = {0: "transparent", None: "transparent"}
+    colours[BACKGROUND] = not_colour(own)
+    for number in range(classes):
+        colours[FOREGROUND + number] = sure_colour(number + 1, own)
+    return DirectLabelColormap(color_dict=colours, background_value=0)

@@ -132,7 +132,8 @@ def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[li
 
 
 def _state(layer: Layer) -> dict[str, Any]:
-    values = {key: getattr(layer, key) for key in ("data", "name", "visible", *_SPACE)}
+    colours = ("colormap",) if isinstance(layer, Labels) else ()
+    values = {key: getattr(layer, key) for key in ("data", "name", "visible", *_SPACE, *colours)}
     return {**values, "metadata": dict(layer.metadata)}
 
 
@@ -255,12 +256,20 @@ def _stamp(layer: Layer, spec: LayerSpec) -> None:
 
 
 def _overwrite(layer: Layer, spec: LayerSpec) -> None:
+    before = layer.metadata[METADATA_KEY]
+    if isinstance(layer, Labels) and _colours_of(before) != _colours_of(spec.metadata):
+        layer.colormap = spec.look["colormap"]
     with _without_history(layer):
         layer.data = spec.levels
         for key, value in spec.space.items():
             if not _equal(getattr(layer, key), value):
                 setattr(layer, key, value)
     _stamp(layer, spec)
+
+
+def _colours_of(facts: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Return what the colours of masks depend on: several classes, and the model's own colours."""
+    return len(facts.get("classes", ())) > 1, facts.get("class_colours", [])
 
 
 def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:

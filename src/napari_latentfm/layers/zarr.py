@@ -10,6 +10,7 @@ import dask.array
 import numpy as np
 import zarr
 
+from latentfm_core.colours import checked_colours
 from latentfm_core.errors import ImageError
 from latentfm_core.output.maps import ATTRIBUTES
 from napari_latentfm.layers.specs import CLASS_AXIS, METADATA_KEY, SAMPLE_AXIS, TITLES, Role, look
@@ -81,7 +82,8 @@ def stored_maps(folder: Path) -> list[StoredMap]:
         groups = [
             (role, cast("zarr.Group", root[name])) for name, role in _ROLES.items() if name in root
         ]
-        return [_stored(role, group, several) for role, group in groups]
+        own = checked_colours(facts.get("class_colours"))
+        return [_stored(role, group, several, own) for role, group in groups]
     except Exception as error:
         raise ImageError(
             f"{folder} holds no complete result of an image in tiles "
@@ -122,7 +124,7 @@ def _facts(folder: Path) -> Any:
         return None
 
 
-def _stored(role: Role, group: zarr.Group, several: bool) -> StoredMap:
+def _stored(role: Role, group: zarr.Group, several: bool, own: tuple[str, ...]) -> StoredMap:
     scales = cast("list[dict[str, Any]]", group.attrs["multiscales"])[0]
     levels = [dask.array.from_zarr(group[entry["path"]]) for entry in scales["datasets"]]
     first, second = scales["datasets"][0]["coordinateTransformations"]
@@ -133,5 +135,5 @@ def _stored(role: Role, group: zarr.Group, several: bool) -> StoredMap:
         pixel=(first["scale"][-2], first["scale"][-1]),
         origin=(second["translation"][-2], second["translation"][-1]),
         unit=scales["axes"][-1].get("unit", "pixel"),
-        look=look(role, several),
+        look=look(role, several, own),
     )

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
-from napari_latentfm.annotation.layer import label_colours
+from latentfm_core.colours import label_colour
 
 SWATCH = 12
 """Pixels."""
@@ -65,7 +65,7 @@ class ObjectList(QTreeWidget):
             self.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.header().setStretchLastSection(False)
         self._rows: list[Row] = []
-        self._colours = label_colours()
+        self._own: tuple[str, ...] = ()
         self.itemChanged.connect(self._on_item)
         self.itemClicked.connect(self._on_click)
 
@@ -74,11 +74,21 @@ class ObjectList(QTreeWidget):
         """The rows."""
         return list(self._rows)
 
-    def fill(self, rows: Sequence[Row], current: int) -> None:
-        """Show objects; `current` is the number of the current one, 0 for none."""
+    def fill(self, rows: Sequence[Row], current: int, own: tuple[str, ...] = ()) -> None:
+        """Show objects.
+
+        Parameters
+        ----------
+        rows
+            The objects.
+        current
+            Number of the current one, 0 for none.
+        own
+            The model's own colours of its classes, as in the annotation.
+        """
         self.blockSignals(True)
-        if list(rows) != self._rows:
-            self._rows = list(rows)
+        if list(rows) != self._rows or own != self._own:
+            self._rows, self._own = list(rows), own
             self.clear()
             for row in rows:
                 self._add(row)
@@ -99,7 +109,7 @@ class ObjectList(QTreeWidget):
         checked = Qt.CheckState.Checked if row.visible else Qt.CheckState.Unchecked
         item.setCheckState(0, checked)
         swatch = QPixmap(SWATCH, SWATCH)
-        swatch.fill(QColor.fromRgbF(*(float(part) for part in self._colours.map(row.number))))
+        swatch.fill(QColor(label_colour(row.number, self._own)))
         item.setIcon(0, QIcon(swatch))
 
     def _on_item(self, item: QTreeWidgetItem, _column: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.layers.specs import CONTOURS, METADATA_KEY
 from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, keeping_active
+from napari_latentfm.layers.strokes import COLOURS_KEY
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -36,13 +37,23 @@ class Outlines:
                 return layer
         return None
 
-    def show(self, image: Image, plane: Plane, masks: Mapping[int, NDArray[Any]]) -> None:
-        """Show masks ``(H, W)`` on a plane by label, and no others there."""
+    def show(
+        self,
+        image: Image,
+        plane: Plane,
+        masks: Mapping[int, NDArray[Any]],
+        own: Sequence[str] = (),
+    ) -> None:
+        """Show masks ``(H, W)`` on a plane by label, and no others there.
+
+        `own` are the model's own colours of its classes, as in the annotation.
+        """
         layer = self.layer(image)
         if layer is None:
             if not masks:
                 return
-            layer = self._add(image, plane)
+            layer = self._add(image, plane, own)
+        self._dress(layer, own)
         values = np.zeros(plane.shape, np.uint8)
         for label in sorted(masks, reverse=True):
             values[masks[label]] = label
@@ -51,14 +62,20 @@ class Outlines:
             layer.data[part] = values
             layer.refresh()
 
-    def _add(self, image: Image, plane: Plane) -> Labels:
+    def _dress(self, layer: Labels, own: Sequence[str]) -> None:
+        colours = list(own)
+        if layer.metadata.get(COLOURS_KEY, []) != colours:
+            layer.metadata = {**layer.metadata, COLOURS_KEY: colours}
+            layer.colormap = label_colours(own)
+
+    def _add(self, image: Image, plane: Plane, own: Sequence[str]) -> Labels:
         key = str(image.unique_id)
         layer = Labels(
             np.zeros(plane.layer_shape, np.uint8),
             name=f"{image.name} · objects",
-            colormap=label_colours(),
+            colormap=label_colours(own),
             opacity=0.9,
-            metadata={OBJECTS_KEY: key, OVERLAY_SOURCE_KEY: key},
+            metadata={OBJECTS_KEY: key, OVERLAY_SOURCE_KEY: key, COLOURS_KEY: list(own)},
             **placement(image, plane.first()),
         )
         layer.contour = CONTOURS["mean_mask"]

@@ -59,7 +59,8 @@ class ShownObjects(QObject):
         taken = context.taken(place)
         objects = context.book.on(place.layer, place.plane)
         rows = [row_of(place.plane, place.layer, each, taken) for each in objects]
-        context.form.objects.fill(rows, 0 if current is None else current.number)
+        own = next((each.samples.colours for each in objects if each.samples is not None), ())
+        context.form.objects.fill(rows, 0 if current is None else current.number, own)
         reviewed = context.session.current
         shown = 0
         if context.reviews_object_of(place.layer) and reviewed is not None:
@@ -72,7 +73,7 @@ class ShownObjects(QObject):
             and each.number not in taken
             and each.number != shown
         }
-        self._outlines.show(place.layer, place.plane, masks)
+        self._outlines.show(place.layer, place.plane, masks, own)
         self._follow_annotation(place)
 
     def look_at_marks(self, place: Place) -> None:

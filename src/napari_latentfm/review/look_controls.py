@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
-from latentfm_core.correction.strokes import FOREGROUND
-from napari_latentfm.annotation.layer import label_colours
+from latentfm_core.colours import label_colour, outline_colour
 from napari_latentfm.background.signals import listen
-from napari_latentfm.layers.specs import MEAN_COLOUR, SAMPLE_COLOUR
-from napari_latentfm.layers.strokes import NOT_COLOUR, SURE_COLOURS
+from napari_latentfm.layers.specs import mean_colour, sample_colour
+from napari_latentfm.layers.strokes import not_colour, sure_colour
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.overlay_look import OverlayLook
-from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
 from napari_latentfm.ui.common import push_button, wrapped_text
 
 LISTED = 6
@@ -66,7 +65,8 @@ class LookControls(QWidget):
         entries: list[Entry] = []
         if reviewed is not None:
             several = reviewed.result.summary.class_confidence is not None
-            entries = legend(reviewed.result.samples.classes, several)
+            samples = reviewed.result.samples
+            entries = legend(samples.classes, several, samples.colours)
         self.legend.setText(" ".join(_swatch(*entry) for entry in entries))
         self.legend.setVisible(bool(entries))
 
@@ -106,7 +106,7 @@ class LookControls(QWidget):
         layout.addWidget(self.legend)
 
 
-def legend(classes: Sequence[str], several: bool) -> list[Entry]:
+def legend(classes: Sequence[str], several: bool, own: Sequence[str] = ()) -> list[Entry]:
     """Return the legend of colours.
 
     Parameters
@@ -115,22 +115,24 @@ def legend(classes: Sequence[str], several: bool) -> list[Entry]:
         Names of the model's classes.
     several
         Whether outlines have the colours of their classes.
+    own
+        The model's own colours of its classes; empty if it has none.
     """
     if several:
         outlines = [
-            (class_colour(number), name) for number, name in enumerate(classes[:LISTED], start=1)
+            (outline_colour(number, own), name)
+            for number, name in enumerate(classes[:LISTED], start=1)
         ]
     else:
-        outlines = [(MEAN_COLOUR, "mean mask"), (SAMPLE_COLOUR, "sample")]
+        outlines = [(mean_colour(own), "mean mask"), (sample_colour(own), "sample")]
         outlines.append((PREVIEW_COLOUR, "hypothesis"))
-    colours = label_colours().color_dict
-    red, green, blue = (round(255 * float(channel)) for channel in colours[1][:3])
-    annotation = (f"#{red:02x}{green:02x}{blue:02x}", "annotation")
+    # With own colours the labels of the annotation look like the classes, which are listed.
+    annotation = [] if several and own else [(label_colour(1, own), "annotation")]
     strokes = [
-        (SURE_COLOURS[(label - FOREGROUND) % len(SURE_COLOURS)], f"certain {name}")
-        for label, name in enumerate(classes[: 1 if several else None], start=FOREGROUND)
+        (sure_colour(label, own), f"certain {name}")
+        for label, name in enumerate(classes[: 1 if several else None], start=1)
     ]
-    return [*outlines, annotation, *strokes, (NOT_COLOUR, "certain background")]
+    return [*outlines, *annotation, *strokes, (not_colour(own), "certain background")]
 
 
 def _swatch(colour: str, text: str) -> str:

@@ -22,7 +22,7 @@ from napari_latentfm.layers.stacking import (
     raise_above,
 )
 from napari_latentfm.results.session import Reviewed, ReviewSession
-from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, outline_colours
 
 if TYPE_CHECKING:
     from latentfm_core.types import Mask
@@ -202,6 +202,6 @@ def _line_width(reviewed: Reviewed) -> float:
 def _colours(reviewed: Reviewed, colour: str) -> DirectLabelColormap:
     colours: dict[int | None, str] = {0: "transparent", None: OTHER_COLOUR, 1: colour}
     if reviewed.result.summary.class_confidence is not None:
-        count = len(reviewed.result.samples.classes)
-        colours |= {label: class_colour(label) for label in range(1, count + 1)}
+        samples = reviewed.result.samples
+        colours.update(outline_colours(len(samples.classes), True, samples.colours).items())
     return DirectLabelColormap(color_dict=colours, background_value=0)

@@ -12,7 +12,7 @@ from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import index_slices, plane_index
-from napari_latentfm.layers.strokes import add_strokes, strokes_of
+from napari_latentfm.layers.strokes import add_strokes, recolour_strokes, strokes_of
 from napari_latentfm.results.session import Reviewed, ReviewSession
 
 
@@ -30,10 +30,14 @@ def stroke_layer(session: ReviewSession, create: bool = True) -> Labels | None:
     if reviewed is None:
         return None
     layer = strokes_of(session.viewer, reviewed.layer)
+    samples = reviewed.result.samples
+    if layer is not None:
+        recolour_strokes(layer, len(samples.classes), samples.colours)
     if layer is not None or not create:
         return layer
-    classes = len(reviewed.result.samples.classes)
-    return add_strokes(session.viewer, reviewed.layer, reviewed.plane, classes)
+    return add_strokes(
+        session.viewer, reviewed.layer, reviewed.plane, len(samples.classes), samples.colours
+    )
 
 
 def painted_strokes(session: ReviewSession) -> NDArray[np.uint8] | None:

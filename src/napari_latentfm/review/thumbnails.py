@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from latentfm_core.annotation.palette import CLASS_COLOURS
+from latentfm_core.colours import outline_colour
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.types import Float32, Mask
@@ -47,7 +47,11 @@ MARGIN = 0.15
 
 
 def thumbnails(
-    image: Float32, sample_masks: Mask, hypotheses: Sequence[Hypothesis], several: bool = False
+    image: Float32,
+    sample_masks: Mask,
+    hypotheses: Sequence[Hypothesis],
+    several: bool = False,
+    own: Sequence[str] = (),
 ) -> list[Picture]:
     """Return one thumbnail per hypothesis: the image with the outline of the medoid.
 
@@ -64,6 +68,8 @@ def thumbnails(
         The hypotheses to show.
     several
         Whether labels are classes, each with its own colour.
+    own
+        The model's own colours of its classes; empty if it has none.
 
     Returns
     -------
@@ -79,15 +85,21 @@ def thumbnails(
         np.minimum(np.arange(n) * side // n, side - 1)
         for n, side in zip(size, crop.shape[:2], strict=True)
     )
+    colours = outline_colours(int(sample_masks.max(initial=0)), several, own)
     return [
-        _outlined(ground, sample_masks[h.medoid][window][np.ix_(rows, columns)], several)
+        _outlined(ground, sample_masks[h.medoid][window][np.ix_(rows, columns)], colours)
         for h in hypotheses
     ]
 
 
-def class_colour(label: int) -> str:
-    """Return the colour of a class in the result layers."""
-    return CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]
+def outline_colours(count: int, several: bool, own: Sequence[str] = ()) -> dict[int, str]:
+    """Return the colours of a hypothesis by label; for the parameters see `thumbnails`.
+
+    A model of one class shows it in the colour of hypotheses, which lie on the mean mask.
+    """
+    if not several:
+        return {1: PREVIEW_COLOUR}
+    return {label: outline_colour(label, own) for label in range(1, count + 1)}
 
 
 def _window(masks: Mask) -> tuple[slice, slice]:
@@ -100,7 +112,7 @@ def _window(masks: Mask) -> tuple[slice, slice]:
     )
 
 
-def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Picture:
+def _outlined(ground: NDArray[np.floating], mask: Mask, colours: Mapping[int, str]) -> Picture:
     labels = mask.astype(np.uint8)
     line = find_boundaries(labels, mode="inner")
     line = binary_dilation(line) & (labels > 0)
@@ -108,7 +120,7 @@ def _outlined(ground: NDArray[np.floating], mask: Mask, several: bool) -> Pictur
     # A dark border keeps the outline visible on a bright background.
     picture[binary_dilation(line, iterations=2) & ~line] *= 0.4
     for label in np.unique(labels[line]):
-        colour = QColor(class_colour(int(label)) if several else PREVIEW_COLOUR)
+        colour = QColor(colours[int(label)])
         picture[line & (labels == label)] = (colour.redF(), colour.greenF(), colour.blueF())
     result: Picture = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     return result
@@ -143,7 +155,8 @@ def search(reviewed: Reviewed) -> Generator[HypothesisResult, None, None]:
         image = read_plane(reviewed.layer, reviewed.plane)
         ground = to_rgb(replace(image, pixels=_every(image.pixels, fine)))
         masks = on_grid(summary.sample_masks, fine)
-        pictures = thumbnails(ground, masks, hypotheses, several)
+        own = reviewed.result.samples.colours
+        pictures = thumbnails(ground, masks, hypotheses, several, own)
         spacing, unit = plane_spacing(reviewed.layer, reviewed.plane)
         areas = tuple(area_text(h.area * spacing[0] * spacing[1], unit) for h in hypotheses)
         ready = HypothesisResult(reviewed, hypotheses, tuple(pictures), areas)

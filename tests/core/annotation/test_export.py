@@ -11,9 +11,9 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.annotation.export import export_annotation, label_counts, sidecar_path
-from latentfm_core.annotation.palette import label_colour
 from latentfm_core.annotation.provenance import correction, file_name
 from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.colours import label_colour
 from latentfm_core.errors import ImageError, LatentFMError, OutputError
 from latentfm_core.images.read import read_image
 from tests.helpers.annotations import info, labels_of

@@ -11,7 +11,8 @@ import pytest
 from napari.layers import Image, Labels
 from qtpy.QtGui import QColor
 
-from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, class_colour
+from latentfm_core.colours import outline_colour
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
@@ -219,7 +220,7 @@ def test_preview_of_classes_has_their_colours(desk: Desk, skin: Image) -> None:
     (preview,) = desk.layers(Labels)
     np.testing.assert_array_equal(preview.data, nucleus)
     for label in (1, 2):
-        wanted = QColor(class_colour(label)).getRgbF()
+        wanted = QColor(outline_colour(label)).getRgbF()
         np.testing.assert_allclose(preview.get_color(label), wanted, atol=0.01)
 
 

@@ -86,6 +86,8 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.preset in _FROM_PARENT:
         config = _from_parent(config, args)
     config = with_overrides(config, args.overrides)
+    if args.init is not None and not args.resume and not config.model.class_colours:
+        config = _with_colours_of(config, args.init)
     if config.data.folder is not None:
         layout = read_layout(config.data.folder, config.data.reading)
         layout.check_classes(len(config.model.classes))
@@ -107,7 +109,18 @@ def _with_network_of(config: Config, model: str | Path) -> Config:
     data = config.data.model_copy(update={"size": card.data.size, "fit": card.data.fit})
     values = config.model_copy(update={"model": card.model, "data": data}).to_json()
     values["model"]["distilled_steps"] = 0  # trained from the flow in its own stage
+    values["model"]["class_colours"] = []  # the classes may get other names
     return config_from_mapping(values)
+
+
+def _with_colours_of(config: Config, model: str | Path) -> Config:
+    """Return the configuration with the colours of the model to start from.
+
+    They are kept if it has all of the classes.
+    """
+    colours = read_only_card(resolve_model(model)).config.model.colours_of(config.model.classes)
+    own = config.model.model_copy(update={"class_colours": colours})
+    return config.model_copy(update={"model": own})
 
 
 _FROM_PARENT = {PRESET: finetune_config, DISTILL: distill_config}
@@ -118,4 +131,7 @@ def _from_parent(config: Config, args: argparse.Namespace) -> Config:
     if args.init is None:
         raise ConfigError(f"--preset {args.preset} continues training a model: add --init MODEL.")
     make = _FROM_PARENT[args.preset]
-    return make(read_only_card(resolve_model(args.init)), config.data, config)
+    made = make(read_only_card(resolve_model(args.init)), config.data, config)
+    # The classes may still get other names.
+    model = made.model.model_copy(update={"class_colours": ()})
+    return made.model_copy(update={"model": model})

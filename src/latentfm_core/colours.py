@@ -1,0 +1,81 @@
+"""Colours of labels, the same in the window, in reports and in files.
+
+`outline_colour` and `label_colour` answer for a label of a model: its own colour (the setting
+``model.class_colours``), else one of the default palette.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
+"""Okabe & Ito's colours, distinguishable with every kind of colour vision."""
+MAX_LABEL = 255
+"""Highest label of a palette."""
+RGB = tuple[int, int, int]
+"""Red, green and blue from 0 to 255."""
+
+_FORM = re.compile(r"#[0-9a-f]{6}")
+_BRIGHT = 160
+"""Luma from which a colour is darkened to make a shade of it."""
+
+
+def outline_colour(label: int, own: Sequence[str] = ()) -> str:
+    """Return the colour of a class in what a model proposes.
+
+    Parameters
+    ----------
+    label
+        From 1 on.
+    own
+        The model's own colours of labels 1, 2, ...; empty if it has none.
+    """
+    return _colour(label, own, first=0)
+
+
+def label_colour(label: int, own: Sequence[str] = ()) -> str:
+    """Return the colour of a label in an annotation and its files.
+
+    It differs from that of the proposal unless the model has its own colours, so that a filled
+    annotation and the outline of the proposal can be told apart. For the parameters see
+    `outline_colour`.
+    """
+    return _colour(label, own, first=2)
+
+
+def shade(colour: str) -> str:
+    """Return a colour halfway to white, or of a bright one halfway to black."""
+    red, green, blue = rgb(colour)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    target = 0 if luma > _BRIGHT else 255
+    return "#" + "".join(f"{(channel + target) // 2:02x}" for channel in (red, green, blue))
+
+
+def rgb(colour: str) -> RGB:
+    """Return red, green and blue of ``#rrggbb``."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
+def checked_colours(values: object) -> tuple[str, ...]:
+    """Return colours read from a file; none if any of them is not ``#rrggbb``."""
+    if not isinstance(values, list | tuple):
+        return ()
+    colours = tuple(str(value) for value in values[:MAX_LABEL])
+    return colours if all(map(_FORM.fullmatch, colours)) else ()
+
+
+def palette(own: Sequence[str] = ()) -> list[int]:
+    """Return red, green and blue of the labels 0 to 255, from 0 to 255; the background is black."""
+    colours = ["#000000", *(label_colour(label, own) for label in range(1, MAX_LABEL + 1))]
+    return [value for colour in colours for value in rgb(colour)]
+
+
+def _colour(label: int, own: Sequence[str], first: int) -> str:
+    """Return the colour of a label; `first` is the place of label 1 in the default palette."""
+    if label <= len(own):
+        return own[label - 1]
+    # A label that an annotator adds must not look like a class of the model.
+    free = [colour for colour in CLASS_COLOURS if colour not in own] or CLASS_COLOURS
+    return free[(label - 1 + first) % len(free)]
