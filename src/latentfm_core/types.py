@@ -223,6 +223,10 @@ class SampleSet(Recorded):
         """Return the samples with other settings of their summary in the record."""
         return replace(self, record=replace(self.record, settings=settings))
 
+    def without_probabilities(self) -> SampleSet:
+        """Return the same without the probabilities, which take most of the memory."""
+        return replace(self, probabilities=self.probabilities[..., :0, :0].copy())
+
 
 @dataclass(frozen=True)
 class TiledDraw(Recorded):

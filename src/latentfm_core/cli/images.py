@@ -22,7 +22,7 @@ from latentfm_core.output.result import (
     is_finished,
     write_result,
 )
-from latentfm_core.output.sidecar import Sidecar, StackFacts
+from latentfm_core.output.sidecar import FollowingFacts, Sidecar, StackFacts
 from latentfm_core.prompts import group_of
 from latentfm_core.types import ImageInput, SampleSet, Summary
 
@@ -63,13 +63,16 @@ class Segmented:
     image
         The image, or one plane of the stack; provides pixel size and unit.
     samples
-        Its samples, or those of the stack's first plane.
+        Its samples, or those of the stack's first plane; of a followed object, those of the
+        plane on which it was prompted.
     summary
         The maps; for a stack, with a plane axis.
     seconds
         From the pixels in memory to the finished maps.
     stack
         Axes of the stack, if it is one.
+    following
+        Planes of an object that was followed through the stack.
     """
 
     image: ImageInput
@@ -77,6 +80,7 @@ class Segmented:
     summary: Summary
     seconds: float
     stack: StackFacts | None = None
+    following: FollowingFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ def describe_result(plan: ResultPlan, path: Path, done: Segmented, segmenter: Se
         expected_dice=done.summary.expected_dice,
         domain_score=_domain_score(done),
         stack=done.stack,
+        following=done.following,
     )
 
 

@@ -40,7 +40,8 @@ Draw plausible masks of images with a LatentFM model, and write for each image:
                     that a result with it is complete
 With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
 from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
-the axes of the stack.
+the axes of the stack. With --follow one object is followed through them from its prompt on one
+plane; planes without it are empty.
 With --tiled images of any size (also Zarr folders) are segmented in overlapping tiles, in memory
 that does not grow with them, and all maps go into NAME.zarr (OME-NGFF).
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
@@ -100,6 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_tiling_arguments(parser)
     add_prompt_arguments(parser)
+    parser.add_argument(
+        "--follow",
+        type=_plane_number,
+        metavar="PLANE",
+        help="with --stack and --box or --prompts: the prompt belongs to this plane (from 0), and "
+        "its object is followed from there through the stack, in both directions",
+    )
     add_sampling_arguments(parser)
     add_reading_arguments(parser)
     return parser
@@ -114,6 +122,16 @@ def _kinds(text: str) -> tuple[Kind, ...]:
             f"choose from {', '.join(get_args(Kind))}"
         )
     return tuple(kind for kind in get_args(Kind) if kind in asked)
+
+
+def _plane_number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plane; planes are 0, 1, 2, ...")
+    return number
 
 
 def main(argv: Sequence[str] | None = None) -> int:

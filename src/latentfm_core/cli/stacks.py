@@ -12,7 +12,7 @@ from latentfm_core.cli.prediction import Mode, Show
 from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.images.tiff_stack import TiffStack
-from latentfm_core.inference.stack import StackProgress, stack_steps
+from latentfm_core.inference.stack import StackProgress, StackResult, stack_steps
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import Kind, ResultPlan, is_finished
 from latentfm_core.output.sidecar import StackFacts
@@ -71,17 +71,22 @@ class StackMode(Mode[ImageJob]):
             )
             result = finish(steps, show_step)
             first = stack.read(0)
-            facts = StackFacts(
-                axes=stack.axes,
-                shape=stack.shape,
-                plane="".join(stack.axes[axis] for axis in stack.plane),
-                depth=stack.depth,
-                blank=result.blank,
-                expected_dice=result.expected_dice,
-                domain_score=result.domain_score,
-            )
+            facts = stack_facts(stack, result)
         seconds = time.perf_counter() - start
         return Segmented(first, result.first, result.summary, seconds, facts)
+
+
+def stack_facts(stack: TiffStack, result: StackResult) -> StackFacts:
+    """Return axes and planes of a result, for its JSON file."""
+    return StackFacts(
+        axes=stack.axes,
+        shape=stack.shape,
+        plane="".join(stack.axes[axis] for axis in stack.plane),
+        depth=stack.depth,
+        blank=result.blank,
+        expected_dice=result.expected_dice,
+        domain_score=result.domain_score,
+    )
 
 
 def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:

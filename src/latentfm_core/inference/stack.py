@@ -8,7 +8,7 @@ the `Segmenter` for the plane alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.images.intensity import is_constant
@@ -84,7 +84,7 @@ def stack_steps(
         if not maps.ready:
             check_fits(count, samples, summary, keep_probabilities)
         maps.write(index, summary, image.name)
-        drawn.append(samples if keep_probabilities else _without_probabilities(samples))
+        drawn.append(samples if keep_probabilities else samples.without_probabilities())
     return maps.result(drawn)
 
 
@@ -153,7 +153,3 @@ def summarise_stack(
         drawn.append(None if plane_samples is None else plane_samples.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return maps.result(drawn)
-
-
-def _without_probabilities(samples: SampleSet) -> SampleSet:
-    return replace(samples, probabilities=samples.probabilities[..., :0, :0].copy())

@@ -33,7 +33,9 @@ class StackResult:
     Attributes
     ----------
     samples
-        Samples of each plane; None for a blank one. Their probabilities are empty if not kept.
+        Samples of each plane; None for a blank one, and for one that does not contain the object
+        that was followed (`latentfm_core.inference.following`). Their probabilities are empty if
+        not kept.
     summary
         Maps of all planes, with an axis of length P before ``(H, W)``, such as
         ``(N, P, H, W)`` sample masks.

@@ -198,6 +198,7 @@ def is_finished(
     model_sha256: str,
     plane: str | None = None,
     prompt: Mapping[str, Any] | None = None,
+    start: int | None = None,
 ) -> bool:
     """Return whether the result that `plan` describes is complete.
 
@@ -209,6 +210,8 @@ def is_finished(
         Letters of the axes of the planes, if it is a result of a stack.
     prompt
         The prompt as from `Prompt.to_json`.
+    start
+        Plane from which its object was followed through a stack.
 
     Raises
     ------
@@ -223,6 +226,7 @@ def is_finished(
         older.was_drawn_with(settings, model_sha256, prompt)
         and older.files == plan.by_kind()
         and (None if older.stack is None else older.stack.plane) == plane
+        and (None if older.following is None else older.following.start) == start
     )
     if not same:
         raise OutputError(

@@ -47,6 +47,24 @@ class StackFacts(Settings):
     domain_score: tuple[DomainScore | None, ...] = ()
 
 
+class FollowingFacts(Settings):
+    """Planes of a stack through which one object was followed, counted as in `StackFacts`.
+
+    Attributes
+    ----------
+    start
+        Plane on which the object was prompted.
+    found
+        Planes that contain it.
+    missed
+        Planes on which it was searched and not found.
+    """
+
+    start: Annotated[int, Field(ge=0)]
+    found: tuple[int, ...]
+    missed: tuple[int, ...] = ()
+
+
 class MemberFacts(Settings):
     """Id of a model of an ensemble, and SHA-256 of its weights file."""
 
@@ -124,6 +142,9 @@ class Sidecar(Settings):
         Value that is white (255) in a PNG, for maps that are not masks; black is 0.
     stack
         Of a stack its axes, else None.
+    following
+        Of an object that was followed through a stack its planes, else None. `prompt` and
+        `window` are those of the plane `start`.
     tiling
         Of an image that was segmented in tiles how it was cut, else None.
     prompt
@@ -162,6 +183,7 @@ class Sidecar(Settings):
     files: dict[str, tuple[str, ...]]
     png_white: dict[str, float] = {}
     stack: StackFacts | None = None
+    following: FollowingFacts | None = None
     tiling: TilingFacts | None = None
     prompt: dict[str, Any] = {}
     window: tuple[int, int, int, int] | None = None

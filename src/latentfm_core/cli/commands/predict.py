@@ -7,6 +7,7 @@ import logging
 from functools import partial
 
 from latentfm_core.cli.data_options import reading_from
+from latentfm_core.cli.following import FollowMode
 from latentfm_core.cli.images import ImageMode
 from latentfm_core.cli.inputs import find_images, refuse_among
 from latentfm_core.cli.model import load_segmenter
@@ -45,15 +46,22 @@ def run(args: argparse.Namespace, command: str) -> None:
         refuse_among(args.images, out)
         images = find_images(args.images, limits)
     segmenter, settings = load_segmenter(args, group=None, launch=launch)
+    prompted = partial(prompted_images, args=args, limits=limits)
+    unit = "images" if args.prompts is None else "objects"
     if args.tiled:
         predict(TiledMode(segmenter, settings, limits, out, tiling), images, options)
+    elif args.follow is not None:
+        kinds, plane, start = args.outputs, args.plane, args.follow
+        predict(
+            FollowMode(segmenter, settings, limits, out, kinds, plane, start, prompted, unit=unit),
+            images,
+            options,
+        )
     elif args.stack:
         mode = StackMode(segmenter, settings, limits, out, args.outputs, args.plane)
         predict(mode, images, options)
     else:
-        prompted = partial(prompted_images, args=args, limits=limits)
         formats = FORMATS[args.format]
-        unit = "images" if args.prompts is None else "objects"
         predict(
             ImageMode(segmenter, settings, limits, out, args.outputs, formats, prompted, unit=unit),
             images,
@@ -75,8 +83,7 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
         raise ConfigError("--tiled takes 2D images, --stack takes stacks. Choose one of them.")
     if args.tiled and (args.format != "both" or args.outputs != DEFAULT_KINDS):
         raise ConfigError("--tiled writes all maps as Zarr. Remove --format and --outputs.")
-    if (args.stack or args.tiled) and (args.box is not None or args.prompts is not None):
-        raise ConfigError("--box and --prompts cannot be used with --stack or --tiled.")
+    _check_prompts(args)
     if args.stack and args.format == "png":
         raise OutputError("A stack is written as TIFF. Remove --format png.")
     if launch.size > 1 and args.overwrite:
@@ -84,4 +91,24 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
         raise ConfigError(
             "--overwrite cannot be used with torchrun. Choose another --out, or remove the old "
             "results."
+        )
+
+
+def _check_prompts(args: argparse.Namespace) -> None:
+    """Refuse prompts where they cannot be used, and ``--follow`` without a prompt.
+
+    Raises
+    ------
+    ConfigError
+        The message names the options.
+    """
+    prompted = args.box is not None or args.prompts is not None
+    if args.follow is not None and not (args.stack and prompted):
+        raise ConfigError("--follow needs --stack, and --box or --prompts. Add them.")
+    if args.tiled and prompted:
+        raise ConfigError("--box and --prompts cannot be used with --tiled.")
+    if args.stack and prompted and args.follow is None:
+        raise ConfigError(
+            "--box and --prompts need --follow PLANE with --stack: the plane of the prompt, from "
+            "which its object is followed."
         )

@@ -1,0 +1,180 @@
+"""One object through the planes of a stack, with a model that is really trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.draw import disk
+
+from latentfm_core.config import SamplingConfig
+from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.inference.following import (
+    FollowProgress,
+    KnownPlane,
+    follow_object,
+    follow_steps,
+)
+from latentfm_core.inference.moved import box_where_it_moved, grown
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.progress import finish
+from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.field import extent
+from latentfm_core.types import ImageInput
+from tests.helpers.prompting import SHAPE, paint
+
+SETTINGS = SamplingConfig(n_samples=4, steps=4, seed=3, device="cpu", precision="fp32")
+OTHER = (32.0, 74.0)
+
+
+@pytest.fixture(scope="module")
+def segmenter(promptable_model_folder: Path) -> Segmenter:
+    return Segmenter.load(promptable_model_folder, "cpu", "fp32")
+
+
+def moving_disc(count: int = 5) -> list[NDArray[np.uint8]]:
+    """Return labels of a disc 1 that moves slowly, beside a disc 2 that does not."""
+    planes = []
+    for number in range(count):
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[disk((26 + 2 * number, 22), 11, shape=SHAPE)] = 1
+        labels[disk(OTHER, 10, shape=SHAPE)] = 2
+        planes.append(labels)
+    return planes
+
+
+def images_of(planes: list[NDArray[np.uint8]]) -> list[ImageInput]:
+    rng = np.random.default_rng(5)
+    return [ImageInput(paint(labels, rng), name=f"p{n}") for n, labels in enumerate(planes)]
+
+
+def box_around(labels: NDArray[np.uint8]) -> Prompt:
+    return Prompt(box=extent(labels == 1))
+
+
+def test_a_box_on_one_plane_finds_the_object_on_all(segmenter: Segmenter) -> None:
+    planes = moving_disc()
+    followed = follow_object(segmenter, images_of(planes), 2, box_around(planes[2]), SETTINGS)
+    assert followed.found == (0, 1, 2, 3, 4)
+    assert followed.missed == ()
+    for number, labels in enumerate(planes):
+        mask = followed.stack.summary_of(number).mean_mask
+        assert dice(mask, labels == 1) > 0.85
+        assert dice(mask, labels == 2) < 0.1
+    assert followed.stack.summary.sample_masks.shape == (4, 5, *SHAPE)
+    assert followed.first.prompt == box_around(planes[2]).to_json()
+
+
+def test_the_plane_of_the_prompt_equals_the_plane_alone(segmenter: Segmenter) -> None:
+    planes = moving_disc(2)
+    images = images_of(planes)
+    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
+    alone = segmenter.sample(images[0], SETTINGS, prompt=box_around(planes[0]))
+    drawn = followed.stack.samples[0]
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn.probabilities, alone.probabilities)
+    # The next plane starts from the same noise: sample n of one plane continues in the other.
+    after = followed.stack.samples[1]
+    assert after is not None
+    assert after.seeds == alone.seeds
+
+
+def test_known_planes_are_left_alone_and_followed_from(segmenter: Segmenter) -> None:
+    planes = moving_disc()
+    images = images_of(planes)
+    other = planes[2] == 2
+    steps = follow_steps(
+        segmenter,
+        5,
+        images.__getitem__,
+        0,
+        SETTINGS,
+        box_around(planes[0]),
+        {2: KnownPlane(other)},
+    )
+    visited: list[int] = []
+    followed = finish(steps, lambda step: visited.append(step.plane))
+    assert set(visited) == {0, 1, 3, 4}
+    assert followed.found == (0, 1, 3, 4)
+    assert followed.stack.samples[2] is None
+    assert dice(followed.stack.summary_of(1).mean_mask, planes[1] == 1) > 0.85
+    # After the known plane it is the object of that plane.
+    assert dice(followed.stack.summary_of(3).mean_mask, planes[3] == 2) > 0.85
+
+
+def test_a_known_plane_with_samples_is_a_start(segmenter: Segmenter) -> None:
+    planes = moving_disc(3)
+    images = images_of(planes)
+    samples = segmenter.sample(images[1], SETTINGS, prompt=box_around(planes[1]))
+    known = {1: KnownPlane(planes[1] == 1, samples)}
+    steps = follow_steps(segmenter, 3, images.__getitem__, 1, SETTINGS, known=known)
+    visited: list[int] = []
+    followed = finish(steps, lambda step: visited.append(step.plane))
+    assert set(visited) == {0, 2}
+    assert followed.found == (0, 1, 2)
+    assert followed.stack.samples[1] is samples
+
+
+def test_following_ends_at_constant_planes(segmenter: Segmenter) -> None:
+    planes = moving_disc(6)
+    images = images_of(planes)
+    for number in (2, 3):
+        images[number] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
+    visited: list[FollowProgress] = []
+    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS, visited.append)
+    assert followed.found == (0, 1)
+    assert followed.missed == (2, 3)
+    assert {step.plane for step in visited} == {0, 1}
+    assert not followed.stack.summary_of(2).mean_mask.any()
+    assert not followed.stack.summary_of(5).mean_mask.any()
+
+
+def test_one_plane_without_the_object_is_skipped(segmenter: Segmenter) -> None:
+    planes = moving_disc(4)
+    images = images_of(planes)
+    images[1] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
+    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
+    assert followed.found == (0, 2, 3)
+    assert followed.missed == (1,)
+
+
+def test_cancelling_ends_within_one_step(segmenter: Segmenter) -> None:
+    planes = moving_disc()
+    steps = follow_steps(
+        segmenter, 5, images_of(planes).__getitem__, 0, SETTINGS, box_around(planes[0])
+    )
+    while next(steps).plane != 1:
+        pass
+    steps.close()
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_wrong_starts_are_refused(segmenter: Segmenter, tiny_model_folder: Path) -> None:
+    planes = moving_disc(2)
+    images = images_of(planes)
+    with pytest.raises(ImageError, match="no plane 7"):
+        follow_object(segmenter, images, 7, box_around(planes[0]), SETTINGS)
+    nothing = {0: KnownPlane(np.zeros(SHAPE, bool))}
+    with pytest.raises(ImageError, match="no object to follow"):
+        finish(follow_steps(segmenter, 2, images.__getitem__, 0, SETTINGS, known=nothing))
+    without = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+    with pytest.raises(ConfigError, match="does not take prompts"):
+        follow_object(without, images, 0, box_around(planes[0]), SETTINGS)
+
+
+def test_an_object_that_moved_is_the_nearest_piece_of_similar_area() -> None:
+    last = np.zeros((60, 80), bool)
+    last[20:30, 20:30] = True
+    found = np.zeros_like(last)
+    found[22:31, 28:37] = True
+    found[40:52, 40:52] = True
+    found[26, 24] = True  # too small
+    assert box_where_it_moved(found, last) == pytest.approx(grown((22, 28, 31, 37), 1.1))
+    far = np.zeros_like(last)
+    far[45:55, 60:70] = True
+    assert box_where_it_moved(far, last) is None
+    assert box_where_it_moved(np.zeros_like(last), last) is None
