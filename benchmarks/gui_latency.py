@@ -66,10 +66,10 @@ def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
     window.phase("run", sampling.run, lambda: bool(ended))
     if ended != ["done"]:
         raise SystemExit(f"the run ended as {ended}: {sampling.last_error}")
-    hypotheses, doubt = panel.hypotheses, panel.doubt
+    hypotheses, regions = panel.hypotheses, panel.regions
     window.phase(
-        "hypotheses and doubt",
-        ready=lambda: bool(hypotheses.hypotheses) and "Looking" not in doubt.status.text(),
+        "hypotheses and uncertain regions",
+        ready=lambda: bool(hypotheses.hypotheses) and "Looking" not in regions.status.text(),
     )
     axis = next(i for i, name in enumerate(viewer.dims.axis_labels) if name == "sample")
     for step in range(3):
@@ -78,8 +78,8 @@ def review(window: Window, pixels: NDArray[np.uint8], samples: int) -> None:
     window.phase("show a hypothesis", hypotheses.next)
     window.phase("show the next hypothesis", hypotheses.next)
     window.phase("hide it", hypotheses.end_preview)
-    window.phase("visit a region of doubt", doubt.next)
-    window.phase("visit the next region", doubt.next)
+    window.phase("visit an uncertain region", regions.next)
+    window.phase("visit the next region", regions.next)
     window.phase("whole image again", viewer.reset_view)
     done: list[str] = []
     panel.strokes.finished.connect(done.append)

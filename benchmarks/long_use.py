@@ -156,7 +156,7 @@ def _is_reviewed(queue: QueuePanel, review: ReviewPanel) -> bool:
         and queue.current is not None
         and current.layer.name == Path(queue.current).stem
         and bool(review.hypotheses.hypotheses)
-        and "Looking" not in review.doubt.status.text()
+        and "Looking" not in review.regions.status.text()
     )
 
 

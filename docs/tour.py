@@ -96,9 +96,11 @@ class Tour:
         self.sampling.form.n_samples.value = 16
         self.sampling.run()
         self.wait(lambda: bool(endings), "sampling")
-        hypotheses, doubt = self.review.hypotheses, self.review.doubt
+        hypotheses, regions = self.review.hypotheses, self.review.regions
         self.wait(lambda: bool(hypotheses.hypotheses), "the search for hypotheses")
-        self.wait(lambda: "Looking" not in doubt.status.text(), "the search for uncertain regions")
+        self.wait(
+            lambda: "Looking" not in regions.status.text(), "the search for uncertain regions"
+        )
         logger.info("mean mask: Dice %.3f", self.dice(self.result("mean mask")))
 
     def overview(self) -> None:
@@ -138,9 +140,9 @@ class Tour:
         self.review.hypotheses.contours.setChecked(False)
         self.review.hypotheses.end_preview()
         self.show_only("confidence", "mean mask")
-        self.review.doubt.next()
+        self.review.regions.next()
         self.picture("review-uncertain")
-        self.review.doubt.resolve()
+        self.review.regions.resolve()
         self.viewer.reset_view()
 
     def correct(self) -> None:

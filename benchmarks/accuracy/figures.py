@@ -22,7 +22,7 @@ from latentfm_core.metrics.reliability import ReliabilityBins
 from latentfm_core.types import Bool, Summary
 
 BAND = (0.05, 0.95)
-"""Mean probabilities between which a pixel counts as doubtful."""
+"""Mean probabilities between which a pixel counts as uncertain."""
 
 MEANS = (
     "dice",

@@ -215,7 +215,7 @@ def worklist() -> Files:
         for name in ("a.png", "b.png"):
             (folder / name).write_bytes(_saved(_pixels(8, 8), "PNG"))
         work = WorkList(folder)
-        work.update("a.png", state="completed", seconds=3.5, doubt=0.25, file="a.tif")
+        work.update("a.png", state="completed", seconds=3.5, uncertainty=0.25, file="a.tif")
         work.update("b.png", state="flagged", note="blurred")
         export_annotation(work.annotation("a.png"), _pixels(8, 8, high=2), _facts((8, 8), "YX"))
 

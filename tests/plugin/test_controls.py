@@ -32,7 +32,7 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.looks import reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
-from tests.plugin.review.test_regions_section import doubtful
+from tests.plugin.review.test_regions_section import uncertain_samples
 
 CONTROLS = (
     QAbstractButton,
@@ -57,9 +57,10 @@ def opened(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[type
         viewer.window.add_dock_widget(panel, name="panel", area="right")
         viewer.window.resize(1280, 720)
         if isinstance(panel, ReviewPanel):
-            panel.session.show(reviewed(image, viewer, doubtful()))
+            panel.session.show(reviewed(image, viewer, uncertain_samples()))
             qtbot.waitUntil(
-                lambda: bool(panel.hypotheses.hypotheses and panel.doubt.regions), timeout=PATIENCE
+                lambda: bool(panel.hypotheses.hypotheses and panel.regions.regions),
+                timeout=PATIENCE,
             )
             panel.annotation.bar.show()
             panel.annotation.take_mean_mask()
@@ -95,7 +96,7 @@ def _is_inside(control: QWidget, panel: QWidget) -> bool:
 
 def keys_of(panel: Any) -> list[str]:
     parts = (
-        (panel.hypotheses, panel.doubt, panel.strokes, panel.annotation)
+        (panel.hypotheses, panel.regions, panel.strokes, panel.annotation)
         if isinstance(panel, ReviewPanel)
         else (panel,)
     )

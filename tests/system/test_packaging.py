@@ -84,7 +84,7 @@ def test_the_sample_image_is_what_its_script_paints() -> None:
     assert np.abs(script.paint().astype(int) - shipped).mean() < 0.5
 
 
-def test_the_bundled_model_finds_the_sample_lesion_and_doubts_its_fading_side() -> None:
+def test_the_bundled_model_finds_the_sample_lesion_and_is_uncertain_at_its_fading_side() -> None:
     from latentfm_core.config import SamplingConfig
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.types import ImageInput
@@ -98,6 +98,6 @@ def test_the_bundled_model_finds_the_sample_lesion_and_doubts_its_fading_side() 
     summary = summarise(samples)
     assert summary.mean_mask[150:300, 200:330].mean() > 0.9, "the pigmented body is lesion"
     assert summary.mean_mask[:, :100].mean() < 0.02, "the skin far from it is not"
-    doubt = 1 - summary.confidence
-    sharp, fading = doubt[150:300, 140:220].mean(), doubt[150:330, 330:450].mean()
+    uncertainty = 1 - summary.confidence
+    sharp, fading = uncertainty[150:300, 140:220].mean(), uncertainty[150:330, 330:450].mean()
     assert fading > 1.5 * sharp

@@ -43,7 +43,7 @@ def smoothed(line: Line, vertices: float) -> Line:
     return np.concatenate([mean, mean[:1]])
 
 
-def cut(doubtful: Bool, outline: Sequence[Line], longest: float, gap: float) -> NDArray[np.int32]:
+def cut(uncertain: Bool, outline: Sequence[Line], longest: float, gap: float) -> NDArray[np.int32]:
     """Return pieces of the uncertain pixels, ``(H, W)`` int32 with 0 outside.
 
     Pixels are together where gaps of at most `gap` pixels part them. What is longer than
@@ -51,14 +51,14 @@ def cut(doubtful: Bool, outline: Sequence[Line], longest: float, gap: float) -> 
 
     Parameters
     ----------
-    doubtful
+    uncertain
         ``(H, W)`` bool.
     outline
         Closed lines ``(V, 2)`` of (row, column).
     longest, gap
         In pixels.
     """
-    parts = _clusters(doubtful, gap)
+    parts = _clusters(uncertain, gap)
     boxes = ndimage.find_objects(parts)
     long = [
         number
@@ -186,11 +186,11 @@ def _length(box: Box) -> int:
     return max(box[2] - box[0], box[3] - box[1])
 
 
-def _clusters(doubtful: Bool, gap: float) -> NDArray[np.int32]:
-    if not doubtful.any():
-        return np.zeros(doubtful.shape, np.int32)
-    close = ndimage.distance_transform_edt(~doubtful) <= gap / 2
-    parts = np.where(doubtful, label(close, connectivity=2), 0)
+def _clusters(uncertain: Bool, gap: float) -> NDArray[np.int32]:
+    if not uncertain.any():
+        return np.zeros(uncertain.shape, np.int32)
+    close = ndimage.distance_transform_edt(~uncertain) <= gap / 2
+    parts = np.where(uncertain, label(close, connectivity=2), 0)
     return np.asarray(parts, np.int32)
 
 

@@ -39,7 +39,7 @@ MAX_REGIONS = 10
 
 
 @dataclass(frozen=True)
-class DoubtRegion:
+class UncertainRegion:
     """One uncertain region.
 
     Attributes
@@ -71,15 +71,15 @@ class DoubtRegion:
     place: Place
 
 
-def doubt_regions(
+def uncertain_regions(
     summary: Summary, max_regions: int = MAX_REGIONS
-) -> tuple[tuple[DoubtRegion, ...], NDArray[np.int32]]:
+) -> tuple[tuple[UncertainRegion, ...], NDArray[np.int32]]:
     """Return the regions of low confidence, by decreasing stake.
 
     Pixels with a confidence below nine in ten: calibrated, that is 0.9 itself; raw, it is the
-    confidence of a pixel that nine of ten samples agree on. Small gaps are bridged. Doubt that
-    runs along the whole outline is cut into stretches of the smoothed outline, to be reviewed
-    one at a time. If there are too many, the smallest join their neighbours.
+    confidence of a pixel that nine of ten samples agree on. Small gaps are bridged. A region
+    along the whole outline is cut into stretches of the smoothed outline, to be reviewed one at
+    a time. If there are too many, the smallest join their neighbours.
 
     Parameters
     ----------
@@ -97,17 +97,17 @@ def doubt_regions(
     """
     limit = AGREEMENT if summary.calibrated else RAW_LIMIT
     # Exactly nine of ten samples count as certain, despite rounding of the variance.
-    doubtful = summary.confidence < limit - ROUNDING
+    uncertain = summary.confidence < limit - ROUNDING
     stakes = _stakes(summary.mean_probability)
-    side = max(doubtful.shape)
+    side = max(uncertain.shape)
     outline = _outline(summary.mean_mask != 0)
-    near = _near(doubtful.shape, outline, max(1.5, NEAR_SHARE * side))
+    near = _near(uncertain.shape, outline, max(1.5, NEAR_SHARE * side))
     # Specks of the mean mask do not cut regions.
     lines = [line for line in outline if length(line) > SMOOTH_SHARE * side]
     smooth = [smoothed(line, SMOOTH_SHARE * side) for line in lines]
-    pieces = cut(doubtful, smooth, _stretch(smooth, side, max_regions), GAP_SHARE * side)
-    least = max(4, LEAST_SHARE * doubtful.size)
-    labels = np.zeros(doubtful.shape, np.int32)
+    pieces = cut(uncertain, smooth, _stretch(smooth, side, max_regions), GAP_SHARE * side)
+    least = max(4, LEAST_SHARE * uncertain.size)
+    labels = np.zeros(uncertain.shape, np.int32)
     regions = []
     sizes = LARGEST_SHARE * side, REACH_SHARE * side
     groups = merge(pieces, stakes, least, *sizes, max_regions)
@@ -118,7 +118,7 @@ def doubt_regions(
         top, left = pixels.min(axis=0)
         bottom, right = pixels.max(axis=0) + 1
         regions.append(
-            DoubtRegion(
+            UncertainRegion(
                 rank=rank,
                 centre=_inside(pixels),
                 box=(int(top), int(left), int(bottom), int(right)),
@@ -136,7 +136,7 @@ def shape_of(region: Bool) -> Bool:
     return closed(region, REACH_SHARE * max(region.shape))
 
 
-def enlarged(region: DoubtRegion, step: int, shape: tuple[int, int]) -> DoubtRegion:
+def enlarged(region: UncertainRegion, step: int, shape: tuple[int, int]) -> UncertainRegion:
     """Return a region that was found on a grid of `step` pixels in pixels of its plane."""
     top, left, bottom, right = (side * step for side in region.box)
     row, column = (

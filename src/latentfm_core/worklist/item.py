@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from latentfm_core.config import Fraction, Settings
 from latentfm_core.names import is_path, shown
@@ -18,6 +18,9 @@ MAX_NOTE = 2000
 MAX_NAME = 2000
 """Letters of a name, each byte that is not UTF-8 escaped by six."""
 
+FORMER_NAMES = {"doubt": "uncertainty", "doubt_of": "measured_with"}
+"""Names of fields in files of earlier versions."""
+
 
 class Item(Settings):
     """State of one image.
@@ -28,10 +31,10 @@ class Item(Settings):
         Progress of the work on it.
     seconds
         Time spent on it.
-    doubt
-        1 - expected Dice (`latentfm_core.worklist.order.doubt_of`); None if not measured.
-    doubt_of
-        Model, settings and file that the doubt was measured with.
+    uncertainty
+        1 - expected Dice (`latentfm_core.worklist.order.uncertainty_of`); None if not measured.
+    measured_with
+        Model, settings and file that the uncertainty was measured with.
     updated
         Date and time of the last change, UTC, ISO 8601.
     note
@@ -46,13 +49,20 @@ class Item(Settings):
 
     state: State = "not started"
     seconds: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
-    doubt: Fraction | None = None
-    doubt_of: Annotated[str, Field(max_length=200)] = ""
+    uncertainty: Fraction | None = None
+    measured_with: Annotated[str, Field(max_length=200)] = ""
     updated: Annotated[str, Field(max_length=60)] = ""
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
     file: Annotated[str, Field(max_length=255)] = ""
     empty: bool = False
     flag: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
     @property
     def flagged(self) -> bool:

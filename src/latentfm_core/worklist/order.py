@@ -12,10 +12,10 @@ from latentfm_core.types import Summary
 from latentfm_core.uncertainty.figures import agreement_says_nothing
 from latentfm_core.worklist.item import Item
 
-Order = Literal["name", "doubt"]
+Order = Literal["name", "uncertainty"]
 
 
-def doubt_of(summary: Summary) -> float:
+def uncertainty_of(summary: Summary) -> float:
     """Return 1 - the expected Dice of an image, in [0, 1].
 
     This separates images that need work from those that do not; the mean confidence hardly does,
@@ -33,13 +33,13 @@ def doubt_of(summary: Summary) -> float:
 
 
 def ordered(items: Mapping[str, Item], by: Order = "name") -> list[str]:
-    """Return the names sorted by name, or the most doubtful first and unknown ones last."""
+    """Return the names sorted by name, or the most uncertain first and unmeasured ones last."""
     if by == "name":
         return sorted(items)
 
     def key(name: str) -> tuple[bool, float, str]:
-        doubt = items[name].doubt
-        return doubt is None, -(doubt or 0.0), name
+        uncertainty = items[name].uncertainty
+        return uncertainty is None, -(uncertainty or 0.0), name
 
     return sorted(items, key=key)
 

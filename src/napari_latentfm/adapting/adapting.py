@@ -45,7 +45,7 @@ SECTION = "adaptation"
 """Section of the preferences."""
 OFF = ""
 MEASURE_AGAIN = 1.5
-"""Growth of the number of learned images after which the doubt of all images is measured again."""
+"""Growth of the number of learned images after which the list is ranked again."""
 NO_LIST = "Open a folder first."
 
 
@@ -244,8 +244,8 @@ class Adapting(QObject):
             self.form.state.setText(event.message)
 
     def _measure_again(self, images: int) -> None:
-        """Order the list by the doubt of the adapted model, from time to time."""
-        if self._queue.form.by_doubt and images >= MEASURE_AGAIN * self._measured_with:
+        """Measure the uncertainty with the adapted model when it has learned enough new images."""
+        if self._queue.form.by_uncertainty and images >= MEASURE_AGAIN * self._measured_with:
             self._measured_with = images
             self._queue.measure()
 

@@ -56,7 +56,7 @@ class AnnotateTab(QWidget):
             "Point": (point, review.strokes),
             COMPARE: (review.hypotheses,),
             "Fix": (review.fix,),
-            "Uncertain regions": (review.doubt,),
+            "Uncertain regions": (review.regions,),
             "Annotation": (review.annotation,),
         }
         self.sections = self._make_sections(head)

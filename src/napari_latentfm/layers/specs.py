@@ -160,11 +160,11 @@ def look(role: Role, several: bool, own: Sequence[str] = ()) -> dict[str, Any]:
         The model's own colours of its classes; empty if it has none.
     """
     image: dict[str, Any] = {"contrast_limits": (0.0, 1.0), "opacity": 0.7}
-    doubt = {**image, "colormap": confidence_colormap()}
+    confidence = {**image, "colormap": confidence_colormap()}
     looks: dict[Role, dict[str, Any]] = {
         "mean_probability": {**image, "colormap": "viridis", "visible": False},
-        "class_confidence": {**doubt, "visible": False},
-        "confidence": doubt,
+        "class_confidence": {**confidence, "visible": False},
+        "confidence": confidence,
         "samples": {
             "colormap": _class_colours(own) if several else _label_colours(sample_colour(own)),
             "contour": CONTOURS["samples"],

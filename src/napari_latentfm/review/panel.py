@@ -34,7 +34,7 @@ class ReviewPanel(QTabWidget):
     ----------
     session
         The session with the result under review.
-    point, hypotheses, doubt, strokes, fix, annotation
+    point, hypotheses, regions, strokes, fix, annotation
         The sections; `point` has content only while a sampling panel is open.
     """
 
@@ -44,9 +44,9 @@ class ReviewPanel(QTabWidget):
         self.point = PromptTab(self.session)
         self._sections = ReviewSections(self.session, self)
         sections = self._sections
-        self.hypotheses, self.doubt, self.strokes = (
+        self.hypotheses, self.regions, self.strokes = (
             sections.hypotheses,
-            sections.doubt,
+            sections.regions,
             sections.strokes,
         )
         self.fix, self.annotation = sections.fix, sections.annotation
@@ -96,7 +96,7 @@ class ReviewPanel(QTabWidget):
         for title, tip, section in (
             ("Point", "point at an object; its outlines follow at once", self.point),
             ("Compare", "the plausible outlines, side by side", self.hypotheses),
-            ("Uncertain regions", "the regions where samples disagree, one by one", self.doubt),
+            ("Uncertain regions", "the regions where samples disagree, one by one", self.regions),
             ("Correct", "mark pixels that are certain; the samples follow", self.strokes),
             ("Fix", "pieces, holes and outline of the annotation", self.fix),
             ("Accept", "edit, save and export the annotation", self.annotation),

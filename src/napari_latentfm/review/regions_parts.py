@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from latentfm_core.uncertainty.grid import grid_step, summary_on_grid
-from latentfm_core.uncertainty.regions import DoubtRegion, doubt_regions, enlarged
+from latentfm_core.uncertainty.regions import UncertainRegion, enlarged, uncertain_regions
 from latentfm_core.uncertainty.size import Spread, area_spread, diameter_spread
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.results.session import Reviewed
@@ -33,11 +33,11 @@ SHOWN_ROWS = 8
 
 
 @dataclass(frozen=True)
-class Doubt:
+class MeasuredRegions:
     """Uncertain regions of a result; `labels` are on a grid of `step` pixels."""
 
     reviewed: Reviewed
-    regions: tuple[DoubtRegion, ...] = ()
+    regions: tuple[UncertainRegion, ...] = ()
     labels: NDArray[np.int32] | None = None
     step: int = 1
     area: Spread | None = None
@@ -45,27 +45,27 @@ class Doubt:
     error: str | None = None
 
 
-def measure(reviewed: Reviewed) -> Generator[Doubt, None, None]:
+def measure(reviewed: Reviewed) -> Generator[MeasuredRegions, None, None]:
     """Find the regions and the spread of sizes; never raises."""
     summary = reviewed.result.summary
     try:
         # A cancelled task ends at a yield.
-        yield Doubt(reviewed)
+        yield MeasuredRegions(reviewed)
         step = grid_step(reviewed.plane.shape)
         coarse = summary_on_grid(summary, step)
-        regions, labels = doubt_regions(coarse)
-        yield Doubt(reviewed)
+        regions, labels = uncertain_regions(coarse)
+        yield MeasuredRegions(reviewed)
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
         area = area_spread(summary.sample_masks, spacing)
-        yield Doubt(reviewed)
+        yield MeasuredRegions(reviewed)
         wide = (spacing[0] * step, spacing[1] * step)
         diameter = diameter_spread(coarse.sample_masks, wide)
         every = tuple(enlarged(region, step, reviewed.plane.shape) for region in regions)
-        yield Doubt(reviewed, every, labels, step, area, diameter)
+        yield MeasuredRegions(reviewed, every, labels, step, area, diameter)
     # An error is reported in the section.
     except Exception as error:
         logger.error("The uncertain regions could not be measured", exc_info=error)
-        yield Doubt(reviewed, error=str(error) or type(error).__name__)
+        yield MeasuredRegions(reviewed, error=str(error) or type(error).__name__)
 
 
 class RegionTable(QTableWidget):
@@ -102,7 +102,7 @@ class RegionTable(QTableWidget):
 
     def fill(
         self,
-        regions: tuple[DoubtRegion, ...],
+        regions: tuple[UncertainRegion, ...],
         resolved: set[int],
         spacing: tuple[float, float],
         unit: str,
@@ -123,7 +123,7 @@ class RegionTable(QTableWidget):
         if item is not None:
             item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
 
-    def _fill_row(self, region: DoubtRegion, done: bool, pixel: float, unit: str) -> None:
+    def _fill_row(self, region: UncertainRegion, done: bool, pixel: float, unit: str) -> None:
         tick = QTableWidgetItem(str(region.rank))
         tick.setFlags(tick.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         tick.setCheckState(Qt.CheckState.Checked if done else Qt.CheckState.Unchecked)

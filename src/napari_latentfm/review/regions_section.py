@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from latentfm_core.uncertainty.regions import DoubtRegion, shape_of
+from latentfm_core.uncertainty.regions import UncertainRegion, shape_of
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.layers.pixels import plane_spacing
@@ -19,18 +19,18 @@ from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.camera import go_to
 from napari_latentfm.review.histogram import Histogram
 from napari_latentfm.review.overlays import Overlays
-from napari_latentfm.review.regions_parts import Doubt, RegionTable, interval, measure
+from napari_latentfm.review.regions_parts import MeasuredRegions, RegionTable, interval, measure
 from napari_latentfm.review.reviewed_regions import ReviewedRegions
 from napari_latentfm.sampling.status import describe_mask, warning
 from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.units import area_text, square
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
-DOUBT_COLOUR = "#d55e00"
+REGION_COLOUR = "#d55e00"
 """Okabe-Ito vermilion, unlike the preview of a hypothesis."""
 
 
-class DoubtSection(QWidget):
+class RegionsSection(QWidget):
     """Shows regions of low confidence and navigates between them.
 
     Attributes
@@ -50,11 +50,11 @@ class DoubtSection(QWidget):
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._overlays = Overlays(session, "uncertain region", DOUBT_COLOUR)
+        self._overlays = Overlays(session, "uncertain region", REGION_COLOUR)
         self._task = LatestTask()
-        self._doubt: Doubt | None = None
+        self._measured: MeasuredRegions | None = None
         self._reviewed_regions = ReviewedRegions()
-        self.regions: tuple[DoubtRegion, ...] = ()
+        self.regions: tuple[UncertainRegion, ...] = ()
         self.resolved: set[int] = set()
         self.here = 0
         self._lay_out()
@@ -109,16 +109,16 @@ class DoubtSection(QWidget):
     def region_mask(self, rank: int) -> NDArray[np.bool_]:
         """Return the mask of a region of the table, ``(H, W)`` bool, with its fragments joined."""
         mask = shape_of(self._grid_mask(rank))
-        if self._doubt is None or self._doubt.step == 1:
+        if self._measured is None or self._measured.step == 1:
             return mask
-        step, (height, width) = self._doubt.step, self._doubt.reviewed.plane.shape
+        step, (height, width) = self._measured.step, self._measured.reviewed.plane.shape
         return np.asarray(mask.repeat(step, 0).repeat(step, 1)[:height, :width])
 
     def _grid_mask(self, rank: int) -> NDArray[np.bool_]:
         """Return the mask of a region of the table on the grid of the measurement."""
-        if self._doubt is None or self._doubt.labels is None:
+        if self._measured is None or self._measured.labels is None:
             raise IndexError(f"there is no region {rank}")
-        return np.asarray(self._doubt.labels == rank)
+        return np.asarray(self._measured.labels == rank)
 
     def resolved_regions(self) -> list[dict[str, Any]]:
         """Return the checked regions of all planes of the image, also of earlier samples.
@@ -140,7 +140,7 @@ class DoubtSection(QWidget):
         self._task.quit()
         # If it is None, the image may just be being removed: the layer list is busy then.
         self._overlays.hide("preview", later=reviewed is None)
-        self._doubt, self.regions, self.here = None, (), 0
+        self._measured, self.regions, self.here = None, (), 0
         self.resolved.clear()
         self._fill()
         self.setEnabled(reviewed is not None)
@@ -148,20 +148,20 @@ class DoubtSection(QWidget):
         if reviewed is not None:
             self._task.start(partial(measure, reviewed), self._on_measured)
 
-    def _on_measured(self, doubt: Doubt) -> None:
-        if doubt.reviewed is not self._session.current:
+    def _on_measured(self, measured: MeasuredRegions) -> None:
+        if measured.reviewed is not self._session.current:
             return
-        if doubt.error is not None:
-            self._say(f"No regions: {doubt.error}")
-        elif doubt.labels is not None:
-            self._doubt, self.regions = doubt, doubt.regions
+        if measured.error is not None:
+            self._say(f"No regions: {measured.error}")
+        elif measured.labels is not None:
+            self._measured, self.regions = measured, measured.regions
             self._restore_checks()
 
     def _restore_checks(self) -> None:
         """Check the regions that were reviewed before."""
-        doubt = self._doubt
-        if doubt is not None:
-            layer, index = doubt.reviewed.layer, doubt.reviewed.plane.index
+        measured = self._measured
+        if measured is not None:
+            layer, index = measured.reviewed.layer, measured.reviewed.plane.index
             self.resolved = {
                 region.rank
                 for region in self.regions
@@ -180,20 +180,20 @@ class DoubtSection(QWidget):
         self._fill_sizes()
 
     def _fill_sizes(self) -> None:
-        doubt = self._doubt
-        if doubt is None or doubt.area is None or doubt.diameter is None:
+        measured = self._measured
+        if measured is None or measured.area is None or measured.diameter is None:
             self.histogram.show_values(np.zeros(0))
             self.sizes.setText("")
             return
-        reviewed = doubt.reviewed
+        reviewed = measured.reviewed
         _, unit = plane_spacing(reviewed.layer, reviewed.plane)
-        self.histogram.show_values(doubt.area.values, lambda value: area_text(value, unit))
+        self.histogram.show_values(measured.area.values, lambda value: area_text(value, unit))
         text = describe_mask(reviewed.layer, reviewed.plane, reviewed.result)
         unlike = warning(reviewed.result)
         self.sizes.setText(
             f"{f'⚠ {unlike} ' if unlike else ''}{text}\n"
-            f"Samples, area: {interval(doubt.area)} {square(unit)}\n"
-            f"Samples, diameter: {interval(doubt.diameter)} {unit}"
+            f"Samples, area: {interval(measured.area)} {square(unit)}\n"
+            f"Samples, diameter: {interval(measured.diameter)} {unit}"
         )
 
     def _count(self) -> None:
@@ -204,11 +204,11 @@ class DoubtSection(QWidget):
         self._say(f"{len(self.resolved)} of {len(self.regions)} resolved{seen}.")
 
     def _on_tick(self, rank: int, on: bool) -> None:
-        doubt = self._doubt
-        if doubt is None:
+        measured = self._measured
+        if measured is None:
             return
         (self.resolved.add if on else self.resolved.discard)(rank)
-        plane = doubt.reviewed.layer, doubt.reviewed.plane.index
+        plane = measured.reviewed.layer, measured.reviewed.plane.index
         change = self._reviewed_regions.put if on else self._reviewed_regions.drop
         change(*plane, self.regions[rank - 1], self._grid_mask(rank))
         self._count()

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from latentfm_core.uncertainty.regions import DoubtRegion
+from latentfm_core.uncertainty.regions import UncertainRegion
 
 SAME = 0.5
 """A region with more than this IoU with a reviewed one counts as reviewed."""
@@ -38,7 +38,7 @@ class ReviewedRegions:
         )
 
     def put(
-        self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
+        self, layer: Image, index: PlaneIndex, region: UncertainRegion, mask: NDArray[np.bool_]
     ) -> None:
         """Add a region, ``(H, W)`` bool, of a plane."""
         facts: JsonRegion = {
@@ -53,14 +53,14 @@ class ReviewedRegions:
         self._of(layer, index).append(_Reviewed(facts, mask))
 
     def drop(
-        self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
+        self, layer: Image, index: PlaneIndex, region: UncertainRegion, mask: NDArray[np.bool_]
     ) -> None:
         """Remove a region."""
         kept = self._of(layer, index)
         kept[:] = [other for other in kept if not _same(other, region, mask)]
 
     def has(
-        self, layer: Image, index: PlaneIndex, region: DoubtRegion, mask: NDArray[np.bool_]
+        self, layer: Image, index: PlaneIndex, region: UncertainRegion, mask: NDArray[np.bool_]
     ) -> bool:
         """Return whether a region was reviewed, possibly in earlier samples."""
         return any(_same(other, region, mask) for other in self._of(layer, index))
@@ -88,7 +88,7 @@ class ReviewedRegions:
         return self._regions.setdefault(layer, {}).setdefault(index, [])
 
 
-def _same(reviewed: _Reviewed, region: DoubtRegion, mask: NDArray[np.bool_]) -> bool:
+def _same(reviewed: _Reviewed, region: UncertainRegion, mask: NDArray[np.bool_]) -> bool:
     if reviewed.mask is None:
         return _box_iou(reviewed.facts["box"], region.box) > SAME
     if reviewed.mask.shape != mask.shape:

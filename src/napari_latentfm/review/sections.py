@@ -12,10 +12,10 @@ from napari_latentfm.fixing.section import FixSection
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.hypotheses_section import HypothesesSection
-from napari_latentfm.review.regions_section import DoubtSection
+from napari_latentfm.review.regions_section import RegionsSection
 from napari_latentfm.review.strokes_section import StrokesSection
 
-Section = HypothesesSection | DoubtSection | StrokesSection | FixSection | AnnotationSection
+Section = HypothesesSection | RegionsSection | StrokesSection | FixSection | AnnotationSection
 """A section of the review."""
 
 
@@ -31,26 +31,26 @@ class ReviewSections:
 
     Attributes
     ----------
-    hypotheses, doubt, strokes, fix, annotation
+    hypotheses, regions, strokes, fix, annotation
         The sections.
     """
 
     def __init__(self, session: ReviewSession, owner: QWidget) -> None:
         self.session = session
         self.hypotheses = HypothesesSection(session)
-        self.doubt = DoubtSection(session)
+        self.regions = RegionsSection(session)
         self.strokes = StrokesSection(session)
         self.fix = FixSection(session)
         self.annotation = AnnotationSection(session)
         self.annotation.restored.connect(self._recall_settings)
-        self.doubt.ticked.connect(self._note_resolved)
+        self.regions.ticked.connect(self._note_resolved)
         listen(owner, session.restored, self._recall_work)
         listen(owner, self.annotation.autosaver.watched, self._note_resolved)
 
     @property
     def all(self) -> tuple[Section, ...]:
         """All sections."""
-        return (self.hypotheses, self.doubt, self.strokes, self.fix, self.annotation)
+        return (self.hypotheses, self.regions, self.strokes, self.fix, self.annotation)
 
     def release(self) -> None:
         """Cancel the work, and save the annotation."""
@@ -60,11 +60,11 @@ class ReviewSections:
     def _note_resolved(self) -> None:
         layer = annotation_of(self.session, create=False)
         if layer is not None:
-            record_of(layer).resolved = tuple(map(dict, self.doubt.resolved_regions()))
+            record_of(layer).resolved = tuple(map(dict, self.regions.resolved_regions()))
 
     def _recall_work(self, sidecar: AnnotationSidecar) -> None:
         """Restore the reviewed regions and strokes of an annotation that was restored."""
-        self.doubt.recall(sidecar.resolved_regions)
+        self.regions.recall(sidecar.resolved_regions)
         self.strokes.recall(sidecar.corrections)
 
     def _recall_settings(self, sidecar: AnnotationSidecar) -> None:

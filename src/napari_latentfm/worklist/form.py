@@ -35,8 +35,8 @@ from napari_latentfm.worklist.table import ImageTable
 MOST_MEGAPIXELS = 16_384
 NOTHING = "Nothing to mark"
 """Name of an image without foreground for a model with several classes."""
-BY_NAME, BY_DOUBT = "by name", "most uncertain first"
-FORMER_ORDERS = {"most doubtful first": BY_DOUBT}
+BY_NAME, BY_UNCERTAINTY = "by name", "most uncertain first"
+FORMER_ORDERS = {"most doubtful first": BY_UNCERTAINTY}
 """Orders by the names under which earlier versions have kept them."""
 
 
@@ -107,7 +107,7 @@ class QueueForm(QWidget):
     def _make_list(self) -> None:
         self.search = _line("Show only rows that contain this text.", "filter")
         self.order = QComboBox()
-        self.order.addItems([BY_NAME, BY_DOUBT])
+        self.order.addItems([BY_NAME, BY_UNCERTAINTY])
         self.order.setToolTip("Order of the images.")
         self.skip = QCheckBox("Skip done")
         self.skip.setToolTip("Next, and opening a folder, skip images that are done.")
@@ -152,15 +152,15 @@ class QueueForm(QWidget):
         self.status = wrapped_text("Status of the open image.")
 
     @property
-    def by_doubt(self) -> bool:
+    def by_uncertainty(self) -> bool:
         """Whether the most uncertain image comes first."""
-        return self.order.currentText() == BY_DOUBT
+        return self.order.currentText() == BY_UNCERTAINTY
 
     def names(self, work: WorkList | None) -> list[str]:
         """Return the names of the images in the chosen order."""
         if work is None:
             return []
-        return ordered(work.items(), "doubt" if self.by_doubt else "name")
+        return ordered(work.items(), "uncertainty" if self.by_uncertainty else "name")
 
     def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
         """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""

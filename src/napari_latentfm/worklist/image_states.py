@@ -62,4 +62,4 @@ class ImageStates:
 
     def mark_bad(self, name: str, error: object) -> None:
         """Flag an image that cannot be read, with the reason as its note."""
-        self.update(name, state="flagged", note=str(error), doubt=None, doubt_of="")
+        self.update(name, state="flagged", note=str(error), uncertainty=None, measured_with="")

@@ -47,9 +47,9 @@ class Measuring:
 def is_bad(work: WorkList, name: str) -> bool:
     """Return whether an image is flagged because it cannot be read."""
     item = work.item(name)
-    return item.state == "flagged" and bool(item.note) and item.doubt is None
+    return item.state == "flagged" and bool(item.note) and item.uncertainty is None
 
 
 def _is_known(work: WorkList, task: Task) -> bool:
     item = work.item(task.name)
-    return item.doubt is not None and item.doubt_of == task.key()
+    return item.uncertainty is not None and item.measured_with == task.key()

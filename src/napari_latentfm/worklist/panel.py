@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.worklist.classes import read_classes
-from latentfm_core.worklist.order import doubt_of
+from latentfm_core.worklist.order import uncertainty_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
@@ -200,7 +200,7 @@ class QueuePanel(QScrollArea):
 
     def cancel(self) -> None:
         """Stop all background work; it ends within one ODE step."""
-        self.sampler.stop("open", "ahead", "doubt")
+        self.sampler.stop("open", "ahead", "measure")
         self._measuring.stop()
         self.exporting.cancel()
         self._say("Cancelled.")
@@ -255,7 +255,7 @@ class QueuePanel(QScrollArea):
 
     def _start(self, folder: Path, output: Path | None) -> None:
         self._navigator.moving = False
-        self.sampler.stop("open", "ahead", "doubt")
+        self.sampler.stop("open", "ahead", "measure")
         try:
             work = WorkList(folder, output, reading_limits())
         except LatentFMError as error:
@@ -275,7 +275,7 @@ class QueuePanel(QScrollArea):
         self._all_done = first is None
         # The viewer must not be empty.
         self.open(first or self.form.names(work)[0])
-        if self.form.by_doubt:
+        if self.form.by_uncertainty:
             self.measure()
 
     def _step(self, by: int, here: str | None = None) -> None:
@@ -374,17 +374,19 @@ class QueuePanel(QScrollArea):
         if self.work is None or task.path.parent != self.work.folder:
             return
         if drawn is not None:
-            doubt = doubt_of(drawn.result.summary)
+            uncertainty = uncertainty_of(drawn.result.summary)
             cleared = self._states.without_error(task.name)
-            if not self._states.update(task.name, doubt=doubt, doubt_of=task.key(), **cleared):
-                self.sampler.stop("ahead", "doubt")  # the next change could not be saved either
+            if not self._states.update(
+                task.name, uncertainty=uncertainty, measured_with=task.key(), **cleared
+            ):
+                self.sampler.stop("ahead", "measure")  # the next change could not be saved either
         elif isinstance(error, ImageError) and self._is_folder_missing():
             pass
         elif isinstance(error, ImageError):
             self._mark_bad(task.name, error)
         elif error is not None:
             # The error does not concern one image: the others would fail as well.
-            self.sampler.stop("ahead", "doubt")
+            self.sampler.stop("ahead", "measure")
             self._fail(error)
         self._measuring.show()
         if kind != "open" or task.name != self.current:
@@ -404,7 +406,7 @@ class QueuePanel(QScrollArea):
         """Return whether the whole folder has disappeared, and report it."""
         problem = missing_folder(self.work)
         if problem is not None:
-            self.sampler.stop("ahead", "doubt")
+            self.sampler.stop("ahead", "measure")
             self._fail(problem)
         return problem is not None
 
@@ -415,7 +417,7 @@ class QueuePanel(QScrollArea):
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
-        if self.form.by_doubt:
+        if self.form.by_uncertainty:
             self.measure()
 
     def _remember(self, *_: object, **folders: str) -> None:

@@ -24,7 +24,7 @@ from napari_latentfm.reading import reading_limits
 CACHE_BYTES = 512 * 2**20
 CACHE_ENTRIES = 4
 
-Kind = Literal["open", "ahead", "doubt"]
+Kind = Literal["open", "ahead", "measure"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Prefetcher:
         self._active: _Active | None = None
         self._open: tuple[Task, ImageInput] | None = None
         self._ahead: Task | None = None
-        self._doubts: deque[Task] = deque()
+        self._to_measure: deque[Task] = deque()
         self._cache: OrderedDict[str, Drawn] = OrderedDict()
         self._closed = False
 
@@ -135,7 +135,7 @@ class Prefetcher:
 
     def measure(self, tasks: list[Task]) -> None:
         """Draw samples of many images in order when nothing else runs."""
-        self._doubts = deque(tasks)
+        self._to_measure = deque(tasks)
         self._go()
 
     @property
@@ -146,8 +146,8 @@ class Prefetcher:
     @property
     def measuring(self) -> int:
         """Number of images that are still to be measured."""
-        now = self._active is not None and self._active.kind == "doubt"
-        return len(self._doubts) + now
+        now = self._active is not None and self._active.kind == "measure"
+        return len(self._to_measure) + now
 
     def stop(self, *kinds: Kind) -> None:
         """Cancel work of some kinds; a run ends within one ODE step."""
@@ -155,10 +155,10 @@ class Prefetcher:
             self._open = None
         if "ahead" in kinds:
             self._ahead = None
-        if "doubt" in kinds:
-            self._doubts.clear()
+        if "measure" in kinds:
+            self._to_measure.clear()
         if self._active is not None and self._active.kind in kinds:
-            if self._active.kind == "doubt":
+            if self._active.kind == "measure":
                 # Otherwise the end of the run would queue it again.
                 self._active.kind = "ahead"
             self._active.run.cancel()
@@ -167,7 +167,7 @@ class Prefetcher:
         """Cancel everything without further signals."""
         self._closed = True
         self._open, self._ahead = None, None
-        self._doubts.clear()
+        self._to_measure.clear()
         self._cache.clear()
         self.ended.disconnect()
         self.progressed.disconnect()
@@ -184,8 +184,8 @@ class Prefetcher:
             (task, image), self._open, kind = self._open, None, "open"
         elif self._ahead is not None:
             task, self._ahead, kind = self._ahead, None, "ahead"
-        elif self._doubts:
-            task, kind = self._doubts.popleft(), "doubt"
+        elif self._to_measure:
+            task, kind = self._to_measure.popleft(), "measure"
         else:
             return
         reader = _Reader(task.path, image)
@@ -204,10 +204,10 @@ class Prefetcher:
         drawn: Drawn | None = None
         if outcome.result is not None and reader.image is not None:
             drawn = Drawn(reader.image, outcome.result)
-            if active.kind != "doubt":
+            if active.kind != "measure":
                 self._keep(active.key, drawn)
-        elif active.run.cancelled and active.kind == "doubt":
-            self._doubts.appendleft(active.task)
+        elif active.run.cancelled and active.kind == "measure":
+            self._to_measure.appendleft(active.task)
         self.ended.emit(active.task, active.kind, drawn, outcome.error)
         self._go()
 

@@ -67,7 +67,7 @@ class Rows(QAbstractTableModel):
             name,
             state_text(item, name in self.unsaved),
             f"{minutes}:{seconds:02d}" if item.seconds else "",
-            "" if item.doubt is None else f"{item.doubt:.3f}",
+            "" if item.uncertainty is None else f"{item.uncertainty:.3f}",
         )[index.column()]
 
 

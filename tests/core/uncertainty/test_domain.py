@@ -25,7 +25,7 @@ from latentfm_core.model_io.domain import DOMAIN, read_domain
 from latentfm_core.model_io.folder import read_card
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import distances, fit_domain
-from latentfm_core.worklist.order import doubt_of
+from latentfm_core.worklist.order import uncertainty_of
 from tests.helpers.calibrating import OPTIONS
 from tests.helpers.fixtures import copy_model
 from tests.helpers.pages import read_table
@@ -68,7 +68,7 @@ def test_out_of_domain_images_have_no_expected_dice_and_are_listed_first(
     assert samples.domain_score == summary.domain_score == knowing.domain_score(noise())
     assert summary.out_of_domain
     assert summary.expected_dice is None
-    assert doubt_of(summary) == 1
+    assert uncertainty_of(summary) == 1
 
 
 def test_samples_are_those_of_the_model_without_it(

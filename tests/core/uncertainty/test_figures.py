@@ -12,8 +12,8 @@ from napari.components import ViewerModel
 from latentfm_core.types import Summary
 from latentfm_core.uncertainty.figures import mask_figures
 from latentfm_core.uncertainty.grid import grid_step, on_grid, summary_on_grid
-from latentfm_core.uncertainty.regions import doubt_regions, enlarged
-from latentfm_core.worklist.order import doubt_of
+from latentfm_core.uncertainty.regions import enlarged, uncertain_regions
+from latentfm_core.worklist.order import uncertainty_of
 from napari_latentfm.sampling.status import describe
 from tests.helpers.looks import SHAPE, disc, reviewed, two_looks
 
@@ -42,7 +42,7 @@ def test_empty_and_full_masks_have_no_expected_dice(value: bool, says: str) -> N
     text = output(mask)
     assert says in text
     assert "Expected Dice" not in text
-    assert doubt_of(summary_of(mask, 1.0)) == 1, "somebody has to look"
+    assert uncertainty_of(summary_of(mask, 1.0)) == 1, "somebody has to look"
 
 
 def test_the_diameter_is_that_of_the_largest_piece() -> None:
@@ -84,7 +84,7 @@ def test_regions_found_on_the_grid_lie_where_they_are() -> None:
     shape = (1500, 2000)
     step = grid_step(shape)
     assert step == 2
-    ((region,), _) = doubt_regions(summary_on_grid(summary, step))
+    ((region,), _) = uncertain_regions(summary_on_grid(summary, step))
     found = enlarged(region, step, shape)
     np.testing.assert_allclose(found.box, (300, 900, 420, 1100), atol=step)
     assert found.area == pytest.approx(120 * 200, rel=0.03)

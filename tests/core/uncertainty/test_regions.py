@@ -1,4 +1,4 @@
-"""Regions of doubt and the spread of sizes."""
+"""Uncertain regions and the spread of sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from latentfm_core.types import Summary
-from latentfm_core.uncertainty.regions import doubt_regions, shape_of
+from latentfm_core.uncertainty.regions import shape_of, uncertain_regions
 from latentfm_core.uncertainty.size import area_spread, diameter_spread
 
 SHAPE = (128, 160)
@@ -28,7 +28,7 @@ def summary_of(masks: np.ndarray, calibrated: bool = False) -> Summary:
 
 
 def planted() -> np.ndarray:
-    """Ten samples: a sure disc, doubt at its right side, and a faint spot far from it."""
+    """Ten samples: a sure disc, uncertainty at its right side, and a faint spot far from it."""
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[:5] |= disc(64, 92, 10)
     masks[:2] |= disc(20, 140, 5)
@@ -36,8 +36,8 @@ def planted() -> np.ndarray:
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_planted_doubt_is_found_and_ranked(calibrated: bool) -> None:
-    regions, labels = doubt_regions(summary_of(planted(), calibrated))
+def test_planted_uncertainty_is_found_and_ranked(calibrated: bool) -> None:
+    regions, labels = uncertain_regions(summary_of(planted(), calibrated))
     bump = disc(64, 92, 10) & ~disc(64, 60, 30)
     spot = disc(20, 140, 5)
     assert [region.place for region in regions] == ["boundary", "apart"]
@@ -52,15 +52,15 @@ def test_planted_doubt_is_found_and_ranked(calibrated: bool) -> None:
         assert (labels[top:bottom, left:right] == region.rank).sum() == region.area
 
 
-def test_doubt_all_around_is_cut_into_stretches() -> None:
+def test_an_uncertain_outline_is_cut_into_stretches() -> None:
     masks = np.stack([disc(64, 80, radius) for radius in np.linspace(36, 48, 10)])
-    regions, labels = doubt_regions(summary_of(masks))
+    regions, labels = uncertain_regions(summary_of(masks))
     assert len(regions) >= 6
     # Nothing of the ring is lost, and no stretch is half the ring.
-    doubtful = summary_of(masks).confidence < 0.639
-    assert (labels > 0).sum() > 0.97 * doubtful.sum()
+    uncertain = summary_of(masks).confidence < 0.639
+    assert (labels > 0).sum() > 0.97 * uncertain.sum()
     areas = [region.area for region in regions]
-    assert max(areas) < 0.3 * doubtful.sum()
+    assert max(areas) < 0.3 * uncertain.sum()
     assert max(areas) < 4 * min(areas)
     assert {region.place for region in regions} == {"boundary"}
 
@@ -68,12 +68,12 @@ def test_doubt_all_around_is_cut_into_stretches() -> None:
 def test_a_long_region_without_an_outline_is_not_cut() -> None:
     masks = np.zeros((10, *SHAPE), bool)
     masks[:3, 60:64, 10:150] = True
-    regions, _ = doubt_regions(summary_of(masks))
+    regions, _ = uncertain_regions(summary_of(masks))
     assert [(region.area, region.place) for region in regions] == [(560, "apart")]
 
 
 def test_samples_that_agree_have_no_uncertain_region() -> None:
-    regions, labels = doubt_regions(summary_of(np.stack([disc(64, 60, 30)] * 4)))
+    regions, labels = uncertain_regions(summary_of(np.stack([disc(64, 60, 30)] * 4)))
     assert regions == ()
     assert not labels.any()
 
@@ -81,13 +81,13 @@ def test_samples_that_agree_have_no_uncertain_region() -> None:
 def test_specks_and_the_tail_of_the_ranking_are_left_out() -> None:
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[:5, 3, 3] = True
-    assert doubt_regions(summary_of(masks))[0] == ()
-    regions, labels = doubt_regions(summary_of(planted()), max_regions=1)
+    assert uncertain_regions(summary_of(masks))[0] == ()
+    regions, labels = uncertain_regions(summary_of(planted()), max_regions=1)
     assert len(regions) == 1
     assert labels.max() == 1
 
 
-def test_doubt_between_classes() -> None:
+def test_uncertainty_between_classes() -> None:
     p = np.zeros((3, *SHAPE), np.float32)
     p[0] = 1
     between = disc(64, 60, 10)
@@ -95,7 +95,7 @@ def test_doubt_between_classes() -> None:
     labels = p.argmax(axis=0).astype(np.uint8)
     confidence = np.where(between, 0.4, 1.0).astype(np.float32)
     summary = Summary(p, labels, 1 - confidence, confidence, labels[None])
-    ((region,), _) = doubt_regions(summary)
+    ((region,), _) = uncertain_regions(summary)
     assert region.stake == pytest.approx(0.4 * between.sum(), rel=1e-4)
 
 
@@ -125,14 +125,14 @@ def test_agreement_of_nine_in_ten_is_not_uncertain() -> None:
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[0, 50:60, 50:60] = False
     masks[0, 110:120, 100:110] = True
-    assert doubt_regions(summary_of(masks))[0] == ()
+    assert uncertain_regions(summary_of(masks))[0] == ()
 
 
 def test_thousands_of_specks_give_few_regions() -> None:
     rng = np.random.default_rng(0)
     p = rng.random((512, 512), np.float32)
     summary = Summary(p, p >= 0.5, p * (1 - p), 1 - 4 * p * (1 - p), (p >= 0.5)[None])
-    regions, labels = doubt_regions(summary)
+    regions, labels = uncertain_regions(summary)
     assert len(regions) <= 10
     assert labels.max() == len(regions)
 
@@ -144,13 +144,13 @@ def test_a_long_ragged_ring_is_at_most_ten_stretches_that_leave_nothing_out() ->
         masks[number][disk((128, 128), radius, shape=(256, 256))] = True
     masks ^= rng.random(masks.shape) < 0.02
     summary = summary_of(masks)
-    regions, labels = doubt_regions(summary)
+    regions, labels = uncertain_regions(summary)
     assert 6 <= len(regions) <= 10
     ring = np.zeros((256, 256), bool)
     ring[disk((128, 128), 110, shape=(256, 256))] = True
     ring[disk((128, 128), 98, shape=(256, 256))] = False
-    doubtful = ring & (summary.confidence < 0.639)
-    assert (labels[doubtful] > 0).mean() > 0.98
+    uncertain = ring & (summary.confidence < 0.639)
+    assert (labels[uncertain] > 0).mean() > 0.98
     # No region is a crumb.
     areas = [region.area for region in regions]
     assert max(areas) < 3 * min(areas)
@@ -161,7 +161,7 @@ def test_many_small_objects_are_visited_in_neighbourhoods() -> None:
     for row in range(20, 250, 44):
         for column in range(20, 250, 44):
             masks[:5, row - 5 : row + 5, column - 5 : column + 5] = True
-    regions, labels = doubt_regions(summary_of(masks))
+    regions, labels = uncertain_regions(summary_of(masks))
     assert len(regions) == 10
     assert all(max(r.box[2] - r.box[0], r.box[3] - r.box[1]) <= 0.4 * 256 for r in regions)
     # Most of the 36 are in one of the ten.
@@ -172,7 +172,7 @@ def test_a_band_with_gaps_is_one_region() -> None:
     masks = np.zeros((10, *SHAPE), bool)
     masks[:3, 60:64, 20:50] = True
     masks[:, :, 24::6] = False
-    regions, _ = doubt_regions(summary_of(masks))
+    regions, _ = uncertain_regions(summary_of(masks))
     assert len(regions) == 1
     assert regions[0].box == (60, 20, 64, 50)
 

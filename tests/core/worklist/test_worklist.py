@@ -17,7 +17,7 @@ from latentfm_core.evaluation.evaluate import Case, evaluate
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.worklist.item import Item
-from latentfm_core.worklist.order import doubt_of, ordered, step, tally
+from latentfm_core.worklist.order import ordered, step, tally, uncertainty_of
 from latentfm_core.worklist.state import WorkList
 
 
@@ -32,14 +32,38 @@ def folder(tmp_path: Path) -> Path:
 
 def test_state_survives(folder: Path) -> None:
     work = WorkList(folder)
-    work.update("b.png", state="completed", seconds=12.5, doubt=0.25, note="ok")
+    work.update("b.png", state="completed", seconds=12.5, uncertainty=0.25, note="ok")
     again = WorkList(folder)
     assert again.file == folder / "latentfm_annotations" / "worklist.json"
     item = again.item("b.png")
-    assert (item.state, item.seconds, item.doubt, item.note) == ("completed", 12.5, 0.25, "ok")
+    assert (item.state, item.seconds, item.uncertainty, item.note) == (
+        "completed",
+        12.5,
+        0.25,
+        "ok",
+    )
     assert item.updated
     assert again.names == ["a.png", "b.png", "c.png"]
     assert again.item("a.png") == Item()
+
+
+def test_a_list_of_an_earlier_version_opens(folder: Path) -> None:
+    """Files that hold ``doubt`` and ``doubt_of`` are read, and written with the present names."""
+    work = WorkList(folder)
+    former = {"state": "in progress", "doubt": 0.25, "doubt_of": "model, settings"}
+    work.file.write_text(json.dumps({"images": {"b.png": former}}))
+    again = WorkList(folder)
+    assert again.warning == ""
+    item = again.item("b.png")
+    assert (item.state, item.uncertainty, item.measured_with) == (
+        "in progress",
+        0.25,
+        "model, settings",
+    )
+    again.update("a.png", state="completed")
+    written = json.loads(work.file.read_text())["images"]["b.png"]
+    assert written["uncertainty"] == 0.25
+    assert "doubt" not in written
 
 
 def test_images_that_vanish_and_come(folder: Path) -> None:
@@ -135,19 +159,19 @@ def test_no_two_images_share_an_annotation(folder: Path) -> None:
 
 def test_order_and_steps() -> None:
     items = {
-        "a": Item(doubt=0.1, state="completed"),
-        "b": Item(doubt=0.5),
+        "a": Item(uncertainty=0.1, state="completed"),
+        "b": Item(uncertainty=0.5),
         "c": Item(),
-        "d": Item(doubt=0.0),
+        "d": Item(uncertainty=0.0),
     }
     assert ordered(items) == ["a", "b", "c", "d"]
-    by_doubt = ordered(items, "doubt")
-    assert by_doubt == ["b", "a", "d", "c"]
-    assert step(by_doubt, items, "b") == "a"
-    assert step(by_doubt, items, "b", skip_completed=True) == "d"
-    assert step(by_doubt, items, "d", -1, skip_completed=True) == "b"
-    assert step(by_doubt, items, "c") is None
-    assert step(by_doubt, items, "b", -1) is None
+    by_uncertainty = ordered(items, "uncertainty")
+    assert by_uncertainty == ["b", "a", "d", "c"]
+    assert step(by_uncertainty, items, "b") == "a"
+    assert step(by_uncertainty, items, "b", skip_completed=True) == "d"
+    assert step(by_uncertainty, items, "d", -1, skip_completed=True) == "b"
+    assert step(by_uncertainty, items, "c") is None
+    assert step(by_uncertainty, items, "b", -1) is None
     assert step(list("abcd"), items, None, 1, skip_completed=True) == "b"
 
 
@@ -160,7 +184,7 @@ def test_tally() -> None:
     assert str(tally(items)) == "2 of 10 completed, 1 flagged, about 14 min left"
 
 
-def test_doubt_is_that_of_the_evaluation(
+def test_uncertainty_is_that_of_the_evaluation(
     tiny_model_folder: Path, blob_folders: tuple[Path, Path]
 ) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu")
@@ -168,4 +192,4 @@ def test_doubt_is_that_of_the_evaluation(
     settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
     summary = segmenter.summarise(segmenter.sample(image, settings), settings)
     found = evaluate(segmenter, [Case(image, summary.mean_mask[None])], settings)
-    assert doubt_of(summary) == pytest.approx(1 - found.scores[0].expected_dice, abs=1e-12)
+    assert uncertainty_of(summary) == pytest.approx(1 - found.scores[0].expected_dice, abs=1e-12)

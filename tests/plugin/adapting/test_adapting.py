@@ -22,7 +22,7 @@ from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.results.session import session_of
 from napari_latentfm.ui.choices import FOLDER_CHOICE
-from napari_latentfm.worklist.form import BY_DOUBT
+from napari_latentfm.worklist.form import BY_UNCERTAINTY
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.helpers.prompting import two_discs
 
@@ -177,13 +177,13 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     assert not adapting.form.state.isVisible()
 
 
-def test_the_order_by_doubt_follows_the_adapted_model(
+def test_the_order_by_uncertainty_follows_the_adapted_model(
     opened: Open, masks: list[np.ndarray], qtbot: Any
 ) -> None:
     viewer, panel = opened()
     click_switch(qtbot, panel)
     queue, adapting = panel.queue, panel.adapting
-    queue.form.order.setCurrentText(BY_DOUBT)
+    queue.form.order.setCurrentText(BY_UNCERTAINTY)
     queue.form.skip.setChecked(True)
     qtbot.waitUntil(lambda: not queue.sampler.measuring, timeout=PATIENCE)
     for count in range(1, 4):
@@ -201,7 +201,7 @@ def test_the_order_by_doubt_follows_the_adapted_model(
     assert work is not None
     others = [name for name in work.names if name != queue.current]
     qtbot.waitUntil(
-        lambda: all(work.item(name).doubt_of == queue._task(name).key() for name in others),
+        lambda: all(work.item(name).measured_with == queue._task(name).key() for name in others),
         timeout=PATIENCE,
     )
 

@@ -13,14 +13,14 @@ from napari.layers import Image, Labels
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 
-from napari_latentfm.review.regions_section import DoubtSection
+from napari_latentfm.review.regions_section import RegionsSection
 from tests.helpers.looks import LARGE, disc, reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 from tests.helpers.reviewing import SectionDesk
 
 
-def doubtful() -> np.ndarray:
-    """Ten samples: a sure disc, doubt at its right side, and a faint spot at the far right."""
+def uncertain_samples() -> np.ndarray:
+    """Ten samples: a certain disc, uncertain at its right, and a faint spot at the far right."""
     masks = np.stack([disc(*LARGE)] * 10)
     masks[:5] |= disc(30, 48, 6)
     masks[:2] |= disc(10, 70, 3)
@@ -28,9 +28,9 @@ def doubtful() -> np.ndarray:
 
 
 class Desk(SectionDesk):
-    """A viewer with the section of doubt."""
+    """A viewer with the section of uncertain regions."""
 
-    kind, name, usual = DoubtSection, "doubt", doubtful
+    kind, name, usual = RegionsSection, "regions", uncertain_samples
     ready = "resolved", "agree everywhere", "No regions"
 
     def cells(self, row: int) -> list[str]:
@@ -77,7 +77,7 @@ def test_the_table_uses_the_units_of_the_layer(desk: Desk) -> None:
         "0.00",
     ]
     assert desk.cells(1)[1:3] == ["apart", f"{spot.sum() * 0.1:.3g} mm²"]
-    areas = doubtful().sum(axis=(1, 2)) * 0.1
+    areas = uncertain_samples().sum(axis=(1, 2)) * 0.1
     low, high = np.quantile(areas, (0.05, 0.95))
     text = desk.section.sizes.text()
     assert f"Samples, area: {areas.mean():,.0f} ({low:,.0f} to {high:,.0f}) mm²" in text
@@ -187,7 +187,7 @@ def test_reviewed_regions_do_not_apply_to_another_image(desk: Desk, skin: Image)
     other = desk.viewer.add_image(disc_image()[:, :70], rgb=True, name="other")
     # Once more the same, and before it is measured another image.
     desk.session.show(replace(shown))
-    desk.session.show(reviewed(other, desk.viewer, doubtful()[:, :, :70]))
+    desk.session.show(reviewed(other, desk.viewer, uncertain_samples()[:, :, :70]))
     desk.wait()
     assert not any(desk.ticks())
     # Back at the first one, what was settled there is still so.

@@ -44,9 +44,9 @@ class Window:
         self.settle()
 
     def settle(self) -> None:
-        hypotheses, doubt = self.review.hypotheses, self.review.doubt
+        hypotheses, regions = self.review.hypotheses, self.review.regions
         self.qtbot.waitUntil(
-            lambda: bool(hypotheses.hypotheses) and "Looking" not in doubt.status.text(),
+            lambda: bool(hypotheses.hypotheses) and "Looking" not in regions.status.text(),
             timeout=PATIENCE,
         )
 
@@ -104,7 +104,7 @@ def test_a_stroke_updates_every_tab(window: Window) -> None:
 
 def test_keys_differ_between_tabs(window: Window) -> None:
     review = window.review
-    tabs = (review.hypotheses, review.doubt, review.strokes, review.fix, review.annotation)
+    tabs = (review.hypotheses, review.regions, review.strokes, review.fix, review.annotation)
     keys = [KeyBinding.from_str(key) for tab in tabs for key in tab.key_actions()]
     assert len(set(keys)) == len(keys)
     assert all(key in window.viewer.keymap for key in keys)
@@ -145,18 +145,18 @@ def test_every_control_has_a_tooltip_and_fits_a_small_screen(window: Window) -> 
 
 
 def test_reviewed_regions_are_in_the_provenance(window: Window) -> None:
-    doubt = window.review.doubt
+    regions = window.review.regions
     masks = np.stack([disc(*LARGE)] * 10)
     masks[:4] |= disc(10, 70, 5)
     window.review.session.show(reviewed(window.image, window.viewer, masks))
-    window.qtbot.waitUntil(lambda: len(doubt.regions) == 1, timeout=PATIENCE)
+    window.qtbot.waitUntil(lambda: len(regions.regions) == 1, timeout=PATIENCE)
     window.press("Shift-M")
-    doubt.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    regions.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
     layer = annotation_of(window.review.session)
     assert layer is not None
     facts = facts_of(layer)
     assert facts is not None
-    assert [region["area"] for region in facts.resolved] == [doubt.regions[0].area]
+    assert [region["area"] for region in facts.resolved] == [regions.regions[0].area]
 
 
 def test_choices_are_saved_between_sessions(window: Window, qtbot: Any) -> None:

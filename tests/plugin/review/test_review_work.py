@@ -26,7 +26,7 @@ from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.looks import LARGE, SHAPE, disc, reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate
-from tests.plugin.review.test_regions_section import doubtful
+from tests.plugin.review.test_regions_section import uncertain_samples
 from tests.plugin.review.test_review_panel import Window
 
 SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -92,7 +92,7 @@ class Hands:
 def test_keys_work_wherever_the_focus_is(open_window: Open) -> None:
     window = open_window(show=True)
     hands, review = Hands(window), window.review
-    review.session.show(reviewed(window.image, window.viewer, doubtful()))
+    review.session.show(reviewed(window.image, window.viewer, uncertain_samples()))
     window.settle()
     # A box or a table would keep letters to itself, to search what it lists.
     for widget in (hands.canvas, review.hypotheses.order, review.hypotheses.contours):
@@ -104,14 +104,14 @@ def test_keys_work_wherever_the_focus_is(open_window: Open) -> None:
         assert review.hypotheses.order.currentIndex() == 0
     review.setCurrentIndex(2)
     places = []
-    for widget in (hands.canvas, review.doubt.table, review.doubt.next_button):
+    for widget in (hands.canvas, review.regions.table, review.regions.next_button):
         hands.key(widget, Qt.Key.Key_N)
-        places.append(review.doubt.here)
+        places.append(review.regions.here)
     assert places == [1, 2, 1]
-    hands.key(review.doubt.table, Qt.Key.Key_N, SHIFT)
-    assert review.doubt.here == 2
-    hands.key(review.doubt.table, Qt.Key.Key_J)
-    assert review.doubt.resolved == {2}
+    hands.key(review.regions.table, Qt.Key.Key_N, SHIFT)
+    assert review.regions.here == 2
+    hands.key(review.regions.table, Qt.Key.Key_J)
+    assert review.regions.resolved == {2}
 
 
 def test_stroke_by_mouse_then_take_undo_redo_by_keys(open_window: Open) -> None:
@@ -168,18 +168,18 @@ def test_opening_an_export_restores_strokes_regions_and_settings(
     first = open_window(seed=5)
     strokes = painted_by(first, FOREGROUND)
     first.review.session.show(
-        reviewed(first.image, first.viewer, doubtful(), strokes=strokes.data.copy())
+        reviewed(first.image, first.viewer, uncertain_samples(), strokes=strokes.data.copy())
     )
     first.settle()
-    first.review.doubt.visit(2)
-    first.review.doubt.resolve()
+    first.review.regions.visit(2)
+    first.review.regions.resolve()
     first.press("Shift-M")
     export(first, tmp_path / "a.tif")
     output = json.loads((tmp_path / "a.tif.json").read_text())
     assert [tick["rank"] for tick in output["resolved_regions"]] == [2]
 
     second = open_window()
-    second.review.session.show(reviewed(second.image, second.viewer, doubtful()))
+    second.review.session.show(reviewed(second.image, second.viewer, uncertain_samples()))
     second.settle()
     section, endings = second.review.annotation, list[str]()
     section.finished.connect(endings.append)
@@ -190,14 +190,14 @@ def test_opening_an_export_restores_strokes_regions_and_settings(
     section.open_button.click()
     second.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
     assert endings == ["done"], section.status.text()
-    assert second.review.doubt.resolved == {2}
+    assert second.review.regions.resolved == {2}
     again = stroke_layer(second.review.session, create=False)
     assert again is not None
     np.testing.assert_array_equal(again.data, strokes.data)
     assert second.viewer.layers.selection.active.name == "a · annotation"
     # A further tick does not push out those of the file.
-    second.review.doubt.visit(1)
-    second.review.doubt.resolve()
+    second.review.regions.visit(1)
+    second.review.regions.resolve()
     export(second, tmp_path / "b.tif")
     output = json.loads((tmp_path / "b.tif.json").read_text())
     assert sorted(tick["rank"] for tick in output["resolved_regions"]) == [1, 2]
@@ -260,7 +260,7 @@ def test_after_kill_9_the_next_start_offers_the_annotation(
     image = viewer.add_image(disc_image(), rgb=True, name="skin")
     panel = ReviewPanel(viewer)
     viewer.window.add_dock_widget(panel)
-    panel.session.show(reviewed(image, viewer, doubtful()))
+    panel.session.show(reviewed(image, viewer, uncertain_samples()))
     bar = panel.annotation.bar
     qtbot.waitUntil(lambda: not bar.isHidden(), timeout=PATIENCE)
     bar.recover.click()

@@ -262,7 +262,9 @@ def reviewing(qtbot: Any, docked_panel: Open) -> tuple[Any, SamplingPanel, Revie
 
 def _settle(qtbot: Any, review: ReviewPanel) -> None:
     qtbot.waitUntil(
-        lambda: bool(review.hypotheses.hypotheses) and "Looking" not in review.doubt.status.text(),
+        lambda: (
+            bool(review.hypotheses.hypotheses) and "Looking" not in review.regions.status.text()
+        ),
         timeout=PATIENCE,
     )
 

@@ -22,7 +22,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
-from latentfm_core.worklist.order import doubt_of
+from latentfm_core.worklist.order import uncertainty_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_mask
@@ -32,7 +32,7 @@ from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist import navigator as walk_module
-from napari_latentfm.worklist.form import BY_DOUBT, BY_NAME
+from napari_latentfm.worklist.form import BY_NAME, BY_UNCERTAINTY
 from napari_latentfm.worklist.panel import QueuePanel
 from napari_latentfm.worklist.table import COLUMNS
 from tests.helpers.fixtures import copy_model
@@ -329,16 +329,16 @@ def test_images_can_be_ordered_by_uncertainty(
     qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
 ) -> None:
     _, panel = queue()
-    panel.form.order.setCurrentText(BY_DOUBT)
+    panel.form.order.setCurrentText(BY_UNCERTAINTY)
     assert panel.work is not None
     work = panel.work
     qtbot.waitUntil(
-        lambda: all(work.item(name).doubt is not None for name in NAMES), timeout=PATIENCE
+        lambda: all(work.item(name).uncertainty is not None for name in NAMES), timeout=PATIENCE
     )
-    doubts = {n: doubt_of(expected(images, n, tiny_model_folder)) for n in NAMES}
+    uncertainty = {n: uncertainty_of(expected(images, n, tiny_model_folder)) for n in NAMES}
     for name in NAMES:
-        assert work.item(name).doubt == pytest.approx(doubts[name], abs=1e-9)
-    assert panel.form.table.shown() == sorted(NAMES, key=lambda n: -doubts[n])
+        assert work.item(name).uncertainty == pytest.approx(uncertainty[name], abs=1e-9)
+    assert panel.form.table.shown() == sorted(NAMES, key=lambda n: -uncertainty[n])
     panel.form.order.setCurrentText(BY_NAME)
     assert panel.form.table.shown() == NAMES
     panel.form.search.setText("002")
@@ -463,18 +463,18 @@ def test_keys_work_in_the_table(qtbot: Any, queue: Open) -> None:
 
 def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path) -> None:
     viewer, panel = queue(wait=False)
-    panel.form.order.setCurrentText(BY_DOUBT)
+    panel.form.order.setCurrentText(BY_UNCERTAINTY)
     panel.form.skip.setChecked(True)
     panel.form.model_folder.editingFinished.emit()
     again = QueuePanel(viewer).form
     assert again.model.currentText() == FOLDER_CHOICE
     assert again.model_folder.text() == str(tiny_model_folder)
     assert again.n_samples.value() == 3
-    assert again.order.currentText() == BY_DOUBT
+    assert again.order.currentText() == BY_UNCERTAINTY
     assert again.skip.isChecked()
     again.order.setCurrentText(BY_NAME)
     again.restore({"order": "most doubtful first"})
-    assert again.order.currentText() == BY_DOUBT, "the name in earlier versions"
+    assert again.order.currentText() == BY_UNCERTAINTY, "the name in earlier versions"
 
 
 def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, queue: Open) -> None:
@@ -491,26 +491,26 @@ def test_reviewed_regions_and_strokes_are_restored_with_the_image(qtbot: Any, qu
     painted = strokes.data.copy()
     qtbot.waitUntil(lambda: bool(redrawn), timeout=PATIENCE)
     assert redrawn == ["done"]
-    # The small model is sure of itself: the same samples with a place of doubt.
+    # The small model is sure of itself: the same samples with a place of uncertainty.
     current = review.session.current
-    doubt = current.result.summary.confidence.copy()
-    doubt[4:12, 4:12] = 0
-    summary = replace(current.result.summary, confidence=doubt)
+    confidence = current.result.summary.confidence.copy()
+    confidence[4:12, 4:12] = 0
+    summary = replace(current.result.summary, confidence=confidence)
     review.session.show(replace(current, result=replace(current.result, summary=summary)))
-    qtbot.waitUntil(lambda: "Looking" not in review.doubt.status.text(), timeout=PATIENCE)
-    review.doubt.visit(1)
-    review.doubt.resolve()
-    ticked = [region["box"] for region in review.doubt.resolved_regions()]
+    qtbot.waitUntil(lambda: "Looking" not in review.regions.status.text(), timeout=PATIENCE)
+    review.regions.visit(1)
+    review.regions.resolve()
+    ticked = [region["box"] for region in review.regions.resolved_regions()]
     assert len(ticked) == 1
     annotate(viewer)
     wait_for(qtbot, panel, NAMES[1], panel.next)
     assert stroke_layer(review.session, create=False) is None
-    assert review.doubt.resolved_regions() == []
+    assert review.regions.resolved_regions() == []
     wait_for(qtbot, panel, NAMES[0], panel.previous)
     again = stroke_layer(review.session, create=False)
     assert again is not None
     np.testing.assert_array_equal(again.data, painted)
-    assert [region["box"] for region in review.doubt.resolved_regions()] == ticked
+    assert [region["box"] for region in review.regions.resolved_regions()] == ticked
     qtbot.waitUntil(lambda: len(redrawn) == 2, timeout=PATIENCE)
     assert redrawn[1] == "done"
 
