@@ -38,6 +38,15 @@ def choose_megapixels(megapixels: int) -> None:
         preferences.put(SECTION, kept)
 
 
+def choose_channel(channel: int) -> None:
+    """Save the channel to read from files of several, counted from 1; 0 for none."""
+    page = settings.page(SECTION)
+    if page is not None:
+        page.channel = channel
+    else:
+        preferences.put(SECTION, {**preferences.get(SECTION), "channel": channel or None})
+
+
 def learning_overrides() -> tuple[str, ...]:
     """Return the limits as settings of a fine-tuning run, which is a separate process."""
     usual = READING.model_dump()
@@ -53,4 +62,8 @@ def _chosen() -> dict[str, Any]:
     page = settings.page(SECTION)
     if page is None:
         return preferences.get(SECTION)
-    return {"max_megapixels": page.max_megapixels, "follow_links": page.follow_links}
+    return {
+        "max_megapixels": page.max_megapixels,
+        "follow_links": page.follow_links,
+        "channel": page.channel or None,
+    }

@@ -37,6 +37,7 @@ def test_the_manifest_has_the_default_limits() -> None:
     assert {name: each.default for name, each in reading.items()} == {
         "max_megapixels": READING.max_megapixels,
         "follow_links": READING.follow_links,
+        "channel": 0,
     }
     pause = every["autosave"].properties["pause_seconds"]
     assert pause.default * 1000 == autosave.PAUSE_MS
@@ -55,6 +56,10 @@ def test_reading_limits_are_shared_with_napari_preferences(
     form.megapixels.setValue(9)
     assert settings.reading.max_megapixels == 9
     assert "max_megapixels: 9" in settings.config_path.read_text()
+    settings.reading.channel = 2
+    assert (form.channel.value(), reading_limits().channel) == (2, 2)
+    form.channel.setValue(0)
+    assert reading_limits().channel is None
 
 
 def test_the_plugin_has_a_page_in_the_preferences(settings: Any, make_napari_viewer: Any) -> None:
@@ -74,3 +79,7 @@ def test_without_a_preferences_page_the_panels_save_the_limits(
     form.megapixels.setValue(11)
     assert preferences.get("reading") == {"max_megapixels": 11}
     assert reading_limits().max_megapixels == 11
+    form.channel.setValue(3)
+    assert (reading_limits().channel, reading_limits().max_megapixels) == (3, 11)
+    form.channel.setValue(0)
+    assert reading_limits().channel is None

@@ -1,12 +1,16 @@
-"""Names and colours of the channels that a TIFF file describes, from OME or ImageJ metadata."""
+"""Names and colours of channels, from the OME or ImageJ metadata of TIFF and the OME of Zarr."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+import numpy as np
 
 from latentfm_core.images.tiff import open_tiff
 
@@ -16,6 +20,12 @@ MAX_CHANNELS = 256
 MAX_NAME = 60
 MAX_XML = 16_000_000
 """Longest OME-XML that is parsed, in characters."""
+
+_COLOURS = (("red", "r", "#ff0000"), ("green", "g", "#00ff00"), ("blue", "b", "#0000ff"))
+_NUMBERED = re.compile(r"(?:(?:ch|c|channel|image)?[:_#-]*\d+(?:[:/]\d+)*)?")
+"""Names that only number the channels, without spaces: ``channel1``, ``c2``, ``0``."""
+_DECORATION = re.compile(r"^(?:[ctz]:\d+/\d+\s+)*(?:[ctz]:\d+/\d+\s*)(?:-\s*)?|\s|channel$")
+"""Bio-Formats' ``c:1/3 t:1/5 - name``, spaces, and ``red channel``."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +81,60 @@ def read_channel_axis(path: Path) -> ChannelAxis | None:
             axis, shape = labels.index("C"), tuple(length for _, length in kept)
             if not 1 < shape[axis] <= MAX_CHANNELS:
                 return None
-            found = _ome(tiff.ome_metadata) if tiff.is_ome else _imagej(tiff.imagej_metadata)
+            found = tiff_channels(tiff)
     except Exception as error:  # parsers raise nearly any type; whoever opens the image reports it
         logger.info("%s: no channel names (%s)", path, error)
         return None
-    missing = [Channel(f"channel {number}") for number in range(1, shape[axis] + 1)]
+    return ChannelAxis(axis, shape, with_names(found, shape[axis]))
+
+
+def with_names(found: Sequence[Channel], count: int) -> tuple[Channel, ...]:
+    """Return `count` channels, all with a name."""
+    missing = [Channel(f"channel {number}") for number in range(1, count + 1)]
     named = [
         a if a.name else Channel(b.name, a.colour) for a, b in zip(found, missing, strict=False)
     ]
-    return ChannelAxis(axis, shape, (*named, *missing[len(named) :]))
+    return (*named, *missing[len(named) :])
+
+
+def tiff_channels(tiff: Any) -> list[Channel]:
+    """Return the channels that an open TIFF file describes; empty if it describes none."""
+    try:
+        if tiff.is_ome:
+            return _ome(tiff.ome_metadata)
+        return _imagej(tiff.imagej_metadata) if tiff.is_imagej else []
+    except Exception as error:  # the parsers raise nearly any type; pixels are read without names
+        logger.info("no channel names (%s)", error)
+        return []
+
+
+def zarr_channels(attributes: dict[str, Any]) -> list[Channel]:
+    """Return the channels of an OME-NGFF group (its section on omero); empty without them."""
+    facts = attributes.get("omero") or attributes.get("ome", {}).get("omero")
+    channels = facts.get("channels") if isinstance(facts, dict) else None
+    if not isinstance(channels, list):
+        return []
+    return [
+        Channel(_clean(str(each.get("label") or "")), _hex_colour(each.get("color")))
+        for each in channels[:MAX_CHANNELS]
+        if isinstance(each, dict)
+    ]
+
+
+def are_colours(channels: Sequence[Channel]) -> bool:
+    """Return whether three channels may be red, green and blue, in this order.
+
+    Names must be those of the colours, or only number the channels; colours must be red, green
+    and blue, or the same for all channels. Channels without names and colours pass.
+    """
+    shades = {channel.colour for channel in channels}
+    for channel, (colour, letter, shade) in zip(channels, _COLOURS, strict=False):
+        name = _DECORATION.sub("", channel.name.lower())
+        if name not in {colour, letter} and not _NUMBERED.fullmatch(name):
+            return False
+        if len(shades) > 1 and channel.colour not in {"", shade}:
+            return False
+    return True
 
 
 def _ome(text: str | None) -> list[Channel]:
@@ -111,9 +166,31 @@ def _imagej(metadata: dict[str, Any] | None) -> list[Channel]:
     """Return the channels that ImageJ's slice labels name; it has one label for each plane."""
     facts = metadata or {}
     labels, count = facts.get("Labels"), facts.get("channels", 0)
-    if not isinstance(labels, list) or not isinstance(count, int) or len(labels) < count:
+    if not isinstance(count, int) or not 1 < count <= MAX_CHANNELS:
         return []
-    return [Channel(_clean(str(label))) for label in labels[:count]]
+    named = isinstance(labels, list) and len(labels) >= count
+    names = [_clean(str(label)) for label in labels[:count]] if named else [""] * count
+    tables = facts.get("LUTs")
+    coloured = (
+        isinstance(tables, list) and len(tables) == count and facts.get("mode") != "grayscale"
+    )
+    shades = [_shade(table) for table in tables] if coloured else [""] * count
+    return [Channel(name, shade) for name, shade in zip(names, shades, strict=True)]
+
+
+def _shade(table: Any) -> str:
+    """Return the brightest colour of an ImageJ lookup table ``(3, 256)``."""
+    values = np.asarray(table)
+    if values.shape != (3, 256):
+        return ""
+    red, green, blue = (int(level) for level in values[:, -1])
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _hex_colour(value: Any) -> str:
+    """Return a colour of OME-NGFF, six hexadecimal digits."""
+    text = str(value or "").lower().removeprefix("#")
+    return f"#{text}" if re.fullmatch("[0-9a-f]{6}", text) else ""
 
 
 def _clean(name: str | None) -> str:

@@ -8,6 +8,7 @@ may be a time series.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +17,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
+from latentfm_core.images.channel_names import Channel, are_colours, with_names
+from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
 
 COLOURS = 3
+_NAMES_SHOWN = 8
 
 _COLOURED = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 _ALPHA = (1, 2)
@@ -37,13 +41,16 @@ class Channels:
     kind
         ``"alpha"``: colours or grey, and alpha as the last one; ``"colours"``: the first three
         are red, green and blue; ``"measured"``: one must be chosen.
+    described
+        Names and colours of the channels, as far as the file gives them.
     """
 
     count: int
     kind: Literal["alpha", "colours", "measured"]
+    described: tuple[Channel, ...] = ()
 
 
-def channels_of(page: Any, label: str, count: int) -> Channels:
+def channels_of(page: Any, label: str, count: int, described: Sequence[Channel] = ()) -> Channels:
     """Return the kind of channels in a TIFF.
 
     Parameters
@@ -54,16 +61,30 @@ def channels_of(page: Any, label: str, count: int) -> Channels:
         Axis letter: S for samples of a pixel, C for channels.
     count
         Its length.
+    described
+        Names and colours that the file gives to its channels.
     """
     if label == "C":
-        # Three unlabelled channels are taken as red, green, blue.
-        return Channels(count, "colours" if count == COLOURS else "measured")
+        return named_channels(count, described)
     coloured = page.photometric in _COLOURED
     own = COLOURS if coloured else 1
     extra = tuple(int(value) for value in page.extrasamples)
     if count == own + 1 and extra and extra[-1] in _ALPHA:
         return Channels(count, "alpha")
     return Channels(count, "colours" if coloured and count >= COLOURS else "measured")
+
+
+def named_channels(count: int, described: Sequence[Channel] = ()) -> Channels:
+    """Return the kind of channels on an axis of their own.
+
+    Three are red, green and blue unless their names or colours say otherwise: DAPI, GFP and Cy5
+    are measurements.
+    """
+    known = tuple(described) if len(described) == count else ()
+    kind: Literal["colours", "measured"] = "measured"
+    if count == COLOURS and are_colours(known):
+        kind = "colours"
+    return Channels(count, kind, known)
 
 
 def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
@@ -86,14 +107,26 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
     if chosen is None and channels.kind == "measured":
         raise ImageError(
             f"{name}: {channels.count} channels that the file does not mark as colours or "
-            "alpha. Choose one with --channel 1 (data.reading.channel), or save that channel "
-            "alone."
+            f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), or "
+            "Channel in the panel Work through a folder."
         )
     if chosen is not None and not 1 <= chosen <= channels.count:
         raise ImageError(
             f"{name}: channel {chosen} does not exist; the file has {channels.count}. Choose "
             "another --channel (data.reading.channel), counted from 1."
         )
+
+
+def _listed(channels: Channels) -> str:
+    """Return the numbers and names of the channels for a message, if any has a name."""
+    if not any(each.name for each in channels.described):
+        return ""
+    names = [
+        f"{number} {shown(each.name)}"
+        for number, each in enumerate(with_names(channels.described, channels.count), start=1)
+    ]
+    more = f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else ""
+    return f" ({', '.join(names[:_NAMES_SHOWN])}{more})"
 
 
 def used_channels(

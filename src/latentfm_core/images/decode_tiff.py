@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import channels_of, used_channels
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decoded import Decoded, orient
@@ -137,6 +138,7 @@ def _one_plane(
     position = next((i for i, label in enumerate(labels) if label in "SC"), None)
     if len(shape) != 3 or position is None:
         raise ImageError(_stack_message(path, values.shape, axes))
-    channels = channels_of(series.keyframe, labels[position], shape[position])
+    described = tiff_channels(series.parent)
+    channels = channels_of(series.keyframe, labels[position], shape[position], described)
     moved = np.moveaxis(plane, position, -1)
     return used_channels(shown(path), moved, channels, limits.channel)

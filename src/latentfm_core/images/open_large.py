@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.bounded_store import BoundedStore
-from latentfm_core.images.channels import COLOURS, Channels, channels_of, check_channel
+from latentfm_core.images.channel_names import tiff_channels, zarr_channels
+from latentfm_core.images.channels import (
+    COLOURS,
+    Channels,
+    channels_of,
+    check_channel,
+    named_channels,
+)
 from latentfm_core.images.decode import TIFF_SUFFIXES
 from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
@@ -84,7 +91,10 @@ def _zarr_levels(path: Path, limits: ReadingConfig) -> list[Any]:
             )
         levels = [_bounded(node[level["path"]], path, limits) for level in scales[0]["datasets"]]
         axes = _multiscale_axes(scales[0], levels[0].ndim)
-        return [_as_image(level, path, axes, limits) for level in levels]
+        channels = None
+        if "C" in axes and (count := levels[0].shape[axes.index("C")]) > 1:
+            channels = named_channels(count, zarr_channels(attributes))
+        return [_as_image(level, path, axes, limits, channels) for level in levels]
     except ImageError:
         raise
     except Exception as error:
@@ -159,7 +169,8 @@ def _open_tiff(path: Path, stack: contextlib.ExitStack, limits: ReadingConfig) -
         position = next((n for n, label in enumerate(labels) if label in "SC"), None)
         channels = None
         if position is not None and series.shape[position] > 1:
-            channels = channels_of(page, labels[position], series.shape[position])
+            count = series.shape[position]
+            channels = channels_of(page, labels[position], count, tiff_channels(tiff))
         levels = [_as_image(level, path, labels, limits, channels) for level in levels]
         levels[0][0:1, 0:1]  # fails if there is no decoder
         return large_image(levels, name=path.stem, **spacing_of(tiff))
@@ -203,7 +214,7 @@ def _as_image(
     if channel is None:
         return array if axes == "YX" else _PlaneOf(array, axes)
     count = shape[axes.index(channel)]
-    channels = channels or Channels(count, "colours" if count == COLOURS else "measured")
+    channels = channels or named_channels(count)
     check_channel(shown(path), channels, limits.channel)
     if limits.channel is not None:
         return _PlaneOf(array, axes, channel, limits.channel - 1)

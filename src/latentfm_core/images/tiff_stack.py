@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, LatentFMError, ResourceError
+from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.limits import check_pixels_of, open_pillow
@@ -143,7 +144,8 @@ class TiffStack:
             )
         self._channels: Channels | None = None
         if channel is not None and lengths[labels.index(channel)] > 1:
-            channels = channels_of(keyframe, channel, lengths[labels.index(channel)])
+            count = lengths[labels.index(channel)]
+            channels = channels_of(keyframe, channel, count, tiff_channels(self._tiff))
             check_channel(shown(self.path), channels, self.limits.channel)
             self._channels = channels
         self._pages = pages

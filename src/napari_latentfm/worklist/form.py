@@ -26,13 +26,14 @@ from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import settings
 from napari_latentfm.background.signals import listen
-from napari_latentfm.reading import SECTION, choose_megapixels, reading_limits
+from napari_latentfm.reading import SECTION, choose_channel, choose_megapixels, reading_limits
 from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices, model_source
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 from napari_latentfm.ui.folder_edit import FolderEdit
 from napari_latentfm.worklist.table import ImageTable
 
 MOST_MEGAPIXELS = 16_384
+MOST_CHANNELS = 1000
 NOTHING = "Nothing to mark"
 """Name of an image without foreground for a model with several classes."""
 BY_NAME, BY_UNCERTAINTY = "by name", "most uncertain first"
@@ -59,12 +60,14 @@ class QueueForm(QWidget):
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
         self.megapixels.valueChanged.connect(choose_megapixels)
+        self.channel.valueChanged.connect(choose_channel)
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
         page = settings.page(SECTION)
         if page is not None:
             listen(self, page.events.max_megapixels, self._take_limit)
+            listen(self, page.events.channel, self._take_limit)
 
     def _make_choices(self) -> None:
         self._folders = {
@@ -101,6 +104,14 @@ class QueueForm(QWidget):
         self.megapixels.setToolTip(
             "Larger files are refused before they fill the memory. Raise the limit for large "
             "images from sources that you trust."
+        )
+        self.channel = QSpinBox()
+        self.channel.setRange(0, MOST_CHANNELS)
+        self.channel.setSpecialValueText("none")
+        self.channel.setValue(reading_limits().channel or 0)
+        self.channel.setToolTip(
+            "The channel to segment in files of several channels that are not red, green and "
+            "blue. With none, such files are refused, with the names of their channels."
         )
         self.open_button = push_button("Open", "Open the folder as a work list.")
 
@@ -269,6 +280,8 @@ class QueueForm(QWidget):
         grid.addLayout(samples, 4, 1)
         grid.addWidget(QLabel("Largest image"), 5, 0)
         grid.addWidget(self.megapixels, 5, 1)
+        grid.addWidget(QLabel("Channel"), 6, 0)
+        grid.addWidget(self.channel, 6, 1)
         layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
@@ -286,7 +299,9 @@ class QueueForm(QWidget):
         layout.addWidget(self.status)
 
     def _take_limit(self, _event: Any = None) -> None:
-        self.megapixels.setValue(round(reading_limits().max_megapixels))
+        limits = reading_limits()
+        self.megapixels.setValue(round(limits.max_megapixels))
+        self.channel.setValue(limits.channel or 0)
 
 
 def _line(tooltip: str, hint: str = "") -> QLineEdit:

@@ -158,6 +158,95 @@ def test_a_second_channel_is_not_alpha(tmp_path: Path, name: str, options: dict[
         read_image(path, ReadingConfig(channel=3))
 
 
+STAINS, COLOURS = ["DAPI", "GFP", "Cy5"], ["Red", "Green", "Blue"]
+
+
+def three_channels(folder: Path, kind: str, names: list[str], shades: Any = None) -> Path:
+    """Write three channels of which the second shows the disc."""
+    planes = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20, np.full(SHAPE, 30)]).astype(np.uint8)
+    if kind == "zarr":
+        path = folder / "c.zarr"
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        group.create_array("0", data=planes, chunks=planes.shape)
+        axes = [{"name": name} for name in "cyx"]
+        group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+        rgb = [f"{0 if s is None else s:06x}" for s in shades or [None] * 3]
+        group.attrs["omero"] = {
+            "channels": [{"label": n, "color": c} for n, c in zip(names, rgb, strict=True)]
+        }
+        return path
+    path = folder / f"c.{kind}"
+    if kind == "ome.tif":
+        channel: dict[str, Any] = {"Name": names}
+        if shades:  # red, green, blue and alpha in a signed number of 32 bits
+            packed = [(shade << 8) | 255 for shade in shades]
+            channel["Color"] = [each - 2**32 if each >= 2**31 else each for each in packed]
+        tifffile.imwrite(path, planes, metadata={"axes": "CYX", "Channel": channel})
+        return path
+    tables = [
+        np.stack([np.arange(256) * (shade >> place & 255) // 255 for place in (16, 8, 0)])
+        for shade in shades or []
+    ]
+    facts = {"axes": "CYX", "mode": "composite", "Labels": names}
+    luts = {"LUTs": [table.astype(np.uint8) for table in tables]} if tables else {}
+    tifffile.imwrite(path, planes, imagej=True, metadata={**facts, **luts})
+    return path
+
+
+def pixels_of(path: Path, limits: ReadingConfig = ReadingConfig()) -> Any:  # noqa: B008
+    if path.suffix != ".zarr":
+        return read_image(path, limits).pixels
+    with open_large(path, limits) as image:
+        return np.asarray(image.levels[0][0:60, 0:80])
+
+
+@pytest.mark.parametrize("kind", ["ome.tif", "tif", "zarr"])
+def test_stains_are_not_colours(tmp_path: Path, kind: str) -> None:
+    path = three_channels(tmp_path, kind, STAINS)
+    reason = r"3 channels.*\(1 DAPI, 2 GFP, 3 Cy5\).*--channel 1"
+    with pytest.raises(ImageError, match=reason):
+        pixels_of(path)
+    with pytest.raises(ImageError, match=reason), open_large(path):
+        pass
+    np.testing.assert_array_equal(pixels_of(path, SECOND) > 100, DRAWN)
+
+
+@pytest.mark.parametrize("kind", ["ome.tif", "tif", "zarr"])
+@pytest.mark.parametrize(
+    ("names", "shades", "colours"),
+    [
+        (COLOURS, None, True),
+        (["", "", ""], None, True),
+        (["Channel 1", "Channel 2", "Channel 3"], [0xFF0000, 0x00FF00, 0x0000FF], True),
+        (["", "", ""], [0xFFFFFF] * 3, True),
+        (["", "", ""], [0x0000FF, 0x00FF00, 0xFF0000], False),
+        (["", "", ""], [0xFF0000, 0x00FF00, 0xFF00FF], False),
+        (COLOURS[::-1], None, False),
+        (["", "", "phase"], None, False),
+    ],
+)
+def test_names_and_colours_of_channels_decide(
+    tmp_path: Path, kind: str, names: list[str], shades: Any, colours: bool
+) -> None:
+    path = three_channels(tmp_path, kind, names, shades)
+    if colours:
+        assert pixels_of(path).shape == (*SHAPE, 3)
+    else:
+        with pytest.raises(ImageError, match="3 channels that the file does not mark as colours"):
+            pixels_of(path)
+
+
+def test_stains_of_a_stack_are_not_colours(tmp_path: Path) -> None:
+    frames = np.zeros((2, 3, *SHAPE), np.uint8)
+    frames[:, 1] = DRAWN * 200
+    path = tmp_path / "s.ome.tif"
+    tifffile.imwrite(path, frames, metadata={"axes": "TCYX", "Channel": {"Name": STAINS}})
+    with pytest.raises(ImageError, match="1 DAPI, 2 GFP, 3 Cy5"):
+        TiffStack(path)
+    with TiffStack(path, limits=SECOND) as stack:
+        np.testing.assert_array_equal(stack.read(1).pixels > 100, DRAWN)
+
+
 def test_channels_of_a_stack_are_chosen_alike(tmp_path: Path) -> None:
     frame = np.stack([np.full(SHAPE, 9), DRAWN * 200 + 20]).astype(np.uint8)
     path = tmp_path / "s.tif"
