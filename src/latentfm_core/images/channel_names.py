@@ -174,7 +174,7 @@ def _imagej(metadata: dict[str, Any] | None) -> list[Channel]:
     coloured = (
         isinstance(tables, list) and len(tables) == count and facts.get("mode") != "grayscale"
     )
-    shades = [_shade(table) for table in tables] if coloured else [""] * count
+    shades = [_shade(table) for table in tables or []] if coloured else [""] * count
     return [Channel(name, shade) for name, shade in zip(names, shades, strict=True)]
 
 

@@ -32,6 +32,7 @@ from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_s
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.plan import plan_findings
 from latentfm_core.training.run_data import DataSet, RunData
 from latentfm_core.training.run_state import RunState
 from latentfm_core.training.stage_input import StageInput
@@ -73,7 +74,8 @@ def announce(run: RunState) -> None:
         }
     )
     threshold = run.config.data.mask_threshold
-    findings = mask_findings(masks, classes, threshold)
+    findings = plan_findings(run.config, len(train.names), validated=val is not None)
+    findings += mask_findings(masks, classes, threshold)
     if isinstance(train, CanvasSet):
         part = " of the validation part"
         findings += mask_findings(held_out, classes, threshold, where=part, stops=False)

@@ -1,0 +1,101 @@
+"""Settings that cannot take effect in a run are named before it starts, and the advice works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from latentfm_core.cli.train import main
+from latentfm_core.config import Config, with_overrides
+from latentfm_core.training.plan import plan_findings
+from tests.helpers.fixtures import write_blobs
+from tests.helpers.training_runs import words
+
+IMAGES = 32
+"""Two steps in each epoch of the default batch size."""
+
+
+def texts(*overrides: str, images: int = IMAGES, validated: bool = True) -> list[str]:
+    found = plan_findings(with_overrides(Config(), overrides), images, validated=validated)
+    return [finding.text for finding in found]
+
+
+def test_defaults_are_not_named() -> None:
+    assert texts(images=3) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says", "mended"),
+    [
+        (
+            ["training.flow.warmup_steps=500"],
+            "flow.warmup_steps is 500, but the stage has 120 steps; the rate rises over 24",
+            ["training.flow.warmup_steps=24"],
+        ),
+        (
+            ["training.mask_vae.warmup_steps=25"],
+            "mask_vae.warmup_steps is 25, but the stage has 24 steps",
+            ["training.mask_vae.warmup_steps=4"],
+        ),
+        (
+            ["training.flow.batch_size=64"],
+            "flow.batch_size is 64, but there are 32 training images",
+            ["training.flow.batch_size=32"],
+        ),
+        (
+            ["training.flow.epochs=8", "training.flow.small_epochs=8"],
+            "flow.small_epochs is 8 of 8 epochs: the stage sees only images of side 128",
+            ["training.flow.epochs=8", "training.flow.small_epochs=7"],
+        ),
+        (
+            ["training.flow.validate_every=100"],
+            "flow.validate_every is 100 of 60 epochs: only the weights at the end are validated",
+            ["training.flow.validate_every=30"],
+        ),
+        (
+            ["training.flow.patience=30"],
+            "flow.patience is 30 validations, but the stage has 30",
+            ["training.flow.patience=29"],
+        ),
+        (
+            ["training.minutes=4", "training.checkpoint_minutes=6"],
+            "checkpoint_minutes is 6, but the run takes at most 4 minutes",
+            ["training.minutes=4", "training.checkpoint_minutes=3"],
+        ),
+        (
+            ["training.checkpoint_steps=1000"],
+            "checkpoint_steps is 1,000, but no stage has more than 120 steps",
+            ["training.checkpoint_steps=120"],
+        ),
+    ],
+)
+def test_settings_out_of_proportion_are_named(
+    overrides: list[str], says: str, mended: list[str]
+) -> None:
+    found = texts(*overrides)
+    assert len(found) == 1
+    assert says in found[0]
+    assert re.search(r"Set (fewer|at most)", found[0])
+    assert texts(*mended) == []
+
+
+def test_without_a_validation_part_its_settings_are_not_named() -> None:
+    assert texts("training.flow.patience=30", validated=False) == []
+
+
+def test_a_stage_that_is_not_trained_is_not_named() -> None:
+    assert texts("training.distill.epochs=0", "training.distill.warmup_steps=9999") == []
+
+
+def test_the_command_warns_before_it_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_blobs(tmp_path / "data", 8)
+    options = ("--set", "training.flow.warmup_steps=9999")
+    assert main(words(data, tmp_path / "out", *options)) == 0
+    said = capsys.readouterr().err
+    warning = said.index("warning: training.flow.warmup_steps is 9,999, but the stage has")
+    assert said.index("data summary") < warning
+    assert "flow epoch 1" not in said[:warning]
