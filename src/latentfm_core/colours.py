@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
 """Okabe & Ito's colours, distinguishable with every kind of colour vision."""
+REFERENCE_COLOUR = "#00ff00"
+"""Outline of the reference mask on validation pictures of a model with one class."""
 MAX_LABEL = 255
 """Highest label of a palette."""
 RGB = tuple[int, int, int]
@@ -42,6 +44,16 @@ def label_colour(label: int, own: Sequence[str] = ()) -> str:
     `outline_colour`.
     """
     return _colour(label, own, first=2)
+
+
+def picture_colours(count: int, own: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the colour of each of `count` classes on validation pictures.
+
+    A single class without its own colour is green. For `own` see `outline_colour`.
+    """
+    if count == 1 and not own:
+        return (REFERENCE_COLOUR,)
+    return tuple(outline_colour(label, own) for label in range(1, count + 1))
 
 
 def shade(colour: str) -> str:

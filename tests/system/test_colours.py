@@ -19,6 +19,7 @@ from qtpy.QtGui import QColor
 from latentfm_core.annotation.dicom_seg import write_dicom_seg
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.reading import read_annotation, read_sidecar, sidecar_path
+from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.colours import label_colour
 from latentfm_core.model_io.card import read_card, write_card
@@ -35,7 +36,8 @@ from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.review.thumbnails import HypothesisResult, search
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.dicom_files import source
-from tests.helpers.fixtures import copy_model
+from tests.helpers.fixtures import SIZE, copy_model
+from tests.helpers.pages import Page
 from tests.helpers.plugin_fixtures import run
 from tests.helpers.two_classes import (
     CLASSES,
@@ -253,3 +255,36 @@ def test_dicom_segments_recommend_the_colours(tmp_path: Path) -> None:
         red, green, blue = highdicom.color.CIELabColor.from_dicom_value(value).to_rgb(clip=True)
         difference = np.subtract((red, green, blue), tuple(bytes.fromhex(each[1:])))
         assert np.abs(difference).max() <= 2, "rounding of 16-bit CIELab"
+
+
+def test_validation_pictures_and_the_report_of_the_training(coloured: Path) -> None:
+    folder = coloured / "training"
+    (picture,) = sorted((folder / "samples").glob("epoch_*.png"))
+    with Image.open(picture) as found:
+        pixels = np.asarray(found.convert("RGB"))
+    seen = {bytes(pixel).hex() for pixel in pixels[:, :SIZE].reshape(-1, 3)}
+    assert {each[1:] for each in COLOURS} <= seen, "outlines on the image"
+    # The mean probability of each class is in its colour, and a mixture between them.
+    mean = pixels[:, SIZE : 2 * SIZE].reshape(-1, 3).astype(int)
+    for each in COLOURS:
+        assert np.abs(mean - list(bytes.fromhex(each[1:]))).max(axis=1).min() < 40
+    section = Page.read(folder / "report.html").section("Best and last epoch")
+    entries = {item.text.strip(): item for item in section.all("li")}
+    for name, each in zip(CLASSES, COLOURS, strict=True):
+        assert entries[name].one("line").attributes["stroke"] == each
+
+
+def test_outlines_in_the_report_of_an_evaluation(
+    folders: tuple[Path, Path], coloured: Path, tmp_path: Path
+) -> None:
+    words = ["--images", folders[0], "--masks", folders[1], "--model", coloured]
+    options = ["--samples", "2", "--steps", "2", "--out", tmp_path / "out", "--device", "cpu"]
+    options += ["--split", coloured / "training" / "split.json", "--report", "--report-cases", "1"]
+    assert evaluate_main([str(word) for word in (*words, *options)]) == 0
+    worst = Page.read(tmp_path / "out/report.html").section("Worst cases")
+    legend = {item.text.strip(): item.one("line").attributes for item in worst.all("li")}
+    assert [legend[name]["stroke"] for name in CLASSES] == COLOURS
+    for line in ("expert", "mean mask", "samples"):
+        dash = legend[line]["stroke-dasharray"]
+        paths = worst.one("figure").all("path", **{"stroke-dasharray": dash})
+        assert {path.attributes["stroke"] for path in paths} == set(COLOURS), line

@@ -42,8 +42,8 @@ CORE = {
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
-    "training": "bars config datasets errors files flow images inference loggers metrics model_io "
-    "models names output prompts report torchrun types",
+    "training": "bars colours config datasets errors files flow images inference loggers metrics "
+    "model_io models names output prompts report torchrun types",
     "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
     "annotation": "colours config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "

@@ -19,6 +19,13 @@ from latentfm_core.report.words import HEADS, MEANING, MORE_MEANING
 
 EXPERT, MEAN, SAMPLE = "#009e73", "#56b4e9", "#e69f00"
 """Okabe-Ito; mean and samples as in the viewer's layers."""
+GREY = "#888888"
+_SOURCES = {
+    "expert": (EXPERT, DASHES[0]),
+    "mean mask": (MEAN, DASHES[1]),
+    "samples": (SAMPLE, DASHES[2]),
+}
+"""Colours of lines, and their dashes if the classes have their own colours."""
 
 CAUTION = (
     "Research use only; not a medical device. This page shows the images, their names and the "
@@ -49,11 +56,6 @@ def write_report(
 def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str, Any]) -> str:
     """Return the report as HTML; for the parameters see `write_report`."""
     count = len(evaluation.scores)
-    entries = [("expert", EXPERT, ""), ("mean mask", MEAN, ""), ("samples", SAMPLE, "")]
-    if len(gallery.classes) > 1:
-        # The colour shows the source, the dashes the class.
-        dashes = (DASHES[k % len(DASHES)] for k in range(len(gallery.classes)))
-        entries += [(c, "#888888", d) for c, d in zip(gallery.classes, dashes, strict=True)]
     current = [("current model", BLUE, "")]
     both = [("calibrated", BLUE, ""), ("raw", ORANGE, "6 3")]
     return render(
@@ -67,11 +69,8 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str
             "Worst cases": [_case(i, evaluation, gallery) for i in gallery.worst()],
             "Best cases": [_case(i, evaluation, gallery) for i in gallery.best()],
         },
-        case_legend=entries,
-        dashes=DASHES,
-        expert_colour=EXPERT,
-        mean_colour=MEAN,
-        sample_colour=SAMPLE,
+        case_legend=_case_legend(gallery),
+        lines=_lines(gallery),
         confidence_colours=confidence_colours(np.linspace(0, 1, 21, dtype=np.float32)).tolist(),
         histogram=histogram(evaluation),
         quality=quality(evaluation, gallery),
@@ -82,6 +81,35 @@ def evaluation_page(evaluation: Evaluation, gallery: Gallery, metadata: dict[str
         table_file=TABLE,
         made=_made(evaluation, metadata),
     )
+
+
+def _lines(gallery: Gallery) -> dict[str, list[tuple[str, str]]]:
+    """Return colour and dashes of the outline of each class, by whose outline it is.
+
+    The colour shows the source and the dashes the class; if the classes have their own colours,
+    the other way round.
+    """
+    if gallery.colours:
+        return {
+            source: [(colour, dash) for colour in gallery.colours]
+            for source, (_, dash) in _SOURCES.items()
+        }
+    dashes = [DASHES[k % len(DASHES)] for k in range(len(gallery.classes))]
+    return {source: [(colour, dash) for dash in dashes] for source, (colour, _) in _SOURCES.items()}
+
+
+def _case_legend(gallery: Gallery) -> list[tuple[str, str, str]]:
+    """Return name, colour and dashes of the lines of `_lines`."""
+    lines = _lines(gallery)
+    if gallery.colours:
+        sources = [(source, GREY, dash) for source, (_, dash) in _SOURCES.items()]
+        classes = zip(gallery.classes, gallery.colours, strict=True)
+        return sources + [(name, colour, "") for name, colour in classes]
+    sources = [(source, colour, "") for source, (colour, _) in _SOURCES.items()]
+    if len(gallery.classes) == 1:
+        return sources
+    dashed = zip(gallery.classes, lines["expert"], strict=True)
+    return sources + [(name, GREY, dash) for name, (_, dash) in dashed]
 
 
 def _headline(evaluation: Evaluation) -> list[dict[str, str]]:

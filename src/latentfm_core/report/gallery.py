@@ -74,6 +74,7 @@ class Gallery:
         self._thumbnails: dict[int, str] = {}
         self.report = report
         self.classes = segmenter.card.config.model.classes
+        self.colours = segmenter.card.config.model.class_colours
         self.calibrated = False
         self.raw_reliability, self.raw_agreement = (ReliabilityBins.empty() for _ in range(2))
 

@@ -68,9 +68,17 @@ class TrainingReport:
         Holds ``samples/epoch_*.png`` too.
     report
         Number and size of the pictures.
+    classes
+        Colours of the outlines on the pictures, by the name of the class; None if unknown.
     """
 
-    def __init__(self, folder: Path, report: ReportConfig = REPORT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        report: ReportConfig = REPORT,
+        classes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._classes = dict(classes or {})
         self._folder, self._report = folder, report
         self._grids = Grids(folder / "samples", report)
         self._failed = False
@@ -109,6 +117,8 @@ class TrainingReport:
             stages={TITLES.get(name, name): _standing(own) for name, own in stages.items()},
             charts=charts,
             advice=advice(flow),
+            classes=[(name, colour, "") for name, colour in self._classes.items()],
+            several=len(self._classes) > 1,
             best_and_last=first,
             others=others,
         )

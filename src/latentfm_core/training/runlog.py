@@ -62,17 +62,23 @@ class RunLog:
         repeated.
     loggers
         Further loggers by name. One that fails is reported once; training continues.
+    classes
+        Colours of the pictures by class, as `TrainingReport` takes them.
     """
 
     def __init__(
-        self, folder: Path, position: Position, loggers: Mapping[str, Logger] | None = None
+        self,
+        folder: Path,
+        position: Position,
+        loggers: Mapping[str, Logger] | None = None,
+        classes: Mapping[str, str] | None = None,
     ) -> None:
         self._folder, self._position = folder, position
         columns, rows = read_table(folder / "log.csv", COLUMNS)
         kept = [row for row in rows if _is_before(row, position)]
         self._table = CsvTable(folder / "log.csv", columns, kept)
         self._loggers: dict[str, Logger] = {"log.csv": self._table, **(loggers or {})}
-        self._report = TrainingReport(folder)
+        self._report = TrainingReport(folder, classes=classes)
         self._reported = -math.inf
 
     def add(self, report: EpochReport, picture: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latentfm_core.colours import picture_colours
 from latentfm_core.errors import Cancelled
 from latentfm_core.training.checkpoint import DONE
 from latentfm_core.training.loop import Hooks, StageLoop
@@ -44,7 +45,10 @@ def _open_log(run: RunState) -> RunLog:
     name, settings = run.options.out.resolve().name, portable(run.config).to_json()
     resumed = run.checkpoint is not None
     loggers = run.options.tracking.open(run.folder, name, settings, resumed=resumed)
-    return RunLog(run.folder, run.position, loggers)
+    model = run.config.model
+    colours = picture_colours(len(model.classes), model.class_colours)
+    classes = dict(zip(model.classes, colours, strict=True))
+    return RunLog(run.folder, run.position, loggers, classes)
 
 
 class StageRunner:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from skimage.io import imsave
 
+from latentfm_core.colours import RGB, picture_colours, rgb
 from latentfm_core.config import Config
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
@@ -49,7 +50,7 @@ def validate(
 
     They are means over the raters and, with several classes, over those that occur; with
     several raters the GED is there too. Also writes `picture`, a PNG with a row for each of
-    the first images: image with expert outline, mean probability, confidence, samples.
+    the first images, see `picture_row`.
     Several processes of a team take some images each. Empty if `should_stop`, which is
     asked before every image, ends it.
     `steps` are ODE steps; None takes those of the settings.
@@ -81,7 +82,7 @@ def validate(
         found = _figures(summary, truth)
         scores[index] = [found.get(name, np.nan) for name in FIGURES]
         if index < PICTURES:
-            rows.append(picture_row(data.images[index], truth[0] > 0, samples, summary))
+            rows.append(picture_row(data.images[index], truth[0], samples, summary))
     scores, stopped = gathered(scores, stopped, team)
     if stopped:
         return {}
@@ -156,21 +157,42 @@ def all_masks(data: CanvasSet | ObjectSet, size: int) -> torch.Tensor:
 
 
 def picture_row(
-    image: NDArray[np.uint8], truth: NDArray[np.bool_], samples: SampleSet, summary: Summary
+    image: NDArray[np.uint8], truth: NDArray[Any], samples: SampleSet, summary: Summary
 ) -> NDArray[Any]:
-    """Return image with outline, mean probability, confidence and samples, side by side."""
+    """Return image with outlines, mean probability, confidence and samples, side by side.
+
+    Outlines and the probabilities of several classes have the colours of the classes;
+    probabilities of a single class and the confidence are grey.
+
+    Parameters
+    ----------
+    image
+        ``(S, S, 3)``.
+    truth
+        Reference mask ``(S, S)``, bool or labels.
+    samples, summary
+        Samples of the image and their summary.
+    """
+    colours = [rgb(each) for each in picture_colours(len(samples.classes), samples.colours)]
     outlined = image.copy()
-    edge = truth & ~binary_erosion(truth)
-    outlined[edge] = (0, 255, 0)
-    maps = [_drawable(summary.mean_probability), summary.confidence]
-    maps += [_drawable(sample) for sample in samples.probabilities[:3]]
-    grey = [np.repeat((m * 255).astype(np.uint8)[..., None], 3, axis=2) for m in maps]
-    return np.concatenate([outlined, *grey], axis=1)
+    for label, colour in enumerate(colours, 1):
+        mask = truth == label
+        outlined[mask & ~binary_erosion(mask)] = colour
+    maps = [_drawable(summary.mean_probability, colours), _grey(summary.confidence)]
+    maps += [_drawable(sample, colours) for sample in samples.probabilities[:3]]
+    return np.concatenate([outlined, *maps], axis=1)
 
 
-def _drawable(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the foreground, ``(S, S)``."""
-    return probabilities if probabilities.ndim == 2 else 1 - probabilities[0]
+def _drawable(probabilities: NDArray[np.float32], colours: Sequence[RGB]) -> NDArray[np.uint8]:
+    """Return ``(S, S)`` in grey, and ``(C + 1, S, S)`` as a mixture of the classes' colours."""
+    if probabilities.ndim == 2:
+        return _grey(probabilities)
+    mixed = np.tensordot(probabilities[1:], np.array(colours, np.float32), axes=(0, 0))
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.repeat((values * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 @torch.inference_mode()
