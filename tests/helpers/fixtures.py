@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def copy_model(folder: Path, target: Path) -> Path:
     for name in ("model.json", "model.safetensors"):
         shutil.copy(folder / name, target)
     return target
+
+
+def with_colours(folder: Path, colours: Sequence[str]) -> Path:
+    """Give the card of a model folder colours of its classes, or none; return `folder`."""
+    card = json.loads((folder / "model.json").read_text())
+    model = card["config"]["model"]
+    model.pop("class_colours", None)
+    if colours:
+        model["class_colours"] = list(colours)
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
 
 
 @pytest.fixture(scope="session")

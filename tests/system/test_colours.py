@@ -21,7 +21,7 @@ from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.reading import read_annotation, read_sidecar, sidecar_path
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.train import main as train_main
-from latentfm_core.colours import label_colour
+from latentfm_core.colours import label_colour, shade
 from latentfm_core.model_io.card import read_card, write_card
 from napari_latentfm.annotation.file_export import export_file
 from napari_latentfm.annotation.layer import annotation_of
@@ -36,7 +36,7 @@ from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.review.thumbnails import HypothesisResult, search
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.dicom_files import source
-from tests.helpers.fixtures import SIZE, copy_model
+from tests.helpers.fixtures import SIZE, copy_model, with_colours
 from tests.helpers.pages import Page
 from tests.helpers.plugin_fixtures import run
 from tests.helpers.two_classes import (
@@ -63,11 +63,7 @@ def coloured(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def plain(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model without colours, as an older version wrote it."""
-    folder = copy_model(coloured, tmp_path_factory.mktemp("model") / "plain")
-    card = json.loads((folder / "model.json").read_text())
-    del card["config"]["model"]["class_colours"]
-    (folder / "model.json").write_text(json.dumps(card))
-    return folder
+    return with_colours(copy_model(coloured, tmp_path_factory.mktemp("model") / "plain"), ())
 
 
 def colour(layer: Labels, label: int) -> str:
@@ -157,6 +153,28 @@ def test_layers_of_a_result_have_the_colours(sampled: tuple[Any, SamplingPanel])
     controls = LookControls(session)
     for each in COLOURS:
         assert each in controls.legend.text()
+    controls.deleteLater()
+
+
+def test_a_model_of_one_class_tells_samples_from_the_mean_mask(
+    qtbot: Any,
+    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    viewer, panel = docked_panel()
+    viewer.add_image(draw(np.random.default_rng(99))[0], name="slide")
+    panel.form.folder.value = with_colours(
+        copy_model(tiny_model_folder, tmp_path / "one"), COLOURS[:1]
+    )
+    assert run(qtbot, panel) == "done"
+    session = session_of(viewer)
+    annotation = annotation_of(session)
+    assert annotation is not None
+    assert colour(annotation, 1) == colour(viewer.layers["slide · mean mask"], 1) == COLOURS[0]
+    assert colour(viewer.layers["slide · samples"], 1) == shade(COLOURS[0])
+    controls = LookControls(session)
+    assert all(each in controls.legend.text() for each in (COLOURS[0], shade(COLOURS[0])))
     controls.deleteLater()
 
 

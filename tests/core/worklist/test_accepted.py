@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.colours import label_colour
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.worklist.accepted import Format, export_accepted
@@ -107,6 +108,17 @@ def test_label_files_with_their_provenance(
     assert side is not None
     assert side.spacing == (0.5, 0.25)
     assert not read_annotation(out / f"b{ending}")[0].any()
+
+
+def test_pictures_have_the_colours_of_each_image_s_model(work: WorkList, tmp_path: Path) -> None:
+    side = info(image="b.png", classes=("disc",), class_colours=("#d01c8b",))
+    export_annotation(work.annotation("b.png"), labels_of(1), side)
+    list(export_accepted(work, tmp_path, "palette"))
+    for name, colour in (("a", label_colour(1)), ("b", "#d01c8b")):
+        with Image.open(tmp_path / f"{name}.palette.png") as picture:
+            seen = np.asarray(picture.convert("RGB"))[labels_of(1) == 1]
+        assert {bytes(pixel).hex() for pixel in seen} == {colour[1:]}
+    assert "class_colours" not in json.loads((tmp_path / "a.palette.png.json").read_text())
 
 
 def test_labelme_names_the_image_by_a_relative_path(work: WorkList, tmp_path: Path) -> None:

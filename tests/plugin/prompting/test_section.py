@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 
+from latentfm_core.colours import label_colour
 from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.layers.stacking import PROMPT_KEY, source_of
+from napari_latentfm.prompting.object_list import SWATCH
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.fixtures import copy_model, with_colours
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.helpers.pointing import CTRL, SHIFT, Pointer
 from tests.helpers.prompting import two_discs
@@ -369,3 +373,35 @@ def test_accepting_takes_every_object_that_is_shown(
     window.viewer.layers["a · annotation"].data = np.where(taken == 1, 0, taken)
     window.section.take_pending()
     assert set(np.unique(window.annotation())) == {0, 2}
+
+
+def test_objects_have_the_colours_of_their_labels(
+    qtbot: Any,
+    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    promptable_model_folder: Path,
+    discs: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """The first has the colour of the class, in the list, as outline and in the annotation."""
+    own = ("#d01c8b",)
+    folder = with_colours(copy_model(promptable_model_folder, tmp_path / "own"), own)
+    image, labels = discs
+    viewer, panel = docked_panel(show=True)
+    window = Pointer(qtbot, viewer, panel, folder, image, rgb=True)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    window.key(Key.Key_O, SHIFT)
+    window.box(labels == 2)
+    window.settle()
+    window.key(Key.Key_M, SHIFT)
+    window.settle()
+    outlines, annotation = (viewer.layers[f"a · {name}"] for name in ("objects", "annotation"))
+    tree = window.section.form.objects
+    for number in (1, 2):
+        wanted = QColor(label_colour(number, own))
+        for layer in (outlines, annotation):
+            np.testing.assert_allclose(layer.get_color(number), wanted.getRgbF(), atol=0.01)
+        icon = tree.topLevelItem(number - 1).icon(0).pixmap(SWATCH, SWATCH)
+        assert icon.toImage().pixelColor(2, 2) == wanted
+    assert label_colour(1, own) == own[0]
