@@ -91,7 +91,7 @@ def check_data(config: Config) -> None:
     lines = [f"{path}: {SOURCES.get(path.name, 'see the configuration')}" for path in missing]
     raise DatasetError(
         "These data sets are missing. Download them, and put images and masks into the folders "
-        "images and masks of each (docs/benchmarks.md, Making the models again, says how they "
+        "images and masks of each (docs/benchmarks.md, Retraining the models, says how they "
         "were prepared):\n  " + "\n  ".join(lines) + "\nOr name the folder that has them: "
         "make model NAME=... DATA=FOLDER"
     )

@@ -93,7 +93,7 @@ class Hands:
                 if action.text().replace("&", "").startswith(title):
                     break
             else:
-                raise SystemExit(f"error: there is no menu entry {title!r}")
+                raise SystemExit(f"error: menu entry {title!r} not found")
             inner: Any = action.menu()
             self.click(menu, menu.actionGeometry(action))
             self.pause(0.2)

@@ -26,7 +26,7 @@ MODEL = "Any lesion"
 
 @dataclass
 class ImageCost:
-    """What one image has cost.
+    """Input and time spent on one image.
 
     Attributes
     ----------

@@ -2,8 +2,8 @@
 
     python -m benchmarks.effort --dataset busi --accepted 50 --others 200 --out runs/effort/busi
 
-A run that was interrupted is continued by the same command. The optimiser then starts anew from
-the saved weights, so that its figures differ a little from those of an uninterrupted run.
+The same command continues an interrupted run. The optimiser state is not saved, so the
+figures differ slightly from those of an uninterrupted run.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class TolerantStream(io.TextIOBase):
     def __init__(self, target: TextIO | None) -> None:
         self._target = target
         self.lost: OSError | ValueError | None = None
-        """Why text was dropped."""
+        """Reason for dropping text."""
 
     def write(self, text: str) -> int:
         """Write `text`; return its length even if it is dropped."""

@@ -26,7 +26,7 @@ DEFAULT_BATCH = 16
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What the card of a model adds to the settings of a sampling.
+    """Sampling settings, completed from the model card and the loaded network.
 
     Attributes
     ----------

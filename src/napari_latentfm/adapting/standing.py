@@ -1,4 +1,4 @@
-"""What is known of the adaptation of a work list without its process."""
+"""Stored state of the adaptation of a work list, read without its process."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class ListLink(QObject):
         self._to_annotate = True
 
     def show_item(self) -> None:
-        """Show in the foot what the list knows of the chosen image."""
+        """Show the state of the chosen image in the foot."""
         queue = self._queue
         name = queue.current if self._accepting.in_list else None
         item = None if name is None or queue.work is None else queue.work.item(name)

@@ -1,4 +1,4 @@
-"""Controls of the Point section; knows nothing of the viewer."""
+"""Controls of the Point section, independent of the viewer."""
 
 from __future__ import annotations
 

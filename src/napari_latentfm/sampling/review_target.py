@@ -1,4 +1,4 @@
-"""What the sampling targets share whose result is put under review."""
+"""Common base of the sampling targets whose result is put under review."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_a_preview_reuses_its_layer_and_moves_to_the_top(desk: Desk, skin: Image
     desk.section.take_whole()
     desk.click(0)
     desk.click(1)
-    assert desk.viewer.layers[-1] is preview, "no layer is made anew, and none hides it"
+    assert desk.viewer.layers[-1] is preview, "no layer is created again, and none hides it"
     np.testing.assert_array_equal(preview.data, disc(*SMALL))
 
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     if args.out is None:
         raise ConfigError("Name the folder of the new model: --out FOLDER.")
     launch = read_launch()
-    if not launch.first:  # the first process speaks for all; errors are reported by any
+    if not launch.first:  # rank 0 reports for all; any process reports errors
         logging.getLogger("latentfm_core").setLevel(logging.ERROR)
     flag = StopFlag(launched=launch.size > 1)
     flag.install()
