@@ -31,6 +31,7 @@ class KeptStack:
     planes: PlaneStack
     model: str | Path
     result: StackRun
+    label: int | None = None
 
 
 class KeptReviews:
@@ -71,7 +72,7 @@ class KeptReviews:
         stack = session.stack
         kept: KeptStack | Reviewed | None = session.current
         if stack is not None:
-            kept = KeptStack(stack.layer, stack.planes, stack.model, stack.run)
+            kept = KeptStack(stack.layer, stack.planes, stack.model, stack.run, stack.label)
         if kept is not None:
             self._kept[self._last] = kept
         self._shrink()
@@ -86,8 +87,11 @@ class KeptReviews:
             session.show(found)
         else:
             viewer = session.viewer
-            review = StackReview(viewer, found.layer, found.planes, found.model, found.result)
-            session.follow(review)
+            session.follow(
+                StackReview(
+                    viewer, found.layer, found.planes, found.model, found.result, found.label
+                )
+            )
 
     def _find(self, chosen: Image | None) -> KeptStack | Reviewed | None:
         if chosen is not None:

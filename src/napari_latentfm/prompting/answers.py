@@ -117,7 +117,7 @@ class Answers:
         if isinstance(result, ObjectsRun):
             answers.update(result.objects)
         for number, (samples, mask) in answers.items():
-            one = self._context.book.find(reviewed.layer, number)
+            one = self._context.book.find(reviewed.layer, number, reviewed.plane)
             if one is not None:
                 one.answer(samples, mask, reviewed.model)
                 one.name = samples.classes[0]
@@ -130,7 +130,8 @@ class Answers:
             self._context.say("Another run has not ended. The prompt follows when it has.")
 
     def _describe(self, reviewed: Reviewed) -> None:
-        one = self._context.book.find(reviewed.layer, int(reviewed.label or 0))
+        number = int(reviewed.label or 0)
+        one = self._context.book.find(reviewed.layer, number, reviewed.plane)
         if one is None or one.mask is None:
             return
         if not one.mask.pixels:

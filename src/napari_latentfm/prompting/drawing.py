@@ -169,5 +169,5 @@ class Drawing:
             one.history.pop()
         else:
             one.remember()
-        one.prompt = prompt
+        one.prompt, one.followed = prompt, False
         self._answers.run(place, one)

@@ -118,12 +118,17 @@ class PromptForm(QWidget):
         self.objects = ObjectList()
         self.notice = ModelNotice()
         self.status = wrapped_text("Progress of the run, or its result.")
+        self._below_objects = QVBoxLayout()
         self._lay_out()
 
     def hold(self, tool: str) -> None:
         """Show which tool is selected, "" for none."""
         for name, button in self.tools.items():
             button.setChecked(name == tool)
+
+    def add_below_objects(self, widget: QWidget) -> None:
+        """Add a control for the current object below the list of objects."""
+        self._below_objects.addWidget(widget)
 
     def say(self, text: str) -> None:
         """Show a text in the status line."""
@@ -145,6 +150,7 @@ class PromptForm(QWidget):
         layout.addWidget(self.status)
         layout.addWidget(QLabel("Objects"))
         layout.addWidget(self.objects)
+        layout.addLayout(self._below_objects)
         layout.addLayout(_row(self.new_button, self.delete_button))
         layout.addLayout(_row(self.take_button, self.take_all_button))
         layout.addWidget(self.cover)

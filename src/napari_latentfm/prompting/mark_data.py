@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,12 @@ def opacity(owner: int, current: int, hidden: set[int]) -> float:
     return 1.0 if owner in (current, 0) else DIM
 
 
+def is_on(mark: Any, plane: Plane) -> bool:
+    """Return whether the points ``(D,)`` or ``(P, D)`` of a mark lie on a plane."""
+    points = np.atleast_2d(np.asarray(mark, float))
+    return all(bool((np.rint(points[:, axis]) == at).all()) for axis, at in plane.fixed.items())
+
+
 def box_of(shape: Any, plane: Plane) -> Box:
     """Return a rectangle of a Shapes layer as a box in pixels of the plane."""
     corners = np.asarray(shape, float)[:, plane.axes] + EDGE
@@ -66,30 +73,39 @@ def _in_layer(flat: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
     return full
 
 
-def write_boxes(layer: Shapes, plane: Plane, number: int, box: Box | None) -> None:
-    """Replace the box of an object; the mark just drawn is removed."""
+def write_boxes(layer: Shapes, number: int, boxes: Sequence[tuple[Plane, Box | None]]) -> None:
+    """Replace the box of an object on some planes; the mark just drawn is removed.
+
+    Parameters
+    ----------
+    layer, number
+        The layer of boxes, and the object.
+    boxes
+        At least one plane, each with its new box or None.
+    """
+    planes = [plane for plane, _ in boxes]
     kept = [
         (shape, owner)
         for shape, owner in zip(layer.data, owners_of(layer), strict=True)
-        if owner not in (0, number)
+        if owner != 0 and not (owner == number and any(is_on(shape, plane) for plane in planes))
     ]
-    if box is not None:
-        kept.append((_corners(box, plane), number))
+    kept += [(_corners(box, plane), number) for plane, box in boxes if box is not None]
     mode = layer.mode
     layer.selected_data = set()
     layer.data = [(np.asarray(shape), "rectangle") for shape, _ in kept]
     if kept:
         layer.features = {OBJECT: np.array([owner for _, owner in kept])}
-        layer.edge_width = [line_width(plane)] * len(kept)
+        layer.edge_width = [line_width(planes[0])] * len(kept)
         layer.face_color = "transparent"
     layer.feature_defaults = {OBJECT: 0}
     layer.mode = mode
 
 
 def write_points(layer: Points, plane: Plane, number: int, prompt: Prompt) -> None:
-    """Replace the points of an object; the mark just drawn is removed."""
+    """Replace the points of an object on a plane; the mark just drawn is removed."""
     owners = np.array(owners_of(layer), int)
-    stay = ~np.isin(owners, (0, number))
+    here = np.array([is_on(at, plane) for at in layer.data], bool)
+    stay = (owners != 0) & ~((owners == number) & here)
     marks = np.array([*prompt.positive, *prompt.negative], float).reshape(-1, 2) - EDGE
     signs = [True] * len(prompt.positive) + [False] * len(prompt.negative)
     sign = bool(layer.feature_defaults[SIGN].iloc[0]) if len(layer.feature_defaults) else True

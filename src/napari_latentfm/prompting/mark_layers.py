@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from napari_latentfm.prompting.mark_data import (
     POSITIVE_SYMBOL,
     SIGN,
     box_of,
+    is_on,
     line_width,
     opacity,
     owners_of,
@@ -106,14 +107,14 @@ class MarkLayers:
             layer.mode = "add"
 
     def read(self, image: Image, plane: Plane, number: int) -> Prompt:
-        """Return box and points of an object in pixels of the plane; 0: the newest mark."""
+        """Return box and points of an object on a plane, in its pixels; 0: the newest mark."""
         box: Box | None = None
         boxes, points = self.boxes(image), self.points(image)
         if boxes is not None:
             mine = [
                 shape
                 for shape, owner in zip(boxes.data, owners_of(boxes), strict=True)
-                if owner == number
+                if owner == number and (not number or is_on(shape, plane))
             ]
             # A second box replaces the first.
             box = box_of(mine[-1], plane) if mine else None
@@ -122,7 +123,7 @@ class MarkLayers:
         if points is not None:
             signs = np.asarray(points.features[SIGN], bool) if len(points.data) else ()
             for at, owner, sign in zip(points.data, owners_of(points), signs, strict=True):
-                if owner == number:
+                if owner == number and (not number or is_on(at, plane)):
                     row, column = (float(at[axis] + EDGE) for axis in plane.axes)
                     (positive if sign else negative).append((row, column))
         return Prompt(box, tuple(positive), tuple(negative))
@@ -132,7 +133,10 @@ class MarkLayers:
         return {number for layer in self.there(image) for number in owners_of(layer)} - {0}
 
     def write(self, image: Image, plane: Plane, number: int, prompt: Prompt) -> None:
-        """Make box and points of an object those of a prompt; the mark just drawn is removed."""
+        """Make box and points of an object on a plane those of a prompt.
+
+        The mark just drawn is removed.
+        """
         with self._own_writing():
             boxes, points = self.boxes(image), self.points(image)
             if boxes is None and prompt.box is not None:
@@ -140,9 +144,20 @@ class MarkLayers:
             if points is None and (prompt.positive or prompt.negative):
                 points = self.points(image, plane)
             if boxes is not None:
-                write_boxes(boxes, plane, number, prompt.box)
+                write_boxes(boxes, number, [(plane, prompt.box)])
             if points is not None:
                 write_points(points, plane, number, prompt)
+
+    def write_boxes(
+        self, image: Image, number: int, boxes: Sequence[tuple[Plane, Box | None]]
+    ) -> None:
+        """Replace the box of an object on several planes; None removes it."""
+        if not boxes:
+            return
+        with self._own_writing():
+            layer = self.boxes(image, boxes[0][0])
+            if layer is not None:
+                write_boxes(layer, number, boxes)
 
     def look(self, image: Image, current: int, hidden: set[int]) -> None:
         """Dim the marks of all objects but the current one, and hide those of some."""

@@ -53,12 +53,13 @@ class Patch:
 
 @dataclass(eq=False)
 class PromptObject:
-    """One object.
+    """One object on one plane.
 
     Attributes
     ----------
     number
-        Label with which it is written into the annotation.
+        Label with which it is written into the annotation. An object that was followed through
+        the planes of a stack has the same on each.
     plane
         Where it is.
     name
@@ -69,6 +70,8 @@ class PromptObject:
         Whether its outline and marks are shown while another object is current.
     closed
         Whether it was taken: the next mark begins another object.
+    followed
+        Whether it was found here by following it from another plane, and not corrected since.
     samples, model, mask
         The last result; None and "" before the first.
     history
@@ -81,6 +84,7 @@ class PromptObject:
     prompt: Prompt = field(default_factory=Prompt)
     visible: bool = True
     closed: bool = False
+    followed: bool = False
     samples: SampleSet | None = None
     model: str | Path = ""
     mask: Patch | None = None
@@ -121,9 +125,13 @@ class ObjectBook:
         """Return the objects of all planes of an image, by number."""
         return sorted(self._objects.get(str(image.unique_id), []), key=lambda one: one.number)
 
-    def find(self, image: Image, number: int) -> PromptObject | None:
-        """Return the object of a number, or None."""
-        return next((one for one in self.all(image) if one.number == number), None)
+    def find(self, image: Image, number: int, plane: Plane) -> PromptObject | None:
+        """Return the object of a number on a plane, or None."""
+        return next((one for one in self.on(image, plane) if one.number == number), None)
+
+    def everywhere(self, image: Image, number: int) -> list[PromptObject]:
+        """Return the object of a number on all planes that have it."""
+        return [one for one in self.all(image) if one.number == number]
 
     def current(self, image: Image, plane: Plane) -> PromptObject | None:
         """Return the current object, or None: the next mark begins one."""

@@ -18,6 +18,7 @@ from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
 from napari_latentfm.prompting.context import PromptContext
 from napari_latentfm.prompting.drawing import Drawing
+from napari_latentfm.prompting.following import Following
 from napari_latentfm.prompting.form import PromptForm
 from napari_latentfm.prompting.layer_keys import LayerKeys
 from napari_latentfm.prompting.mark_layers import MarkLayers
@@ -83,6 +84,8 @@ class PromptSection(QWidget):
             self._context, self._shown, self._strokes, self._selection, self._answers
         )
         self._taking = Taking(self._context, self._answers)
+        self._following = Following(self._context, self._answers)
+        self.form.add_below_objects(self._following.button)
         self._keys = LayerKeys(self._viewer, LAYER_KEYS, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -151,8 +154,8 @@ class PromptSection(QWidget):
     def choose(self, number: int) -> None:
         """Make an object the current one, with its marks and its outlines."""
         place = self._context.place()
-        one = None if place is None else self._book.find(place.layer, number)
-        if place is None or one is None or one.plane.index != place.plane.index:
+        one = None if place is None else self._book.find(place.layer, number, place.plane)
+        if place is None or one is None:
             return
         one.closed = False
         self._book.choose(place.layer, place.plane, one)
@@ -193,6 +196,10 @@ class PromptSection(QWidget):
     def draw_all_again(self) -> None:
         """Draw the samples of all objects of the plane, with the current model and settings."""
         self._answers.run_all()
+
+    def follow(self) -> None:
+        """Follow the current object through the other planes of its stack."""
+        self._following.start()
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""
@@ -240,6 +247,7 @@ class PromptSection(QWidget):
         """Show the current object of the plane on screen."""
         if self._panel.form.image.value is None:
             self._shown.clear()
+            self._following.renew()
             return
         place, one = self._context.current()
         if place is None:
@@ -255,6 +263,7 @@ class PromptSection(QWidget):
         elif reviewed is None and one is not None and not self._runner.busy:
             self._answers.show(place, one)
         self._shown.renew()
+        self._following.renew()
 
     def _on_reviewed(self) -> None:
         reviewed = self._session.current
@@ -268,6 +277,7 @@ class PromptSection(QWidget):
             # Another plane may be on screen by now.
             self._settle.start()
         self._shown.renew()
+        self._following.renew()
 
     def _on_redraw_asked(self) -> None:
         place, one = self._context.current()
@@ -277,7 +287,7 @@ class PromptSection(QWidget):
     def _on_taken(self) -> None:
         reviewed = self._session.current
         if reviewed is not None and reviewed.label is not None:
-            one = self._book.find(reviewed.layer, reviewed.label)
+            one = self._book.find(reviewed.layer, reviewed.label, reviewed.plane)
             if one is not None:
                 one.closed = True
             self._marks.hide(reviewed.layer)
@@ -289,6 +299,7 @@ class PromptSection(QWidget):
 
     def _on_finished(self, ending: str) -> None:
         self._answers.on_finished(ending)
+        self._following.on_finished(ending)
 
     def _on_model(self) -> None:
         """Go on with marks that waited for a model."""
@@ -345,6 +356,7 @@ class PromptSection(QWidget):
             (form.take_button, self.take),
             (form.take_all_button, self.take_all),
             (form.again_button, self.draw_all_again),
+            (self._following.button, self.follow),
             (form.cancel_button, self.cancel),
             (form.notice.button, self._use_better_model),
         ):

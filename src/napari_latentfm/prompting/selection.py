@@ -68,8 +68,10 @@ class ObjectSelection:
         """Add the objects of marks that were saved and opened again."""
         book, marks = self._context.book, self._context.marks
         for number in marks.numbers(place.layer):
-            if book.find(place.layer, number) is None:
+            if book.find(place.layer, number, place.plane) is None:
                 found = marks.read(place.layer, place.plane, number)
+                if found.is_empty:
+                    continue  # its marks are on other planes
                 name = self._context.class_name()
                 one = book.add(place.layer, place.plane, name, 0, number)
                 one.prompt = found

@@ -86,9 +86,9 @@ class ShownObjects(QObject):
     def toggle(self, number: int, on: bool) -> None:
         """Show or hide the marks and the outline of an object."""
         place = self._context.place()
-        one = None if place is None else self._context.book.find(place.layer, number)
-        if place is not None and one is not None:
-            one.visible = on
+        if place is not None:
+            for one in self._context.book.everywhere(place.layer, number):
+                one.visible = on
             self.look_at_marks(place)
             self.renew()
 

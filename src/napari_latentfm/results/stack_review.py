@@ -18,16 +18,9 @@ if TYPE_CHECKING:
 
     from latentfm_core.inference.stack import StackResult
 
-SAME_SETTINGS = (
-    "n_samples",
-    "seed",
-    "steps",
-    "solver",
-    "noise_scale",
-    "threshold",
-    "calibrated",
-    "precision",
-)
+SAME_DRAW = ("n_samples", "seed", "steps", "solver", "calibrated", "precision")
+"""Settings that all planes of a followed object share; others are fitted for a kind of prompt."""
+SAME_SETTINGS = (*SAME_DRAW, "noise_scale", "threshold")
 """A plane that was sampled again with the same values of these belongs to its stack."""
 
 
@@ -56,13 +49,15 @@ class StackReview:
         Whose slider chooses the plane.
     layer, planes, model, run
         The stack that was segmented, the model, and the result.
+    label
+        Label of the object that was followed through the planes; None for the model's classes.
 
     Attributes
     ----------
     moved
         Emitted in the GUI thread with the plane to review when the slider goes to another one:
-        None if it is blank.
-    layer, planes, model
+        None if there are no samples of it.
+    layer, planes, model, label
         As given.
     """
 
@@ -75,9 +70,10 @@ class StackReview:
         planes: PlaneStack,
         model: str | Path,
         run: StackRun,
+        label: int | None = None,
     ) -> None:
         self.layer, self.planes = layer, planes
-        self.model = model
+        self.model, self.label = model, label
         self._dims, self._run = viewer.dims, run
         self._renewed: dict[int, Result] = {}
         number = number_on_screen(layer, self._dims, planes)
@@ -106,18 +102,20 @@ class StackReview:
             if samples is None:
                 return None
             result = Result(samples, stack.summary_of(number), self._run.device)
-        return Reviewed(self.layer, self.planes.at(number), self.model, result)
+        return Reviewed(self.layer, self.planes.at(number), self.model, result, self.label)
 
     def number_of(self, reviewed: Reviewed) -> int | None:
         """Return which plane a new result belongs to; None if it is not of this stack.
 
-        It belongs if its settings are those of the others, with or without strokes.
+        It belongs if its settings are those of the others, with or without strokes, and it is of
+        the same object.
         """
-        if reviewed.layer is not self.layer:
+        if reviewed.layer is not self.layer or reviewed.label != self.label:
             return None
+        names = SAME_SETTINGS if self.label is None else SAME_DRAW
         old, new = self._run.samples, reviewed.result.samples
         same = old.model_hash == new.model_hash and all(
-            old.settings.get(name) == new.settings.get(name) for name in SAME_SETTINGS
+            old.settings.get(name) == new.settings.get(name) for name in names
         )
         return self.planes.number_of(reviewed.plane) if same else None
 

@@ -173,6 +173,10 @@ class SamplingPanel(QScrollArea):
         )
         self._run(lambda: target, SamplingConfig(**samples.settings))
 
+    def run_target(self, target: SamplingTarget[Any], settings: SamplingConfig) -> None:
+        """Start a run of another target; `finished` is emitted at its end."""
+        self._run(lambda: target, settings)
+
     def _run(
         self,
         target: Callable[[], SamplingTarget[Any]],

@@ -26,8 +26,8 @@ from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import Role
 from napari_latentfm.layers.stacking import keeping_active
 from napari_latentfm.results.objects import ObjectsRun
-from napari_latentfm.results.session import Reviewed
-from napari_latentfm.results.show import show_plane_steps
+from napari_latentfm.results.session import Reviewed, session_of
+from napari_latentfm.results.show import show_plane_steps, show_result_steps
 from napari_latentfm.sampling.review_target import ReviewTarget
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ class PlaneTarget(ReviewTarget[Result]):
             if self.keeps_view:
                 kept.enter_context(keeping_active(viewer))
                 kept.enter_context(keeping_view(viewer))
-            return (yield from show_plane_steps(viewer, reviewed, ask, self.roles))
+            stack = session_of(viewer).stack
+            # A correction of an object that was followed through a stack belongs to its layers.
+            is_part = stack is not None and self.label is not None and stack.label == self.label
+            show = show_result_steps if is_part else show_plane_steps
+            return (yield from show(viewer, reviewed, ask, self.roles))
 
 
 @dataclass(frozen=True)

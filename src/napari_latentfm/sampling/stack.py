@@ -44,6 +44,8 @@ class StackTarget(ReviewTarget[StackRun]):
         An earlier result, to be summarised with other settings; then nothing is sampled.
     roles
         The layers to write; None for all.
+    label
+        Label of the object that was followed through the planes; None for the model's classes.
     """
 
     layer: Image
@@ -51,6 +53,7 @@ class StackTarget(ReviewTarget[StackRun]):
     model: str | Path
     drawn: StackRun | None = None
     roles: Collection[Role] | None = None
+    label: int | None = None
 
     def request(self, settings: SamplingConfig) -> JobRequest[StackRun]:
         """Return the request for the background job."""
@@ -66,7 +69,7 @@ class StackTarget(ReviewTarget[StackRun]):
         layer, planes = self.layer, self.planes
         if not (yield from place_result_steps(viewer, layer, planes, run, ask, self.roles)):
             return False
-        session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run))
+        session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run, self.label))
         return True
 
     def warning(self, run: StackRun) -> str:

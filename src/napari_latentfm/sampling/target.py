@@ -26,8 +26,8 @@ class SamplingTarget(Protocol[R]):
     """A part of an image layer that is segmented in one run.
 
     A run sends `request` to the background job and passes the result to `show`. Implementations:
-    `PlaneTarget`, `ObjectsTarget`, `StackTarget`, `ViewportTarget`, `TiledTarget`, and
-    `RedrawTarget` of the strokes.
+    `PlaneTarget`, `ObjectsTarget`, `StackTarget`, `FollowTarget`, `ViewportTarget`,
+    `TiledTarget`, and `RedrawTarget` of the strokes.
     """
 
     @property
@@ -71,7 +71,7 @@ def target_under_review(session: ReviewSession) -> tuple[PlaneTarget | StackTarg
     stack, last, roles = session.stack, session.current, CALIBRATED_ROLES
     if stack is not None:
         run = stack.run
-        return StackTarget(stack.layer, stack.planes, stack.model, run, roles), run
+        return StackTarget(stack.layer, stack.planes, stack.model, run, roles, stack.label), run
     if last is None:
         return None
     samples = last.result.samples

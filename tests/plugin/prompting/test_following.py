@@ -1,0 +1,152 @@
+"""An object followed through the planes of a stack, with a real mouse in a real window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+
+from latentfm_core.metrics.overlap import dice
+from napari_latentfm.sampling.panel import SamplingPanel
+from tests.core.inference.test_following import images_of, moving_disc
+from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.pointing import LEFT, SHIFT, Pointer
+
+Key = Qt.Key
+Open = Callable[..., Pointer]
+COUNT = 4
+
+
+@pytest.fixture
+def point(
+    qtbot: Any,
+    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    promptable_model_folder: Path,
+) -> Open:
+    def open_window(image: NDArray[Any], **look: Any) -> Pointer:
+        viewer, panel = docked_panel(show=True)
+        return Pointer(qtbot, viewer, panel, promptable_model_folder, image, **look)
+
+    return open_window
+
+
+@pytest.fixture
+def labels() -> list[NDArray[np.uint8]]:
+    return moving_disc(COUNT)
+
+
+def movie_of(labels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.stack([image.pixels for image in images_of(labels)])
+
+
+def to_plane(window: Pointer, number: int) -> None:
+    # The samples have an axis of their own in front.
+    window.viewer.dims.set_current_step(window.viewer.dims.ndim - 3, number)
+    window.settle()
+
+
+def button(window: Pointer) -> Any:
+    return window.section._following.button
+
+
+def follow(window: Pointer) -> None:
+    window.qtbot.mouseClick(button(window), LEFT)
+    window.qtbot.waitUntil(lambda: window.section._runner.busy, timeout=PATIENCE)
+    window.settle()
+
+
+def prompted(window: Pointer, mask: NDArray[np.bool_]) -> None:
+    window.key(Key.Key_B)
+    window.box(mask)
+    window.settle()
+
+
+def mean_masks(window: Pointer) -> NDArray[Any]:
+    return np.asarray(window.viewer.layers["a · mean mask"].data)
+
+
+def test_a_box_on_one_plane_is_followed_to_all(
+    point: Open, labels: list[NDArray[np.uint8]]
+) -> None:
+    window = point(movie_of(labels), rgb=True)
+    to_plane(window, 1)
+    assert button(window).isVisible()
+    assert not button(window).isEnabled()
+    prompted(window, labels[1] == 1)
+    assert button(window).isEnabled()
+    follow(window)
+    assert window.endings[-1] == "done", window.panel.last_error
+    assert "Object 1 is on 4 planes, 0 to 3" in window.status
+    for number, plane in enumerate(labels):
+        assert dice(mean_masks(window)[number] > 0, plane == 1) > 0.85
+        to_plane(window, number)
+        reviewed = window.section._session.current
+        assert (reviewed.plane.index[0], reviewed.label) == (number, 1)
+        assert window.states == {1: "proposed"}
+    assert window.viewer.layers["a · samples"].data.shape[1] == COUNT
+    # Each plane is taken with the object's own label.
+    for number in (0, 3):
+        to_plane(window, number)
+        window.key(Key.Key_M, SHIFT)
+        window.settle()
+    taken = window.annotation()
+    assert [bool(plane.any()) for plane in taken] == [True, False, False, True]
+    np.testing.assert_array_equal(taken[0] == 1, mean_masks(window)[0] > 0)
+    assert set(np.unique(taken)) == {0, 1}
+
+
+def test_taken_and_corrected_planes_are_left_alone(
+    point: Open, labels: list[NDArray[np.uint8]]
+) -> None:
+    window = point(movie_of(labels), rgb=True)
+    to_plane(window, 0)
+    prompted(window, labels[0] == 1)
+    follow(window)
+    to_plane(window, 1)
+    window.key(Key.Key_M, SHIFT)
+    window.settle()
+    to_plane(window, 2)
+    # A correction of this plane stays in the layers of the stack.
+    window.key(Key.Key_P)
+    rows, columns = np.nonzero(labels[2] == 1)
+    window.click(rows.mean(), columns.mean())
+    window.settle()
+    assert set(window.section._session.current.result.samples.prompt) == {"box", "positive"}
+    assert window.section._session.stack is not None
+    before, annotated = mean_masks(window).copy(), window.annotation().copy()
+    follow(window)
+    after = mean_masks(window)
+    for number in (0, 1, 2):
+        np.testing.assert_array_equal(after[number], before[number])
+    assert dice(after[3] > 0, labels[3] == 1) > 0.85
+    np.testing.assert_array_equal(window.annotation(), annotated)
+    assert set(window.section._session.current.result.samples.prompt) == {"box", "positive"}
+
+
+def test_cancel_leaves_everything_as_it_was(point: Open, labels: list[NDArray[np.uint8]]) -> None:
+    window = point(movie_of(labels), rgb=True)
+    to_plane(window, 0)
+    prompted(window, labels[0] == 1)
+    before = [layer.name for layer in window.viewer.layers]
+    window.qtbot.mouseClick(button(window), LEFT)
+    window.qtbot.waitUntil(lambda: window.panel.running, timeout=PATIENCE)
+    window.qtbot.mouseClick(window.section.form.cancel_button, LEFT)
+    window.settle()
+    assert window.endings[-1] == "cancelled"
+    assert [layer.name for layer in window.viewer.layers] == before
+    to_plane(window, 1)
+    assert window.states == {}
+    to_plane(window, 0)
+    assert window.states == {1: "proposed"}
+    assert button(window).isEnabled()
+
+
+def test_a_flat_image_has_nothing_to_follow(point: Open, labels: list[NDArray[np.uint8]]) -> None:
+    window = point(movie_of(labels)[0], rgb=True)
+    prompted(window, labels[0] == 1)
+    assert not button(window).isVisible()
