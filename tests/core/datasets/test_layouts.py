@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,22 @@ def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, capsys):
     assert train(nnunet, tmp_path) == 2
     assert "links to files outside the folder: labelsTr" in capsys.readouterr().err
     assert len(training_pairs(DataConfig(folder=nnunet, reading={"follow_links": True}))) == 12
+
+
+def test_colours_belong_to_the_classes_that_the_folder_names(
+    nnunet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.toml"
+    words = ["--config", str(config), "--data", str(nnunet), "--dump-config"]
+    # In another order than that of the folder, whose numbers the masks have.
+    named = '[model]\nclasses = ["core", "lesion"]\nclass_colours = ["#d01c8b", "#4dac26"]'
+    config.write_text(TINY.replace("[model]", named))
+    assert train_main(words) == 0
+    model = tomllib.loads(capsys.readouterr().out)["model"]
+    assert model["classes"] == ["lesion", "core"]
+    assert model["class_colours"] == ["#4dac26", "#d01c8b"]
+    config.write_text(TINY.replace("[model]", named.replace("core", "cup")))
+    assert train_main(words) == 2
+    message = capsys.readouterr().err
+    assert "class_colours are for the classes cup, lesion" in message
+    assert "names the classes lesion, core" in message
