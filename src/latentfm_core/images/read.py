@@ -153,8 +153,8 @@ def _is_companion(path: Path) -> bool:
 
 
 def name_some(names: Iterable[str]) -> str:
-    """Return the first ten names for a message, and the number of the rest."""
-    listed = sorted(shown(name[:_NAME_SHOWN]) for name in names)
+    """Return the first ten different names for a message, and the number of the rest."""
+    listed = sorted(shown(name[:_NAME_SHOWN]) for name in set(names))
     rest = len(listed) - _NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(listed[:_NAMES_SHOWN]) + more

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.errors import ImageError
-from latentfm_core.images.read import read_image, read_mask, to_rgb
+from latentfm_core.images.read import name_some, read_image, read_mask, to_rgb
 from tests.helpers.pictures import rgb, save
 
 __all__ = ["rgb"]
@@ -284,3 +284,8 @@ def test_pixel_size_turns_with_the_picture(tmp_path):
         extratags=[(274, 3, 1, 6, True)],
     )
     assert read_image(path).spacing == pytest.approx((10, 5))
+
+
+def test_an_image_with_several_masks_is_named_once_in_messages() -> None:
+    assert name_some(["b", "a", "b", "a"]) == "a, b"
+    assert name_some([f"{number:02d}" for number in range(12)] * 3).endswith("08, 09 and 2 more")
