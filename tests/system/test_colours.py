@@ -20,6 +20,7 @@ from latentfm_core.annotation.dicom_seg import write_dicom_seg
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.reading import read_annotation, read_sidecar, sidecar_path
 from latentfm_core.cli.evaluate import main as evaluate_main
+from latentfm_core.cli.predict import main as predict_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.colours import label_colour, shade
 from latentfm_core.model_io.card import read_card, write_card
@@ -30,6 +31,7 @@ from napari_latentfm.annotation.restoring import restore
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.strokes import not_colour
+from napari_latentfm.layers.zarr import is_stored, stored_maps
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.stroke_layer import stroke_layer
@@ -306,3 +308,17 @@ def test_outlines_in_the_report_of_an_evaluation(
         dash = legend[line]["stroke-dasharray"]
         paths = worst.one("figure").all("path", **{"stroke-dasharray": dash})
         assert {path.attributes["stroke"] for path in paths} == set(COLOURS), line
+
+
+def test_a_stored_result_of_tiles_keeps_the_colours(
+    folders: tuple[Path, Path], coloured: Path, tmp_path: Path
+) -> None:
+    words = ["--tiled", "--samples", "2", "--steps", "1", "--device", "cpu", "--quiet"]
+    paths = [str(folders[0] / "03.png"), "--model", str(coloured), "--out", str(tmp_path)]
+    assert predict_main([*paths, *words]) == 0
+    (folder,) = (path for path in tmp_path.iterdir() if is_stored(path))
+    masks = [each for each in stored_maps(folder) if each.kind == "labels"]
+    assert len(masks) == 2
+    for each in masks:
+        layer = Labels(np.asarray(each.levels[0]), colormap=each.look["colormap"])
+        assert [colour(layer, label) for label in (1, 2)] == COLOURS
