@@ -16,6 +16,7 @@ from latentfm_core.colours import rgb
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.optional import optional_package
+from latentfm_core.files.regular import open_regular
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.names import shown
 from latentfm_core.output.sidecar import versions
@@ -110,8 +111,8 @@ def _source(path: Path) -> Any:
     import pydicom
 
     try:
-        # Pixels are not needed.
-        image = pydicom.dcmread(path, stop_before_pixels=True)
+        with open_regular(path) as stream:  # pixels are not needed
+            image = pydicom.dcmread(stream, stop_before_pixels=True)
         frames = int(image.get("NumberOfFrames") or 1)
     except Exception as error:
         # What damaged files make of it is not limited to InvalidDicomError.

@@ -18,6 +18,7 @@ from latentfm_core.annotation.formats import PALETTE, nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.files.regular import open_regular
 from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
@@ -212,7 +213,7 @@ def _check_nifti_start(path: Path) -> None:
 def _opened_nifti(path: Path) -> BinaryIO:
     """Open a NIfTI file, compressed or not, regardless of its name."""
     packed = read_start(path, 2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else open_regular(path)
 
 
 def _read_nifti(path: Path, limits: ReadingConfig) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from scipy import ndimage
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.files.regular import open_regular
 from latentfm_core.images.decode import TIFF_SUFFIXES
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.images.tiff import open_tiff
@@ -145,7 +146,7 @@ def copied_canvases(parts: Mapping[str, CanvasSet]) -> list[tuple[str, ...]]:
 def _digest(path: Path) -> bytes | None:
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
     except OSError:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from latentfm_core.errors import FolderBusy
 from latentfm_core.files.disk_errors import write_error
+from latentfm_core.files.regular import open_regular
 
 try:
     import fcntl
@@ -98,8 +99,8 @@ class FolderLock:
     def owner(self) -> str:
         """Return who holds the lock, such as ``process 123 on host``; empty if unknown."""
         try:
-            with self.path.open(encoding="utf-8", errors="replace") as stream:
-                return " ".join(stream.read(_MAX_OWNER).split())
+            with open_regular(self.path) as stream:
+                return " ".join(stream.read(_MAX_OWNER).decode(errors="replace").split())
         except OSError:
             return ""
 

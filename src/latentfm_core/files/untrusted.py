@@ -11,17 +11,17 @@ import io
 import json
 import os
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
+
+from latentfm_core.files.regular import check_regular, open_regular
 
 MAX_TOML_BYTES = 256_000
 MAX_DOTS = 32
 """Maximum dots in one key of a TOML file; tomllib takes quadratic time."""
 
 _TOO_DEEP = "it is nested too deeply"
-_BINARY = getattr(os, "O_BINARY", 0)
 _NO_KEYS = re.compile(
     r"""#[^\n]*|\"{3}(?:\\.|[^\\])*?(?:\"{3}|\Z)|'{3}.*?(?:'{3}|\Z)"""
     r"""|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?""",
@@ -37,15 +37,11 @@ def read_bounded(path: Path, limit: int) -> bytes:
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be read, or is a folder, pipe, socket or device.
     ValueError
-        If it is larger, or not a regular file (reading a pipe would block).
+        If it is larger.
     """
-    # Without O_NONBLOCK, opening a pipe waits for a writer; Windows has neither.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a regular file")
+    with open_regular(path) as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes")
@@ -60,7 +56,7 @@ def read_start(path: Path, count: int) -> bytes:
     OSError
         If it cannot be read.
     """
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return stream.read(count)
 
 
@@ -72,6 +68,7 @@ class BoundedReader(io.BufferedReader):
     """
 
     def __init__(self, path: Path) -> None:
+        check_regular(path)
         super().__init__(io.FileIO(path))
         self._size = os.fstat(super().fileno()).st_size
         self._path = path

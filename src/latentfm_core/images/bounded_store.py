@@ -16,6 +16,8 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
+from latentfm_core.files.regular import check_regular
+
 _SLACK = 2**20
 _DEFLATE_RATIO = 1032
 """Largest ratio of decoded and encoded size that DEFLATE (RFC 1951) can reach."""
@@ -41,6 +43,7 @@ class BoundedStore(WrapperStore[Store]):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._bounds: dict[str, _Bound] = {}
+        self._root: Path | None = store.root if isinstance(store, LocalStore) else None
 
     @classmethod
     def read_only_at(cls, folder: Path) -> Self:
@@ -70,7 +73,10 @@ class BoundedStore(WrapperStore[Store]):
         ------
         ValueError
             If it is a chunk that decodes to more than the array's chunks can hold.
+        NotRegularError
+            If it is a pipe, socket or device, which could block.
         """
+        self._check_file(key)
         value = await super().get(key, prototype, byte_range)
         self._check(key, value)
         return value
@@ -78,9 +84,16 @@ class BoundedStore(WrapperStore[Store]):
     async def _get_many(
         self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
     ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
+        requests = list(requests)
+        for key, _, _ in requests:
+            self._check_file(key)
         async for key, value in super()._get_many(requests):
             self._check(key, value)
             yield key, value
+
+    def _check_file(self, key: str) -> None:
+        if self._root is not None and not (self._root / key).is_dir():
+            check_regular(self._root / key)
 
     def _check(self, key: str, value: Buffer | None) -> None:
         folder, _, name = key.rpartition("/")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.files.regular import other_kind
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decode_tiff import decode_tiff
@@ -50,11 +51,14 @@ def check_is_file(path: Path) -> None:
     Raises
     ------
     ImageError
-        If it is missing, a broken link, or not readable.
+        If it is missing, a folder, pipe, socket or device, a broken link, or not readable.
     """
     try:
         if path.is_file():
             return
+        kind = other_kind(path)
+        if kind:
+            raise ImageError(f"{shown(path)}: {kind}, not a file. Choose a file.")
         if path.is_symlink():
             raise ImageError(
                 f"{shown(path)}: a broken link to {shown(os.readlink(path))}. "

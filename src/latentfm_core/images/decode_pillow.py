@@ -19,6 +19,7 @@ from latentfm_core.names import shown
 
 logger = logging.getLogger(__name__)
 
+_SPREAD = {"L;2": 85, "L;4": 17}
 _LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
 
 
@@ -30,6 +31,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
         opened.load()
+        transparent = _transparent_grey(opened, raw_modes)
         frames = getattr(opened, "n_frames", 1)
         if opened.format == "MPO":  # whose other frames are previews
             frames = 1
@@ -60,7 +62,26 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
         indices = palette = None
     turn = turn if turn in range(1, 9) else 1
-    return Decoded(pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames)
+    return Decoded(
+        pixels,
+        indices,
+        palette,
+        orientation=turn,
+        lossy=lossy,
+        transparent=transparent,
+        frames=frames,
+    )
+
+
+def _transparent_grey(opened: Image.Image, raw_modes: list[str]) -> int | None:
+    """Return the grey level that is declared as transparent without an alpha channel."""
+    value = opened.info.get("transparency")
+    if opened.mode == "RGB" and isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]
+    if opened.mode == "P" or not isinstance(value, int):
+        return None
+    # Pillow spreads 2 and 4 bits over 0 to 255, but not this value.
+    return value * next((_SPREAD[raw] for raw in raw_modes if raw in _SPREAD), 1)
 
 
 def _check_bmp(path: Path, opened: Image.Image) -> None:

@@ -28,6 +28,8 @@ class Decoded:
         EXIF or TIFF orientation, 1 to 8, already applied to `pixels`.
     lossy
         Whether the compression changes values (JPEG and the like).
+    transparent
+        Grey level that the file declares as transparent (PNG chunk tRNS, GIF), or None.
     frames
         Number of images in the file, of which this is the first; thumbnails do not count.
     """
@@ -39,6 +41,7 @@ class Decoded:
     unit: str = "pixel"
     orientation: int = 1
     lossy: bool = False
+    transparent: int | None = None
     frames: int = 1
 
 

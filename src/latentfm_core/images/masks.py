@@ -12,7 +12,7 @@ displayed colours matter, not the order of the colour table, which the writing p
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,8 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     Raises
     ------
     ImageError
-        If the file cannot be read, holds NaN, has an ambiguous background colour, or is not
-        binary; the message then lists its values.
+        If the file cannot be read, holds NaN, has an ambiguous background colour, declares
+        foreground as transparent, or is not binary; the message then lists its values.
     """
     decoded = _decode_one(path, limits)
     coloured = _coloured_table(path, decoded)
@@ -202,10 +202,7 @@ def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
     colours = table[used]
     clear = colours[:, 3] < 255 if colours.shape[1] == 4 else np.zeros(len(used), bool)
     if bool((clear & colours[:, :3].any(axis=1)).any()):
-        raise ImageError(
-            f"{shown(path)}: the mask has transparent pixels that are not black, so its "
-            "foreground is unclear. Save it as a grey image without transparency."
-        )
+        _refuse_transparent(path)
     is_grey = bool((colours[:, :3] == colours[:, :1]).all())
     if is_grey:
         _refuse_hidden(path, used, colours)
@@ -216,6 +213,13 @@ def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
             "Tables > Grays, check that the foreground is white, and save it again."
         )
     return None if is_grey else used
+
+
+def _refuse_transparent(path: Path) -> NoReturn:
+    raise ImageError(
+        f"{shown(path)}: the mask has transparent pixels that are not black, so its "
+        "foreground is unclear. Save it as a grey image without transparency."
+    )
 
 
 def _refuse_hidden(path: Path, used: NDArray[np.intp], colours: NDArray[np.uint8]) -> None:
@@ -274,6 +278,9 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
         )
     if grey.dtype.kind == "f" and not np.isfinite(grey).all():
         raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
+    clear = decoded.transparent
+    if clear and bool((grey == (clear if grey.dtype != np.bool_ else True)).any()):
+        _refuse_transparent(path)
     return grey
 
 

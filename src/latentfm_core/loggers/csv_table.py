@@ -10,6 +10,7 @@ from typing import Any
 
 from latentfm_core.files.atomic import atomic_path
 from latentfm_core.files.optional import not_essential
+from latentfm_core.files.regular import check_regular
 from latentfm_core.loggers.logger import Point
 
 FORMATS = {"learning_rate": ".3g", "seconds": ".1f", "images_per_second": ".1f"}
@@ -63,6 +64,7 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Sequence[str], list[
     Without a readable table these are `columns` and no rows.
     """
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8", errors="replace")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         return reader.fieldnames or columns, list(reader)

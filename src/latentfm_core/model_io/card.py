@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from latentfm_core.config import Config, Settings
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import write_text
+from latentfm_core.files.regular import other_kind
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
@@ -243,7 +244,15 @@ def read_single_card(folder: Path) -> ModelCard:
         As `read_card` does.
     """
     if not folder.is_dir():
+        kind = other_kind(folder) or ("a file" if folder.is_file() else "")
+        if kind:
+            raise ModelFolderError(f"{folder} is {kind}, not a model folder. Choose the folder.")
         raise ModelFolderError(f"The model folder {folder} does not exist. Check the path.")
+    for name in (CARD, WEIGHTS):
+        if kind := other_kind(folder / name):
+            raise ModelFolderError(
+                f"{folder}: {name} is {kind}, not a file. Copy the model folder again."
+            )
     missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise ModelFolderError(

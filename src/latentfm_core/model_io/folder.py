@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.atomic import atomic_path
+from latentfm_core.files.regular import open_regular
 from latentfm_core.model_io.card import (
     CARD,
     WEIGHTS,
@@ -49,7 +50,7 @@ MAX_HEADER_BYTES = 4_000_000
 
 def file_sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,56 @@ def test_transparency_of_another_colour_than_black_is_refused(tmp_path: Path) ->
         read_mask(clear)
     black = indexed(tmp_path / "b.png", DRAWN, [(0, 0, 0), (255, 0, 0)], transparency=0)
     np.testing.assert_array_equal(read_mask(black), DRAWN)
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        (DRAWN, 1),
+        (DRAWN.astype(np.uint8) * 255, 255),
+        (DRAWN.astype(np.uint8), 1),
+        (DRAWN.astype(np.uint16) * 65535, 65535),
+        (np.stack([DRAWN.astype(np.uint8) * 255] * 3, axis=-1), (255, 255, 255)),
+    ],
+)
+def test_transparent_grey_levels_are_refused_unless_black(
+    tmp_path: Path, values: Any, level: Any
+) -> None:
+    clear, black, other = (tmp_path / name for name in ("m.png", "b.png", "o.png"))
+    Image.fromarray(values).save(clear, transparency=level)
+    zero, unused = ((0,) * 3, (7,) * 3) if isinstance(level, tuple) else (0, 7)
+    Image.fromarray(values).save(black, transparency=zero)
+    for read in (read_mask, read_annotation, lambda file: read_mask(file, 0.5)):
+        with pytest.raises(ImageError, match="transparent pixels that are not black"):
+            read(clear)
+    np.testing.assert_array_equal(read_mask(black), DRAWN)
+    if values.dtype != np.bool_:
+        Image.fromarray(values).save(other, transparency=unused)
+        np.testing.assert_array_equal(read_mask(other), DRAWN)
+
+
+def test_transparent_levels_of_few_bits(tmp_path: Path) -> None:
+    """Pillow spreads four bits over 0 to 255, but not the level in the chunk tRNS."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+
+    rows = b"".join(b"\0" + (b"\xf0" * 4 if row > 3 else b"\0" * 4) for row in range(8))
+    for level, right in ((15, False), (1, True)):
+        path = tmp_path / f"{level}.png"
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 4, 0, 0, 0, 0))
+            + chunk(b"tRNS", struct.pack(">H", level))
+            + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b"")
+        )
+        if right:
+            assert read_mask(path).sum() == 16
+        else:
+            with pytest.raises(ImageError, match="transparent pixels"):
+                read_mask(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
