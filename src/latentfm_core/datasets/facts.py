@@ -17,9 +17,8 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.files.regular import open_regular
-from latentfm_core.images.decode import TIFF_SUFFIXES
 from latentfm_core.images.limits import open_pillow
-from latentfm_core.images.tiff import open_tiff
+from latentfm_core.images.tiff import is_tiff, open_tiff
 
 _COUNTED_PIXELS = 2**20
 """Larger masks are subsampled to every second, third, ... row and column."""
@@ -88,7 +87,7 @@ def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
 def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] | None:
     """Return rows and columns from an image file's header; None if unreadable."""
     try:
-        if path.suffix.lower() in TIFF_SUFFIXES:
+        if is_tiff(path):
             with open_tiff(path) as tiff:
                 page: Any = tiff.series[0].keyframe
                 rows, columns = int(page.imagelength), int(page.imagewidth)

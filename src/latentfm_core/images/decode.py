@@ -17,9 +17,11 @@ from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decode_tiff import decode_tiff
 from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.tiff import TIFF_SUFFIXES, is_tiff
 from latentfm_core.names import shown
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+__all__ = ["MAX_CHANNELS", "TIFF_SUFFIXES", "check_is_file", "decode"]
+
 MAX_CHANNELS = 4
 
 
@@ -38,8 +40,7 @@ def decode(path: Path, limits: ReadingConfig = READING) -> Decoded:
     """
     check_is_file(path)
     with decoding(shown(path), "an image", "Replace or remove the file"):
-        named_tiff = path.suffix.lower() in TIFF_SUFFIXES
-        decoded = decode_tiff(path, limits) if named_tiff else None
+        decoded = decode_tiff(path, limits) if is_tiff(path) else None
         decoded = decoded or decode_pillow(path, limits)
     pixels = decoded.pixels
     return replace(decoded, pixels=pixels.astype(pixels.dtype.newbyteorder("="), copy=False))

@@ -58,6 +58,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     check_series(str(path), series, limits, plane=True)
     page = series.keyframe
     turn = int(page.tags.valueof(274, 1) or 1)
+    turn = turn if 1 <= turn <= 8 else 1  # as viewers treat invalid ones
     lossy = int(page.compression) in LOSSY
     spacing = spacing_of(tiff)
     if turn > 4 and spacing.get("spacing"):
@@ -74,7 +75,6 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
         pixels = palette[indices]
-    turn = turn if 1 <= turn <= 8 else 1
     frames = 1 + len(others)
     return Decoded(
         pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames, **spacing

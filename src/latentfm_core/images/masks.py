@@ -141,10 +141,12 @@ def read_numbers(
     Raises
     ------
     ImageError
-        If the file cannot be read, is coloured, holds NaN, or has a colour table whose index 0
-        is not black.
+        If the file cannot be read, is coloured, holds NaN, has numbers changed by lossy
+        compression, or a colour table whose index 0 is not black.
     """
     decoded = _decode_one(path, limits)
+    if decoded.lossy:
+        _refuse_lossy_numbers(path, decoded)
     coloured = _coloured_table(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
         return _grey_levels(path, decoded)
@@ -295,6 +297,17 @@ def _refuse_noise(path: Path, values: NDArray[Any], threshold: float) -> None:
         f"{low + (high - low) / 2:g} (data.mask_threshold), or save this mask as PNG in black and "
         "white."
     )
+
+
+def _refuse_lossy_numbers(path: Path, decoded: Decoded) -> None:
+    """Reject numbers that a lossy compression has changed."""
+    count = different_values(_grey_levels(path, decoded)).size
+    if count > 2:
+        raise ImageError(
+            f"{shown(path)}: lossy compression (JPEG or the like) has changed its numbers "
+            f"({count} different values), so they are not classes or objects. Export the mask "
+            "again as PNG or TIFF."
+        )
 
 
 def _refuse_negative(path: Path, values: NDArray[Any]) -> None:

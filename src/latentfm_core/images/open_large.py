@@ -26,12 +26,11 @@ from latentfm_core.images.channels import (
     check_channel,
     named_channels,
 )
-from latentfm_core.images.decode import TIFF_SUFFIXES
 from latentfm_core.images.large import LargeImage, large_image
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.read import read_image
 from latentfm_core.images.spacing import spacing_of
-from latentfm_core.images.tiff import open_tiff, other_colours
+from latentfm_core.images.tiff import is_tiff, open_tiff, other_colours
 from latentfm_core.names import is_there, shown
 
 logger = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ def open_large(path: Path, limits: ReadingConfig = READING) -> Iterator[LargeIma
             yield large_image(_zarr_levels(path, limits), name=path.stem)
             return
         large = None
-        if path.suffix.lower() in TIFF_SUFFIXES:
+        if is_tiff(path):
             large = _open_tiff(path, stack, limits)
         if large is None:
             image = read_image(path, limits)

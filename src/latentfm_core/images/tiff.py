@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.files.untrusted import BoundedReader
+from latentfm_core.files.untrusted import BoundedReader, read_start
 from latentfm_core.images.limits import check_bytes_of, check_pixels_of
 from latentfm_core.names import shown
 
 MAX_TAGS = 400_000
 """Limit over all pages: about 25,000 pages, which take tifffile seconds."""
 
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LAYOUT = {42: ("H", "I", 12, 4), 43: ("Q", "Q", 20, 8)}
 """By version (43 is BigTIFF): tag count, offset, bytes of a tag, position of the first offset."""
 _OTHER_COLOURS = (5, 8, 9, 10)
@@ -38,6 +40,19 @@ _SLACK = 2**16
 _PIECE = 2**20
 _GROWTH = {8: 1032, 32946: 1032, 50013: 1032, 34925: 7200}
 """Maximum compression ratio of a codec: DEFLATE (zlib's technical details), LZMA (measured)."""
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF by its name or its first bytes.
+
+    Pillow would read only the first page of a TIFF under another name, as one without channels.
+    """
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return True
+    try:
+        return read_start(path, 4) in _MAGIC
+    except OSError:
+        return False  # reading the file reports it
 
 
 class _Alone(BoundedReader):

@@ -18,7 +18,7 @@ from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.open_large import open_large
-from latentfm_core.images.read import read_image, read_labels, read_mask
+from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask
 from latentfm_core.images.tiff_stack import TiffStack
 
 SHAPE = (60, 80)
@@ -175,6 +175,46 @@ def test_annotation_and_training_read_masks_alike(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "turned.tif", stored, extratags=[(274, 3, 1, 6, True)])
     for path in sorted(tmp_path.iterdir()):
         np.testing.assert_array_equal(read_annotation(path)[0], read_mask(path), str(path))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_numbers_changed_by_lossy_compression_are_refused(tmp_path: Path, suffix: str) -> None:
+    numbers = DRAWN.astype(np.uint8) * 2 + (np.arange(80) > 40) * DRAWN
+    Image.fromarray(np.stack([numbers] * 3, -1)).save(tmp_path / f"lossy{suffix}", quality=70)
+    path = (tmp_path / f"lossy{suffix}").rename(tmp_path / "m.png")
+    for read in (read_annotation, read_instances, lambda file: read_labels(file, 40)):
+        with pytest.raises(ImageError, match=r"(lossy compression|the mask is coloured)"):
+            read(path)
+
+
+# --- files with another name than their format ----------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])
+def test_a_tiff_is_read_alike_under_any_name(tmp_path: Path, name: str) -> None:
+    stains = three_channels(tmp_path, "tif", STAINS).rename(tmp_path / name)
+    for opened in (read_image, lambda path: open_large(path).__enter__()):
+        with pytest.raises(ImageError, match="1 DAPI, 2 GFP, 3 Cy5"):
+            opened(stains)
+    np.testing.assert_array_equal(read_image(stains, SECOND).pixels > 100, DRAWN)
+    frames = np.stack([DRAWN * np.uint8(200)] * 2)
+    tifffile.imwrite(tmp_path / "b.tif", frames, photometric="minisblack", bigtiff=True)
+    with pytest.raises(ImageError, match="a stack of planes"):
+        read_image((tmp_path / "b.tif").rename(tmp_path / f"b{name}"))
+    tifffile.imwrite(tmp_path / "c.tif", DRAWN.astype(np.uint8) * 255, photometric="miniswhite")
+    stored = read_image(tmp_path / "c.tif").pixels
+    renamed = read_image((tmp_path / "c.tif").rename(tmp_path / f"c{name}")).pixels
+    np.testing.assert_array_equal(renamed, stored)
+
+
+@pytest.mark.parametrize("turn", [0, 9, 99])
+def test_an_invalid_orientation_is_none(tmp_path: Path, turn: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", DRAWN, extratags=[(274, 3, 1, turn, True)])
+    exif = Image.Exif()
+    exif[274] = turn
+    Image.fromarray(DRAWN.astype(np.uint8)).save(tmp_path / "a.png", exif=exif)
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name), DRAWN)
 
 
 # --- channels -------------------------------------------------------------------------------
