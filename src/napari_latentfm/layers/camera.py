@@ -6,13 +6,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Layer
+
+FILLED = 0.95
+"""Share of the canvas that a fitted layer fills, as napari's own."""
 
 
 def camera_of(viewer: napari.viewer.Viewer) -> Any:
     """Return the camera; napari 0.9 moved it from ``viewer`` to ``viewer.scene``."""
     return getattr(viewer, "scene", viewer).camera
+
+
+def fit_view(viewer: napari.viewer.Viewer, layer: Layer) -> None:
+    """Reset the view, and fit it to one flat layer; napari counts hidden layers, too."""
+    viewer.reset_view()
+    size = _canvas_size(viewer)
+    if size is None or viewer.dims.ndisplay != 2 or _grid(viewer).enabled:
+        return
+    low, high = layer.extent.world[:, -2:]
+    sides = np.maximum(high - low + np.abs(layer.scale[-2:]), 1e-9)
+    camera = camera_of(viewer)
+    camera.center = (*camera.center[:-2], *((low + high) / 2))
+    camera.zoom = FILLED * float(np.min(np.asarray(size, float) / sides))
+
+
+def _canvas_size(viewer: napari.viewer.Viewer) -> Any:
+    """Return (height, width) of the canvas in pixels; napari 0.9 made it public."""
+    canvas = getattr(viewer, "canvas", None)
+    return getattr(viewer, "_canvas_size", None) if canvas is None else canvas.size
+
+
+def _grid(viewer: napari.viewer.Viewer) -> Any:
+    canvas = getattr(viewer, "canvas", None)
+    return viewer.grid if canvas is None else canvas.grid
 
 
 @contextmanager

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from napari_latentfm.layers.specs import LayerSpec
 
 _KEY = "handed_over"
+_NEW_LABELS = {
+    "show_selected_label": False,
+    "selected_label": 1,
+    "preserve_labels": False,
+    "contiguous": True,
+    "n_edit_dimensions": 2,
+    "brush_size": 10,
+}
+_NEW_IMAGE = {"gamma": 1.0, "interpolation2d": "nearest"}
+"""What a new layer of napari has; `LayerSpec.look` gives the rest."""
 
 
 def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer]:
@@ -30,7 +40,7 @@ def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer
     ----------
     layers
         Hidden layers of an image that was closed. Layers that are not results, or that the user
-        has edited, are left alone.
+        has edited or locked, are left alone.
     image, plane
         The other image, of which no result is shown yet.
 
@@ -42,7 +52,8 @@ def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer
     assigned: list[Layer] = []
     for layer in layers:
         facts = layer.metadata.get(METADATA_KEY)
-        if facts is None or "along" in facts or is_edited(layer):
+        locked = getattr(layer, "locked", False)
+        if facts is None or locked or "along" in facts or is_edited(layer):
             continue
         facts = {**facts, "source_id": str(image.unique_id), **plane.facts(), _KEY: True}
         layer.metadata = {**layer.metadata, METADATA_KEY: facts}
@@ -58,15 +69,18 @@ def is_handed_over(layer: Layer) -> bool:
 def renew_look(layer: Layer, spec: LayerSpec) -> None:
     """Give a layer that was handed over the name and look of a new layer, and show it."""
     layer.name = spec.name
-    look: dict[str, Any] = {"visible": True, **spec.look}
+    kind = _NEW_LABELS if isinstance(layer, Labels) else _NEW_IMAGE
+    look: dict[str, Any] = {"visible": True, "blending": "translucent", **kind, **spec.look}
     visible = look.pop("visible")
-    if isinstance(layer, Labels):
-        layer.editable = True
-        layer.selected_label = 1
     for key, value in look.items():
         if key == "colormap" or getattr(layer, key) != value:
             setattr(layer, key, value)
     # A hidden layer keeps the extent of its former data, until it is refreshed.
     layer.visible = True
     layer.refresh()
-    layer.visible = visible
+    # Coarser levels of a large image cannot be painted.
+    layer.editable = not layer.multiscale
+    # Showing a layer restores the mode in which it was hidden.
+    layer.mode = "pan_zoom"
+    if not visible:
+        layer.visible = False

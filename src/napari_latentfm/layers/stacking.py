@@ -143,6 +143,27 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
     return len(images)
 
 
+def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> None:
+    """Hide all other images in the place of an image, above or below, with their layers.
+
+    Parameters
+    ----------
+    viewer, source
+        The viewer and the image.
+    but
+        Layers that are left as they are. Painted layers of the user stay visible, too.
+    """
+    own = str(source.unique_id)
+    others = [each for each in viewer.layers if each is not source and each not in but]
+    hidden = {str(each.unique_id) for each in others if each.visible and _covers(each, source)} - {
+        own
+    }
+    for layer in others:
+        if layer.visible and (str(layer.unique_id) in hidden or source_of(layer) in hidden):
+            _HIDDEN.add(str(layer.unique_id))
+            layer.visible = False
+
+
 def _covers(layer: Layer, source: Image) -> bool:
     if not isinstance(layer, Image) or source_of(layer) or METADATA_KEY in layer.metadata:
         return False

@@ -87,21 +87,28 @@ def place_steps(
     with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
             _release(layer)
+        above: Layer | None = None
         for spec, target, fresh in reversed(list(zip(specs, targets, new, strict=True))):
             if fresh is not None:
-                add_below(viewer, fresh, added[-1]) if added else add_result(viewer, fresh)
+                add_result(viewer, fresh) if above is None else add_below(viewer, fresh, above)
                 added.append(fresh)
                 yield
                 fresh.visible = spec.look.get("visible", True)
             elif target is not None:
-                handed_over = is_handed_over(target)
-                _overwrite(target, spec)
-                if handed_over:
-                    renew_look(target, spec)
-                    if spec is specs[-1]:
-                        viewer.layers.selection.active = target
+                _write(viewer, target, spec, is_top=above is None)
+            above = target if fresh is None else fresh
             yield
     return True
+
+
+def _write(viewer: ViewerModel, layer: Layer, spec: LayerSpec, is_top: bool) -> None:
+    """Write a result into a layer of an earlier run, or one that was handed over."""
+    handed_over = is_handed_over(layer)
+    _overwrite(layer, spec)
+    if handed_over:
+        renew_look(layer, spec)
+        if is_top:
+            viewer.layers.selection.active = layer
 
 
 @contextmanager

@@ -16,15 +16,14 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
-from napari_latentfm.background.frozen_heap import FrozenHeap
 from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
-from napari_latentfm.layers.camera import camera_of
+from napari_latentfm.layers.camera import camera_of, fit_view
 from napari_latentfm.layers.edits import EditedLayers, is_edited
 from napari_latentfm.layers.handover import hand_over, is_handed_over
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.layers.stacking import OWN_KEYS
+from napari_latentfm.layers.stacking import OWN_KEYS, hide_others
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.worklist.files import Opened, Snapshot
@@ -118,7 +117,6 @@ class OpenImage:
         self._digest = ""
         self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
-        self._heap = FrozenHeap(viewer.layers)
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
 
@@ -126,7 +124,6 @@ class OpenImage:
         """Stop listening."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._session.changed.disconnect(self._on_changed, missing_ok=True)
-        self._heap.release()
         self.clock.stop()
 
     def show(self, name: str, opened: Opened) -> None:
@@ -139,7 +136,8 @@ class OpenImage:
         # Below the layers of the previous image, so that its result layers can be handed over.
         below = min((layers.index(each) for each in self._old if each in layers), default=None)
         layers.insert(len(layers) if below is None else below, self.layer)
-        self._viewer.reset_view()
+        hide_others(self._viewer, self.layer, self._old)
+        fit_view(self._viewer, self.layer)
         self._view = self._camera()
         self.clock.start()
 
@@ -155,9 +153,9 @@ class OpenImage:
         with getattr(self._viewer.layers, "batched_update", nullcontext)():
             for each in present:
                 self._viewer.layers.remove(each)
-        if old and self._camera() == self._view:
+        if old and self.layer is not None and self._camera() == self._view:
             # The previous layers may have been larger. A view that the user changed is kept.
-            self._viewer.reset_view()
+            fit_view(self._viewer, self.layer)
 
     def show_steps(self, task: Task, drawn: Drawn) -> Generator[None, None, bool]:
         """Show samples of the open image and put them under review, one layer per step.
@@ -170,14 +168,15 @@ class OpenImage:
         plane = Plane((shape[0], shape[1]), (None, None), (shape[0], shape[1]))
         reviewed = Reviewed(self.layer, plane, task.model, drawn.result)
         present = [each for each in self._old if each in self._viewer.layers]
-        used = hand_over(present, self.layer, plane)
+        used, axes = hand_over(present, self.layer, plane), self._viewer.dims.ndim
         yield from show_result_steps(self._viewer, reviewed, lambda _names: EditedLayers.KEEP)
         self._old = [each for each in self._old if each not in used or is_handed_over(each)]
+        if self._viewer.dims.ndim != axes and self.layer is not None:
+            # napari has fitted the view to all layers.
+            fit_view(self._viewer, self.layer)
+            self._view = self._camera()
         yield
         self.remove_previous()
-        key = str(self.layer.unique_id)
-        users = [each for each in self._viewer.layers if not _is_ours(each, key)]
-        self._heap.freeze(each for each in users if each is not self.layer)
         return True
 
     @property
@@ -256,6 +255,9 @@ class OpenImage:
         own = [each for each in self._viewer.layers if _is_ours(each, key)]
         if annotation is not None:
             own.append(annotation)
+        # A linked layer of the user would be hidden, and written to, as well.
+        for each in (*own, layer):
+            self._viewer.layers.unlink_layers([each])
         self._old += [*own, layer]
         for each in self._old:
             # The names become available for the next image and its results.

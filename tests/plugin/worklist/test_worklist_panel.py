@@ -27,6 +27,7 @@ from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
@@ -138,6 +139,9 @@ def test_result_layers_are_used_again_for_the_next_image(
     viewer, panel = queue()
     before = {layer.name.split(" · ")[-1]: layer for layer in viewer.layers}
     before["mean mask"].opacity, before["confidence"].visible = 0.2, False
+    before["mean mask"].show_selected_label = True
+    before["mean mask"].mode = "paint"
+    before["confidence"].gamma = 2.0
     wait_for(qtbot, panel, NAMES[1], panel.next)
     wanted = expected(images, NAMES[1], tiny_model_folder)
     shown = {layer.name: layer for layer in viewer.layers}
@@ -148,7 +152,9 @@ def test_result_layers_are_used_again_for_the_next_image(
     np.testing.assert_array_equal(shown["blob_001 · samples"].data, wanted.sample_masks)
     assert mean.opacity == 0.9
     assert mean.visible
+    assert (mean.mode, mean.show_selected_label) == ("pan_zoom", False)
     assert shown["blob_001 · confidence"].visible
+    assert shown["blob_001 · confidence"].gamma == 1
     assert not shown["blob_001 · mean probability"].visible
     assert viewer.layers.selection.active is mean
     assert viewer.layers[0].name == "blob_001"
@@ -160,6 +166,50 @@ def test_result_layers_are_used_again_for_the_next_image(
     assert viewer.layers["blob_002 · mean mask"] is not mean
     assert mean in viewer.layers
     np.testing.assert_array_equal(mean.data, edited)
+
+
+def test_a_removed_result_layer_is_added_again_in_its_place(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    viewer.layers.remove("blob_000 · confidence")
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    titles = ("mean probability", "confidence", "samples", "mean mask")
+    names = ["blob_001", *(f"blob_001 · {title}" for title in titles)]
+    assert [layer.name for layer in viewer.layers] == names
+    assert viewer.layers.selection.active.name == names[-1]
+
+
+def test_a_layer_linked_to_a_result_is_left_alone(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue()
+    mine = viewer.add_labels(np.zeros((64, 64), np.uint8), metadata={"mine": 1})
+    viewer.layers.link_layers([viewer.layers["blob_000 · mean mask"], mine])
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    assert mine.metadata == {"mine": 1}
+    assert mine.visible
+
+
+def test_coarser_levels_of_the_next_large_image_cannot_be_painted(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1000), np.uint8)
+    for name, rows in zip(NAMES, (1100, 1200, 64), strict=True):
+        Image.fromarray(noise[:rows]).save(images / name)
+    viewer, panel = queue()
+    wait_for(qtbot, panel, NAMES[1], panel.next)
+    mean = viewer.layers["blob_001 · mean mask"]
+    assert mean.multiscale
+    assert not mean.editable
+    wait_for(qtbot, panel, NAMES[2], panel.next)
+    assert viewer.layers["blob_002 · mean mask"].editable
+
+
+def test_an_image_opened_before_the_list_is_hidden(qtbot: Any, queue: Open) -> None:
+    viewer, panel = queue(wait=False)
+    large = viewer.add_image(np.ones((500, 400)), name="large")
+    wait_for(qtbot, panel, NAMES[0], panel.open_folder)
+    assert not large.visible
+    camera = camera_of(viewer)
+    np.testing.assert_allclose(camera.center[-2:], (31.5, 31.5), atol=1)
+    assert camera.zoom * 64 > 0.5 * min(viewer.window._qt_viewer.canvas.size), "it fills the view"
 
 
 def test_a_label_name_applies_to_later_images_of_the_list(
