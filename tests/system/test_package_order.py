@@ -38,18 +38,20 @@ CORE = {
     "model_io": "config datasets errors files models names types uncertainty",
     "inference": "config correction errors files flow images model_io models progress prompts "
     "types uncertainty",
+    "worker": "errors inference",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
     "output": "config errors evaluation files images metrics names types",
     "prediction": "config errors files images inference output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "bars colours config datasets errors files flow images inference loggers metrics "
     "model_io models names output prompts report torchrun types",
-    "finetuning": "config datasets errors evaluation files inference model_io torchrun training",
+    "finetuning": "config datasets errors evaluation files inference model_io torchrun training "
+    "worker",
     "annotation": "colours config errors files images measures names output types",
     "worklist": "annotation config datasets errors files images measures names output types "
     "uncertainty",
     "adaptation": "annotation config datasets errors evaluation files images inference metrics "
-    "model_io models names output prompts training types uncertainty",
+    "model_io models names output prompts training types uncertainty worker",
     "export": "config errors files flow images inference model_io models output prompts types "
     "uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
@@ -21,7 +20,7 @@ from latentfm_core.adaptation.messages import (
     command_from,
     to_line,
 )
-from latentfm_core.errors import LatentFMError
+from latentfm_core.worker import Send, run_worker
 
 if TYPE_CHECKING:
     from latentfm_core.adaptation.background import Inbox
@@ -59,49 +58,24 @@ def _listen(source: TextIO, inbox: Inbox) -> None:
     inbox.stop()
 
 
-def explain(error: Exception) -> str:
-    """Return a message for the user; log bugs with their traceback."""
-    from latentfm_core.inference.device import is_out_of_memory
-
-    if isinstance(error, LatentFMError):
-        return str(error)
-    if is_out_of_memory(error):
-        return "Not enough memory to adapt the model. Close other programs."
-    logger.error("Adaptation failed", exc_info=error)
-    return (
-        f"Adaptation failed because of a bug in napari-latentfm ({type(error).__name__}: {error}). "
-        "The log holds the details; please report them."
-    )
-
-
-def main() -> int:
-    """Entry point; return the exit code."""
-    logging.basicConfig(level=logging.WARNING)
+def work(source: TextIO, send: Send) -> None:
+    """Carry out the commands of `source`."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    source = sys.stdin
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    sys.stdout = sys.stderr  # output of other code is not an event
+    first = command_from(source.readline())
+    if not isinstance(first, Start):
+        raise ValueError("the first command must be a start")
 
     def emit(event: Event) -> None:
-        try:
-            output.write(to_line(event) + "\n")
-            output.flush()
-        except OSError:
-            logger.debug("the reader is gone")  # stdin ends as well, which ends the loop
+        send(to_line(event))  # when the reader is gone, stdin ends as well, which ends the loop
 
-    try:
-        first = command_from(source.readline())
-        if not isinstance(first, Start):
-            raise ValueError("the first command must be a start")
-        carry_out(first, source, emit)
-    except Exception as error:
-        emit(Failed(message=explain(error)))
-    return 0
+    carry_out(first, source, emit)
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    # The thread that reads stdin must not delay the exit.
-    os._exit(code)
+    run_worker(
+        work,
+        "Adaptation",
+        "Not enough memory to adapt the model. Close other programs.",
+        lambda message: to_line(Failed(message=message)),
+    )

@@ -67,7 +67,7 @@ class Verdict:
     def text(self) -> str:
         """Return the verdict as one line."""
         if self.old is None or self.new is None:
-            return "No image was held out, so that nothing tells which model is better."
+            return "No image was held out, so the models cannot be compared."
         images = (
             "1 held-out image" if self.n_held_out == 1 else f"{self.n_held_out} held-out images"
         )

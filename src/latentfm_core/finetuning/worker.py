@@ -6,18 +6,14 @@ stdin requests a stop, so that the run also ends, with its checkpoint saved, whe
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from latentfm_core.errors import Cancelled, LatentFMError
+from latentfm_core.errors import Cancelled
 from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, to_line
 from latentfm_core.finetuning.request import LearningRequest
-
-logger = logging.getLogger(__name__)
+from latentfm_core.worker import Send, run_worker
 
 
 def carry_out(
@@ -55,43 +51,17 @@ def carry_out(
     return verdict or Stopped((run.trainer.state.folder / FILE).is_file())
 
 
-def explain(error: Exception) -> str:
-    """Return a message for the user; log bugs with their traceback."""
-    from latentfm_core.inference.device import is_out_of_memory
-
-    if isinstance(error, LatentFMError):
-        return str(error)
-    if is_out_of_memory(error):
-        return "Not enough memory to train this model. Close other programs, or train on a GPU."
-    logger.error("Learning failed", exc_info=error)
-    return (
-        f"Learning failed because of a bug in napari-latentfm ({type(error).__name__}: {error}). "
-        "The log holds the details; please report them."
-    )
-
-
-def main() -> int:
-    """Entry point; return the exit code."""
-    logging.basicConfig(level=logging.WARNING)
-    source = sys.stdin
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    sys.stdout = sys.stderr  # output of other code is not an event
+def work(source: TextIO, send: Send) -> None:
+    """Carry out the request in the first line of `source`; its end requests a stop."""
     stop = threading.Event()
 
     def emit(event: Event) -> None:
-        try:
-            output.write(to_line(event) + "\n")
-            output.flush()
-        except OSError:
-            stop.set()  # the reader is gone
+        if not send(to_line(event)):
+            stop.set()
 
-    try:
-        request = LearningRequest.model_validate_json(source.readline())
-        threading.Thread(target=_wait_for_end, args=(source, stop), daemon=True).start()
-        emit(carry_out(request, emit, stop.is_set))
-    except Exception as error:
-        emit(Failed(explain(error)))
-    return 0
+    request = LearningRequest.model_validate_json(source.readline())
+    threading.Thread(target=_wait_for_end, args=(source, stop), daemon=True).start()
+    emit(carry_out(request, emit, stop.is_set))
 
 
 def _wait_for_end(source: TextIO, stop: threading.Event) -> None:
@@ -100,7 +70,9 @@ def _wait_for_end(source: TextIO, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    # The thread that waits for stdin must not delay the exit.
-    os._exit(code)
+    run_worker(
+        work,
+        "Learning",
+        "Not enough memory to train this model. Close other programs, or train on a GPU.",
+        lambda message: to_line(Failed(message)),
+    )
