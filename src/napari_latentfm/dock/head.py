@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ADVANCED = "Advanced"
 LABEL_WIDTH = 66
 """Pixels; of the few labels in the head."""
-RUN_KEY = "Ctrl-R"
 
 
 class Head(QWidget):
@@ -90,7 +89,7 @@ class Head(QWidget):
         self.channel.offer(self._panel.form.image.value)
 
     def _on_channels(self, _layer: object) -> None:
-        self._panel.offer_planes()
+        self._panel.images.offer_planes()
 
     def _advanced(self, form: SamplingForm) -> Collapsible:
         section = Collapsible(ADVANCED, "Field, ODE solver, seed, confidence and device.")

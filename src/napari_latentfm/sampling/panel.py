@@ -23,11 +23,12 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
-from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers, is_result
+from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.controls import CALIBRATED
 from napari_latentfm.sampling.form import SamplingForm
+from napari_latentfm.sampling.image_choice import ImageChoice, image_layers
 from napari_latentfm.sampling.open_panels import open_panel_of
 from napari_latentfm.sampling.plane import ObjectsTarget, PlaneTarget
 from napari_latentfm.sampling.status import READY, session_status
@@ -87,6 +88,8 @@ class SamplingPanel(QScrollArea):
         ``"failed"``; the panel is idle then.
     form
         The controls.
+    images
+        The choices of image and plane.
     job
         The viewer's job.
     ask_about_edits
@@ -108,16 +111,16 @@ class SamplingPanel(QScrollArea):
         self.job = job_of(napari_viewer)
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
         self.last_error: str | None = None
-        self.form = SamplingForm(self._image_choices)
+        self.form = SamplingForm(partial(image_layers, napari_viewer))
         self.form.run_button.changed.connect(self.run)
         self.form.cancel_button.changed.connect(self.cancel)
         self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
         self.form.restore(preferences.get(SECTION))
         self._lay_out()
+        self.images = ImageChoice(napari_viewer, self.form, self, lambda: self.running)
         self._follow_viewer()
         self._keeper = keeper_of(self._session, self)
-        self._offer_planes()
         self._suggest()
         open_panel_of(self._session).enter(self)
 
@@ -285,19 +288,9 @@ class SamplingPanel(QScrollArea):
         self.form.native.layout().addStretch(1)
 
     def _follow_viewer(self) -> None:
-        layers = self._viewer.layers
-        for name in ("inserted", "removed", "reordered"):
-            listen(self, layers.events.emitters[name], self._refresh_images)
-        if "renamed" in layers.events.emitters:
-            listen(self, layers.events.renamed, self._refresh_images)
-        else:  # napari before 0.7 forwards the events of its layers
-            listen(self, layers.events, self._on_any_event)
-        listen(self, layers.events.removed, self._on_layer_removed)
-        listen(self, layers.selection.events.active, self._on_active_layer)
-        self.form.image.changed.connect(self._offer_planes)
+        self.images.refreshed.connect(self._suggest)
+        listen(self, self._viewer.layers.events.removed, self._on_layer_removed)
         self.form.image.changed.connect(self._on_image)
-        for name in ("order", "ndisplay", "ndim", "axis_labels"):
-            listen(self, self._viewer.dims.events.emitters[name], self._offer_planes)
         listen(self, self._session.changed, self._on_reviewed)
         listen(self, self._session.recalled, self._recall)
         listen(self, self._session.model_kept, self._take_model)
@@ -305,39 +298,13 @@ class SamplingPanel(QScrollArea):
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
 
-    def _image_choices(self, _widget: Any) -> list[tuple[str, Image]]:
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        return [(layer.name, layer) for layer in images if not is_result(layer)]
-
-    def _refresh_images(self) -> None:
-        # The combo box stores its choice by name, and would lose it when the layer is renamed.
-        chosen = self.form.image.value
-        self.form.image.reset_choices()
-        if chosen is not None and chosen in self.form.image.choices:
-            self.form.image.value = chosen
-        if not self.running:
-            self._suggest()
-
-    def _on_any_event(self, event: Any) -> None:
-        if event.type == "name":
-            self._refresh_images()
-
     def _suggest(self) -> None:
+        if self.running:
+            return
         if self.form.image.value is None:
             self._say(NO_IMAGE)
         elif self.form.status.value in ("", NO_IMAGE):
             self._say(READY)
-
-    def offer_planes(self) -> None:
-        """Offer the planes of the chosen image again, for example when its channels are known."""
-        self._offer_planes()
-
-    def _offer_planes(self, _event: Any = None) -> None:
-        self.form.plane_choice.offer(self.form.image.value, self._viewer.dims)
-
-    def _on_active_layer(self, event: Any) -> None:
-        if not self.running and event.value in self.form.image.choices:
-            self.form.image.value = event.value
 
     def _on_layer_removed(self, event: Any) -> None:
         if any(event.value is run.target.layer for run in self._runs):
