@@ -41,8 +41,6 @@ _OUTPUTS = (0, 1, 2, 4, 6)
 _SCALES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 """Multipliers of width and depth (Tan & Le 2019, eq. 3)."""
 
-STAGE_COUNT = len(_STAGES)
-
 
 class ConvAffine(nn.Module):
     """A convolution followed by batch normalisation with fixed statistics, in one pass.

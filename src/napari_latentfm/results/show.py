@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latentfm_core.errors import ImageError
-from latentfm_core.progress import finish
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.pyramid import level_zero
@@ -24,18 +23,17 @@ if TYPE_CHECKING:
     from napari_latentfm.layers.stacks import PlaneStack
 
 
-def show_result(
+def show_result_steps(
     viewer: napari.viewer.Viewer,
     reviewed: Reviewed,
     ask: AskAboutEdits,
     roles: Collection[Role] | None = None,
-) -> bool:
-    """Put the layers of a result into the viewer, and the result under review.
-
-    Panels use `show_result_steps`, which keeps the window responsive between the layers.
+) -> Generator[None, None, bool]:
+    """Put the layers of a result into the viewer, one per step, and the result under review.
 
     A plane of the stack under review that was sampled again, for example with strokes, is
-    written into the layers of that stack.
+    written into the layers of that stack. Closing the generator leaves the layers and the
+    review as they were.
 
     Parameters
     ----------
@@ -58,19 +56,6 @@ def show_result(
     ImageError
         If the shape of the image has changed.
     """
-    return finish(show_result_steps(viewer, reviewed, ask, roles))
-
-
-def show_result_steps(
-    viewer: napari.viewer.Viewer,
-    reviewed: Reviewed,
-    ask: AskAboutEdits,
-    roles: Collection[Role] | None = None,
-) -> Generator[None, None, bool]:
-    """Do the same as `show_result`, one layer per step.
-
-    Closing the generator leaves the layers and the review as they were.
-    """
     result, session = reviewed.result, session_of(viewer)
     stack = session.stack
     number = None if stack is None else stack.number_of(reviewed)
@@ -92,7 +77,7 @@ def show_plane_steps(
 ) -> Generator[None, None, bool]:
     """Show the result of one plane in layers that hold only this plane.
 
-    Parameters, result and errors are those of `show_result`.
+    Parameters, result and errors are those of `show_result_steps`.
     """
     layer, plane, result = reviewed.layer, reviewed.plane, reviewed.result
     if not (yield from place_result_steps(viewer, layer, plane, result, ask, roles)):
@@ -116,7 +101,7 @@ def place_result_steps(
     layer, plane, result
         The image, the part of it that was segmented, and the result.
     viewer, ask, roles
-        As in `show_result`, and so are the returned value and the errors.
+        As in `show_result_steps`, and so are the returned value and the errors.
     """
     specs = _specs(layer, plane, result, roles)
     if not (yield from place_steps(viewer, specs, ask)):

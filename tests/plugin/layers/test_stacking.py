@@ -8,10 +8,11 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from latentfm_core.progress import finish
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.stacking import bring_forward, source_of
 from napari_latentfm.results.session import session_of
-from napari_latentfm.results.show import show_result
+from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.review.stroke_layer import stroke_layer
 from tests.helpers.looks import SHAPE, reviewed, two_looks
 from tests.helpers.plugin_fixtures import run
@@ -59,7 +60,7 @@ def test_painted_layers_lie_above_the_results(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     first, second = patients(viewer, 2)
     shown = reviewed(first, viewer, two_looks())
-    show_result(viewer, shown, lambda _names: None)  # type: ignore[arg-type, return-value]
+    finish(show_result_steps(viewer, shown, lambda _names: None))  # type: ignore[arg-type, return-value]
     session = session_of(viewer)
     annotation, strokes = annotation_of(session), stroke_layer(session)
     order = [layer.name for layer in viewer.layers]

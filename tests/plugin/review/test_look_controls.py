@@ -10,11 +10,12 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
+from latentfm_core.progress import finish
 from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import MEAN_COLOUR
 from napari_latentfm.results.session import session_of
-from napari_latentfm.results.show import show_result
+from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
 from tests.helpers.plugin_fixtures import PATIENCE
@@ -43,7 +44,7 @@ class Window:
 
     def review(self) -> None:
         found = reviewed(self.image, self.viewer, two_looks())
-        show_result(self.viewer, found, lambda _names: EditedLayers.KEEP)
+        finish(show_result_steps(self.viewer, found, lambda _names: EditedLayers.KEEP))
         self.qtbot.waitUntil(lambda: bool(self.panel.hypotheses.hypotheses), timeout=PATIENCE)
 
     def seen(self) -> np.ndarray:
