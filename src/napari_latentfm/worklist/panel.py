@@ -6,16 +6,15 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QScrollArea
 
-from latentfm_core.errors import ImageError, LatentFMError
+from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.classes import read_classes
-from latentfm_core.worklist.order import uncertainty_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
@@ -31,11 +30,11 @@ from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.keeping import keep, missing_folder, ready_as_empty, ready_to_accept
-from napari_latentfm.worklist.measuring import Measuring
+from napari_latentfm.worklist.keeping import keep, ready_as_empty, ready_to_accept
+from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
-from napari_latentfm.worklist.prefetch import Drawn, Prefetcher, Task
+from napari_latentfm.worklist.prefetch import Drawn, Task
 from napari_latentfm.worklist.sample_display import SampleDisplay
 from napari_latentfm.worklist.unsaved import UnsavedSearch
 
@@ -70,8 +69,8 @@ class QueuePanel(QScrollArea):
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
     completed
         Emitted with the name of an image and the file of its annotation when it was accepted.
-    form, open_image, sampler
-        Controls, the open image, and the background work.
+    form, open_image, sampling, sampler
+        Controls, the open image, its samples and those of other images, and the background work.
     described
         Description of the samples under review, as last shown in the status line.
     """
@@ -89,9 +88,7 @@ class QueuePanel(QScrollArea):
         self._viewer = napari_viewer
         self.form = QueueForm()
         self.open_image = OpenImage(napari_viewer)
-        self.sampler = Prefetcher()
-        self._navigator = Navigator(self.open_image, self._drawn)
-        self._measuring = Measuring(self.sampler, self.form.bar)
+        self._navigator = Navigator(self.open_image, self.find_samples)
         self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
         self.described = ""
@@ -101,10 +98,12 @@ class QueuePanel(QScrollArea):
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
         self._states = ImageStates(self._navigator)
+        self.sampling = ListSampling(self._navigator, self.form, self._states)
+        self.sampler = self.sampling.sampler
         self._display = SampleDisplay(self.open_image)
         self._unsaved = UnsavedSearch(self.keeper.autosaver.store, self.form.table)
         self._connect()
-        working = (self._navigator, self.sampler, self._display, self.exporting, self._unsaved)
+        working = (self._navigator, self.sampling, self._display, self.exporting, self._unsaved)
         self.destroyed.connect(partial(_close, *working, self.open_image, self._keys))
 
     @property
@@ -189,19 +188,11 @@ class QueuePanel(QScrollArea):
 
     def measure(self) -> None:
         """Measure the uncertainty of all images for which it is not known, in the background."""
-        if self.work is None:
-            return
-        try:
-            tasks = [self._task(name) for name in self.work.names]
-        except LatentFMError as error:
-            self._fail(error)
-            return
-        self._measuring.start(self.work, tasks)
+        self.sampling.measure()
 
     def cancel(self) -> None:
         """Stop all background work; it ends within one ODE step."""
-        self.sampler.stop("open", "ahead", "measure")
-        self._measuring.stop()
+        self.sampling.cancel()
         self.exporting.cancel()
         self._say("Cancelled.")
 
@@ -311,14 +302,12 @@ class QueuePanel(QScrollArea):
         self.sampler.stop("open")
         self._say(f"Opening {name}…")
 
-    def _drawn(self, name: str) -> Drawn | None:
-        try:
-            return self.sampler.find(self._task(name))
-        except LatentFMError:
-            return None  # reported when samples are drawn
+    def find_samples(self, name: str) -> Drawn | None:
+        """Return the samples of an image if they have been drawn."""
+        return self.sampling.find(name)
 
     def _on_unreadable(self, name: str, error: object) -> None:
-        if not self._is_folder_missing():
+        if not self.sampling.is_folder_missing():
             self._mark_bad(name, error)
             self._step(self._direction, name)
 
@@ -338,17 +327,17 @@ class QueuePanel(QScrollArea):
         self._refresh()
         if opened.warning:
             show_error(opened.warning)
-        try:
-            task = self._task(name)
-        except LatentFMError as error:
-            self._fail(error)
-            return
-        drawn = self.sampler.find(task)
-        if drawn is not None:
-            self._display.show(task, drawn)
-        else:
+        if self.sampling.open(name, opened.image):
             self._say(f"{name}: drawing samples…")
-            self.sampler.open(task, opened.image)
+
+    def _on_drawn(self, task: Task, drawn: Drawn) -> None:
+        if task.name == self.current:
+            self._display.show(task, drawn)
+
+    def _on_cancelled(self, name: str) -> None:
+        if name == self.current:
+            self._say("Cancelled. Open the image again to draw its samples.")
+            self.settled.emit("failed")
 
     def _on_shown(self, task: Task) -> None:
         self._describe()
@@ -365,55 +354,13 @@ class QueuePanel(QScrollArea):
 
     def read_ahead(self) -> None:
         """Draw samples of the next image in the background."""
-        if self.work is None:
-            return
-        following = self.form.neighbour(self.work, self.current, 1)
-        self.sampler.read_ahead(None if following is None else self._task(following))
-
-    def _on_ended(self, task: Task, kind: str, drawn: Drawn | None, error: Any) -> None:
-        if self.work is None or task.path.parent != self.work.folder:
-            return
-        if drawn is not None:
-            uncertainty = uncertainty_of(drawn.result.summary)
-            cleared = self._states.without_error(task.name)
-            if not self._states.update(
-                task.name, uncertainty=uncertainty, measured_with=task.key(), **cleared
-            ):
-                self.sampler.stop("ahead", "measure")  # the next change could not be saved either
-        elif isinstance(error, ImageError) and self._is_folder_missing():
-            pass
-        elif isinstance(error, ImageError):
-            self._mark_bad(task.name, error)
-        elif error is not None:
-            # The error does not concern one image: the others would fail as well.
-            self.sampler.stop("ahead", "measure")
-            self._fail(error)
-        self._measuring.show()
-        if kind != "open" or task.name != self.current:
-            return
-        if drawn is not None:
-            self._display.show(task, drawn)
-        elif error is None:
-            self._say("Cancelled. Open the image again to draw its samples.")
-            self.settled.emit("failed")
+        if self.work is not None:
+            self.sampling.read_ahead(self.form.neighbour(self.work, self.current, 1))
 
     def _mark_bad(self, name: str, error: object) -> None:
         self._states.mark_bad(name, error)
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
-
-    def _is_folder_missing(self) -> bool:
-        """Return whether the whole folder has disappeared, and report it."""
-        problem = missing_folder(self.work)
-        if problem is not None:
-            self.sampler.stop("ahead", "measure")
-            self._fail(problem)
-        return problem is not None
-
-    def _task(self, name: str) -> Task:
-        if self.work is None:
-            raise LatentFMError("Open a folder first.")
-        return Task(name, self.work.path(name), self.form.source(name), self.form.settings())
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
@@ -480,7 +427,10 @@ class QueuePanel(QScrollArea):
         self._states.failed.connect(self._fail)
         self._display.shown.connect(self._on_shown)
         self._display.failed.connect(self._fail)
-        self.sampler.ended.connect(self._on_ended)
+        self.sampling.drawn.connect(self._on_drawn)
+        self.sampling.cancelled.connect(self._on_cancelled)
+        self.sampling.unreadable.connect(self._mark_bad)
+        self.sampling.failed.connect(self._fail)
         self.sampler.progressed.connect(self._on_progress)
 
 
@@ -494,7 +444,7 @@ def _call(slot: Callable[[], None], _checked: bool = False) -> None:
 
 def _close(
     navigator: Navigator,
-    sampler: Prefetcher,
+    sampling: ListSampling,
     display: SampleDisplay,
     exporting: Exporting,
     unsaved: UnsavedSearch,
@@ -504,7 +454,7 @@ def _close(
     """Stop the work and save what was done; the widget itself is already deleted."""
     display.stop()
     navigator.close()
-    sampler.close()
+    sampling.sampler.close()
     exporting.close()
     unsaved.close()
     keep(navigator.work, open_image)

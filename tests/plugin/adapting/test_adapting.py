@@ -201,7 +201,9 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
     assert work is not None
     others = [name for name in work.names if name != queue.current]
     qtbot.waitUntil(
-        lambda: all(work.item(name).measured_with == queue._task(name).key() for name in others),
+        lambda: all(
+            work.item(name).measured_with == queue.sampling.task(name).key() for name in others
+        ),
         timeout=PATIENCE,
     )
 
