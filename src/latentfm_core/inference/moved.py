@@ -14,7 +14,7 @@ from latentfm_core.types import Bool
 MARGIN = 1.1
 """Sides of the box around a piece that was found without a prompt, in sides of the piece."""
 
-MAX_SHIFT = 1.0
+MAX_SHIFT = 3.0
 """Longest way of the centre between two planes, in longer sides of the last box."""
 
 MAX_RATIO = 6.0

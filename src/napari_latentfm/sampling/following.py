@@ -18,6 +18,7 @@ from napari_latentfm.layers.camera import keeping_view
 from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.stacking import keeping_active
 from napari_latentfm.layers.stacks import PlaneStack, read_part
+from napari_latentfm.layers.superseded import remove_plane_results
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import place_result_steps
 from napari_latentfm.results.stack_review import StackReview, StackRun
@@ -87,6 +88,8 @@ class FollowTarget(ReviewTarget[FollowRun]):
             kept.enter_context(keeping_view(viewer))
             if not (yield from place_result_steps(viewer, layer, planes, run, ask)):
                 return False
+            # Outlines of the same object twice would differ after a correction.
+            remove_plane_results(viewer, layer, planes)
         self.found(run)
         review = StackReview(viewer, layer, planes, self.model, run, self.label)
         session_of(viewer).follow(review)
@@ -121,5 +124,6 @@ def _draw(
 
 
 def _step_update(step: FollowProgress) -> Update:
-    text = f"Plane {step.plane}, ODE step {step.done} of {step.total}"
+    where = f"Plane {step.plane} ({step.number} of {step.planes})"
+    text = f"{where}, ODE step {step.done} of {step.total}"
     return Update(text, step.number - 1, step.planes)

@@ -89,6 +89,8 @@ def test_a_box_on_one_plane_is_followed_to_all(
         assert (reviewed.plane.index[0], reviewed.label) == (number, 1)
         assert window.states == {1: "proposed"}
     assert window.viewer.layers["a · samples"].data.shape[1] == COUNT
+    # The results of the first plane alone are now in the layers of the stack.
+    assert not [layer.name for layer in window.viewer.layers if layer.name.startswith("a [")]
     # Each plane is taken with the object's own label.
     for number in (0, 3):
         to_plane(window, number)
