@@ -1,0 +1,1 @@
+"""An object followed through video sequences from a box on their first frame."""
