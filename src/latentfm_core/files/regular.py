@@ -7,10 +7,10 @@ a device may change it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
@@ -58,7 +58,7 @@ def check_regular(path: Path) -> None:
         raise NotRegularError(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading; never waits.
 
     Raises

@@ -163,18 +163,17 @@ def _ome_colour(value: str | None) -> str:
 
 
 def _imagej(metadata: dict[str, Any] | None) -> list[Channel]:
-    """Return the channels that ImageJ's slice labels name; it has one label for each plane."""
+    """Return the channels of ImageJ's slice labels (one for each plane) and lookup tables."""
     facts = metadata or {}
     labels, count = facts.get("Labels"), facts.get("channels", 0)
     if not isinstance(count, int) or not 1 < count <= MAX_CHANNELS:
         return []
-    named = isinstance(labels, list) and len(labels) >= count
-    names = [_clean(str(label)) for label in labels[:count]] if named else [""] * count
-    tables = facts.get("LUTs")
-    coloured = (
-        isinstance(tables, list) and len(tables) == count and facts.get("mode") != "grayscale"
-    )
-    shades = [_shade(table) for table in tables or []] if coloured else [""] * count
+    names = [""] * count
+    if isinstance(labels, list) and len(labels) >= count:
+        names = [_clean(str(label)) for label in labels[:count]]
+    tables, shades = facts.get("LUTs"), [""] * count
+    if isinstance(tables, list) and len(tables) == count and facts.get("mode") != "grayscale":
+        shades = [_shade(table) for table in tables]
     return [Channel(name, shade) for name, shade in zip(names, shades, strict=True)]
 
 
