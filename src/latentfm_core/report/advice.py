@@ -1,4 +1,4 @@
-"""Judge the curves of a training: overfitting, underfitting, too short, levelled off."""
+"""Judge the curves of a training: too short, overfitting, underfitting, levelled off."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ FEWEST = 4
 """Validations needed for a judgement."""
 TOLERANCE = 0.01
 """Change of the validation figure (Dice or GED) that counts."""
+UNUSABLE = 0.3
+"""Validation Dice below which a model is of no use yet, and its changes are mostly noise."""
 LOW = 0.7
 """Dice below which a model that no longer improves counts as underfitted."""
 LEARNED = 0.02
 """Relative fall of the training loss that counts."""
 
+UNTRAINED = (
+    "Not trained long enough: the best validation is only Dice {dice} (epoch {best}), and the "
+    "training loss was still falling at epoch {last}. Whether the model overfits cannot be judged "
+    "yet. Train longer: give it more --minutes, or extend the run with --resume --set "
+    "training.flow.epochs=.... With few images, start from a bundled model (--init generalist, or "
+    "another one that knows such images)."
+)
 OVERFITTING = (
     "Overfitting: since epoch {best} the validation has become worse ({at_best} to {at_last}) "
     "while the training loss kept falling. The model has the weights of epoch {best}. Add images, "
@@ -86,10 +95,16 @@ def advice(rows: Sequence[Row]) -> str:
         "at_last": _figure(last),
         "dice": f"{number(known[best], 'val_dice'):.2f}",
     }
+    unusable = number(known[best], "val_dice") < UNUSABLE
+    if unusable and _learns(rows[len(rows) // 2 :]):
+        return UNTRAINED.format(**words)
     slack = max(TOLERANCE, _noise(scores))
     if best < len(known) - tail and scores[best] - end > slack:
         since = [row for row in rows if number(row, "epoch") >= number(known[best], "epoch")]
-        return (OVERFITTING if _learns(since) else UNSTABLE).format(**words)
+        if not _learns(since):
+            return UNSTABLE.format(**words)
+        if not unusable:
+            return OVERFITTING.format(**words)
     if end - before > TOLERANCE:
         return SHORT.format(**words)
     if number(known[best], "val_dice") < LOW:

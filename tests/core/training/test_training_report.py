@@ -159,6 +159,20 @@ def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
     assert advice([]) == ""
 
 
+def test_a_model_that_finds_nothing_yet_is_not_said_to_overfit() -> None:
+    dice = [0.0] * 9 + [0.027] + [0.0] * 4
+    falling = [1.0 - 0.05 * n for n in range(14)]
+    untrained = judged(dice, falling)
+    assert untrained.startswith("Not trained long enough: the best validation is only Dice 0.03")
+    assert "epoch 14" in untrained
+    assert "--minutes" in untrained
+    assert "--init generalist" in untrained
+    level = judged([0.1] * 3 + [0.25] + [0.1] * 10, [1.0, 0.9, 0.8, 0.7, 0.6, *[0.5] * 9])
+    assert level.startswith("Underfitting"), "its loss has levelled off: time will not help"
+    better = judged([each + 0.6 for each in dice[:8]] + [0.9] + [0.6] * 5, falling)
+    assert better.startswith("Overfitting")
+
+
 def test_noise_is_not_taken_for_overfitting() -> None:
     noisy = [0.8, 0.7, 0.82, 0.71, 0.83, 0.7, 0.82, 0.72, 0.81, 0.73, 0.82, 0.72]
     assert judged(noisy, [1.0 / n for n in range(1, 13)]).startswith("Levelled off")
