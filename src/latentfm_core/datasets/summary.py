@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +17,15 @@ _WIDTH = 14
 
 
 def size_text(sizes: Sequence[tuple[int, int]]) -> str:
-    """Format the range of sizes ``(H, W)``."""
+    """Format the range of sizes ``(H, W)``: the images with the fewest and most pixels."""
     if not sizes:
         return "unknown"
-    small, large = min(sizes, key=max), max(sizes, key=max)
-    if min(sizes) == max(sizes):
+    # Of two images with the same number of pixels, the one with fewer rows comes first.
+    ordered = sorted(sizes, key=lambda size: (math.prod(size), size))
+    small, large, middle = ordered[0], ordered[-1], (len(ordered) - 1) // 2
+    if small == large:
         return f"{small[0]} x {small[1]} pixels (rows x columns)"
-    rows, columns = (round(statistics.median(size[axis] for size in sizes)) for axis in (0, 1))
+    rows, columns = ordered[middle]
     return (
         f"{small[0]} x {small[1]} to {large[0]} x {large[1]} pixels (rows x columns), median "
         f"{rows} x {columns}"

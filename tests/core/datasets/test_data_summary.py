@@ -14,6 +14,7 @@ from PIL import Image
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
+from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
 from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
 from tests.helpers.predicting import OPTIONS
@@ -274,3 +275,11 @@ def test_the_advised_threshold_keeps_every_object(
     assert evaluate([*words, "--mask-threshold", advised]) == 0
     share = float(np.mean(drawn > levels[0]))
     assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
+
+
+def test_sizes_are_ordered_by_their_pixels() -> None:
+    said = size_text([(322, 384), (352, 384), (233, 384), (384, 300), (318, 384)])
+    assert said == "233 x 384 to 352 x 384 pixels (rows x columns), median 318 x 384"
+    assert size_text([(20, 30), (20, 30)]) == "20 x 30 pixels (rows x columns)"
+    assert size_text([(30, 20), (20, 30)]).startswith("20 x 30 to 30 x 20 pixels")
+    assert size_text([]) == "unknown"
