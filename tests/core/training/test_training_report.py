@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from latentfm_core.cli.train import main
 from latentfm_core.config import Config, config_from_mapping
-from latentfm_core.report.advice import advice
+from latentfm_core.config.loading import to_toml
+from latentfm_core.model_io.folder import read_card
+from latentfm_core.report.advice import UNUSABLE, advice
 from latentfm_core.report.grids import chosen
 from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -157,6 +160,24 @@ def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
     assert "Too early" in judged([0.5, 0.6], [1.0, 0.9])
     assert "no validation part" in advice([{"stage": "flow", "epoch": 1, "loss": 1.0}])
     assert advice([]) == ""
+
+
+def test_the_command_ends_with_words_for_a_person(
+    folders: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, config = tmp_path / "model", tmp_path / "run.toml"
+    config.write_text(to_toml(short_config(folders)))
+    words = ["--config", str(config), "--out", str(out)]
+    with caplog.at_level(logging.INFO, "latentfm_core"):
+        assert main([*words, "--set", "training.flow.epochs=1"]) == 0
+    figures = read_card(out).metrics
+    ending = [each for each in caplog.records if each.message.startswith("Model written to")]
+    assert f"validation Dice {figures['val_dice']:.2f}, IoU" in ending[0].message
+    assert str(out / "training" / "report.html") in ending[0].message
+    assert "val_dice" not in ending[0].message
+    warned = any("not usable yet" in each.message for each in caplog.records)
+    assert figures["val_dice"] < UNUSABLE, "after one epoch"
+    assert warned
 
 
 def test_a_model_that_finds_nothing_yet_is_not_said_to_overfit() -> None:

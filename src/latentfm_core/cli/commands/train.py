@@ -22,6 +22,8 @@ from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET
 from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.model_io.card import read_card
+from latentfm_core.report.advice import UNUSABLE
+from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.resuming import (
@@ -31,6 +33,7 @@ from latentfm_core.training.resuming import (
     follows_paths,
 )
 from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.runlog import NAMES
 from latentfm_core.training.trainer import RunOptions, Trainer
 
 # Under ``python -m`` this module is named "__main__", whose logger has no handler.
@@ -93,8 +96,21 @@ def _say_stopped(out: Path, tracking: Tracking) -> int:
 
 def _say_written(out: Path) -> None:
     card = read_card(out)
-    figures = ", ".join(f"{key} {value:.4f}" for key, value in sorted(card.metrics.items()))
-    logger.info("Model written to %s (%s)", out, figures or "no validation part")
+    named = [(NAMES[key], card.metrics[key]) for key in NAMES if key in card.metrics]
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in named)
+    report = out / TRAINING / FILE
+    logger.info(
+        "Model written to %s (%s)%s",
+        out,
+        f"validation {figures}" if figures else "no validation part",
+        f". Curves and advice: {report}" if report.is_file() else "",
+    )
+    if card.metrics.get("val_dice", 1.0) < UNUSABLE:
+        logger.warning(
+            "The model is not usable yet: its validation Dice is below %s. The report says what "
+            "to do.",
+            UNUSABLE,
+        )
 
 
 def _is_finished(config: Config, options: RunOptions) -> bool:
