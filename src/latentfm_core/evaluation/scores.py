@@ -10,6 +10,9 @@ import numpy as np
 
 from latentfm_core.metrics.reliability import ReliabilityBins
 
+FEWEST_RANKED = 10
+"""Images needed for a rank correlation; with fewer it is mostly chance."""
+
 
 @dataclass(frozen=True)
 class ImageScores:
@@ -147,12 +150,12 @@ class Evaluation:
     def quality_rank(self) -> float:
         """Return Spearman's correlation of expected and real Dice over the images.
 
-        1: the image with the higher expectation is always better. NaN with fewer than three
-        images, or if either is constant.
+        1: the image with the higher expectation is always better. NaN with fewer than
+        `FEWEST_RANKED` images, or if either is constant.
         """
         known = [score for score in self.scores if not math.isnan(score.expected_dice)]
         expected, measured = [s.expected_dice for s in known], [s.dice for s in known]
-        if len(known) < 3 or len(set(expected)) == 1 or len(set(measured)) == 1:
+        if len(known) < FEWEST_RANKED or len(set(expected)) == 1 or len(set(measured)) == 1:
             return math.nan
         # Imported here: it takes half a second, which other code should not wait for.
         from scipy.stats import spearmanr

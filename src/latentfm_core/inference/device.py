@@ -166,5 +166,6 @@ def describe(device: torch.device, dtype: torch.dtype) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {kind}"
     if device.type == "cpu":
-        return f"CPU, {torch.get_num_threads()} threads, {kind}"
+        count = torch.get_num_threads()
+        return f"CPU, {count} thread{'' if count == 1 else 's'}, {kind}"
     return f"{device.type.upper()}, {kind}"

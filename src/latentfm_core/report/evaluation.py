@@ -167,7 +167,7 @@ def _made(evaluation: Evaluation, metadata: dict[str, Any]) -> dict[str, str]:
         "part of the split": data["part"] or "all images",
         "samples": f"{settings['n_samples']}, seed {settings['seed']}",
         "ODE": f"{settings['steps']} {settings['solver']} steps",
-        "device": f"{settings['device']}, {settings['precision']}",
+        "device": settings["device"],  # names the precision too
         "seconds per image, median": f"{seconds:.3f}",
         "left out": ", ".join(data["left_out"]) or "none",
         "created": metadata["created"],

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.draw import polygon2mask
 
 from latentfm_core.cli.evaluate import main
 from latentfm_core.config import ReportConfig, SamplingConfig
 from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.evaluation.scores import FEWEST_RANKED
 from latentfm_core.images.read import read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -219,6 +221,14 @@ def test_the_curves_are_those_of_the_summary(page: Page, out: Path) -> None:
     assert "raw" in section.text, "the model is calibrated: before and after are shown"
 
 
+def test_a_rank_correlation_of_few_images_is_left_out(page: Page, out: Path) -> None:
+    assert COUNT < FEWEST_RANKED
+    assert json.loads((out / "summary.json").read_text())["metrics"]["quality_rank"] is None
+    rows = [row for row in page.all("tr") if "rank correlation" in row.text]
+    assert rows[0].all("td")[0].text == "-"
+    assert "Too few" in page.section("Does it recognise bad images?").text
+
+
 def test_histogram_and_scatter_have_all_images(page: Page, out: Path) -> None:
     bars = page.section("How good are the images?").all("rect")
     assert sum(int(bar.one("title").text.partition(": ")[2]) for bar in bars) == COUNT
@@ -299,6 +309,10 @@ def test_a_small_evaluation_has_a_report(
     page = Page.read(out / "report.html")
     assert not page.all("image")
     assert "Too few" in page.section("Does it recognise bad images?").text
+    made = [row for row in page.section("How it was made").all("tr") if "device" in row.text]
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
+    assert made[0].one("td").text == f"CPU, {threads}, float32"
     assert "raw" not in page.section("Can the numbers be trusted?").text
     assert evaluated(out, paths, tiny_model_folder, "--overwrite") == 0
     assert not (out / "report.html").exists(), "that of other figures would mislead"
