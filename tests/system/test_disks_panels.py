@@ -72,14 +72,14 @@ def test_an_export_to_a_full_disk_is_reported_and_works_elsewhere(
     window.wait(lambda: not window.states)
 
 
-def test_an_export_does_not_make_a_folder_again_that_vanished(
+def test_an_export_to_a_folder_that_does_not_exist_says_so_and_does_not_make_it(
     open_window: Callable[..., Window], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = listen_to(monkeypatch, "annotation.section.show_error")
     window = open_window()
     press(window, "(Shift+M)")
     assert export(window, tmp_path / "drive" / "skin.tif") == "failed"
-    assert "the folder is gone" in said[0]
+    assert "the folder does not exist. Create it, or choose another one." in said[0]
     assert not (tmp_path / "drive").exists()
     assert window.layer.data.any()
 

@@ -66,6 +66,21 @@ def check_still_there(folder: Path) -> None:
         )
 
 
+def check_exists(folder: Path) -> None:
+    """Check that a folder that the user chose exists, before anything is written there.
+
+    Raises
+    ------
+    OutputError
+        If it does not exist; perhaps it never did.
+    """
+    if not folder.is_dir():
+        raise OutputError(
+            f"Cannot write to {folder}: the folder does not exist. Create it, or choose another "
+            "one."
+        )
+
+
 def _number_in(text: str) -> int | None:
     found = _OS_ERROR.search(text)
     return None if found is None else int(found.group(1))
