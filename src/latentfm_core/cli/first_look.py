@@ -8,6 +8,7 @@ from typing import Protocol
 
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
+from latentfm_core.uncertainty.unlike import unlike_advice
 
 MOST = 5
 """Most images to name."""
@@ -30,25 +31,29 @@ class Result(Protocol):
 def first_look(plans: Iterable[Result]) -> str | None:
     """Return a line that names the images with the lowest expected Dice, lowest first.
 
-    Another line before it names images that are unlike the training images. It is read from what
-    lies on disk, so that results of other processes and of a run before count as well. None if no
-    image is unlike them, and there are not two images whose expected Dice is known.
+    Lines before it name images that are unlike the training images, with and without a prompt. It
+    is read from what lies on disk, so that results of other processes and of a run before count as
+    well. None if no image is unlike them, and there are not two images whose expected Dice is
+    known.
     """
-    known, unlike = [], []
+    known = []
+    unlike: dict[bool, list[str]] = {False: [], True: []}
     for plan in plans:
         sidecar = read_sidecar(plan.sidecar)
         if sidecar is None:
             continue
         if sidecar.out_of_domain:
-            unlike.append(printable(plan.name))
+            unlike[bool(sidecar.prompt)].append(printable(plan.name))
         if sidecar.expected_dice is not None:
             known.append((sidecar.expected_dice, printable(plan.name)))
     lines = []
-    if unlike:
-        more = f" and {len(unlike) - MOST} more" if len(unlike) > MOST else ""
+    for prompted, names in unlike.items():
+        if not names:
+            continue
+        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
         lines.append(
-            "Unlike the images that the model was trained on (do not trust their masks or their "
-            f"confidence): {', '.join(sorted(unlike)[:MOST])}{more}"
+            "Unlike the images that the model was trained on "
+            f"({unlike_advice(prompted, several=True)}): {', '.join(sorted(names)[:MOST])}{more}"
         )
     if len(known) > 1:
         least = ", ".join(f"{name} {expected:.2f}" for expected, name in sorted(known)[:MOST])

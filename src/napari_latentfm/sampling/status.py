@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from latentfm_core.types import is_out_of_domain
 from latentfm_core.uncertainty.figures import MaskFigures
+from latentfm_core.uncertainty.unlike import unlike_advice
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.layers.planes import Plane
@@ -20,15 +21,9 @@ if TYPE_CHECKING:
     from napari_latentfm.results.stack_review import StackRun
 
 READY = "ready."
-UNLIKE = (
-    "This image is unlike those that the model was trained on: do not trust the mask or its "
-    "confidence."
-)
-
-POINTED_AT = (
-    "This image is unlike those that the model was trained on: check the outline, and do not rely "
-    "on its confidence."
-)
+_UNLIKE = "This image is unlike those that the model was trained on: "
+UNLIKE = f"{_UNLIKE}{unlike_advice(prompted=False)}."
+POINTED_AT = f"{_UNLIKE}{unlike_advice(prompted=True)}."
 """For an object that the user pointed at, so that the model did not have to find it."""
 
 
@@ -49,7 +44,7 @@ def stack_warning(run: StackRun) -> str:
         return UNLIKE
     return (
         f"{unlike} of {len(scores)} planes are unlike the images that the model was trained on: "
-        "do not trust their masks or their confidence."
+        f"{unlike_advice(prompted=False, several=True)}."
     )
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from skimage.io import imsave
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
+from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ModelFolderError
@@ -111,7 +113,14 @@ def test_result_files_record_the_domain_score(
     assert (own["out_of_domain"], unlike["out_of_domain"]) == (False, True)
     assert own["domain_score"] <= 1 < unlike["domain_score"]
     assert unlike["expected_dice"] is None
-    assert "Unlike the images that the model was trained on" in capsys.readouterr().out
+    first = "Unlike the images that the model was trained on"
+    said = capsys.readouterr().out
+    assert f"{first} (do not trust their masks or their confidence): noise" in said
+    # A person pointed at this one, so only its confidence is in doubt.
+    sidecar = tmp_path / "out" / "noise.json"
+    sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
+    look = first_look([SimpleNamespace(name="noise", sidecar=sidecar)])
+    assert look == f"{first} (check the outlines, and do not rely on their confidence): noise"
 
 
 def test_table_and_report_show_the_domain_score(
