@@ -40,7 +40,7 @@ from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button
 
 NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
-RENEWING = "A run has not ended. Wait for its mean mask, or cancel it."
+RENEWING = "A run is still in progress. Wait for its mean mask, or cancel it."
 EMPTY = "No annotation yet: take the mean mask or a hypothesis, or paint."
 MEASURE_MS = 250
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NO_IMAGE = "Nothing to accept yet. Open an image, or a folder of images, first."
 NOTHING = "Nothing to accept yet. Run the model on this image first."
-RUNNING = "A run has not ended. Accept when it has, or cancel it first."
+RUNNING = "A run is still in progress. Wait for it, or cancel it."
 WHERE = "Kept automatically; Export… saves it as a file."
 
 

@@ -75,11 +75,15 @@ class AnnotateTab(QWidget):
 
     def show_section(self, title: str) -> None:
         """Unfold a section, scroll to it, and give it the keyboard."""
+        self.uncover(title)
+        self.sections[title].header.setFocus()
+
+    def uncover(self, title: str) -> None:
+        """Unfold a section and scroll to it."""
         section = self.sections[title]
         section.set_opened(True)
         # Its place is known once Qt has laid it out.
         QTimer.singleShot(0, partial(_scroll_to, self.area, section))
-        section.header.setFocus()
 
     def _make_sections(self, head: Head) -> dict[str, Collapsible]:
         chosen = preferences.get(SECTION).get("opened")

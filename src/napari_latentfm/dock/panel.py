@@ -41,6 +41,7 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.review.sections import ReviewSections
 from napari_latentfm.sampling.controls import WHOLE
 from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.sampling.status import warning
 from napari_latentfm.ui.area import MIN_WIDTH
 from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.panel import QueuePanel
@@ -95,7 +96,7 @@ class LatentFMPanel(QWidget):
         self.sections = self.annotate.sections
         self.tabs = QTabWidget()
         self._lay_out()
-        self._shared = SharedModel(self.sampling.form, self.queue.form)
+        self._shared = SharedModel(self.sampling.form, self.queue.form, self.learning.form)
         saver = self.review.annotation.autosaver
         self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot.say)
         self._list = ListLink(self, self.accepting)
@@ -137,7 +138,7 @@ class LatentFMPanel(QWidget):
 
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
-        if self._is_ready():
+        if self._is_ready() and self._has_answers():
             self.point.take_pending()
             self.accepting.accept()
 
@@ -245,6 +246,13 @@ class LatentFMPanel(QWidget):
             self.foot.say(f"{self.chosen.name}: {RUNNING}")
         return not self.session.renewing
 
+    def _has_answers(self) -> bool:
+        """Return whether no prompt waits for a model; say so otherwise."""
+        waits = self.point.waits_for_model()
+        if waits:
+            self.foot.say(f"{self.chosen.name}: {waits}")
+        return not waits
+
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")
         self.setStyleSheet(STYLE)
@@ -292,6 +300,9 @@ class LatentFMPanel(QWidget):
         annotation.finished.connect(self._on_file)
         listen(self, self.chosen.changed, self._on_chosen)
         listen(self, self.chosen.settled, self._on_settled)
+        listen(self, self.point.model_missing, self._on_model_missing)
+        listen(self, self.session.changed, self._on_reviewed)
+        listen(self, self.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
         listen(self, annotation.autosaver.kept, self._on_kept)
         listen(self, annotation.autosaver.failed, self._on_not_kept)
@@ -308,6 +319,21 @@ class LatentFMPanel(QWidget):
     def _release_keys(self) -> None:
         self._keys.release()
         self._enter.release()
+
+    def _on_model_missing(self, text: str) -> None:
+        """Show which model to choose, though the section may be folded."""
+        self.annotate.uncover("Point")
+        self.foot.say(text)
+
+    def _on_reviewed(self) -> None:
+        """Repeat a warning in the foot: the status may be scrolled out of sight."""
+        reviewed = self.session.current
+        text = "" if reviewed is None else warning(reviewed.result)
+        if text:
+            self.foot.say(f"⚠ {text}")
+
+    def _on_list_exported(self, _ending: str) -> None:
+        self.foot.say(self.queue.form.status.text())
 
     def _flag(self) -> None:
         self.foot.commit()

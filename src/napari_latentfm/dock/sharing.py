@@ -1,20 +1,26 @@
-"""One model and one number of samples for the head and the work list."""
+"""One model for the whole dock, and one number of samples for the head and the work list."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+
 if TYPE_CHECKING:
+    from napari_latentfm.finetuning.form import LearningForm
     from napari_latentfm.sampling.form import SamplingForm
     from napari_latentfm.worklist.form import QueueForm
 
 
 class SharedModel:
-    """Keeps the choices of two forms equal; at first the head's are taken."""
+    """Keeps the choices of the forms equal; at first the head's are taken.
 
-    def __init__(self, head: SamplingForm, queue: QueueForm) -> None:
-        self._head, self._queue = head, queue
+    The tab *Learn* follows the others, but may have another model than they.
+    """
+
+    def __init__(self, head: SamplingForm, queue: QueueForm, learning: LearningForm) -> None:
+        self._head, self._queue, self._learning = head, queue, learning
         self._busy = False
         for change in (head.model.changed, head.folder.changed, head.n_samples.changed):
             change.connect(self._to_queue)
@@ -33,6 +39,17 @@ class SharedModel:
         queue.model_folder.setText(head.folder.line_edit.value.strip())
         queue.n_samples.setValue(head.n_samples.value)
         self._busy = False
+        self._to_learning()
+
+    def _to_learning(self) -> None:
+        """Let *Learn* start from the chosen model, unless it is learning."""
+        head, learning = self._head, self._learning
+        index = learning.model.findData(head.model.value)
+        if index >= 0 and learning.model.isEnabled():
+            learning.model.setCurrentIndex(index)
+            folder = head.folder.line_edit.value.strip()
+            if head.model.value == FOLDER_CHOICE and folder:
+                learning.folder.set_path(folder)
 
     def _to_head(self, *_: object) -> None:
         if self._busy:
@@ -46,3 +63,4 @@ class SharedModel:
             head.folder.value = Path(folder)
         head.n_samples.value = queue.n_samples.value()
         self._busy = False
+        self._to_learning()

@@ -50,6 +50,7 @@ class Answers:
 
     def run(self, place: Place, one: PromptObject) -> None:
         """Draw the samples of an object, or show none if it has no marks."""
+        self._waiting = None
         if one.prompt.is_empty:
             self.runner.cancel()
             one.forget_answer()
@@ -57,6 +58,8 @@ class Answers:
             self._context.say(f"Object {one.number} has no marks. {READY}")
         elif not self._model.is_usable():
             self._waiting = one
+            # What was on screen stays the result until the object has one.
+            self._selection.stale.show_again()
             self._shown.renew()
         else:
             at = replace(place, label=one.number)
@@ -91,6 +94,10 @@ class Answers:
             self._then = then
             self.runner.want(partial(self._context.panel.show_samples, one.samples, one.model, at))
             self._shown.renew()
+
+    def waits_for_model(self, place: Place) -> bool:
+        """Return whether an object of a plane waits for a model that takes prompts."""
+        return self._waiting in self._context.book.on(place.layer, place.plane)
 
     def go_on(self, place: Place | None) -> None:
         """Run the object that waited for a model."""

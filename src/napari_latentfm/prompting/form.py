@@ -44,18 +44,16 @@ class ModelNotice(QFrame):
         self.hide()
 
     def show_for(self, model: str, better: str | None) -> None:
-        """Show the notice; `better` is the model to choose."""
+        """Show the notice; `model` and `better`, the model to choose, are titles."""
         if better is None:
             self.text.setText(
-                f"The model {model} does not take boxes, points or strokes. Choose the folder of "
-                "a model that was trained with prompts."
+                f"“{model}” does not take boxes, points or strokes. Choose the folder of a model "
+                "that was trained with prompts."
             )
         else:
-            self.text.setText(
-                f"The model {model} does not take boxes or points. The model {better} does."
-            )
-            self.button.setText(f"Use {better}")
-            self.button.setToolTip(f"Choose the model {better} and go on with what was drawn.")
+            self.text.setText(f"“{model}” does not take boxes or points. “{better}” does.")
+            self.button.setText("Use that model")
+            self.button.setToolTip(f"Choose “{better}” and go on with what was drawn.")
         self.button.setVisible(better is not None)
         self.show()
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from psygnal import Signal
+
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.prompting.models import card_of, promptable_model, takes_prompts
+from napari_latentfm.ui.choices import title_of
 
 if TYPE_CHECKING:
     from napari_latentfm.prompting.context import PromptContext
 
 
 class PromptModel:
-    """Offers a model that takes prompts in place of one that does not."""
+    """Offers a model that takes prompts in place of one that does not.
+
+    Attributes
+    ----------
+    missing
+        Emitted with a message when a prompt is drawn, or about to be, and the chosen model does
+        not take any.
+    """
+
+    missing = Signal(str)
 
     def __init__(self, context: PromptContext) -> None:
         self._context = context
@@ -28,8 +40,10 @@ class PromptModel:
         if takes_prompts(source):
             form.notice.hide()
             return True
-        card = card_of(source)
-        form.notice.show_for(str(source) if card is None else card.id, promptable_model())
+        card, better = card_of(source), promptable_model()
+        name = str(source) if card is None else card.title or card.id
+        form.notice.show_for(name, None if better is None else title_of(better))
+        self.missing.emit(form.notice.text.text())
         return False
 
     def use_better(self) -> bool:

@@ -34,6 +34,10 @@ from napari_latentfm.sampling.panel import SamplingPanel
 SETTLE_MS = 120
 """Pause after the last move of a slider, before its plane is shown."""
 STROKE_MS = 40
+WAITS = (
+    "The box or point has no outline yet. Choose a model that takes it under Point, or remove it "
+    "with Undo."
+)
 LAYER_KEYS = ("B", "P", "Shift-P")
 """Keys that napari's Labels, Points and Shapes layers bind themselves."""
 TOOL_MODES = ("add_rectangle", "add", "paint")
@@ -56,6 +60,8 @@ class PromptSection(QWidget):
     ----------
     form
         The controls.
+    model_missing
+        Emitted with a message when a prompt needs another model than the chosen one.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class PromptSection(QWidget):
         self._strokes = StrokeMarks(self._context, self._stroked.start, self)
         self._selection = ObjectSelection(self._context, self._shown, self._strokes)
         self._model = PromptModel(self._context)
+        self.model_missing = self._model.missing
         self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
         self._runner = self._answers.runner
         self._drawing = Drawing(
@@ -192,6 +199,12 @@ class PromptSection(QWidget):
     def take_pending(self) -> None:
         """Write visible objects that were not taken yet into the annotation."""
         self._taking.take_pending()
+
+    def waits_for_model(self) -> str:
+        """Return a message if a prompt on this plane waits for a model that takes prompts."""
+        place = self._context.place()
+        waits = place is not None and self._answers.waits_for_model(place)
+        return WAITS if waits else ""
 
     def draw_all_again(self) -> None:
         """Draw the samples of all objects of the plane, with the current model and settings."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.sampling.panel import Place
 
-RENEWING = "A run has not ended. Wait for its result, or cancel it."
+RENEWING = "A run is still in progress. Wait for its result, or cancel it."
 
 
 class Taking:

@@ -38,7 +38,7 @@ from napari_latentfm.review.thumbnails import (
 from napari_latentfm.ui.common import narrow
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
-RENEWING = "A run has not ended. Wait for its hypotheses, or cancel it."
+RENEWING = "A run is still in progress. Wait for its hypotheses, or cancel it."
 SECTION = "hypotheses"
 """Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {

@@ -76,9 +76,15 @@ def _sampling(result: Result) -> str:
     samples = result.samples
     return (
         f"{len(samples)} samples in {samples.record.seconds:.2f} s, seed {samples.seeds[0]}, "
-        f"{samples.record.model_id}. "
-        f"Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
+        f"{samples.record.model_id}.{_calibration(result)}"
     )
+
+
+def _calibration(result: Result) -> str:
+    """Return whether the confidence is calibrated; a calibration means nothing out of domain."""
+    if result.summary.out_of_domain:
+        return ""
+    return f" Confidence: {CALIBRATED if result.summary.calibrated else RAW}."
 
 
 def describe_mask(layer: Image, plane: Plane, result: Result) -> str:

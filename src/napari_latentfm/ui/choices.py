@@ -24,7 +24,7 @@ def bounds(name: str) -> tuple[int, int]:
 def model_choices() -> list[tuple[str, str]]:
     """Return title and name of each bundled model, followed by the choice of a folder."""
     names = bundled_models()
-    titles = [_title(name) for name in names]
+    titles = [title_of(name) for name in names]
     # A list with two equal texts could not tell the models apart.
     shown = [
         t if titles.count(t) == 1 else f"{t} ({n})" for t, n in zip(titles, names, strict=True)
@@ -58,7 +58,8 @@ def model_source(choice: str, folder: str) -> str | Path:
 
 
 @cache
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
+    """Return the title of a bundled model, as the lists of models show it."""
     try:
         return read_card(resolve_model(name)).title or name
     except LatentFMError:

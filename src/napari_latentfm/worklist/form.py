@@ -77,7 +77,7 @@ class QueueForm(QWidget):
             "Output": FolderEdit(
                 "Folder for annotations and progress.",
                 "Choose the folder for annotations",
-                "below the images",
+                "in a subfolder of the images",
                 compact=True,
             ),
         }

@@ -190,9 +190,9 @@ def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
     three.panel.run_model()
     for key in (Key.Key_W, Key.Key_U, Key.Key_H):
         three.press(key)
-        assert "A run has not ended" in hypotheses.status.text()
+        assert "A run is still in progress" in hypotheses.status.text()
     three.press(Key.Key_Return)
-    assert three.message.startswith("blob_000: A run has not ended")
+    assert three.message.startswith("blob_000: A run is still in progress")
     assert not any("annotation" in layer.name for layer in three.viewer.layers)
     slow.allow(2)
     three.qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)

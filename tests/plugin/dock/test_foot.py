@@ -322,3 +322,29 @@ def test_enter_works_in_a_dock_that_napari_opened(make_napari_viewer: Any, qtbot
     qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
     qtbot.keyClick(canvas, Qt.Key.Key_Return)
     assert "Nothing to accept yet" in panel.foot.message.text()
+
+
+def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
+    panel = bench.panel
+    panel.sections["Point"].set_opened(False)
+    bench.click(panel.point.form.tools["box"])
+    assert panel.sections["Point"].opened
+    assert "does not take boxes" in panel.foot.message.text()
+    boxes = next(layer for layer in bench.viewer.layers if layer.name.endswith("prompt boxes"))
+    boxes.add_rectangles(np.array([[10.0, 10.0], [30.0, 30.0]]))
+    bench.qtbot.waitUntil(lambda: bool(panel.point.waits_for_model()), timeout=PATIENCE)
+    mean = next(layer for layer in bench.viewer.layers if layer.name.endswith("mean mask"))
+    assert mean.visible, "it is still the result on screen"
+    bench.click(panel.foot.accept)
+    assert "no outline yet" in panel.foot.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+    panel.point.undo()
+    bench.click(panel.foot.accept)
+    bench.wait_for(NAMES[1])
+
+
+def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
+    panel = bench.panel
+    panel.sampling.form.model.value = "generalist"
+    assert panel.learning.form.model.currentData() == "generalist"
+    assert panel.learning.form.name.text().startswith("generalist")

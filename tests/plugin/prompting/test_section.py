@@ -274,15 +274,17 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     notice = window.section.form.notice
     assert not notice.isHidden()
     assert "does not take boxes or points" in notice.text.text()
-    assert notice.button.text() == "Use generalist"
+    assert "“Any lesion or object (box or points)” does" in notice.text.text()
     window.box(labels == 1)
     assert not window.endings
+    assert "has no outline yet" in window.section.waits_for_model()
     notice.button.click()
     assert window.panel.form.model.value == "generalist"
     assert notice.isHidden()
     # What was drawn was not lost.
     window.settle()
     assert window.endings == ["done"]
+    assert not window.section.waits_for_model()
     window.panel.form.model.value = FOLDER_CHOICE
     window.panel.form.folder.value = promptable
 
