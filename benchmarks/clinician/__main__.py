@@ -47,6 +47,9 @@ def copy_images(data: Path, folder: Path) -> dict[str, Path]:
 
 def work_here(data: Path, out: Path, size: str, look: float) -> dict[str, Any]:
     """Let the clinician work in this process, on this screen."""
+    # napari's own settings keep the places of docks on the screen before.
+    os.environ["NAPARI_CONFIG"] = str(out / f"{size}.napari.yaml")
+    Path(os.environ["NAPARI_CONFIG"]).unlink(missing_ok=True)
     import napari
 
     from benchmarks.clinician.hands import Hands

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QMenu
 
 from napari_latentfm.dock import small_screen
@@ -168,3 +169,14 @@ def test_on_a_small_screen_all_docks_are_tabs(
     names = {each.objectName() for each in small.window._qt_window.tabifiedDockWidgets(dock)}
     assert names == {"layer controls", "layer list"}
     assert panel.isVisible()
+    # The next session begins with this place, and may have a larger screen.
+    monkeypatch.setattr(small_screen, "LEAST_HEIGHT", 640)
+    left, right = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
+    window = small.window._qt_window
+    assert window.dockWidgetArea(dock) == left
+    small_screen.fit(dock)
+    assert window.dockWidgetArea(dock) == right
+    # A place that the user chose stays.
+    window.addDockWidget(left, dock)
+    small_screen.fit(dock)
+    assert window.dockWidgetArea(dock) == left
