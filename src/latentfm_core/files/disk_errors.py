@@ -72,13 +72,15 @@ def check_exists(folder: Path) -> None:
     Raises
     ------
     OutputError
-        If it does not exist; perhaps it never did.
+        If it does not exist, perhaps never did, or is a file.
     """
-    if not folder.is_dir():
-        raise OutputError(
-            f"Cannot write to {folder}: the folder does not exist. Create it, or choose another "
-            "one."
-        )
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise OutputError(f"Cannot write to {folder}: it is not a folder. Choose another folder.")
+    raise OutputError(
+        f"Cannot write to {folder}: the folder does not exist. Create it, or choose another one."
+    )
 
 
 def _number_in(text: str) -> int | None:

@@ -58,7 +58,7 @@ def test_a_thread_that_is_busy_does_not_hold_up_ctrl_c() -> None:
         env=environment(),
     )  # fmt: skip
     assert process.stdout is not None
-    assert process.stdout.readline() == "reading\n"
+    assert process.stdout.readline().startswith("reading"), "another thread may write as well"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert "KeyboardInterrupt" in errors

@@ -261,7 +261,7 @@ def test_a_failed_export_is_reported_and_the_annotation_stays(
     before = window.layer.data.copy()
     (tmp_path / "file").write_text("")
     assert export(window, tmp_path / "file" / "a.tif") == "failed"
-    assert "choose another folder" in said[0]
+    assert "it is not a folder. Choose another folder" in said[0]
     np.testing.assert_array_equal(window.layer.data, before)
     assert window.section.export_button.isEnabled()
     window.wait(lambda: bool(window.states))
