@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_latentfm.layers.specs import LayerSpec
 
 _KEY = "handed_over"
+_TAKES_LEVELS = hasattr(Labels, "locked_data_level")
+"""Whether a layer with coarser levels takes those of another image: napari 0.7.1."""
 _NEW_LABELS = {
     "show_selected_label": False,
     "selected_label": 1,
@@ -52,7 +54,7 @@ def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer
     assigned: list[Layer] = []
     for layer in layers:
         facts = layer.metadata.get(METADATA_KEY)
-        locked = getattr(layer, "locked", False)
+        locked = getattr(layer, "locked", False) or (layer.multiscale and not _TAKES_LEVELS)
         if facts is None or locked or "along" in facts or is_edited(layer):
             continue
         facts = {**facts, "source_id": str(image.unique_id), **plane.facts(), _KEY: True}

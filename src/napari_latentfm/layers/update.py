@@ -267,7 +267,8 @@ def _overwrite(layer: Layer, spec: LayerSpec) -> None:
     if isinstance(layer, Labels) and _colours_of(before) != _colours_of(spec.metadata):
         layer.colormap = spec.look["colormap"]
     with _without_history(layer):
-        layer.data = spec.levels
+        # napari 0.6 does not take a list of levels here.
+        layer.data = type(layer.data)(spec.levels) if layer.multiscale else spec.levels
         for key, value in spec.space.items():
             if not _equal(getattr(layer, key), value):
                 setattr(layer, key, value)
