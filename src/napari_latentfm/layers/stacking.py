@@ -136,10 +136,7 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
         for layer in above
         if layer.visible and source_of(layer) not in ("", own) and _in_place_of(layer, source)
     }
-    for key, layer in zip(ids, layers, strict=True):
-        if layer.visible and (key in hidden or source_of(layer) in hidden):
-            _HIDDEN.add(key)
-            layer.visible = False
+    _hide(layers, hidden)
     return len(images)
 
 
@@ -153,13 +150,15 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
     but
         Layers that are left as they are. Painted layers of the user stay visible, too.
     """
-    own = str(source.unique_id)
     others = [each for each in viewer.layers if each is not source and each not in but]
-    hidden = {str(each.unique_id) for each in others if each.visible and _covers(each, source)} - {
-        own
-    }
-    for layer in others:
-        if layer.visible and (str(layer.unique_id) in hidden or source_of(layer) in hidden):
+    images = [each for each in others if each.visible and _covers(each, source)]
+    _hide(others, {str(image.unique_id) for image in images})
+
+
+def _hide(layers: Collection[Layer], images: Collection[str]) -> None:
+    """Hide images, given by their ids, with the layers that belong to them."""
+    for layer in layers:
+        if layer.visible and (str(layer.unique_id) in images or source_of(layer) in images):
             _HIDDEN.add(str(layer.unique_id))
             layer.visible = False
 

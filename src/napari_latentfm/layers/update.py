@@ -71,7 +71,7 @@ def place_steps(
     Between the steps the window responds; closing the generator undoes all steps.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
-    edited = [layer for layer in targets if layer is not None and is_edited(layer)]
+    edited = [layer for layer in targets if layer is not None and _may_be_edited(layer)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
         return False
@@ -99,6 +99,11 @@ def place_steps(
             above = target if fresh is None else fresh
             yield
     return True
+
+
+def _may_be_edited(layer: Layer) -> bool:
+    """Return whether a result layer was edited; `hand_over` has already checked its layers."""
+    return not is_handed_over(layer) and is_edited(layer)
 
 
 def _write(viewer: ViewerModel, layer: Layer, spec: LayerSpec, is_top: bool) -> None:
