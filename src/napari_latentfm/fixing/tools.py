@@ -44,6 +44,8 @@ class PieceTools:
 
     def __init__(self, session: ReviewSession) -> None:
         self._session = session
+        # Kept, since a tool may end after its viewer.
+        self._layers = session.viewer.layers
         self._layer: Labels | None = None
         self._help = ""
         self.tool: PieceTool | None = None
@@ -51,7 +53,7 @@ class PieceTools:
     def take(self, tool: PieceTool, layer: Labels) -> None:
         """Activate a tool on a layer."""
         self.deactivate()
-        self._session.viewer.layers.selection.active = layer
+        self._layers.selection.active = layer
         layer.visible = True
         layer.mode = "pan_zoom"
         self.tool, self._layer, self._help = tool, layer, layer.help
@@ -61,7 +63,7 @@ class PieceTools:
         # napari binds Escape to its polygon tool, which this mode does not use.
         layer.bind_key("Escape", self._on_escape, overwrite=True)
         layer.events.mode.connect(self.deactivate)
-        self._session.viewer.layers.selection.events.active.connect(self._on_active)
+        self._layers.selection.events.active.connect(self._on_active)
         self.changed.emit()
 
     def deactivate(self, _event: Any = None) -> None:
@@ -70,7 +72,7 @@ class PieceTools:
         if layer is None:
             return
         layer.events.mode.disconnect(self.deactivate)
-        self._session.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self._layers.selection.events.active.disconnect(self._on_active)
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
         layer.bind_key("Escape", None)
@@ -82,7 +84,7 @@ class PieceTools:
         self.deactivate()
 
     def _on_active(self, _event: Any = None) -> None:
-        if self._session.viewer.layers.selection.active is not self._layer:
+        if self._layers.selection.active is not self._layer:
             self.deactivate()
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:

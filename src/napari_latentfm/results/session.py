@@ -87,8 +87,10 @@ class ReviewSession:
 
     @property
     def viewer(self) -> napari.viewer.Viewer:
-        """The viewer."""
-        return next(iter(self._viewer))
+        """The viewer; a ReferenceError is raised after it is closed and deleted."""
+        for viewer in self._viewer:
+            return viewer
+        raise ReferenceError("The viewer of this session is closed.")
 
     @property
     def current(self) -> Reviewed | None:

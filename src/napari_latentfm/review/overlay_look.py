@@ -41,7 +41,9 @@ class OverlayLook:
         self._opacity = 1.0
         self._faded: WeakKeyDictionary[Layer, tuple[float, float]] = WeakKeyDictionary()
         self._stack = session.stack
-        session.viewer.layers.events.inserted.connect(self._on_inserted)
+        # Kept, since a widget may be deleted after its viewer.
+        self._layers = session.viewer.layers
+        self._layers.events.inserted.connect(self._on_inserted)
 
     @property
     def plain(self) -> bool:
@@ -64,7 +66,7 @@ class OverlayLook:
     def fade(self, opacity: float) -> None:
         """Scale the opacity of all layers on the images, 0 to 1."""
         self._opacity = opacity
-        for layer in self._session.viewer.layers:
+        for layer in self._layers:
             self._fade(layer)
 
     def renew(self) -> None:
@@ -87,7 +89,7 @@ class OverlayLook:
 
     def disconnect(self) -> None:
         """Stop listening to the viewer; hidden layers stay hidden."""
-        self._session.viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._layers.events.inserted.disconnect(self._on_inserted)
 
     def _put(self, hidden: _Hidden, on: bool, which: Callable[[Layer], bool]) -> None:
         (hidden.hide if on else lambda _: hidden.show())(which)
