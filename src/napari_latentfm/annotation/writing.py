@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +11,38 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
+from napari_latentfm.annotation.changes import change_of, paint
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_of, under_review
-from napari_latentfm.annotation.merging import (
-    How,
-    changing_window,
-    combined,
-    protected_pixels,
-    with_other_objects,
-)
-from napari_latentfm.annotation.proposals import record_proposal
-from napari_latentfm.layers.annotation_record import MEAN_MASK, Record, record_of
-from napari_latentfm.layers.painting import paint_where
-from napari_latentfm.layers.planes import Plane, index_slices, plane_index
+from napari_latentfm.annotation.merging import How
+from napari_latentfm.annotation.proposals import Origin, kept_values, name_of, record_proposal
+from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
+from napari_latentfm.layers.planes import Plane, index_slices
 
 if TYPE_CHECKING:
+    from latentfm_core.types import Bool, SampleSet
     from napari_latentfm.results.session import Reviewed, ReviewSession
+
+
+@dataclass(frozen=True)
+class PlaneObject:
+    """An object on one plane of a stack.
+
+    Attributes
+    ----------
+    plane
+        The plane.
+    mask
+        ``(H, W)`` bool, the mean mask of `samples`.
+    samples
+        Of the object on this plane.
+    domain_score
+        How unlike the training images the plane is; None if unknown.
+    """
+
+    plane: Plane
+    mask: Bool
+    samples: SampleSet
+    domain_score: float | None = None
 
 
 def write_mask(
@@ -143,28 +161,53 @@ def write_labels(
                 f"A mask of {array.shape} does not fit the plane of {reviewed.plane.shape} pixels."
             )
     layer = _writable_annotation(session)
-    record = record_of(layer)
-    view = layer.data[plane_index(reviewed.plane)]
-    window = changing_window(view, values)
-    current = view[window]
-    target = combined(current, values[window], how, classes)
-    preserve = bool(layer.preserve_labels)
-    changed = (target != current) & ~protected_pixels(current, target, record.protected, preserve)
-    if reviewed.label is not None:
-        cover = session.cover_others
-        if not cover:
-            changed &= (current == 0) | np.isin(current, list(classes))
-        before = record.proposals.get(reviewed.plane.index)
-        others = None if before is None else before.labels
-        values = with_other_objects(others, values, classes, cover)
+    is_object = reviewed.label is not None
+    change = change_of(session, layer, reviewed.plane, values, classes, how, is_object)
     if inside is not None:
-        changed &= inside[window]
-    record_proposal(record, reviewed, values, how, origin)
-    # Ctrl+Z acts on the active layer, and must undo this.
-    session.viewer.layers.selection.active = layer
-    count = _paint(layer, record, reviewed.plane, window, changed, target)
+        change = replace(change, where=change.where & inside[change.window])
+    result = reviewed.result
+    name = origin or name_of(reviewed, change.proposal)
+    source = Origin(name, how, result.samples, result.summary.domain_score)
+    kept = kept_values(reviewed, change.proposal)
+    record_proposal(record_of(layer), reviewed.plane, kept, source)
+    count = paint(session, layer, [change])
     if how == "replace" and region is None:
         session.taken.emit()
+    return count
+
+
+def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObject]) -> int:
+    """Write the mean masks of one object on several planes, as one undo step.
+
+    Parameters
+    ----------
+    session
+        The session; a plane of the same image must be under review.
+    label
+        Of the object. Other labels are kept unless the session's ``cover_others`` is set.
+    objects
+        The planes; their positions differ.
+
+    Returns
+    -------
+    int
+        Number of changed pixels.
+
+    Raises
+    ------
+    ImageError
+        As `write_mask`.
+    """
+    layer = _writable_annotation(session)
+    changes = []
+    for one in objects:
+        values = one.mask * np.uint8(label)
+        change = change_of(session, layer, one.plane, values, (label,), "replace", True)
+        source = Origin(MEAN_MASK, "replace", one.samples, one.domain_score)
+        record_proposal(record_of(layer), one.plane, change.proposal, source)
+        changes.append(change)
+    count = paint(session, layer, changes)
+    session.taken.emit()
     return count
 
 
@@ -224,20 +267,3 @@ def edited_pixels(layer: Labels) -> dict[tuple[int | None, ...], int]:
         view = layer.data[index_slices(index)]
         counts[index] = int(np.count_nonzero(view != proposal.labels))
     return counts
-
-
-def _paint(
-    layer: Labels,
-    record: Record,
-    plane: Plane,
-    window: tuple[slice, slice],
-    changed: NDArray[np.bool_],
-    target: NDArray[Any],
-) -> int:
-    sides = iter(window)
-    box = [next(sides) if at is None else slice(at, at + 1) for at in plane.index]
-    record.writing = True
-    try:
-        return paint_where(layer, box, plane.embed(changed), plane.embed(target))
-    finally:
-        record.writing = False

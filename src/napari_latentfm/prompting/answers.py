@@ -126,7 +126,7 @@ class Answers:
         for number, (samples, mask) in answers.items():
             one = self._context.book.find(reviewed.layer, number, reviewed.plane)
             if one is not None:
-                one.answer(samples, mask, reviewed.model)
+                one.answer(samples, mask, reviewed.model, result.summary.domain_score)
                 one.name = samples.classes[0]
         self._describe(reviewed)
 

@@ -43,6 +43,8 @@ class Following:
     ----------
     button
         Starts it; shown for stacks, and enabled when the current object has a mask.
+    take_button
+        Takes the object on all planes; shown when it was found on several.
     """
 
     def __init__(self, context: PromptContext, answers: Answers) -> None:
@@ -52,7 +54,13 @@ class Following:
             "Find this object on the planes before and after this one. Planes on which you took "
             "or corrected it are left alone.",
         )
+        self.take_button = push_button(
+            "Take on all planes",
+            "Write the object on every plane where it was found into the annotation, as one step "
+            "that Ctrl+Z undoes. Planes on which you took it already stay as they are.",
+        )
         self.button.hide()
+        self.take_button.hide()
         self._said = ""
 
     def renew(self) -> None:
@@ -60,9 +68,15 @@ class Following:
         context = self._context
         if context.panel.form.image.value is None:
             self.button.hide()
+            self.take_button.hide()
             return
         place, one = context.current()
         planes = None if place is None else self._planes(place)
+        found = []
+        if place is not None and one is not None:
+            found = context.book.everywhere(place.layer, one.number)
+        self.take_button.setVisible(planes is not None and len(found) > 1)
+        self.take_button.setEnabled(not self._answers.runner.busy)
         self.button.setVisible(planes is not None)
         ready = one is not None and one.mask is not None and one.mask.pixels > 0
         self.button.setEnabled(planes is not None and ready and not self._answers.runner.busy)
@@ -165,7 +179,8 @@ class Following:
             if samples is not None:
                 there = there or book.add(place.layer, plane, one.name, 0, one.number)
                 there.prompt, there.history, there.followed = _prompt_of(samples), [], True
-                there.answer(samples, followed.stack.summary_of(number).mean_mask, one.model)
+                summary = followed.stack.summary_of(number)
+                there.answer(samples, summary.mean_mask, one.model, summary.domain_score)
                 boxes.append((plane, there.prompt.box))
             elif there is not None:
                 book.remove(place.layer, there)

@@ -124,9 +124,9 @@ class PromptForm(QWidget):
         for name, button in self.tools.items():
             button.setChecked(name == tool)
 
-    def add_below_objects(self, widget: QWidget) -> None:
-        """Add a control for the current object below the list of objects."""
-        self._below_objects.addWidget(widget)
+    def add_below_objects(self, *widgets: QWidget) -> None:
+        """Add a row of controls for the current object below the list of objects."""
+        self._below_objects.addLayout(_row(*widgets))
 
     def say(self, text: str) -> None:
         """Show a text in the status line."""

@@ -74,6 +74,8 @@ class PromptObject:
         Whether it was found here by following it from another plane, and not corrected since.
     samples, model, mask
         The last result; None and "" before the first.
+    domain_score
+        How unlike the training images the plane is; None if unknown.
     history
         Earlier prompts, the oldest first.
     """
@@ -88,11 +90,19 @@ class PromptObject:
     samples: SampleSet | None = None
     model: str | Path = ""
     mask: Patch | None = None
+    domain_score: float | None = None
     history: list[Prompt] = field(default_factory=list)
 
-    def answer(self, samples: SampleSet, mask: Mask, model: str | Path) -> None:
+    def answer(
+        self,
+        samples: SampleSet,
+        mask: Mask,
+        model: str | Path,
+        domain_score: float | None = None,
+    ) -> None:
         """Keep a result."""
         self.samples, self.mask, self.model = samples, Patch.of(mask), model
+        self.domain_score = domain_score
 
     def forget_answer(self) -> None:
         """Drop the result: its marks are gone."""

@@ -92,7 +92,7 @@ class PromptSection(QWidget):
         )
         self._taking = Taking(self._context, self._answers)
         self._following = Following(self._context, self._answers)
-        self.form.add_below_objects(self._following.button)
+        self.form.add_below_objects(self._following.button, self._following.take_button)
         self._keys = LayerKeys(self._viewer, LAYER_KEYS, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -370,6 +370,7 @@ class PromptSection(QWidget):
             (form.take_all_button, self.take_all),
             (form.again_button, self.draw_all_again),
             (self._following.button, self.follow),
+            (self._following.take_button, self._taking.take_on_all_planes),
             (form.cancel_button, self.cancel),
             (form.notice.button, self._use_better_model),
         ):

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.writing import write_mask, write_objects
+from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.writing import (
+    PlaneObject,
+    write_mask,
+    write_objects,
+    write_planes,
+)
 from napari_latentfm.layers.annotation_record import MEAN_MASK
+from napari_latentfm.layers.planes import plane_index
 
 if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
@@ -60,6 +67,34 @@ class Taking:
             if changed is not None:
                 self._say_taken(f"{len(objects)} objects", changed)
 
+    def take_on_all_planes(self) -> None:
+        """Write the current object on all planes where it was found, as one undo step.
+
+        Planes on which the user took it already stay as they are.
+        """
+        place, one = self._context.current()
+        if place is None or one is None or self._is_renewing():
+            return
+        if self._context.session.current is None:
+            # Writing needs an object under review.
+            self._answers.show(place, one, then=self.take_on_all_planes)
+            return
+        objects = self._found(place, one.number)
+        shape = place.plane.shape
+        planes = [
+            PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
+            for each in objects
+            if each.mask is not None and each.samples is not None
+        ]
+        try:
+            changed = write_planes(self._context.session, one.number, planes)
+        except LatentFMError as error:
+            self._context.say(str(error))
+            return
+        for each in objects:
+            each.closed = True
+        self._say_taken(f"Object {one.number} on {len(objects)} planes", changed)
+
     def take_pending(self) -> None:
         """Write visible objects that were not taken yet into the annotation."""
         place, reviewed = self._context.place(), self._context.session.current
@@ -98,6 +133,17 @@ class Taking:
         """Return the visible objects of a plane that have a result."""
         objects = self._context.book.on(place.layer, place.plane)
         return [each for each in objects if each.mask is not None and each.visible]
+
+    def _found(self, place: Place, number: int) -> list[PromptObject]:
+        """Return an object on the planes that have it and on which it was not taken yet."""
+        layer = annotation_on(self._context.viewer, place.layer, place.plane)
+        return [
+            each
+            for each in self._context.book.everywhere(place.layer, number)
+            if each.mask is not None
+            and each.mask.pixels
+            and not (layer is not None and np.any(layer.data[plane_index(each.plane)] == number))
+        ]
 
     def _write(self, place: Place, objects: list[PromptObject]) -> int | None:
         """Write objects; return the number of changed pixels, None if it failed."""

@@ -11,11 +11,18 @@ import pytest
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
+from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.metrics.overlap import dice
+from napari_latentfm.annotation.autosave import autosave_folder
+from napari_latentfm.annotation.file_export import signature_of
+from napari_latentfm.annotation.keeper import keeper_of
+from napari_latentfm.annotation.writing import edited_pixels
+from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.core.inference.test_following import images_of, moving_disc
 from tests.helpers.plugin_fixtures import PATIENCE
-from tests.helpers.pointing import LEFT, SHIFT, Pointer
+from tests.helpers.pointing import CTRL, LEFT, SHIFT, Pointer
 
 Key = Qt.Key
 Open = Callable[..., Pointer]
@@ -152,3 +159,57 @@ def test_a_flat_image_has_nothing_to_follow(point: Open, labels: list[NDArray[np
     window = point(movie_of(labels)[0], rgb=True)
     prompted(window, labels[0] == 1)
     assert not button(window).isVisible()
+
+
+def test_an_object_is_taken_on_all_planes_in_one_step(
+    point: Open, labels: list[NDArray[np.uint8]]
+) -> None:
+    window = point(movie_of(labels), rgb=True)
+    to_plane(window, 0)
+    take = window.section._following.take_button
+    prompted(window, labels[0] == 1)
+    assert not take.isVisible()
+    follow(window)
+    # One plane is taken, and painted on, beforehand.
+    to_plane(window, 1)
+    window.key(Key.Key_M, SHIFT)
+    window.settle()
+    layer = window.viewer.layers["a · annotation"]
+    layer.data_setitem((np.array([1]), np.array([0]), np.array([0])), 1)
+    before = window.annotation().copy()
+    to_plane(window, 2)
+    assert take.isVisible()
+    window.qtbot.mouseClick(take, LEFT)
+    window.settle()
+    assert "Object 1 on 3 planes" in window.status
+    taken, found = window.annotation().copy(), mean_masks(window) > 0
+    for number in (0, 2, 3):
+        np.testing.assert_array_equal(taken[number], found[number])
+    np.testing.assert_array_equal(taken[1], before[1])
+    proposals = record_of(layer).proposals
+    assert {index[0] for index in proposals} == set(range(COUNT))
+    assert edited_pixels(layer) == {index: int(index[0] == 1) for index in proposals}
+    window.key(Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(window.annotation(), before)
+    window.key(Key.Key_Z, SHIFT | CTRL)
+    np.testing.assert_array_equal(window.annotation(), taken)
+    # The next mark on a plane begins another object.
+    to_plane(window, 3)
+    assert window.states == {1: "taken"}
+
+
+def test_planes_that_were_taken_together_are_autosaved(
+    point: Open, labels: list[NDArray[np.uint8]]
+) -> None:
+    window = point(movie_of(labels), rgb=True)
+    to_plane(window, 0)
+    prompted(window, labels[0] == 1)
+    follow(window)
+    window.qtbot.mouseClick(window.section._following.take_button, LEFT)
+    window.settle()
+    keeper_of(session_of(window.viewer), window.review).autosaver.flush(wait=True)
+    autosave = AutosaveStore(autosave_folder()).newest(signature_of(window.layer))
+    assert autosave is not None
+    labels_kept = autosave.labels()
+    np.testing.assert_array_equal(labels_kept, window.annotation())
+    assert labels_kept.any(axis=(1, 2)).all()
