@@ -1,8 +1,9 @@
-r"""Draw the pictures of the method page and the reliability diagrams.
+r"""Draw the pictures of the method page, of followed objects, and the reliability diagrams.
 
 From the project's root, with the extra ``docs``:
 
     python docs/figures.py method --image ../shared/data/isic2018/images/ISIC_0000000.jpg
+    python docs/figures.py following --data ../shared/data
     python docs/figures.py reliability isic2018=runs/isic2018-test \
         cvc_clinicdb=runs/cvc_clinicdb-test
 
@@ -99,6 +100,41 @@ def _save(figure: Any, axes: np.ndarray, name: str) -> None:
     plt.close(figure)
 
 
+def following(data: Path, model: str, shown: int = 7) -> None:
+    """Draw frames of the test sequences with an object that was followed from the first one."""
+    from benchmarks.following.cli import read_video
+    from benchmarks.stacks import sequences
+    from latentfm_core.config import SamplingConfig
+    from latentfm_core.inference.following import follow_object
+    from latentfm_core.inference.segmenter import Segmenter
+    from latentfm_core.metrics.overlap import dice
+
+    folder = data / "cvc_clinicdb"
+    split = ROOT / "configs" / "splits" / "cvc_clinicdb_sequence.json"
+    part = set(json.loads(split.read_text("utf-8"))["test"])
+    segmenter = Segmenter.load(model, "cpu")
+    videos = []
+    for frames in sequences(folder).values():
+        if len(chosen := [stem for stem in frames if stem in part]) > 1:
+            videos.append(read_video(folder, chosen))
+    figure, axes = plt.subplots(len(videos), shown, figsize=(1.55 * shown, 1.4 * len(videos)))
+    for row, video in zip(axes, videos, strict=True):
+        settings = SamplingConfig(n_samples=8, seed=0)
+        found = follow_object(segmenter, video.images, 0, video.box(0), settings)
+        frames = np.linspace(0, len(video.images) - 1, shown).round().astype(int)
+        for axis, frame in zip(row, frames, strict=True):
+            mask, expert = found.stack.summary_of(frame).mean_mask > 0, video.masks[frame]
+            axis.imshow(video.images[frame].pixels)
+            for outline, colour in ((expert, "white"), (mask, ORANGE)):
+                if outline.any():
+                    axis.contour(outline, [0.5], colors=[colour], linewidths=1.2)
+            axis.set_title(f"frame {frame}: {dice(mask, expert):.2f}", fontsize=8)
+        top, left, bottom, right = video.box(0).box
+        size = (left, top), right - left, bottom - top
+        row[0].add_patch(plt.Rectangle(*size, fill=False, edgecolor=BLUE, linewidth=1.2))
+    _save(figure, axes, "following")
+
+
 def reliability(folders: list[str]) -> None:
     """Draw frequency over score for each evaluation, and how many pixels a bin holds."""
     figure, axes = plt.subplots(
@@ -140,15 +176,20 @@ def reliability(folders: list[str]) -> None:
 def main() -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("method", "reliability"))
+    parser.add_argument("what", choices=("method", "following", "reliability"))
     parser.add_argument("folders", nargs="*", metavar="NAME=FOLDER")
     parser.add_argument("--image", type=Path)
-    parser.add_argument("--model", default="isic2018")
+    parser.add_argument("--data", type=Path, help="folder with cvc_clinicdb")
+    parser.add_argument("--model", help="default: isic2018; for following: generalist")
     args = parser.parse_args()
     if args.what == "method":
         if args.image is None:
             parser.error("--image is needed")
-        method(args.image, args.model)
+        method(args.image, args.model or "isic2018")
+    elif args.what == "following":
+        if args.data is None:
+            parser.error("--data is needed")
+        following(args.data, args.model or "generalist")
     else:
         reliability(args.folders)
 
