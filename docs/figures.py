@@ -174,7 +174,7 @@ def reliability(folders: list[str]) -> None:
 
 
 def main() -> None:
-    """Draw what is asked for."""
+    """Draw the requested pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=("method", "following", "reliability"))
     parser.add_argument("folders", nargs="*", metavar="NAME=FOLDER")

@@ -40,7 +40,7 @@ def label_colour(label: int, own: Sequence[str] = ()) -> str:
     """Return the colour of a label in an annotation and its files.
 
     It differs from that of the proposal unless the model has its own colours, so that a filled
-    annotation and the outline of the proposal can be told apart. For the parameters see
+    annotation and the outline of the proposal can be distinguished. For the parameters see
     `outline_colour`.
     """
     return _colour(label, own, first=2)

@@ -36,7 +36,7 @@ class PretendedDisk:
         """Let nothing be written: no permission."""
         self._number = errno.EACCES
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Be a good disk again."""
         self._number = None
 
@@ -78,7 +78,7 @@ class RealDisk:
         """Mount it for reading only."""
         self._mount("-o", "remount,ro", self.folder)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Make space, and mount it for writing."""
         self._mount("-o", "remount,rw", self.folder)
         (self.folder / "filler").unlink(missing_ok=True)

@@ -83,7 +83,7 @@ class Pointer:
         return middle + QPoint(round(right), round(down))
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drag a box, and wait until the section has looked at it."""
+        """Drag a box, and wait until the section has read it."""
         first, last = self.pixel(*start), self.pixel(*end)
         QTest.mouseMove(self.canvas, first)
         QApplication.processEvents()

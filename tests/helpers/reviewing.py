@@ -26,7 +26,7 @@ class SectionDesk:
     usual
         Makes the masks under review where a test names none.
     ready
-        Words in the section's status when it has looked at the samples.
+        Words in the section's status when it has processed the samples.
     """
 
     kind: type

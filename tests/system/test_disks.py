@@ -111,7 +111,7 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
     assert (kept.stage, kept.step) == ("flow", 1), "what the third of them wrote"
     assert train(["--out", str(out), "--resume", "--quiet"]) == 2
     assert "the disk is full" in said(capsys)
-    disk.mend()
+    disk.repair()
     assert train(["--out", str(out), "--resume", "--quiet"]) == 0
     load_model(out)
     steps = [
@@ -127,7 +127,7 @@ def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     disk.make_read_only()
-    read = before_call(monkeypatch, run_data, "load_canvases", 0, disk.mend)
+    read = before_call(monkeypatch, run_data, "load_canvases", 0, disk.repair)
     assert train(training(images, disk.folder / "model")) == 2
     assert "read-only" in said(capsys)
     assert read == []
@@ -204,7 +204,7 @@ def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
         sidecar = read_sidecar(path)
         assert sidecar is not None
         assert all((out / file).exists() for files in sidecar.files.values() for file in files)
-    disk.mend()
+    disk.repair()
     assert predict([*words, "--skip-done", "--quiet"]) == 0
     assert len(list(out.glob("*.json"))) == 4
     assert list(out.glob(".*")) == []
@@ -293,7 +293,7 @@ def test_an_evaluation_that_cannot_be_written_is_still_printed(
     assert "the disk is full" in captured.err
     assert "Dice of the mean mask" in captured.out, "hours of work are not lost with the file"
     assert {path.name: path.read_bytes() for path in out.iterdir()} == older
-    disk.mend()
+    disk.repair()
     before_call(monkeypatch, module, "write_evaluation", 1, lambda: shutil.rmtree(out))
     assert evaluate(command) == 0
     assert {path.name for path in out.iterdir()} == set(older), "the folder is made again"
@@ -316,17 +316,17 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     older = (model / "model.json").read_bytes()
     import latentfm_core.cli.commands.calibrate as module
 
-    fitted = before_call(monkeypatch, module, "fit_calibration", 0, disk.mend)
+    fitted = before_call(monkeypatch, module, "fit_calibration", 0, disk.repair)
     disk.make_read_only()
     assert calibrate(command) == 2
     assert "read-only" in said(capsys)
     assert fitted == [], "refused before the work"
-    disk.mend()
+    disk.repair()
     before_call(monkeypatch, module, "write_card", 1, disk.fill)
     assert calibrate(command) == 2
     assert "the disk is full" in said(capsys)
     assert (model / "model.json").read_bytes() == older
-    disk.mend()
+    disk.repair()
     assert calibrate(command) == 0
     assert load_model(model)[1].calibration is not None
     genuine = module.fit_calibration

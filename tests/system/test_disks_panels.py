@@ -59,7 +59,7 @@ def test_an_export_to_a_full_disk_is_reported_and_works_elsewhere(
     assert "choose another folder" in window.section.status.text()
     np.testing.assert_array_equal(window.layer.data, before)
     assert [path.name for path in one_disk.folder.iterdir() if path.name != "filler"] == []
-    one_disk.mend()
+    one_disk.repair()
     one_disk.make_read_only()
     assert export(window, one_disk.folder / "skin.tif") == "failed"
     assert "read-only" in said[-1]
@@ -102,7 +102,7 @@ def test_autosave_on_a_full_disk_is_said_once_and_tried_again_without_an_edit(
     assert window.section.kept.text() == "not saved"
     window.stroke()
     before = window.layer.data.copy()
-    one_disk.mend()
+    one_disk.repair()
     window.wait(lambda: window.section.kept.text().startswith("autosaved"))
     assert autosave_folder().is_relative_to(one_disk.folder)
     window.wait(lambda: np.array_equal(window.states[0].labels(), before))
@@ -171,11 +171,11 @@ def test_a_work_list_on_a_full_disk_goes_on_when_there_is_space(
     qtbot.waitUntil(lambda: panel.sampler._active is None, timeout=PATIENCE)
     one_disk.fill()
     blocked(qtbot, panel, panel.next)
-    one_disk.mend()
+    one_disk.repair()
     one_disk.make_read_only()
     blocked(qtbot, panel, panel.next)
     assert "read-only" in said[-1]
-    one_disk.mend()
+    one_disk.repair()
     wait_for(qtbot, panel, NAMES[1], panel.next)
     labels, _ = read_annotation(one_disk.folder / "out" / UNFINISHED / "blob_000.tif")
     np.testing.assert_array_equal(labels, mask)
@@ -255,7 +255,7 @@ def test_learning_on_a_full_disk_fails_with_a_message_and_resumes_when_there_is_
     assert panel.form.resume.isEnabled()
     monkeypatch.undo()
     monkeypatch.setenv(HOME_VARIABLE, str(real_disk.folder))
-    real_disk.mend()
+    real_disk.repair()
     assert _wait(qtbot, panel, panel.form.resume) == "done"
     assert (out / "model.json").is_file()
 

@@ -63,7 +63,7 @@ def test_the_wheel_names_itself(archives: tuple[Path, Path]) -> None:
     assert not bare, "a Qt binding is the user's choice"
     assert not [each for each in base if "<" in each or "==" in each], "no upper pins"
     assert "[napari.manifest]\nnapari-latentfm = napari_latentfm:napari.yaml" in entries
-    # From the tags, or the one that stands for an archive without history.
+    # From the tags, or the fallback for an archive without history.
     assert facts["Version"].startswith(tuple("0123456789"))
     assert facts["Version"] in archives[0].name
 

@@ -140,7 +140,7 @@ def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
     pieces
         Of the object.
     shape
-        Height and width of the image. Only the object's box is looked at: the time for thousands
+        Height and width of the image. Only the object's box is read: the time for thousands
         of small objects does not depend on the image.
     """
     left, top, width, height = _box(pieces)

@@ -228,7 +228,7 @@ def write_palette_png(
 ) -> None:
     """Write ``(H, W)`` uint8 as a PNG with a colour table whose indices are the labels.
 
-    To be looked at, and as Pascal VOC has it. OpenCV and scikit-image read its colours instead of
+    For viewing, as in Pascal VOC. OpenCV and scikit-image read its colours instead of
     its indices, which is why labels for them are grey.
     """
     picture = Image.fromarray(labels)

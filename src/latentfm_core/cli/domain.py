@@ -103,7 +103,7 @@ def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> Trainin
     train = [drawn(known, MOST_OF_ONE_TRAIN) for known in parts[0]]
     val = drawn(parts[1], MOST_OF_ONE_VAL if len(train) == 1 else MOST_VAL)
     count = sum(map(len, train))
-    # A calibration on few images is asked for by --allow-few; a limit on few comes unasked.
+    # A calibration on few images is requested by --allow-few; a limit on few is not.
     fewest = 1 if args.allow_few and args.domain_only else FEWEST
     if count < fewest or len(val) < fewest:
         say(

@@ -42,7 +42,7 @@ def _colour(text: str) -> str:
     if colour == BACKGROUND_COLOUR:
         raise ValueError(f"{colour} is the colour of the background. Choose another colour")
     if colour[1:3] == colour[3:5] == colour[5:7]:
-        # A file that is black and this grey could not be told from one of grey levels.
+        # A file that is black and this grey looks like one of grey levels.
         raise ValueError(
             f"{colour} is a grey, which in a PNG with a colour table would be read as a grey "
             "level and not as a class. Choose a colour that is not grey"

@@ -62,7 +62,7 @@ class Calibration(Settings):
     ----------
     sigma
         Standard deviation, in canvas pixels, of the Gaussian neighbourhood in which
-        uncertainty is looked at.
+        uncertainty is considered.
     confidence
         From neighbourhood confidence (`neighbourhood_confidence`) to the chance that the
         mean mask agrees with the expert.

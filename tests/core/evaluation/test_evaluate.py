@@ -161,7 +161,7 @@ def test_the_summary_records_how_it_was_made(run, data, tmp_path, tiny_model_fol
     assert summary["seconds_per_image"]["mean"] > 0
     printed = capsys.readouterr().out
     assert card.id in printed
-    # The command that stands there gives the same figures again.
+    # The recorded command gives the same figures again.
     program, *words = shlex.split(summary["command"])
     assert program == "latentfm-evaluate"
     assert main([*words, "--overwrite"]) == 0

@@ -68,7 +68,7 @@ def closing_files() -> Iterator[None]:
 
 
 def problems(package: Path) -> str:
-    """Return what bioimageio.spec has against a package, having looked at every file of it."""
+    """Return the errors that bioimageio.spec finds in a package with all its files."""
     with closing_files():
         found = bioimageio.spec.load_description(package, perform_io_checks=True)
         output = "; ".join(f"{e.loc}: {e.msg}" for e in found.validation_summary.errors)

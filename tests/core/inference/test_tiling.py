@@ -88,7 +88,7 @@ def _own_noise(seeds: Any, channels: int, top: int, left: int, side: Any) -> Any
 def _seam(difference: Float32) -> float:
     """Return how many times larger jumps are where tiles of 64 meet than elsewhere.
 
-    That is every 32 pixels from the 48th on. What is looked at is the difference to the whole,
+    That is every 32 pixels from the 48th on. It compares with the whole image,
     since the decoder has a grid of its own.
     """
     jumps = [np.abs(np.diff(values, axis=0)).mean(axis=1) for values in (difference, difference.T)]

@@ -1,4 +1,4 @@
-"""Reports: what stands in them is what the files say, and they can be passed on as one file."""
+"""Reports: they agree with the files, and each is one file."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_defaults_are_not_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says", "mended"),
+    ("overrides", "says", "corrected"),
     [
         (
             ["training.flow.warmup_steps=500"],
@@ -72,13 +72,13 @@ def test_defaults_are_not_named() -> None:
     ],
 )
 def test_settings_out_of_proportion_are_named(
-    overrides: list[str], says: str, mended: list[str]
+    overrides: list[str], says: str, corrected: list[str]
 ) -> None:
     found = texts(*overrides)
     assert len(found) == 1
     assert says in found[0]
     assert re.search(r"Set (fewer|at most)", found[0])
-    assert texts(*mended) == []
+    assert texts(*corrected) == []
 
 
 def test_without_a_validation_part_its_settings_are_not_named() -> None:

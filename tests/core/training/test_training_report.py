@@ -1,4 +1,4 @@
-"""The report of a training: it follows the log, goes on, and never stands in the way."""
+"""The report of a training: it follows the log, continues after errors, and never stops a run."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def scan() -> np.ndarray:
 
 
 def write_nifti(path: Path) -> Path:
-    """Write one slice; a patient stands in the header's texts."""
+    """Write one slice; the header contains a patient."""
     # Axes of NIfTI run to the right, to the front and up.
     image = nibabel.Nifti1Image(
         scan().T[:, :, None], np.diag([-COLUMN, -ROW, SLICE, 1]), dtype=np.uint16
