@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.ema import EMA
 from latentfm_core.training.globalbatch import GlobalBatch
-from latentfm_core.training.prompt_simulation import simulate_prompt
-from latentfm_core.training.prompted_batch import CORRECTED, with_corrections
+from latentfm_core.training.prompt_simulation import simulate_prompts
+from latentfm_core.training.prompted_batch import with_corrections
 from latentfm_core.training.stage import Batch
 from latentfm_core.training.stages import FlowStage, freeze_except
 
@@ -40,17 +41,13 @@ class KeptFeatureStage(FlowStage):
 
     def batch_of(self, views: list[View], rng: np.random.Generator) -> Batch:
         """Return the inputs of `losses` for views, with new simulated prompts."""
-        side = len(views[0].target)
-        prompts = np.zeros((len(views), 4, side, side), np.float32)
-        corrected = np.zeros(len(views), bool)
-        for row, view in enumerate(views):
-            if view.prompted:
-                prompts[row] = simulate_prompt(view.shown, rng)
-                corrected[row] = rng.random() < CORRECTED
-        targets = torch.from_numpy(np.stack([view.target for view in views]))
+        shown = np.stack([view.shown for view in views])
+        targets = np.stack([view.target for view in views])
+        prompted = [view.prompted for view in views]
+        prompts, corrected = simulate_prompts(shown, targets, prompted, repeat(rng))
         levels = zip(*(view.features for view in views), strict=True)
         return {
-            "masks": targets[:, None].float(),
+            "masks": torch.from_numpy(targets)[:, None].float(),
             "prompts": torch.from_numpy(prompts),
             "corrected": torch.from_numpy(corrected),
             "seeds": torch.from_numpy(rng.integers(2**31, size=len(views))),
@@ -99,6 +96,8 @@ class Learner:
     ----------
     model
         The adapted model in evaluation mode, with averaged weights. Updated by `publish`.
+    stage
+        Makes batches of views, and computes their losses.
     steps
         Number of steps so far.
     """
@@ -114,7 +113,7 @@ class Learner:
         self._training = to_device(copy.deepcopy(original), CPU)
         self.model = copy.deepcopy(original).eval()
         stage = KeptFeatureStage(self._training, learning_config(parent, config))
-        self._stage = stage
+        self.stage = stage
         self._parameters = stage.parameters()
         freeze_except(self._training, self._parameters)
         self._original = [p.detach().clone() for p in self._parameters]
@@ -158,11 +157,11 @@ class Learner:
         config = self._config
         rng = np.random.default_rng(seed_for(config.seed, 2, self.steps))
         count = config.batch_size
-        batch = self._stage.batch_of(store.draw(count, rng), rng)
+        batch = self.stage.batch_of(store.draw(count, rng), rng)
         alone = GlobalBatch.alone(generator_for(config.seed, 3, self.steps), count)
         self._training.train()
         with autocast(CPU, self._dtype):
-            loss = self._stage.losses(batch, alone)["loss"]
+            loss = self.stage.losses(batch, alone)["loss"]
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, GRADIENT_CLIP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -22,6 +24,42 @@ KINDS = ("box", "points", "box_points", "strokes", "rough_mask")
 CHANCES = (0.4, 0.27, 0.15, 0.09, 0.09)
 
 MOST_POINTS = 3
+
+CORRECTED = 0.35
+"""Share of the prompted images that also get corrections of a sample."""
+
+
+def simulate_prompts(
+    shown: NDArray[np.bool_],
+    targets: NDArray[np.bool_],
+    prompted: Sequence[bool] | NDArray[np.bool_],
+    sources: Iterable[np.random.Generator],
+) -> tuple[Float32, NDArray[np.bool_]]:
+    """Return the prompts of a batch, and which of them are corrected afterwards.
+
+    Parameters
+    ----------
+    shown, targets
+        ``(B, S, S)`` bool: the objects that the prompts are made from, and the masks to learn. An
+        empty target with a prompt is an object that has gone; see `simulate_prompt`.
+    prompted
+        ``(B,)``, whether there is a prompt.
+    sources
+        A source of random choices for each.
+
+    Returns
+    -------
+    tuple
+        Maps ``(B, 4, S, S)`` and ``(B,)`` bool.
+    """
+    prompts = np.zeros((len(shown), 4, *shown.shape[1:]), np.float32)
+    corrected = np.zeros(len(shown), bool)
+    for row, rng in zip(range(len(shown)), sources, strict=False):
+        if prompted[row]:
+            absent = not targets[row].any()
+            prompts[row] = simulate_prompt(shown[row], rng, absent=absent)
+            corrected[row] = rng.random() < CORRECTED and not absent
+    return prompts, corrected
 
 
 def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = False) -> Float32:

@@ -15,10 +15,7 @@ from latentfm_core.training.augment import change_photograph
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.modality import change_modality
 from latentfm_core.training.object_source import ObjectSource
-from latentfm_core.training.prompt_simulation import correct, simulate_prompt
-
-CORRECTED = 0.35
-"""Share of the prompted images that also get corrections of a sample."""
+from latentfm_core.training.prompt_simulation import correct, simulate_prompts
 
 SAMPLE_STEPS = 2
 """Euler steps of such a sample: enough to show the model's typical errors."""
@@ -39,15 +36,9 @@ def prompted_batch(
     images = crops.images
     if augmentation == "strong":
         images = change_modality(change_photograph(images, global_batch), global_batch)
-    size = images.shape[-1]
-    absent = ~crops.targets.bool().flatten(1).any(dim=1).cpu().numpy()
-    prompts = np.zeros((len(images), 4, size, size), np.float32)
-    corrected = np.zeros(len(images), bool)
-    for row, seed in enumerate(source.seeds):
-        rng = np.random.default_rng((seed, 1))
-        if crops.prompted[row]:
-            prompts[row] = simulate_prompt(crops.shown[row], rng, absent=bool(absent[row]))
-            corrected[row] = rng.random() < CORRECTED and not absent[row]
+    targets = crops.targets[:, 0].bool().cpu().numpy()
+    sources = (np.random.default_rng((seed, 1)) for seed in source.seeds)
+    prompts, corrected = simulate_prompts(crops.shown, targets, crops.prompted, sources)
     device = images.device
     return {
         "images": images.contiguous(memory_format=torch.channels_last),

@@ -32,7 +32,7 @@ from latentfm_core.adaptation.record import AdaptationFolder, keep_as_model
 from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
 from latentfm_core.adaptation.verdict import HeldOutTest, judge
-from latentfm_core.adaptation.views import View, ViewStore
+from latentfm_core.adaptation.views import View, ViewStore, draw_views, training_image
 from latentfm_core.annotation.export import write_labels_file
 from latentfm_core.annotation.formats import Space
 from latentfm_core.config import AdaptationConfig, SamplingConfig
@@ -40,6 +40,7 @@ from latentfm_core.errors import ConfigError, FolderBusy, OutputError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
+from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
 from latentfm_core.types import ImageInput
 from tests.helpers.prompting import two_discs
 
@@ -89,6 +90,21 @@ def test_it_is_used_once_it_is_better_on_images_it_has_not_learned_from(
     others = range(100, 108)
     before = dice_without_prompt(adapted.present, others)
     assert dice_without_prompt(adapted.adapted, others) > before + 0.1
+
+
+def test_only_a_rough_mask_is_learned_to_be_empty(adapted: AdaptationSession) -> None:
+    # A box or a click in a place without an object would teach the model to ignore prompts.
+    config = AdaptationConfig(views=256, unprompted=0.0)
+    item = training_image(unseen(0).image, unseen(0).labels)
+    size = adapted.parent_card.config.data.size
+    views = list(draw_views(adapted.present.model, item, size, config, number=1))
+    batch = adapted.learner.stage.batch_of(views, np.random.default_rng(0))
+    gone = ~batch["masks"].flatten(1).any(dim=1).numpy() & np.array([v.prompted for v in views])
+    maps = batch["prompts"][gone].numpy()
+    assert len(maps) >= 3
+    assert not maps[:, [BOX, POSITIVE, NEGATIVE]].any()
+    assert (maps[:, ROUGH_MASK] > 0).any(axis=(1, 2)).all()
+    assert not batch["corrected"].numpy()[gone].any()
 
 
 def test_the_original_model_is_not_changed(
