@@ -153,9 +153,9 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=120, help="images of each kind (default: 120)")
     args = parser.parse_args()
     segmenter = Segmenter.load(args.model, "cpu", "fp32")
-    if segmenter.domain is None:
-        parser.error(f"{args.model} has no out-of-domain score; fit one with latentfm-calibrate")
     own = [to_rgb(read_image(path)) for path in test_images(args.config, args.most)]
+    if segmenter.domain_score(ImageInput(own[0])) is None:
+        parser.error(f"{args.model} has no out-of-domain score; fit one with latentfm-calibrate")
     count = args.most // 3
 
     def scores(images: Iterator[Float32] | Sequence[Float32]) -> Scores:

@@ -29,16 +29,11 @@ from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiled import Sink, sample_tiled
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.onehot import one_hot
-from latentfm_core.prompts import Prompt, group_of
-from latentfm_core.types import (
-    Float32,
-    ImageInput,
-    Mask,
-    SampleSet,
-    TiledDraw,
-)
+from latentfm_core.progress import follow
+from latentfm_core.prompts import Prompt, group_of, recorded_group
+from latentfm_core.types import Float32, ImageInput, Mask, SampleSet, Summary, TiledDraw
 from latentfm_core.uncertainty.domain import TrainingDomain
-from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden
+from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden, summary_steps
 
 COMPARING = "Comparing the image with the training images."
 _BAND = 16
@@ -65,6 +60,12 @@ class Sampler:
         self._first = self.networks[0]
         self.card = card
         self.domains = tuple(domains)
+
+    @classmethod
+    def of_members(cls, card: ModelCard, members: Sequence[Sampler]) -> Sampler:
+        """Return the sampler of an ensemble of single models on the same device."""
+        networks = [network for member in members for network in member.networks]
+        return cls(networks, card, [domain for member in members for domain in member.domains])
 
     @property
     def settings(self) -> ModelSettings:
@@ -144,11 +145,7 @@ class Sampler:
         ]
 
     def tiles(
-        self,
-        image: LargeImage,
-        settings: SamplingConfig,
-        tiling: TilingConfig,
-        sink: Sink,
+        self, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig, sink: Sink
     ) -> Generator[Progress, None, TiledDraw]:
         """Draw samples of a large image, tile by tile."""
         start = time.perf_counter()
@@ -166,6 +163,17 @@ class Sampler:
             record=self.settings.record(used, job.path.nfe, time.perf_counter() - start),
             domain_score=unlike,
         )
+
+    def summary_steps(
+        self, samples: SampleSet, settings: SamplingConfig | None
+    ) -> Generator[Progress, None, Summary]:
+        """Summarise samples with the calibration of the card."""
+        group = recorded_group(samples.prompt)
+        given = settings or SamplingConfig.model_validate(samples.settings)
+        chosen = self.settings.resolved(given, group)
+        calibration = self.card.calibration_for(group) if chosen.calibrated else None
+        steps = summary_steps(samples, chosen.threshold, calibration)
+        return (yield from follow(steps, lambda done: Progress(done, len(samples))))
 
     def _domain_score_of(self, image: LargeImage) -> Generator[Progress, None, float | None]:
         """Return `domain_score` of a large image, read in bands at the size of the canvas."""

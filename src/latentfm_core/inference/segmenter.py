@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.domain import read_domain
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.progress import finish, follow
-from latentfm_core.prompts import Prompt, recorded_group
+from latentfm_core.progress import finish
+from latentfm_core.prompts import Prompt
 from latentfm_core.types import (
     Float32,
     ImageInput,
@@ -39,7 +40,6 @@ from latentfm_core.types import (
     TiledDraw,
 )
 from latentfm_core.uncertainty.domain import TrainingDomain
-from latentfm_core.uncertainty.summary import summary_steps
 
 _DEFAULTS = SamplingConfig()
 
@@ -81,8 +81,6 @@ class Segmenter:
         If the device or precision is not available.
     """
 
-    members: tuple[Segmenter, ...]
-
     def __init__(
         self,
         model: LatentFM,
@@ -92,30 +90,10 @@ class Segmenter:
         domain: TrainingDomain | None = None,
     ) -> None:
         network = Network(model, device, precision or card.config.sampling.precision)
-        self._take(Sampler((network,), card, (domain,)), (self,))
-
-    def _take(self, sampler: Sampler, members: tuple[Segmenter, ...]) -> None:
-        first = sampler.networks[0]
-        self._sampler, self.members = sampler, members
-        self.device, self.precision = first.device, first.precision
-        self.device_label, self.model = first.label, first.model
-
-    @classmethod
-    def of_members(cls, card: ModelCard, members: Sequence[Segmenter]) -> Segmenter:
-        """Return the ensemble of loaded models.
-
-        Parameters
-        ----------
-        card
-            Card of the ensemble.
-        members
-            At least one, on the same device and with the same precision.
-        """
-        joint = cls.__new__(cls)
-        networks = [member._sampler.networks[0] for member in members]
-        sampler = Sampler(networks, card, [member.domain for member in members])
-        joint._take(sampler, tuple(members))
-        return joint
+        self._sampler = Sampler((network,), card, (domain,))
+        self.members: tuple[Segmenter, ...] = (self,)
+        self.device, self.precision = network.device, network.precision
+        self.device_label, self.model = network.label, network.model
 
     @property
     def card(self) -> ModelCard:
@@ -126,31 +104,11 @@ class Segmenter:
     def card(self, card: ModelCard) -> None:
         self._sampler.card = card
 
-    @property
-    def domain(self) -> TrainingDomain | None:
-        """Statistics of the training images, None if unknown; applies as the card does.
-
-        An ensemble has none of its own; those of its `members` are used.
-        """
-        domains = self._sampler.domains
-        return domains[0] if len(domains) == 1 else None
-
-    @domain.setter
-    def domain(self, domain: TrainingDomain | None) -> None:
-        if len(self.members) > 1:
-            raise ValueError("an ensemble uses the domains of its members")
-        self._sampler.domains = (domain,)
-
     def domain_score(self, image: ImageInput) -> float | None:
         """Return the distance of an image from the training images; above 1 is out of domain.
 
         Samples carry the same number. Of an ensemble it is the mean over its members. None if the
-        model, or a member, has no training statistics.
-
-        Raises
-        ------
-        ImageError
-            If the image cannot be used.
+        model, or a member, has no training statistics. Raises `ImageError` as `sample_steps` does.
         """
         return self._sampler.domain_score(to_rgb(image))
 
@@ -178,11 +136,6 @@ class Segmenter:
             Number format of the convolutions; None uses that of the model's card, usually
             ``"auto"``.
 
-        Returns
-        -------
-        Segmenter
-            Loaded on its device.
-
         Raises
         ------
         ModelFolderError
@@ -198,12 +151,14 @@ class Segmenter:
             return cls(model, card, device, precision, read_domain(folder, card))
         used = precision or card.config.sampling.precision
         members = [cls.load(folder / member.folder, device, used) for member in card.members]
-        loaded = [member.card.weights_sha256 for member in members]
-        if loaded != [member.sha256 for member in card.members]:
+        if [one.card.weights_sha256 for one in members] != [one.sha256 for one in card.members]:
             raise ModelFolderError(
                 f"A model in {folder} was replaced while the ensemble was loaded. Load it again."
             )
-        return cls.of_members(card, members)
+        joint = copy(members[0])
+        joint.members = tuple(members)
+        joint._sampler = Sampler.of_members(card, [member._sampler for member in members])
+        return joint
 
     def sample_steps(
         self,
@@ -216,8 +171,8 @@ class Segmenter:
     ) -> Generator[Progress, None, SampleSet]:
         """Draw samples step by step.
 
-        Yields a `Progress` after each ODE step and returns the samples; closing the
-        generator cancels the job within one step.
+        Yields a `Progress` after each ODE step and returns the samples; closing the generator
+        cancels the job within one step.
 
         Parameters
         ----------
@@ -236,6 +191,12 @@ class Segmenter:
             The object to segment. None: the model's trained target.
         prompting
             How the prompt selects the field; None uses the defaults.
+
+        Returns
+        -------
+        SampleSet
+            Probabilities ``(N, S, S)`` float32, with several classes ``(N, K, S, S)``, on the
+            canvas of the network.
 
         Raises
         ------
@@ -262,25 +223,8 @@ class Segmenter:
     ) -> SampleSet:
         """Draw samples; `on_step` is called after each ODE step and may raise to cancel.
 
-        Parameters
-        ----------
-        image, strokes, correction, prompt, prompting
-            As for `sample_steps`.
-        settings
-            Number of samples, seed and solver; None uses those of the model card.
-        on_step
-            Called with the progress.
-
-        Returns
-        -------
-        SampleSet
-            Probabilities ``(N, S, S)`` float32, with several classes ``(N, K, S, S)``, on the
-            canvas of the network.
-
-        Raises
-        ------
-        ImageError, ConfigError, ResourceError
-            As `sample_steps` does.
+        Parameters, results and errors are those of `sample_steps`; without `settings`, those of
+        the model card are used.
         """
         used = settings or self._sampler.settings.usual()
         steps = self.sample_steps(image, used, strokes, correction, prompt, prompting)
@@ -295,27 +239,9 @@ class Segmenter:
     ) -> Generator[Progress, None, list[SampleSet]]:
         """Draw samples of several objects of one image, step by step.
 
-        The objects share batches and, on one canvas, the image features. Yields and cancels
-        as `sample_steps` does.
-
-        Parameters
-        ----------
-        image
-            The image.
-        prompts
-            One for each object.
-        settings, prompting
-            As for `sample_steps`; all objects use the same seeds.
-
-        Returns
-        -------
-        list of SampleSet
-            In the order of the prompts.
-
-        Raises
-        ------
-        ImageError, ConfigError, ResourceError
-            As `sample_steps` does.
+        The objects share batches, seeds and, on one canvas, the image features. Returns a
+        `SampleSet` for each prompt, in their order. Progress, cancelling, the other parameters
+        and errors are those of `sample_steps`.
         """
         return self._sampler.many(image, prompts, settings, prompting)
 
@@ -329,49 +255,30 @@ class Segmenter:
     ) -> list[SampleSet]:
         """Draw samples of several objects; `on_step` may raise to cancel.
 
-        Parameters, results and errors are those of `sample_objects_steps`.
+        Parameters, results and errors are those of `sample_objects_steps`; without `settings`,
+        those of the model card are used.
         """
         used = settings or self._sampler.settings.usual()
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
-        self,
-        image: LargeImage,
-        settings: SamplingConfig,
-        tiling: TilingConfig,
-        sink: Sink,
+        self, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig, sink: Sink
     ) -> Generator[Progress, None, TiledDraw]:
         """Draw samples of an image of any size, tile by tile.
 
-        Yields a `Progress` after each ODE step; closing the generator cancels the job within
-        one step. Neighbouring tiles overlap, share the noise of the overlap, and their
-        probabilities are blended; memory use does not grow with the image.
+        Neighbouring tiles overlap, share the noise of the overlap, and their probabilities are
+        blended; memory use does not grow with the image. Returns the record of the drawing.
+        Settings, progress, cancelling and errors are those of `sample_steps`.
 
         Parameters
         ----------
         image
             The image; read one tile at a time.
-        settings
-            Number of samples, seed and solver.
         tiling
             Overlap and scale.
         sink
             Called with the row and column of a finished part and its maps. The parts do not
             overlap and together cover the scaled image.
-
-        Returns
-        -------
-        TiledDraw
-            Record of the drawing; its maps went to `sink`.
-
-        Raises
-        ------
-        ImageError
-            If the image cannot be read or used.
-        ConfigError
-            As for `sample_steps`.
-        ResourceError
-            If there is not enough memory for one sample of one tile.
         """
         return self._sampler.tiles(image, settings, tiling, sink)
 
@@ -387,19 +294,9 @@ class Segmenter:
         return self._sampler.settings.resolved(settings, group)
 
     def summarise(self, samples: SampleSet, settings: SamplingConfig | None = None) -> Summary:
-        """Return the maps of samples drawn by this model.
+        """Return the maps ``(H, W)`` of samples of an image, drawn by this model.
 
-        Parameters
-        ----------
-        samples
-            Samples of one image.
-        settings
-            Threshold and calibration; None uses the settings of the samples.
-
-        Returns
-        -------
-        Summary
-            Maps of the image's own ``(H, W)``.
+        `settings` set threshold and calibration; None uses the settings of the samples.
         """
         return finish(self.summary_steps(samples, settings))
 
@@ -410,27 +307,13 @@ class Segmenter:
 
         Closing the generator cancels the work within one sample.
         """
-        group = recorded_group(samples.prompt)
-        given = settings or SamplingConfig.model_validate(samples.settings)
-        chosen = self.resolved(given, group)
-        calibration = self.card.calibration_for(group) if chosen.calibrated else None
-        steps = summary_steps(samples, chosen.threshold, calibration)
-        return (yield from follow(steps, lambda done: Progress(done, len(samples))))
+        return self._sampler.summary_steps(samples, settings)
 
     def reconstruct_mask(self, mask: Mask) -> Mask:
-        """Send a mask through the mask VAE and back.
+        """Send a mask ``(H, W)`` through the mask VAE and back; the dtype stays.
 
-        Its Dice with `mask` is an upper bound for samples at this latent size. Of an ensemble, the
-        mean probability over its members is used.
-
-        Parameters
-        ----------
-        mask
-            ``(H, W)`` bool, or uint8 labels if the model has several classes.
-
-        Returns
-        -------
-        Mask
-            The same shape and dtype.
+        It is bool, or uint8 labels if the model has several classes. Its Dice with the result is
+        an upper bound for samples at this latent size. Of an ensemble, the mean probability over
+        its members is used.
         """
         return self._sampler.reconstruct(mask)
