@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.cli.prediction import Mode, Show
@@ -93,11 +93,17 @@ class ImageMode(Mode[ImageJob]):
         Maps and file formats of the results.
     prompted
         Returns all objects of some images.
+    plane
+        Of stacks, letters of the two axes that form a plane.
+    start
+        Number of the plane from which objects are followed through a stack.
     """
 
     kinds: tuple[Kind, ...]
     formats: tuple[Format, ...]
     prompted: Callable[[Sequence[Path]], list[PromptedImage]]
+    plane: str | None = field(default=None, kw_only=True)
+    start: int | None = field(default=None, kw_only=True)
 
     def plan(self, images: Sequence[Path]) -> list[ImageJob]:
         """Return a job for each object."""
@@ -120,7 +126,7 @@ class ImageMode(Mode[ImageJob]):
         settings = self.segmenter.resolved(self.settings, group_of(prompt))
         recorded = None if prompt is None else prompt.to_json()
         sha256 = self.segmenter.card.weights_sha256
-        return is_finished(job.result, settings, sha256, prompt=recorded)
+        return is_finished(job.result, settings, sha256, self.plane, recorded, self.start)
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these jobs and writes its result."""

@@ -4,67 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentfm_core.cli.images import ImageJob, Segmented, write
-from latentfm_core.cli.prediction import Mode, Show
+from latentfm_core.cli.images import ImageJob, ImageMode, Segmented, write
+from latentfm_core.cli.prediction import Show
 from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.stack import StackProgress, StackResult, stack_steps
-from latentfm_core.output.paths import output_names
-from latentfm_core.output.result import Kind, ResultPlan, is_finished
 from latentfm_core.output.sidecar import StackFacts
 from latentfm_core.progress import finish
 
 
 @dataclass(frozen=True)
-class StackMode(Mode[ImageJob]):
-    """Prediction of all planes of TIFF files.
+class StackMode(ImageMode):
+    """Prediction of all planes of TIFF files."""
 
-    Attributes
-    ----------
-    kinds
-        Maps of the results.
-    plane
-        Letters of the two axes that form a plane.
-    """
-
-    kinds: tuple[Kind, ...]
-    plane: str
-
-    def plan(self, images: Sequence[Path]) -> list[ImageJob]:
-        """Return the jobs for all files."""
-        count = self.settings.n_samples
-        return [
-            ImageJob(PromptedImage(image), ResultPlan(self.out, name, self.kinds, ("tiff",), count))
-            for image, name in zip(images, output_names(images), strict=True)
-        ]
+    plane: str = field(kw_only=True)
 
     def check(self, image: Path) -> None:
         """Check a file as `check_stack` does."""
         check_stack(image, self.plane, self.limits)
 
-    def is_finished(self, job: ImageJob) -> bool:
-        """Return whether a result is complete."""
-        settings = self.segmenter.resolved(self.settings)
-        return is_finished(job.result, settings, self.segmenter.card.weights_sha256, self.plane)
-
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these files and writes its result."""
 
         def work(job: ImageJob, show: Show) -> None:
-            write(job.result, job.image, self._segment(job.image, show), self.segmenter)
+            write(job.result, job.image, self.segment(job.item, show), self.segmenter)
 
         return work
 
-    def _segment(self, path: Path, show: Show) -> Segmented:
+    def segment(self, item: PromptedImage, show: Show) -> Segmented:
+        """Segment a file."""
+
         def show_step(step: StackProgress) -> None:
             show(step.done, step.total, f"plane {step.plane}/{step.planes}")
 
         start = time.perf_counter()
-        with TiffStack(path, self.plane, self.limits) as stack:
+        with TiffStack(item.image, self.plane, self.limits) as stack:
             count, read = len(stack), stack.read
             steps = stack_steps(
                 self.segmenter, count, read, self.settings, keep_probabilities=False

@@ -66,7 +66,7 @@ def check_still_there(folder: Path) -> None:
         )
 
 
-def check_exists(folder: Path) -> None:
+def check_folder_exists(folder: Path) -> None:
     """Check that a folder that the user chose exists, before anything is written there.
 
     Raises

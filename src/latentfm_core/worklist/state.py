@@ -270,7 +270,7 @@ def set_aside(file: Path) -> Path:
     return aside
 
 
-def check_exists(path: Path) -> Path:
+def existing_image(path: Path) -> Path:
     """Return the path of an existing image.
 
     Raises

@@ -17,7 +17,7 @@ from latentfm_core.annotation.interchange import ENDINGS, ending_of
 from latentfm_core.annotation.labelled import LabelledImage, class_names
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
-from latentfm_core.files.disk_errors import check_exists
+from latentfm_core.files.disk_errors import check_folder_exists
 from latentfm_core.images.decoded import orient
 from latentfm_core.images.orientation import orientation_to_apply
 from napari_latentfm.annotation.provenance import Facts, sidecar_of
@@ -60,7 +60,7 @@ def export_file(path: Path, facts: Facts, labels: NDArray[Any]) -> tuple[Path, P
     layer = facts.origin.layer()
     if layer is None:
         raise ImageError("The image of this annotation is closed. Open it and try again.")
-    check_exists(path.parent)
+    check_folder_exists(path.parent)
     turn = orientation_of(layer)
     sidecar = sidecar_of(facts, labels, signature_as_read(layer, turn))
     if turn != 1:
@@ -81,7 +81,7 @@ def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
     layer, ending, origin = facts.origin.layer(), ending_of(path), facts.origin
     if layer is None or ending is None:
         raise ImageError("The image of this annotation is closed. Open it and try again.")
-    check_exists(path.parent)
+    check_folder_exists(path.parent)
     turn, size = orientation_of(layer), origin.space.pixel_size()
     if turn != 1:
         labels = orient(labels, turn)

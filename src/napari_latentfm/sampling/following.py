@@ -23,7 +23,6 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import place_result_steps
 from napari_latentfm.results.stack_review import StackReview, StackRun
 from napari_latentfm.sampling.review_target import ReviewTarget
-from napari_latentfm.sampling.status import stack_warning
 
 if TYPE_CHECKING:
     import napari
@@ -94,10 +93,6 @@ class FollowTarget(ReviewTarget[FollowRun]):
         review = StackReview(viewer, layer, planes, self.model, run, self.label)
         session_of(viewer).follow(review)
         return True
-
-    def warning(self, run: FollowRun) -> str:
-        """Return a warning if planes are unlike the training images, else ""."""
-        return stack_warning(run)
 
 
 def _draw(

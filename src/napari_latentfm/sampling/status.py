@@ -11,6 +11,7 @@ from latentfm_core.uncertainty.unlike import unlike_advice
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.layers.planes import Plane
+from napari_latentfm.results.stack_review import StackRun
 from napari_latentfm.sampling.controls import CALIBRATED, RAW
 from napari_latentfm.ui.units import area_text, number
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_latentfm.results.session import ReviewSession
-    from napari_latentfm.results.stack_review import StackRun
 
 READY = "ready."
 _UNLIKE = "This image is unlike those that the model was trained on: "
@@ -28,14 +28,15 @@ POINTED_AT = f"{_UNLIKE}{unlike_advice(prompted=True)}."
 
 
 def warning(result: Result) -> str:
-    """Return a warning if the image is unlike the training images, else ""."""
+    """Return a warning if the image, or planes of it, are unlike the training images, else ""."""
+    if isinstance(result, StackRun):
+        return _stack_warning(result)
     if not result.summary.out_of_domain:
         return ""
     return POINTED_AT if result.samples.prompt else UNLIKE
 
 
-def stack_warning(run: StackRun) -> str:
-    """Return a warning if planes of a stack are unlike the training images, else ""."""
+def _stack_warning(run: StackRun) -> str:
     scores = [score for score in run.stack.domain_score if score is not None]
     unlike = sum(map(is_out_of_domain, scores))
     if not unlike:
@@ -65,7 +66,7 @@ def describe(layer: Image, plane: Plane, result: Result) -> str:
 
 def describe_stack(layer: Image, run: StackRun) -> str:
     """Return the status of the result of a stack: its image, a warning if there is one, figures."""
-    return f"{layer.name}: {_warned(stack_warning(run), _planes(run) + _sampling(run))}"
+    return f"{layer.name}: {_warned(warning(run), _planes(run) + _sampling(run))}"
 
 
 def _warned(unlike: str, text: str) -> str:

@@ -24,7 +24,7 @@ from latentfm_core.images.read import read_image
 from latentfm_core.output.paths import name_problem
 from latentfm_core.types import ImageInput
 from latentfm_core.worklist.classes import add_classes
-from latentfm_core.worklist.state import WorkList, check_exists, set_aside
+from latentfm_core.worklist.state import WorkList, existing_image, set_aside
 from napari_latentfm.annotation.provenance import Facts, sidecar_of
 from napari_latentfm.reading import reading_limits
 
@@ -113,7 +113,7 @@ def load(path: Path, image: ImageInput | None, kept: Path | None, target: Path) 
     if problem:
         raise ImageError(problem)
     limits = reading_limits()
-    pixels = read_image(check_exists(path), limits) if image is None else image
+    pixels = read_image(existing_image(path), limits) if image is None else image
     if kept is None:
         return Opened(pixels)
     try:

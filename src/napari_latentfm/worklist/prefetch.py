@@ -15,7 +15,7 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.read import read_image
 from latentfm_core.model_io.ensemble import model_files
 from latentfm_core.types import ImageInput
-from latentfm_core.worklist.state import check_exists
+from latentfm_core.worklist.state import existing_image
 from napari_latentfm.background.image_request import ImageRequest, Result
 from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update
 from napari_latentfm.background.warm_model import file_stamps
@@ -70,7 +70,7 @@ class _Reader:
 
     def __call__(self) -> ImageInput:
         if self.image is None:
-            self.image = read_image(check_exists(self._path), reading_limits())
+            self.image = read_image(existing_image(self._path), reading_limits())
         return self.image
 
 

@@ -18,7 +18,7 @@ from latentfm_core.cli.prompts import prompted_images
 from latentfm_core.cli.stacks import StackMode
 from latentfm_core.cli.tiled import TiledMode, find_large_images
 from latentfm_core.errors import ConfigError, OutputError
-from latentfm_core.output.result import DEFAULT_KINDS
+from latentfm_core.output.result import DEFAULT_KINDS, Format
 from latentfm_core.torchrun import Launch, read_launch
 
 
@@ -50,23 +50,16 @@ def run(args: argparse.Namespace, command: str) -> None:
     unit = "images" if args.prompts is None else "objects"
     if args.tiled:
         predict(TiledMode(segmenter, settings, limits, out, tiling), images, options)
-    elif args.follow is not None:
-        kinds, plane, start = args.outputs, args.plane, args.follow
-        predict(
-            FollowMode(segmenter, settings, limits, out, kinds, plane, start, prompted, unit=unit),
-            images,
-            options,
-        )
+        return
+    formats: tuple[Format, ...] = ("tiff",) if args.stack else FORMATS[args.format]
+    given = (segmenter, settings, limits, out, args.outputs, formats, prompted)
+    if args.follow is not None:
+        mode: ImageMode = FollowMode(*given, plane=args.plane, start=args.follow, unit=unit)
     elif args.stack:
-        mode = StackMode(segmenter, settings, limits, out, args.outputs, args.plane)
-        predict(mode, images, options)
+        mode = StackMode(*given, plane=args.plane)
     else:
-        formats = FORMATS[args.format]
-        predict(
-            ImageMode(segmenter, settings, limits, out, args.outputs, formats, prompted, unit=unit),
-            images,
-            options,
-        )
+        mode = ImageMode(*given, unit=unit)
+    predict(mode, images, options)
 
 
 def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
