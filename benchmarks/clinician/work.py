@@ -195,7 +195,7 @@ class Clinician:
         queue = self.panel.queue
         name = str(queue.current)
         following = queue.form.neighbour(queue.work, name, 1) if queue.work else None
-        ready = following is not None and queue.find_samples(following) is not None
+        ready = following is not None and queue.sampling.find(following) is not None
         return self._opens(lambda: self.hands.press(Qt.Key.Key_Return), name, ready)
 
     def _accept_last(self) -> Opening:

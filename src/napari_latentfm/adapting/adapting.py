@@ -247,7 +247,7 @@ class Adapting(QObject):
         """Measure the uncertainty with the adapted model when it has learned enough new images."""
         if self._queue.form.by_uncertainty and images >= MEASURE_AGAIN * self._measured_with:
             self._measured_with = images
-            self._queue.measure()
+            self._queue.sampling.measure()
 
     def _on_ended(self) -> None:
         self._processes.clear()

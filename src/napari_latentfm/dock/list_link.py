@@ -30,7 +30,7 @@ class ListLink(QObject):
         self._queue, self._form = panel.queue, panel.sampling.form
         self._to_annotate = False
         queue = self._queue
-        panel.foot.noted.connect(queue.note)
+        panel.foot.noted.connect(queue.states.note)
         # After the form's own slots, which look the name up.
         queue.form.model.currentTextChanged.connect(self._name_empty)
         queue.form.model_folder.textChanged.connect(self._name_empty)

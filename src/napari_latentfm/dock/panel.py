@@ -337,7 +337,7 @@ class LatentFMPanel(QWidget):
 
     def _flag(self) -> None:
         self.foot.commit()
-        self.queue.flag()
+        self.queue.states.flag()
         self._list.show_item()
 
     def _on_chosen(self) -> None:

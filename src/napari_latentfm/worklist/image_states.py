@@ -7,6 +7,7 @@ from psygnal import Signal
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.worklist.measuring import is_bad
 from napari_latentfm.worklist.navigator import Navigator
+from napari_latentfm.worklist.open_image import OpenImage
 
 
 class ImageStates:
@@ -16,6 +17,8 @@ class ImageStates:
     ----------
     navigator
         Holds the work list.
+    open_image
+        The open image.
 
     Attributes
     ----------
@@ -28,8 +31,8 @@ class ImageStates:
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, navigator: Navigator) -> None:
-        self._navigator = navigator
+    def __init__(self, navigator: Navigator, open_image: OpenImage) -> None:
+        self._navigator, self._open_image = navigator, open_image
 
     def update(self, name: str, **changes: object) -> bool:
         """Change what is recorded about an image; return whether it was saved."""
@@ -43,10 +46,10 @@ class ImageStates:
         self.changed.emit()
         return True
 
-    def toggle_flag(self, name: str) -> None:
-        """Flag an image for a second look, or remove its flag."""
-        work = self._navigator.work
-        if work is None:
+    def flag(self) -> None:
+        """Flag the open image for a second look, or remove its flag."""
+        work, name = self._navigator.work, self._open_image.name
+        if work is None or name is None:
             return
         item = work.item(name)
         if item.state == "completed":
@@ -54,6 +57,17 @@ class ImageStates:
             return
         state = "in progress" if item.flagged else "flagged"
         self.update(name, state=state, flag=False, **self.without_error(name))
+
+    def note(self, text: str) -> None:
+        """Save a note about the open image."""
+        if self._open_image.name is not None:
+            self.update(self._open_image.name, note=text.strip())
+
+    def reset(self) -> None:
+        """Mark the open image as not started; its files stay."""
+        if self._open_image.name is not None:
+            changes = {"state": "not started", "note": "", "empty": False, "flag": False}
+            self.update(self._open_image.name, **changes)
 
     def without_error(self, name: str) -> dict[str, object]:
         """Return the change that removes the error of an unreadable file from the note."""

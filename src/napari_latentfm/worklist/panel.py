@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,20 +21,20 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.planes import load_units
-from napari_latentfm.reading import reading_limits
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
 from napari_latentfm.ui.shortcuts import KeyBindings
+from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
 from napari_latentfm.worklist.exporting import Exporting
-from napari_latentfm.worklist.files import Opened, Snapshot
+from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.image_states import ImageStates
 from napari_latentfm.worklist.keeping import keep, ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
-from napari_latentfm.worklist.prefetch import Drawn, Task
+from napari_latentfm.worklist.prefetch import Task
 from napari_latentfm.worklist.sample_display import SampleDisplay
 from napari_latentfm.worklist.unsaved import UnsavedSearch
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECTION = "queue"
-ALL_DONE = "All images are done."
 
 
 class QueuePanel(QScrollArea):
@@ -69,8 +68,10 @@ class QueuePanel(QScrollArea):
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
     completed
         Emitted with the name of an image and the file of its annotation when it was accepted.
-    form, open_image, sampling, sampler
-        Controls, the open image, its samples and those of other images, and the background work.
+    form, open_image, states
+        Controls, the open image, and what is recorded about all images.
+    sampling, sampler, exporting
+        Samples of the images and the background work that draws them; exports.
     described
         Description of the samples under review, as last shown in the status line.
     """
@@ -88,23 +89,31 @@ class QueuePanel(QScrollArea):
         self._viewer = napari_viewer
         self.form = QueueForm()
         self.open_image = OpenImage(napari_viewer)
-        self._navigator = Navigator(self.open_image, self.find_samples)
+        self._navigator = Navigator(self.open_image, lambda name: self.sampling.find(name))
         self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
         self.described = ""
-        self._direction = 1
-        self._all_done = False
         fill_dock(self, "LatentFM queue", self.form)
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
-        self._states = ImageStates(self._navigator)
-        self.sampling = ListSampling(self._navigator, self.form, self._states)
+        self.states = ImageStates(self._navigator, self.open_image)
+        self.sampling = ListSampling(self._navigator, self.form, self.states)
         self.sampler = self.sampling.sampler
-        self._display = SampleDisplay(self.open_image)
-        self._unsaved = UnsavedSearch(self.keeper.autosaver.store, self.form.table)
+        self._browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling)
+        self._display = SampleDisplay(self.open_image, self.sampling)
+        self._unsaved = UnsavedSearch(self.keeper.autosaver, self._navigator, self.form.table)
         self._connect()
-        working = (self._navigator, self.sampling, self._display, self.exporting, self._unsaved)
-        self.destroyed.connect(partial(_close, *working, self.open_image, self._keys))
+        endings = (
+            self._display.stop,
+            self._navigator.close,
+            self.sampler.close,
+            self.exporting.close,
+            self._unsaved.close,
+            partial(_keep, self._navigator, self.open_image),
+            self.open_image.close,
+            self._keys.detach,
+        )
+        self.destroyed.connect(partial(_close, endings))
 
     @property
     def work(self) -> WorkList | None:
@@ -118,77 +127,27 @@ class QueuePanel(QScrollArea):
 
     def open_folder(self) -> None:
         """Open the chosen folder as a work list, and its first image."""
-        folder = self.form.folder.text().strip()
-        output = self.form.output.text().strip()
-        if not folder:
-            self._say("Choose a folder of images first.")
-            return
-        if self._navigator.moving:
-            return
-        into, chosen = Path(folder), Path(output) if output else None
-        try:
-            self._navigator.leave(partial(self._start, into, chosen), self._moved(into, chosen))
-        except LatentFMError as error:
-            self._navigator.moving = False
-            self._fail(error)
+        self._browsing.open_folder()
 
     def next(self) -> None:
         """Save the annotation and open the next image."""
-        self._step(1)
+        self._browsing.step(1)
 
     def previous(self) -> None:
         """Save the annotation and open the previous image."""
-        self._step(-1)
+        self._browsing.step(-1)
 
     def open(self, name: str) -> None:
         """Save the annotation of the open image, and open another one."""
-        if self.work is None:
-            return
-        self._navigator.wanted = name
-        self._all_done = self._all_done and self.current is None
-        if not self._navigator.moving:
-            self._navigator.leave(self._navigator.read)
+        self._browsing.open(name)
 
     def accept(self) -> None:
         """Save the annotation, or else the mean mask, as done, and open the next image."""
-        self._complete(ready_to_accept)
+        self._browsing.complete(ready_to_accept, self.form.empty_name)
 
     def accept_empty(self) -> None:
         """Save an empty annotation as done, and open the next image."""
-        self._complete(ready_as_empty)
-
-    def _complete(self, ready: Callable[[WorkList, OpenImage, str, str], Snapshot | str]) -> None:
-        work, name = self.work, self.current
-        if work is None or name is None or self._navigator.moving:
-            return
-        try:
-            ready_or_reason = ready(work, self.open_image, name, self.form.empty_name)
-        except LatentFMError as error:
-            self._fail(error)
-            return
-        if isinstance(ready_or_reason, Snapshot):
-            self._navigator.complete(ready_or_reason)
-        else:
-            self._say(f"{name}: {ready_or_reason}")
-
-    def flag(self) -> None:
-        """Flag the open image for a second look, or remove its flag."""
-        if self.current is not None:
-            self._states.toggle_flag(self.current)
-
-    def note(self, text: str) -> None:
-        """Save a note about the open image."""
-        if self.current is not None:
-            self._states.update(self.current, note=text.strip())
-
-    def reset(self) -> None:
-        """Mark the open image as not started; its files stay."""
-        if self.current is not None:
-            self._states.update(self.current, state="not started", note="", empty=False, flag=False)
-
-    def measure(self) -> None:
-        """Measure the uncertainty of all images for which it is not known, in the background."""
-        self.sampling.measure()
+        self._browsing.complete(ready_as_empty, self.form.empty_name)
 
     def cancel(self) -> None:
         """Stop all background work; it ends within one ODE step."""
@@ -196,15 +155,8 @@ class QueuePanel(QScrollArea):
         self.exporting.cancel()
         self._say("Cancelled.")
 
-    def export(self) -> None:
-        """Ask for format and target, and export all accepted annotations."""
-        self._export(table=False)
-
-    def export_sizes(self) -> None:
-        """Ask for a file, and write the measurements of all accepted objects there."""
-        self._export(table=True)
-
     def _export(self, table: bool) -> None:
+        """Ask for the options, and export annotations, or a table of measurements."""
         if self.work is None:
             self._say("Open a folder first.")
         else:
@@ -232,84 +184,24 @@ class QueuePanel(QScrollArea):
     def release(self) -> None:
         """Stop the background work and save the annotation, since the panel is not visible."""
         self.cancel()
-        self.keep_now()
-
-    def keep_now(self) -> None:
-        """Save annotation and time of the open image at once."""
         keep(self.work, self.open_image)
 
-    def _moved(self, folder: Path, output: Path | None) -> WorkList | None:
-        """Return the work list with its new output folder, if only that is different."""
-        if self.work is None or folder != self.work.folder:
-            return self.work
-        return WorkList(folder, output, reading_limits())
-
-    def _start(self, folder: Path, output: Path | None) -> None:
-        self._navigator.moving = False
-        self.sampler.stop("open", "ahead", "measure")
-        try:
-            work = WorkList(folder, output, reading_limits())
-        except LatentFMError as error:
-            self._fail(error)
-            return
-        older, again = self.work, self.current
-        self.open_image.close_image()
-        self._navigator.work = work
-        self._remember(folder=str(folder), output=str(output or ""))
+    def _on_opened(self, work: WorkList) -> None:
+        """Show a work list whose first image is about to be opened."""
+        self._remember(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
         if work.warning:
             show_error(work.warning)
-        first = self.form.neighbour(work, None, 1)
-        if older is not None and older.folder == folder and older.output != work.output:
-            first = again if again in work.names else first  # only the output folder changed
-        self._look_for_unsaved()
-        self._all_done = first is None
-        # The viewer must not be empty.
-        self.open(first or self.form.names(work)[0])
-        if self.form.by_uncertainty:
-            self.measure()
-
-    def _step(self, by: int, here: str | None = None) -> None:
-        if self.work is None:
-            return
-        self._direction = by
-        if here is None:
-            moving = self._navigator.moving or self.current is None
-            here = self._navigator.wanted if moving else self.current
-        name = self.form.neighbour(self.work, here, by)
-        if name is None:
-            self._say(self._end_of_list(by))
-        else:
-            self.open(name)
-
-    def _on_offer(self, offer: object) -> None:
-        """Search again for unsaved work after the answer to a recovery offer is carried out."""
-        if offer is None:
-            self.keeper.autosaver.work.submit(list, self._look_for_unsaved)
-
-    def _look_for_unsaved(self, _done: object = None) -> None:
-        if self.work is not None:
-            self._unsaved.start(self.work)
-
-    def _end_of_list(self, by: int) -> str:
-        if by < 0:
-            return "This is the first image."
-        if self.work is not None and self.form.neighbour(self.work, None, 1) is None:
-            return f"{ALL_DONE} {self.current} is still open."
-        return "This is the last image."
+        self._unsaved.start()
 
     def _on_opening(self, name: str) -> None:
         self.sampler.stop("open")
         self._say(f"Opening {name}…")
 
-    def find_samples(self, name: str) -> Drawn | None:
-        """Return the samples of an image if they have been drawn."""
-        return self.sampling.find(name)
-
     def _on_unreadable(self, name: str, error: object) -> None:
         if not self.sampling.is_folder_missing():
             self._mark_bad(name, error)
-            self._step(self._direction, name)
+            self._browsing.skip(name)
 
     def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
@@ -317,7 +209,7 @@ class QueuePanel(QScrollArea):
             self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self.completed.emit(name, path)
         self._refresh()
-        self._step(1)
+        self._browsing.step(1)
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._display.stop()
@@ -329,10 +221,6 @@ class QueuePanel(QScrollArea):
             show_error(opened.warning)
         if self.sampling.open(name, opened.image):
             self._say(f"{name}: drawing samples…")
-
-    def _on_drawn(self, task: Task, drawn: Drawn) -> None:
-        if task.name == self.current:
-            self._display.show(task, drawn)
 
     def _on_cancelled(self, name: str) -> None:
         if name == self.current:
@@ -350,7 +238,7 @@ class QueuePanel(QScrollArea):
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
             text = self.described = describe(current.layer, current.plane, current.result)
-            self._say(f"{ALL_DONE} {text}" if self._all_done else text)
+            self._say(f"{ALL_DONE} {text}" if self._browsing.all_done else text)
 
     def read_ahead(self) -> None:
         """Draw samples of the next image in the background."""
@@ -358,14 +246,14 @@ class QueuePanel(QScrollArea):
             self.sampling.read_ahead(self.form.neighbour(self.work, self.current, 1))
 
     def _mark_bad(self, name: str, error: object) -> None:
-        self._states.mark_bad(name, error)
+        self.states.mark_bad(name, error)
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
         if self.form.by_uncertainty:
-            self.measure()
+            self.sampling.measure()
 
     def _remember(self, *_: object, **folders: str) -> None:
         preferences.put(SECTION, {**preferences.get(SECTION), **self.form.state(), **folders})
@@ -396,11 +284,11 @@ class QueuePanel(QScrollArea):
             (form.next, self.next),
             (form.accept, self.accept),
             (form.accept_empty, self.accept_empty),
-            (form.flag, self.flag),
-            (form.reset, self.reset),
-            (form.measure, self.measure),
-            (form.export, self.export),
-            (form.sizes, self.export_sizes),
+            (form.flag, self.states.flag),
+            (form.reset, self.states.reset),
+            (form.measure, self.sampling.measure),
+            (form.export, partial(self._export, table=False)),
+            (form.sizes, partial(self._export, table=True)),
             (form.cancel, self.cancel),
         ):
             button.clicked.connect(partial(_call, slot))
@@ -415,48 +303,39 @@ class QueuePanel(QScrollArea):
             change.connect(self._remember)
         form.table.chosen.connect(self.open)
         listen(self, session_of(self._viewer).changed, self._describe)
-        listen(self, self.keeper.recovery.offered, self._on_offer)
+        listen(self, self.keeper.recovery.offered, self._unsaved.repeat)
         self._navigator.opening.connect(self._on_opening)
         self._navigator.arrived.connect(self._show_image)
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
-        self._navigator.warned.connect(_warn)
-        self._navigator.failed.connect(self._fail)
-        self.exporting.failed.connect(self._fail)
-        self._states.changed.connect(self._refresh)
-        self._states.failed.connect(self._fail)
+        self._navigator.warned.connect(lambda text: show_error(text))
+        self._browsing.opened.connect(self._on_opened)
+        self._browsing.said.connect(self._say)
+        self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
-        self._display.failed.connect(self._fail)
-        self.sampling.drawn.connect(self._on_drawn)
         self.sampling.cancelled.connect(self._on_cancelled)
         self.sampling.unreadable.connect(self._mark_bad)
-        self.sampling.failed.connect(self._fail)
+        for part in (
+            self._navigator,
+            self._browsing,
+            self.exporting,
+            self.states,
+            self._display,
+            self.sampling,
+        ):
+            part.failed.connect(self._fail)
         self.sampler.progressed.connect(self._on_progress)
-
-
-def _warn(text: str) -> None:
-    show_error(text)
 
 
 def _call(slot: Callable[[], None], _checked: bool = False) -> None:
     slot()
 
 
-def _close(
-    navigator: Navigator,
-    sampling: ListSampling,
-    display: SampleDisplay,
-    exporting: Exporting,
-    unsaved: UnsavedSearch,
-    open_image: OpenImage,
-    keys: KeyBindings,
-) -> None:
-    """Stop the work and save what was done; the widget itself is already deleted."""
-    display.stop()
-    navigator.close()
-    sampling.sampler.close()
-    exporting.close()
-    unsaved.close()
+def _keep(navigator: Navigator, open_image: OpenImage) -> None:
     keep(navigator.work, open_image)
-    open_image.close()
-    keys.detach()
+
+
+def _close(endings: Iterable[Callable[[], None]]) -> None:
+    """Stop the work and save what was done; the widget itself is already deleted."""
+    for end in endings:
+        end()

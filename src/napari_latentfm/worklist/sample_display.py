@@ -8,6 +8,7 @@ from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.background.turns import Turns
+from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Drawn, Task
 
@@ -19,6 +20,8 @@ class SampleDisplay:
     ----------
     open_image
         The open image.
+    sampling
+        Draws the samples; those of other images are not shown.
 
     Attributes
     ----------
@@ -31,12 +34,15 @@ class SampleDisplay:
     shown = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, open_image: OpenImage) -> None:
+    def __init__(self, open_image: OpenImage, sampling: ListSampling) -> None:
         self._open_image = open_image
         self._turns: Turns[bool] | None = None
+        sampling.drawn.connect(self._show)
 
-    def show(self, task: Task, drawn: Drawn) -> None:
+    def _show(self, task: Task, drawn: Drawn) -> None:
         """Start showing samples instead of any others."""
+        if task.name != self._open_image.name:
+            return
         self.stop()
         steps = self._open_image.show_steps(task, drawn)
         self._turns = Turns(steps, partial(self._on_shown, task), self._on_failed)

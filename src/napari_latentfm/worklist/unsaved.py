@@ -15,8 +15,10 @@ from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.annotation.autosave import Autosaver
 from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.reading import reading_limits
+from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import image_layer
 from napari_latentfm.worklist.table import ImageTable
 
@@ -26,21 +28,31 @@ class UnsavedSearch:
 
     Parameters
     ----------
-    store
-        The autosaved annotations.
+    autosaver
+        Keeps the autosaved annotations.
+    navigator
+        Holds the work list.
     table
         The table of the work list.
     """
 
-    def __init__(self, store: AutosaveStore, table: ImageTable) -> None:
-        self._store, self._table = store, table
+    def __init__(self, autosaver: Autosaver, navigator: Navigator, table: ImageTable) -> None:
+        self._autosaver, self._navigator, self._table = autosaver, navigator, table
         self._task = LatestTask()
 
-    def start(self, work: WorkList) -> None:
+    def start(self, _done: object = None) -> None:
         """Start a search instead of any earlier one."""
+        work = self._navigator.work
+        if work is None:
+            return
         self._table.mark_unsaved(frozenset())
-        search = partial(unsaved_images, self._store, work, reading_limits())
+        search = partial(unsaved_images, self._autosaver.store, work, reading_limits())
         self._task.start(search, self._table.mark_unsaved)
+
+    def repeat(self, offer: object) -> None:
+        """Search again after the answer to a recovery offer is carried out, `offer` then None."""
+        if offer is None:
+            self._autosaver.work.submit(list, self.start)
 
     def close(self) -> None:
         """End the search; its table is deleted."""

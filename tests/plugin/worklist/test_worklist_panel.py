@@ -407,7 +407,7 @@ def test_cancel_and_close_while_running(qtbot: Any, queue: Open, images: Path) -
     idle(qtbot, panel)
     assert slow.done <= 2
     assert "Cancelled" in panel.form.status.text()
-    panel.measure()
+    panel.sampling.measure()
     slow.allow(1)
     qtbot.waitUntil(lambda: panel.sampler._active is not None, timeout=PATIENCE)
     job = panel.sampler.job
@@ -482,10 +482,10 @@ def test_two_viewers_have_separate_annotations(
 
 def test_flag_keys_tooltips_and_size(qtbot: Any, queue: Open) -> None:
     viewer, panel = queue()
-    panel.flag()
+    panel.states.flag()
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "flagged"
-    panel.reset()
+    panel.states.reset()
     assert panel.work.item(NAMES[0]).state == "not started"
     keys = {str(key) for key in viewer.keymap}
     assert {"PageUp", "PageDown"} <= keys
