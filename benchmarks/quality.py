@@ -73,9 +73,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("evaluation", type=Path, help="folder that latentfm-evaluate wrote")
     args = parser.parse_args(argv)
     with (args.evaluation / TABLE).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        every = list(csv.DictReader(file))
+    # An empty or full mean mask has no expected Dice.
+    rows = [row for row in every if row["expected_dice"]]
     dice = np.array([float(row["dice"]) for row in rows])
-    print(f"{len(rows)} images, mean Dice {dice.mean():.4f}\n")
+    print(f"{len(rows)} of {len(every)} images, mean Dice {dice.mean():.4f}\n")
     print("| figure | rank correlation with Dice |\n| --- | --- |")
     for name, figure in FIGURES.items():
         rho = spearmanr([figure(row) for row in rows], dice).statistic

@@ -29,7 +29,7 @@ DATA = Path("../shared/data")
 """Folder of the data sets in the configurations, from the project's root."""
 
 PARENTS = {
-    "cvc_clinicdb": "isic2018",
+    "cvc_clinicdb": "generalist",
     "isic2018_promptable": "generalist",
     "polyp": "generalist",
 }

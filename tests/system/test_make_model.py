@@ -15,7 +15,7 @@ from tests.helpers.training_runs import TOML
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ("cvc_clinicdb", "generalist", "isic2018", "lidc_idri", "polyp")
-PARENTS = {"cvc_clinicdb": "isic2018", "polyp": "generalist"}
+PARENTS = {"cvc_clinicdb": "generalist", "polyp": "generalist"}
 
 
 @pytest.fixture
