@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, command: str) -> int:
     session = AdaptationSession(args.model, config)
 
     def compare(count: int) -> None:
-        found: dict[str, Any] = {"used": session.verdict.used}
+        found: dict[str, Any] = {"used": session.comparison.used}
         found["none"], found["box"] = dice_without_prompt(
             session.adapted, selection, f"after {count}"
         )

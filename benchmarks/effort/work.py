@@ -87,7 +87,7 @@ def work_adapted(
         if count <= done:
             continue
         image, target = selection.read(name)
-        used = session.verdict.used
+        used = session.comparison.used
         segmenter = session.adapted if used else session.present
         learned = len(session.record.images) if used else 0
         effort, mask = annotate(segmenter, image, target, learned)
@@ -97,11 +97,11 @@ def work_adapted(
         _exhaust(session.accept(_accepted(selection, name, mask)))
         _exhaust(session.train())
         with adaptation.writing():
-            verdict = session.save(adaptation)
+            comparison = session.save(adaptation)
         result.values["adapted"].append(effort.to_json())
         result.values["seconds"] = session.record.seconds
-        figures = verdict.figures() if verdict.n_tests else ""
-        logger.info("%d: %d clicks, used %s, %s", count, effort.clicks, verdict.used, figures)
+        figures = comparison.figures() if comparison.n_tests else ""
+        logger.info("%d: %d clicks, used %s, %s", count, effort.clicks, comparison.used, figures)
         if count in at:
             compare(count)
         result.write()

@@ -16,8 +16,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentfm_core.adaptation.comparison import HeldOutTest
 from latentfm_core.adaptation.record import AdaptationRecord, LearnedImage
-from latentfm_core.adaptation.verdict import HeldOutTest
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.provenance import AnnotationSidecar

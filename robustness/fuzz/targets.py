@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from latentfm_core.adaptation.comparison import compare
 from latentfm_core.adaptation.record import RECORD, AdaptationFolder
-from latentfm_core.adaptation.verdict import judge
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import (
@@ -301,7 +301,7 @@ def _read_adaptation(folder: Path) -> object:
     kept.path.mkdir()
     (folder / RECORD).rename(kept.path / RECORD)
     record = kept.read()
-    judge(record.tests, ADAPTATION)
+    compare(record.tests, ADAPTATION)
     if not kept.model(record.version).resolve().is_relative_to(folder.resolve()):
         raise AssertionError("the model is outside")
     return kept.in_use(record.parent_sha256)

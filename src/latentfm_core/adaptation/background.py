@@ -132,12 +132,12 @@ class _Loop:
                 self._inbox.wait_for_command()
 
     def _announce(self) -> None:
-        verdict, record = self._session.verdict, self._session.record
-        figures = verdict.figures() if verdict.n_tests else ""
+        comparison, record = self._session.comparison, self._session.record
+        figures = comparison.figures() if comparison.n_tests else ""
         self._emit(
             Adapted(
                 images=len(record.images),
-                tests=verdict.n_tests,
+                tests=comparison.n_tests,
                 used=record.used,
                 figures=figures,
                 fewest=self._start.config.fewest,

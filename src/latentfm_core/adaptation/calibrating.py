@@ -1,4 +1,4 @@
-"""Calibrate an adapted model with the held-out tests that it is judged by."""
+"""Calibrate an adapted model with the held-out tests that it is compared on."""
 
 from __future__ import annotations
 

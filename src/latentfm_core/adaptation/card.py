@@ -6,8 +6,8 @@ import datetime
 import math
 from typing import Any
 
+from latentfm_core.adaptation.comparison import Comparison
 from latentfm_core.adaptation.record import AdaptationRecord
-from latentfm_core.adaptation.verdict import Verdict
 from latentfm_core.config import AdaptationConfig
 from latentfm_core.model_io.card import DataInfo, ModelCard, ParentInfo, TrainingInfo
 from latentfm_core.output.sidecar import versions
@@ -18,7 +18,7 @@ MAX_ID = 100
 def adapted_card(
     parent: ModelCard,
     record: AdaptationRecord,
-    verdict: Verdict,
+    comparison: Comparison,
     config: AdaptationConfig,
     device: str,
 ) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def adapted_card(
         calibration of the adapted model.
     record
         The images and tests so far.
-    verdict
+    comparison
         The comparison of both models.
     config
         Settings of the adaptation.
@@ -42,17 +42,17 @@ def adapted_card(
     images = "1 image" if count == 1 else f"{count} images"
     ending = f"-adapted-{count}"
     metrics = {
-        "val_parent_dice": verdict.present,
-        "val_held_out_dice": verdict.adapted,
-        "val_parent_box_dice": verdict.present_box,
-        "val_held_out_box_dice": verdict.adapted_box,
+        "val_parent_dice": comparison.present,
+        "val_held_out_dice": comparison.adapted,
+        "val_parent_box_dice": comparison.present_box,
+        "val_held_out_box_dice": comparison.adapted_box,
     }
     card = ModelCard(
         id=parent.id[: MAX_ID - len(ending)] + ending,
         title=f"{(parent.title or parent.id)[:150]}, adapted to {images}",
         description=(
             f"{parent.id} adapted to {images} accepted in a work list; the image encoder is "
-            f"unchanged. The held-out figures are means over {verdict.n_tests} accepted images, "
+            f"unchanged. The held-out figures are means over {comparison.n_tests} accepted images, "
             f"each tested before the model learned from it. {_calibration_of(parent)}"
         ),
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latentfm_core.adaptation.verdict import HeldOutTest
+from latentfm_core.adaptation.comparison import HeldOutTest
 from latentfm_core.config import Settings
 from latentfm_core.errors import ModelFolderError, OutputError
 from latentfm_core.files.atomic import atomic_folder, write_text
@@ -71,7 +71,7 @@ class AdaptationRecord(Settings):
     version
         Number of the model folder, larger than those of all earlier ones; 0 without one.
     used
-        Whether the adapted model is used (`latentfm_core.adaptation.verdict`).
+        Whether the adapted model is used (`latentfm_core.adaptation.comparison`).
     seconds
         Computing time so far.
     """

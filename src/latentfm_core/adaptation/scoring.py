@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.adaptation.calibrating import HeldOutCalibration
-from latentfm_core.adaptation.verdict import HeldOutTest
+from latentfm_core.adaptation.comparison import HeldOutTest
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice

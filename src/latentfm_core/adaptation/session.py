@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from latentfm_core.adaptation.calibrating import GROUPS, HeldOutCalibration
 from latentfm_core.adaptation.card import adapted_card
+from latentfm_core.adaptation.comparison import Comparison, HeldOutTest, compare
 from latentfm_core.adaptation.learner import Learner
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord, LearnedImage
 from latentfm_core.adaptation.scoring import held_out_steps
 from latentfm_core.adaptation.storing import store
-from latentfm_core.adaptation.verdict import HeldOutTest, Verdict, judge
 from latentfm_core.adaptation.views import ViewStore, draw_views, training_image
 from latentfm_core.annotation.fingerprint import image_signature, labels_digest
 from latentfm_core.config import ADAPTATION, AdaptationConfig, Config
@@ -109,9 +109,9 @@ class AdaptationSession:
         self.due = 0.0
 
     @property
-    def verdict(self) -> Verdict:
+    def comparison(self) -> Comparison:
         """The comparison of both models so far."""
-        return judge(self.record.tests, self.config)
+        return compare(self.record.tests, self.config)
 
     def knows(self, fingerprint: str, labels: str) -> bool:
         """Return whether the adapted model has learned from these labels of an image."""
@@ -208,21 +208,21 @@ class AdaptationSession:
         total = self.record.seconds + seconds
         self.record = self.record.model_copy(update={"seconds": total})
 
-    def save(self, folder: AdaptationFolder) -> Verdict:
-        """Write adapted model and record; return the verdict.
+    def save(self, folder: AdaptationFolder) -> Comparison:
+        """Write adapted model and record; return the comparison.
 
         Raises
         ------
         OutputError
             If they cannot be written.
         """
-        verdict = self.verdict
-        self.record = self.record.model_copy(update={"used": verdict.used})
+        comparison = self.comparison
+        self.record = self.record.model_copy(update={"used": comparison.used})
         device = describe(DEVICE, self._dtype)
         own = self.adapted.card.model_copy(update={"weights": self.parent_card.weights})
-        card = adapted_card(own, self.record, verdict, self.config, device)
+        card = adapted_card(own, self.record, comparison, self.config, device)
         self.record = store(folder, self.record, self.learner.model, card)
-        return verdict
+        return comparison
 
     def load(self, folder: AdaptationFolder) -> bool:
         """Continue from the adapted model of a work list; return whether there is one to continue.

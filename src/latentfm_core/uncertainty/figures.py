@@ -62,11 +62,11 @@ def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) ->
         share=share,
         area=area(pixels, spacing),
         diameter=diameter(coarse, (spacing[0] * step, spacing[1] * step)),
-        expected_dice=None if agreement_says_nothing(summary) else summary.expected_dice,
+        expected_dice=None if agreement_is_uninformative(summary) else summary.expected_dice,
     )
 
 
-def agreement_says_nothing(summary: Summary) -> bool:
+def agreement_is_uninformative(summary: Summary) -> bool:
     """Return whether the mean mask is empty or covers the image, or the image is out of domain.
 
     The samples then agree because nothing was found, or because all misread the image; their

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from latentfm_core.types import Summary
-from latentfm_core.uncertainty.figures import agreement_says_nothing
+from latentfm_core.uncertainty.figures import agreement_is_uninformative
 from latentfm_core.worklist.item import Item
 
 Order = Literal["name", "uncertainty"]
@@ -24,7 +24,7 @@ def uncertainty_of(summary: Summary) -> float:
     the image, and where the image is unlike the training images, it is 1: the agreement of
     the samples is then meaningless, and the image needs review.
     """
-    if agreement_says_nothing(summary):
+    if agreement_is_uninformative(summary):
         return 1.0
     certainty = summary.expected_dice
     if certainty is None:

@@ -30,7 +30,7 @@ from latentfm_core.worklist.state import WorkList
 from napari_latentfm import preferences
 from napari_latentfm.adapting.form import AdaptingForm
 from napari_latentfm.adapting.process import AdaptationProcess
-from napari_latentfm.adapting.standing import Standing, forget, standing_of
+from napari_latentfm.adapting.stored import StoredAdaptation, forget, stored_adaptation
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.reading import reading_limits
@@ -76,7 +76,7 @@ class Adapting(QObject):
         self._tasks = TaskQueue()
         self._processes: list[AdaptationProcess] = []
         self._work: WorkList | None = None
-        self._standing = Standing("")
+        self._stored = StoredAdaptation("")
         self._opened_with: tuple[str, Path | None] | None = None
         self._paused = False
         self._measured_with = 0
@@ -101,26 +101,26 @@ class Adapting(QObject):
         """Read the stored adaptation of the chosen model and list again, and show it."""
         work = self._queue.work
         if work is None:
-            self._standing = Standing("")
+            self._stored = StoredAdaptation("")
             self.form.show_state(NO_LIST if self.on else OFF, adapted=False)
             return
         try:
             source = self._queue.form.chosen_model()
         except LatentFMError as error:
-            self._standing = Standing("", problem=str(error))
+            self._stored = StoredAdaptation("", problem=str(error))
         else:
-            self._standing = standing_of(source, work.output)
-        text = self._standing.text(self.config) if self.on else OFF
-        self.form.show_state(text, self._standing.learned)
+            self._stored = stored_adaptation(source, work.output)
+        text = self._stored.text(self.config) if self.on else OFF
+        self.form.show_state(text, self._stored.learned)
 
     def learn(self, name: str, file: Path) -> None:
         """Learn from an image that was accepted, if the switch is on."""
-        if not self.on or self._work is None or self._standing.problem:
+        if not self.on or self._work is None or self._stored.problem:
             return
         accept = Accept(name=name, file=file.name)
         if not self._processes:
             self._begin(self._work)
-            earlier = [] if self._standing.begun else accepted(self._work)
+            earlier = [] if self._stored.begun else accepted(self._work)
             for each in earlier:
                 if each != name:
                     self._send(Accept(name=each, file=self._work.annotation(each).name))
@@ -131,14 +131,14 @@ class Adapting(QObject):
         if self._processes:
             self._send(Undo())
         elif self._work is not None:
-            work = partial(forget, self._work.output, self._standing)
+            work = partial(forget, self._work.output, self._stored)
             self._tasks.submit(work, self._on_forgotten)
 
     def keep(self) -> None:
         """Ask for a name, and copy the adapted model to a folder of that name."""
         if self._work is None:
             return
-        name = f"{self._standing.record.parent}-adapted-{len(self._standing.record.images)}"
+        name = f"{self._stored.record.parent}-adapted-{len(self._stored.record.images)}"
         title = "Keep the adapted model as"
         chosen, _ = QFileDialog.getSaveFileName(
             self.form, title, str(self._work.folder.parent / name), "Model folder (*)"
@@ -163,7 +163,7 @@ class Adapting(QObject):
 
     def _begin(self, work: WorkList) -> None:
         start = Start(
-            model=self._standing.source,
+            model=self._stored.source,
             images=work.folder.resolve(),
             output=work.output.resolve(),
             config=self.config,
@@ -182,7 +182,7 @@ class Adapting(QObject):
         The open image keeps the model that its first samples were drawn with: corrections
         continue from these.
         """
-        adapted = self._standing.model if self.on else None
+        adapted = self._stored.model if self.on else None
         if name is not None and name == self._queue.current:
             if self._opened_with is None or self._opened_with[0] != name:
                 self._opened_with = (name, adapted)
@@ -221,7 +221,7 @@ class Adapting(QObject):
         if current is None or self._opened_with is None:
             return
         before, self._opened_with = self._opened_with[1], None
-        if before != (self._standing.model if self.on else None):
+        if before != (self._stored.model if self.on else None):
             self._queue.open(current)
 
     def _on_event(self, event: Event) -> None:
@@ -229,11 +229,11 @@ class Adapting(QObject):
             seconds = max(1, round(event.seconds_left))
             self.form.state.setText(f"Adapting… {seconds} s")
         elif isinstance(event, Adapted):
-            before = self._standing
+            before = self._stored
             self.look()
             if before.learned and not event.images:
                 self._open_again()
-            elif before.model != self._standing.model:
+            elif before.model != self._stored.model:
                 self._queue.read_ahead()
                 self._measure_again(event.images)
         elif isinstance(event, Skipped):

@@ -15,6 +15,7 @@ from skimage.io import imsave
 
 from latentfm_core.adaptation.background import Inbox, run
 from latentfm_core.adaptation.calibrating import shifted_quality
+from latentfm_core.adaptation.comparison import HeldOutTest, compare
 from latentfm_core.adaptation.messages import (
     Accept,
     Adapted,
@@ -31,7 +32,6 @@ from latentfm_core.adaptation.messages import (
 from latentfm_core.adaptation.record import AdaptationFolder, keep_as_model
 from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
-from latentfm_core.adaptation.verdict import HeldOutTest, judge
 from latentfm_core.adaptation.views import View, ViewStore, draw_views, training_image
 from latentfm_core.annotation.export import write_labels_file
 from latentfm_core.annotation.formats import Space
@@ -85,8 +85,8 @@ def test_it_is_used_once_it_is_better_on_images_it_has_not_learned_from(
 ) -> None:
     assert [test.image for test in adapted.record.tests] == [f"{n}.png" for n in range(1, 6)]
     assert [test.learned for test in adapted.record.tests] == [1, 2, 3, 4, 5]
-    assert adapted.verdict.used
-    assert adapted.verdict.adapted > adapted.verdict.present
+    assert adapted.comparison.used
+    assert adapted.comparison.adapted > adapted.comparison.present
     others = range(100, 108)
     before = dice_without_prompt(adapted.present, others)
     assert dice_without_prompt(adapted.adapted, others) > before + 0.1
@@ -148,7 +148,7 @@ def test_it_comes_back_with_the_list(
     card = read_card(used)
     assert card.parent is not None
     assert (card.parent.id, card.parent.n_images) == (adapted.parent_card.id, 6)
-    assert card.metrics["val_held_out_dice"] == pytest.approx(adapted.verdict.adapted)
+    assert card.metrics["val_held_out_dice"] == pytest.approx(adapted.comparison.adapted)
     assert card.calibration is not None
     assert card.calibration.n_images == 5
     assert card.calibration.quality is not None
@@ -189,7 +189,7 @@ def test_undo_returns_to_the_original_model(promptable_model_folder: Path) -> No
     session.undo()
     assert np.array_equal(session.adapted.sample(image, FEW).probabilities, original)
     assert not session.record.images
-    assert not session.verdict.used
+    assert not session.comparison.used
 
 
 def test_an_image_accepted_again_replaces_its_labels_and_is_no_test(
@@ -249,7 +249,7 @@ def test_the_adapted_model_is_used_only_with_a_clear_gain(
     gains: list[tuple[float, float]], used: bool
 ) -> None:
     tests = [outcome(none, box) for none, box in gains]
-    assert judge(tests, AdaptationConfig()).used is used
+    assert compare(tests, AdaptationConfig()).used is used
 
 
 def test_features_stay_within_their_limit() -> None:

@@ -95,7 +95,7 @@ def accept(qtbot: Any, viewer: Any, panel: LatentFMPanel, number: int, mask: np.
     write_mask(session_of(viewer), mask)
     wait_for(qtbot, panel, number + 1, panel.accept)
     adapting = panel.adapting
-    qtbot.waitUntil(lambda: learned(adapting._standing.record) == number + 1, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: learned(adapting._stored.record) == number + 1, timeout=PATIENCE)
 
 
 def learned(record: Any) -> int:
@@ -135,7 +135,7 @@ def test_the_model_adapts_while_the_user_works_and_comes_back(
     assert sidecar is not None
     assert "-adapted-" in sidecar.model_dump_json(), "provenance names the adapted model"
     adapting = panel.adapting
-    qtbot.waitUntil(lambda: learned(adapting._standing.record) == 5, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: learned(adapting._stored.record) == 5, timeout=PATIENCE)
     adapting.keep_as(tmp_path / "mine")
     qtbot.waitUntil(lambda: form.state.text().startswith("Kept as mine"), timeout=PATIENCE)
     assert read_card(tmp_path / "mine").id.startswith(f"{original}-adapted-")
@@ -171,7 +171,7 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     wait_for(qtbot, panel, 2, panel.accept)
     adapting = panel.adapting
     # The image that was accepted before is learned, too.
-    qtbot.waitUntil(lambda: learned(adapting._standing.record) == 2, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: learned(adapting._stored.record) == 2, timeout=PATIENCE)
     click_switch(qtbot, panel)
     assert not adapting.running
     assert not adapting.form.state.isVisible()
@@ -194,9 +194,9 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
         panel.accept()
         qtbot.waitUntil(lambda seen=seen: bool(seen), timeout=PATIENCE)
         qtbot.waitUntil(
-            lambda count=count: learned(adapting._standing.record) == count, timeout=PATIENCE
+            lambda count=count: learned(adapting._stored.record) == count, timeout=PATIENCE
         )
-    assert adapting._standing.model is not None
+    assert adapting._stored.model is not None
     work = queue.work
     assert work is not None
     others = [name for name in work.names if name != queue.current]

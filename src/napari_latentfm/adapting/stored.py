@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latentfm_core.adaptation.comparison import compare
 from latentfm_core.adaptation.messages import Adapted
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord
-from latentfm_core.adaptation.verdict import judge
 from latentfm_core.config import AdaptationConfig
 from latentfm_core.errors import LatentFMError
 from latentfm_core.model_io.bundled import resolve_model
@@ -17,7 +17,7 @@ NO_PROMPTS = "This model takes no prompts and cannot be adapted. Choose one that
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoredAdaptation:
     """Adaptation of one model to one work list, as stored.
 
     Attributes
@@ -52,37 +52,37 @@ class Standing:
         """Return the state as one line; `config` decides which tests count."""
         if self.problem:
             return self.problem
-        verdict = judge(self.record.tests, config)
+        comparison = compare(self.record.tests, config)
         return Adapted(
             images=len(self.record.images),
-            tests=verdict.n_tests,
+            tests=comparison.n_tests,
             used=self.model is not None,
-            figures=verdict.figures() if verdict.n_tests else "",
+            figures=comparison.figures() if comparison.n_tests else "",
             fewest=config.fewest,
         ).text()
 
 
-def standing_of(source: str | Path, output: Path) -> Standing:
+def stored_adaptation(source: str | Path, output: Path) -> StoredAdaptation:
     """Read the adaptation of a model to the work list with an output folder."""
     try:
         folder = resolve_model(source)
         card = read_only_card(folder)
     except LatentFMError as error:
-        return Standing(str(source), problem=str(error))
+        return StoredAdaptation(str(source), problem=str(error))
     # The process has another working directory on some systems.
     name = str(folder.resolve()) if Path(source).expanduser().is_dir() else str(source)
     if not card.config.model.prompts:
-        return Standing(name, card.weights_sha256, NO_PROMPTS)
+        return StoredAdaptation(name, card.weights_sha256, NO_PROMPTS)
     kept = AdaptationFolder(output)
     record = kept.read()
     begun = record.parent_sha256 == card.weights_sha256
     if not begun:
-        return Standing(name, card.weights_sha256)
+        return StoredAdaptation(name, card.weights_sha256)
     model = kept.in_use(card.weights_sha256)
-    return Standing(name, card.weights_sha256, "", begun, record, model)
+    return StoredAdaptation(name, card.weights_sha256, "", begun, record, model)
 
 
-def forget(output: Path, standing: Standing) -> None:
+def forget(output: Path, stored: StoredAdaptation) -> None:
     """Remove the adapted model of a work list while no process adapts it.
 
     Raises
@@ -95,5 +95,5 @@ def forget(output: Path, standing: Standing) -> None:
         folder.discard()
         # An empty record: images accepted so far are not learned again.
         folder.write(
-            AdaptationRecord(parent=standing.record.parent, parent_sha256=standing.parent_sha256)
+            AdaptationRecord(parent=stored.record.parent, parent_sha256=stored.parent_sha256)
         )

@@ -62,7 +62,7 @@ class HeldOutTest(Settings):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """Comparison of both models on held-out images.
 
     Attributes
@@ -92,7 +92,7 @@ class Verdict:
         return f"{text} (with a box {self.present_box:.2f} → {self.adapted_box:.2f})"
 
 
-def judge(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Verdict:
+def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Comparison:
     """Compare both models on the last held-out images.
 
     Every accepted image is a test first and joins the training afterwards (prequential
@@ -118,7 +118,7 @@ def judge(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Verdict:
     for gains in ([t.plain_gain for t in last], [t.box_gain for t in last]):
         known = [gain for gain in gains if gain is not None]
         used = used and not _mean(known) < -config.tolerance
-    return Verdict(used, len(last), present, adapted, present_box, adapted_box)
+    return Comparison(used, len(last), present, adapted, present_box, adapted_box)
 
 
 def _is_better(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> bool:
