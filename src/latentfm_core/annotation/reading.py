@@ -20,12 +20,13 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.regular import open_regular
 from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
+from latentfm_core.images.colour_tables import check_numbered
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.decode_errors import decoding
 from latentfm_core.images.decode_tiff import is_thumbnail, tiff_palette
 from latentfm_core.images.decoded import orient
 from latentfm_core.images.limits import check_bytes_of
-from latentfm_core.images.masks import check_numbered, read_numbers
+from latentfm_core.images.masks import read_numbers
 from latentfm_core.images.tiff import check_series, open_tiff
 from latentfm_core.names import shown, storable
 

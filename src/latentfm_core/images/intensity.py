@@ -18,6 +18,9 @@ MIN_SIDE = 2
 PERCENTILES = (0.1, 99.9)
 """Percentiles mapped to 0 and 1 when the value range is unknown."""
 
+VALUES_SHOWN = 8
+"""Number of values that a message lists."""
+
 _PERCENTILE_PIXELS = 4_000_000
 
 
@@ -201,3 +204,10 @@ def different_values(values: NDArray[Any]) -> NDArray[Any]:
         return np.unique(values)
     counts = np.bincount(values.reshape(-1))
     return np.flatnonzero(counts).astype(values.dtype)
+
+
+def listed(values: NDArray[Any]) -> str:
+    """Return the first of some unique values as text, and how many there are."""
+    text = ", ".join(str(value) for value in values[:VALUES_SHOWN].tolist())
+    more = f", ... ({values.size} different values)" if values.size > VALUES_SHOWN else ""
+    return text + more

@@ -12,26 +12,29 @@ displayed colours matter, not the order of the colour table, which the writing p
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images.colour_tables import (
+    check_numbered,
+    coloured_indices,
+    foreground_by_colour,
+    refuse_transparent,
+)
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
-from latentfm_core.images.intensity import different_values
+from latentfm_core.images.intensity import different_values, listed
 from latentfm_core.images.threshold_advice import advice_for
 from latentfm_core.names import shown
 from latentfm_core.types import Bool
 
-_VALUES_SHOWN = 8
 _CONTRAST = 128
 _SCATTER = 8
 """Levels around black and white, in a lossy file of this contrast, that are noise."""
-_RAMP = 16
-"""Minimum number of levels of an inverted grey table, such as ImageJ's."""
 
 
 def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
@@ -55,9 +58,9 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         foreground as transparent, or is not binary; the message then lists its values.
     """
     decoded = _decode_one(path, limits)
-    coloured = _coloured_table(path, decoded)
+    coloured = coloured_indices(path, decoded)
     if coloured is not None:
-        return _foreground_by_colour(path, decoded, coloured)
+        return foreground_by_colour(path, decoded, coloured)
     grey = _grey_levels(path, decoded)
     values = different_values(grey)
     if threshold is not None and not _is_zero_one(values):
@@ -67,7 +70,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     _refuse_negative(path, values)
     if not _is_binary(values):
         raise ImageError(
-            f"{shown(path)}: the mask is not binary; its values are {_listed(values)}. "
+            f"{shown(path)}: the mask is not binary; its values are {listed(values)}. "
             f"{advice_for(grey, values, decoded.lossy)}"
         )
     return np.asarray(grey != 0, dtype=np.bool_)
@@ -96,7 +99,7 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
         raise ImageError(
-            f"{shown(path)}: the mask has the values {_listed(foreign)}, but model.classes names "
+            f"{shown(path)}: the mask has the values {listed(foreign)}, but model.classes names "
             f"{classes} classes: only 0 (background) to {classes} are allowed. Renumber the "
             "mask, or name all classes."
         )
@@ -118,7 +121,7 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
         distinct[0] < 0 or distinct[-1] > highest or (distinct != np.rint(distinct)).any()
     ):
         raise ImageError(
-            f"{shown(path)}: the mask has the values {_listed(distinct)}. Objects must be numbered "
+            f"{shown(path)}: the mask has the values {listed(distinct)}. Objects must be numbered "
             f"with whole numbers from 1 to {highest}, and the background must be 0."
         )
     return values.astype(np.uint16)
@@ -147,29 +150,13 @@ def read_numbers(
     decoded = _decode_one(path, limits)
     if decoded.lossy:
         _refuse_lossy_numbers(path, decoded)
-    coloured = _coloured_table(path, decoded)
+    coloured = coloured_indices(path, decoded)
     if coloured is None or decoded.indices is None or decoded.palette is None:
         return _grey_levels(path, decoded)
     if binary and decoded.palette[0, :3].any() and len(coloured) <= 2:
-        return _foreground_by_colour(path, decoded, coloured)
+        return foreground_by_colour(path, decoded, coloured)
     check_numbered(path, decoded.palette)
     return decoded.indices
-
-
-def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
-    """Reject a colour table whose index 0 is not black and so cannot be the background.
-
-    Raises
-    ------
-    ImageError
-        If index 0 is not black.
-    """
-    if palette[0, :3].any():
-        raise ImageError(
-            f"{shown(path)}: index 0 of its colour table is {_colour(palette[0])}, not black. The "
-            "writing program chose the order of the colours, so the indices are not class "
-            "numbers. Save the mask as grey levels 0, 1, 2, ... without a colour table."
-        )
 
 
 def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
@@ -189,86 +176,6 @@ def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
     return decoded
 
 
-def _coloured_table(path: Path, decoded: Decoded) -> NDArray[np.intp] | None:
-    """Return the used indices of a colour table with colours; None if it holds grey levels.
-
-    Raises
-    ------
-    ImageError
-        If the table inverts grey levels, or transparency marks the background.
-    """
-    if decoded.indices is None or decoded.palette is None or not decoded.indices.size:
-        return None
-    table = decoded.palette
-    used = different_values(decoded.indices).astype(np.intp)
-    colours = table[used]
-    clear = colours[:, 3] < 255 if colours.shape[1] == 4 else np.zeros(len(used), bool)
-    if bool((clear & colours[:, :3].any(axis=1)).any()):
-        _refuse_transparent(path)
-    is_grey = bool((colours[:, :3] == colours[:, :1]).all())
-    if is_grey:
-        _refuse_hidden(path, used, colours)
-    if is_grey and _runs_backwards(table):
-        raise ImageError(
-            f"{shown(path)}: its lookup table is inverted (0 is shown white), so it is "
-            "unclear whether black or white is the foreground. In ImageJ choose Image > Lookup "
-            "Tables > Grays, check that the foreground is white, and save it again."
-        )
-    return None if is_grey else used
-
-
-def _refuse_transparent(path: Path) -> NoReturn:
-    raise ImageError(
-        f"{shown(path)}: the mask has transparent pixels that are not black, so its "
-        "foreground is unclear. Save it as a grey image without transparency."
-    )
-
-
-def _refuse_hidden(path: Path, used: NDArray[np.intp], colours: NDArray[np.uint8]) -> None:
-    """Reject a colour table that shows several of the used values as black."""
-    black = used[~colours[:, :3].any(axis=1)]
-    if len(black) > 1:
-        raise ImageError(
-            f"{shown(path)}: {len(black)} of its values ({_listed(black)}) are black in its colour "
-            "table, so objects may be invisible. Save the mask as grey levels without a colour "
-            "table."
-        )
-
-
-def _runs_backwards(table: NDArray[np.uint8]) -> bool:
-    grey = table[:, 0].astype(int)
-    levels = len(np.unique(grey))
-    down = bool((np.diff(grey) <= 0).all()) and bool((table[:, :3] == table[:, :1]).all())
-    return down and levels >= _RAMP
-
-
-def _foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -> Bool:
-    """Return where an image with a colour table is not black."""
-    if decoded.indices is None or decoded.palette is None:
-        raise TypeError("a file without a colour table")
-    colours = decoded.palette[used, :3]
-    _refuse_hidden(path, used, colours)
-    black = ~colours.any(axis=1)
-    others = np.unique(colours[~black], axis=0)
-    # One colour only: the table has black as index 0, which the image does not use.
-    full = not black.any() and not decoded.palette[0, :3].any()
-    if not black.any() and not full:
-        raise ImageError(
-            f"{shown(path)}: the mask has no black among its colours "
-            f"({', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}), so its "
-            "background is unclear. Save it in grey, 0 for background and 255 for foreground."
-        )
-    if len(others) > 1:
-        raise ImageError(
-            f"{shown(path)}: the mask is not binary; its colours are "
-            f"{', '.join(_colour(each) for each in colours[:_VALUES_SHOWN])}. If each is a class, "
-            "name the classes in training: --set 'model.classes=[...]'; if all of them are "
-            "foreground, save the mask in black and white."
-        )
-    foreground = np.asarray(decoded.palette[:, :3].any(axis=1), dtype=np.bool_)
-    return np.asarray(foreground[decoded.indices], dtype=np.bool_)
-
-
 def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     """Return the grey levels of a mask, all finite."""
     grey = _one_channel(path, decoded)
@@ -282,7 +189,7 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
         raise ImageError(f"{shown(path)}: the mask has NaN or infinite values. Replace them by 0.")
     clear = decoded.transparent
     if clear and bool((grey == (clear if grey.dtype != np.bool_ else True)).any()):
-        _refuse_transparent(path)
+        refuse_transparent(path)
     return grey
 
 
@@ -313,7 +220,7 @@ def _refuse_lossy_numbers(path: Path, decoded: Decoded) -> None:
 def _refuse_negative(path: Path, values: NDArray[Any]) -> None:
     if values.dtype.kind in "if" and values.size and values[0] < 0:
         raise ImageError(
-            f"{shown(path)}: the mask has negative values ({_listed(values)}), so its background "
+            f"{shown(path)}: the mask has negative values ({listed(values)}), so its background "
             "is unclear. Save it as whole numbers, 0 for background; or set --mask-threshold "
             "(data.mask_threshold): pixels above it are foreground."
         )
@@ -350,13 +257,3 @@ def _is_binary(values: NDArray[Any]) -> bool:
         full = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
         return values[0] in (0, 1, 255, full)
     return values.size == 2 and bool((values == 0).any())
-
-
-def _listed(values: NDArray[Any]) -> str:
-    text = ", ".join(str(value) for value in values[:_VALUES_SHOWN].tolist())
-    more = f", ... ({values.size} different values)" if values.size > _VALUES_SHOWN else ""
-    return text + more
-
-
-def _colour(colour: NDArray[np.uint8]) -> str:
-    return f"({', '.join(str(int(value)) for value in colour[:3])})"

@@ -13,26 +13,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from latentfm_core.config import PromptConfig, SamplingConfig
+from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import is_constant
 from latentfm_core.inference.batches import Progress
-from latentfm_core.inference.moved import box_where_it_moved, grown
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack_result import StackMaps, StackResult, check_fits
+from latentfm_core.inference.tracking import is_present, samples_of_object
 from latentfm_core.progress import finish, follow
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.field import extent
 from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
-
-GROWTH = 1.3
-"""Sides of the box for the next plane, in sides of the box around the last mask."""
-
-PRESENT = 0.5
-"""Share of the samples that must contain the object."""
-
-MIN_AREA = 0.1
-"""Smallest area of the object in a sample, in areas of the last mask."""
 
 MAX_GAP = 1
 """Planes in a row without the object that are skipped, before following ends."""
@@ -263,11 +253,11 @@ class _Job:
         image, show = self._read(plane), self._show(plane)
         nothing = np.zeros(last.shape, np.bool_)
         if not is_constant(image.pixels):
-            steps = _samples_of_object(self._segmenter, image, last, self._settings)
+            steps = samples_of_object(self._segmenter, image, last, self._settings)
             samples = yield from follow(steps, show)
             if samples is not None:
                 summary = self._segmenter.summarise(samples, self._settings)
-                if _is_present(summary, last):
+                if is_present(summary, last):
                     self._keep_plane(plane, samples, image.name, summary)
                     return summary.mean_mask > 0
         self._missed.append(plane)
@@ -286,39 +276,3 @@ class _Job:
     def _show(self, plane: int) -> Callable[[Progress], FollowProgress]:
         number, planes = self._visited, self._count
         return lambda step: FollowProgress(plane, number, planes, step.done, step.total)
-
-
-def _samples_of_object(
-    segmenter: Segmenter, image: ImageInput, last: Bool, settings: SamplingConfig
-) -> Generator[Progress, None, SampleSet | None]:
-    """Draw samples of an object, first near its last mask, then where it may have moved.
-
-    A rough mask on background is answered with nothing, a box always with something. The rough
-    mask therefore decides whether the object is still there, and the box outlines it.
-    """
-    quick = PromptConfig()
-    few = settings.model_copy(
-        update={
-            "n_samples": min(settings.n_samples, quick.first_samples),
-            "steps": min(settings.steps, quick.first_steps),
-        }
-    )
-    check = yield from segmenter.sample_steps(image, few, prompt=Prompt(mask=last))
-    around = extent(last)
-    if around is not None and _is_present(segmenter.summarise(check, few), last):
-        box = grown(around, GROWTH)
-    else:
-        whole = yield from segmenter.sample_steps(image, settings)
-        found = segmenter.summarise(whole, settings).mean_mask > 0
-        moved = box_where_it_moved(found, last)
-        if moved is None:
-            return None
-        box = moved
-    return (yield from segmenter.sample_steps(image, settings, prompt=Prompt(box=box)))
-
-
-def _is_present(summary: Summary, last: Bool) -> bool:
-    """Return whether enough samples contain an object that had the mask `last`."""
-    least = MIN_AREA * np.count_nonzero(last)
-    areas = np.count_nonzero(summary.sample_masks, axis=(-2, -1))
-    return float((areas >= least).mean()) >= PRESENT and bool(summary.mean_mask.any())

@@ -1,15 +1,29 @@
-"""Find an object again that has moved between two planes of a stack."""
+"""Find the object of one plane of a stack in the next one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 
 import numpy as np
 from scipy import ndimage
 
+from latentfm_core.config import PromptConfig, SamplingConfig
+from latentfm_core.inference.batches import Progress
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Box
-from latentfm_core.types import Bool
+from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
+
+GROWTH = 1.3
+"""Sides of the box for the next plane, in sides of the box around the last mask."""
+
+PRESENT = 0.5
+"""Share of the samples that must contain the object."""
+
+MIN_AREA = 0.1
+"""Smallest area of the object in a sample, in areas of the last mask."""
 
 MARGIN = 1.1
 """Sides of the box around a piece that was found without a prompt, in sides of the piece."""
@@ -19,6 +33,42 @@ MAX_SHIFT = 3.0
 
 MAX_RATIO = 6.0
 """Largest ratio of the areas in two planes between which the object has moved."""
+
+
+def samples_of_object(
+    segmenter: Segmenter, image: ImageInput, last: Bool, settings: SamplingConfig
+) -> Generator[Progress, None, SampleSet | None]:
+    """Draw samples of an object, first near its last mask, then where it may have moved.
+
+    A rough mask on background is answered with nothing, a box always with something. The rough
+    mask therefore decides whether the object is still there, and the box outlines it.
+    """
+    quick = PromptConfig()
+    few = settings.model_copy(
+        update={
+            "n_samples": min(settings.n_samples, quick.first_samples),
+            "steps": min(settings.steps, quick.first_steps),
+        }
+    )
+    check = yield from segmenter.sample_steps(image, few, prompt=Prompt(mask=last))
+    around = extent(last)
+    if around is not None and is_present(segmenter.summarise(check, few), last):
+        box = grown(around, GROWTH)
+    else:
+        whole = yield from segmenter.sample_steps(image, settings)
+        found = segmenter.summarise(whole, settings).mean_mask > 0
+        moved = box_where_it_moved(found, last)
+        if moved is None:
+            return None
+        box = moved
+    return (yield from segmenter.sample_steps(image, settings, prompt=Prompt(box=box)))
+
+
+def is_present(summary: Summary, last: Bool) -> bool:
+    """Return whether enough samples contain an object that had the mask `last`."""
+    least = MIN_AREA * np.count_nonzero(last)
+    areas = np.count_nonzero(summary.sample_masks, axis=(-2, -1))
+    return float((areas >= least).mean()) >= PRESENT and bool(summary.mean_mask.any())
 
 
 def grown(box: Box, factor: float) -> Box:

@@ -17,8 +17,8 @@ from latentfm_core.inference.following import (
     follow_object,
     follow_steps,
 )
-from latentfm_core.inference.moved import box_where_it_moved, grown
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.tracking import box_where_it_moved, grown
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
