@@ -42,18 +42,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         indices = np.asarray(image) if image.mode == "P" else None
         palette = None if indices is None else _pillow_palette(image)
         lossy = opened.format in _LOSSY_FORMATS
-        if image.mode == "LAB":
-            raise ImageError(
-                f"{shown(path)}: L*a*b* colours are not supported. Save it as RGB or grey."
-            )
-        if image.mode in {"P", "PA"}:
-            transparent = image.mode == "PA" or "transparency" in image.info
-            image = image.convert("RGBA" if transparent else "RGB")
-        elif image.mode not in {"1", "L", "LA", "RGB", "RGBA", "I", "F"} and (
-            not image.mode.startswith("I;16")
-        ):
-            image = image.convert("RGB")
-        pixels = np.array(image)
+        pixels = np.array(_converted(path, image))
     if halved:
         logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
         pixels = pixels.astype(np.uint16) * np.uint16(257)
@@ -71,6 +60,26 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         transparent=transparent,
         frames=frames,
     )
+
+
+def _converted(path: Path, image: Image.Image) -> Image.Image:
+    """Return an image in a mode that is grey or RGB, with or without alpha.
+
+    Raises
+    ------
+    ImageError
+        If its colours are L*a*b*.
+    """
+    if image.mode == "LAB":
+        raise ImageError(
+            f"{shown(path)}: L*a*b* colours are not supported. Save it as RGB or grey."
+        )
+    if image.mode in {"P", "PA"}:
+        has_alpha = image.mode == "PA" or "transparency" in image.info
+        return image.convert("RGBA" if has_alpha else "RGB")
+    if image.mode in {"1", "L", "LA", "RGB", "RGBA", "I", "F"} or image.mode.startswith("I;16"):
+        return image
+    return image.convert("RGB")
 
 
 def _transparent_grey(opened: Image.Image, raw_modes: list[str]) -> int | None:

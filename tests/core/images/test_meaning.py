@@ -98,6 +98,8 @@ def test_transparency_of_another_colour_than_black_is_refused(tmp_path: Path) ->
         read_mask(clear)
     black = indexed(tmp_path / "b.png", DRAWN, [(0, 0, 0), (255, 0, 0)], transparency=0)
     np.testing.assert_array_equal(read_mask(black), DRAWN)
+    levels = indexed(tmp_path / "g.png", DRAWN, [(n, n, n) for n in range(256)], transparency=0)
+    np.testing.assert_array_equal(read_mask(levels), DRAWN)
 
 
 @pytest.mark.parametrize(
