@@ -57,6 +57,33 @@ def build_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_files(parser)
+    add_skip_bad(parser)
+    parser.add_argument(
+        "--stack", action="store_true", help="segment all planes of each TIFF stack; TIFF only"
+    )
+    parser.add_argument(
+        "--plane",
+        type=str.upper,
+        default="YX",
+        metavar="AXES",
+        help="with --stack, the two axes of the stack that form a plane (default: YX)",
+    )
+    add_tiling_arguments(parser)
+    add_prompt_arguments(parser)
+    parser.add_argument(
+        "--follow",
+        type=_plane_number,
+        metavar="PLANE",
+        help="with --stack and --box or --prompts: the prompt belongs to this plane (from 0), and "
+        "its object is followed from there through the stack, in both directions",
+    )
+    add_sampling_arguments(parser)
+    add_reading_arguments(parser)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         nargs="+",
@@ -88,29 +115,6 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="skip images whose results are complete, to continue after an interruption",
     )
-    add_skip_bad(parser)
-    parser.add_argument(
-        "--stack", action="store_true", help="segment all planes of each TIFF stack; TIFF only"
-    )
-    parser.add_argument(
-        "--plane",
-        type=str.upper,
-        default="YX",
-        metavar="AXES",
-        help="with --stack, the two axes of the stack that form a plane (default: YX)",
-    )
-    add_tiling_arguments(parser)
-    add_prompt_arguments(parser)
-    parser.add_argument(
-        "--follow",
-        type=_plane_number,
-        metavar="PLANE",
-        help="with --stack and --box or --prompts: the prompt belongs to this plane (from 0), and "
-        "its object is followed from there through the stack, in both directions",
-    )
-    add_sampling_arguments(parser)
-    add_reading_arguments(parser)
-    return parser
 
 
 def _kinds(text: str) -> tuple[Kind, ...]:

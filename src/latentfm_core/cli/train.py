@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     data = DataConfig()
     _add_kind_of_run(parser)
+    _add_start(parser)
     add_data_arguments(
         parser,
         "the classes are those of nnU-Net's dataset.json",
@@ -85,6 +86,10 @@ def _add_kind_of_run(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TOML file for the model card: title, data, licence, ...",
     )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """Add what a run starts from: an earlier run, or the weights of a model."""
     parser.add_argument(
         "--resume",
         action="store_true",

@@ -105,9 +105,8 @@ def recipe(
     files
         SHA-256 of each file by its name.
     """
-    card, model = segmenter.card, segmenter.model
+    card = segmenter.card
     data, distilled = card.config.data, card.config.model.distilled_steps
-    side = data.size // model.config.downsample
     classes = list(card.config.model.classes)
     return {
         "format": "latentfm-onnx",
@@ -123,28 +122,8 @@ def recipe(
             "fit": data.fit,
             **canvas_of(data.size, data.fit),
         },
-        "noise": {
-            "shape": ["samples", model.latent_channels, side, side],
-            "distribution": "normal, with mean 0 and this standard deviation",
-            "standard_deviation": settings.noise_scale,
-            "file": NOISE,
-            "seeds_of_file": [settings.seed, settings.seed + settings.n_samples - 1],
-            "seed": "sample n: standard_deviation * torch.randn(shape[1:], "
-            "generator=torch.Generator().manual_seed(seed + n)) on the CPU; any "
-            "other source of noise gives other samples of the same distribution",
-        },
-        "ode": {
-            "equation": "dz/dt = v(t, z, maps) from t = 0 (z = noise) to t = 1",
-            "maps": maps,
-            "steps": settings.steps,
-            "solver": settings.solver,
-            "step": "h = 1 / steps; stage i: s_i = v(t + nodes[i] h, z + h sum_j stages[i][j] s_j);"
-            " then z + h sum_i weights[i] s_i",
-            "solvers": {
-                name: {"nodes": t.nodes, "stages": t.stages, "weights": t.weights}
-                for name, t in TABLEAUS.items()
-            },
-        },
+        "noise": _noise_of(segmenter, settings),
+        "ode": _ode_of(settings, maps),
         "few_steps": None
         if not distilled
         else {
@@ -162,4 +141,34 @@ def recipe(
         "calibration": None
         if card.calibration is None
         else card.calibration.model_dump(mode="json"),
+    }
+
+
+def _noise_of(segmenter: Segmenter, settings: SamplingConfig) -> dict[str, Any]:
+    model = segmenter.model
+    side = segmenter.card.config.data.size // model.config.downsample
+    return {
+        "shape": ["samples", model.latent_channels, side, side],
+        "distribution": "normal, with mean 0 and this standard deviation",
+        "standard_deviation": settings.noise_scale,
+        "file": NOISE,
+        "seeds_of_file": [settings.seed, settings.seed + settings.n_samples - 1],
+        "seed": "sample n: standard_deviation * torch.randn(shape[1:], "
+        "generator=torch.Generator().manual_seed(seed + n)) on the CPU; any "
+        "other source of noise gives other samples of the same distribution",
+    }
+
+
+def _ode_of(settings: SamplingConfig, maps: list[str]) -> dict[str, Any]:
+    return {
+        "equation": "dz/dt = v(t, z, maps) from t = 0 (z = noise) to t = 1",
+        "maps": maps,
+        "steps": settings.steps,
+        "solver": settings.solver,
+        "step": "h = 1 / steps; stage i: s_i = v(t + nodes[i] h, z + h sum_j stages[i][j] s_j);"
+        " then z + h sum_i weights[i] s_i",
+        "solvers": {
+            name: {"nodes": t.nodes, "stages": t.stages, "weights": t.weights}
+            for name, t in TABLEAUS.items()
+        },
     }

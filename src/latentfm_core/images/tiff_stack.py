@@ -155,6 +155,13 @@ class TiffStack:
         self._lengths = lengths
         self.axes = _named("".join(labels[position] for position in kept))
         self.shape = tuple(lengths[position] for position in kept)
+        self._choose_plane(plane, labels)
+        size = spacing_of(self._tiff)
+        self.spacing: tuple[float, float] | None = size.get("spacing")
+        self.unit: str = size.get("unit", "pixel")
+        self.depth = None if self.spacing is None else _depth(self._tiff)
+
+    def _choose_plane(self, plane: str, labels: str) -> None:
         if len(plane) != 2 or any(name not in self.axes for name in plane.upper()):
             raise ImageError(
                 f"{shown(self.path)}: plane {plane} does not exist; the axes are {self.axes}. "
@@ -168,10 +175,6 @@ class TiffStack:
         self.plane = (first, second)
         check_pixels_of(str(self.path), self.shape[first], self.shape[second], self.limits)
         self.along = tuple(n for n in range(len(self.axes)) if n not in self.plane)
-        size = spacing_of(self._tiff)
-        self.spacing: tuple[float, float] | None = size.get("spacing")
-        self.unit: str = size.get("unit", "pixel")
-        self.depth = None if self.spacing is None else _depth(self._tiff)
 
     def _cut(self, index: tuple[int | None, ...]) -> NDArray[Any]:
         """Return ``(H, W)`` or ``(H, W, C)``; `index` has an entry for each axis of the array."""

@@ -102,7 +102,8 @@ class QueuePanel(QScrollArea):
         self._browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling)
         self._display = SampleDisplay(self.open_image, self.sampling)
         self._unsaved = UnsavedSearch(self.keeper.autosaver, self._navigator, self.form.table)
-        self._connect()
+        self._connect_form()
+        self._connect_parts()
         endings = (
             self._display.stop,
             self._navigator.close,
@@ -276,7 +277,7 @@ class QueuePanel(QScrollArea):
         self.form.status.setText(text)
         self.status_changed.emit(text)
 
-    def _connect(self) -> None:
+    def _connect_form(self) -> None:
         form = self.form
         for button, slot in (
             (form.open_button, self.open_folder),
@@ -302,6 +303,8 @@ class QueuePanel(QScrollArea):
         ):
             change.connect(self._remember)
         form.table.chosen.connect(self.open)
+
+    def _connect_parts(self) -> None:
         listen(self, session_of(self._viewer).changed, self._describe)
         listen(self, self.keeper.recovery.offered, self._unsaved.repeat)
         self._navigator.opening.connect(self._on_opening)

@@ -41,11 +41,7 @@ logger = logging.getLogger("latentfm_core.cli.calibrate")
 
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
-    if args.model is None:
-        raise ConfigError("No model to calibrate. Add --model FOLDER.")
-    if (args.group_file is None) != (args.group_column is None):
-        raise ConfigError("--group-file and --group-column belong together: use both or neither.")
-    check_domain_arguments(args)
+    _check_arguments(args)
     if args.domain_only:
         _run_domain(args)
         return
@@ -90,6 +86,21 @@ def run(args: argparse.Namespace, command: str) -> None:
         f"{calibration.n_images} images"
     )
     bad.report()
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises
+    ------
+    ConfigError
+        The message names them.
+    """
+    if args.model is None:
+        raise ConfigError("No model to calibrate. Add --model FOLDER.")
+    if (args.group_file is None) != (args.group_column is None):
+        raise ConfigError("--group-file and --group-column belong together: use both or neither.")
+    check_domain_arguments(args)
 
 
 def _run_domain(args: argparse.Namespace) -> None:
