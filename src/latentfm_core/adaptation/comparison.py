@@ -14,8 +14,9 @@ ENOUGH = 0.9
 """Dice above which one model is not better than another. A mask that was accepted unchanged is the
 answer of one of the models, and agrees with that better than with any expert."""
 
-SIGNIFICANT = 1.0
-"""Standard errors by which the mean gain must exceed 0."""
+
+RECENT = 8
+"""Number of tests that count in any case, if there are as many."""
 
 
 class HeldOutTest(Settings):
@@ -97,15 +98,15 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
 
     Every accepted image is a test first and joins the training afterwards (prequential
     evaluation, Dawid 1984), so that no image has to be kept back. Earlier tests are those of an
-    adapted model with fewer images: only the later half counts, at least ``config.fewest`` and at
-    most ``config.window`` tests.
+    adapted model with fewer images: only the later half counts, at least `RECENT` and at most
+    ``config.window`` tests.
 
     The adapted model is used if there are ``config.fewest`` tests or more, its mean gain in
-    Dice is at least ``config.margin`` and more than `SIGNIFICANT` standard errors, and it loses
-    no more than ``config.tolerance`` either without a prompt or with a box. Dice above `ENOUGH`
-    counts as that.
+    Dice is at least ``config.margin``, and it loses no more than ``config.tolerance`` either
+    without a prompt or with a box. Dice above `ENOUGH` counts as that. A significant gain is not
+    required: the next image is another test, so that a wrong decision lasts for a few images.
     """
-    count = min(config.window, max(config.fewest, math.ceil(len(tests) / 2)))
+    count = min(config.window, max(RECENT, math.ceil(len(tests) / 2)))
     last = list(tests)[-count:]
     present, adapted = _mean([t.present for t in last]), _mean([t.adapted for t in last])
     boxes = [
@@ -114,19 +115,11 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
         if t.present_box is not None and t.adapted_box is not None
     ]
     present_box, adapted_box = (_mean([pair[k] for pair in boxes]) for k in (0, 1))
-    used = len(last) >= config.fewest and _is_better(last, config)
+    used = len(last) >= config.fewest and _mean([t.gain for t in last]) >= config.margin
     for gains in ([t.plain_gain for t in last], [t.box_gain for t in last]):
         known = [gain for gain in gains if gain is not None]
         used = used and not _mean(known) < -config.tolerance
     return Comparison(used, len(last), present, adapted, present_box, adapted_box)
-
-
-def _is_better(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> bool:
-    gains = [test.gain for test in tests]
-    mean = _mean(gains)
-    variance = sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
-    error = math.sqrt(variance / len(gains))
-    return mean >= config.margin and mean > SIGNIFICANT * error
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -238,14 +238,16 @@ def outcome(gain: float, box: float = 0.0) -> HeldOutTest:
         ([(0.1, 0.0)] * 3, False),  # too few tests
         ([(0.1, 0.0)] * 4, True),
         ([(0.01, 0.0)] * 4, False),  # half of it is below the margin
-        ([(0.4, 0.0), (-0.3, 0.0), (0.3, 0.0), (-0.3, 0.0)], False),  # chance
+        ([(0.3, 0.0), (-0.3, 0.0), (0.2, 0.0), (-0.2, 0.0)], False),  # no gain on average
+        ([(0.0, 0.0), (0.4, 0.0), (0.0, 0.0), (-0.1, 0.0)], True),  # one image gains
+        ([(0.4, 0.0)] * 2 + [(0.0, 0.0)] * 6, True),  # eight tests count
         ([(0.1, -0.02)] * 4, False),  # worse with a box
         ([(0.1, 0.2)] * 3 + [(0.1, -0.05)], True),  # 1.0 with a box is as good as 0.9
         ([(-0.3, 0.0)] * 10 + [(0.1, 0.0)] * 20, True),  # only the later half counts
         ([(0.1, 0.0)] * 20 + [(-0.3, 0.0)] * 10, False),
     ],
 )
-def test_the_adapted_model_is_used_only_with_a_clear_gain(
+def test_the_adapted_model_is_used_only_with_a_gain(
     gains: list[tuple[float, float]], used: bool
 ) -> None:
     tests = [outcome(none, box) for none, box in gains]
