@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.results.session import Reviewed
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 READY = "Drag a box around an object (B), or click it (P)."
 

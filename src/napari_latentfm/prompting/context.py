@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.mark_layers import MarkLayers
     from napari_latentfm.prompting.objects import ObjectBook, PromptObject
     from napari_latentfm.results.session import ReviewSession
-    from napari_latentfm.sampling.panel import Place, SamplingPanel
+    from napari_latentfm.sampling.panel import SamplingPanel
+    from napari_latentfm.sampling.plane import Place
 
 
 class PromptContext:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.prompting.stroke_marks import StrokeMarks
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 CLICK = 5.0
 """Pixels on screen below which a dragged box counts as a click."""

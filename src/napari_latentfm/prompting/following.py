@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 NO_OBJECT = "Draw a box around an object, or click it, before it can be followed."
 DRAWN = ("n_samples", "steps", "solver", "seed")

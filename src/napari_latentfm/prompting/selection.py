@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.prompting.stroke_marks import StrokeMarks
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 
 class ObjectSelection:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 
 class ShownObjects(QObject):

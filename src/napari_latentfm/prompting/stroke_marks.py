@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
 
     from napari_latentfm.prompting.context import PromptContext
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 STROKE_EVENTS = ("paint", "labels_update", "set_data", "data")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
-    from napari_latentfm.sampling.panel import Place
+    from napari_latentfm.sampling.plane import Place
 
 RENEWING = "A run is still in progress. Wait for its result, or cancel it."
 

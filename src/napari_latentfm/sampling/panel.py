@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +23,15 @@ from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
-from napari_latentfm.layers.planes import Plane
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.controls import CALIBRATED
 from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.image_choice import ImageChoice, image_layers
 from napari_latentfm.sampling.open_panels import open_panel_of
-from napari_latentfm.sampling.plane import ObjectsTarget, PlaneTarget
-from napari_latentfm.sampling.status import READY, session_status
+from napari_latentfm.sampling.plane import ObjectsTarget, Place, PlaneTarget
+from napari_latentfm.sampling.status_line import StatusLine
 from napari_latentfm.sampling.target import SamplingTarget, target_under_review
-from napari_latentfm.sampling.target_choice import NO_IMAGE, chosen_image, chosen_target
+from napari_latentfm.sampling.target_choice import chosen_image, chosen_target
 from napari_latentfm.sampling.target_run import CANCELLED, Ending, RunEnd, TargetRun
 from napari_latentfm.ui.area import fill_dock
 from napari_latentfm.ui.choices import FOLDER_CHOICE
@@ -52,23 +50,6 @@ logger = logging.getLogger(__name__)
 SECTION = "sampling"
 """Section of the preferences."""
 RECALLED = ("n_samples", "steps", "solver", "seed")
-
-
-@dataclass(frozen=True)
-class Place:
-    """The plane on which an object is segmented.
-
-    Attributes
-    ----------
-    layer, plane
-        The image layer and the plane.
-    label
-        Label with which the object is written into the annotation; None for that of its class.
-    """
-
-    layer: Image
-    plane: Plane
-    label: int | None = None
 
 
 class SamplingPanel(QScrollArea):
@@ -117,11 +98,13 @@ class SamplingPanel(QScrollArea):
         self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
         self.form.restore(preferences.get(SECTION))
-        self._lay_out()
+        fill_dock(self, "LatentFM sampling", self.form.native)
+        self.form.native.layout().addStretch(1)
         self.images = ImageChoice(napari_viewer, self.form, self, lambda: self.running)
+        self._status = StatusLine(self.form, self._session, lambda: self.running)
         self._follow_viewer()
         self._keeper = keeper_of(self._session, self)
-        self._suggest()
+        self._status.suggest()
         open_panel_of(self._session).enter(self)
 
     @property
@@ -144,12 +127,12 @@ class SamplingPanel(QScrollArea):
         place
             Its plane; None for the plane on screen of the chosen image.
         """
-
-        def target() -> PlaneTarget:
-            at, model = place or self.place_on_screen(), self.form.model_source()
-            return PlaneTarget(at.layer, at.plane, model, at.label, prompt, keeps_view=True)
-
-        self._run(target, remember=True)
+        self._run(
+            lambda: PlaneTarget.at(
+                place or self.place_on_screen(), self.form.model_source(), prompt=prompt
+            ),
+            remember=True,
+        )
 
     def run_objects(self, prompts: Mapping[int, Prompt], place: Place) -> None:
         """Start a run for several objects of one plane in shared batches.
@@ -162,18 +145,11 @@ class SamplingPanel(QScrollArea):
             Their plane, and the label of the object whose result is shown; the result holds the
             others, see `ObjectsRun`.
         """
-
-        def target() -> PlaneTarget:
-            layer, plane, model = place.layer, place.plane, self.form.model_source()
-            return ObjectsTarget(layer, plane, model, place.label, keeps_view=True, prompts=prompts)
-
-        self._run(target)
+        self._run(lambda: ObjectsTarget.at(place, self.form.model_source(), prompts=prompts))
 
     def show_samples(self, samples: SampleSet, model: str | Path, place: Place) -> None:
         """Show earlier samples of `model` again; `finished` is emitted when they are shown."""
-        target = PlaneTarget(
-            place.layer, place.plane, model, place.label, samples=samples, keeps_view=True
-        )
+        target = PlaneTarget.at(place, model, samples=samples)
         self._run(lambda: target, SamplingConfig(**samples.settings))
 
     def run_target(self, target: SamplingTarget[Any], settings: SamplingConfig) -> None:
@@ -250,7 +226,7 @@ class SamplingPanel(QScrollArea):
         self._runs.append(run)
         self.form.set_running(True)
         self._session.renewing = self._renews = True
-        self._say("starting…")
+        self._status.say("starting…")
         self.started.emit()
 
     def _ask(self, names: Sequence[str]) -> EditedLayers:
@@ -260,7 +236,7 @@ class SamplingPanel(QScrollArea):
         """Cancel the run; it ends within one ODE step and changes no layer."""
         for run in self._runs:
             self.form.cancel_button.enabled = False
-            self._say("cancelling…")
+            self._status.say("cancelling…")
             run.cancel()
 
     def unload(self) -> None:
@@ -283,35 +259,23 @@ class SamplingPanel(QScrollArea):
         super().showEvent(event)
         protect_canvas(self._viewer, self.window())
 
-    def _lay_out(self) -> None:
-        fill_dock(self, "LatentFM sampling", self.form.native)
-        self.form.native.layout().addStretch(1)
-
     def _follow_viewer(self) -> None:
-        self.images.refreshed.connect(self._suggest)
+        self.images.refreshed.connect(self._status.suggest)
         listen(self, self._viewer.layers.events.removed, self._on_layer_removed)
-        self.form.image.changed.connect(self._on_image)
-        listen(self, self._session.changed, self._on_reviewed)
+        self.form.image.changed.connect(self._status.clear)
+        listen(self, self._session.changed, self._status.describe_review)
         listen(self, self._session.recalled, self._recall)
         listen(self, self._session.model_kept, self._take_model)
         # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
 
-    def _suggest(self) -> None:
-        if self.running:
-            return
-        if self.form.image.value is None:
-            self._say(NO_IMAGE)
-        elif self.form.status.value in ("", NO_IMAGE):
-            self._say(READY)
-
     def _on_layer_removed(self, event: Any) -> None:
         if any(event.value is run.target.layer for run in self._runs):
             self.cancel()
 
     def _on_progress(self, update: Update) -> None:
-        self._say(update.text)
+        self._status.say(update.text)
         self.form.show_progress(update.done, update.total)
 
     def _on_end(self, end: RunEnd) -> None:
@@ -333,23 +297,6 @@ class SamplingPanel(QScrollArea):
             self._warned.add(layer)
             show_warning(f"{layer.name}: {text}")
 
-    def _on_reviewed(self) -> None:
-        """Describe what is under review now, for example after strokes."""
-        if not self.running and self.form.image.value is not None:
-            self._say(session_status(self._session))
-
-    def _on_image(self, _value: Any = None) -> None:
-        """Clear what the status line says about another image."""
-        if not self.running:
-            self.form.show_idle()
-            self._say(NO_IMAGE if self.form.image.value is None else READY)
-
-    def _say(self, text: str) -> None:
-        """Show a text in the status line, which begins with the name of the chosen image."""
-        layer = self.form.image.value
-        named = layer is None or text.startswith(layer.name) or repr(layer.name) in text
-        self.form.status.value = text if named else f"{layer.name}: {text}"
-
     def _fail(self, error: LatentFMError) -> None:
         self.last_error = str(error)
         show_error(self.last_error)
@@ -361,7 +308,7 @@ class SamplingPanel(QScrollArea):
             self._session.renewing = self._renews = False
         if ending == "done":
             self.form.show_done()
-        self._say(text)
+        self._status.say(text)
         self.finished.emit(ending)
 
     def release(self) -> None:

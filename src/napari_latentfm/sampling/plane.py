@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.progress import follow_until
@@ -37,6 +37,23 @@ if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.prompts import Prompt
     from latentfm_core.types import Mask, SampleSet
+
+
+@dataclass(frozen=True)
+class Place:
+    """The plane on which an object is segmented.
+
+    Attributes
+    ----------
+    layer, plane
+        The image layer and the plane.
+    label
+        Label with which the object is written into the annotation; None for that of its class.
+    """
+
+    layer: Image
+    plane: Plane
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,11 @@ class PlaneTarget(ReviewTarget[Result]):
     samples: SampleSet | None = None
     roles: Collection[Role] | None = None
     keeps_view: bool = False
+
+    @classmethod
+    def at(cls, place: Place, model: str | Path, **options: Any) -> Self:
+        """Return a target whose result leaves camera and active layer as they are."""
+        return cls(place.layer, place.plane, model, place.label, keeps_view=True, **options)
 
     def request(self, settings: SamplingConfig) -> JobRequest[Result]:
         """Return the request for the background job."""

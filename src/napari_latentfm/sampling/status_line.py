@@ -1,0 +1,58 @@
+"""The status line of the sampling panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari_latentfm.sampling.form import SamplingForm
+from napari_latentfm.sampling.status import READY, session_status
+from napari_latentfm.sampling.target_choice import NO_IMAGE
+
+if TYPE_CHECKING:
+    from napari_latentfm.results.session import ReviewSession
+
+
+class StatusLine:
+    """Describes the chosen image and what is under review, except during a run.
+
+    Parameters
+    ----------
+    form
+        Its status line, and the chosen image.
+    session
+        Holds what is under review.
+    is_running
+        Returns whether a run is in progress.
+    """
+
+    def __init__(
+        self, form: SamplingForm, session: ReviewSession, is_running: Callable[[], bool]
+    ) -> None:
+        self._form, self._session, self._is_running = form, session, is_running
+
+    def say(self, text: str) -> None:
+        """Show a text, which begins with the name of the chosen image."""
+        layer = self._form.image.value
+        named = layer is None or text.startswith(layer.name) or repr(layer.name) in text
+        self._form.status.value = text if named else f"{layer.name}: {text}"
+
+    def suggest(self) -> None:
+        """Say whether there is an image to segment, unless another text is shown."""
+        if self._is_running():
+            return
+        if self._form.image.value is None:
+            self.say(NO_IMAGE)
+        elif self._form.status.value in ("", NO_IMAGE):
+            self.say(READY)
+
+    def describe_review(self) -> None:
+        """Describe what is under review now, for example after strokes."""
+        if not self._is_running() and self._form.image.value is not None:
+            self.say(session_status(self._session))
+
+    def clear(self, _image: Any = None) -> None:
+        """Clear what is said about an image that is no longer the chosen one."""
+        if not self._is_running():
+            self._form.show_idle()
+            self.say(NO_IMAGE if self._form.image.value is None else READY)
