@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ _OWN = ReadingConfig(max_megapixels=2**20, max_megabytes=2**24)
 """No limit: what is read back is in memory anyway."""
 
 
-def write_labels_file(
-    path: Path, labels: NDArray[Any], space: Space, colours: Sequence[str] = ()
-) -> None:
+def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
     """Write labels without provenance, atomically.
 
     Parameters
@@ -43,8 +40,6 @@ def write_labels_file(
         Integers from 0 to 2**32 - 1; stored as the smallest unsigned type that holds them.
     space
         Axes, steps and units.
-    colours
-        The model's own colours of labels 1, 2, ...; empty for the default palette.
 
     Raises
     ------
@@ -52,7 +47,7 @@ def write_labels_file(
         If the file cannot be written, or the format cannot store the labels.
     """
     values = compact(labels)
-    write = writer_for(path, values, space, colours)
+    write = writer_for(path, values, space)
     _check_names(path)
     with atomic_path(path) as temporary:
         _write_and_read_back(write, temporary, path, values, space)

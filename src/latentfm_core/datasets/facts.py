@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.config import READING
 from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.files.regular import open_regular
@@ -24,6 +24,7 @@ _COUNTED_PIXELS = 2**20
 """Larger masks are subsampled to every second, third, ... row and column."""
 _TURNED = (5, 6, 7, 8)
 _BLOCK = 2**20
+MOST_SIZES = 500
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def facts_of_canvases(canvases: CanvasSet, classes: int) -> list[MaskFacts]:
     ]
 
 
-def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] | None:
+def image_size(path: Path) -> tuple[int, int] | None:
     """Return rows and columns from an image file's header; None if unreadable."""
     try:
         if is_tiff(path):
@@ -93,7 +94,7 @@ def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] |
                 rows, columns = int(page.imagelength), int(page.imagewidth)
                 turn = int(page.tags.valueof(274, 1) or 1)
         else:
-            with open_pillow(path, limits) as opened:
+            with open_pillow(path, READING) as opened:
                 columns, rows = opened.size
                 turn = opened.getexif().get(274, 1)
     except Exception:
@@ -102,9 +103,9 @@ def image_size(path: Path, limits: ReadingConfig = READING) -> tuple[int, int] |
     return (columns, rows) if turn in _TURNED else (rows, columns)
 
 
-def image_sizes(pairs: Sequence[Pair], most: int = 500) -> list[tuple[int, int]]:
-    """Return the sizes of the images, or of `most` evenly spaced ones."""
-    step = max(1, -(-len(pairs) // most))
+def image_sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Return the sizes of the images, or of `MOST_SIZES` evenly spaced ones."""
+    step = max(1, -(-len(pairs) // MOST_SIZES))
     sizes = [image_size(pair.image) for pair in pairs[::step]]
     return [size for size in sizes if size is not None]
 

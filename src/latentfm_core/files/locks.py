@@ -150,7 +150,7 @@ def _me() -> str:
 
 
 @contextmanager
-def one_writer(folder: Path, doing: str, advice: str, name: str = NAME) -> Iterator[None]:
+def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
     """Hold the lock of `folder` inside the block.
 
     Parameters
@@ -169,7 +169,7 @@ def one_writer(folder: Path, doing: str, advice: str, name: str = NAME) -> Itera
     OutputError
         If the lock file cannot be created.
     """
-    lock = FolderLock(folder, name)
+    lock = FolderLock(folder)
     if not lock.acquire(patience=0.2):
         raise busy(lock, doing, advice)
     try:

@@ -107,20 +107,19 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
     return np.pad(chosen, _margins(geometry))
 
 
-def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Float32:
+def from_canvas(values: Float32, geometry: Geometry) -> Float32:
     """Crop the image region from canvas maps and resize it to the image.
 
     Parameters
     ----------
     values
         ``(..., S, S)`` float32, S = ``geometry.canvas``.
-    outside
-        Value of pixels outside the canvas, if it shows a window of the image.
 
     Returns
     -------
     Float32
         ``(..., H, W)``, resized as by `to_canvas`. An unchanged size is copied exactly.
+        Pixels of the image outside the window that the canvas shows are 0.
 
     Raises
     ------
@@ -138,7 +137,7 @@ def from_canvas(values: Float32, geometry: Geometry, outside: float = 0.0) -> Fl
     resized = _resize(flat, (shape[0], shape[1])).reshape(*values.shape[:-2], *shape)
     if geometry.window is None:
         return resized
-    full = np.full((*values.shape[:-2], *geometry.shape), outside, np.float32)
+    full = np.zeros((*values.shape[:-2], *geometry.shape), np.float32)
     full[..., window[0], window[1]] = resized
     return full
 

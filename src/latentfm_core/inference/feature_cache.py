@@ -18,8 +18,7 @@ KEPT = 4
 class FeatureCache:
     """Least-recently-used cache keyed by content. Thread-safe."""
 
-    def __init__(self, size: int = KEPT) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, list[Tensor]] = OrderedDict()
 
@@ -33,11 +32,6 @@ class FeatureCache:
         features = encode(canvas)
         with self._lock:
             self._entries[key] = features
-            while len(self._entries) > self._size:
+            while len(self._entries) > KEPT:
                 self._entries.popitem(last=False)
         return features
-
-    def clear(self) -> None:
-        """Remove all features and free their memory."""
-        with self._lock:
-            self._entries.clear()

@@ -101,7 +101,7 @@ class Chart:
         top = HEIGHT - _BOTTOM - self._y.share(y) * (HEIGHT - _TOP - _BOTTOM)
         return round(left, 1), round(top, 1)
 
-    def bars(self, edges: Sequence[float], heights: Sequence[float], colour: str = BLUE) -> None:
+    def bars(self, edges: Sequence[float], heights: Sequence[float]) -> None:
         """Draw one bar between each two of the `edges`."""
         for low, high, height in zip(edges, edges[1:], heights, strict=False):
             left, top = self._place(low, height)
@@ -109,7 +109,7 @@ class Chart:
             box = f'x="{left + 0.5}" y="{top}" width="{right - left - 1:.1f}"'
             tooltip = f"<title>{low:.3g} to {high:.3g}: {height:.6g}</title>"
             tall = f'height="{bottom - top:.1f}"'
-            self._parts.append(f'<rect {box} {tall} fill="{colour}">{tooltip}</rect>')
+            self._parts.append(f'<rect {box} {tall} fill="{BLUE}">{tooltip}</rect>')
 
     def line(
         self, xs: Sequence[float], ys: Sequence[float], colour: str = BLUE, dash: str = ""

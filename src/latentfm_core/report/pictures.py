@@ -49,11 +49,11 @@ def eight_bit(rgb: Float32) -> UInt8:
     return levels
 
 
-def data_uri(pixels: UInt8, kind: str = "JPEG") -> str:
-    """Return pixels ``(H, W)`` or ``(H, W, 3)`` as a data URI, JPEG or PNG."""
+def data_uri(pixels: UInt8) -> str:
+    """Return pixels ``(H, W)`` or ``(H, W, 3)`` as the data URI of a JPEG."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind, quality=QUALITY, optimize=True)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def confidence_colours(confidence: Float32) -> UInt8:

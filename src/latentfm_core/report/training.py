@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from latentfm_core.config import REPORT, ReportConfig
+from latentfm_core.config import REPORT
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.output.sidecar import now
@@ -66,21 +66,14 @@ class TrainingReport:
     ----------
     folder
         Holds ``samples/epoch_*.png`` too.
-    report
-        Number and size of the pictures.
     classes
         Colours of the outlines on the pictures, by the name of the class; None if unknown.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        report: ReportConfig = REPORT,
-        classes: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, classes: Mapping[str, str] | None = None) -> None:
         self._classes = dict(classes or {})
-        self._folder, self._report = folder, report
-        self._grids = Grids(folder / "samples", report)
+        self._folder = folder
+        self._grids = Grids(folder / "samples", REPORT)
         self._failed = False
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -133,7 +126,7 @@ class TrainingReport:
         self, title: str, unit: str, names: Mapping[str, str], rows: Sequence[Row], log: bool
     ) -> TitledChart | None:
         """Return a chart of the columns that have values; None if there are none."""
-        curves = {name: thinned(rows, name, self._report.points) for name in names}
+        curves = {name: thinned(rows, name, REPORT.points) for name in names}
         shown = {name: curve for name, curve in curves.items() if curve}
         if not shown:
             return None

@@ -60,8 +60,8 @@ class RecoveryBar(QFrame):
 
     chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = QLabel()
         self.text.setWordWrap(True)
@@ -121,8 +121,8 @@ class LabelList(QListWidget):
     protected = Signal(int, bool)
     to_name = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setToolTip(
             "Labels of this plane. Checked labels are never overwritten by a proposal. "
             "Double-click one to name it."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal as QtSignal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
 
 from napari_latentfm.ui.common import push_button
 
@@ -25,8 +25,8 @@ class Welcome(QFrame):
 
     dismissed = QtSignal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.close_button = push_button("Got it", "Do not show these steps again.", self.dismiss)
         row = QHBoxLayout(self)
