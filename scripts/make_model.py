@@ -30,7 +30,7 @@ DATA = Path("../shared/data")
 
 PARENTS = {
     "cvc_clinicdb": "generalist",
-    "isic2018_promptable": "generalist",
+    "isic2018": "generalist",
     "polyp": "generalist",
 }
 """Bundled models from which others are fine-tuned."""

@@ -15,7 +15,7 @@ from tests.helpers.training_runs import TOML
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ("cvc_clinicdb", "generalist", "isic2018", "lidc_idri", "polyp")
-PARENTS = {"cvc_clinicdb": "generalist", "polyp": "generalist"}
+PARENTS = dict.fromkeys(("cvc_clinicdb", "isic2018", "polyp"), "generalist")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(
     script: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert script.main(["isic"]) == 2
-    assert "cvc_clinicdb, generalist, isic2018, isic2018_longer" in caplog.text
+    assert "cvc_clinicdb, generalist, isic2018, isic2018_scratch" in caplog.text
 
 
 def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
