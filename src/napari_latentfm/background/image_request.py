@@ -134,7 +134,7 @@ def check_same_model(samples: SampleSet, segmenter: Segmenter) -> None:
 
 def step_update(step: Progress) -> Update:
     """Return the progress after an ODE step."""
-    text = f"ODE step {step.done} of {step.total}"
+    text = f"Sampling, step {step.done} of {step.total}"
     return Update(f"{text}. {step.note}" if step.note else text, step.done, step.total)
 
 

@@ -109,9 +109,7 @@ class PromptForm(QWidget):
             "Draw all again",
             "Draw the samples of all objects of this plane, as after a change of the model.",
         )
-        self.cancel_button = push_button(
-            "Cancel", "Stop within one ODE step; the layers stay as they are."
-        )
+        self.cancel_button = push_button("Cancel", "Stop at once; the layers stay as they are.")
         self.cancel_button.setEnabled(False)
         self.objects = ObjectList()
         self.notice = ModelNotice()

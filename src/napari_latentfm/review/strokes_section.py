@@ -260,7 +260,7 @@ class StrokesSection(QWidget):
             "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
         )
         self.cancel_button = push_button(
-            "Cancel", "Stop within one ODE step; the layers do not change.", self.cancel
+            "Cancel", "Stop at once; the layers do not change.", self.cancel
         )
         self.cancel_button.setEnabled(False)
         self.clear_button = push_button(
@@ -271,7 +271,7 @@ class StrokesSection(QWidget):
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
-        self.progress.setToolTip("ODE steps done.")
+        self.progress.setToolTip("Sampling steps done.")
         self.status = wrapped_text("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -146,7 +146,7 @@ def run_buttons() -> tuple[PushButton, PushButton, PushButton]:
     """Return the buttons that run, cancel and unload the model."""
     run = PushButton(text="Run", tooltip="Draw the samples and show them as layers.")
     cancel = PushButton(
-        text="Cancel", enabled=False, tooltip="Stop within one ODE step; the layers do not change."
+        text="Cancel", enabled=False, tooltip="Stop at once; the layers do not change."
     )
     unload = PushButton(
         text="Unload", tooltip="Release the memory of the model; the next run loads it again."
@@ -156,7 +156,7 @@ def run_buttons() -> tuple[PushButton, PushButton, PushButton]:
 
 def progress_bar() -> ProgressBar:
     """Return the progress bar."""
-    return ProgressBar(value=0, min=0, max=1, label="Progress", tooltip="ODE steps done.")
+    return ProgressBar(value=0, min=0, max=1, label="Progress", tooltip="Sampling steps done.")
 
 
 def row(*widgets: Any, label: str = "") -> Container[Any]:

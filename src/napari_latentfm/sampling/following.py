@@ -120,5 +120,5 @@ def _draw(
 
 def _step_update(step: FollowProgress) -> Update:
     where = f"Plane {step.plane} ({step.number} of {step.planes})"
-    text = f"{where}, ODE step {step.done} of {step.total}"
+    text = f"{where}, sampling step {step.done} of {step.total}"
     return Update(text, step.number - 1, step.planes)

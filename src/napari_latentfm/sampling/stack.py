@@ -111,7 +111,7 @@ def _follow(
 
 
 def _step_text(step: StackProgress) -> str:
-    return f"Plane {step.plane} of {step.planes}, ODE step {step.done} of {step.total}"
+    return f"Plane {step.plane} of {step.planes}, sampling step {step.done} of {step.total}"
 
 
 def _summary_text(step: StackProgress) -> str:

@@ -150,9 +150,7 @@ class QueueForm(QWidget):
         self.sizes = push_button(
             "Measurements…", "Write area, diameter and perimeter of all accepted objects."
         )
-        self.cancel = push_button(
-            "Cancel", "Stop within one ODE step or image; finished results are kept."
-        )
+        self.cancel = push_button("Cancel", "Stop at once; finished results are kept.")
 
     def _make_status(self) -> None:
         self.bar = QProgressBar()

@@ -44,7 +44,7 @@ def test_cancelling_does_not_change_the_viewer(
     panel.run()
     slow.allow(2)
     status = panel.form.status
-    qtbot.waitUntil(lambda: status.value.endswith(": ODE step 2 of 50"), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: status.value.endswith(": Sampling, step 2 of 50"), timeout=PATIENCE)
     assert panel.form.progress.native.value() == 2
     assert not panel.form.n_samples.enabled
     panel.form.cancel_button.native.click()

@@ -144,7 +144,7 @@ def test_every_phase_is_named(qtbot: Any, docked_panel: Open) -> None:
     panel.job.start = start
     viewer.layers.events.inserted.connect(lambda _event: output.append(panel.form.status.value))
     assert run(qtbot, panel) == "done"
-    for words in ("Reading", "ODE step", "Summarising", "Measuring", "showing"):
+    for words in ("Reading", "Sampling, step", "Summarising", "Measuring", "showing"):
         assert any(words in text for text in output), words
 
 
