@@ -39,6 +39,8 @@ TITLES: dict[Role, str] = {
 # Okabe-Ito colours, distinguishable with every kind of colour vision. OTHER_COLOUR is for labels
 # that the user adds by hand.
 MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
+LOW_CONFIDENCE = 0.6
+"""Confidence of a pixel whose colour is in the legend."""
 CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}
 """napari's `contour` of outlines, which are one pixel wider: at most 3 pixels.
 
@@ -216,6 +218,12 @@ def confidence_colormap() -> Colormap:
     colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
     colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
     return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+
+
+def confidence_colour() -> str:
+    """Return the colour in which the confidence map shows that samples disagree."""
+    red, green, blue, _ = confidence_colormap().map(LOW_CONFIDENCE)[0]
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
 def _class_colours(own: Sequence[str]) -> DirectLabelColormap:

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from latentfm_core.colours import label_colour, outline_colour
 from napari_latentfm.background.signals import listen
-from napari_latentfm.layers.specs import mean_colour, sample_colour
+from napari_latentfm.layers.specs import confidence_colour, mean_colour, sample_colour
 from napari_latentfm.layers.strokes import not_colour, sure_colour
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.overlay_look import OverlayLook
@@ -51,7 +51,7 @@ class LookControls(QWidget):
         self.look.show_plain(not self.look.plain)
 
     def toggle_proposals(self) -> None:
-        """Show or hide mean mask, samples and contours."""
+        """Show or hide mean mask, samples, confidence and contours."""
         self.look.hide_proposals(not self.look.proposals_hidden)
 
     def release(self) -> None:
@@ -82,7 +82,7 @@ class LookControls(QWidget):
         )
         self.proposals_button = push_button(
             "Proposals (Shift+Q)",
-            "Show mean mask, samples and contours. They are hidden when one of them is taken.",
+            "Show mean mask, samples, confidence and contours. Taking a mask hides them.",
             self.toggle_proposals,
         )
         self.opacity = QSlider(Qt.Orientation.Horizontal)
@@ -132,7 +132,8 @@ def legend(classes: Sequence[str], several: bool, own: Sequence[str] = ()) -> li
         (sure_colour(label, own), f"certain {name}")
         for label, name in enumerate(classes[: 1 if several else None], start=1)
     ]
-    return [*outlines, *annotation, *strokes, (not_colour(own), "certain background")]
+    confidence = (confidence_colour(), "low confidence")
+    return [*outlines, confidence, *annotation, *strokes, (not_colour(own), "certain background")]
 
 
 def _swatch(colour: str, text: str) -> str:

@@ -16,8 +16,8 @@ from napari_latentfm.review.overlays import OVERLAY_KEY
 if TYPE_CHECKING:
     from napari_latentfm.results.session import ReviewSession
 
-PROPOSALS = ("samples", "mean_mask")
-"""Roles of the results that propose an outline."""
+PROPOSALS = ("samples", "mean_mask", "confidence", "class_confidence", "mean_probability")
+"""Roles of the results that are shown to choose an outline, and cover the annotation."""
 
 
 class OverlayLook:
@@ -52,7 +52,7 @@ class OverlayLook:
 
     @property
     def proposals_hidden(self) -> bool:
-        """Whether the proposed outlines are hidden."""
+        """Whether the proposed outlines and their maps are hidden."""
         return self._proposals.active
 
     def show_plain(self, on: bool) -> None:
@@ -60,7 +60,7 @@ class OverlayLook:
         self._put(self._all, on, _lies_on_image)
 
     def hide_proposals(self, on: bool = True) -> None:
-        """Hide mean mask, samples and contours, or show them again."""
+        """Hide mean mask, samples, maps and contours, or show them again."""
         self._put(self._proposals, on, _is_proposal)
 
     def fade(self, opacity: float) -> None:

@@ -14,6 +14,7 @@ from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.review.look_controls import legend
 from napari_latentfm.review.overlays import CONTOUR_COLOURS
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc
+from tests.helpers.result_layers import by_role, show
 from tests.helpers.reviewing import Desk, desk, skin
 
 __all__ = ["desk", "skin"]
@@ -173,15 +174,20 @@ def test_opacity_of_all_overlays(desk: Desk, skin: Image) -> None:
 
 def test_proposals_are_hidden_when_one_is_taken(desk: Desk, skin: Image) -> None:
     desk.review(skin)
+    show(desk.viewer, skin)
     contours = desk.show_contours()
+    maps = [by_role(desk.viewer, role) for role in ("confidence", "mean_probability")]
+    assert [layer.visible for layer in maps] == [True, False]
     desk.click(0)
     desk.section.key_actions()["W"]()
+    assert [x.name for x in desk.viewer.layers if x.visible] == ["skin", "skin · annotation"]
     assert "skin · preview" not in desk.names
     assert not contours.visible
     assert desk.viewer.layers["skin · annotation"].visible
     assert not desk.section.view.proposals_button.isChecked()
     desk.section.key_actions()["Shift-Q"]()
     assert contours.visible
+    assert [layer.visible for layer in maps] == [True, False]
     assert desk.section.view.proposals_button.isChecked()
 
 
@@ -194,3 +200,4 @@ def test_legend_names_every_colour(desk: Desk, skin: Image) -> None:
     text = desk.section.view.legend.text()
     assert all(colour in text for colour in colours)
     assert "certain&nbsp;cell" in text
+    assert "low&nbsp;confidence" in text
