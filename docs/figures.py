@@ -36,19 +36,22 @@ def method(image: Path, model: str) -> None:
 
     segmenter = Segmenter.load(model, "cpu")
     picture = read_image(image)
-    _path(segmenter, picture)
+    _path(model, picture)
     samples = segmenter.sample(picture, SamplingConfig(n_samples=16, steps=4))
     _maps(picture.pixels, samples, segmenter.summarise(samples))
 
 
-def _path(segmenter: Any, picture: Any, count: int = 4, steps: int = 8) -> None:
+def _path(source: str, picture: Any, count: int = 4, steps: int = 8) -> None:
     import torch
 
     from latentfm_core.images.canvas import to_canvas
     from latentfm_core.images.read import to_rgb
-    from latentfm_core.inference.network import PlainPath
+    from latentfm_core.inference.network import Network, PlainPath
+    from latentfm_core.model_io.bundled import resolve_model
+    from latentfm_core.model_io.folder import load_model
 
-    network, data = segmenter._network, segmenter.card.config.data
+    model, card = load_model(resolve_model(source))
+    network, data = Network(model, "cpu", "fp32"), card.config.data
     canvas, _ = to_canvas(to_rgb(picture), data.size, data.fit)
     way = PlainPath(steps, "euler")
     condition = network.condition(canvas, way)
