@@ -30,7 +30,7 @@ TARGET = (
     / "src" / "napari_latentfm" / "samples" / "dermoscopy_demo.png"
 )  # fmt: skip
 
-SKIN = np.array([0.84, 0.70, 0.63])
+SKIN = np.array([0.80, 0.64, 0.60])
 PALE_BROWN = np.array([0.66, 0.45, 0.30])
 DARK_BROWN = np.array([0.30, 0.16, 0.10])
 HAIR = np.array([0.16, 0.11, 0.09])
@@ -147,13 +147,10 @@ def optics(picture: Array, rng: np.random.Generator) -> Array:
         spot = np.hypot(rows - row + 0.4 * radius, columns - column + 0.4 * radius)
         picture = blend(picture, np.ones(3), 0.8 * np.exp(-((spot / (0.22 * radius)) ** 2)))
     across = np.hypot((rows - HEIGHT / 2) / HEIGHT, (columns - WIDTH / 2) / WIDTH)
-    light = 1.1 - 0.55 * across**2
-    # The dark ring of the lens covers only the corners.
-    ring = 1 / (1 + np.exp((across - 0.66) / 0.012))
-    picture = picture * (light * (0.05 + 0.95 * ring))[..., None]
-    picture = gaussian_filter(picture, (0.7, 0.7, 0))
+    light = 0.95 - 0.55 * across**2
+    picture = gaussian_filter(picture * light[..., None], (1.8, 1.8, 0))
     grain = gaussian_filter(rng.standard_normal(picture.shape), (0.6, 0.6, 0))
-    return np.asarray(picture + 0.011 * grain)
+    return np.asarray(picture + 0.007 * grain)
 
 
 def paint(seed: int = SEED) -> NDArray[np.uint8]:
