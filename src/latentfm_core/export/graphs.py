@@ -216,11 +216,13 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Smooth ``(1, K, S, S)`` along both sides; the edge repeats."""
-        radius, channels = len(self.weights) // 2, x.shape[1]
-        kernel = self.weights.repeat(channels, 1, 1, 1)
-        padded = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-        rows = F.conv2d(padded, kernel, groups=channels)
-        return F.conv2d(rows, kernel.transpose(2, 3), groups=channels)
+        radius, kernel = len(self.weights) // 2, self.weights[None, None, None]
+        # Maps as a batch: a kernel for each channel would have an unknown shape in the trace of a
+        # promptable model, which the exporter rejects.
+        maps = x.transpose(0, 1)
+        padded = F.pad(maps, (radius, radius, radius, radius), mode="replicate")
+        rows = F.conv2d(padded, kernel)
+        return F.conv2d(rows, kernel.transpose(2, 3)).transpose(0, 1)
 
 
 def gaussian(sigma: float) -> nn.Module:

@@ -296,6 +296,24 @@ def test_a_package_of_the_zoo_gives_the_maps_of_the_model(
         assert np.mean(np.abs(maps[name].astype(float) - stored) > 5 * TOLERANCE) < 5e-3
 
 
+def test_a_bundled_model_that_takes_prompts_becomes_a_package(tmp_path: Path) -> None:
+    segmenter = Segmenter.load("isic2018", "cpu", "fp32")
+    settings = segmenter.resolved(SamplingConfig(n_samples=2, steps=2))
+    write_package(tmp_path / "model.zip", segmenter, settings)
+    assert problems(tmp_path / "model.zip") == ""
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        archive.extractall(tmp_path)
+    image = np.load(tmp_path / "image.npy")
+    weights = session(tmp_path / "weights.onnx")
+    names = [item.name for item in weights.get_outputs()]
+    drawn = ImageInput(image[0].transpose(1, 2, 0))
+    maps = dict(zip(names, weights.run(None, {"image": as_input(drawn)}), strict=True))
+    summary = segmenter.summarise(segmenter.sample(drawn, settings), settings)
+    assert summary.calibrated
+    np.testing.assert_allclose(maps["confidence"][0, 0], summary.confidence, atol=1e-2)
+    assert np.mean(maps["mean_mask"][0, 0] != summary.mean_mask) < 1e-3
+
+
 def test_the_zoos_own_program_runs_a_package(
     calibrated_model_folder: Path,
     blob_folders: tuple[Path, Path],
