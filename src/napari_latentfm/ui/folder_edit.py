@@ -26,11 +26,14 @@ class FolderEdit(QWidget):
     ----------
     changed
         Emitted when the text changes.
+    chosen
+        Emitted when a folder was chosen in the dialog, or Enter was pressed in the line.
     line, button
         The two widgets.
     """
 
     changed = QtSignal()
+    chosen = QtSignal()
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class FolderEdit(QWidget):
         row.addWidget(self.line, 1)
         row.addWidget(self.button)
         self.button.clicked.connect(self._choose)
+        self.line.returnPressed.connect(self.chosen)
         self.line.textChanged.connect(lambda _: self.changed.emit())
 
     def path(self) -> Path | None:
@@ -70,3 +74,4 @@ class FolderEdit(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
         if chosen:
             self.set_path(chosen)
+            self.chosen.emit()

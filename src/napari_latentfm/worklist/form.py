@@ -81,6 +81,7 @@ class QueueForm(QWidget):
                 compact=True,
             ),
         }
+        self.folder_edit = self._folders["Images"]
         self.folder, self.output = (edit.line for edit in self._folders.values())
         self.model = narrow(QComboBox())
         for title, name in model_choices():

@@ -293,6 +293,7 @@ class QueuePanel(QScrollArea):
             (form.cancel, self.cancel),
         ):
             button.clicked.connect(partial(_call, slot))
+        form.folder_edit.chosen.connect(partial(_call, self.open_folder))
         form.order.currentTextChanged.connect(self._on_order)
         for change in (
             form.model.currentTextChanged,

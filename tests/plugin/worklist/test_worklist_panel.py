@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import SamplingConfig
@@ -67,6 +68,27 @@ def queue(make_napari_viewer: Any, tiny_model_folder: Path, images: Path, qtbot:
         return viewer, panel
 
     return open_panel
+
+
+@pytest.mark.parametrize("how", ["dialog", "typed"])
+def test_a_chosen_folder_opens_at_once(
+    how: str, queue: Open, images: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel = queue(wait=False)
+    edit = panel.form.folder_edit
+    edit.line.clear()
+    # The dialog of the system cannot be operated by events.
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(images))
+
+    def choose() -> None:
+        if how == "dialog":
+            qtbot.mouseClick(edit.button, Qt.MouseButton.LeftButton)
+        else:
+            qtbot.keyClicks(edit.line, str(images))
+            assert panel.work is None
+            qtbot.keyClick(edit.line, Qt.Key.Key_Return)
+
+    wait_for(qtbot, panel, NAMES[0], choose)
 
 
 def wait_for(qtbot: Any, panel: QueuePanel, name: str, act: Callable[[], None]) -> None:
