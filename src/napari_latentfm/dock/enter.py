@@ -1,4 +1,4 @@
-"""Enter on the canvas, which accepts unless napari needs it to finish a drawing."""
+"""Enter, which accepts unless napari or the focused widget needs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from app_model.types import KeyBinding
 from napari.layers import Labels, Layer, Shapes
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QApplication,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QWidget,
+)
 
 from napari_latentfm.background.signals import listen
 
@@ -16,6 +25,16 @@ if TYPE_CHECKING:
 
 KEY = "Enter"
 ENTER = KeyBinding.from_str(KEY)
+USE_ENTER = (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+)
+"""Widgets in which Enter means something else."""
+
 DRAGGED = ("add_rectangle", "add_ellipse", "add_line")
 """Modes of a Shapes layer in which releasing the mouse finishes a shape, not Enter."""
 
@@ -29,7 +48,7 @@ def is_drawing(layer: Layer) -> bool:
 
 
 class CanvasEnter:
-    """Calls a function at Enter, while the canvas has the focus.
+    """Calls a function at Enter, on the canvas and in widgets of the dock that do not use the key.
 
     napari's Labels and Shapes layers bind Enter in every mode and come before the viewer. Such a
     layer therefore gets a binding of its own for as long as it is active, which passes the key
@@ -40,7 +59,7 @@ class CanvasEnter:
     viewer
         Whose canvas.
     panel
-        Ends the connection to the viewer when it is deleted.
+        The dock. Its deletion ends the connection to the viewer.
     accept
         Is called.
     """
@@ -48,7 +67,7 @@ class CanvasEnter:
     def __init__(
         self, viewer: napari.viewer.Viewer, panel: QWidget, accept: Callable[[], None]
     ) -> None:
-        self._viewer, self._accept = viewer, accept
+        self._viewer, self._panel, self._accept = viewer, panel, accept
         self._layer: Layer | None = None
         self._bound = False
         listen(panel, viewer.layers.selection.events.active, self._follow)
@@ -84,8 +103,18 @@ class CanvasEnter:
             del layer.keymap[ENTER]
 
     def _press_viewer(self, _viewer: Any) -> None:
-        if _canvas_has_focus():
+        if self._may_accept():
             self._accept()
+
+    def _may_accept(self) -> bool:
+        # napari's docks hand keys that their widgets do not use on to the canvas: Enter in a line
+        # of text, in a list or on a button would accept.
+        focus = QApplication.focusWidget()
+        if focus is None:
+            return False
+        if focus.inherits("QOpenGLWidget"):
+            return True
+        return self._panel.isAncestorOf(focus) and not isinstance(focus, USE_ENTER)
 
     def _press_layer(self, layer: Any) -> None:
         inherited = _inherited(layer)
@@ -103,10 +132,3 @@ def _inherited(layer: Layer) -> Callable[[Any], object] | None:
         if found is not None:
             return found  # type: ignore[no-any-return]  # napari does not type its keymaps
     return None
-
-
-def _canvas_has_focus() -> bool:
-    # napari's docks hand keys that their widgets do not use on to the canvas: Enter in a line of
-    # text, or on a button, would accept.
-    focus = QApplication.focusWidget()
-    return focus is not None and focus.inherits("QOpenGLWidget")

@@ -13,6 +13,7 @@ import tifffile
 from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSlider, QTabBar
 
 from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
@@ -82,6 +83,29 @@ def test_accept_goes_to_the_next_image(bench: Bench) -> None:
     work = bench.panel.queue.work
     assert work is not None
     assert tifffile.imread(work.annotation(NAMES[0])).sum() == 81
+
+
+@pytest.mark.parametrize("name", ["model", "slider", "tabs"])
+def test_enter_accepts_wherever_the_dock_does_not_use_it(bench: Bench, name: str) -> None:
+    head = bench.panel.sampling.form
+    focused = {
+        "model": head.model.native,
+        "slider": next(each for each in bench.panel.findChildren(QSlider) if each.isVisible()),
+        "tabs": bench.panel.findChild(QTabBar),
+    }[name]
+    bench.annotate()
+    bench.press(focused)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).state == "completed"
+
+
+def test_enter_does_not_accept_in_a_list(bench: Bench) -> None:
+    bench.annotate()
+    bench.panel.tabs.setCurrentWidget(bench.panel.queue)
+    bench.press(bench.panel.queue.form.table)
+    bench.qtbot.wait(100)
+    assert bench.panel.queue.current == NAMES[0]
+    assert bench.item(NAMES[0]).state != "completed"
 
 
 def test_no_lesion_is_refused_where_something_is_marked(bench: Bench) -> None:
