@@ -33,7 +33,7 @@ class Foot(QWidget):
         self.accept = push_button(
             ACCEPT,
             "Save the annotation, or the mean mask if you changed nothing; then open the next "
-            "image of the folder (Enter while the image has the focus, or Ctrl+Enter).",
+            "image of the folder (Enter, or Ctrl+Enter in a line of text, a list or on a button).",
         )
         self.accept.setObjectName("LatentFM accept")
         self.accept_empty = push_button(

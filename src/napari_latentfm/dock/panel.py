@@ -171,7 +171,7 @@ class LatentFMPanel(QWidget):
     def key_groups(self) -> list[KeyGroup]:
         """Return all keys: this table binds them, and the sheet of keys shows it."""
         return [
-            KeyGroup("Image on the canvas", {"Enter": self.accept}),
+            KeyGroup("Except in text, lists and on buttons", {"Enter": self.accept}),
             KeyGroup("Everywhere", self.key_actions()),
             *(
                 KeyGroup(title, actions)
