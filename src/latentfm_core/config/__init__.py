@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from latentfm_core.config.adaptation import ADAPTATION, AdaptationConfig
 from latentfm_core.config.base import (
+    ANY_OBJECT_MODEL,
     DEFAULT_MODEL,
     LATENT_DOWNSAMPLE,
     NUMBER_FORMATS,
@@ -51,6 +52,7 @@ from latentfm_core.config.training import DistillConfig, FlowConfig, StageConfig
 
 __all__ = [
     "ADAPTATION",
+    "ANY_OBJECT_MODEL",
     "DEFAULT_MODEL",
     "LATENT_DOWNSAMPLE",
     "NUMBER_FORMATS",

@@ -78,6 +78,9 @@ LATENT_DOWNSAMPLE = (4, 8)
 DEFAULT_MODEL = "isic2018"
 """Bundled model used, or listed first, by default."""
 
+ANY_OBJECT_MODEL = "generalist"
+"""The bundled model for any object in any kind of image, marked by a prompt."""
+
 
 def default_first(models: Iterable[str]) -> list[str]:
     """Return model names sorted, with `DEFAULT_MODEL` first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from latentfm_core.config import ANY_OBJECT_MODEL
 from latentfm_core.errors import LatentFMError
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
@@ -24,9 +25,5 @@ def takes_prompts(source: str | Path) -> bool:
 
 
 def promptable_model() -> str | None:
-    """Return the first bundled model that takes prompts, or None."""
-    for name in bundled_models():
-        card = card_of(name)
-        if card is not None and card.config.model.prompts:
-            return name
-    return None
+    """Return the bundled model that takes prompts in images of any kind, or None."""
+    return ANY_OBJECT_MODEL if ANY_OBJECT_MODEL in bundled_models() else None
