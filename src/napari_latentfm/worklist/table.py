@@ -14,8 +14,9 @@ from latentfm_core.worklist.item import Item
 COLUMNS = ("Image", "State", "Time", "Uncertain")
 MEANINGS = {
     "Time": "Minutes and seconds spent on the image.",
-    "Uncertain": "1 - expected Dice: 0 where all samples agree with the mean mask, near 1 where "
-    "they contradict each other. See the images with the highest uncertainty first.",
+    "Uncertain": "1 - expected Dice, an estimate: 0% where all samples agree with the mean mask, "
+    "near 100% where they contradict each other, or the mean mask is empty or covers the image. "
+    "See the images with the highest uncertainty first.",
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
 """States are shown by shape, not by colour alone."""
@@ -67,7 +68,7 @@ class Rows(QAbstractTableModel):
             name,
             state_text(item, name in self.unsaved),
             f"{minutes}:{seconds:02d}" if item.seconds else "",
-            "" if item.uncertainty is None else f"{item.uncertainty:.3f}",
+            "" if item.uncertainty is None else f"{item.uncertainty:.0%}",
         )[index.column()]
 
 

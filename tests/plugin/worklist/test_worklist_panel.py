@@ -411,6 +411,9 @@ def test_images_can_be_ordered_by_uncertainty(
     for name in NAMES:
         assert work.item(name).uncertainty == pytest.approx(uncertainty[name], abs=1e-9)
     assert panel.form.table.shown() == sorted(NAMES, key=lambda n: -uncertainty[n])
+    rows = panel.form.table.filtered
+    cells = [str(rows.index(row, 3).data()) for row in range(len(NAMES))]
+    assert cells == [f"{100 * each:.0f}%" for each in sorted(uncertainty.values(), reverse=True)]
     panel.form.order.setCurrentText(BY_NAME)
     assert panel.form.table.shown() == NAMES
     panel.form.search.setText("002")
