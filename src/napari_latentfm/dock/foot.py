@@ -49,6 +49,9 @@ class Foot(QWidget):
         self.message = wrapped_text("Result of the last action.")
         self.message.setObjectName("LatentFM small")
         self.message.hide()
+        self.tool = wrapped_text("The active tool on the image.")
+        self.tool.setObjectName("LatentFM tool")
+        self.tool.hide()
         self.kept = QLabel()
         self.kept.setToolTip("When the annotation was last kept automatically.")
         self.disclaimer = QLabel(DISCLAIMER)
@@ -69,6 +72,11 @@ class Foot(QWidget):
         """Show a message, or nothing."""
         self.message.setText(text)
         self.message.setVisible(bool(text))
+
+    def show_tool(self, text: str) -> None:
+        """Show which tool is active on the image and how to end it, or nothing."""
+        self.tool.setText(text)
+        self.tool.setVisible(bool(text))
 
     def show_kept(self, text: str) -> None:
         """Show whether the annotation is kept."""
@@ -98,6 +106,7 @@ class Foot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(3)
+        layout.addWidget(self.tool)
         layout.addWidget(self.message)
         first = _row(self.accept, self.accept_empty)
         first.setStretch(0, 3)

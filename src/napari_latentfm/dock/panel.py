@@ -24,6 +24,7 @@ from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
+from napari_latentfm.dock.active_tool import ActiveTool
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
 from napari_latentfm.dock.chosen_image import ChosenImage
 from napari_latentfm.dock.enter import CanvasEnter
@@ -104,6 +105,7 @@ class LatentFMPanel(QWidget):
         self._drop = FolderDrop(self, self.open_folder)
         self._keys = KeyBindings(napari_viewer, self)
         self._enter = CanvasEnter(napari_viewer, self, self.accept)
+        self._tool = ActiveTool(napari_viewer, self)
         self._sheet_key = QShortcut(QKeySequence("?"), self)
         self._sheet_key.activated.connect(self.show_keys)
         self._kept_timer = QTimer(self)
@@ -300,6 +302,8 @@ class LatentFMPanel(QWidget):
         annotation.finished.connect(self._on_file)
         listen(self, self.chosen.changed, self._on_chosen)
         listen(self, self.chosen.settled, self._on_settled)
+        listen(self, self._tool.changed, self._on_tool)
+        listen(self, self.review.fix.tools.changed, self._on_piece_tool)
         listen(self, self.point.model_missing, self._on_model_missing)
         listen(self, self.session.changed, self._on_reviewed)
         listen(self, self.queue.exporting.finished, self._on_list_exported)
@@ -312,6 +316,7 @@ class LatentFMPanel(QWidget):
         if self.parent() is None:
             return
         self._enter.bind()
+        self._tool.bind()
         self._keys.bind(self.key_actions())
         for actions in self.annotate.key_actions().values():
             self._keys.bind(actions)
@@ -319,6 +324,16 @@ class LatentFMPanel(QWidget):
     def _release_keys(self) -> None:
         self._keys.release()
         self._enter.release()
+        self._tool.release()
+
+    def _on_tool(self, text: str) -> None:
+        """Show the active tool, though its section may be folded."""
+        self.foot.show_tool(text)
+        if not text:
+            self.point.form.hold("")
+
+    def _on_piece_tool(self) -> None:
+        self.foot.show_tool(self.review.fix.tools.hint)
 
     def _on_model_missing(self, text: str) -> None:
         """Show which model to choose, though the section may be folded."""

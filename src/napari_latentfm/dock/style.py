@@ -27,6 +27,10 @@ QToolButton[objectName="LatentFM section"] {{
 QPushButton[objectName="LatentFM accept"] {{
     font-weight: bold;
 }}
+QLabel[objectName="LatentFM tool"] {{
+    border: 1px solid {FOCUS};
+    padding: 2px;
+}}
 QLabel[objectName="LatentFM small"] {{
     font-size: 8pt;
 }}

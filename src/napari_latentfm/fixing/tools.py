@@ -50,6 +50,11 @@ class PieceTools:
         self._help = ""
         self.tool: PieceTool | None = None
 
+    @property
+    def hint(self) -> str:
+        """What the active tool does and how it ends; ``""`` without one."""
+        return HINTS[self.tool] if self.tool else ""
+
     def take(self, tool: PieceTool, layer: Labels) -> None:
         """Activate a tool on a layer."""
         self.deactivate()

@@ -1,0 +1,102 @@
+"""The foot names the active tool, and Escape ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_latentfm.dock.panel import LatentFMPanel
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+SHIFT, PLAIN = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
+
+
+@pytest.fixture
+def sampled(opened: Open, qtbot: Any) -> tuple[Any, LatentFMPanel]:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    panel.sections["Point"].set_opened(False)
+    return viewer, panel
+
+
+def focus(qtbot: Any, panel: LatentFMPanel, widget: Any) -> None:
+    panel.window().activateWindow()
+    widget.setFocus()
+    qtbot.waitUntil(widget.hasFocus, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("key", "modifier", "name"),
+    [
+        (Qt.Key.Key_G, PLAIN, "Stroke +"),
+        (Qt.Key.Key_G, SHIFT, "Stroke -"),
+        (Qt.Key.Key_P, PLAIN, "Point +"),
+        (Qt.Key.Key_P, SHIFT, "Point -"),
+        (Qt.Key.Key_B, PLAIN, "Box"),
+    ],
+)
+def test_a_tool_is_named_while_its_section_is_folded(
+    sampled: tuple[Any, LatentFMPanel], qtbot: Any, key: Any, modifier: Any, name: str
+) -> None:
+    viewer, panel = sampled
+    canvas, foot = viewer.window._qt_viewer.canvas.native, panel.foot
+    assert foot.tool.isHidden()
+    focus(qtbot, panel, canvas)
+    qtbot.keyClick(canvas, key, modifier)
+    assert foot.tool.isVisible()
+    assert foot.tool.text().startswith(f"{name} is active")
+    assert "Esc" in foot.tool.text()
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    assert foot.tool.isHidden()
+    assert viewer.layers.selection.active.mode == "pan_zoom"
+    assert not any(button.isChecked() for button in panel.point.form.tools.values())
+
+
+def test_another_sign_of_the_same_tool_is_named(
+    sampled: tuple[Any, LatentFMPanel], qtbot: Any
+) -> None:
+    viewer, panel = sampled
+    canvas, foot = viewer.window._qt_viewer.canvas.native, panel.foot
+    focus(qtbot, panel, canvas)
+    for key in (Qt.Key.Key_P, Qt.Key.Key_G):
+        qtbot.keyClick(canvas, key)
+        assert " + is active" in foot.tool.text()
+        qtbot.keyClick(canvas, key, SHIFT)
+        assert " - is active" in foot.tool.text()
+
+
+def test_escape_ends_a_tool_from_the_dock(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
+    viewer, panel = sampled
+    panel.point.paint()
+    assert panel.foot.tool.isVisible()
+    widget = panel.review.hypotheses.view.plain_button
+    focus(qtbot, panel, widget)
+    qtbot.keyClick(widget, Qt.Key.Key_Escape)
+    assert panel.foot.tool.isHidden()
+    assert viewer.layers.selection.active.mode == "pan_zoom"
+
+
+def test_a_tool_that_napari_ends_is_no_longer_named(sampled: tuple[Any, LatentFMPanel]) -> None:
+    viewer, panel = sampled
+    panel.point.paint()
+    viewer.layers.selection.active.mode = "pan_zoom"
+    assert panel.foot.tool.isHidden()
+    panel.point.paint()
+    viewer.window.remove_dock_widget(panel)
+    assert not viewer.layers.selection.active.keymap
+
+
+def test_a_tool_for_pieces_is_named(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
+    viewer, panel = sampled
+    canvas = viewer.window._qt_viewer.canvas.native
+    focus(qtbot, panel, canvas)
+    qtbot.keyClick(canvas, Qt.Key.Key_K, SHIFT)
+    qtbot.waitUntil(panel.foot.tool.isVisible, timeout=PATIENCE)
+    assert "piece" in panel.foot.tool.text()
+    qtbot.keyClick(canvas, Qt.Key.Key_Escape)
+    assert panel.foot.tool.isHidden()
