@@ -122,9 +122,9 @@ def tool_of(layer: Layer) -> str:
     mode, kinds = str(layer.mode), layer.metadata
     if PROMPT_KEY in kinds and mode == "add_rectangle":
         return BOX
-    if PROMPT_KEY in kinds and mode == "add":
+    if isinstance(layer, Points) and PROMPT_KEY in kinds and mode == "add":
         return POINT if bool(np.all(layer.feature_defaults[SIGN])) else NOT_POINT
-    if STROKES_KEY in kinds and mode == "paint":
+    if isinstance(layer, Labels) and STROKES_KEY in kinds and mode == "paint":
         return NOT_STROKE if layer.selected_label == BACKGROUND else STROKE
     return REGION if REGION_KEY in kinds and mode.startswith("add_") else ""
 
