@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Bool = NDArray[np.bool_]
 
-REGION_COLOUR = "#e69f00"
+REGION_COLOUR = "#ffffff"
 ELLIPSE_POINTS = 128
 
 

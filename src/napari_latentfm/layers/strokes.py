@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 COLOURS_KEY = "latentfm_colours"
 """Metadata key of what the colours of a layer are for."""
-NOT_COLOUR = "#d55e00"
-SURE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#999999")
-"""Okabe-Ito colours without vermilion, which is that of "not"."""
+POSITIVE_COLOUR, NOT_COLOUR = "#33ff77", "#c8102e"
+"""Bright green and dark red, for strokes, boxes and points alike. They also differ in lightness,
+and so with every kind of colour vision."""
+SURE_COLOURS = (POSITIVE_COLOUR, "#0072b2", "#e69f00", "#f0e442", "#cc79a7", "#999999")
+"""Of the classes: the positive colour, then Okabe-Ito colours that are not like it or red."""
 BRUSH_PER_SIDE = 48
 """Ratio of the image's longer side to the width of the brush."""
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from latentfm_core.prompts import Box, Prompt
 from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.strokes import NOT_COLOUR, POSITIVE_COLOUR
 from napari_latentfm.prompting.marks import EDGE
 
 OBJECT, SIGN = "object", "positive"
 """Columns of the features; 0 is the object of a mark that was just drawn."""
-BOX_COLOUR, POSITIVE_COLOUR, NEGATIVE_COLOUR = "#f0e442", "#009e73", "#d55e00"
-"""Okabe-Ito."""
+BOX_COLOUR, NEGATIVE_COLOUR = POSITIVE_COLOUR, NOT_COLOUR
+"""A box marks an object, as a positive point does."""
 POSITIVE_SYMBOL, NEGATIVE_SYMBOL = "disc", "x"
 DIM = 0.3
 """Opacity of the marks of other objects."""

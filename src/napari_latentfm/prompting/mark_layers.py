@@ -14,12 +14,12 @@ from latentfm_core.prompts import Box, Point, Prompt
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
+from napari_latentfm.layers.strokes import POSITIVE_COLOUR
 from napari_latentfm.prompting.mark_data import (
     BOX_COLOUR,
     NEGATIVE_COLOUR,
     NEGATIVE_SYMBOL,
     OBJECT,
-    POSITIVE_COLOUR,
     POSITIVE_SYMBOL,
     SIGN,
     box_of,

@@ -10,8 +10,9 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-BAR_COLOUR = "#56b4e9"
-MEAN_COLOUR = "#e69f00"
+from napari_latentfm.layers.specs import MEAN_COLOUR, SAMPLE_COLOUR
+
+BAR_COLOUR = SAMPLE_COLOUR
 HEIGHT = 66
 SCALE_HEIGHT = 14
 """Pixels below the bars, for the ends of the axis."""

@@ -26,8 +26,8 @@ from napari_latentfm.ui.common import push_button
 from napari_latentfm.ui.units import area_text, square
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
-REGION_COLOUR = "#d55e00"
-"""Okabe-Ito vermilion, unlike the preview of a hypothesis."""
+REGION_COLOUR = "#0072b2"
+"""Okabe-Ito blue, unlike outlines and strokes."""
 
 
 class RegionsSection(QWidget):

@@ -1,0 +1,59 @@
+"""What is drawn on an image for one purpose does not look like what is drawn for another."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from latentfm_core.colours import label_colour, rgb
+from napari_latentfm.annotation.region import REGION_COLOUR as DRAWN_REGION_COLOUR
+from napari_latentfm.layers.specs import mean_colour, sample_colour
+from napari_latentfm.layers.strokes import not_colour, sure_colour
+from napari_latentfm.prompting.mark_data import BOX_COLOUR, NEGATIVE_COLOUR
+from napari_latentfm.prompting.mark_layers import POSITIVE_COLOUR
+from napari_latentfm.review.overlays import CONTOUR_COLOURS
+from napari_latentfm.review.regions_section import REGION_COLOUR
+from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
+
+ROLES = {
+    "mean mask": mean_colour(),
+    "sample": sample_colour(),
+    "hypothesis": PREVIEW_COLOUR,
+    "annotation": label_colour(1),
+    "positive": sure_colour(1),
+    "negative": not_colour(),
+    "uncertain region": REGION_COLOUR,
+    "drawn region": DRAWN_REGION_COLOUR,
+    **{f"contour {number}": colour for number, colour in enumerate(CONTOUR_COLOURS)},
+}
+DEUTAN = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+)
+"""Linear RGB as seen without green cones (Machado, Oliveira and Fernandes 2009, severity 1)."""
+
+
+def linear(colour: str) -> np.ndarray:
+    return (np.array(rgb(colour)) / 255) ** 2.2
+
+
+def test_every_role_has_its_own_colour() -> None:
+    for one, other in combinations(ROLES, 2):
+        distance = np.linalg.norm(np.subtract(rgb(ROLES[one]), rgb(ROLES[other]), dtype=float))
+        assert distance > 40, f"{one} and {other} look alike"
+
+
+def test_positive_is_green_and_negative_red_for_strokes_boxes_and_points_alike() -> None:
+    positive, negative = rgb(ROLES["positive"]), rgb(ROLES["negative"])
+    assert positive.index(max(positive)) == 1
+    assert negative.index(max(negative)) == 0
+    assert sure_colour(1) == POSITIVE_COLOUR == BOX_COLOUR
+    assert not_colour() == NEGATIVE_COLOUR
+
+
+def test_positive_and_negative_differ_without_green_cones() -> None:
+    seen = [DEUTAN @ linear(ROLES[role]) for role in ("positive", "negative", "annotation")]
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    positive, negative, annotation = (0.05 + float(weights @ each) for each in seen)
+    assert positive / negative > 3
+    assert positive / annotation > 1.5
