@@ -81,10 +81,10 @@ class OverlayLook:
         self.changed.emit()
 
     def release(self) -> None:
-        """Restore every layer."""
+        """Restore every layer, those of other images included."""
         self.fade(1.0)
-        self._all.show()
-        self._proposals.show()
+        self._all.show_every()
+        self._proposals.show_every()
         self.changed.emit()
 
     def disconnect(self) -> None:
@@ -136,8 +136,16 @@ class _Hidden:
             layer.visible = False
 
     def show(self) -> None:
-        for layer in list(self._layers.pop(self._key, ())):
-            if layer in self._session.viewer.layers:
+        self._show(self._key)
+
+    def show_every(self) -> None:
+        for key in list(self._layers):
+            self._show(key)
+
+    def _show(self, key: str) -> None:
+        for layer in list(self._layers.pop(key, ())):
+            # A layer may be that of the next image by now.
+            if layer in self._session.viewer.layers and source_of(layer) == key:
                 layer.visible = True
 
     @property

@@ -157,6 +157,14 @@ class OpenImage:
             # The previous layers may have been larger. A view that the user changed is kept.
             fit_view(self._viewer, self.layer)
 
+    def discard_previous(self) -> None:
+        """Remove the hidden layers of the previous image, whose work is saved, at an early end.
+
+        Without another image they stay, since the viewer must not be empty.
+        """
+        if self.layer is not None and self.layer in self._viewer.layers:
+            self.remove_previous()
+
     def show_steps(self, task: Task, drawn: Drawn) -> Generator[None, None, bool]:
         """Show samples of the open image and put them under review, one layer per step.
 

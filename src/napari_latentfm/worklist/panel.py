@@ -186,6 +186,8 @@ class QueuePanel(QScrollArea):
         """Stop the background work and save the annotation, since the panel is not visible."""
         self.cancel()
         keep(self.work, self.open_image)
+        self._display.stop()
+        self.open_image.discard_previous()
 
     def _on_opened(self, work: WorkList) -> None:
         """Show a work list whose first image is about to be opened."""

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSlider, QTabBar
 
 from latentfm_core.worklist.order import tally
@@ -240,6 +240,27 @@ def test_closing_the_dock_keeps_the_work(bench: Bench) -> None:
     bench.viewer.window.remove_dock_widget(bench.panel)
     item = bench.item(NAMES[0])
     assert (item.state, item.note) == ("in progress", "unfinished")
+
+
+def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: Bench) -> None:
+    closed: list[bool] = []
+
+    def close() -> None:
+        closed.append(any("(before)" in layer.name for layer in bench.viewer.layers))
+        bench.viewer.window.remove_dock_widget(bench.panel)
+
+    def on_listed() -> None:
+        if bench.panel.queue.current == NAMES[1] and not closed:
+            # The next image is there, and its samples are not.
+            QTimer.singleShot(0, close)
+
+    bench.annotate()
+    bench.panel.queue.listed.connect(on_listed)
+    bench.click(bench.panel.foot.accept)
+    bench.qtbot.waitUntil(lambda: bool(closed), timeout=PATIENCE)
+    assert closed[0], "they were there when the dock was closed"
+    assert [layer.name for layer in bench.viewer.layers if not layer.visible] == []
+    assert tifffile.imread(WorkList(bench.folder).annotation(NAMES[0])).sum() == 81
 
 
 def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:

@@ -138,6 +138,17 @@ def test_what_a_hidden_image_had_hidden_is_shown_when_it_comes_back(window: Wind
     assert same(window.seen(), before)
 
 
+def test_closing_the_dock_shows_what_was_hidden_on_every_image(window: Window) -> None:
+    before = [layer.name for layer in window.viewer.layers if layer.visible]
+    assert "skin · mean mask" in before
+    window.press(Key.Key_0)
+    # Another image is under review when the dock closes.
+    window.panel.session.show(None)
+    assert not window.viewer.layers["skin · mean mask"].visible
+    window.viewer.window.remove_dock_widget(window.panel)
+    assert [layer.name for layer in window.viewer.layers if layer.visible] == before
+
+
 def test_the_legend_names_the_colours_on_the_canvas(window: Window) -> None:
     text = window.controls.legend.text()
     assert f'<span style="color:{MEAN_COLOUR}">■</span>&nbsp;mean&nbsp;mask' in text
