@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SECTION = "dock"
 """Of the preferences."""
 COMPARE = "Compare"
+SETTLE_MS = 2000
+"""Time in which the sections of a new image grow to their heights."""
 TIPS = {
     "Point": "Point at an object; the samples follow.",
     COMPARE: "The plausible outlines, side by side.",
@@ -61,9 +63,20 @@ class AnnotateTab(QWidget):
         }
         self.sections = self._make_sections(head)
         self.area = QScrollArea()
+        self._place: QWidget | None = None
+        self._noted = self._returning = False
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLE_MS)
+        self._settled.timeout.connect(self._stop_returning)
         self._lay_out(head)
+        bar = self.area.verticalScrollBar()
+        bar.rangeChanged.connect(self._on_range)
+        # By the user, not by a section that has grown.
+        bar.actionTriggered.connect(self._stop_returning)
         for section in self.sections.values():
             section.toggled.connect(lambda _: self._remember_opened())
+            section.toggled.connect(self._stop_returning)
 
     def key_actions(self) -> dict[str, dict[str, Callable[[], None]]]:
         """Return keys and what they do, by the title of the section."""
@@ -82,8 +95,41 @@ class AnnotateTab(QWidget):
         """Unfold a section and scroll to it."""
         section = self.sections[title]
         section.set_opened(True)
+        self._stop_returning()
         # Its place is known once Qt has laid it out.
         QTimer.singleShot(0, partial(_scroll_to, self.area, section))
+
+    def note_place(self) -> None:
+        """Remember which section is in use, for `return_to_place`."""
+        if self._noted:
+            return  # The sections are empty while the next image is opened.
+        self._noted = True
+        top = self.area.verticalScrollBar().value()
+        above = [
+            section
+            for section in self.sections.values()
+            if section.opened and section.y() <= top + self.area.viewport().height() // 4
+        ]
+        # At the top, the status and what fits below it are in use.
+        self._place = max(above, key=lambda each: each.y()) if above and top > 0 else None
+
+    def return_to_place(self) -> None:
+        """Scroll to the top of the section that was in use, also while sections still grow."""
+        self._returning = True
+        self._settled.start()
+        # Its place is known once Qt has laid it out.
+        QTimer.singleShot(0, self._return)
+
+    def _return(self) -> None:
+        if self._returning:
+            bar = self.area.verticalScrollBar()
+            bar.setValue(0 if self._place is None else self._place.y())
+
+    def _on_range(self, _low: int, _high: int) -> None:
+        QTimer.singleShot(0, self._return)
+
+    def _stop_returning(self, _value: object = None) -> None:
+        self._noted = self._returning = False
 
     def _make_sections(self, head: Head) -> dict[str, Collapsible]:
         chosen = preferences.get(SECTION).get("opened")

@@ -59,6 +59,7 @@ class ListLink(QObject):
         learning = self._panel.learning
         if self._queue.work is not None and learning.form.images.path() is None:
             learning.form.images.set_path(self._queue.work.folder)
+        self._panel.annotate.return_to_place()
         if self._to_annotate:
             self._to_annotate = False
             self._panel.tabs.setCurrentWidget(self._panel.annotate)

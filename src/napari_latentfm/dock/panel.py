@@ -140,22 +140,26 @@ class LatentFMPanel(QWidget):
 
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
+        self.annotate.note_place()
         if self._is_ready() and self._has_answers():
             self.point.take_pending()
             self.accepting.accept()
 
     def accept_empty(self) -> None:
         """Accept that there is nothing to mark in this image; go to the next image."""
+        self.annotate.note_place()
         if self._is_ready():
             self.accepting.accept_empty()
 
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""
+        self.annotate.note_place()
         self.foot.commit()
         self.queue.next()
 
     def previous_image(self) -> None:
         """Keep the annotation and open the image before in the folder."""
+        self.annotate.note_place()
         self.foot.commit()
         self.queue.previous()
 

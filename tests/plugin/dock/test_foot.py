@@ -263,6 +263,23 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
     assert tifffile.imread(WorkList(bench.folder).annotation(NAMES[0])).sum() == 81
 
 
+def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> None:
+    annotate = bench.panel.annotate
+    for title in ("Point", "Compare", "Fix", "Uncertain regions"):
+        annotate.sections[title].set_opened(True)
+    section, bar = annotate.sections["Compare"], annotate.area.verticalScrollBar()
+    fix, height = annotate.sections["Fix"], annotate.area.viewport().height()
+    # Once the sections have their heights.
+    bench.qtbot.waitUntil(lambda: fix.y() > section.y() + height > height, timeout=PATIENCE)
+    bar.setValue(section.y() + 60)
+    bench.annotate()
+    bench.click(bench.panel.foot.accept)
+    bench.wait_for(NAMES[1])
+    bench.qtbot.waitUntil(lambda: bar.value() == section.y(), timeout=PATIENCE)
+    bench.qtbot.wait(300)
+    assert bar.value() == section.y()
+
+
 def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
     form = bench.panel.sampling.form
     assert form.progress.native.text() == "done"
