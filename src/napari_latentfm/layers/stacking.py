@@ -33,6 +33,8 @@ SAME_PLACE = 0.5
 
 _HIDDEN: set[str] = set()
 """Ids of layers that were hidden here, not by the user; napari's proxies are other objects."""
+_SHOWN_BY_HAND: set[str] = set()
+"""Ids of images that the user showed again after that; they stay over the images of a work list."""
 
 
 def source_of(layer: Layer) -> str:
@@ -127,8 +129,13 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
             _HIDDEN.discard(str(layer.unique_id))
             layer.visible = True
     source.visible = True
+    _SHOWN_BY_HAND.discard(own)
     above = layers[ids.index(own) + 1 :]
-    images = [layer for layer in above if layer.visible and _covers(layer, source)]
+    images = [
+        layer
+        for layer in above
+        if layer.visible and _covers(layer, source) and str(layer.unique_id) not in _SHOWN_BY_HAND
+    ]
     hidden = {str(image.unique_id) for image in images}
     # Layers of images that are already hidden must not cover this one either.
     hidden |= {
@@ -140,7 +147,7 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
     return len(images)
 
 
-def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> None:
+def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> tuple[str, ...]:
     """Hide all other images in the place of an image, above or below, with their layers.
 
     Parameters
@@ -148,11 +155,21 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
     viewer, source
         The viewer and the image.
     but
-        Layers that are left as they are. Painted layers of the user stay visible, too.
+        Layers that are left as they are. Painted layers of the user stay visible, too, and an
+        image that was hidden here before and that the user has shown again.
+
+    Returns
+    -------
+    tuple of str
+        Names of the images that were hidden now.
     """
     others = [each for each in viewer.layers if each is not source and each not in but]
     images = [each for each in others if each.visible and _covers(each, source)]
+    # What was hidden here and is visible was shown by the user.
+    _SHOWN_BY_HAND.update(str(each.unique_id) for each in images if str(each.unique_id) in _HIDDEN)
+    images = [each for each in images if str(each.unique_id) not in _SHOWN_BY_HAND]
     _hide(others, {str(image.unique_id) for image in images})
+    return tuple(image.name for image in images)
 
 
 def _hide(layers: Collection[Layer], images: Collection[str]) -> None:

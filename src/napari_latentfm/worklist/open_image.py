@@ -117,6 +117,7 @@ class OpenImage:
         self._digest = ""
         self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
+        self._covered: tuple[str, ...] = ()
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._session.changed.connect(self._on_changed)
 
@@ -136,7 +137,7 @@ class OpenImage:
         # Below the layers of the previous image, so that its result layers can be handed over.
         below = min((layers.index(each) for each in self._old if each in layers), default=None)
         layers.insert(len(layers) if below is None else below, self.layer)
-        hide_others(self._viewer, self.layer, self._old)
+        self._covered = hide_others(self._viewer, self.layer, self._old)
         fit_view(self._viewer, self.layer)
         self._view = self._camera()
         self.clock.start()
@@ -186,6 +187,14 @@ class OpenImage:
         yield
         self.remove_previous()
         return True
+
+    @property
+    def hidden_note(self) -> str:
+        """Which images of the user were hidden since they cover this one; else ``""``."""
+        if not self._covered:
+            return ""
+        names = ", ".join(map(repr, self._covered))
+        return f"Hidden in the layer list, in the place of this image: {names}."
 
     @property
     def is_reviewed(self) -> bool:

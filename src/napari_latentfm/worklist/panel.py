@@ -241,7 +241,8 @@ class QueuePanel(QScrollArea):
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
             text = self.described = describe(current.layer, current.plane, current.result)
-            self._say(f"{ALL_DONE} {text}" if self._browsing.all_done else text)
+            start = f"{ALL_DONE} " if self._browsing.all_done else ""
+            self._say(f"{start}{text} {self.open_image.hidden_note}".strip())
 
     def read_ahead(self) -> None:
         """Draw samples of the next image in the background."""

@@ -280,6 +280,20 @@ def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> Non
     assert bar.value() == section.y()
 
 
+def test_a_hidden_image_of_the_user_is_named_and_stays_once_shown(bench: Bench) -> None:
+    mine = bench.viewer.add_image(disc_image(), name="mine")
+    assert mine.visible
+    bench.panel.next_image()
+    bench.wait_for(NAMES[1])
+    assert not mine.visible
+    assert "'mine'" in bench.panel.foot.message.text()
+    mine.visible = True
+    bench.panel.next_image()
+    bench.wait_for(NAMES[2])
+    assert mine.visible, "shown by hand"
+    assert "mine" not in bench.panel.foot.message.text()
+
+
 def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
     form = bench.panel.sampling.form
     assert form.progress.native.text() == "done"
