@@ -43,8 +43,9 @@ class KeptFeatureStage(FlowStage):
         """Return the inputs of `losses` for views, with new simulated prompts."""
         shown = np.stack([view.shown for view in views])
         targets = np.stack([view.target for view in views])
+        absent = np.array([not view.target.any() for view in views])
         prompted = [view.prompted for view in views]
-        prompts, corrected = simulate_prompts(shown, targets, prompted, repeat(rng))
+        prompts, corrected = simulate_prompts(shown, absent, prompted, repeat(rng))
         levels = zip(*(view.features for view in views), strict=True)
         return {
             "masks": torch.from_numpy(targets)[:, None].float(),

@@ -36,8 +36,9 @@ class AdaptationConfig(Settings):
     ema_decay
         Decay of the exponential moving average of the weights; the average is used for samples.
     window
-        Most test results that decide whether the adapted model is used: the later half of them,
-        since earlier ones are those of a model that had learned from fewer images.
+        Most test results that decide whether the adapted model is used: the later half of all
+        tests, but at least eight of them, since earlier ones are those of a model that had
+        learned from fewer images.
     fewest
         Fewest test results for that decision.
     margin

@@ -31,7 +31,7 @@ CORRECTED = 0.35
 
 def simulate_prompts(
     shown: NDArray[np.bool_],
-    targets: NDArray[np.bool_],
+    absent: NDArray[np.bool_],
     prompted: Sequence[bool] | NDArray[np.bool_],
     sources: Iterable[np.random.Generator],
 ) -> tuple[Float32, NDArray[np.bool_]]:
@@ -39,9 +39,11 @@ def simulate_prompts(
 
     Parameters
     ----------
-    shown, targets
-        ``(B, S, S)`` bool: the objects that the prompts are made from, and the masks to learn. An
-        empty target with a prompt is an object that has gone; see `simulate_prompt`.
+    shown
+        ``(B, S, S)`` bool, the objects that the prompts are made from.
+    absent
+        ``(B,)`` bool, whether the mask to learn is empty: the object has gone, see
+        `simulate_prompt`.
     prompted
         ``(B,)``, whether there is a prompt.
     sources
@@ -56,9 +58,8 @@ def simulate_prompts(
     corrected = np.zeros(len(shown), bool)
     for row, rng in zip(range(len(shown)), sources, strict=False):
         if prompted[row]:
-            absent = not targets[row].any()
-            prompts[row] = simulate_prompt(shown[row], rng, absent=absent)
-            corrected[row] = rng.random() < CORRECTED and not absent
+            prompts[row] = simulate_prompt(shown[row], rng, absent=bool(absent[row]))
+            corrected[row] = rng.random() < CORRECTED and not absent[row]
     return prompts, corrected
 
 

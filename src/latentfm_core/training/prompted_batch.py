@@ -36,9 +36,9 @@ def prompted_batch(
     images = crops.images
     if augmentation == "strong":
         images = change_modality(change_photograph(images, global_batch), global_batch)
-    targets = crops.targets[:, 0].bool().cpu().numpy()
+    absent = ~crops.targets.bool().flatten(1).any(dim=1).cpu().numpy()
     sources = (np.random.default_rng((seed, 1)) for seed in source.seeds)
-    prompts, corrected = simulate_prompts(crops.shown, targets, crops.prompted, sources)
+    prompts, corrected = simulate_prompts(crops.shown, absent, crops.prompted, sources)
     device = images.device
     return {
         "images": images.contiguous(memory_format=torch.channels_last),

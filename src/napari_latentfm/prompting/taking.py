@@ -142,6 +142,7 @@ class Taking:
             for each in self._context.book.everywhere(place.layer, number)
             if each.mask is not None
             and each.mask.pixels
+            and each.samples is not None
             and not (layer is not None and np.any(layer.data[plane_index(each.plane)] == number))
         ]
 

@@ -52,7 +52,7 @@ class StatusLine:
             self.say(session_status(self._session))
 
     def clear(self, _image: Any = None) -> None:
-        """Clear what is said about an image that is no longer the chosen one."""
+        """Clear the text about the previous image."""
         if not self._is_running():
             self._form.show_idle()
             self.say(NO_IMAGE if self._form.image.value is None else READY)

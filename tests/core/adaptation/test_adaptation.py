@@ -254,6 +254,12 @@ def test_the_adapted_model_is_used_only_with_a_gain(
     assert compare(tests, AdaptationConfig()).used is used
 
 
+def test_the_fewest_tests_may_be_more_than_those_that_count_in_any_case() -> None:
+    config = AdaptationConfig(fewest=12)
+    assert not compare([outcome(0.1)] * 11, config).used
+    assert compare([outcome(0.1)] * 12, config).used
+
+
 def test_features_stay_within_their_limit() -> None:
     import torch
 

@@ -1,4 +1,4 @@
-"""What is drawn on an image for one purpose does not look like what is drawn for another."""
+"""Colours on an image: each has one meaning."""
 
 from __future__ import annotations
 
