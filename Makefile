@@ -71,21 +71,21 @@ docs: setup
 unit: setup
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --no-loadscope-reorder
+		--dist loadfile --no-loadscope-reorder --max-worker-restart 2
 
 $(OLDEST_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(OLDEST_VENV)
 	$(OLDEST_BIN)/python -m pip install --quiet --upgrade pip
 	$(OLDEST_BIN)/python -m pip install --quiet --constraint constraints.txt \
 		'napari==$(OLDEST_NAPARI)' --editable '.[pyqt6,nifti]' \
-		'pytest>=8' 'pytest-qt>=4.4' 'pytest-xdist>=3.7' 'pytest-xvfb>=3' 'pycocotools>=2.0.8'
+		'pytest>=8' 'pytest-qt>=4.4' 'pytest-timeout>=2.3' 'pytest-xdist>=3.7' 'pytest-xvfb>=3' 'pycocotools>=2.0.8'
 	touch $@
 
 # Old releases of napari warn about newer dependencies.
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --no-loadscope-reorder --override-ini filterwarnings=default \
+		--dist loadfile --no-loadscope-reorder --max-worker-restart 2 --override-ini filterwarnings=default \
 		--disable-warnings $(WINDOW_TESTS)
 
 # Configuration and card are configs/NAME.toml and configs/cards/NAME.toml; a stopped run continues.
