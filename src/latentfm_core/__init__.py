@@ -7,7 +7,7 @@ Examples
 --------
 >>> from latentfm_core import SamplingConfig, Segmenter, read_image
 >>> segmenter = Segmenter.load("isic2018")
->>> samples = segmenter.sample(read_image(Path("lesion.jpg")), SamplingConfig(n_samples=16))
+>>> samples = segmenter.sample(read_image("lesion.jpg"), SamplingConfig(n_samples=16))
 >>> summary = segmenter.summarise(samples)
 """
 

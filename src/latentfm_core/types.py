@@ -59,6 +59,10 @@ class ImageInput:
     name: str = "image"
 
 
+ImageLike = ImageInput | NDArray[Any]
+"""An image, or its pixels alone."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Position of an image on the square canvas that the network sees.

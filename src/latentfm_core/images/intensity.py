@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import MAX_CHANNELS
-from latentfm_core.types import Float32, ImageInput
+from latentfm_core.types import Float32, ImageInput, ImageLike
 
 MIN_SIDE = 2
 """Minimum side in pixels of an image."""
@@ -85,19 +85,21 @@ def is_constant(pixels: NDArray[Any]) -> bool:
     return all(bool((block == first).all()) for block in blocks)
 
 
-def to_rgb(image: ImageInput) -> Float32:
+def to_rgb(image: ImageLike) -> Float32:
     """Return ``(H, W, 3)`` float32 in [0, 1], scaled by `IntensityRange`.
 
-    Grey is repeated. Alpha (the 2nd of two, the 4th of four channels) is dropped: it affects
-    display, not the measurement. All channels are scaled together.
+    An array is treated as the pixels of an `ImageInput`. Grey is repeated. Alpha (the 2nd of
+    two, the 4th of four channels) is dropped: it affects display, not the measurement. All
+    channels are scaled together.
 
     Raises
     ------
     ImageError
         As `check_pixels`.
     """
-    check_pixels(image)
-    colours = without_alpha(image.pixels)
+    given = image if isinstance(image, ImageInput) else ImageInput(np.asarray(image))
+    check_pixels(given)
+    colours = without_alpha(given.pixels)
     scaled = IntensityRange.fit(colours).apply(colours)
     if scaled.ndim == 2:
         scaled = scaled[..., np.newaxis]

@@ -160,7 +160,7 @@ def name_some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_NAMES_SHOWN]) + more
 
 
-def read_image(path: Path, limits: ReadingConfig = READING) -> ImageInput:
+def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
     """Read one 2D image.
 
     The EXIF or TIFF orientation is applied, as in an image viewer. Singleton axes are dropped
@@ -180,6 +180,7 @@ def read_image(path: Path, limits: ReadingConfig = READING) -> ImageInput:
         If the file cannot be read, is larger than `limits` allow, is a stack, or fails
         `check_pixels`; the message names the file.
     """
-    decoded = decode(path, limits)
-    check_array(decoded.pixels, shown(path))
-    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)
+    file = Path(path)
+    decoded = decode(file, limits)
+    check_array(decoded.pixels, shown(file))
+    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, file.stem)

@@ -69,8 +69,10 @@ class TiffStack:
         If there is not enough memory.
     """
 
-    def __init__(self, path: Path, plane: str = "YX", limits: ReadingConfig = READING) -> None:
-        self.path = path
+    def __init__(
+        self, path: str | Path, plane: str = "YX", limits: ReadingConfig = READING
+    ) -> None:
+        self.path = path = Path(path)
         self.limits = limits
         self._whole: NDArray[Any] | None = None
         check_is_file(path)

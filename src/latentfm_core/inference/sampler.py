@@ -31,7 +31,7 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import follow
 from latentfm_core.prompts import Prompt, group_of, recorded_group
-from latentfm_core.types import Float32, ImageInput, Mask, SampleSet, Summary, TiledDraw
+from latentfm_core.types import Float32, ImageLike, Mask, SampleSet, Summary, TiledDraw
 from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden, summary_steps
 
@@ -74,7 +74,7 @@ class Sampler:
 
     def one(
         self,
-        image: ImageInput,
+        image: ImageLike,
         settings: SamplingConfig,
         strokes: NDArray[Any] | None = None,
         correction: CorrectionConfig | None = None,
@@ -106,7 +106,7 @@ class Sampler:
 
     def many(
         self,
-        image: ImageInput,
+        image: ImageLike,
         prompts: Sequence[Prompt],
         settings: SamplingConfig,
         prompting: PromptConfig | None = None,

@@ -32,7 +32,7 @@ from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
 from latentfm_core.types import (
     Float32,
-    ImageInput,
+    ImageLike,
     Mask,
     PromptGroup,
     SampleSet,
@@ -104,7 +104,7 @@ class Segmenter:
     def card(self, card: ModelCard) -> None:
         self._sampler.card = card
 
-    def domain_score(self, image: ImageInput) -> float | None:
+    def domain_score(self, image: ImageLike) -> float | None:
         """Return the distance of an image from the training images; above 1 is out of domain.
 
         Samples carry the same number. Of an ensemble it is the mean over its members. None if the
@@ -162,7 +162,7 @@ class Segmenter:
 
     def sample_steps(
         self,
-        image: ImageInput,
+        image: ImageLike,
         settings: SamplingConfig,
         strokes: NDArray[Any] | None = None,
         correction: CorrectionConfig | None = None,
@@ -177,7 +177,7 @@ class Segmenter:
         Parameters
         ----------
         image
-            The image.
+            The image, or its pixels alone: ``(H, W)`` or ``(H, W, C)``.
         settings
             Number of samples, seed and solver.
         strokes
@@ -213,7 +213,7 @@ class Segmenter:
 
     def sample(
         self,
-        image: ImageInput,
+        image: ImageLike,
         settings: SamplingConfig | None = None,
         on_step: Callable[[Progress], None] | None = None,
         strokes: NDArray[Any] | None = None,
@@ -232,7 +232,7 @@ class Segmenter:
 
     def sample_objects_steps(
         self,
-        image: ImageInput,
+        image: ImageLike,
         prompts: Sequence[Prompt],
         settings: SamplingConfig,
         prompting: PromptConfig | None = None,
@@ -247,7 +247,7 @@ class Segmenter:
 
     def sample_objects(
         self,
-        image: ImageInput,
+        image: ImageLike,
         prompts: Sequence[Prompt],
         settings: SamplingConfig | None = None,
         on_step: Callable[[Progress], None] | None = None,

@@ -94,7 +94,7 @@ def large_steps(
 def segment_large(
     segmenter: Segmenter,
     image: LargeImage,
-    folder: Path,
+    folder: str | Path,
     settings: SamplingConfig | None = None,
     tiling: TilingConfig | None = None,
     *,
@@ -122,7 +122,7 @@ def segment_large(
         As for `large_steps`.
     """
     steps = large_steps(
-        segmenter, image, folder, settings, tiling, overwrite=overwrite, outdated=outdated
+        segmenter, image, Path(folder), settings, tiling, overwrite=overwrite, outdated=outdated
     )
     return finish(steps, on_step)
 

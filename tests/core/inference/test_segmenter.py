@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from latentfm_core.config import SamplingConfig, SolverName, sampling_settings
-from latentfm_core.errors import Cancelled, ConfigError, ResourceError
+from latentfm_core.errors import Cancelled, ConfigError, ImageError, ResourceError
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
@@ -38,6 +38,16 @@ def test_equal_seed_means_equal_samples(segmenter: Segmenter, image: ImageInput)
     other = segmenter.sample(image, SamplingConfig(n_samples=3, seed=50))
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     assert np.abs(first.probabilities - other.probabilities).max() > 0.01
+
+
+def test_an_array_is_an_image(segmenter: Segmenter, image: ImageInput) -> None:
+    settings = SamplingConfig(n_samples=2)
+    expected = segmenter.sample(image, settings)
+    np.testing.assert_array_equal(
+        segmenter.sample(image.pixels, settings).probabilities, expected.probabilities
+    )
+    with pytest.raises(ImageError, match="4 dimensions"):
+        segmenter.sample(image.pixels[np.newaxis], settings)
 
 
 def test_more_samples_begin_with_the_same_ones(segmenter: Segmenter, image: ImageInput) -> None:
