@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,14 +161,34 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
     )
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_rights_that_are_really_missing(
-    tmp_path: Path, images: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def within_rights(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a Python module as a user that permissions apply to, unlike root."""
+    drop = []
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may read and write all, and setpriv is not installed")
+        drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*drop, sys.executable, "-m", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_rights_that_are_really_missing(tmp_path: Path, images: tuple[Path, Path]) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert train(training(images, locked / "model")) == 2
-    assert "no permission" in said(capsys)
+    done = within_rights("latentfm_core.cli.train", *training(images, locked / "model"))
+    assert done.returncode == 2, done.stderr
+    assert f"Cannot write {locked / 'model'}: there is no permission" in done.stderr
+
+
+def test_an_image_without_the_right_to_read_it_is_not_called_damaged(
+    tmp_path: Path, images: tuple[Path, Path]
+) -> None:
+    secret = Path(shutil.copy(next(iter(sorted(images[0].iterdir()))), tmp_path / "secret.png"))
+    secret.chmod(0)
+    done = within_rights("latentfm_core.cli.predict", secret, "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert "secret.png: there is no permission to read it" in done.stderr
+    assert "damaged" not in done.stderr
 
 
 # --- prediction ---------------------------------------------------------------------------

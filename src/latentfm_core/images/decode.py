@@ -56,7 +56,11 @@ def check_is_file(path: Path) -> None:
     """
     try:
         if path.is_file():
-            return
+            if os.access(path, os.R_OK):
+                return
+            raise ImageError(
+                f"{shown(path)}: there is no permission to read it. Check its permissions."
+            )
         kind = other_kind(path)
         if kind:
             raise ImageError(f"{shown(path)}: {kind}, not a file. Choose a file.")
