@@ -15,6 +15,7 @@ from latentfm_core.training.augment import change_photograph
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.modality import change_modality
 from latentfm_core.training.object_source import ObjectSource
+from latentfm_core.training.painting import paint_some
 from latentfm_core.training.prompt_simulation import correct, simulate_prompts
 
 SAMPLE_STEPS = 2
@@ -36,6 +37,7 @@ def prompted_batch(
     images = crops.images
     if augmentation == "strong":
         images = change_modality(change_photograph(images, global_batch), global_batch)
+        images = paint_some(images, crops.targets, global_batch)
     absent = ~crops.targets.bool().flatten(1).any(dim=1).cpu().numpy()
     sources = (np.random.default_rng((seed, 1)) for seed in source.seeds)
     prompts, corrected = simulate_prompts(crops.shown, absent, crops.prompted, sources)
