@@ -118,7 +118,7 @@ def main() -> None:
     if args.steps is not None:
         panel.form.steps.value = args.steps
     clock = Clock(viewer, panel)
-    section.draw_box()
+    section.tools.draw_box()
     boxes: Any = viewer.layers["disc · prompt boxes"]
 
     def click(at: float) -> None:
@@ -129,12 +129,12 @@ def main() -> None:
     for run in range(args.runs):
         shift = 0.5 + run
         clock.time("box", lambda: boxes.add(box(args.side, shift), shape_type="rectangle"))  # noqa: B023
-        section.add_point()
+        section.tools.add_point()
         clock.time("refine", lambda: click(args.side / 2 + shift))  # noqa: B023
-        section.draw_box()
+        section.tools.draw_box()
     for run in range(args.runs):
-        section.new_object()
-        section.add_point()
+        section.tools.new_object()
+        section.tools.add_point()
         at = args.side / 2 + run
         clock.time("click", lambda: click(at))  # noqa: B023
     report: dict[str, Any] = {

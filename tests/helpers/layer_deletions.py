@@ -68,7 +68,7 @@ def main(model: Path, rounds: int) -> None:
             viewer.reset_view()
             QTest.qWait(50)
         if number % 3 < 2:
-            panel.point.draw_box()
+            panel.point.tools.draw_box()
             drag((10, 8), (55, 45))
         else:
             panel.run_model()

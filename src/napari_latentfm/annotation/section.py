@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -35,6 +35,7 @@ from napari_latentfm.annotation.widgets import (
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.task_queue import TaskQueue
+from napari_latentfm.background.timers import pause_timer
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button
@@ -68,10 +69,7 @@ class AnnotationSection(QWidget):
         self._measuring = TaskQueue()
         self._image = ""
         self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(MEASURE_MS)
-        self._timer.timeout.connect(self._measure)
+        self._timer = pause_timer(self, MEASURE_MS, self._measure)
         self._lay_out()
         keeper = keeper_of(session, self)
         self.autosaver, self.recovery = keeper.autosaver, keeper.recovery

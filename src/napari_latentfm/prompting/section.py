@@ -10,10 +10,9 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
-from latentfm_core.prompts import Prompt
 from napari_latentfm.background.signals import listen
-from napari_latentfm.layers.stacking import OWN_KEYS, source_of
+from napari_latentfm.background.timers import pause_timer
+from napari_latentfm.layers.stacking import OWN_KEYS
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
 from napari_latentfm.prompting.context import PromptContext
@@ -28,6 +27,7 @@ from napari_latentfm.prompting.selection import ObjectSelection
 from napari_latentfm.prompting.shown_objects import ShownObjects
 from napari_latentfm.prompting.stroke_marks import StrokeMarks
 from napari_latentfm.prompting.taking import Taking
+from napari_latentfm.prompting.tools import PromptTools
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.sampling.panel import SamplingPanel
 
@@ -40,8 +40,6 @@ WAITS = (
 )
 LAYER_KEYS = ("B", "P", "Shift-P")
 """Keys that napari's Labels, Points and Shapes layers bind themselves."""
-TOOL_MODES = ("add_rectangle", "add", "paint")
-"""Modes of the mark and stroke layers while a tool is selected."""
 
 
 class PromptSection(QWidget):
@@ -53,44 +51,42 @@ class PromptSection(QWidget):
         Of the viewer.
     panel
         The viewer's sampling panel, which chooses image, model and settings, and does the runs.
-    parent
-        Parent widget.
 
     Attributes
     ----------
-    form
-        The controls.
+    form, tools
+        The controls, and the tools that they select.
     model_missing
         Emitted with a message when a prompt needs another model than the chosen one.
     """
 
-    def __init__(
-        self, session: ReviewSession, panel: SamplingPanel, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession, panel: SamplingPanel) -> None:
+        super().__init__()
         self._session, self._panel = session, panel
         self._viewer = session.viewer
         self.form = PromptForm()
-        self._tool = ""
-        self._look = self._timer(0, self._read_marks)
-        self._stroked = self._timer(STROKE_MS, self._read_strokes)
-        self._settle = self._timer(SETTLE_MS, self._sync)
-        self._refresh = self._timer(SETTLE_MS, self._renew)
+        self._look = pause_timer(self, 0, self._read_marks)
+        self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
+        self._settle = pause_timer(self, SETTLE_MS, self._sync)
+        self._refresh = pause_timer(self, SETTLE_MS, self._renew)
         self._book = ObjectBook()
         # napari's event comes in the middle of its own work on the layer.
-        self._marks = MarkLayers(self._viewer, self._look.start, self.undo)
+        self._marks = MarkLayers(self._viewer, self._look.start, self._undo)
         self._context = PromptContext(session, panel, self.form, self._book, self._marks)
         self._shown = ShownObjects(self._context, self._refresh.start, self)
         self._strokes = StrokeMarks(self._context, self._stroked.start, self)
         self._selection = ObjectSelection(self._context, self._shown, self._strokes)
         self._model = PromptModel(self._context)
+        self.tools = PromptTools(
+            self._context, self._shown, self._strokes, self._selection, self._model
+        )
         self.model_missing = self._model.missing
         self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
         self._runner = self._answers.runner
         self._drawing = Drawing(
             self._context, self._shown, self._strokes, self._selection, self._answers
         )
-        self._taking = Taking(self._context, self._answers)
+        self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)
         self.form.add_below_objects(self._following.button, self._following.take_button)
         self._keys = LayerKeys(self._viewer, LAYER_KEYS, self)
@@ -101,62 +97,9 @@ class PromptSection(QWidget):
         self.form.say(READY)
         self._sync()
 
-    # --- tools ----------------------------------------------------------------------------
-
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings and what they do."""
-        return {
-            "B": self.draw_box,
-            "P": self.add_point,
-            "Shift-P": self.add_negative_point,
-            "G": self.paint,
-            "Shift-G": self.paint_background,
-            "Shift-O": self.new_object,
-        }
-
-    def draw_box(self) -> None:
-        """Select the tool that draws a box around an object."""
-        self._select_tool("box")
-
-    def add_point(self) -> None:
-        """Select the tool for points in the current object."""
-        self._select_tool("point")
-
-    def add_negative_point(self) -> None:
-        """Select the tool for points outside the current object."""
-        self._select_tool("not_point")
-
-    def paint(self) -> None:
-        """Select the brush for pixels that are certainly in the current object."""
-        self._select_tool("stroke")
-
-    def paint_background(self) -> None:
-        """Select the brush for pixels that are certainly outside the current object."""
-        self._select_tool("not_stroke")
-
-    def use_labels(self) -> None:
-        """Make the chosen label of the selected Labels layer a rough mask, or strokes."""
-        self._drawing.use_labels()
-
-    def undo(self) -> None:
-        """Remove the last mark of the current object."""
-        self._drawing.undo()
-
-    def clear(self) -> None:
-        """Remove all marks of the current object."""
-        self._drawing.clear()
-
-    # --- objects --------------------------------------------------------------------------
-
-    def new_object(self) -> None:
-        """Let the next mark begin another object."""
-        place = self._context.place()
-        if place is None:
-            return
-        self._selection.clear(place)
-        number = self._context.next_number(place)
-        self.form.say(f"Object {number}: {READY[0].lower()}{READY[1:]}")
-        self._select_tool(self._tool or "box")
+        return self.tools.key_actions()
 
     def choose(self, number: int) -> None:
         """Make an object the current one, with its marks and its outlines."""
@@ -174,28 +117,6 @@ class PromptSection(QWidget):
         elif not one.prompt.is_empty:
             self._answers.run(place, one)
 
-    def delete(self) -> None:
-        """Remove the current object: its marks, its result, and its pixels in the annotation."""
-        place, one = self._context.current()
-        if place is None or one is None:
-            self.form.say("Choose an object in the list first.")
-            return
-        erased = self._taking.erase(place, one)
-        self._marks.write(place.layer, one.plane, one.number, Prompt())
-        self._selection.clear(place)
-        self._book.remove(place.layer, one)
-        self._shown.renew()
-        undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
-        self.form.say(f"Object {one.number} was removed.{undo}")
-
-    def take(self) -> None:
-        """Write the mean mask of the current object into the annotation."""
-        self._taking.take()
-
-    def take_all(self) -> None:
-        """Write all objects of the plane into the annotation, as one undo step."""
-        self._taking.take_all()
-
     def take_pending(self) -> None:
         """Write visible objects that were not taken yet into the annotation."""
         self._taking.take_pending()
@@ -205,14 +126,6 @@ class PromptSection(QWidget):
         place = self._context.place()
         waits = place is not None and self._answers.waits_for_model(place)
         return WAITS if waits else ""
-
-    def draw_all_again(self) -> None:
-        """Draw the samples of all objects of the plane, with the current model and settings."""
-        self._answers.run_all()
-
-    def follow(self) -> None:
-        """Follow the current object through the other planes of its stack."""
-        self._following.start()
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""
@@ -224,34 +137,14 @@ class PromptSection(QWidget):
         self._runner.cancel()
         self._keys.release()
 
-    # --- events ---------------------------------------------------------------------------
-
-    def _select_tool(self, tool: str) -> None:
-        place = self._context.place()
-        if place is None:
-            return
-        one = self._book.current(place.layer, place.plane)
-        if one is not None and one.closed:
-            self._selection.clear(place)
-        self._tool = tool
-        if "stroke" in tool:
-            if not self._model.may_paint(place.layer):
-                return
-            self._strokes.take_brush(place, FOREGROUND if tool == "stroke" else BACKGROUND)
-        elif tool == "box":
-            self._model.is_usable()
-            self._marks.take_box(place.layer, place.plane)
-        else:
-            self._model.is_usable()
-            self._marks.take_point(place.layer, place.plane, tool == "point")
-        self._shown.look_at_marks(place)
-        self.form.hold(tool)
-
     def _read_marks(self) -> None:
         self._drawing.read_marks()
 
     def _read_strokes(self) -> None:
-        self._drawing.read_strokes("stroke" in self._tool)
+        self._drawing.read_strokes(self.tools.is_painting)
+
+    def _undo(self) -> None:
+        self._drawing.undo()
 
     def _renew(self) -> None:
         self._shown.renew()
@@ -325,19 +218,13 @@ class PromptSection(QWidget):
 
     def _on_image(self, _value: Any = None) -> None:
         """Show nothing of another image any more."""
-        self._tool = ""
-        self.form.hold("")
+        self.tools.drop()
         self.form.notice.hide()
         self.form.say(READY)
         self._settle.start()
 
     def _on_dims(self, _event: Any = None) -> None:
         self._settle.start()
-
-    def _on_active(self, event: Any) -> None:
-        layer = event.value
-        has_tool = layer is not None and str(getattr(layer, "mode", "")) in TOOL_MODES
-        self.form.hold(self._tool if self._tool and has_tool and source_of(layer) else "")
 
     def _on_removed(self, event: Any) -> None:
         self._strokes.forget(event.value)
@@ -349,27 +236,20 @@ class PromptSection(QWidget):
             QTimer.singleShot(0, partial(_remove_orphans, self._viewer, key))
         self._settle.start()
 
-    def _timer(self, pause: int, slot: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(pause)
-        timer.timeout.connect(slot)
-        return timer
-
     def _connect(self) -> None:
         form = self.form
         for tool, button in form.tools.items():
-            button.clicked.connect(partial(_call, self._select_tool, tool))
+            button.clicked.connect(partial(_call, self.tools.select, tool))
         for button, slot in (
-            (form.labels_button, self.use_labels),
-            (form.undo_button, self.undo),
-            (form.clear_button, self.clear),
-            (form.new_button, self.new_object),
-            (form.delete_button, self.delete),
-            (form.take_button, self.take),
-            (form.take_all_button, self.take_all),
-            (form.again_button, self.draw_all_again),
-            (self._following.button, self.follow),
+            (form.labels_button, self._drawing.use_labels),
+            (form.undo_button, self._drawing.undo),
+            (form.clear_button, self._drawing.clear),
+            (form.new_button, self.tools.new_object),
+            (form.delete_button, self._taking.delete),
+            (form.take_button, self._taking.take),
+            (form.take_all_button, self._taking.take_all),
+            (form.again_button, self._answers.run_all),
+            (self._following.button, self._following.start),
             (self._following.take_button, self._taking.take_on_all_planes),
             (form.cancel_button, self.cancel),
             (form.notice.button, self._use_better_model),
@@ -387,7 +267,7 @@ class PromptSection(QWidget):
         listen(self, self._panel.form.image.changed, self._on_image)
         for name in ("current_step", "order", "ndisplay"):
             listen(self, self._viewer.dims.events.emitters[name], self._on_dims)
-        listen(self, self._viewer.layers.selection.events.active, self._on_active)
+        listen(self, self._viewer.layers.selection.events.active, self.tools.on_active)
         listen(self, self._viewer.layers.events.removed, self._on_removed)
         marks = self._marks
         self.destroyed.connect(lambda: marks.release())

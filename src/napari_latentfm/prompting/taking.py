@@ -1,4 +1,4 @@
-"""Objects are written into the annotation, and removed from it."""
+"""Write objects into the annotation, and remove them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
+from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.annotation.writing import (
     PlaneObject,
@@ -21,16 +22,25 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
+    from napari_latentfm.prompting.selection import ObjectSelection
+    from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.sampling.plane import Place
 
 RENEWING = "A run is still in progress. Wait for its result, or cancel it."
 
 
 class Taking:
-    """Writes the mean masks of objects, each with its own label."""
+    """Writes the mean masks of objects, each with its own label, and deletes objects."""
 
-    def __init__(self, context: PromptContext, answers: Answers) -> None:
+    def __init__(
+        self,
+        context: PromptContext,
+        answers: Answers,
+        selection: ObjectSelection,
+        shown: ShownObjects,
+    ) -> None:
         self._context, self._answers = context, answers
+        self._selection, self._shown = selection, shown
 
     def take(self) -> None:
         """Write the mean mask of the current object into the annotation."""
@@ -111,7 +121,22 @@ class Taking:
         if pending:
             self._write(place, pending)
 
-    def erase(self, place: Place, one: PromptObject) -> bool:
+    def delete(self) -> None:
+        """Remove the current object: its marks, its result, and its pixels in the annotation."""
+        context = self._context
+        place, one = context.current()
+        if place is None or one is None:
+            context.say("Choose an object in the list first.")
+            return
+        erased = self._erase(place, one)
+        context.marks.write(place.layer, one.plane, one.number, Prompt())
+        self._selection.clear(place)
+        context.book.remove(place.layer, one)
+        self._shown.renew()
+        undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
+        context.say(f"Object {one.number} was removed.{undo}")
+
+    def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
         session = self._context.session
         if one.number not in self._context.taken(place) or session.current is None:

@@ -8,10 +8,11 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_latentfm.annotation.layer import STROKE_EVENTS
 from napari_latentfm.background.signals import listen
+from napari_latentfm.background.timers import pause_timer
 
 PAUSE_MS = 400
 """Milliseconds between the last stroke and `StrokeWatch.paused`."""
@@ -35,10 +36,7 @@ class StrokeWatch(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.enabled = True
-        self.timer = QTimer(self)
-        self.timer.setSingleShot(True)
-        self.timer.setInterval(PAUSE_MS)
-        self.timer.timeout.connect(self._on_pause)
+        self.timer = pause_timer(self, PAUSE_MS, self._on_pause)
         self._layer: Labels | None = None
         self._painted: NDArray[Any] | None = None
 

@@ -72,7 +72,7 @@ def test_another_sign_of_the_same_tool_is_named(
 
 def test_escape_ends_a_tool_from_the_dock(sampled: tuple[Any, LatentFMPanel], qtbot: Any) -> None:
     viewer, panel = sampled
-    panel.point.paint()
+    panel.point.tools.paint()
     assert panel.foot.tool.isVisible()
     widget = panel.review.hypotheses.view.plain_button
     focus(qtbot, panel, widget)
@@ -83,10 +83,10 @@ def test_escape_ends_a_tool_from_the_dock(sampled: tuple[Any, LatentFMPanel], qt
 
 def test_a_tool_that_napari_ends_is_no_longer_named(sampled: tuple[Any, LatentFMPanel]) -> None:
     viewer, panel = sampled
-    panel.point.paint()
+    panel.point.tools.paint()
     viewer.layers.selection.active.mode = "pan_zoom"
     assert panel.foot.tool.isHidden()
-    panel.point.paint()
+    panel.point.tools.paint()
     viewer.window.remove_dock_widget(panel)
     assert not viewer.layers.selection.active.keymap
 

@@ -414,7 +414,7 @@ def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
     bench.click(panel.foot.accept)
     assert "no outline yet" in panel.foot.message.text()
     assert bench.item(NAMES[0]).state == "not started"
-    panel.point.undo()
+    bench.click(panel.point.form.undo_button)
     bench.click(panel.foot.accept)
     bench.wait_for(NAMES[1])
 

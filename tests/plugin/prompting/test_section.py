@@ -304,7 +304,7 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(
     line = np.zeros(labels.shape, np.uint8)
     rows, columns = np.nonzero(labels == 1)
     line[int(rows.mean()), columns.min() : columns.max()] = 1
-    window.section.new_object()
+    window.section.tools.new_object()
     window.viewer.add_labels(line, name="line")
     window.section.form.labels_button.click()
     window.settle()
