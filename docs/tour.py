@@ -113,7 +113,7 @@ class Tour:
         """Look at the hypotheses with the contours of agreement, and take one."""
         self.only_section("Compare")
         self.show_only("preview", "agreement")
-        self.review.hypotheses.contours.setChecked(True)
+        self.review.hypotheses.contours.shown.setChecked(True)
         self.settle()
         self.review.hypotheses.next()
         self.picture("review-compare")
@@ -137,7 +137,7 @@ class Tour:
     def uncertain(self) -> None:
         """Go to the uncertain region with the largest area at stake."""
         self.only_section("Uncertain regions")
-        self.review.hypotheses.contours.setChecked(False)
+        self.review.hypotheses.contours.shown.setChecked(False)
         self.review.hypotheses.end_preview()
         self.show_only("confidence", "mean mask")
         self.review.regions.next()

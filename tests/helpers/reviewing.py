@@ -71,7 +71,7 @@ class Desk(SectionDesk):
         self.qtbot.mouseClick(self.section.strip.buttons[place], Qt.MouseButton.LeftButton)
 
     def show_contours(self) -> Shapes:
-        self.section.contours.setChecked(True)
+        self.section.contours.shown.setChecked(True)
         self.qtbot.waitUntil(lambda: bool(self.layers(Shapes)), timeout=PATIENCE)
         (layer,) = self.layers(Shapes)
         return layer

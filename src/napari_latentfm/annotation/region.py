@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
@@ -38,11 +39,9 @@ def drawn_region(session: ReviewSession) -> Bool | None:
     mask: Bool | None = None
     plane = reviewed.plane
     for outline, kind in zip(layer.data, layer.shape_type, strict=True):
-        points = np.asarray(outline, float)
-        here = all(np.abs(points[:, a] - at).max() < 0.5 for a, at in plane.fixed.items())
-        if not here or kind == "line":
+        if kind == "line" or not _is_on(outline, plane.fixed):
             continue
-        corners = points[:, plane.axes]
+        corners = np.asarray(outline, float)[:, plane.axes]
         if kind == "ellipse":
             corners = _ellipse(corners)
         if len(corners) > 2:
@@ -73,6 +72,21 @@ def region_layer(session: ReviewSession, create: bool = True) -> Shapes | None:
     )
     add_above(session.viewer, layer, reviewed.layer)
     return layer
+
+
+def clear_region(session: ReviewSession) -> None:
+    """Remove the shapes of the region on the plane under review."""
+    layer, reviewed = region_layer(session, create=False), session.current
+    if layer is None or reviewed is None:
+        return
+    fixed = reviewed.plane.fixed
+    layer.selected_data = {n for n, shape in enumerate(layer.data) if _is_on(shape, fixed)}
+    layer.remove_selected()
+
+
+def _is_on(shape: NDArray[Any], fixed: Mapping[int, int]) -> bool:
+    """Return whether a shape lies on the plane at fixed positions of the other axes."""
+    return all(np.abs(np.asarray(shape)[:, axis] - at).max() < 0.5 for axis, at in fixed.items())
 
 
 def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,46 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import numpy as np
-from napari.layers import Labels
 from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.files import AnnotationFiles
 from napari_latentfm.annotation.keeper import keeper_of
+from napari_latentfm.annotation.labels import AnnotationLabels
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import Facts, facts_of, label_name
-from napari_latentfm.annotation.recovery import duration
-from napari_latentfm.annotation.region import drawn_region, region_layer
-from napari_latentfm.annotation.widgets import (
-    LabelList,
-    Measure,
-    RecoveryBar,
-    ask_name,
-    ask_open,
-    ask_save,
-    measure,
-)
-from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.annotation.region import clear_region, region_layer
+from napari_latentfm.annotation.taking import take_mask
+from napari_latentfm.annotation.widgets import RecoveryBar, ask_open, ask_save
 from napari_latentfm.background.signals import listen
-from napari_latentfm.background.task_queue import TaskQueue
-from napari_latentfm.background.timers import pause_timer
-from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
+from napari_latentfm.layers.annotation_record import MEAN_MASK
+from napari_latentfm.layers.stacking import activate
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.ui.common import push_button
+from napari_latentfm.ui.common import push_button, wrapped_text
 
 NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
-RENEWING = "A run is still in progress. Wait for its mean mask, or cancel it."
-EMPTY = "No annotation yet: take the mean mask or a hypothesis, or paint."
-MEASURE_MS = 250
 
 
 class AnnotationSection(QWidget):
@@ -58,21 +41,21 @@ class AnnotationSection(QWidget):
         holds seed and sampling settings.
     autosaver, recovery, files
         Autosave, recovery after a crash, and export and opening of files.
+    labels
+        The labels of the plane.
     """
 
     finished = Signal(str)
     restored = Signal(object)
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
-        self._measuring = TaskQueue()
         self._image = ""
-        self.ask_name: Callable[[int, str], str | None] = partial(ask_name, self)
-        self._timer = pause_timer(self, MEASURE_MS, self._measure)
-        self._lay_out()
         keeper = keeper_of(session, self)
         self.autosaver, self.recovery = keeper.autosaver, keeper.recovery
+        self.labels = AnnotationLabels(session, self.autosaver)
+        self._lay_out()
         self.files = AnnotationFiles(
             session, self.autosaver, self.recovery, partial(ask_save, self), partial(ask_open, self)
         )
@@ -81,15 +64,16 @@ class AnnotationSection(QWidget):
         self.files.opened.connect(self.restored.emit)
         listen(self, self.autosaver.kept, self._on_kept)
         listen(self, self.autosaver.failed, self._on_not_kept)
-        listen(self, self.autosaver.touched, self._on_touched)
         listen(self, self.autosaver.watched, self._on_changed)
         listen(self, self.recovery.offered, self.bar.show_offer)
         listen(self, self.recovery.recovered, self._on_recovered)
         self.bar.show_offer(self.recovery.offer)
         self.bar.chosen.connect(self.recovery.answer)
         listen(self, session.changed, self._on_changed)
-        queues = (self.files.work, self._measuring)
-        self.destroyed.connect(lambda: _close(queues))
+        self.labels.said.connect(self._say)
+        # The window is closed: finish an export.
+        work = self.files.work
+        self.destroyed.connect(lambda: work.close())
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -113,42 +97,28 @@ class AnnotationSection(QWidget):
 
     def take_mean_mask(self) -> None:
         """Make the mean mask the annotation."""
-        self._take(inside=False)
+        self._take(in_region=False)
 
     def take_mean_mask_in_region(self) -> None:
         """Make the mean mask the annotation inside the drawn region only."""
-        self._take(inside=True)
+        self._take(in_region=True)
 
     def draw_region(self) -> None:
         """Draw a polygon around a part of the plane."""
         layer = region_layer(self._session)
         if layer is not None:
-            self._session.viewer.layers.selection.active = layer
-            layer.visible = True
-            layer.mode = "add_polygon"
+            activate(self._session.viewer, layer, "add_polygon")
             self._say("Click the corners of the region; double-click to finish.")
 
     def clear_region(self) -> None:
         """Remove the shapes of the region on this plane."""
-        layer, reviewed = region_layer(self._session, create=False), self._session.current
-        if layer is None or reviewed is None:
-            return
-        fixed = reviewed.plane.fixed.items()
-        here = {
-            number
-            for number, shape in enumerate(layer.data)
-            if all(np.abs(np.asarray(shape)[:, axis] - at).max() < 0.5 for axis, at in fixed)
-        }
-        layer.selected_data = here
-        layer.remove_selected()
+        clear_region(self._session)
 
     def paint(self) -> None:
         """Activate napari's brush on the annotation."""
         layer = annotation_of(self._session)
         if layer is not None:
-            self._session.viewer.layers.selection.active = layer
-            layer.visible = True
-            layer.mode = "paint"
+            activate(self._session.viewer, layer, "paint")
 
     def undo(self) -> None:
         """Undo the last change of the annotation."""
@@ -168,25 +138,13 @@ class AnnotationSection(QWidget):
         """Ask for a file, and continue with its annotation."""
         self.files.open()
 
-    def _take(self, inside: bool) -> None:
+    def _take(self, in_region: bool) -> None:
         reviewed = self._session.current
         if reviewed is None:
             self._say(NOTHING)
-            return
-        if self._session.renewing:
-            self._say(RENEWING)
-            return
-        try:
-            region = drawn_region(self._session) if inside else None
-            if inside and (region is None or not region.any()):
-                self._say("Draw a region first, then press Shift+R.")
-                return
-            mask = reviewed.result.summary.mean_mask
-            changed = write_labels(self._session, mask, "replace", region, origin=MEAN_MASK)
-        except LatentFMError as error:
-            self._say(str(error))
         else:
-            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it.")
+            mask = reviewed.result.summary.mean_mask
+            self._say(take_mask(self._session, mask, MEAN_MASK, in_region=in_region))
 
     def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
         self._say("Recovered. Ctrl+Z undoes it.")
@@ -217,71 +175,10 @@ class AnnotationSection(QWidget):
         if reviewed is None:
             self._image = ""
             self._say(NOTHING)
-            self.about.setText("")
-            self.labels.clear()
-            return
-        if (image := str(reviewed.layer.unique_id)) != self._image:
+        elif (image := str(reviewed.layer.unique_id)) != self._image:
             self._image = image
             self._say("")
-        self._measure()
-
-    def _on_touched(self) -> None:
-        self._timer.start()
-
-    def _measure(self) -> None:
-        layer, reviewed = self.autosaver.layer, self._session.current
-        if reviewed is None:
-            return
-        if layer is None:
-            self.about.setText(EMPTY)
-            self.labels.clear()
-            return
-        facts = facts_of(layer)
-        if self._measuring.busy:
-            self._timer.start()
-        elif facts is not None:
-            task = partial(measure, facts, layer.data, reviewed.plane)
-            self._measuring.submit(task, partial(self._show, layer, facts))
-
-    def _show(self, layer: Labels, facts: Facts, measured: Any) -> None:
-        name = layer.name
-        if layer is not self.autosaver.layer or not isinstance(measured, Measure):
-            return
-        texts = [f"{facts.strokes} edits by hand", duration(facts.seconds)]
-        if measured.edited is not None:
-            texts.insert(0, f"{measured.edited:,} px differ from the proposal")
-        self.about.setText(f"<b>{name}</b><br>{', '.join(texts)}")
-        origin, protected = facts.origin, set(record_of(layer).protected)
-        self.labels.fill(measured.pixels, origin.classes, origin.space, protected, facts.names)
-
-    def name_label(self, label: int | None = None) -> None:
-        """Ask for the name of a label, by default of the selected one.
-
-        An empty name removes the user's name.
-        """
-        layer = self.autosaver.layer
-        if layer is None:
-            self._say(EMPTY)
-            return
-        number = int(layer.selected_label) if label is None else label
-        if number < 1:
-            self._say("Label 0 is the background. Choose label 1 or higher in the layer controls.")
-            return
-        names, facts = record_of(layer).names, facts_of(layer)
-        classes = () if facts is None else facts.origin.classes
-        name = self.ask_name(number, label_name(classes, number, names))
-        if name is None:
-            return
-        names.pop(number, None)
-        if name:
-            names[number] = name
-        self.autosaver.mark()
-        self._measure()
-
-    def _protect(self, label: int, on: bool) -> None:
-        if self.autosaver.layer is not None:
-            protected = record_of(self.autosaver.layer).protected
-            (protected.add if on else protected.discard)(label)
+        self.labels.renew()
 
     def _set_busy(self, text: str) -> None:
         self.export_button.setEnabled(not text)
@@ -293,14 +190,8 @@ class AnnotationSection(QWidget):
 
     def _lay_out(self) -> None:
         self.bar = RecoveryBar()
-        self.about, self.status, self.kept = QLabel(), QLabel(), QLabel()
-        for label in (self.about, self.status, self.kept):
-            label.setWordWrap(True)
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.kept.setToolTip(f"Unfinished annotations are saved in {autosave_folder()}.")
-        self.labels = LabelList()
-        self.labels.protected.connect(self._protect)
-        self.labels.to_name.connect(self.name_label)
+        self.status = wrapped_text("")
+        self.kept = wrapped_text(f"Unfinished annotations are saved in {autosave_folder()}.")
         grid = QGridLayout()
         grid.setSpacing(3)
         *pairs, paint, name = [push_button(*entry) for entry in self._buttons()]
@@ -313,7 +204,6 @@ class AnnotationSection(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.bar)
-        layout.addWidget(self.about)
         layout.addWidget(self.labels)
         layout.addLayout(grid)
         layout.addWidget(self.status)
@@ -334,11 +224,5 @@ class AnnotationSection(QWidget):
             ("Export…", "Write the annotation and its provenance to files.", self.export),
             ("Open annotation…", "Continue with an annotation from a file.", self.open),
             ("Paint", "Paint on the annotation with napari's brush.", self.paint),
-            ("Name label…", "Name the selected label.", self.name_label),
+            ("Name label…", "Name the selected label.", self.labels.name_label),
         ]
-
-
-def _close(queues: tuple[TaskQueue, ...]) -> None:
-    """Finish an export; the window is closed."""
-    for queue in queues:
-        queue.close()

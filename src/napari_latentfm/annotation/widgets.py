@@ -1,36 +1,26 @@
-"""Widgets of the annotation section: recovery bar, list of labels, file dialogs."""
+"""Recovery bar and dialogs of the annotation section."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from psygnal import Signal
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
     QInputDialog,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from latentfm_core.annotation.export import label_counts
-from latentfm_core.annotation.formats import SUFFIXES, Space
-from latentfm_core.measures.size import area as area_of
+from latentfm_core.annotation.formats import SUFFIXES
 from napari_latentfm import preferences
-from napari_latentfm.annotation.provenance import Facts, edited_by_plane, label_name
 from napari_latentfm.annotation.recovery import Choice, Offer
-from napari_latentfm.layers.planes import Plane, plane_index
 
 SECTION = "annotation"
 FILTERS = {
@@ -90,83 +80,6 @@ class RecoveryBar(QFrame):
         button.setToolTip(tooltip)
         button.clicked.connect(lambda: self.chosen.emit(choice))
         return button
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Pixels by label on a plane, and pixels edited on all planes."""
-
-    pixels: dict[int, int]
-    edited: int | None
-
-
-def measure(facts: Facts, data: Any, plane: Plane) -> Measure:
-    """Count the labels of a plane, and the pixels that differ from proposals on all planes."""
-    view = np.asarray(data[plane_index(plane)])
-    edited = edited_by_plane(facts, data)
-    return Measure(label_counts(view), sum(edited.values()) if edited else None)
-
-
-class LabelList(QListWidget):
-    """The labels of the plane with their areas; a checked one is never overwritten.
-
-    Attributes
-    ----------
-    protected
-        Emitted with a label, and whether it is protected now.
-    to_name
-        Emitted with the label of an entry that was double-clicked for naming.
-    """
-
-    protected = Signal(int, bool)
-    to_name = Signal(int)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setToolTip(
-            "Labels of this plane. Checked labels are never overwritten by a proposal. "
-            "Double-click one to name it."
-        )
-        self.itemDoubleClicked.connect(
-            lambda item: self.to_name.emit(int(item.data(Qt.ItemDataRole.UserRole)))
-        )
-        self.setMaximumHeight(92)
-        self.itemChanged.connect(self._on_item)
-
-    def fill(
-        self,
-        pixels: dict[int, int],
-        classes: Sequence[str],
-        space: Space,
-        checked: set[int],
-        names: Mapping[int, str] | None = None,
-    ) -> None:
-        """Show the labels of the plane, and all protected and named ones."""
-        names = names or {}
-        self.blockSignals(True)
-        self.clear()
-        for label in sorted(pixels.keys() | checked | names.keys()):
-            text = (
-                f"{label}  {label_name(classes, label, names)}  {area(pixels.get(label, 0), space)}"
-            )
-            item = QListWidgetItem(text, self)
-            item.setData(Qt.ItemDataRole.UserRole, label)
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-            state = Qt.CheckState.Checked if label in checked else Qt.CheckState.Unchecked
-            item.setCheckState(state)
-        self.blockSignals(False)
-
-    def _on_item(self, item: QListWidgetItem) -> None:
-        on = item.checkState() == Qt.CheckState.Checked
-        self.protected.emit(int(item.data(Qt.ItemDataRole.UserRole)), on)
-
-
-def area(pixels: int, space: Space) -> str:
-    """Return an area in the units of the image, or in pixels if they are not known."""
-    size = space.pixel_size()
-    if size is None:
-        return f"{pixels:,} px²"
-    return f"{area_of(pixels, size.spacing):,.4g} {size.unit}²"
 
 
 def suggested(image: str, folder: Path | None) -> Path:

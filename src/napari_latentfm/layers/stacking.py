@@ -98,6 +98,13 @@ def select(viewer: ViewerModel, layers: Collection[Layer], active: Layer | None)
         selection.active = active
 
 
+def activate(viewer: ViewerModel, layer: Layer, mode: str) -> None:
+    """Make a layer visible and active, in one of napari's modes."""
+    viewer.layers.selection.active = layer
+    layer.visible = True
+    layer.mode = mode
+
+
 def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None:
     source = source or source_of(layer)
     indices = [

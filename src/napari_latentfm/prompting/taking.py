@@ -9,6 +9,7 @@ import numpy as np
 from latentfm_core.errors import LatentFMError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
     write_mask,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.sampling.plane import Place
-
-RENEWING = "A run is still in progress. Wait for its result, or cancel it."
 
 
 class Taking:

@@ -5,40 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from latentfm_core.errors import LatentFMError
-from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
-from napari_latentfm.annotation.region import drawn_region
-from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.annotation.merging import How
+from napari_latentfm.annotation.taking import RENEWING, take_mask
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
 from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.review.contour_controls import ContourControls
 from napari_latentfm.review.look_controls import LookControls
-from napari_latentfm.review.overlays import CONTOUR_COLOURS, Overlays
+from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.thumbnails import (
     HypothesisResult,
     ThumbnailStrip,
     search,
     tile,
 )
-from napari_latentfm.ui.common import narrow
+from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 
 NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
-RENEWING = "A run is still in progress. Wait for its hypotheses, or cancel it."
 SECTION = "hypotheses"
 """Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {
@@ -60,8 +55,8 @@ class HypothesesSection(QWidget):
         The hypothesis that is previewed on the image, or None.
     """
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self._overlays = Overlays(session)
         self._result: HypothesisResult | None = None
@@ -72,8 +67,10 @@ class HypothesesSection(QWidget):
         listen(self, session.changed, self._on_changed)
         listen(self, session.taken, self._on_taken)
         self._overlays.removed.connect(self._on_removed)
-        # Not a method of this widget, which is partly deleted when the signal is emitted.
-        self.destroyed.connect(partial(_disconnect, self._overlays, self._task))
+        overlays, task = self._overlays, self._task
+        # Not methods of this widget, which is partly deleted when the signal is emitted.
+        self.destroyed.connect(lambda: task.quit())
+        self.destroyed.connect(lambda: overlays.disconnect())
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -97,7 +94,8 @@ class HypothesesSection(QWidget):
 
     def choose(self, index: int) -> None:
         """Preview the hypothesis at an index of `hypotheses`; -1 ends the preview."""
-        if index >= 0 and self._is_renewing():
+        if index >= 0 and self._session.renewing:
+            self._say(RENEWING)
             return
         reviewed = self._session.current
         if reviewed is None or not 0 <= index < len(self.hypotheses):
@@ -129,7 +127,7 @@ class HypothesesSection(QWidget):
 
     def take_in_region(self) -> None:
         """Make the hypothesis the annotation inside the drawn region only."""
-        self._take("replace", inside=True)
+        self._take("replace", in_region=True)
 
     def unite(self) -> None:
         """Add the hypothesis to the annotation."""
@@ -139,32 +137,16 @@ class HypothesesSection(QWidget):
         """Intersect the annotation with the hypothesis."""
         self._take("intersect")
 
-    def _take(self, how: str, inside: bool = False) -> None:
+    def _take(self, how: How, in_region: bool = False) -> None:
         reviewed, session = self._session.current, self._session
-        if reviewed is None or self._is_renewing():
+        if reviewed is None:
             return
         if self.chosen is None:
             self._say("Choose a hypothesis first: click a picture, or press H.")
             return
-        summary = reviewed.result.summary
-        mask = summary.sample_masks[self.chosen.medoid]
-        try:
-            region = drawn_region(session) if inside else None
-            if inside and (region is None or not region.any()):
-                self._say("Draw a region around the part that you want to take, then try again.")
-                return
-            origin = f"sample {self.chosen.medoid}"
-            changed = write_labels(session, mask, how, region, origin=origin)
-        except LatentFMError as error:
-            self._say(str(error))
-        else:
-            self._say(f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it.")
-
-    def _is_renewing(self) -> bool:
-        """Return whether other hypotheses are on their way, and say so."""
-        if self._session.renewing:
-            self._say(RENEWING)
-        return self._session.renewing
+        medoid = self.chosen.medoid
+        mask = reviewed.result.summary.sample_masks[medoid]
+        self._say(take_mask(session, mask, f"sample {medoid}", how, in_region))
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
@@ -186,7 +168,7 @@ class HypothesesSection(QWidget):
             self._say(f"No hypotheses: {result.error}")
         elif result.contours is not None:
             self._result = result
-            self._toggle_contours()
+            self._draw_contours()
         elif result.hypotheses:
             self._result = result
             self._fill()
@@ -221,22 +203,19 @@ class HypothesesSection(QWidget):
         following.setEnabled(bool(self.hypotheses))
         hide.setEnabled(self.chosen is not None)
 
-    def _toggle_contours(self) -> None:
+    def _draw_contours(self) -> None:
         result = self._result
-        if not self.contours.isChecked():
+        if not self.contours.shown.isChecked():
             self._overlays.remove("contours")
         elif result is not None and result.contours is not None:
-            chosen = tuple(
-                contour
-                for contour in result.contours
-                if contour.level not in self.levels or self.levels[contour.level].isChecked()
-            )
-            self._overlays.draw(result.reviewed, chosen)
+            self._overlays.draw(result.reviewed, self.contours.chosen(result.contours))
+
+    def _on_contours(self) -> None:
+        self._draw_contours()
+        self._remember()
 
     def _remember(self) -> None:
-        order, contours = self.order.currentData(), self.contours.isChecked()
-        levels = [level for level, box in self.levels.items() if box.isChecked()]
-        preferences.put(SECTION, {"order": order, "contours": contours, "levels": levels})
+        preferences.put(SECTION, {"order": self.order.currentData(), **self.contours.state})
 
     def _on_taken(self) -> None:
         """Hide proposals, so that the annotation is visible."""
@@ -249,7 +228,7 @@ class HypothesesSection(QWidget):
             self.chosen = None
             self._mark()
         else:
-            self.contours.setChecked(False)
+            self.contours.shown.setChecked(False)
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
@@ -266,94 +245,52 @@ class HypothesesSection(QWidget):
         self.strip = ThumbnailStrip()
         self.strip.setToolTip("Groups of similar samples. H shows the next one on the image.")
         self.strip.chosen.connect(self.choose)
-        self.contours = QCheckBox("Contours of agreement")
-        self.contours.setToolTip(
-            "Lines around the pixels that 10, 50 and 90 % of the samples mark as foreground."
-        )
-        self.contours.setChecked(kept.get("contours") is True)
-        self.contours.toggled.connect(self._toggle_contours)
-        self.contours.toggled.connect(self._remember)
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.levels = self._level_boxes(kept.get("levels"))
+        self.contours = ContourControls(kept)
+        self.contours.changed.connect(self._on_contours)
+        self.status = wrapped_text("")
         self.view = LookControls(self._session)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for row in ((QLabel("Order"), self.order), (self.contours,), self.levels.values()):
-            line = QHBoxLayout()
-            for widget in row:
-                line.addWidget(widget, 1 if widget is self.order else 0)
-            line.addStretch()
-            layout.addLayout(line)
-        layout.insertWidget(1, self.strip)
-        layout.insertLayout(2, self._walk_row())
-        layout.insertLayout(3, self._take_grid())
+        order = row_of(QLabel("Order"), self.order)
+        order.setStretch(1, 1)
+        layout.addLayout(order)
+        layout.addWidget(self.strip)
+        layout.addLayout(self._walk_row())
+        layout.addLayout(self._take_grid())
+        layout.addWidget(self.contours)
         layout.addWidget(self.view)
         layout.addWidget(self.status)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
-    def _level_boxes(self, kept: object) -> dict[float, QCheckBox]:
-        boxes = {}
-        for colour, level in zip(CONTOUR_COLOURS, AGREEMENT_LEVELS, strict=True):
-            box = QCheckBox(f"{level:.0%}")
-            picture = QPixmap(10, 10)
-            picture.fill(QColor(colour))
-            box.setIcon(QIcon(picture))
-            box.setToolTip(
-                f"The line around the pixels that {level:.0%} of the samples mark as foreground."
-            )
-            box.setChecked(not isinstance(kept, list) or level in kept)
-            box.toggled.connect(self._toggle_contours)
-            box.toggled.connect(self._remember)
-            boxes[level] = box
-        return boxes
-
     def _walk_row(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.setSpacing(3)
-        self.walk_buttons = []
-        for text, tooltip, walk in (
-            ("Previous (Shift+H)", "Show the previous hypothesis on the image.", self.previous),
-            ("Next (H)", "Show the next hypothesis on the image.", self.next),
-            ("Hide (Q)", "Remove the hypothesis from the image.", self.end_preview),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tooltip)
-            button.clicked.connect(walk)
-            self.walk_buttons.append(button)
-            row.addWidget(button)
-        return row
+        self.walk_buttons = [
+            push_button(text, tooltip, walk)
+            for text, tooltip, walk in (
+                ("Previous (Shift+H)", "Show the previous hypothesis on the image.", self.previous),
+                ("Next (H)", "Show the next hypothesis on the image.", self.next),
+                ("Hide (Q)", "Remove the hypothesis from the image.", self.end_preview),
+            )
+        ]
+        return row_of(*self.walk_buttons)
 
     def _take_grid(self) -> QGridLayout:
+        self.take_buttons = [
+            push_button("Take whole (W)", "Make this hypothesis the annotation.", self.take_whole),
+            push_button(
+                "In region (Shift+W)",
+                "Make this hypothesis the annotation inside the drawn region only.",
+                self.take_in_region,
+            ),
+            push_button("Union (U)", "Add this hypothesis to the annotation.", self.unite),
+            push_button(
+                "Intersect (Shift+U)",
+                "Keep only the part of the annotation that is also in this hypothesis.",
+                self.intersect,
+            ),
+        ]
         grid = QGridLayout()
         grid.setSpacing(3)
-        self.take_buttons = []
-        for number, (text, tooltip, take) in enumerate(
-            [
-                ("Take whole (W)", "Make this hypothesis the annotation.", self.take_whole),
-                (
-                    "In region (Shift+W)",
-                    "Make this hypothesis the annotation inside the drawn region only.",
-                    self.take_in_region,
-                ),
-                ("Union (U)", "Add this hypothesis to the annotation.", self.unite),
-                (
-                    "Intersect (Shift+U)",
-                    "Keep only the part of the annotation that is also in this hypothesis.",
-                    self.intersect,
-                ),
-            ]
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tooltip)
-            button.clicked.connect(take)
-            self.take_buttons.append(button)
+        for number, button in enumerate(self.take_buttons):
             grid.addWidget(button, number // 2, number % 2)
         return grid
-
-
-def _disconnect(overlays: Overlays, task: LatestTask) -> None:
-    """Disconnect a deleted section."""
-    task.quit()
-    overlays.disconnect()

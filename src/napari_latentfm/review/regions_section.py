@@ -47,8 +47,8 @@ class RegionsSection(QWidget):
 
     ticked = Signal()
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self._overlays = Overlays(session, "uncertain region", REGION_COLOUR)
         self._task = LatestTask()
@@ -59,7 +59,10 @@ class RegionsSection(QWidget):
         self.here = 0
         self._lay_out()
         listen(self, session.changed, self._on_changed)
-        self.destroyed.connect(partial(_disconnect, self._overlays, self._task))
+        overlays, task = self._overlays, self._task
+        # Not methods of this widget, which is partly deleted when the signal is emitted.
+        self.destroyed.connect(lambda: task.quit())
+        self.destroyed.connect(lambda: overlays.disconnect())
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -251,9 +254,3 @@ class RegionsSection(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.resolve_button)
         layout.addWidget(self.status)
-
-
-def _disconnect(overlays: Overlays, task: LatestTask) -> None:
-    """Disconnect a deleted section."""
-    task.quit()
-    overlays.disconnect()

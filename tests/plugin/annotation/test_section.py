@@ -64,7 +64,7 @@ def open_file(window: Window, path: Path) -> str:
 
 
 def listed(window: Window) -> list[str]:
-    labels = window.section.labels
+    labels = window.section.labels.list
     return [labels.item(row).text() for row in range(labels.count())]
 
 
@@ -74,7 +74,7 @@ def test_the_section_says_what_to_do_without_a_result(window: Window) -> None:
     assert "Draw samples" in window.section.status.text()
     window.review()
     assert window.section.isEnabled()
-    assert "No annotation yet" in window.section.about.text()
+    assert "No annotation yet" in window.section.labels.about.text()
 
 
 def test_every_control_has_a_tooltip_and_fits(window: Window) -> None:
@@ -91,8 +91,8 @@ def test_taking_the_mean_mask_shows_area_and_edits(window: Window) -> None:
     window.stroke()
     area = (mean.sum() + 10) * 0.5 * 0.25
     window.wait(lambda: listed(window) == [f"1  cell  {area:,.4g} mm²"])
-    window.wait(lambda: "10 px differ" in window.section.about.text())
-    assert "1 edits by hand" in window.section.about.text()
+    window.wait(lambda: "10 px differ" in window.section.labels.about.text())
+    assert "1 edit by hand" in window.section.labels.about.text()
     press(window, "Undo")
     press(window, "Undo")
     assert not window.layer.data.any()
@@ -124,12 +124,12 @@ def test_checked_labels_are_never_overwritten(window: Window) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.wait(lambda: len(listed(window)) == 1)
     assert listed(window)[0].startswith("3  label 3")
-    window.section.labels.item(0).setCheckState(Qt.CheckState.Checked)
+    window.section.labels.list.item(0).setCheckState(Qt.CheckState.Checked)
     assert record_of(window.layer).protected == {3}
     write_mask(window.session, np.ones(SHAPE, bool))
     np.testing.assert_array_equal(window.layer.data == 3, disc(*SMALL))
     window.wait(lambda: len(listed(window)) == 2)
-    window.section.labels.item(1).setCheckState(Qt.CheckState.Unchecked)
+    window.section.labels.list.item(1).setCheckState(Qt.CheckState.Unchecked)
     write_mask(window.session, np.ones(SHAPE, bool))
     assert not (window.layer.data == 3).any()
 
@@ -206,7 +206,7 @@ def test_formats_of_other_programs_are_exported(window: Window, tmp_path: Path) 
 def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.layer.selected_label = 3
-    window.section.ask_name = lambda label, known: f"{known} = hair"
+    window.section.labels.ask_name = lambda label, known: f"{known} = hair"
     press(window, "Name label")
     window.wait(lambda: listed(window) != [] and "3  label 3 = hair" in listed(window)[0])
     assert export(window, tmp_path / "a.tif") == "done"
@@ -220,8 +220,8 @@ def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
     record_of(window.layer).names.clear()
     assert open_file(window, tmp_path / "a.tif") == "done"
     window.wait(lambda: "hair" in listed(window)[0])
-    window.section.ask_name = lambda label, known: ""
-    window.section.labels.itemDoubleClicked.emit(window.section.labels.item(0))
+    window.section.labels.ask_name = lambda label, known: ""
+    window.section.labels.list.itemDoubleClicked.emit(window.section.labels.list.item(0))
     window.wait(lambda: listed(window)[0].startswith("3  label 3  "))
 
 
@@ -229,7 +229,7 @@ def test_a_new_label_name_alone_is_autosaved(window: Window) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.wait(lambda: len(window.states) == 1)
     window.layer.selected_label = 3
-    window.section.ask_name = lambda _label, _known: "hair"
+    window.section.labels.ask_name = lambda _label, _known: "hair"
     press(window, "Name label")
     window.wait(lambda: window.states[0].info.class_names == {3: "hair"})
 
@@ -304,10 +304,10 @@ def test_several_classes_have_their_names(
     masks = np.stack([disc(*LARGE).astype(np.uint8) + disc(30, 30, 8)] * 3)
     session.show(reviewed(layer, viewer, masks))
     section.take_mean_mask()
-    qtbot.waitUntil(lambda: section.labels.count() == 2, timeout=PATIENCE)
-    names = [section.labels.item(row).text().split("  ")[1] for row in range(2)]
+    qtbot.waitUntil(lambda: section.labels.list.count() == 2, timeout=PATIENCE)
+    names = [section.labels.list.item(row).text().split("  ")[1] for row in range(2)]
     assert names == ["cell", "nucleus"]
-    assert section.labels.item(1).text().endswith(f"{disc(30, 30, 8).sum():,} px²")
+    assert section.labels.list.item(1).text().endswith(f"{disc(30, 30, 8).sum():,} px²")
 
 
 # --- writer -------------------------------------------------------------------------------

@@ -36,14 +36,14 @@ def test_contours_show_the_agreement_of_samples(desk: Desk, skin: Image) -> None
     np.testing.assert_allclose(contours.edge_color, wanted, atol=0.01)
     assert list(contours.features["share of samples"]) == [0.1, 0.5, 0.9]
     assert sorted(set(contours.edge_width)) == sorted(contours.edge_width)
-    desk.section.contours.setChecked(False)
+    desk.section.contours.shown.setChecked(False)
     assert desk.names == ["skin"]
 
 
 def test_removing_the_contour_layer_unchecks_its_box(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     desk.viewer.layers.remove(desk.show_contours())
-    assert not desk.section.contours.isChecked()
+    assert not desk.section.contours.shown.isChecked()
     assert desk.show_contours().name == "skin · agreement"
 
 
@@ -136,7 +136,7 @@ def test_taking_needs_a_choice(desk: Desk, skin: Image) -> None:
 def test_each_contour_can_be_switched(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(30, 40, radius) for radius in np.linspace(8, 24, 10)]))
     desk.show_contours()
-    desk.section.levels[0.5].click()
+    desk.section.contours.levels[0.5].click()
     layer = desk.viewer.layers["skin · agreement"]
     assert list(layer.features["share of samples"]) == [0.1, 0.9]
     wanted = [QColor(CONTOUR_COLOURS[place]).getRgbF() for place in (0, 2)]

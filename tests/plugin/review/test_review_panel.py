@@ -161,10 +161,10 @@ def test_reviewed_regions_are_in_the_provenance(window: Window) -> None:
 
 def test_choices_are_saved_between_sessions(window: Window, qtbot: Any) -> None:
     assert SamplingPanel(window.viewer).form.n_samples.value == 6
-    window.review.hypotheses.contours.setChecked(True)
+    window.review.hypotheses.contours.shown.setChecked(True)
     again = ReviewPanel(window.viewer)
     qtbot.addWidget(again)
-    assert again.hypotheses.contours.isChecked()
+    assert again.hypotheses.contours.shown.isChecked()
     again.release()
 
 

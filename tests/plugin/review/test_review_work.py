@@ -95,7 +95,7 @@ def test_keys_work_wherever_the_focus_is(open_window: Open) -> None:
     review.session.show(reviewed(window.image, window.viewer, uncertain_samples()))
     window.settle()
     # A box or a table would keep letters to itself, to search what it lists.
-    for widget in (hands.canvas, review.hypotheses.order, review.hypotheses.contours):
+    for widget in (hands.canvas, review.hypotheses.order, review.hypotheses.contours.shown):
         before = review.hypotheses.chosen
         hands.key(widget, Qt.Key.Key_H)
         assert review.hypotheses.chosen is not None
