@@ -1,19 +1,18 @@
-"""The tool on the canvas that marks an object: which one is active, and Escape, which ends it."""
+"""The active tool that marks an object, and Escape, which ends it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from app_model.types import KeyBinding
 from napari.layers import Labels, Points, Shapes
 from psygnal import Signal
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from latentfm_core.correction.strokes import BACKGROUND
 from napari_latentfm.background.signals import listen
+from napari_latentfm.layers.escape import EscapeKey
 from napari_latentfm.layers.stacking import PROMPT_KEY, REGION_KEY, STROKES_KEY
 from napari_latentfm.prompting.mark_data import SIGN
 
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
 
-ESCAPE = KeyBinding.from_str("Escape")
 PAN_ZOOM = "pan_zoom"
-
-
 LEAVE = "Esc ends the tool."
 BOX = f"Box is active: drag a box around an object. {LEAVE}"
 POINT = f"Point + is active: click in the object. {LEAVE}"
@@ -57,11 +53,7 @@ class ActiveTool(QObject):
         self._viewer = viewer
         self._layer: Layer | None = None
         self._text = ""
-        self._bound = False
-        self._shortcut = QShortcut(QKeySequence(Qt.Key.Key_Escape), panel)
-        self._shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        self._shortcut.activated.connect(self.leave)
-        self._shortcut.setEnabled(False)
+        self._escape = EscapeKey(panel, self.leave)
         listen(self, viewer.layers.selection.events.active, self._on_active)
         self._on_active()
 
@@ -75,7 +67,7 @@ class ActiveTool(QObject):
         if self._layer is not None:
             for event in _events(self._layer):
                 event.disconnect(self._look)
-            self._unbind()
+        self._escape.release()
         self._layer = None
         self._show("")
 
@@ -98,20 +90,12 @@ class ActiveTool(QObject):
         if layer is None:
             return
         text = tool_of(layer)
-        self._unbind()
+        self._escape.release()
         if text:
-            # napari's layers bind Escape themselves.
-            layer.bind_key("Escape", lambda _layer: self.leave(), overwrite=True)
-            self._bound = True
+            self._escape.bind(layer)
         self._show(text)
 
-    def _unbind(self) -> None:
-        if self._bound and self._layer is not None:
-            self._layer.keymap.pop(ESCAPE, None)
-        self._bound = False
-
     def _show(self, text: str) -> None:
-        self._shortcut.setEnabled(bool(text))
         if text != self._text:
             self._text = text
             self.changed.emit(text)

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 from napari.layers import Labels
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -27,6 +25,7 @@ from napari_latentfm.annotation.provenance import label_name
 from napari_latentfm.background.signals import listen
 from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
+from napari_latentfm.layers.stacking import activate
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button, wrapped_text
 
@@ -44,17 +43,13 @@ class FixSection(QWidget):
         The operations, and the two mouse tools.
     """
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self._layer: Labels | None = None
         self._image = ""
-        self.editor, self.tools = LabelEditor(session), PieceTools(session)
+        self.editor, self.tools = LabelEditor(session), PieceTools(session, self)
         self._lay_out()
-        self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
-        self._escape.setContext(Qt.ShortcutContext.WindowShortcut)
-        self._escape.activated.connect(self.end_tool)
-        self._escape.setEnabled(False)
         listen(self, self.editor.reported, self._say)
         listen(self, self.editor.working, self._on_working)
         listen(self, self.tools.changed, self._on_tool)
@@ -93,10 +88,6 @@ class FixSection(QWidget):
         """Activate or end the tool that removes clicked pieces."""
         self._take("remove")
 
-    def end_tool(self) -> None:
-        """End the mouse tool."""
-        self.tools.deactivate()
-
     def keep_largest(self) -> None:
         """Remove all pieces of the label but the largest."""
         self._do("largest")
@@ -123,9 +114,7 @@ class FixSection(QWidget):
         if layer is None:
             self._say(NOTHING)
             return
-        self._session.viewer.layers.selection.active = layer
-        layer.visible = True
-        layer.mode = mode
+        activate(self._session.viewer, layer, mode)
 
     def _do(self, kind: Kind, pixels: int = 0) -> None:
         self.editor.do(Operation(kind, pixels))
@@ -158,7 +147,6 @@ class FixSection(QWidget):
         tool = self.tools.tool
         for name, button in self.tool_buttons.items():
             button.setChecked(name == tool)
-        self._escape.setEnabled(tool is not None)
         if tool is not None:
             self._say(HINTS[tool])
         elif self.status.text() in HINTS.values():

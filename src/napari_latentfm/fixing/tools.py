@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
+from qtpy.QtCore import Qt
 
+from napari_latentfm.layers.escape import EscapeKey
 from napari_latentfm.layers.planes import position_of
+from napari_latentfm.layers.stacking import activate
 
 if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
     from napari_latentfm.results.session import ReviewSession
 
 PieceTool = Literal["keep", "remove"]
@@ -31,6 +36,13 @@ class PieceTools:
     The layer is in napari's pan and zoom mode, so that dragging and the wheel move the camera.
     Another mode, another layer, or Escape ends the tool.
 
+    Parameters
+    ----------
+    session
+        The session with the annotation.
+    widget
+        In its window Escape ends the tool, wherever the focus is.
+
     Attributes
     ----------
     picked
@@ -42,8 +54,9 @@ class PieceTools:
     picked = Signal(str, tuple)
     changed = Signal()
 
-    def __init__(self, session: ReviewSession) -> None:
+    def __init__(self, session: ReviewSession, widget: QWidget) -> None:
         self._session = session
+        self._escape = EscapeKey(widget, self.deactivate, Qt.ShortcutContext.WindowShortcut)
         # Kept, since a tool may end after its viewer.
         self._layers = session.viewer.layers
         self._layer: Labels | None = None
@@ -58,15 +71,12 @@ class PieceTools:
     def take(self, tool: PieceTool, layer: Labels) -> None:
         """Activate a tool on a layer."""
         self.deactivate()
-        self._layers.selection.active = layer
-        layer.visible = True
-        layer.mode = "pan_zoom"
+        activate(self._session.viewer, layer, "pan_zoom")
         self.tool, self._layer, self._help = tool, layer, layer.help
         layer.cursor = CURSORS[tool]
         layer.help = HINTS[tool]
         layer.mouse_drag_callbacks.append(self._on_press)
-        # napari binds Escape to its polygon tool, which this mode does not use.
-        layer.bind_key("Escape", self._on_escape, overwrite=True)
+        self._escape.bind(layer)
         layer.events.mode.connect(self.deactivate)
         self._layers.selection.events.active.connect(self._on_active)
         self.changed.emit()
@@ -80,13 +90,10 @@ class PieceTools:
         self._layers.selection.events.active.disconnect(self._on_active)
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
-        layer.bind_key("Escape", None)
+        self._escape.release()
         if layer.mode == "pan_zoom":
             layer.cursor, layer.help = "standard", self._help
         self.changed.emit()
-
-    def _on_escape(self, _layer: Labels) -> None:
-        self.deactivate()
 
     def _on_active(self, _event: Any = None) -> None:
         if self._layers.selection.active is not self._layer:

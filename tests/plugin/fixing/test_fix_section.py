@@ -260,7 +260,7 @@ def test_other_tools_and_layers_end_the_tool(desk: Desk, way: str) -> None:
         desk.press(desk.fix.tool_buttons["remove"])
         assert desk.fix.tools.tool == "remove"
         assert not desk.fix.tool_buttons["keep"].isChecked()
-        desk.fix.end_tool()
+        desk.fix.tools.deactivate()
     assert desk.fix.tools.tool is None
     assert layer.cursor != "pointing"
     before = layer.data.copy()
