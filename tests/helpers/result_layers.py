@@ -10,12 +10,13 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from latentfm_core.config import SamplingConfig
+from latentfm_core.progress import finish
 from latentfm_core.types import Geometry, SampleSet, SamplingRecord
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers.edits import EditedLayers, is_result
 from napari_latentfm.layers.planes import Plane, displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, result_layers
-from napari_latentfm.layers.update import place
+from napari_latentfm.layers.update import place_steps
 
 
 def random_samples(shape: tuple[int, int], count: int = 3, seed: int = 0) -> SampleSet:
@@ -42,7 +43,8 @@ def never_asked(names: Any) -> EditedLayers:
 def show(
     viewer: ViewerModel, layer: Image, count: int = 3, seed: int = 0, ask: Any = never_asked
 ) -> bool:
-    return place(viewer, specs_of(layer, displayed_plane(layer, viewer.dims), count, seed), ask)
+    specs = specs_of(layer, displayed_plane(layer, viewer.dims), count, seed)
+    return finish(place_steps(viewer, specs, ask))
 
 
 def by_role(viewer: ViewerModel, role: str) -> Any:

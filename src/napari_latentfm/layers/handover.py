@@ -36,7 +36,7 @@ _NEW_IMAGE = {"gamma": 1.0, "interpolation2d": "nearest"}
 
 
 def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer]:
-    """Assign hidden result layers to a plane of another image; `place` writes its results there.
+    """Assign hidden result layers to a plane of another image, for `place_steps` to write to.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Adding and updating of result layers, which asks before edited layers are overwritten.
+"""Add and update result layers; ask before edited layers are overwritten.
 
 A layer was edited if its data differ from the digest of the data that were written. Events are
 not reliable: undo and redo emit only ``set_data``, which also fires on every move of a slider,
@@ -7,16 +7,12 @@ and writing into the array emits nothing. An edit that was undone does not count
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_info
 
-from latentfm_core.progress import finish
 from napari_latentfm.layers.edits import (
     AskAboutEdits,
     EditedLayers,
@@ -27,8 +23,9 @@ from napari_latentfm.layers.edits import (
     plane_indices,
 )
 from napari_latentfm.layers.handover import is_handed_over, renew_look
+from napari_latentfm.layers.rollback import all_or_nothing, unlink, without_history
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
-from napari_latentfm.layers.stacking import add_below, add_result, select
+from napari_latentfm.layers.stacking import add_below, add_result
 from napari_latentfm.layers.stacks import PlaneStack
 
 if TYPE_CHECKING:
@@ -36,13 +33,14 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
-logger = logging.getLogger(__name__)
-
-_SPACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-
-
-def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -> bool:
+def place_steps(
+    viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits
+) -> Generator[None, None, bool]:
     """Update the layers that an earlier run made for the same plane, and add missing ones.
+
+    One layer per step: napari needs a tenth of a second for each layer of any size, and as much
+    again for its outlines. The mean mask comes first, so that it can be judged while the others
+    are added. Between the steps the window responds; closing the generator undoes all steps.
 
     Parameters
     ----------
@@ -58,18 +56,6 @@ def place(viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits) -
     bool
         False if the user chose to cancel; then nothing was changed.
     """
-    return finish(place_steps(viewer, specs, ask))
-
-
-def place_steps(
-    viewer: ViewerModel, specs: Sequence[LayerSpec], ask: AskAboutEdits
-) -> Generator[None, None, bool]:
-    """Do the same as `place`, one layer per step.
-
-    napari needs a tenth of a second for each layer of any size, and as much again for its
-    outlines. The mean mask comes first, so that it can be judged while the others are added.
-    Between the steps the window responds; closing the generator undoes all steps.
-    """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and _may_be_edited(layer)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
@@ -84,7 +70,7 @@ def place_steps(
             yield
         else:
             new.append(None)
-    with _all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
+    with all_or_nothing(viewer, [layer for layer in targets if layer is not None]) as added:
         for layer in kept:
             _release(layer)
         above: Layer | None = None
@@ -116,61 +102,6 @@ def _write(viewer: ViewerModel, layer: Layer, spec: LayerSpec, is_top: bool) -> 
             viewer.layers.selection.active = layer
 
 
-@contextmanager
-def _all_or_nothing(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Write to result layers, and undo everything after an error.
-
-    The yielded list must receive the layers that are added; others may be added meanwhile.
-
-    Links are removed first: a linked layer copies everything that is written to another one,
-    including its metadata and transform.
-    """
-    _unlink(viewer, layers)
-    added: list[Layer] = []
-    selected, active = set(viewer.layers.selection), viewer.layers.selection.active
-    before = [(layer, _state(layer)) for layer in layers]
-    try:
-        yield added
-    except BaseException:
-        with getattr(viewer.layers, "batched_update", nullcontext)():
-            for layer in [layer for layer in added if layer in viewer.layers]:
-                viewer.layers.remove(layer)
-        for layer, state in before:
-            _restore(layer, state)
-        # A viewer selects each new layer, and nothing once it is removed.
-        if not viewer.layers.selection:
-            select(viewer, selected, active)
-        raise
-
-
-def _state(layer: Layer) -> dict[str, Any]:
-    colours = ("colormap",) if isinstance(layer, Labels) else ()
-    values = {key: getattr(layer, key) for key in ("data", "name", "visible", *_SPACE, *colours)}
-    return {**values, "metadata": dict(layer.metadata)}
-
-
-def _restore(layer: Layer, state: dict[str, Any]) -> None:
-    for key, value in state.items():
-        try:
-            with _without_history(layer):
-                setattr(layer, key, value)
-        except Exception:
-            # A listener of the layer may fail again; the value itself is set by then.
-            logger.debug("%s of %r is partly restored", key, layer.name, exc_info=True)
-
-
-def _unlink(viewer: ViewerModel, layers: Sequence[Layer]) -> None:
-    """Remove links of result layers to other layers, and notify the user."""
-    linked = []
-    for layer in layers:
-        before = len(layer.events.opacity.callbacks)
-        viewer.layers.unlink_layers([layer])
-        if len(layer.events.opacity.callbacks) < before:
-            linked.append(layer.name)
-    if linked:
-        show_info(f"No longer linked, so that the result can be written: {', '.join(linked)}.")
-
-
 def place_part(
     viewer: ViewerModel,
     specs: Sequence[LayerSpec],
@@ -185,7 +116,7 @@ def place_part(
     Parameters
     ----------
     viewer, ask
-        As for `place`; only edits in this plane count.
+        As for `place_steps`; only edits in this plane count.
     specs
         The results of the plane.
     planes, number
@@ -202,7 +133,7 @@ def place_part(
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
         return False
-    _unlink(viewer, [layer for layer, _ in targets])
+    unlink(viewer, [layer for layer, _ in targets])
     for layer, spec in targets:
         if choice is EditedLayers.OVERWRITE or layer not in edited:
             _overwrite_part(layer, spec, number)
@@ -271,7 +202,7 @@ def _overwrite(layer: Layer, spec: LayerSpec) -> None:
     before = layer.metadata[METADATA_KEY]
     if isinstance(layer, Labels) and _colours_of(before) != _colours_of(spec.metadata):
         layer.colormap = spec.look["colormap"]
-    with _without_history(layer):
+    with without_history(layer):
         # napari 0.6 does not take a list of levels here.
         layer.data = type(layer.data)(spec.levels) if layer.multiscale else spec.levels
         for key, value in spec.space.items():
@@ -288,28 +219,12 @@ def _colours_of(facts: dict[str, Any]) -> tuple[bool, list[str]]:
 def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
     facts = layer.metadata[METADATA_KEY]
     index = plane_indices(facts, layer.data)[number]
-    with _without_history(layer):
+    with without_history(layer):
         layer.data[index] = spec.data
         layer.refresh()
     digests = [*facts["digest"]]
     digests[number] = checksum(layer.data[index])
     layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
-
-
-@contextmanager
-def _without_history(layer: Layer) -> Iterator[None]:
-    """Replace data, and clear the undo history of a Labels layer.
-
-    Ctrl+Z would paint pixels of the old data into the new. Making a layer uneditable empties
-    its history.
-    """
-    editable, mode = layer.editable, layer.mode
-    layer.editable = False
-    try:
-        yield
-    finally:
-        layer.editable = editable
-        layer.mode = mode
 
 
 def _equal(old: Any, new: Any) -> bool:

@@ -10,12 +10,13 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from latentfm_core.errors import ImageError
+from latentfm_core.progress import finish
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers.pixels import read_plane
 from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY, confidence_colormap, result_layers
-from napari_latentfm.layers.update import place
+from napari_latentfm.layers.update import place_steps
 from tests.helpers.result_layers import by_role, never_asked, random_samples, show, viewer
 
 __all__ = ["viewer"]
@@ -69,7 +70,7 @@ def test_layers_hold_the_summary(viewer: ViewerModel) -> None:
     samples = random_samples((12, 20))
     summary = summarise(samples)
     plane = displayed_plane(source, viewer.dims)
-    place(viewer, result_layers(source, plane, samples, summary), never_asked)
+    finish(place_steps(viewer, result_layers(source, plane, samples, summary), never_asked))
     np.testing.assert_array_equal(by_role(viewer, "mean_mask").data, summary.mean_mask)
     np.testing.assert_array_equal(by_role(viewer, "samples").data, summary.sample_masks)
     np.testing.assert_array_equal(by_role(viewer, "confidence").data, summary.confidence)
