@@ -1,22 +1,19 @@
-"""The open image of a work list: its layers, its annotation, and the time spent on it."""
+"""The open image of a work list: its layers and its annotation."""
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QWidget
 
 from latentfm_core.annotation.fingerprint import labels_digest
 from latentfm_core.types import ImageInput
 from napari_latentfm.annotation.acceptance import NOT_SAMPLED, take_mean_mask
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import carry, facts_of, remember, space_of
-from napari_latentfm.layers.annotation_record import PAUSE, Record, record_of
+from napari_latentfm.layers.annotation_record import Record, record_of
 from napari_latentfm.layers.camera import camera_of, fit_view
 from napari_latentfm.layers.edits import EditedLayers, is_edited
 from napari_latentfm.layers.handover import hand_over, is_handed_over
@@ -26,6 +23,7 @@ from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.stacking import OWN_KEYS, hide_others
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
+from napari_latentfm.worklist.clock import Clock
 from napari_latentfm.worklist.files import Opened, Snapshot
 from napari_latentfm.worklist.prefetch import Drawn, Task
 
@@ -36,59 +34,6 @@ if TYPE_CHECKING:
 
 BEFORE = " (before)"
 """Suffix of the names of layers that are removed when the next image has its results."""
-_ACTIVITY = {
-    QEvent.Type.MouseMove,
-    QEvent.Type.MouseButtonPress,
-    QEvent.Type.KeyPress,
-    QEvent.Type.Wheel,
-    QEvent.Type.TabletMove,
-}
-
-
-class Clock(QObject):
-    """Measures working time; pauses of more than `PAUSE` seconds do not count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._window: Any = None
-        self._last: float | None = None
-        self._seconds = 0.0
-
-    def watch_around(self, widget: QWidget) -> None:
-        """Count mouse and key events of the main window around a widget as work."""
-        top = widget
-        while (parent := top.parentWidget()) is not None:
-            top = parent
-        window = top.windowHandle()
-        if window is not None and window is not self._window:
-            self._window = window
-            window.installEventFilter(self)
-
-    def start(self) -> None:
-        """Start measuring."""
-        self._seconds, self._last = 0.0, time.monotonic()
-
-    def touch(self, now: float) -> None:
-        """Record an event at `now`, in seconds of a monotonic clock."""
-        if self._last is not None:
-            gap = now - self._last
-            self._seconds += gap if 0 <= gap <= PAUSE else 0.0
-            self._last = now
-
-    def take(self) -> float:
-        """Return the seconds of work since the last call."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
-
-    def stop(self) -> None:
-        """Stop measuring."""
-        self._last = None
-
-    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Record events without consuming them."""
-        if event.type() in _ACTIVITY:
-            self.touch(time.monotonic())
-        return False
 
 
 class OpenImage:
@@ -102,6 +47,8 @@ class OpenImage:
         Its layer.
     class_names
         Names of labels in the work list, which every annotation gets.
+    digest
+        Digest of the annotation's labels as last saved; "" if it never was.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -114,7 +61,7 @@ class OpenImage:
         self._annotation: Labels | None = None
         self._old: list[Any] = []
         self._kept: Opened | None = None
-        self._digest = ""
+        self.digest = ""
         self._names: dict[int, str] = {}
         self._view: tuple[Any, ...] = ()
         self._covered: tuple[str, ...] = ()
@@ -131,7 +78,7 @@ class OpenImage:
         """Add the layer of an image; call `show_steps` when it has results."""
         self.close_image()
         self.name, self._kept = name, opened
-        self._annotation, self._digest = None, ""
+        self._annotation, self.digest = None, ""
         self.layer = image_layer(opened.image)
         layers = self._viewer.layers
         # Below the layers of the previous image, so that its result layers can be handed over.
@@ -205,17 +152,16 @@ class OpenImage:
     @property
     def annotation(self) -> Labels | None:
         """The annotation of the open image."""
-        return self._find()
-
-    @property
-    def digest(self) -> str:
-        """Digest of its labels as last saved."""
-        return self._digest
+        if self.is_reviewed:
+            # An existing layer may have become the annotation.
+            annotation = annotation_of(self._session, create=False)
+            self._annotation = annotation or self._annotation
+        return self._annotation
 
     @property
     def touched(self) -> bool:
         """Whether anything was painted or taken in the annotation, even if erased since."""
-        layer = self._find()
+        layer = self.annotation
         if layer is None:
             return False
         record = record_of(layer)
@@ -232,13 +178,13 @@ class OpenImage:
 
     def snapshot(self, force: bool = False) -> Snapshot | None:
         """Return the annotation if it changed since it was saved, or always with `force`."""
-        layer = self._find()
+        layer = self.annotation
         if self.name is None or self.layer is None or layer is None:
             return None
         labels = np.array(layer.data)
         digest = labels_digest(labels)
-        untouched = not self._digest and not labels.any()
-        same = digest == self._digest and record_of(layer).names == self._names
+        untouched = not self.digest and not labels.any()
+        same = digest == self.digest and record_of(layer).names == self._names
         if not force and (same or untouched):
             return None
         space = space_of(layer.ndim, layer.scale, layer.units, layer.axis_labels)
@@ -248,7 +194,7 @@ class OpenImage:
     def mark_saved(self, snapshot: Snapshot) -> None:
         """Record that a snapshot was saved."""
         if snapshot.name == self.name:
-            self._digest = snapshot.digest
+            self.digest = snapshot.digest
             self._names = {} if snapshot.facts is None else dict(snapshot.facts.names)
 
     def detach_annotation(self) -> None:
@@ -287,13 +233,6 @@ class OpenImage:
         camera = camera_of(self._viewer)
         return (*camera.center, camera.zoom)
 
-    def _find(self) -> Labels | None:
-        if self.is_reviewed:
-            # An existing layer may have become the annotation.
-            annotation = annotation_of(self._session, create=False)
-            self._annotation = annotation or self._annotation
-        return self._annotation
-
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         if self.layer is None or not isinstance(layer, Labels) or not Record.is_in(layer):
@@ -321,9 +260,9 @@ class OpenImage:
                     carry(layer, kept.sidecar)
                     record_of(layer).names.update(self.class_names)
                     self._session.restored.emit(kept.sidecar)
-                self._digest = labels_digest(layer.data)
+                self.digest = labels_digest(layer.data)
                 self._names = dict(record_of(layer).names)
-        layer = self._find()
+        layer = self.annotation
         if layer is not None:
             remember(layer, current)
 
