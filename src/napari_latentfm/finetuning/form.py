@@ -58,8 +58,8 @@ def free_name(model: str) -> str:
 class LearningForm(QWidget):
     """Choices, buttons, progress, curves and verdict."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._make_choices()
         self._make_buttons()
         self._make_report()

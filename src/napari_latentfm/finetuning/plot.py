@@ -58,9 +58,8 @@ class CurvePlot(QWidget):
         colour: str,
         bounds: tuple[float, float] | None = None,
         marks: bool = False,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._title, self._colour = title, QColor(colour)
         self._bounds, self._marks = bounds, marks
         self.points: list[tuple[float, float]] = []

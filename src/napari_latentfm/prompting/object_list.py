@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from latentfm_core.colours import label_colour
 
@@ -51,8 +51,8 @@ class ObjectList(QTreeWidget):
     chosen = Signal(int)
     toggled = Signal(int, bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setToolTip(
             "Objects of this plane. Click one to refine it. The check box shows or hides it while "
             "another one is current."

@@ -33,8 +33,8 @@ class PromptTab(QWidget):
 
     changed = Signal()
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self.section: PromptSection | None = None
         self._text = wrapped_text("Image, model and settings are chosen elsewhere.")

@@ -28,8 +28,8 @@ class Histogram(QWidget):
         Texts at the two ends of the axis.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._counts = np.zeros(0, np.int64)
         self._mean = 0.5
         self.ends = ("", "")

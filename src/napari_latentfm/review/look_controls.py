@@ -32,8 +32,8 @@ class LookControls(QWidget):
         The state of the layers.
     """
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self.look = look = OverlayLook(session)
         self._lay_out()

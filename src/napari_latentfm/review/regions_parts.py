@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from latentfm_core.uncertainty.grid import grid_step, summary_on_grid
 from latentfm_core.uncertainty.regions import UncertainRegion, enlarged, uncertain_regions
@@ -82,8 +82,8 @@ class RegionTable(QTableWidget):
     chosen = Signal(int)
     ticked = Signal(int, bool)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, len(COLUMNS), parent)
+    def __init__(self) -> None:
+        super().__init__(0, len(COLUMNS))
         self.setHorizontalHeaderLabels(COLUMNS)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(24)

@@ -49,8 +49,8 @@ class StrokesSection(QWidget):
 
     finished = Signal(str)
 
-    def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: ReviewSession) -> None:
+        super().__init__()
         self._session = session
         self._job = job_of(session.viewer)
         self._runs: list[TargetRun[Result]] = []
