@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,35 +64,22 @@ def validate(
         }
     )
     segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)
-    count = min(training.validation_images, len(data.names))
-    scores = np.full((count, len(FIGURES)), np.nan)
     rows: list[NDArray[Any]] = []
-    stopped = False
-    for index in range(count):
-        # Rank 0 makes the picture and therefore segments all images in it.
-        if team.rank != (0 if index < PICTURES else index % team.size):
-            continue
-        stopped = should_stop()
-        if stopped:
-            break
+
+    def figures(index: int) -> dict[str, float]:
         truth = data.masks[index, : data.raters[index]]
         image = ImageInput(data.images[index], name=data.names[index])
         samples = segmenter.sample(image, settings)
         summary = segmenter.summarise(samples)
-        found = _figures(summary, truth)
-        scores[index] = [found.get(name, np.nan) for name in FIGURES]
         if index < PICTURES:
             rows.append(picture_row(data.images[index], truth[0], samples, summary))
-    scores, stopped = gathered(scores, stopped, team)
-    if stopped:
-        return {}
-    if team.first:
+        return _figures(summary, truth)
+
+    count = min(training.validation_images, len(data.names))
+    means = mean_figures(count, FIGURES, figures, team, should_stop)
+    if means and team.first:
         write_picture(picture, rows)
-    return {
-        f"val_{name}": float(np.mean(column[~np.isnan(column)]))
-        for name, column in zip(FIGURES, scores.T, strict=True)
-        if not np.isnan(column).all()
-    }
+    return {f"val_{name}": mean for name, mean in means.items()}
 
 
 def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
@@ -102,7 +89,41 @@ def write_picture(path: Path, rows: Sequence[NDArray[Any]]) -> None:
             imsave(temporary, np.concatenate(rows), check_contrast=False)
 
 
-def gathered(
+def mean_figures(
+    count: int,
+    names: Sequence[str],
+    figures: Callable[[int], Mapping[str, float]],
+    team: Team,
+    should_stop: Callable[[], bool],
+) -> dict[str, float]:
+    """Return the means over `count` images of the figures that occur; empty if stopped.
+
+    The processes share out the images. Rank 0 makes the picture and therefore segments all
+    images in it.
+
+    Parameters
+    ----------
+    names, figures
+        Names of all figures, and the function that returns those of an image.
+    should_stop
+        Called before every image.
+    """
+    scores = np.full((count, len(names)), np.nan)
+    stopped = False
+    for index in range(count):
+        if team.rank == (0 if index < PICTURES else index % team.size):
+            stopped = should_stop()
+            if stopped:
+                break
+            found = figures(index)
+            scores[index] = [found.get(name, np.nan) for name in names]
+    scores, stopped = _gathered(scores, stopped, team)
+    columns = {} if stopped else dict(zip(names, scores.T, strict=True))
+    known = {name: column[~np.isnan(column)] for name, column in columns.items()}
+    return {name: float(np.mean(column)) for name, column in known.items() if column.size}
+
+
+def _gathered(
     scores: NDArray[np.float64], stopped: bool, team: Team
 ) -> tuple[NDArray[np.float64], bool]:
     """Combine the values of all processes; NaN where none has a value."""

@@ -23,7 +23,7 @@ from latentfm_core.training.distributed import Team
 from latentfm_core.training.validate import (
     PICTURES,
     draft_card,
-    gathered,
+    mean_figures,
     picture_row,
     write_picture,
 )
@@ -66,35 +66,28 @@ def validate_prompts(
     )
     segmenter = Segmenter(model, draft_card(config), str(team.device), training.precision)
     chosen = spread(len(data.images), training.validation_images)
-    scores = np.full((len(chosen), len(PROMPTS)), np.nan)
     rows: list[NDArray[Any]] = []
-    stopped = False
-    for number, index in enumerate(chosen):
-        if team.rank != (0 if number < PICTURES else number % team.size):
-            continue
-        stopped = should_stop()
-        if stopped:
-            break
-        item = data.images[index]
+
+    def figures(number: int) -> dict[str, float]:
+        item = data.images[chosen[number]]
         image = ImageInput(item.rgb, name=item.name)
+        found: dict[str, float] = {}
         for kind, prompt, references in _cases(item):
             samples = segmenter.sample(image, settings, prompt=prompt)
             summary = segmenter.summarise(samples)
             mask: Any = summary.mean_mask
-            scores[number, PROMPTS.index(kind)] = np.mean([dice(mask, one) for one in references])
+            found[kind] = float(np.mean([dice(mask, one) for one in references]))
             if number < PICTURES and kind == "box":
                 rows.append(_picture_row(item, references[0], samples, summary, config.data.size))
-    scores, stopped = gathered(scores, stopped, team)
-    if stopped:
+        return found
+
+    means = mean_figures(len(chosen), PROMPTS, figures, team, should_stop)
+    if not means:
         return {}
     if team.first:
         write_picture(picture, rows)
-    means = {
-        f"val_dice_{kind}": float(np.mean(column[~np.isnan(column)]))
-        for kind, column in zip(PROMPTS, scores.T, strict=True)
-        if not np.isnan(column).all()
-    }
-    return {"val_dice": float(np.mean(list(means.values()))), **means}
+    each = {f"val_dice_{kind}": mean for kind, mean in means.items()}
+    return {"val_dice": float(np.mean(list(each.values()))), **each}
 
 
 def _picture_row(
