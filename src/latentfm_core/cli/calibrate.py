@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from latentfm_core.cli.common import run_command
 from latentfm_core.cli.data_options import (
@@ -13,7 +14,6 @@ from latentfm_core.cli.data_options import (
     add_part,
     add_reading_arguments,
 )
-from latentfm_core.cli.domain_options import add_domain_arguments
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_sampling_arguments
 
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_part(parser, "val; test needs --allow-test")
     add_grouping(parser)
     add_prompt_kind(parser)
-    add_domain_arguments(parser)
+    _add_domain_arguments(parser)
     allowed = parser.add_argument_group("overrides")
     allowed.add_argument(
         "--allow-test",
@@ -59,6 +59,28 @@ def build_parser() -> argparse.ArgumentParser:
     add_sampling_arguments(parser, leave_out=FITTED, own_model=True)
     add_reading_arguments(parser)
     return parser
+
+
+def _add_domain_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the out-of-domain score."""
+    group = parser.add_argument_group(
+        "out-of-domain score",
+        "Tells images apart that are unlike the training images. It is fitted along with the rest "
+        "where --split, or the split beside the model, names training images that are there.",
+    )
+    group.add_argument(
+        "--domain-only",
+        action="store_true",
+        help="fit the out-of-domain score alone, in a minute or two; the calibration stays as it "
+        "is",
+    )
+    group.add_argument(
+        "--training-config",
+        type=Path,
+        metavar="FILE",
+        help="with --domain-only, the TOML file that the model was trained with: its data, also of "
+        "several sets, and their parts are taken instead of --images, --masks and --split",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

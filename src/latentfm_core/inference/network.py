@@ -21,8 +21,7 @@ from latentfm_core.inference.device import (
     resolve_precision,
     to_device,
 )
-from latentfm_core.inference.feature_cache import FeatureCache
-from latentfm_core.inference.pooling import pooled_features
+from latentfm_core.inference.features import FeatureCache, pooled_features
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.types import Float32
 

@@ -20,9 +20,8 @@ from napari_latentfm.annotation.autosave import Autosaver
 from napari_latentfm.annotation.provenance import Facts, edited_by_plane, facts_of, label_name
 from napari_latentfm.annotation.recovery import duration
 from napari_latentfm.annotation.widgets import ask_name
-from napari_latentfm.background.signals import listen
+from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.background.task_queue import TaskQueue
-from napari_latentfm.background.timers import pause_timer
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.results.session import ReviewSession

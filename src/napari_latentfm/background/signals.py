@@ -1,4 +1,4 @@
-"""Signal connections that end with their widget, and napari workers with safe signals."""
+"""Signal connections and timers that end with their widget, and workers with safe signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakMethod
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 Yielded = TypeVar("Yielded")
 Returned = TypeVar("Returned")
@@ -43,6 +43,18 @@ def listen(widget: QObject, source: Source, slot: Callable[..., object]) -> None
     relay = _relay(slot)
     source.connect(relay)
     widget.destroyed.connect(partial(_disconnect, source, relay))
+
+
+def pause_timer(owner: QObject, pause: int, slot: Callable[[], None]) -> QTimer:
+    """Return a timer that calls `slot` once, `pause` ms after its last start.
+
+    It ends with its owner.
+    """
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(pause)
+    timer.timeout.connect(slot)
+    return timer
 
 
 def _relay(slot: Callable[..., object]) -> Callable[..., object]:

@@ -9,7 +9,7 @@ import numpy as np
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_on
 from napari_latentfm.layers.planes import plane_index
-from napari_latentfm.prompting.models import card_of
+from napari_latentfm.prompting.prompt_model import card_of
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -13,7 +13,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.layers.stacking import source_of
 from napari_latentfm.prompting.from_labels import is_scribble, label_on
-from napari_latentfm.prompting.marks import clipped, inside, same, with_marks
+from napari_latentfm.prompting.mark_data import clipped, inside, same, with_marks
 
 if TYPE_CHECKING:
     from napari_latentfm.prompting.answers import Answers

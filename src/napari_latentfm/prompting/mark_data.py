@@ -1,19 +1,21 @@
-"""Marks in Shapes and Points layers: their objects, coordinates and looks."""
+"""Marks of an object: in Shapes and Points layers, and as a prompt in pixels of the plane."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
-from latentfm_core.prompts import Box, Prompt
+from latentfm_core.prompts import Box, Point, Prompt
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.strokes import NOT_COLOUR, POSITIVE_COLOUR
-from napari_latentfm.prompting.marks import EDGE
 
+EDGE = 0.5
+"""napari puts the centre of pixel (i, j) at (i, j), a prompt at (i + 0.5, j + 0.5)."""
 OBJECT, SIGN = "object", "positive"
 """Columns of the features; 0 is the object of a mark that was just drawn."""
 BOX_COLOUR, NEGATIVE_COLOUR = POSITIVE_COLOUR, NOT_COLOUR
@@ -23,6 +25,41 @@ DIM = 0.3
 """Opacity of the marks of other objects."""
 
 LINES_PER_SIDE = 200
+
+
+def inside(point: Point, shape: tuple[int, int]) -> bool:
+    """Return whether a point lies in the plane."""
+    return all(0 <= at < side for at, side in zip(point, shape, strict=True))
+
+
+def clipped(box: Box, shape: tuple[int, int]) -> Box | None:
+    """Return the part of a box in the plane, or None if there is none."""
+    top, left, bottom, right = box
+    found = (
+        max(0.0, top),
+        max(0.0, left),
+        min(float(shape[0]), bottom),
+        min(float(shape[1]), right),
+    )
+    return found if found[0] < found[2] and found[1] < found[3] else None
+
+
+def with_marks(prompt: Prompt, drawn: Prompt) -> Prompt:
+    """Return a prompt with the box and the points of another one, and its own strokes and mask."""
+    return replace(prompt, box=drawn.box, positive=drawn.positive, negative=drawn.negative)
+
+
+def same(one: Prompt, other: Prompt) -> bool:
+    """Return whether two prompts are equal."""
+    marks = one.positive == other.positive and one.negative == other.negative
+    pairs = (one.strokes, other.strokes), (one.mask, other.mask)
+    return marks and one.box == other.box and all(_equal(*pair) for pair in pairs)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or bool(np.array_equal(one, other))
 
 
 def owners_of(layer: Any) -> list[int]:

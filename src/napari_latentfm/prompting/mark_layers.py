@@ -17,6 +17,7 @@ from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_activ
 from napari_latentfm.layers.strokes import POSITIVE_COLOUR
 from napari_latentfm.prompting.mark_data import (
     BOX_COLOUR,
+    EDGE,
     NEGATIVE_COLOUR,
     NEGATIVE_SYMBOL,
     OBJECT,
@@ -31,7 +32,6 @@ from napari_latentfm.prompting.mark_data import (
     write_boxes,
     write_points,
 )
-from napari_latentfm.prompting.marks import EDGE
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

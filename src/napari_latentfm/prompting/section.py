@@ -10,8 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_latentfm.background.signals import listen
-from napari_latentfm.background.timers import pause_timer
+from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.layers.stacking import OWN_KEYS
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
@@ -65,13 +64,13 @@ class PromptSection(QWidget):
         self._session, self._panel = session, panel
         self._viewer = session.viewer
         self.form = PromptForm()
-        self._look = pause_timer(self, 0, self._read_marks)
+        self._look = pause_timer(self, 0, lambda: self._drawing.read_marks())
         self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
         self._settle = pause_timer(self, SETTLE_MS, self._sync)
-        self._refresh = pause_timer(self, SETTLE_MS, self._renew)
+        self._refresh = pause_timer(self, SETTLE_MS, lambda: self._shown.renew())
         self._book = ObjectBook()
         # napari's event comes in the middle of its own work on the layer.
-        self._marks = MarkLayers(self._viewer, self._look.start, self._undo)
+        self._marks = MarkLayers(self._viewer, self._look.start, lambda: self._drawing.undo())
         self._context = PromptContext(session, panel, self.form, self._book, self._marks)
         self._shown = ShownObjects(self._context, self._refresh.start, self)
         self._strokes = StrokeMarks(self._context, self._stroked.start, self)
@@ -137,17 +136,8 @@ class PromptSection(QWidget):
         self._runner.cancel()
         self._keys.release()
 
-    def _read_marks(self) -> None:
-        self._drawing.read_marks()
-
     def _read_strokes(self) -> None:
         self._drawing.read_strokes(self.tools.is_painting)
-
-    def _undo(self) -> None:
-        self._drawing.undo()
-
-    def _renew(self) -> None:
-        self._shown.renew()
 
     def _sync(self) -> None:
         """Show the current object of the plane on screen."""

@@ -11,8 +11,7 @@ from psygnal import Signal
 from qtpy.QtCore import QObject
 
 from napari_latentfm.annotation.layer import STROKE_EVENTS
-from napari_latentfm.background.signals import listen
-from napari_latentfm.background.timers import pause_timer
+from napari_latentfm.background.signals import listen, pause_timer
 
 PAUSE_MS = 400
 """Milliseconds between the last stroke and `StrokeWatch.paused`."""

@@ -14,9 +14,8 @@ from latentfm_core.config import config_from_mapping
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
-from latentfm_core.evaluation.evidence import SIGMA_SHARES
+from latentfm_core.evaluation.evidence import SIGMA_SHARES, THRESHOLDS, choose_threshold
 from latentfm_core.evaluation.frequency import Frequency
-from latentfm_core.evaluation.threshold import THRESHOLDS, choose_threshold
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
