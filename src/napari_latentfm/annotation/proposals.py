@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,44 +18,30 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a proposed mask comes from.
-
-    Attributes
-    ----------
-    name
-        "mean mask", "sample 3" or "mask".
-    how
-        How it is written; see `napari_latentfm.annotation.merging.How`.
-    samples
-        What it was made from.
-    domain_score
-        How unlike the training images the plane is; None if unknown.
-    """
-
-    name: str
-    how: str
-    samples: SampleSet
-    domain_score: float | None = None
-
-
-def record_proposal(
-    record: Record, plane: Plane, values: NDArray[np.uint8], origin: Origin
-) -> None:
+def record_proposal(record: Record, plane: Plane, proposal: Proposal) -> None:
     """Record a proposal; pixels that a union or a region leaves out count as edited."""
-    samples = origin.samples
-    sample = re.fullmatch(r"sample (\d+)", origin.name)
     record.spend(time.monotonic())
-    record.proposals[plane.index] = Proposal(
+    record.proposals[plane.index] = proposal
+
+
+def proposal_of(
+    values: NDArray[np.uint8],
+    samples: SampleSet,
+    domain_score: float | None,
+    name: str = MEAN_MASK,
+    how: str = "replace",
+) -> Proposal:
+    """Return the proposal of labels made from samples; for the other facts see `Proposal`."""
+    sample = re.fullmatch(r"sample (\d+)", name)
+    return Proposal(
         values,
-        origin.name,
-        origin.how,
+        name,
+        how,
         samples.seeds[0 if sample is None else int(sample[1])],
         samples.model_id,
         samples.model_hash,
         dict(samples.settings),
-        origin.domain_score,
+        domain_score,
     )
 
 

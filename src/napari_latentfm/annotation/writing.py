@@ -14,7 +14,7 @@ from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.changes import change_of, paint
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_of, under_review
 from napari_latentfm.annotation.merging import How
-from napari_latentfm.annotation.proposals import Origin, kept_values, name_of, record_proposal
+from napari_latentfm.annotation.proposals import kept_values, name_of, proposal_of, record_proposal
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.layers.planes import Plane, index_slices
 
@@ -167,9 +167,9 @@ def write_labels(
         change = replace(change, where=change.where & inside[change.window])
     result = reviewed.result
     name = origin or name_of(reviewed, change.proposal)
-    source = Origin(name, how, result.samples, result.summary.domain_score)
     kept = kept_values(reviewed, change.proposal)
-    record_proposal(record_of(layer), reviewed.plane, kept, source)
+    proposal = proposal_of(kept, result.samples, result.summary.domain_score, name, how)
+    record_proposal(record_of(layer), reviewed.plane, proposal)
     count = paint(session, layer, [change])
     if how == "replace" and region is None:
         session.taken.emit()
@@ -203,8 +203,8 @@ def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObje
     for one in objects:
         values = one.mask * np.uint8(label)
         change = change_of(session, layer, one.plane, values, (label,), "replace", True)
-        source = Origin(MEAN_MASK, "replace", one.samples, one.domain_score)
-        record_proposal(record_of(layer), one.plane, change.proposal, source)
+        proposal = proposal_of(change.proposal, one.samples, one.domain_score)
+        record_proposal(record_of(layer), one.plane, proposal)
         changes.append(change)
     count = paint(session, layer, changes)
     session.taken.emit()
