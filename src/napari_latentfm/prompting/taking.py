@@ -10,12 +10,7 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.annotation.taking import RENEWING
-from napari_latentfm.annotation.writing import (
-    PlaneObject,
-    write_mask,
-    write_objects,
-    write_planes,
-)
+from napari_latentfm.annotation.writing import PlaneObject, write_mask, write_objects, write_planes
 from napari_latentfm.layers.annotation_record import MEAN_MASK
 from napari_latentfm.layers.planes import plane_index
 
@@ -74,7 +69,7 @@ class Taking:
         else:
             changed = self._write(place, objects)
             if changed is not None:
-                self._say_taken(f"{len(objects)} objects", changed)
+                self._say_taken(_counted(len(objects), "object"), changed)
 
     def take_on_all_planes(self) -> None:
         """Write the current object on all planes where it was found, as one undo step.
@@ -89,6 +84,11 @@ class Taking:
             self._answers.show(place, one, then=self.take_on_all_planes)
             return
         objects = self._found(place, one.number)
+        if not objects:
+            self._context.say(
+                f"Object {one.number} was already taken on every plane where it was found."
+            )
+            return
         shape = place.plane.shape
         planes = [
             PlaneObject(each.plane, each.mask.whole(shape), each.samples, each.domain_score)
@@ -102,7 +102,7 @@ class Taking:
             return
         for each in objects:
             each.closed = True
-        self._say_taken(f"Object {one.number} on {len(objects)} planes", changed)
+        self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
 
     def take_pending(self) -> None:
         """Write visible objects that were not taken yet into the annotation."""
@@ -193,3 +193,7 @@ class Taking:
         self._context.say(
             f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

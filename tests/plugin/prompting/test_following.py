@@ -193,6 +193,10 @@ def test_an_object_is_taken_on_all_planes_in_one_step(
     np.testing.assert_array_equal(window.annotation(), before)
     window.key(Key.Key_Z, SHIFT | CTRL)
     np.testing.assert_array_equal(window.annotation(), taken)
+    window.qtbot.mouseClick(take, LEFT)
+    window.settle()
+    assert window.status == "Object 1 was already taken on every plane where it was found."
+    np.testing.assert_array_equal(window.annotation(), taken)
     # The next mark on a plane begins another object.
     to_plane(window, 3)
     assert window.states == {1: "taken"}
