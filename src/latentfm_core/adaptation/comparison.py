@@ -15,10 +15,6 @@ ENOUGH = 0.9
 answer of one of the models, and agrees with that better than with any expert."""
 
 
-RECENT = 8
-"""Number of tests that count in any case, if there are as many."""
-
-
 class HeldOutTest(Settings):
     """Dice of both models on an accepted image before the adapted model learned from it.
 
@@ -98,15 +94,15 @@ def compare(tests: Sequence[HeldOutTest], config: AdaptationConfig) -> Compariso
 
     Every accepted image is a test first and joins the training afterwards (prequential
     evaluation, Dawid 1984), so that no image has to be kept back. Earlier tests are those of an
-    adapted model with fewer images: only the later half counts, at least `RECENT` and
-    ``config.fewest``, and at most ``config.window`` tests.
+    adapted model with fewer images: only the later half counts, at least ``config.recent``
+    and ``config.fewest``, and at most ``config.window`` tests.
 
     The adapted model is used if there are ``config.fewest`` tests or more, its mean gain in
     Dice is at least ``config.margin``, and it loses no more than ``config.tolerance`` either
     without a prompt or with a box. Dice above `ENOUGH` counts as that. A significant gain is not
     required: the next image is another test, so that a wrong decision lasts for a few images.
     """
-    count = min(config.window, max(RECENT, config.fewest, math.ceil(len(tests) / 2)))
+    count = min(config.window, max(config.recent, config.fewest, math.ceil(len(tests) / 2)))
     last = list(tests)[-count:]
     present, adapted = _mean([t.present for t in last]), _mean([t.adapted for t in last])
     boxes = [

@@ -37,8 +37,9 @@ class AdaptationConfig(Settings):
         Decay of the exponential moving average of the weights; the average is used for samples.
     window
         Most test results that decide whether the adapted model is used: the later half of all
-        tests, but at least eight of them, since earlier ones are those of a model that had
-        learned from fewer images.
+        tests, since earlier ones are those of a model that had learned from fewer images.
+    recent
+        Test results that count for that decision in any case, if there are as many.
     fewest
         Fewest test results for that decision.
     margin
@@ -59,6 +60,7 @@ class AdaptationConfig(Settings):
     anchor: Annotated[float, Field(ge=0, le=1000)] = 1.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     window: PositiveInt = 20
+    recent: PositiveInt = 8
     fewest: Annotated[int, Field(ge=2, le=1000)] = 4
     margin: Fraction = 0.01
     tolerance: Fraction = 0.01

@@ -260,6 +260,12 @@ def test_the_fewest_tests_may_be_more_than_those_that_count_in_any_case() -> Non
     assert compare([outcome(0.1)] * 12, config).used
 
 
+def test_how_many_tests_count_in_any_case_is_a_setting() -> None:
+    tests = [outcome(-0.3)] * 4 + [outcome(0.1)] * 4
+    assert compare(tests, AdaptationConfig(recent=4)).used
+    assert not compare(tests, AdaptationConfig(recent=8)).used
+
+
 def test_features_stay_within_their_limit() -> None:
     import torch
 
