@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from latentfm_core.cli.data_options import reading_from, refuse_two_sources
@@ -12,9 +13,11 @@ from latentfm_core.cli.model_split import (
     ALL,
     ModelSplit,
     model_split,
+    out_of_fold,
     pairs_of_model,
     warn_of_trained,
 )
+from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.datasets.in_memory import read_references
@@ -22,8 +25,9 @@ from latentfm_core.datasets.layouts import read_layout
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
-from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.images.read import check_pixels
+from latentfm_core.inference.segmenter import Segmenter
 
 
 def _check_data_arguments(args: argparse.Namespace) -> None:
@@ -107,31 +111,32 @@ def _check_classes(args: argparse.Namespace, count: int) -> None:
         read_layout(args.data, reading_from(args)).check_classes(count)
 
 
-def open_cases(
-    args: argparse.Namespace, pairs: Sequence[Pair], classes: int, survey: Survey | None = None
-) -> tuple[Iterator[Case], BadFiles]:
-    """Return an iterator over the cases, and the collector of skipped files.
+@dataclass(frozen=True)
+class OpenCases:
+    """Cases to compare, facts about all of them, the files left out, and the sampling function."""
+
+    cases: Iterator[Case]
+    survey: Survey
+    bad: BadFiles
+    draw: Draw | None
+
+
+def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segmenter) -> OpenCases:
+    """Return the cases of `pairs`, as `choose_pairs` returns them.
 
     Every pair is read once in advance, so that a bad one stops the command before any work, or
     is left out from the start with ``--skip-bad``.
 
-    Parameters
-    ----------
-    args
-        The options.
-    pairs
-        As `choose_pairs` returns them.
-    classes
-        Foreground classes of the model.
-    survey
-        Collects facts about the pairs.
-
     Raises
     ------
+    ConfigError
+        If the model does not take prompts, or the number of corrections is out of range.
     DatasetError
         If ``--data`` has a different number of classes, or a pair cannot be used.
     """
     limits = reading_from(args)
+    survey = Survey(segmenter.card.config.model.classes)
+    classes = len(survey.classes)
     _check_classes(args, classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(pairs))
@@ -146,12 +151,13 @@ def open_cases(
             bad.skip(pair.name, error)
             return
         good.append(pair)
-        if survey is not None:
-            survey.add(pair, case)
+        survey.add(pair, case)
 
     check_all(pairs, look, args.quiet)
     bad.check_any_left()
-    return _read_all(good, read, bad if args.skip_bad else None), bad
+    every = _read_all(good, read, bad if args.skip_bad else None)
+    cases, draw = with_prompts(args, every, segmenter)
+    return OpenCases(cases, survey, bad, out_of_fold(args, pairs, draw))
 
 
 def read_case(

@@ -132,11 +132,7 @@ def result_layers(
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
             look=look(role, several, samples.colours),
-            metadata={
-                "role": role,
-                **shared,
-                **(mapped if role in CALIBRATED_ROLES else {}),
-            },
+            metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
             pyramid_axes=None if axes is None else _shifted(axes, leading),
         )
 

@@ -18,9 +18,8 @@ from latentfm_core.cli.domain import (
     write_domains,
 )
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.model_split import model_split, out_of_fold
-from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
-from latentfm_core.cli.survey import Survey
+from latentfm_core.cli.model_split import model_split
+from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.splits import read_groups
 from latentfm_core.errors import ConfigError, OutputError
@@ -52,25 +51,17 @@ def run(args: argparse.Namespace, command: str) -> None:
         groups = read_groups(args.group_file, args.group_column, [pair.name for pair in pairs])
     group = prompt_group(args)
     segmenter, settings = load_segmenter(args, group)
-    classes = segmenter.card.config.model.classes
-    survey = Survey(classes)
-    cases, bad = open_cases(args, pairs, len(classes), survey)
-    cases, draw = with_prompts(args, cases, segmenter)
-    draw = out_of_fold(args, pairs, draw)
+    opened = open_cases(args, pairs, segmenter)
     folder = resolve_model(args.model)
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
-    survey.say(segmenter, settings, args.part or "", args.mask_threshold, draws=draws, stops=True)
+    part = args.part or ""
+    opened.survey.say(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
     with one_writer(folder, "writing to", "Wait until it has finished."):
         with progress_bar(len(pairs), "calibrating", "image", args.quiet) as bar:
+            draw = opened.draw or unprompted
             calibration = fit_calibration(
-                segmenter,
-                cases,
-                settings,
-                lambda done: bar.update(),
-                args.part or "",
-                groups,
-                draw or unprompted,
+                segmenter, opened.cases, settings, lambda _: bar.update(), part, groups, draw
             )
         domains = {}
         if group == "none" and args.part == "val":
@@ -85,7 +76,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
         f"{calibration.n_images} images"
     )
-    bad.report()
+    opened.bad.report()
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
 from typing import Any
 
-from latentfm_core.cli.cases import choose_pairs, open_cases
+from latentfm_core.cli.cases import OpenCases, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.inputs import BadFiles, refuse_among
 from latentfm_core.cli.model import load_segmenter
-from latentfm_core.cli.model_split import out_of_fold
-from latentfm_core.cli.prompt_kind import prompt_group, with_prompts
-from latentfm_core.cli.survey import Survey
-from latentfm_core.config import (
-    NUMBER_FORMATS,
-    SamplingConfig,
-    report_settings,
-)
+from latentfm_core.cli.prompt_kind import prompt_group
+from latentfm_core.config import NUMBER_FORMATS, SamplingConfig, report_settings
 from latentfm_core.errors import ConfigError
-from latentfm_core.evaluation.evaluate import Case, Draw, evaluate
+from latentfm_core.evaluation.evaluate import evaluate
 from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.locks import one_writer
 from latentfm_core.inference.segmenter import Segmenter
@@ -62,16 +55,12 @@ def run(args: argparse.Namespace, command: str) -> None:
         refuse_existing(evaluation_files(args.out))
     segmenter, settings = load_segmenter(args, prompt_group(args))
     gallery = gallery_for(args, segmenter, settings)
-    classes = segmenter.card.config.model.classes
-    survey = Survey(classes)
-    cases, bad = open_cases(args, pairs, len(classes), survey)
-    cases, draw = with_prompts(args, cases, segmenter)
-    draw = out_of_fold(args, pairs, draw)
+    opened = open_cases(args, pairs, segmenter)
     prepare_folder(args.out)
-    survey.say(segmenter, settings, args.part or "", args.mask_threshold)
+    opened.survey.say(segmenter, settings, args.part or "", args.mask_threshold)
     with one_writer(args.out, "writing to", BUSY):
-        _evaluate(args, command, segmenter, settings, cases, len(pairs), bad, gallery, draw)
-    bad.report()
+        _evaluate(args, command, segmenter, settings, opened, len(pairs), gallery)
+    opened.bad.report()
     logger.info("written to %s", args.out)
 
 
@@ -80,11 +69,9 @@ def _evaluate(
     command: str,
     segmenter: Segmenter,
     settings: SamplingConfig,
-    cases: Iterator[Case],
+    opened: OpenCases,
     count: int,
-    bad: BadFiles,
     gallery: Gallery | None,
-    draw: Draw | None,
 ) -> None:
     with progress_bar(count, "evaluating", "image", args.quiet) as bar:
 
@@ -93,8 +80,8 @@ def _evaluate(
             bar.update()
 
         look = None if gallery is None else gallery.add
-        evaluation = evaluate(segmenter, cases, settings, show, look, draw)
-    facts = describe(args, segmenter, settings, bad, command)
+        evaluation = evaluate(segmenter, opened.cases, settings, show, look, opened.draw)
+    facts = describe(args, segmenter, settings, opened.bad, command)
     try:
         write_evaluation(args.out, evaluation, facts)
     finally:

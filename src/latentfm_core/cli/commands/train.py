@@ -11,10 +11,7 @@ from latentfm_core.cli.commands.train_config import make_config
 from latentfm_core.cli.commands.train_folds import of_folds, run_folds
 from latentfm_core.cli.common import EXIT_INTERRUPTED, EXIT_OK, say
 from latentfm_core.cli.stop_flag import StopFlag
-from latentfm_core.config import (
-    Config,
-    read_toml,
-)
+from latentfm_core.config import Config, read_toml
 from latentfm_core.config.loading import to_toml
 from latentfm_core.errors import CheckpointError, ConfigError
 from latentfm_core.files.locks import one_writer
@@ -26,12 +23,7 @@ from latentfm_core.report.advice import UNUSABLE
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.resuming import (
-    check_resumed,
-    extends,
-    finished_card,
-    follows_paths,
-)
+from latentfm_core.training.resuming import check_resumed, extends, finished_card, follows_paths
 from latentfm_core.training.run_folder import TRAINING
 from latentfm_core.training.runlog import NAMES
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -52,18 +44,7 @@ def run(args: argparse.Namespace, command: str) -> int:
         logging.getLogger("latentfm_core").setLevel(logging.ERROR)
     flag = StopFlag(launched=launch.size > 1)
     flag.install()
-    options = RunOptions(
-        out=args.out,
-        resume=args.resume,
-        tracking=Tracking(args.tensorboard, args.wandb, args.mlflow),
-        should_stop=flag,
-        command=command,
-        card={} if args.card is None else read_toml(args.card),
-        init=args.init,
-        trust_paths=args.trust_paths,
-        changed_data=args.changed_data or "refuse",
-        urgent=flag,
-    )
+    options = _options(args, command, flag)
     config = make_config(args)
     if of_folds(args, config):
         return run_folds(args, config, options, flag)
@@ -84,6 +65,21 @@ def run(args: argparse.Namespace, command: str) -> int:
     if launch.first:
         _say_written(args.out)
     return EXIT_OK
+
+
+def _options(args: argparse.Namespace, command: str, flag: StopFlag) -> RunOptions:
+    return RunOptions(
+        out=args.out,
+        resume=args.resume,
+        tracking=Tracking(args.tensorboard, args.wandb, args.mlflow),
+        should_stop=flag,
+        command=command,
+        card={} if args.card is None else read_toml(args.card),
+        init=args.init,
+        trust_paths=args.trust_paths,
+        changed_data=args.changed_data or "refuse",
+        urgent=flag,
+    )
 
 
 def _say_stopped(out: Path, tracking: Tracking) -> int:
