@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 SECTION = "adaptation"
 """Section of the preferences."""
-OFF = ""
 MEASURE_AGAIN = 1.5
 """Growth of the number of learned images after which the list is ranked again."""
 NO_LIST = "Open a folder first."
@@ -102,7 +101,7 @@ class Adapting(QObject):
         work = self._queue.work
         if work is None:
             self._stored = StoredAdaptation("")
-            self.form.show_state(NO_LIST if self.on else OFF, adapted=False)
+            self.form.show_state(NO_LIST if self.on else "", adapted=False)
             return
         try:
             source = self._queue.form.chosen_model()
@@ -110,7 +109,7 @@ class Adapting(QObject):
             self._stored = StoredAdaptation("", problem=str(error))
         else:
             self._stored = stored_adaptation(source, work.output)
-        text = self._stored.text(self.config) if self.on else OFF
+        text = self._stored.text(self.config) if self.on else ""
         self.form.show_state(text, self._stored.learned)
 
     def learn(self, name: str, file: Path) -> None:
@@ -288,15 +287,12 @@ class Adapting(QObject):
         for signal in (self._sampling.started, self._sampling.finished):
             listen(self, signal, self._look_at_work)
         # A closing window deletes its panels without an event.
-        queue.destroyed.connect(partial(_close, self._processes, self._tasks))
+        processes, tasks = self._processes, self._tasks
+        queue.destroyed.connect(lambda: _end(processes))
+        queue.destroyed.connect(lambda: tasks.close())
 
 
 def _end(processes: list[AdaptationProcess]) -> None:
     for process in processes:
         process.abandon()
     processes.clear()
-
-
-def _close(processes: list[AdaptationProcess], tasks: TaskQueue) -> None:
-    _end(processes)
-    tasks.close()

@@ -9,9 +9,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
-    QHBoxLayout,
     QInputDialog,
-    QLabel,
     QMessageBox,
     QPushButton,
     QVBoxLayout,
@@ -21,6 +19,7 @@ from qtpy.QtWidgets import (
 from latentfm_core.annotation.formats import SUFFIXES
 from napari_latentfm import preferences
 from napari_latentfm.annotation.recovery import Choice, Offer
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 SECTION = "annotation"
 FILTERS = {
@@ -53,8 +52,7 @@ class RecoveryBar(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = wrapped_text("")
         self.recover = self._button(
             "Recover", "recover", "Restore it as the annotation. Ctrl+Z undoes this."
         )
@@ -63,10 +61,7 @@ class RecoveryBar(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.text)
-        row = QHBoxLayout()
-        for button in (self.recover, self.compare, self.discard):
-            row.addWidget(button)
-        layout.addLayout(row)
+        layout.addLayout(row_of(self.recover, self.compare, self.discard))
         self.hide()
 
     def show_offer(self, offer: Offer | None) -> None:
@@ -76,10 +71,7 @@ class RecoveryBar(QFrame):
         self.setVisible(offer is not None)
 
     def _button(self, text: str, choice: Choice, tooltip: str) -> QPushButton:
-        button = QPushButton(text)
-        button.setToolTip(tooltip)
-        button.clicked.connect(lambda: self.chosen.emit(choice))
-        return button
+        return push_button(text, tooltip, lambda: self.chosen.emit(choice))
 
 
 def suggested(image: str, folder: Path | None) -> Path:

@@ -9,7 +9,6 @@ from typing import Any
 from napari.layers import Labels
 from qtpy.QtWidgets import (
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -27,7 +26,7 @@ from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
 from napari_latentfm.layers.stacking import activate
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 SMOOTH_SIZE = 8
 STEP = 2
@@ -60,7 +59,10 @@ class FixSection(QWidget):
             session.viewer.layers.events.removed,
         ):
             listen(self, emitter, self._on_changed)
-        self.destroyed.connect(partial(_close, self.editor, self.tools))
+        editor, tools = self.editor, self.tools
+        # Not methods of this widget, which is partly deleted when the signal is emitted.
+        self.destroyed.connect(lambda: tools.deactivate())
+        self.destroyed.connect(lambda: editor.cancel())
         self._on_changed()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
@@ -210,9 +212,8 @@ class FixSection(QWidget):
         ):
             layout.addWidget(QLabel(title))
             layout.addLayout(grid)
-        row = QHBoxLayout()
-        row.addWidget(self.progress, 1)
-        row.addWidget(self.cancel_button)
+        row = row_of(self.progress, self.cancel_button)
+        row.setStretch(0, 1)
         layout.addLayout(row)
         layout.addWidget(self.status)
 
@@ -254,7 +255,7 @@ class FixSection(QWidget):
         )
 
     def _hand_grid(self) -> QGridLayout:
-        row = [
+        self.hand_buttons = [
             push_button(text, tooltip, partial(self.paint, mode))
             for text, mode, tooltip in (
                 ("Brush (P)", "paint", "Paint on the annotation with napari's brush."),
@@ -262,8 +263,7 @@ class FixSection(QWidget):
                 ("Eraser (E)", "erase", "Erase on the annotation with napari's eraser."),
             )
         ]
-        self.hand_buttons = row
-        return _grid([list(row)])
+        return _grid([[*self.hand_buttons]])
 
 
 def _grid(rows: list[list[QWidget]]) -> QGridLayout:
@@ -285,9 +285,3 @@ def _pixels(low: int, high: int, value: int, tooltip: str) -> QSpinBox:
     box.setSuffix(" px")
     box.setToolTip(tooltip)
     return box
-
-
-def _close(editor: LabelEditor, tools: PieceTools) -> None:
-    """Disconnect a deleted section."""
-    tools.deactivate()
-    editor.cancel()

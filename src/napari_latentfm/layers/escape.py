@@ -18,17 +18,7 @@ ESCAPE = KeyBinding.from_str("Escape")
 
 
 class EscapeKey:
-    """Escape for a tool on a layer: on the canvas, and in a widget.
-
-    Parameters
-    ----------
-    widget
-        Escape also works while it has the focus, or as `context` says.
-    end
-        Ends the tool.
-    context
-        Where the key works besides the canvas.
-    """
+    """Calls `end` when Escape is pressed on the canvas, or in a widget as `context` says."""
 
     def __init__(
         self,

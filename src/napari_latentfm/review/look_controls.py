@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSlider, QVBoxLayout, QWidget
 
 from latentfm_core.colours import label_colour, outline_colour
 from napari_latentfm.background.signals import listen
@@ -14,7 +14,7 @@ from napari_latentfm.layers.strokes import not_colour, sure_colour
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.overlay_look import OverlayLook
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 LISTED = 6
 """Largest number of classes in the legend."""
@@ -91,17 +91,14 @@ class LookControls(QWidget):
         self.opacity.setToolTip("Opacity of everything on the image.")
         self.opacity.valueChanged.connect(lambda value: self.look.fade(value / 100))
         self.legend = wrapped_text("Meaning of the colours.")
-        buttons, fading = QHBoxLayout(), QHBoxLayout()
-        buttons.setSpacing(3)
-        for button in (self.plain_button, self.proposals_button):
-            button.setCheckable(True)
-            buttons.addWidget(button)
-        fading.addWidget(QLabel("Opacity"))
-        fading.addWidget(self.opacity, 1)
+        self.plain_button.setCheckable(True)
+        self.proposals_button.setCheckable(True)
+        fading = row_of(QLabel("Opacity"), self.opacity)
+        fading.setStretch(1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(buttons)
+        layout.addLayout(row_of(self.plain_button, self.proposals_button))
         layout.addLayout(fading)
         layout.addWidget(self.legend)
 

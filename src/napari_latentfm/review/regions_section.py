@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from latentfm_core.uncertainty.regions import UncertainRegion, shape_of
 from napari_latentfm.background.signals import listen
@@ -22,7 +22,7 @@ from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.regions_parts import MeasuredRegions, RegionTable, interval, measure
 from napari_latentfm.review.reviewed_regions import ReviewedRegions
 from napari_latentfm.sampling.status import describe_mask, warning
-from napari_latentfm.ui.common import push_button
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 from napari_latentfm.ui.units import area_text, square
 
 NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
@@ -221,9 +221,7 @@ class RegionsSection(QWidget):
         self.status.setText(text)
 
     def _lay_out(self) -> None:
-        self.sizes = QLabel()
-        self.sizes.setWordWrap(True)
-        self.sizes.setToolTip(
+        self.sizes = wrapped_text(
             "Size of the mean mask; mean and 90 % interval over the samples. The diameter is that "
             "of the largest piece."
         )
@@ -241,16 +239,11 @@ class RegionsSection(QWidget):
         self.resolve_button = push_button(
             "Resolved (J)", "Check the region on screen and go to the next open one.", self.resolve
         )
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.status = wrapped_text("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        row = QHBoxLayout()
-        row.addWidget(self.previous_button)
-        row.addWidget(self.next_button)
         for widget in (self.sizes, self.histogram, self.table):
             layout.addWidget(widget)
-        layout.addLayout(row)
+        layout.addLayout(row_of(self.previous_button, self.next_button))
         layout.addWidget(self.resolve_button)
         layout.addWidget(self.status)

@@ -238,9 +238,11 @@ class StrokesSection(QWidget):
 
     def _class_button(self, number: int, name: str) -> QPushButton:
         key = " (G)" if number == 0 else ""
-        button = QPushButton(f"Certain {name}{key}")
-        button.setToolTip(f"Mark pixels that are certainly {name}.")
-        button.clicked.connect(lambda: self.paint_foreground(FOREGROUND + number))
+        button = push_button(
+            f"Certain {name}{key}",
+            f"Mark pixels that are certainly {name}.",
+            lambda: self.paint_foreground(FOREGROUND + number),
+        )
         self._brushes.addWidget(button, number // 2, number % 2)
         return button
 
