@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentfm_core.config import (
-    READING,
-    ReadingConfig,
-    reading_settings,
-)
+from latentfm_core.config import READING, ReadingConfig, reading_settings
 from latentfm_core.errors import ConfigError
 from latentfm_core.types import PARTS
 

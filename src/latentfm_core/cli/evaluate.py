@@ -16,9 +16,7 @@ from latentfm_core.cli.data_options import (
 )
 from latentfm_core.cli.object_options import add_prompt_kind
 from latentfm_core.cli.options import add_sampling_arguments
-from latentfm_core.config import (
-    REPORT,
-)
+from latentfm_core.config import REPORT
 
 DESCRIPTION = """\
 Segment images that have reference masks, and score the samples at the resolution of the

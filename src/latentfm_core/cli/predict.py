@@ -12,11 +12,7 @@ from latentfm_core.cli.common import run_command
 from latentfm_core.cli.data_options import FOLDER, add_reading_arguments, add_skip_bad
 from latentfm_core.cli.object_options import add_prompt_arguments
 from latentfm_core.cli.options import add_sampling_arguments, add_tiling_arguments
-from latentfm_core.output.result import (
-    DEFAULT_KINDS,
-    Format,
-    Kind,
-)
+from latentfm_core.output.result import DEFAULT_KINDS, Format, Kind
 
 FORMATS: dict[str, tuple[Format, ...]] = {
     "tiff": ("tiff",),

@@ -15,11 +15,7 @@ from latentfm_core.cli.data_options import (
     add_reading_arguments,
 )
 from latentfm_core.cli.options import AUTO_PRECISION, DEVICES, PRECISION
-from latentfm_core.config import (
-    PRESETS,
-    DataConfig,
-    TrainingConfig,
-)
+from latentfm_core.config import PRESETS, DataConfig, TrainingConfig
 from latentfm_core.loggers.mlflow import LOCAL
 from latentfm_core.loggers.wandb import MODES
 

@@ -11,17 +11,10 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.evaluate import Case, Draw, unprompted
 from latentfm_core.evaluation.evidence import Evidence
-from latentfm_core.evaluation.noise_scale import (
-    NOISE_SCALES,
-    choose_noise_scale,
-)
+from latentfm_core.evaluation.noise_scale import NOISE_SCALES, choose_noise_scale
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.uncertainty.calibration import (
-    Calibration,
-)
-from latentfm_core.uncertainty.summary import (
-    USUAL_SCALE,
-)
+from latentfm_core.uncertainty.calibration import Calibration
+from latentfm_core.uncertainty.summary import USUAL_SCALE
 
 logger = logging.getLogger(__name__)
 

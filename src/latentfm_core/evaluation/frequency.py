@@ -10,10 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from latentfm_core.metrics.overlap import Float64
 from latentfm_core.types import Float32
-from latentfm_core.uncertainty.calibration import (
-    MAX_KNOTS,
-    MonotoneMap,
-)
+from latentfm_core.uncertainty.calibration import MAX_KNOTS, MonotoneMap
 
 BINS = 1000
 

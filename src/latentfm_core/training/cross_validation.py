@@ -10,22 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.config import Config, DataConfig
-from latentfm_core.datasets.folds import (
-    FILE,
-    FOLDER,
-    Folds,
-    make_folds,
-    read_folds,
-    write_folds,
-)
+from latentfm_core.datasets.folds import FILE, FOLDER, Folds, make_folds, read_folds, write_folds
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.object_set import alone, find_sets, unique_name
-from latentfm_core.errors import (
-    Cancelled,
-    CheckpointError,
-    ConfigError,
-    OutputError,
-)
+from latentfm_core.errors import Cancelled, CheckpointError, ConfigError, OutputError
 from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch

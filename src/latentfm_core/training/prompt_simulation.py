@@ -10,14 +10,7 @@ from scipy import ndimage
 
 from latentfm_core.prompts.annotator import centre_of_largest
 from latentfm_core.prompts.field import extent
-from latentfm_core.prompts.maps import (
-    BOX,
-    NEGATIVE,
-    POSITIVE,
-    ROUGH_MASK,
-    draw_box,
-    draw_point,
-)
+from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK, draw_box, draw_point
 from latentfm_core.types import Bool, Float32
 
 KINDS = ("box", "points", "box_points", "strokes", "rough_mask")

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.cli.data_options import reading_overrides, refuse_two_sources
-from latentfm_core.config import (
-    Config,
-    config_from_mapping,
-    load_config,
-    preset,
-    with_overrides,
-)
+from latentfm_core.config import Config, config_from_mapping, load_config, preset, with_overrides
 from latentfm_core.datasets.folds import FOLDER
 from latentfm_core.datasets.layouts import read_layout, with_classes_of_folder
 from latentfm_core.errors import ConfigError
@@ -23,9 +17,7 @@ from latentfm_core.model_io.card import read_only_card
 from latentfm_core.training.cross_validation import begun_fold, with_fold
 from latentfm_core.training.distillation import PRESET as DISTILL
 from latentfm_core.training.distillation import distill_config
-from latentfm_core.training.resuming import (
-    resumed_config,
-)
+from latentfm_core.training.resuming import resumed_config
 
 
 def _flag_overrides(args: argparse.Namespace) -> list[str]:
