@@ -1,4 +1,4 @@
-"""Runs for objects, and their results."""
+"""Run the model for objects, and keep the results."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Answers:
         """Show whether a run can be cancelled, or is waited for."""
         self._context.form.cancel_button.setEnabled(self.runner.busy)
         if self.runner.waiting and not self.runner.running:
-            self._context.say("Another run has not ended. The prompt follows when it has.")
+            self._context.say("Another run is in progress. The prompt follows when it ends.")
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)

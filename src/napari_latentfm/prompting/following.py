@@ -1,4 +1,4 @@
-"""The current object is followed through the planes of its stack."""
+"""Follow the current object through the planes of its stack."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ DRAWN = ("n_samples", "steps", "solver", "seed")
 class Following:
     """Follows the current object from the plane on screen through the others.
 
-    Planes on which the object was taken into the annotation, or prompted by the user, are left
-    alone; following continues from their masks.
+    Planes on which the object was taken into the annotation, or prompted by the user, do not
+    change; following continues from their masks.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Following:
         self.button = push_button(
             "Follow through planes",
             "Find this object on the planes before and after this one. Planes on which you took "
-            "or corrected it are left alone.",
+            "or corrected it do not change.",
         )
         self.take_button = push_button(
             "Take on all planes",

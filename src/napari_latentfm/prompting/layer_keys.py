@@ -1,4 +1,4 @@
-"""Keys of napari's layers, on the layers that this plugin made."""
+"""Keys of the viewer that take precedence over those of napari's layers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class LayerKeys(QObject):
     Parameters
     ----------
     viewer
-        Whose keys are meant.
+        The viewer whose keys take precedence.
     keys
         napari key strings.
     parent
-        Whose end ends this.
+        Owns this object.
     """
 
     def __init__(self, viewer: ViewerModel, keys: tuple[str, ...], parent: QObject) -> None:
@@ -81,7 +81,7 @@ class LayerKeys(QObject):
             if action is not None:
                 action(viewer)
                 return
-            # Nobody has bound it: what napari does with it.
+            # The viewer has no such key: do what napari does.
             for kind in type(layer).__mro__:
                 usual = getattr(kind, "class_keymap", {}).get(code)
                 if callable(usual):

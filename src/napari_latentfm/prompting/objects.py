@@ -1,4 +1,4 @@
-"""The objects that were pointed at, plane by plane."""
+"""Prompted objects by plane."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 HISTORY = 100
-"""Marks that can be undone."""
+"""Largest number of marks that can be undone."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A mask ``(H, W)`` of which only the part with foreground is kept."""
+    """A mask ``(H, W)``, stored as the part with foreground."""
 
     top: int
     left: int
@@ -105,11 +105,11 @@ class PromptObject:
         self.domain_score = domain_score
 
     def forget_answer(self) -> None:
-        """Drop the result: its marks are gone."""
+        """Discard the result of marks that were removed."""
         self.samples, self.mask = None, None
 
     def remember(self) -> None:
-        """Keep the prompt as it is, to be undone to."""
+        """Add the prompt to the history, for undo."""
         self.history.append(self.prompt)
         del self.history[:-HISTORY]
 
@@ -123,7 +123,7 @@ class ObjectBook:
         self._current: dict[str, dict[PlaneIndex, PromptObject]] = {}
 
     def forget(self, image: Image) -> None:
-        """Forget all objects of an image that is gone."""
+        """Forget all objects of a removed image."""
         self._objects.pop(str(image.unique_id), None)
         self._current.pop(str(image.unique_id), None)
 

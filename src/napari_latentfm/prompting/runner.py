@@ -1,4 +1,4 @@
-"""The last prompt wins: one run at a time, and the newest request after it."""
+"""Run prompts one at a time; the newest request replaces the one that waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_latentfm.sampling.panel import SamplingPanel
 
 POLL_MS = 15
-"""Between looks at whether another run has ended."""
+"""Milliseconds between checks whether another run has ended."""
 
 
 class PromptRunner(QObject):
@@ -25,9 +25,9 @@ class PromptRunner(QObject):
     Parameters
     ----------
     panel
-        Does the runs.
+        Runs the model.
     parent
-        Whose end ends this.
+        Owns this object.
     """
 
     def __init__(self, panel: SamplingPanel, parent: QObject) -> None:
@@ -52,7 +52,7 @@ class PromptRunner(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a run is going on or waited for."""
+        """Whether a run is in progress or waits."""
         return self.running or self.waiting
 
     def want(self, start: Callable[[], None]) -> None:
@@ -61,7 +61,7 @@ class PromptRunner(QObject):
         self._go_on()
 
     def cancel(self) -> None:
-        """Drop what waits, and cancel the run that was started here."""
+        """Discard the waiting request, and cancel the run that was started here."""
         self._next = None
         self._timer.stop()
         if self.running:

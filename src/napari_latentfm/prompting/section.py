@@ -1,4 +1,4 @@
-"""Point at an object with a box, a click or a stroke; its outlines follow at once."""
+"""The Point section: boxes, points and strokes select an object, and its outlines follow."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ SETTLE_MS = 120
 """Pause after the last move of a slider, before its plane is shown."""
 STROKE_MS = 40
 WAITS = (
-    "The box or point has no outline yet. Choose a model that takes it under Point, or remove it "
-    "with Undo."
+    "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
+    "Undo mark."
 )
 LAYER_KEYS = ("B", "P", "Shift-P")
 """Keys that napari's Labels, Points and Shapes layers bind themselves."""
 
 
 class PromptSection(QWidget):
-    """Tools that point at objects, and the objects that were pointed at.
+    """Tools for prompts, and the objects that were prompted.
 
     Parameters
     ----------
     session
         Of the viewer.
     panel
-        The viewer's sampling panel, which chooses image, model and settings, and does the runs.
+        The viewer's sampling panel, which chooses image, model and settings, and runs the model.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class PromptSection(QWidget):
         self._settle = pause_timer(self, SETTLE_MS, self._sync)
         self._refresh = pause_timer(self, SETTLE_MS, lambda: self._shown.renew())
         self._book = ObjectBook()
-        # napari's event comes in the middle of its own work on the layer.
+        # napari emits its event while it is still changing the layer.
         self._marks = MarkLayers(self._viewer, self._look.start, lambda: self._drawing.undo())
         self._context = PromptContext(session, panel, self.form, self._book, self._marks)
         self._shown = ShownObjects(self._context, self._refresh.start, self)
@@ -198,7 +198,7 @@ class PromptSection(QWidget):
         self._following.on_finished(ending)
 
     def _on_model(self) -> None:
-        """Go on with marks that waited for a model."""
+        """Run the marks that waited for a model."""
         if not self.form.notice.isHidden() and self._model.is_usable():
             self._answers.go_on(self._context.place())
 
@@ -207,7 +207,7 @@ class PromptSection(QWidget):
             self._on_model()
 
     def _on_image(self, _value: Any = None) -> None:
-        """Show nothing of another image any more."""
+        """Clear what belongs to the previous image."""
         self.tools.drop()
         self.form.notice.hide()
         self.form.say(READY)
@@ -221,7 +221,7 @@ class PromptSection(QWidget):
         if isinstance(event.value, Image) and self._book.all(event.value):
             self._runner.cancel()
             self._book.forget(event.value)
-            # The list of layers is busy now.
+            # napari is still changing its list of layers.
             key = str(event.value.unique_id)
             QTimer.singleShot(0, partial(_remove_orphans, self._viewer, key))
         self._settle.start()

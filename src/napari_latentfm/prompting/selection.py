@@ -1,4 +1,4 @@
-"""The current object, to which the next mark, run and stroke belong."""
+"""Select the current object, to which the next mark belongs."""
 
 from __future__ import annotations
 

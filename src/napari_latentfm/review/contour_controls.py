@@ -36,7 +36,7 @@ class ContourControls(QWidget):
         super().__init__()
         self.shown = QCheckBox("Contours of agreement")
         self.shown.setToolTip(
-            "Lines around the pixels that 10, 50 and 90 % of the samples mark as foreground."
+            "Lines around the pixels that 10, 50 and 90% of the samples mark as foreground."
         )
         self.shown.setChecked(kept.get("contours") is True)
         levels = kept.get("levels")

@@ -143,5 +143,5 @@ class RegionTable(QTableWidget):
 
 
 def interval(spread: Spread) -> str:
-    """Return mean and 90 % interval."""
+    """Return mean and 90% interval."""
     return f"{number(spread.mean)} ({number(spread.low)} to {number(spread.high)})"

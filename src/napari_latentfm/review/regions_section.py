@@ -222,7 +222,7 @@ class RegionsSection(QWidget):
 
     def _lay_out(self) -> None:
         self.sizes = wrapped_text(
-            "Size of the mean mask; mean and 90 % interval over the samples. The diameter is that "
+            "Size of the mean mask; mean and 90% interval over the samples. The diameter is that "
             "of the largest piece."
         )
         self.histogram = Histogram()

@@ -214,7 +214,7 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: 
     }
     return Tile(
         picture,
-        f"{100 * hypothesis.weight:.0f} % of samples\n{look}\n{figures[by]}",
+        f"{100 * hypothesis.weight:.0f}% of samples\n{look}\n{figures[by]}",
         f"Sample {hypothesis.medoid} represents {len(hypothesis.members)} of {count} samples.\n"
         f"Area {area}. Compared with the mean mask: Dice "
         f"{hypothesis.agreement:.2f}, 1 - IoU {hypothesis.distance:.2f}.\n"

@@ -38,9 +38,9 @@ def test_the_section_says_what_to_do_without_a_result(desk: Desk, skin: Image) -
 def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     assert desk.texts == [
-        "60 % of samples look like this 6 of 10",
-        "30 % of samples look like this 3 of 10",
-        "10 % of samples show nothing 1 of 10",
+        "60% of samples look like this 6 of 10",
+        "30% of samples look like this 3 of 10",
+        "10% of samples show nothing 1 of 10",
     ]
     assert desk.section.status.text() == "3 hypotheses among 10 samples."
 
@@ -66,7 +66,7 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
     order = desk.section.order
     desk.click(0)
     order.setCurrentIndex(order.findData("difference"))
-    assert [text.split(" of")[0] for text in desk.texts] == ["30 %", "10 %", "60 %"]
+    assert [text.split(" of")[0] for text in desk.texts] == ["30%", "10%", "60%"]
     assert [text.split("this ")[-1] for text in desk.texts][2] == "1 - IoU 0.00"
     # What was chosen stays so, at its new place.
     assert desk.checked == [False, False, True]
@@ -79,7 +79,7 @@ def test_thumbnails_can_be_ordered(desk: Desk, skin: Image) -> None:
 
 def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.stack([disc(*LARGE)] * 4))
-    assert desk.texts == ["100 % of samples look like this 4 of 4"]
+    assert desk.texts == ["100% of samples look like this 4 of 4"]
     assert desk.section.status.text() == "All 4 samples look alike."
 
 

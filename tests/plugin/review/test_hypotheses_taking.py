@@ -49,7 +49,7 @@ def test_removing_the_contour_layer_unchecks_its_box(desk: Desk, skin: Image) ->
 
 def test_contours_of_empty_samples(desk: Desk, skin: Image) -> None:
     desk.review(skin, np.zeros((3, *SHAPE), bool))
-    assert desk.texts == ["100 % of samples show nothing 3 of 3"]
+    assert desk.texts == ["100% of samples show nothing 3 of 3"]
     assert len(desk.show_contours().data) == 0
 
 
