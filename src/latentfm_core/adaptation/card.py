@@ -41,12 +41,6 @@ def adapted_card(
     count = len(record.images)
     images = "1 image" if count == 1 else f"{count} images"
     ending = f"-adapted-{count}"
-    metrics = {
-        "val_parent_dice": comparison.present,
-        "val_held_out_dice": comparison.adapted,
-        "val_parent_box_dice": comparison.present_box,
-        "val_held_out_box_dice": comparison.adapted_box,
-    }
     card = ModelCard(
         id=parent.id[: MAX_ID - len(ending)] + ending,
         title=f"{(parent.title or parent.id)[:150]}, adapted to {images}",
@@ -71,10 +65,20 @@ def adapted_card(
         calibration=parent.calibration,
         prompt_calibrations=parent.prompt_calibrations,
         encoder=parent.encoder,
-        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+        metrics=_metrics(comparison),
         weights=parent.weights,
     )
     return card.model_dump(mode="json", exclude={"weights"})
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    every = {
+        "val_parent_dice": comparison.present,
+        "val_held_out_dice": comparison.adapted,
+        "val_parent_box_dice": comparison.present_box,
+        "val_held_out_box_dice": comparison.adapted_box,
+    }
+    return {name: value for name, value in every.items() if not math.isnan(value)}
 
 
 def _calibration_of(card: ModelCard) -> str:

@@ -43,6 +43,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace --out (default: stop if it exists)"
     )
+    _add_zoo_arguments(parser)
+    add_sampling_arguments(parser, leave_out=("batch_size", "device", "precision"))
+    add_reading_arguments(parser)
+    return parser
+
+
+def _add_zoo_arguments(parser: argparse.ArgumentParser) -> None:
     zoo = parser.add_argument_group("BioImage.IO", "For --format bioimageio only.")
     zoo.add_argument(
         "--author",
@@ -62,9 +69,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="IMAGE",
         help="8-bit image for the package's test (default: a synthetic one)",
     )
-    add_sampling_arguments(parser, leave_out=("batch_size", "device", "precision"))
-    add_reading_arguments(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -134,31 +134,9 @@ def read_groups(
     DatasetError
         If the file or a column is missing or twice, a name has no group, or it has two.
     """
-    try:
-        text = decoded_text(read_bounded(path, MAX_BYTES))
-        table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, (key, column)))
-        columns = [name.strip() for name in next(table, [])]
-        rows = [dict(zip(columns, map(str.strip, row), strict=False)) for row in table]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(
-            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
-            "CSV."
-        ) from None
-    for needed in (key, column):
-        if columns.count(needed) != 1:
-            problem = "two columns" if needed in columns else "no column"
-            other = (
-                " or name another one (--group-column, data.group_column)"
-                if needed == column
-                else ""
-            )
-            raise DatasetError(
-                f"The group file {shown(path)} has {problem} {needed!r}; it has "
-                f"{shown(', '.join(columns)[:500]) or 'none'}. Correct its first line{other}."
-            )
     known = {comparable(name) for name in names}
     groups: dict[str, str] = {}
-    for row in rows:
+    for row in _group_rows(path, (key, column)):
         image, group = comparable(row.get(key, "")), row.get(column, "")
         name = image if image in known else Path(image).stem
         if name not in known or not group:
@@ -174,6 +152,30 @@ def read_groups(
             f"{name_some(missing)}. Add a row for each."
         )
     return groups
+
+
+def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
+    """Return the rows of a group file by column; `needed` are those of image and group."""
+    try:
+        text = decoded_text(read_bounded(path, MAX_BYTES))
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, needed))
+        columns = [name.strip() for name in next(table, [])]
+        rows = [dict(zip(columns, map(str.strip, row), strict=False)) for row in table]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
+            "CSV."
+        ) from None
+    for name in needed:
+        if columns.count(name) != 1:
+            problem = "two columns" if name in columns else "no column"
+            is_group = name == needed[-1]
+            other = " or name another one (--group-column, data.group_column)" if is_group else ""
+            raise DatasetError(
+                f"The group file {shown(path)} has {problem} {name!r}; it has "
+                f"{shown(', '.join(columns)[:500]) or 'none'}. Correct its first line{other}."
+            )
+    return rows
 
 
 def _separator(text: str, needed: Collection[str]) -> str:

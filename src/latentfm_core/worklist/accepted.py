@@ -169,12 +169,8 @@ def export_accepted(
             coco.add(labelled)
         elif kind == "labelme":
             write_labelme(files[name], labelled, separate)
-        elif sidecar is not None:
-            export_annotation(files[name], labelled.labels, sidecar)
         else:
-            write_labels_file(files[name], labelled.labels, space)
-            # A sidecar of an earlier export here does not describe these labels.
-            sidecar_path(files[name]).unlink(missing_ok=True)
+            _write_labels(files[name], labelled, sidecar, space)
     if len(problems) == len(names):
         raise OutputError(f"No annotation of this list can be read. {problems[0]}")
     if kind == "csv":
@@ -182,6 +178,17 @@ def export_accepted(
     elif kind in ONE_FILE:
         coco.write(target)
     yield Progress(len(names), len(names), problems=tuple(problems))
+
+
+def _write_labels(
+    file: Path, labelled: LabelledImage, sidecar: AnnotationSidecar | None, space: Space
+) -> None:
+    if sidecar is not None:
+        export_annotation(file, labelled.labels, sidecar)
+    else:
+        write_labels_file(file, labelled.labels, space)
+        # A sidecar of an earlier export here does not describe these labels.
+        sidecar_path(file).unlink(missing_ok=True)
 
 
 def _read(
