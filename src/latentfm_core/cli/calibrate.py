@@ -24,13 +24,13 @@ FITTED = ("threshold", "noise_scale", "confidence")
 """Sampling options that this command fits itself."""
 
 DESCRIPTION = """\
-Fit, on validation images, what a model's samples and its confidence are worth, and write it
-into its card (model.json): the noise scale with which samples differ from each other as they
-differ from the expert, how often pixels of each confidence agree with the expert, how often
-those of each mean probability are foreground, the Dice that agreement of the samples promises,
-and the threshold of the mean mask with the best Dice. Where the training images are there as
-well, domain.safetensors gets what they are like, so that the model can tell other images apart.
-Never take test images: figures on them would then say too much."""
+Calibrate a model on validation images, and write the result to its card (model.json): the noise
+scale at which samples differ from each other as much as from the expert, how often pixels of
+each confidence agree with the expert, how often pixels of each mean probability are foreground,
+the Dice to expect from the agreement of the samples, and the threshold of the mean mask with the
+best Dice. If the training images are available as well, their statistics are written to
+domain.safetensors, so that the model can recognise other images. Never use test images: scores
+on them would be too optimistic afterwards."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,21 +65,20 @@ def _add_domain_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the out-of-domain score."""
     group = parser.add_argument_group(
         "out-of-domain score",
-        "Tells images apart that are unlike the training images. It is fitted along with the rest "
-        "where --split, or the split beside the model, names training images that are there.",
+        "Recognises images that are unlike the training images. It is fitted with the calibration "
+        "if --split, or the split in the model folder, names training images that are available.",
     )
     group.add_argument(
         "--domain-only",
         action="store_true",
-        help="fit the out-of-domain score alone, in a minute or two; the calibration stays as it "
-        "is",
+        help="fit only the out-of-domain score (a minute or two); the calibration does not change",
     )
     group.add_argument(
         "--training-config",
         type=Path,
         metavar="FILE",
-        help="with --domain-only, the TOML file that the model was trained with: its data, also of "
-        "several sets, and their parts are taken instead of --images, --masks and --split",
+        help="with --domain-only, the TOML file of the model's training; its data sets and their "
+        "parts replace --images, --masks and --split",
     )
 
 

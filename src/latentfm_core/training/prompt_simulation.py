@@ -67,7 +67,7 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = Fal
         Source of all choices.
     absent
         Whether the object was there in another plane alone: then the prompt is its rough mask,
-        because nobody draws a box or clicks where there is nothing.
+        because a user neither draws a box nor clicks where there is no object.
     """
     side = len(shown)
     maps = np.zeros((4, side, side), np.float32)

@@ -101,7 +101,7 @@ def _own_names(work: WorkList, folder: Path) -> set[str]:
 
 
 def _same_case(name: str) -> str:
-    """Return a name as file systems compare it that do not tell large from small letters."""
+    """Return a name as case-insensitive file systems compare it."""
     return comparable(name).casefold()
 
 
@@ -115,7 +115,7 @@ def export_accepted(
 ) -> Iterator[Progress]:
     """Export all accepted annotations of a work list, image by image.
 
-    An image whose annotation is gone or damaged is left out, and named at the end.
+    An image whose annotation is missing or damaged is left out, and named at the end.
 
     A caller that stops asking for the next image cancels the export: a file of all images is
     then not written, and of other formats those that are finished stay.

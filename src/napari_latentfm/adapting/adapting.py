@@ -1,4 +1,4 @@
-"""Adapts the model while the user works through a folder."""
+"""Adapt the model while the user works through a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Result layers of a closed image, used again for the next one.
+"""Result layers of a closed image, reused for the next one.
 
 napari needs a fifth of a second of the GUI thread to add a layer, and as much to remove one. New
 data for a layer take a hundredth.

@@ -1,4 +1,4 @@
-"""Marks that the user draws become the prompt of an object."""
+"""Turn marks that the user draws into the prompt of an object."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Drawing:
             positive=(*one.prompt.positive, *drawn.positive),
             negative=(*one.prompt.negative, *drawn.negative),
         )
-        # The run first: it goes on while the layers are written.
+        # The run first: it continues while the layers are written.
         self._change(place, one, now)
         context.marks.write(place.layer, place.plane, one.number, now)
         self._shown.look_at_marks(place)

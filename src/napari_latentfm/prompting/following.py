@@ -57,7 +57,7 @@ class Following:
         self.take_button = push_button(
             "Take on all planes",
             "Write the object on every plane where it was found into the annotation, as one step "
-            "that Ctrl+Z undoes. Planes on which you took it already stay as they are.",
+            "that Ctrl+Z undoes. Planes on which you took it already do not change.",
         )
         self.button.hide()
         self.take_button.hide()
@@ -134,7 +134,7 @@ class Following:
     def _known(
         self, place: Place, planes: PlaneStack, one: PromptObject, start: int
     ) -> dict[int, KnownPlane]:
-        """Return the planes that stay as they are: taken, or prompted by the user."""
+        """Return the planes that do not change: taken, or prompted by the user."""
         from latentfm_core.inference.following import KnownPlane
 
         known: dict[int, KnownPlane] = {}

@@ -1,4 +1,4 @@
-"""The layers in which boxes and points are drawn: directly on the image, apart from the user's."""
+"""Layers for boxes and points, separate from the layers of the user."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class PromptTab(QWidget):
     Attributes
     ----------
     changed
-        Emitted when `section` was made, or is gone.
+        Emitted when `section` was created or removed.
     section
         The section, or None.
     """

@@ -74,7 +74,7 @@ class Taking:
     def take_on_all_planes(self) -> None:
         """Write the current object on all planes where it was found, as one undo step.
 
-        Planes on which the user took it already stay as they are.
+        Planes on which the user took it already do not change.
         """
         place, one = self._context.current()
         if place is None or one is None or self._is_renewing():

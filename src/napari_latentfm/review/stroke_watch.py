@@ -1,4 +1,4 @@
-"""Notice strokes on a layer once the user pauses."""
+"""Report strokes on a layer when the user pauses."""
 
 from __future__ import annotations
 
