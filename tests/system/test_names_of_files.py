@@ -133,7 +133,7 @@ def unfinished(folder: Path, names: list[str]) -> None:
         tifffile.imwrite(folder / "in_progress" / f"{name}.tif", np.eye(12, dtype=np.uint8))
 
 
-@pytest.mark.parametrize("beside", ["nothing", "completed", "raters"])
+@pytest.mark.parametrize("beside", ["nothing", "done", "raters"])
 def test_unfinished_annotations_are_no_rater(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, beside: str
 ) -> None:
@@ -144,10 +144,10 @@ def test_unfinished_annotations_are_no_rater(
     (masks / "worklist.json").write_text("{}")
     if beside == "nothing":
         with pytest.raises(
-            DatasetError, match=r"no completed annotation: 2 are unfinished.*a.tif, c"
+            DatasetError, match=r"no annotation that is done: 2 are unfinished.*a.tif, c"
         ):
             find_pairs(tmp_path / "i", masks)
-        with pytest.raises(DatasetError, match="no completed annotation"):
+        with pytest.raises(DatasetError, match="no annotation that is done"):
             find_pairs(tmp_path / "i", masks, skip_unmasked=True)
         return
     for name in "abc":

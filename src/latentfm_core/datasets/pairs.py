@@ -167,8 +167,8 @@ def _say_unfinished(masks: Path) -> None:
     others = [path for path in masks.iterdir() if path not in folders]
     if not any(is_image(path) or (path.is_dir() and any(path.iterdir())) for path in others):
         raise DatasetError(
-            f"{shown(masks)} holds no completed annotation: {len(names)} are unfinished "
-            f"({name_some(names)}). Complete them in the panel Work through a folder."
+            f"{shown(masks)} holds no annotation that is done: {len(names)} are unfinished "
+            f"({name_some(names)}). Accept them in the tab Folder of napari-latentfm."
         )
     logger.warning(
         "%s: %d unfinished annotations of a work list are skipped: %s",

@@ -10,6 +10,7 @@ from latentfm_core.config import Fraction, Settings
 from latentfm_core.names import is_path, shown
 
 State = Literal["not started", "in progress", "completed", "flagged"]
+"""As in the file; windows and messages call "completed" done."""
 
 MAX_IMAGES = 100_000
 
@@ -42,9 +43,9 @@ class Item(Settings):
     file
         File name of its annotation; empty until there is one.
     empty
-        Whether it was completed as an image with nothing to mark.
+        Whether it is done as an image with nothing to mark.
     flag
-        Whether it was flagged when it was completed, or since.
+        Whether it was flagged when it was accepted, or since.
     """
 
     state: State = "not started"
@@ -66,7 +67,7 @@ class Item(Settings):
 
     @property
     def flagged(self) -> bool:
-        """Whether somebody should look at the image, completed or not."""
+        """Whether somebody should look at the image, done or not."""
         return self.flag or self.state == "flagged"
 
     @field_validator("file")

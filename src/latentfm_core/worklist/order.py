@@ -49,7 +49,7 @@ def step(
     items: Mapping[str, Item],
     current: str | None,
     by: int = 1,
-    skip_completed: bool = False,
+    skip_done: bool = False,
 ) -> str | None:
     """Return the next (`by` 1) or previous (-1) name; None at the end of the list.
 
@@ -58,7 +58,7 @@ def step(
     place = names.index(current) if current in names else (-1 if by > 0 else len(names))
     rest = names[place + 1 :] if by > 0 else names[:place][::-1]
     for name in rest:
-        if not skip_completed or items[name].state != "completed":
+        if not skip_done or items[name].state != "completed":
             return name
     return None
 
@@ -69,20 +69,20 @@ class Tally:
 
     Attributes
     ----------
-    total, completed, flagged
+    total, done, flagged
         Numbers of images.
     seconds_left
-        Mean time of the completed images times those neither completed nor flagged; None if
-        no time is known.
+        Mean time of the images that are done times those neither done nor flagged; None if no
+        time is known.
     """
 
     total: int
-    completed: int
+    done: int
     flagged: int
     seconds_left: float | None
 
     def __str__(self) -> str:
-        text = f"{self.completed} of {self.total} completed, {self.flagged} flagged"
+        text = f"{self.done} of {self.total} done, {self.flagged} flagged"
         if not self.seconds_left:
             return text
         if self.seconds_left < 60:

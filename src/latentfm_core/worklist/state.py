@@ -181,11 +181,11 @@ class WorkList:
         return self._read()
 
     def annotation(self, name: str) -> Path:
-        """Return the path of the completed annotation of an image."""
+        """Return the path of the annotation of an image that is done."""
         return self.output / self._file_of(name)
 
     def unfinished(self, name: str) -> Path:
-        """Return the path of the annotation of an image until it is completed."""
+        """Return the path of the annotation of an image until it is done."""
         return self.output / UNFINISHED / self._file_of(name)
 
     def kept(self, name: str) -> Path | None:

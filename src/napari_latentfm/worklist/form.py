@@ -174,7 +174,7 @@ class QueueForm(QWidget):
 
     def neighbour(self, work: WorkList, current: str | None, by: int) -> str | None:
         """Return the next (`by` 1) or previous (-1) image to work on; None at the end."""
-        # Previous always goes to the image before, which usually was just completed.
+        # Previous always goes to the image before, which usually was just accepted.
         skip = self.skip.isChecked() and by > 0
         return step(self.names(work), work.items(), current, by, skip)
 

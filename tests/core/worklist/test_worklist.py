@@ -168,20 +168,20 @@ def test_order_and_steps() -> None:
     by_uncertainty = ordered(items, "uncertainty")
     assert by_uncertainty == ["b", "a", "d", "c"]
     assert step(by_uncertainty, items, "b") == "a"
-    assert step(by_uncertainty, items, "b", skip_completed=True) == "d"
-    assert step(by_uncertainty, items, "d", -1, skip_completed=True) == "b"
+    assert step(by_uncertainty, items, "b", skip_done=True) == "d"
+    assert step(by_uncertainty, items, "d", -1, skip_done=True) == "b"
     assert step(by_uncertainty, items, "c") is None
     assert step(by_uncertainty, items, "b", -1) is None
-    assert step(list("abcd"), items, None, 1, skip_completed=True) == "b"
+    assert step(list("abcd"), items, None, 1, skip_done=True) == "b"
 
 
 def test_tally() -> None:
     items = {str(n): Item() for n in range(10)}
-    assert str(tally(items)) == "0 of 10 completed, 0 flagged"
+    assert str(tally(items)) == "0 of 10 done, 0 flagged"
     items["0"] = Item(state="completed", seconds=60)
     items["1"] = Item(state="completed", seconds=180)
     items["2"] = Item(state="flagged", seconds=999)
-    assert str(tally(items)) == "2 of 10 completed, 1 flagged, about 14 min left"
+    assert str(tally(items)) == "2 of 10 done, 1 flagged, about 14 min left"
 
 
 def test_uncertainty_is_that_of_the_evaluation(

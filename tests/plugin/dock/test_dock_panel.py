@@ -21,7 +21,7 @@ from napari_latentfm.dock.head import ADVANCED
 from napari_latentfm.dock.keys import KeySheet
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.test_controls import controls
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -47,6 +47,30 @@ def test_what_is_folded_and_dismissed_is_remembered(
     assert other.sampling.form.seed.native.isVisible()
     assert not other.review.hypotheses.isVisible()
     assert set(preferences.get(SECTION)) == {"welcome", "opened"}
+
+
+def test_one_button_cancels_whatever_runs(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    for section in panel.sections.values():
+        section.set_opened(True)
+    buttons = panel.annotate.findChildren(QPushButton)
+    (cancel,) = [each for each in buttons if each.text() == "Cancel" and each.isVisible()]
+    assert not cancel.isEnabled()
+    endings: list[str] = []
+    panel.review.strokes.finished.connect(endings.append)
+    # Samples that follow a stroke, and wait for the test.
+    slow = gate(panel.sampling)
+    panel.sampling.job.unload()
+    panel.review.strokes.paint_foreground()
+    viewer.layers["photo · strokes"].paint((30, 30), 2)
+    panel.review.strokes.redraw()
+    qtbot.waitUntil(cancel.isEnabled, timeout=PATIENCE)
+    qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
+    slow.allow(50)
+    qtbot.waitUntil(lambda: endings == ["cancelled"], timeout=PATIENCE)
+    qtbot.waitUntil(lambda: not cancel.isEnabled(), timeout=PATIENCE)
 
 
 def test_a_run_ends_at_done(opened: Open, qtbot: Any) -> None:

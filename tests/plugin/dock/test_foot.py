@@ -156,7 +156,7 @@ def test_a_flag_outlives_accepting(bench: Bench) -> None:
     bench.wait_for(NAMES[1])
     done = bench.item(NAMES[0])
     assert (done.state, done.flagged) == ("completed", True)
-    assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 completed, 1 flagged")
+    assert str(tally(WorkList(bench.folder).items())).startswith("1 of 3 done, 1 flagged")
     bench.panel.queue.open(NAMES[0])
     bench.wait_for(NAMES[0])
     assert foot.flag.isChecked()

@@ -118,7 +118,7 @@ def expected(folder: Path, name: str, model: Path) -> Any:
     return segmenter.summarise(segmenter.sample(read_image(folder / name), settings), settings)
 
 
-def test_images_can_be_completed_and_reopened(
+def test_images_can_be_accepted_and_reopened(
     qtbot: Any, queue: Open, images: Path, tiny_model_folder: Path
 ) -> None:
     viewer, panel = queue()
@@ -135,7 +135,7 @@ def test_images_can_be_completed_and_reopened(
     item = WorkList(images).item(NAMES[0])
     assert item.state == "completed"
     assert 30 <= item.seconds < 60
-    assert "1 of 3 completed" in panel.form.tally.text()
+    assert "1 of 3 done" in panel.form.tally.text()
     assert mine in viewer.layers
     assert not [layer for layer in viewer.layers if layer.name.startswith("blob_000")]
     # Unfinished work is kept without asking, and is there again.
