@@ -7,6 +7,7 @@ from typing import Any
 
 from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from latentfm_core.worklist.item import Item
@@ -32,12 +33,23 @@ class Rows(QAbstractTableModel):
         self.names: list[str] = []
         self.items: Mapping[str, Item] = {}
         self.unsaved: frozenset[str] = frozenset()
+        self.current: str | None = None
 
-    def fill(self, names: list[str], items: Mapping[str, Item]) -> None:
-        """Replace the rows."""
-        self.beginResetModel()
-        self.names, self.items = names, items
-        self.endResetModel()
+    def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
+        """Replace the rows; selection and scrolling stay if the names are the same."""
+        others = names != self.names
+        if others:
+            self.beginResetModel()
+        self.names, self.items, self.current = names, items, current
+        if others:
+            self.endResetModel()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what has changed in the rows."""
+        if self.names:
+            last = self.index(len(self.names) - 1, len(COLUMNS) - 1)
+            self.dataChanged.emit(self.index(0, 0), last)
 
     def rowCount(self, _parent: Any = None) -> int:  # noqa: N802
         """Return the number of images."""
@@ -60,7 +72,11 @@ class Rows(QAbstractTableModel):
         name = self.names[index.row()]
         item = self.items.get(name, Item())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{name}\n{item.note}".strip()
+            return f"{name}\n{state_text(item, name in self.unsaved)}"
+        if role == Qt.ItemDataRole.FontRole and name == self.current and not index.column():
+            bold = QFont()
+            bold.setBold(True)
+            return bold
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         minutes, seconds = divmod(round(item.seconds), 60)
@@ -117,20 +133,21 @@ class ImageTable(QTableView):
         self.activated.connect(self._on_activated)
 
     def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
-        """Replace the rows, and select the open image."""
-        self.rows.fill(names, items)
-        if current in names:
-            index = self.filtered.mapFromSource(self.rows.index(names.index(current), 0))
+        """Replace the rows; select another image only when it is opened."""
+        is_opened, bar = current != self.rows.current, self.verticalScrollBar()
+        wanted, top = current if is_opened else self._selected(), bar.value()
+        self.rows.fill(names, items, current)
+        if wanted in names and wanted != self._selected():
+            index = self.filtered.mapFromSource(self.rows.index(names.index(wanted), 0))
             if index.isValid():
                 self.selectRow(index.row())
-                self.scrollTo(index)
+        if not is_opened:
+            bar.setValue(top)
 
     def mark_unsaved(self, names: frozenset[str]) -> None:
         """Mark images with work that can be recovered."""
         self.rows.unsaved = names
-        first, last = self.rows.index(0, 1), self.rows.index(len(self.rows.names) - 1, 1)
-        if self.rows.names:
-            self.rows.dataChanged.emit(first, last)
+        self.rows.refresh()
 
     def filter(self, text: str) -> None:
         """Show only rows with a text in any column."""
@@ -142,5 +159,12 @@ class ImageTable(QTableView):
         indices = [self.filtered.mapToSource(self.filtered.index(i, 0)) for i in range(count)]
         return [self.rows.names[index.row()] for index in indices]
 
+    def _selected(self) -> str | None:
+        index = self.currentIndex()
+        return self._name_at(index) if index.isValid() else None
+
+    def _name_at(self, index: QModelIndex) -> str:
+        return self.rows.names[self.filtered.mapToSource(index).row()]
+
     def _on_activated(self, index: QModelIndex) -> None:
-        self.chosen.emit(self.rows.names[self.filtered.mapToSource(index).row()])
+        self.chosen.emit(self._name_at(index))

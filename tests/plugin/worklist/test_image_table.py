@@ -1,0 +1,75 @@
+"""The list of images, while a user scrolls and selects in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+
+from latentfm_core.worklist.item import Item
+from napari_latentfm.worklist.table import ImageTable
+
+NAMES = [f"image_{number:02d}.png" for number in range(60)]
+
+
+@pytest.fixture
+def table(qtbot: Any) -> ImageTable:
+    made = ImageTable()
+    qtbot.addWidget(made)
+    made.resize(320, 200)
+    made.show()
+    qtbot.waitExposed(made)
+    made.fill(NAMES, {}, NAMES[0])
+    return made
+
+
+def selected(table: ImageTable) -> list[str]:
+    return [index.data() for index in table.selectionModel().selectedRows(0)]
+
+
+def bold(table: ImageTable) -> list[str]:
+    rows = table.rows
+    fonts = [rows.data(rows.index(n, 0), Qt.ItemDataRole.FontRole) for n in range(len(NAMES))]
+    return [name for name, font in zip(NAMES, fonts, strict=True) if font and font.bold()]
+
+
+def click(table: ImageTable, qtbot: Any, row: int) -> None:
+    index = table.filtered.index(row, 0)
+    table.scrollTo(index)
+    place = table.visualRect(index).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_news_of_images_leave_the_list_where_the_user_is(table: ImageTable, qtbot: Any) -> None:
+    assert (selected(table), bold(table)) == ([NAMES[0]], [NAMES[0]])
+    click(table, qtbot, 41)
+    place = table.verticalScrollBar().value()
+    assert place > 0
+    table.fill(NAMES, {NAMES[40]: Item(uncertainty=0.25)}, NAMES[0])
+    assert table.filtered.index(40, 3).data() == "25%"
+    assert selected(table) == [NAMES[41]]
+    assert table.verticalScrollBar().value() == place
+    assert bold(table) == [NAMES[0]], "the open image"
+
+
+def test_a_long_note_is_whole_in_the_tooltip(table: ImageTable) -> None:
+    note = "two lesions, left one " * 5
+    table.fill(NAMES, {NAMES[0]: Item(state="completed", empty=True, note=note)}, NAMES[0])
+    tip = table.filtered.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip == f"{NAMES[0]}\n✓ done (empty): {note}"
+
+
+def test_another_order_keeps_the_selected_image(table: ImageTable, qtbot: Any) -> None:
+    click(table, qtbot, 41)
+    place = table.verticalScrollBar().value()
+    table.fill(NAMES[::-1], {}, NAMES[0])
+    assert selected(table) == [NAMES[41]]
+    assert table.verticalScrollBar().value() == place
+
+
+def test_another_open_image_is_shown(table: ImageTable, qtbot: Any) -> None:
+    click(table, qtbot, 41)
+    table.fill(NAMES, {}, NAMES[1])
+    assert (selected(table), bold(table)) == ([NAMES[1]], [NAMES[1]])
+    assert table.verticalScrollBar().value() <= 1
