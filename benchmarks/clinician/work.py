@@ -137,8 +137,6 @@ class Clinician:
         form, hands = self.panel.queue.form, self.hands
         hands.click_tab(self.panel.tabs.tabBar(), "Folder")
         hands.pause(0.3)
-        hands.click(form.folder)
-        hands.write(str(self.folder))
         hands.click(form.model)
         hands.pause(0.5)
         hands.press(Qt.Key.Key_A)
@@ -146,8 +144,10 @@ class Clinician:
         hands.press(Qt.Key.Key_Return)
         if not form.model.currentText().startswith(MODEL):
             raise SystemExit(f"error: the model is {form.model.currentText()!r}")
+        hands.click(form.folder)
+        hands.write(str(self.folder))
         hands.picture("folder")
-        opening = self._opens(lambda: hands.click(form.open_button), "", ready=False)
+        opening = self._opens(lambda: hands.press(Qt.Key.Key_Return), "", ready=False)
         hands.take_count()
         return opening
 

@@ -40,7 +40,7 @@ class ListLink(QObject):
         queue.shown.connect(self._on_shown)
         queue.settled.connect(self._on_settled)
         queue.sampler.progressed.connect(self._on_progress)
-        queue.form.open_button.clicked.connect(lambda: self.go_to_annotate())
+        queue.form.open_asked.connect(self.go_to_annotate)
         queue.form.table.chosen.connect(self.go_to_annotate)
         self._name_empty()
 

@@ -168,9 +168,10 @@ class LatentFMPanel(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """Open a folder of images as a work list."""
-        self.queue.form.folder.setText(str(folder))
-        self._list.go_to_annotate()
-        self.queue.open_folder()
+        form = self.queue.form
+        form.folder.setText(str(folder))
+        if not form.ask_to_open():
+            self.tabs.setCurrentWidget(self.queue)
 
     def show_keys(self) -> None:
         """List all keys of the dock."""

@@ -195,6 +195,10 @@ class SamplingForm(Container[Any]):
         """
         return self.stand_in(model_source(str(self.model.value), self.folder.line_edit.value))
 
+    def has_model(self) -> bool:
+        """Return whether the chosen model can be read."""
+        return self._card is not None
+
     def refresh_card(self) -> None:
         """Read the model's card again, which a calibration may have changed."""
         card = self._read_card()

@@ -210,8 +210,11 @@ class SamplingPanel(QScrollArea):
             return
         target, result = under_review
         wanted = self.form.confidence.value == CALIBRATED
+        # Without a model, its folder is about to be chosen.
+        if not self.form.has_model() or wanted == result.summary.calibrated:
+            return
         try:
-            if self.form.model_source() != target.model or wanted == result.summary.calibrated:
+            if self.form.model_source() != target.model:
                 return
             settings = SamplingConfig(**result.samples.settings)
             self._start(target, settings.model_copy(update={"calibrated": wanted}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal
-from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 
 class Collapsible(QWidget):
@@ -64,6 +64,13 @@ class Collapsible(QWidget):
     def add(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
         self._content.addWidget(widget)
+
+    def add_row(self, title: str, control: QWidget) -> None:
+        """Add a control with a label before it."""
+        row = QHBoxLayout()
+        row.addWidget(QLabel(title))
+        row.addWidget(control, 1)
+        self._content.addLayout(row)
 
     def set_opened(self, opened: bool) -> None:
         """Expand or collapse the section."""

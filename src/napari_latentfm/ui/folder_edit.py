@@ -51,7 +51,7 @@ class FolderEdit(QWidget):
         self.button.setToolTip(f"{title}.")
         if compact:
             self.button.setFixedWidth(28)
-        row = QHBoxLayout(self)
+        row = self._row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         if compact:
             row.setSpacing(3)
@@ -60,6 +60,10 @@ class FolderEdit(QWidget):
         self.button.clicked.connect(self._choose)
         self.line.returnPressed.connect(self.chosen)
         self.line.textChanged.connect(lambda _: self.changed.emit())
+
+    def add(self, widget: QWidget) -> None:
+        """Add a widget at the end of the line."""
+        self._row.addWidget(widget)
 
     def path(self) -> Path | None:
         """Return the folder, or None if none is given."""

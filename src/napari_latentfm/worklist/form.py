@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -28,6 +30,7 @@ from napari_latentfm import settings
 from napari_latentfm.background.signals import listen
 from napari_latentfm.reading import SECTION, choose_channel, choose_megapixels, reading_limits
 from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices, model_source
+from napari_latentfm.ui.collapsible import Collapsible
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 from napari_latentfm.ui.folder_edit import FolderEdit
 from napari_latentfm.worklist.table import ImageTable
@@ -48,11 +51,16 @@ class QueueForm(QWidget):
     ----------
     stand_in
         Returns the model to use in place of the chosen one for an image, or for any with None.
+    open_asked
+        Emitted when the folder is to be opened, and the model is known.
     """
+
+    open_asked = QtSignal()
 
     def __init__(self) -> None:
         super().__init__()
         self.stand_in: Callable[[str | Path, str | None], str | Path] = lambda source, _: source
+        self._waits = False
         self._make_choices()
         self._make_list()
         self._make_buttons()
@@ -64,6 +72,10 @@ class QueueForm(QWidget):
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
+        for edit in (*self._folders.values(), self.model_row):
+            edit.chosen.connect(partial(self._on_folder, edit))
+        self.model.activated.connect(lambda _: self._waits and self.ask_to_open())
+        self.open_button.clicked.connect(lambda: self.ask_to_open())
         page = settings.page(SECTION)
         if page is not None:
             listen(self, page.events.max_megapixels, self._take_limit)
@@ -72,7 +84,10 @@ class QueueForm(QWidget):
     def _make_choices(self) -> None:
         self._folders = {
             "Images": FolderEdit(
-                "Folder of the images to annotate.", "Choose the folder of images", compact=True
+                "Folder of the images to annotate. It opens when you choose it, or press Enter.",
+                "Choose the folder of images",
+                "choose or type",
+                compact=True,
             ),
             "Output": FolderEdit(
                 "Folder for annotations and progress.",
@@ -115,6 +130,9 @@ class QueueForm(QWidget):
             "blue. With none, such files are refused, with the names of their channels."
         )
         self.open_button = push_button("Open", "Open the folder as a work list.")
+        self.folder_edit.add(self.open_button)
+        self.missing = wrapped_text("What has to be chosen before the folder can be opened.")
+        self.missing.hide()
 
     def _make_list(self) -> None:
         self.search = _line("Show only rows that contain this text.", "filter")
@@ -177,6 +195,17 @@ class QueueForm(QWidget):
         # Previous always goes to the image before, which usually was just accepted.
         skip = self.skip.isChecked() and by > 0
         return step(self.names(work), work.items(), current, by, skip)
+
+    def ask_to_open(self) -> bool:
+        """Emit `open_asked`, or show that the model is missing and wait; return which."""
+        try:
+            self.settings()
+        except LatentFMError as error:
+            self._show_missing(f"⚠ {error} The images open after that.")
+        else:
+            self._show_missing("")
+            self.open_asked.emit()
+        return not self._waits
 
     def show_list(self, work: WorkList, current: str | None) -> None:
         """Show the images and the progress of a work list."""
@@ -251,7 +280,19 @@ class QueueForm(QWidget):
             self.n_samples.setValue(state["n_samples"])
         self.skip.setChecked(state.get("skip") is not False)
 
+    def _on_folder(self, edit: FolderEdit) -> None:
+        """Open a chosen folder, or the one that waits; an open one again with another output."""
+        is_other_output = edit is self._folders["Output"] and bool(self.table.rows.names)
+        if self._waits or is_other_output or edit is self.folder_edit:
+            self.ask_to_open()
+
+    def _show_missing(self, text: str) -> None:
+        self._waits = bool(text)
+        self.missing.setText(text)
+        self.missing.setVisible(self._waits)
+
     def _take_model(self, _text: str = "") -> None:
+        self.missing.hide()
         self.model_row.setVisible(self.model.currentData() == FOLDER_CHOICE)
         try:
             config = read_card(resolve_model(self.source())).config
@@ -269,22 +310,26 @@ class QueueForm(QWidget):
     def _lay_out(self) -> None:
         grid = QGridLayout()
         grid.setSpacing(3)
-        samples = row_of(self.n_samples, self.open_button)
-        rows: dict[str, QWidget] = {**self._folders, "Model": self.model}
-        for row, (title, widget) in enumerate(rows.items()):
-            grid.addWidget(QLabel(title), row, 0)
+        # In the order of the decisions: the list opens as soon as its folder is chosen.
+        rows: tuple[tuple[str, QWidget], ...] = (
+            ("Model", self.model),
+            ("", self.model_row),
+            ("", self.missing),
+            ("Samples", self.n_samples),
+            *self._folders.items(),
+        )
+        for row, (title, widget) in enumerate(rows):
+            if title:
+                grid.addWidget(QLabel(title), row, 0)
             grid.addWidget(widget, row, 1)
-        grid.addWidget(self.model_row, 3, 1)
-        grid.addWidget(QLabel("Samples"), 4, 0)
-        grid.addLayout(samples, 4, 1)
-        grid.addWidget(QLabel("Largest image"), 5, 0)
-        grid.addWidget(self.megapixels, 5, 1)
-        grid.addWidget(QLabel("Channel"), 6, 0)
-        grid.addWidget(self.channel, 6, 1)
         layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)
+        files = Collapsible("Reading of files", "Limit of the size, and the channel to segment.")
+        for title, box in (("Largest image", self.megapixels), ("Channel", self.channel)):
+            files.add_row(title, box)
+        layout.addWidget(files)
         layout.addLayout(row_of(self.search, self.order))
         layout.addWidget(self.table, 1)
         layout.addWidget(self.tally)

@@ -272,6 +272,8 @@ class QueuePanel(QScrollArea):
             self._say(f"{self.current}: {update.text}")
 
     def _fail(self, error: LatentFMError) -> None:
+        if not (self._navigator.moving or self._display.busy):
+            self.open_image.discard_previous()  # no samples will replace it
         show_error(str(error))
         self._say(str(error))
         self.settled.emit("failed")
@@ -283,7 +285,6 @@ class QueuePanel(QScrollArea):
     def _connect_form(self) -> None:
         form = self.form
         for button, slot in (
-            (form.open_button, self.open_folder),
             (form.previous, self.previous),
             (form.next, self.next),
             (form.accept, self.accept),
@@ -296,7 +297,7 @@ class QueuePanel(QScrollArea):
             (form.cancel, self.cancel),
         ):
             button.clicked.connect(partial(_call, slot))
-        form.folder_edit.chosen.connect(partial(_call, self.open_folder))
+        form.open_asked.connect(self.open_folder)
         form.order.currentTextChanged.connect(self._on_order)
         for change in (
             form.model.currentTextChanged,

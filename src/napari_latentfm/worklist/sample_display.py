@@ -39,6 +39,11 @@ class SampleDisplay:
         self._turns: Turns[bool] | None = None
         sampling.drawn.connect(self._show)
 
+    @property
+    def busy(self) -> bool:
+        """Whether samples are being shown."""
+        return self._turns is not None
+
     def _show(self, task: Task, drawn: Drawn) -> None:
         """Start showing samples instead of any others."""
         if task.name != self._open_image.name:

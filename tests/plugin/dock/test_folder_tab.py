@@ -1,0 +1,143 @@
+"""Opening a folder in the tab Folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_latentfm.dock.panel import LatentFMPanel
+from napari_latentfm.sampling.controls import CALIBRATED, RAW
+from napari_latentfm.ui.choices import FOLDER_CHOICE
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run, shown_errors
+from tests.plugin.dock.conftest import NAMES
+
+Open = Callable[..., tuple[Any, LatentFMPanel]]
+
+
+@pytest.fixture
+def tab(opened: Open) -> LatentFMPanel:
+    _, panel = opened(show=True)
+    panel.tabs.setCurrentWidget(panel.queue)
+    return panel
+
+
+def write(qtbot: Any, line: Any, text: str) -> None:
+    line.clear()
+    qtbot.keyClicks(line, text)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+
+
+def wait_for_first(qtbot: Any, panel: LatentFMPanel) -> None:
+    qtbot.waitUntil(lambda: panel.queue.current == NAMES[0], timeout=PATIENCE)
+    qtbot.waitUntil(lambda: panel.tabs.currentWidget() is panel.annotate, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["typed", "dialog", "button"])
+def test_a_folder_opens_when_it_is_chosen(
+    tab: LatentFMPanel, images: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    edit = tab.queue.form.folder_edit
+    if how == "typed":
+        write(qtbot, edit.line, str(images))
+    elif how == "dialog":
+        # The dialog belongs to the system, and waits for a user.
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(images))
+        qtbot.mouseClick(edit.button, Qt.MouseButton.LeftButton)
+    else:
+        qtbot.keyClicks(edit.line, str(images))
+        qtbot.mouseClick(tab.queue.form.open_button, Qt.MouseButton.LeftButton)
+    wait_for_first(qtbot, tab)
+
+
+@pytest.mark.parametrize(
+    ("how", "model", "problem"),
+    [("typed", "", "No model folder is given"), ("dropped", ".", "is not a complete model folder")],
+)
+def test_a_folder_waits_for_its_model_and_says_so(
+    tab: LatentFMPanel,
+    images: Path,
+    tiny_model_folder: Path,
+    qtbot: Any,
+    how: str,
+    model: str,
+    problem: str,
+) -> None:
+    form = tab.queue.form
+    form.model_folder.setText(model and str(images))
+    if how == "typed":
+        write(qtbot, form.folder, str(images))
+    else:
+        tab.tabs.setCurrentWidget(tab.annotate)
+        tab.open_folder(images)
+    assert tab.queue.work is None
+    assert form.missing.isVisible()
+    assert problem in form.missing.text()
+    write(qtbot, form.model_folder, str(tiny_model_folder))
+    wait_for_first(qtbot, tab)
+    assert form.missing.isHidden()
+
+
+def test_a_model_folder_that_is_about_to_be_chosen_is_not_an_error(
+    opened: Open, qtbot: Any, forget_notifications: None
+) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), rgb=True, name="photo")
+    form = panel.sampling.form
+    form.folder.line_edit.value = ""
+    form.model.value = "isic2018"
+    form.n_samples.value, form.steps.value = 2, 1
+    assert run(qtbot, panel.sampling) == "done"
+    assert form.confidence.value == CALIBRATED
+    form.model.value = FOLDER_CHOICE
+    assert form.confidence.value == RAW
+    assert shown_errors() == []
+    assert run(qtbot, panel.sampling) == "failed"
+    assert "No model folder is given" in shown_errors()[0]
+
+
+def test_the_layers_of_the_previous_image_go_when_the_next_has_no_samples(
+    tab: LatentFMPanel, images: Path, qtbot: Any
+) -> None:
+    form = tab.queue.form
+    write(qtbot, form.folder, str(images))
+    wait_for_first(qtbot, tab)
+    form.model_folder.setText(str(images))
+    settled: list[str] = []
+    tab.queue.settled.connect(settled.append)
+    tab.queue.open(NAMES[1])
+    qtbot.waitUntil(lambda: settled == ["failed"], timeout=PATIENCE)
+    assert [layer.name for layer in tab.session.viewer.layers] == ["blob_001"]
+
+
+def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) -> None:
+    form = tab.queue.form
+    wanted: list[QWidget] = [
+        form.model,
+        form.model_folder,
+        form.n_samples,
+        form.folder,
+        form.folder_edit.button,
+        form.open_button,
+        form.output,
+        form.search,
+        form.order,
+        form.table,
+        form.previous,
+        form.next,
+        form.measure,
+        form.cancel,
+        tab.foot.accept,
+    ]
+    here, met = wanted[0], [wanted[0]]
+    for _ in range(500):
+        here = here.nextInFocusChain()
+        if here in wanted:
+            met.append(here)
+        if here is wanted[-1]:
+            break
+    assert met == wanted
