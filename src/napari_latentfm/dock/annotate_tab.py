@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -40,7 +39,7 @@ class AnnotateTab(QWidget):
     head
         Stays above the scrolling column; its status and *Advanced* are in the column.
     point, review
-        The parts that the sections show.
+        The parts that the sections show. The legend of the review stays below the column.
 
     Attributes
     ----------
@@ -63,15 +62,19 @@ class AnnotateTab(QWidget):
         }
         self.sections = self._make_sections(head)
         self.area = QScrollArea()
-        self._place: QWidget | None = None
+        self._place: Collapsible | None = None
         self._noted = self._returning = False
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(SETTLE_MS)
         self._settled.timeout.connect(self._stop_returning)
-        self._lay_out(head)
+        # The place of a section is known once Qt has laid it out.
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(self._return)
+        self._lay_out(head, review.hypotheses.view.legend)
         bar = self.area.verticalScrollBar()
-        bar.rangeChanged.connect(self._on_range)
+        bar.rangeChanged.connect(lambda _low, _high: self._laid_out.start())
         # By the user, not by a section that has grown.
         bar.actionTriggered.connect(self._stop_returning)
         for section in self.sections.values():
@@ -93,11 +96,9 @@ class AnnotateTab(QWidget):
 
     def uncover(self, title: str) -> None:
         """Unfold a section and scroll to it."""
-        section = self.sections[title]
-        section.set_opened(True)
-        self._stop_returning()
-        # Its place is known once Qt has laid it out.
-        QTimer.singleShot(0, partial(_scroll_to, self.area, section))
+        self._place = self.sections[title]
+        self._place.set_opened(True)
+        self.return_to_place()
 
     def note_place(self) -> None:
         """Remember which section is in use, for `return_to_place`."""
@@ -117,16 +118,12 @@ class AnnotateTab(QWidget):
         """Scroll to the top of the section that was in use, also while sections still grow."""
         self._returning = True
         self._settled.start()
-        # Its place is known once Qt has laid it out.
-        QTimer.singleShot(0, self._return)
+        self._laid_out.start()
 
     def _return(self) -> None:
         if self._returning:
             bar = self.area.verticalScrollBar()
             bar.setValue(0 if self._place is None else self._place.y())
-
-    def _on_range(self, _low: int, _high: int) -> None:
-        QTimer.singleShot(0, self._return)
 
     def _stop_returning(self, _value: object = None) -> None:
         self._noted = self._returning = False
@@ -143,7 +140,7 @@ class AnnotateTab(QWidget):
         sections[ADVANCED] = head.advanced
         return sections
 
-    def _lay_out(self, head: Head) -> None:
+    def _lay_out(self, head: Head, legend: QWidget) -> None:
         middle = QWidget()
         column = QVBoxLayout(middle)
         column.setContentsMargins(4, 0, 4, 0)
@@ -160,6 +157,9 @@ class AnnotateTab(QWidget):
         page.setSpacing(0)
         page.addWidget(head)
         page.addWidget(self.area, 1)
+        legend.setObjectName("LatentFM small")
+        legend.setContentsMargins(4, 2, 4, 0)
+        page.addWidget(legend)
 
     def _remember_opened(self) -> None:
         remember(opened=[title for title, each in self.sections.items() if each.opened])
@@ -176,7 +176,3 @@ def _actions(parts: tuple[Any, ...]) -> dict[str, Callable[[], None]]:
     for part in parts:
         found = part.key_actions() | found
     return found
-
-
-def _scroll_to(area: QScrollArea, widget: QWidget) -> None:
-    area.verticalScrollBar().setValue(widget.y())

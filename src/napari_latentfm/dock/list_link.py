@@ -46,6 +46,7 @@ class ListLink(QObject):
 
     def go_to_annotate(self, _name: str = "") -> None:
         """Show the tab *Annotate* once the image that is being opened is there."""
+        self._panel.annotate.note_place()
         self._to_annotate = True
 
     def show_item(self) -> None:

@@ -315,6 +315,7 @@ def test_head_and_foot_stay_in_view_whatever_is_unfolded(
     assert (window.width(), window.height()) == size
     stay = [panel.foot.accept, panel.foot.note, panel.foot.export, panel.foot.disclaimer]
     stay += [panel.sampling.form.run_button.native, panel.sampling.form.image.native]
+    stay.append(panel.review.hypotheses.view.legend)
     for widget in stay:
         corner = widget.mapTo(window, QPoint(widget.width(), widget.height()))
         assert corner.x() <= size[0]
