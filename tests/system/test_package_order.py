@@ -62,6 +62,7 @@ CORE = {
 """Each package or module of the core, lowest first, with what it may import."""
 
 PLUGIN = {
+    "notices": "",
     "preferences": "",
     "settings": "",
     "reading": "preferences settings",
@@ -70,17 +71,19 @@ PLUGIN = {
     "layers": "",
     "ui": "layers",
     "results": "background layers",
-    "annotation": "background layers preferences reading results settings ui",
-    "sampling": "annotation background layers preferences results ui",
+    "annotation": "background layers notices preferences reading results settings ui",
+    "sampling": "annotation background layers notices preferences results ui",
     "fixing": "annotation background layers results ui",
     "prompting": "annotation background layers results sampling ui",
-    "review": "annotation background fixing layers preferences prompting results sampling ui",
-    "worklist": "annotation background layers preferences reading results sampling settings ui",
+    "review": "annotation background fixing layers notices preferences prompting results sampling "
+    "ui",
+    "worklist": "annotation background layers notices preferences reading results sampling "
+    "settings ui",
     "adapting": "background preferences reading sampling ui worklist",
     "queue": "worklist",
     "finetuning": "background preferences reading results sampling ui",
-    "dock": "adapting annotation background finetuning layers preferences prompting reading "
-    "results review sampling ui worklist",
+    "dock": "adapting annotation background finetuning layers notices preferences prompting "
+    "reading results review sampling ui worklist",
     "demo": "dock",
     "widgets": "review sampling",
 }

@@ -11,7 +11,6 @@ from weakref import ref
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -24,6 +23,7 @@ from napari_latentfm.annotation.restoring import add_labels, restore
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
+from napari_latentfm.notices import show_error
 from napari_latentfm.reading import reading_limits
 
 if TYPE_CHECKING:

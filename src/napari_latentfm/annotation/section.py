@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QHideEvent
@@ -23,6 +22,7 @@ from napari_latentfm.annotation.widgets import RecoveryBar, ask_open, ask_save
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.annotation_record import MEAN_MASK
 from napari_latentfm.layers.stacking import activate
+from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button, wrapped_text
 

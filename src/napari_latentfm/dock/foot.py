@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
+from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from latentfm_core.model_io.card import DISCLAIMER
 from latentfm_core.worklist.item import MAX_NOTE, Item
@@ -12,6 +24,8 @@ from napari_latentfm.ui.common import push_button, wrapped_text
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
 ONLY_IN_LIST = " Open a folder first: flags and notes are kept in its work list."
 FLAG_TIP = "Flag the image for review by somebody else, or remove the flag."
+BREAKS = re.compile(r"[/\\_.](?=\S)")
+"""Places in paths and names after which a line may be broken."""
 NOTE_TIP = "A remark on this image, kept in the work list."
 
 
@@ -58,6 +72,7 @@ class Foot(QWidget):
         self.disclaimer.setToolTip(DISCLAIMER)
         for label in (self.kept, self.disclaimer):
             label.setObjectName("LatentFM small")
+        self.notice = Notice()
         self._lay_out()
         self.show_item(None, None)
 
@@ -69,9 +84,15 @@ class Foot(QWidget):
             self.noted.emit(text)
 
     def say(self, text: str) -> None:
-        """Show a message, or nothing."""
+        """Show a message, or nothing; the notice is not repeated."""
+        text = "" if text in self.notice.text else text
         self.message.setText(text)
         self.message.setVisible(bool(text))
+
+    def warn(self, text: str) -> None:
+        """Show a warning or error until it is dismissed."""
+        self.notice.show_text(text)
+        self.say(self.message.text())
 
     def show_tool(self, text: str) -> None:
         """Show which tool is active on the image and how to end it, or nothing."""
@@ -106,6 +127,7 @@ class Foot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 2)
         layout.setSpacing(3)
+        layout.addWidget(self.notice)
         layout.addWidget(self.tool)
         layout.addWidget(self.message)
         first = _row(self.accept, self.accept_empty)
@@ -121,6 +143,50 @@ class Foot(QWidget):
         last = _row(self.disclaimer, self.kept)
         last.setStretch(0, 1)
         layout.addLayout(last)
+
+
+class Notice(QFrame):
+    """A warning or error, whole, with a button that dismisses it.
+
+    Attributes
+    ----------
+    text
+        What is shown, or ``""``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("LatentFM notice")
+        self.text = self._dismissed = ""
+        self.label = wrapped_text("The last warning or error.")
+        self.close_button = QToolButton()
+        self.close_button.setText("✕")
+        self.close_button.setToolTip("Dismiss this message.")
+        self.close_button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.close_button.clicked.connect(self._dismiss)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(4, 2, 2, 2)
+        row.setSpacing(3)
+        row.addWidget(self.label, 1)
+        row.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def show_text(self, text: str) -> None:
+        """Show a text, unless it was dismissed."""
+        if text and text == self._dismissed:
+            return
+        self.text = text
+        self.label.setText(BREAKS.sub("\\g<0>\u200b", text))
+        self.setVisible(bool(text))
+
+    def end(self) -> None:
+        """Show nothing; what was dismissed may be shown again."""
+        self._dismissed = ""
+        self.show_text("")
+
+    def _dismiss(self) -> None:
+        self._dismissed = self.text
+        self.show_text("")
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from napari import current_viewer
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import (
     QDragEnterEvent,
@@ -38,6 +40,7 @@ from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.finetuning.panel import LearningPanel
+from napari_latentfm.notices import Notice
 from napari_latentfm.prompting.section import PromptSection
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.sections import ReviewSections
@@ -314,6 +317,8 @@ class LatentFMPanel(QWidget):
         listen(self, self.review.fix.tools.changed, self._on_piece_tool)
         listen(self, self.point.model_missing, self._on_model_missing)
         listen(self, self.session.changed, self._on_reviewed)
+        listen(self, notification_manager.notification_ready, self._on_notification)
+        listen(self, self.sampling.started, foot.notice.end)
         listen(self, self.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
         listen(self, annotation.autosaver.kept, self._on_kept)
@@ -349,11 +354,18 @@ class LatentFMPanel(QWidget):
         self.foot.say(text)
 
     def _on_reviewed(self) -> None:
-        """Repeat a warning in the foot: the status may be scrolled out of sight."""
+        """Show a warning in the foot: the status may be scrolled out of sight."""
         reviewed = self.session.current
         text = "" if reviewed is None else warning(reviewed.result)
-        if text:
-            self.foot.say(f"⚠ {text}")
+        if reviewed is not None and text:
+            self.foot.warn(f"{reviewed.layer.name}: {text}")
+
+    def _on_notification(self, event: Any) -> None:
+        # napari shows it in the same window.
+        if isinstance(event, Notice) and current_viewer() is self._viewer:
+            name = self.chosen.name
+            is_named = not name or name in event.message
+            self.foot.warn(event.message if is_named else f"{name}: {event.message}")
 
     def _on_list_exported(self, _ending: str) -> None:
         self.foot.say(self.queue.form.status.text())
@@ -365,6 +377,7 @@ class LatentFMPanel(QWidget):
 
     def _on_chosen(self) -> None:
         """Show nothing of another image any more."""
+        self.foot.notice.end()
         self.foot.say("")
         self.foot.show_kept("")
         self._list.show_item()

@@ -5,6 +5,9 @@ from __future__ import annotations
 FOCUS = "#56b4e9"
 """Okabe-Ito sky blue, to be seen on napari's dark and light theme alike."""
 
+WARNING = "#e69f00"
+"""Okabe-Ito orange, of the frame around warnings and errors."""
+
 STYLE = f"""
 QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QSpinBox:focus,
 QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus {{
@@ -30,6 +33,9 @@ QPushButton[objectName="LatentFM accept"] {{
 QLabel[objectName="LatentFM tool"] {{
     border: 1px solid {FOCUS};
     padding: 2px;
+}}
+QFrame[objectName="LatentFM notice"] {{
+    border: 1px solid {WARNING};
 }}
 QLabel[objectName="LatentFM small"] {{
     font-size: 8pt;

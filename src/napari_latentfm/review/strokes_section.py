@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
@@ -22,6 +21,7 @@ from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.strokes import take_brush
+from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.review.redraw_target import READY, RedrawTarget, describe
 from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke_layer
@@ -208,7 +208,8 @@ class StrokesSection(QWidget):
             self._finish(end.ending, end.text)
 
     def _fail(self, error: LatentFMError) -> None:
-        show_error(str(error))
+        reviewed = self._session.current
+        show_error(str(error) if reviewed is None else f"{reviewed.layer.name}: {error}")
         self._finish("failed", str(error))
 
     def _finish(self, ending: str, text: str) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from napari.layers import Image
-from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
@@ -23,6 +22,7 @@ from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
 from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
+from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.controls import CALIBRATED
 from napari_latentfm.sampling.form import SamplingForm
@@ -301,7 +301,7 @@ class SamplingPanel(QScrollArea):
             show_warning(f"{layer.name}: {text}")
 
     def _fail(self, error: LatentFMError) -> None:
-        self.last_error = str(error)
+        self.last_error = self._status.named(str(error))
         show_error(self.last_error)
         self._finish("failed", self.last_error)
 

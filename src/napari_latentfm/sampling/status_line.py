@@ -33,9 +33,13 @@ class StatusLine:
 
     def say(self, text: str) -> None:
         """Show a text, which begins with the name of the chosen image."""
+        self._form.status.value = self.named(text)
+
+    def named(self, text: str) -> str:
+        """Return a text that begins with the name of the chosen image, unless it is in it."""
         layer = self._form.image.value
         named = layer is None or text.startswith(layer.name) or repr(layer.name) in text
-        self._form.status.value = text if named else f"{layer.name}: {text}"
+        return text if named else f"{layer.name}: {text}"
 
     def suggest(self) -> None:
         """Say whether there is an image to segment, unless another text is shown."""

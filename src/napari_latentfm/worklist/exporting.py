@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from napari.utils.notifications import show_warning
 from psygnal import Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
@@ -14,6 +13,7 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.accepted import Progress, accepted, export_accepted, export_files
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.background.thread_task import ThreadTask
+from napari_latentfm.notices import show_warning
 from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.export_dialog import Wanted, ask_export
 from napari_latentfm.worklist.form import QueueForm

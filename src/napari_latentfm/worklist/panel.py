@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error
 from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QScrollArea
@@ -21,6 +20,7 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.planes import load_units
+from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
@@ -93,6 +93,7 @@ class QueuePanel(QScrollArea):
         self.exporting = Exporting(self.form)
         self._keys = KeyBindings(napari_viewer, self)
         self.described = ""
+        self._late: list[str] = []
         fill_dock(self, "LatentFM queue", self.form)
         self.form.restore(preferences.get(SECTION))
         self.keeper = keeper_of(session_of(napari_viewer), self)
@@ -193,8 +194,7 @@ class QueuePanel(QScrollArea):
         """Show a work list whose first image is about to be opened."""
         self._remember(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
-        if work.warning:
-            show_error(work.warning)
+        self._say_later(work.warning)
         self._unsaved.start()
 
     def _on_opening(self, name: str) -> None:
@@ -220,8 +220,8 @@ class QueuePanel(QScrollArea):
         self.open_image.show(name, opened)
         self.open_image.clock.watch_around(self)
         self._refresh()
-        if opened.warning:
-            show_error(opened.warning)
+        self._say_later(opened.warning)
+        self._warn()
         if self.sampling.open(name, opened.image):
             self._say(f"{name}: drawing samples…")
 
@@ -251,8 +251,19 @@ class QueuePanel(QScrollArea):
 
     def _mark_bad(self, name: str, error: object) -> None:
         self.states.mark_bad(name, error)
+        self._warn()
         self._say(f"{name} is flagged: {error}")
         self.settled.emit("failed")
+
+    def _say_later(self, warning: str) -> None:
+        """Keep a warning until an image is open: an image that is opened ends older ones."""
+        if warning:
+            self._late.append(warning)
+
+    def _warn(self) -> None:
+        if self._late:
+            show_error(" ".join(self._late))
+            self._late.clear()
 
     def _on_order(self, _text: str) -> None:
         self._refresh()
@@ -316,7 +327,7 @@ class QueuePanel(QScrollArea):
         self._navigator.arrived.connect(self._show_image)
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
-        self._navigator.warned.connect(lambda text: show_error(text))
+        self._navigator.warned.connect(self._say_later)
         self._browsing.opened.connect(self._on_opened)
         self._browsing.said.connect(self._say)
         self.states.changed.connect(self._refresh)

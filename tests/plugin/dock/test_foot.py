@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import tifffile
 from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QSlider, QTabBar
+from qtpy.QtWidgets import QApplication, QSlider, QTabBar
 
 from latentfm_core.worklist.order import tally
 from latentfm_core.worklist.state import WorkList
@@ -23,7 +24,8 @@ from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from napari_latentfm.notices import show_error
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.dock.conftest import NAMES
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -424,3 +426,55 @@ def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
     panel.sampling.form.model.value = "generalist"
     assert panel.learning.form.model.currentData() == "generalist"
     assert panel.learning.form.name.text().startswith("generalist")
+
+
+def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    notice, sampling = panel.foot.notice, panel.sampling
+    assert notice.isHidden()
+    load = sampling.job.load
+    gate(sampling, error=MemoryError()).allow(1)
+    assert run(qtbot, sampling) == "failed"
+    assert notice.isVisible()
+    assert notice.text.startswith("photo: ")
+    assert notice.text == sampling.last_error
+    lines = notice.label.heightForWidth(notice.label.width())
+    assert notice.label.height() >= lines > notice.label.fontMetrics().height()
+    sampling.job.load = load
+    sampling.job.unload()
+    assert run(qtbot, sampling) == "done"
+    assert notice.isHidden()
+
+
+def test_a_warning_is_dismissed_for_good(bench: Bench) -> None:
+    notice, folder = bench.panel.foot.notice, "/somewhere/" + "a_long_folder_name/" * 20
+    show_error(f"{folder} cannot be written.")
+    assert notice.isVisible()
+    assert notice.text.startswith("blob_000: /somewhere")
+    QApplication.processEvents()
+    assert notice.width() <= bench.panel.width()
+    bench.press(notice.close_button, Qt.Key.Key_Space)
+    assert notice.isHidden()
+    show_error(f"{folder} cannot be written.")
+    assert notice.isHidden()
+    show_error("Something else.")
+    assert notice.isVisible()
+    bench.panel.next_image()
+    bench.wait_for(NAMES[1])
+    assert notice.isHidden()
+
+
+def test_a_warning_about_a_folder_outlives_the_opening_of_its_first_image(
+    bench: Bench, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(bench.folder, other)
+    output = WorkList(other).output
+    output.mkdir(exist_ok=True)
+    (output / "worklist.json").write_text("{ damaged")
+    bench.shown.clear()
+    bench.panel.open_folder(other)
+    bench.wait_for(NAMES[0])
+    assert "worklist.json" in bench.panel.foot.notice.text
+    assert bench.panel.foot.notice.isVisible()
