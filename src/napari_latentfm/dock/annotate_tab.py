@@ -12,6 +12,7 @@ from napari_latentfm import preferences
 from napari_latentfm.dock.head import ADVANCED, Head
 from napari_latentfm.ui.area import scroll_down
 from napari_latentfm.ui.collapsible import Collapsible
+from napari_latentfm.ui.column import Column
 
 if TYPE_CHECKING:
     from napari_latentfm.prompting.section import PromptSection
@@ -141,7 +142,7 @@ class AnnotateTab(QWidget):
         return sections
 
     def _lay_out(self, head: Head, legend: QWidget) -> None:
-        middle = QWidget()
+        middle = Column()
         column = QVBoxLayout(middle)
         column.setContentsMargins(4, 0, 4, 0)
         column.setSpacing(2)

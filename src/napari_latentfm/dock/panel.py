@@ -20,7 +20,14 @@ from qtpy.QtGui import (
     QShortcut,
     QShowEvent,
 )
-from qtpy.QtWidgets import QLineEdit, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QLineEdit,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
@@ -300,6 +307,8 @@ class LatentFMPanel(QWidget):
         for line in (*self.annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
             line.setAcceptDrops(False)  # a folder that is dropped there is opened, too
         self.foot.note.setAcceptDrops(False)
+        for table in self.findChildren(QAbstractItemView):
+            table.setTabKeyNavigation(False)  # Tab goes on to the next control
 
     def _connect(self) -> None:
         foot, annotation = self.foot, self.review.annotation

@@ -10,7 +10,7 @@ WARNING = "#e69f00"
 
 STYLE = f"""
 QPushButton:focus, QToolButton:focus, QComboBox:focus, QLineEdit:focus, QSpinBox:focus,
-QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus {{
+QDoubleSpinBox:focus, QTableView:focus, QListWidget:focus, QTreeWidget:focus {{
     border: 1px solid {FOCUS};
 }}
 QSlider:focus {{

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,56 @@ def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
             break
     assert met == wanted
     assert ":focus" in panel.styleSheet()
+
+
+def bottom(widget: QWidget, column: QWidget) -> int:
+    return widget.mapTo(column, QPoint(0, widget.height())).y()
+
+
+@pytest.mark.parametrize("title", ["Annotate", "Folder", "Learn"])
+def test_tab_reaches_every_control_and_shows_where_it_is(
+    opened: Open, qtbot: Any, title: str
+) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    viewer.window.resize(1280, 720)
+    assert run(qtbot, panel.sampling) == "done"
+    qtbot.waitUntil(lambda: bool(panel.review.hypotheses.hypotheses), timeout=PATIENCE)
+    for section in panel.sections.values():
+        section.set_opened(True)
+    tabs = panel.tabs
+    tabs.setCurrentIndex([tabs.tabText(place) for place in range(tabs.count())].index(title))
+    panel.foot.warn("Something went wrong.")
+    wanted = {
+        each
+        for each in (*controls(tabs.currentWidget()), *controls(panel.foot))
+        if each.isVisible() and each.isEnabled() and each.focusPolicy() & Qt.FocusPolicy.TabFocus
+    }
+    window = panel.window()
+    window.activateWindow()
+    tabs.tabBar().setFocus()
+    qtbot.waitUntil(tabs.tabBar().hasFocus, timeout=PATIENCE)
+    met: list[QWidget] = []
+    unseen = []
+    while not wanted <= set(met) and len(met) < 2 * len(wanted) + 40:
+        here = QApplication.focusWidget()
+        assert here is not None
+        focused = here.grab().toImage()
+        qtbot.keyClick(here, Qt.Key.Key_Tab)
+        assert not here.hasFocus(), f"{here} keeps Tab for itself"
+        if panel.isAncestorOf(here) and here.grab().toImage() == focused:
+            unseen.append(here)
+        met.append(here)
+    missing = wanted - set(met)
+    assert not missing, [(each, getattr(each, "text", str)()) for each in missing]
+    assert not unseen, [(each, getattr(each, "text", str)()) for each in unseen]
+    column = panel.annotate.area.widget()
+    upwards = [
+        (getattr(above, "text", str)(), getattr(below, "text", str)())
+        for above, below in pairwise([each for each in met if column.isAncestorOf(each)])
+        if bottom(below, column) <= bottom(above, column) - above.height()
+    ]
+    assert not upwards
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1024, 768)])
