@@ -301,6 +301,8 @@ class LatentFMPanel(QWidget):
         if preferences.get(SECTION).get("welcome") is not False:
             welcome = Welcome()
             welcome.dismissed.connect(lambda: remember(welcome=False))
+            # Whoever accepts an image has done the three steps.
+            self.queue.completed.connect(lambda: welcome.dismiss())
             layout.addWidget(welcome)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.foot)

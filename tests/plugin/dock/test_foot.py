@@ -24,6 +24,7 @@ from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
+from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.notices import show_error
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.dock.conftest import NAMES
@@ -78,10 +79,13 @@ def bench(opened: Open, images: Path, qtbot: Any) -> Bench:
 def test_accept_goes_to_the_next_image(bench: Bench) -> None:
     foot = bench.panel.foot
     assert foot.accept.text() == "Accept && next"
+    (welcome,) = bench.panel.findChildren(Welcome)
+    assert welcome.isVisible()
     bench.annotate()
     bench.click(foot.accept)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).state == "completed"
+    assert welcome.isHidden(), "the three steps are done"
     work = bench.panel.queue.work
     assert work is not None
     assert tifffile.imread(work.annotation(NAMES[0])).sum() == 81
