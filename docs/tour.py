@@ -6,7 +6,8 @@ From the project's root, where a screen (or ``xvfb-run -a``) is at hand:
 
 IMAGE is a dermoscopy image, MASK the expert's outline of it, from which the strokes and the
 region are taken that a clinician would draw. Pictures go to ``docs/images``; annotation and
-autosave go to a temporary folder.
+autosave go to a temporary folder. ``python -m napari_latentfm.demo --screenshot`` writes
+``window.png``.
 """
 
 from __future__ import annotations
@@ -102,12 +103,6 @@ class Tour:
             lambda: "Looking" not in regions.status.text(), "the search for uncertain regions"
         )
         logger.info("mean mask: Dice %.3f", self.dice(self.result("mean mask")))
-
-    def overview(self) -> None:
-        """Show the window after a run."""
-        self.only_section("Compare")
-        self.dock.annotate.show_top()
-        self.picture("window")
 
     def compare(self) -> None:
         """Look at the hypotheses with the contours of agreement, and take one."""
@@ -256,7 +251,6 @@ def main() -> int:
         out.mkdir()
         tour = Tour(args.image, args.mask)
         tour.sample()
-        tour.overview()
         tour.compare()
         tour.uncertain()
         tour.correct()
