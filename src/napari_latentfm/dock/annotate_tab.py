@@ -151,8 +151,6 @@ class AnnotateTab(QWidget):
             column.addWidget(self.sections[title])
         column.addStretch(1)
         scroll_down(self.area, middle)
-        # The area scrolls to the widget with the focus by itself.
-        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
@@ -161,6 +159,9 @@ class AnnotateTab(QWidget):
         legend.setObjectName("LatentFM small")
         legend.setContentsMargins(4, 2, 4, 0)
         page.addWidget(legend)
+        for area in self.findChildren(QScrollArea):
+            # It scrolls to the widget with the focus by itself.
+            area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
     def _remember_opened(self) -> None:
         remember(opened=[title for title, each in self.sections.items() if each.opened])

@@ -64,10 +64,10 @@ class ListLink(QObject):
         if self._to_annotate:
             self._to_annotate = False
             self._panel.tabs.setCurrentWidget(self._panel.annotate)
-            self._focus_canvas()
+            self.focus_canvas()
 
-    def _focus_canvas(self) -> None:
-        """Let Enter reach the image of a folder that the user has just opened."""
+    def focus_canvas(self) -> None:
+        """Give the keyboard to the image: Enter accepts it."""
         window = self._panel.window()
         middle = window.centralWidget() if isinstance(window, QMainWindow) else None
         for widget in [] if middle is None else middle.findChildren(QWidget):

@@ -22,6 +22,7 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QLineEdit,
     QTabWidget,
     QToolButton,
@@ -176,6 +177,15 @@ class LatentFMPanel(QWidget):
         self.foot.commit()
         self.queue.previous()
 
+    def switch_focus(self) -> None:
+        """Move the keyboard from the image to the dock, where it was last, or back."""
+        here = QApplication.focusWidget()
+        if here is not None and self.isAncestorOf(here):
+            self._list.focus_canvas()
+        else:
+            last = self.focusWidget()
+            (last if last is not None and last.isVisible() else self.tabs.tabBar()).setFocus()
+
     def open_folder(self, folder: Path) -> None:
         """Open a folder of images as a work list."""
         form = self.queue.form
@@ -209,6 +219,7 @@ class LatentFMPanel(QWidget):
             "Ctrl-Shift-Enter": self.accept_empty,
             "PageDown": self.next_image,
             "PageUp": self.previous_image,
+            "F6": self.switch_focus,
         }
 
     def release(self) -> None:

@@ -271,6 +271,22 @@ def test_ctrl_r_runs(opened: Open, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: endings == ["done"], timeout=PATIENCE)
 
 
+def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    canvas = viewer.window._qt_viewer.canvas.native
+    panel.window().activateWindow()
+    canvas.setFocus()
+    qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
+    qtbot.keyClick(canvas, Qt.Key.Key_F6)
+    assert panel.tabs.tabBar().hasFocus()
+    export = panel.foot.export
+    export.setFocus()
+    qtbot.keyClick(export, Qt.Key.Key_F6)
+    assert canvas.hasFocus()
+    qtbot.keyClick(canvas, Qt.Key.Key_F6)
+    assert export.hasFocus(), "where it was last"
+
+
 def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
