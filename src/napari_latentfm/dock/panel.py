@@ -385,9 +385,9 @@ class LatentFMPanel(QWidget):
     def _on_notification(self, event: Any) -> None:
         # napari shows it in the same window.
         if isinstance(event, Notice) and current_viewer() is self._viewer:
-            name = self.chosen.name
-            is_named = not name or name in event.message
-            self.foot.warn(event.message if is_named else f"{name}: {event.message}")
+            listed = [] if self.queue.work is None else self.queue.work.names
+            is_named = any(name in event.message for name in (self.chosen.name, *listed))
+            self.foot.warn(event.message if is_named else f"{self.chosen.name}: {event.message}")
 
     def _on_list_exported(self, _ending: str) -> None:
         self.foot.say(self.queue.form.status.text())

@@ -17,7 +17,7 @@ from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
 
-ALL_DONE = "All images are done."
+ALL_DONE = "All images are done. Export them in the tab Folder."
 
 
 class Browsing:

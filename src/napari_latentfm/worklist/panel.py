@@ -205,6 +205,8 @@ class QueuePanel(QScrollArea):
         if not self.sampling.is_folder_missing():
             self._mark_bad(name, error)
             self._browsing.skip(name)
+            if not self._navigator.moving:
+                self._warn()  # it was the last image
 
     def _on_completed(self, name: str, path: Path) -> None:
         if self.open_image.annotation is not None:
@@ -251,9 +253,13 @@ class QueuePanel(QScrollArea):
 
     def _mark_bad(self, name: str, error: object) -> None:
         self.states.mark_bad(name, error)
-        self._warn()
         self._say(f"{name} is flagged: {error}")
+        self._say_later(f"{name} is flagged: {error}")
         self.settled.emit("failed")
+
+    def _on_bad_samples(self, name: str, error: object) -> None:
+        self._mark_bad(name, error)
+        self._warn()
 
     def _say_later(self, warning: str) -> None:
         """Keep a warning until an image is open: an image that is opened ends older ones."""
@@ -333,7 +339,7 @@ class QueuePanel(QScrollArea):
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)
-        self.sampling.unreadable.connect(self._mark_bad)
+        self.sampling.unreadable.connect(self._on_bad_samples)
         for part in (
             self._navigator,
             self._browsing,

@@ -308,6 +308,27 @@ def test_progress_and_cancel_of_the_list_are_in_the_head(bench: Bench) -> None:
     assert bench.panel.foot.message.text() == "", "nothing is said twice"
 
 
+def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Bench) -> None:
+    (bench.folder / NAMES[1]).write_bytes(b"not a picture")
+    bench.panel.next_image()
+    bench.wait_for(NAMES[2])
+    notice = bench.panel.foot.notice
+    assert notice.isVisible()
+    assert notice.text.startswith(f"{NAMES[1]} is flagged: ")
+    assert bench.item(NAMES[1]).flagged
+
+
+def test_the_end_of_a_folder_names_the_next_step(bench: Bench) -> None:
+    for following in (*NAMES[1:], ""):
+        bench.annotate()
+        bench.click(bench.panel.foot.accept)
+        if following:
+            bench.wait_for(following)
+    message = bench.panel.foot.message
+    bench.qtbot.waitUntil(lambda: "are done" in message.text(), timeout=PATIENCE)
+    assert "Export them in the tab Folder" in message.text()
+
+
 def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     foot = panel.foot
