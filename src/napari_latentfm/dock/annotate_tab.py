@@ -155,6 +155,8 @@ class AnnotateTab(QWidget):
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
         page.addWidget(head)
+        # In a low window, with a warning in the foot, the head keeps its height.
+        self.area.setMinimumHeight(1)
         page.addWidget(self.area, 1)
         legend.setObjectName("LatentFM small")
         legend.setContentsMargins(4, 2, 4, 0)
