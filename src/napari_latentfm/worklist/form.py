@@ -170,6 +170,7 @@ class QueueForm(QWidget):
             "Measurements…", "Write area, diameter and perimeter of all accepted objects."
         )
         self.cancel = push_button("Cancel", "Stop at once; finished results are kept.")
+        self.cancel.setEnabled(False)
 
     def _make_status(self) -> None:
         self.bar = QProgressBar()

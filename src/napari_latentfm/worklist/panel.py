@@ -163,6 +163,7 @@ class QueuePanel(QScrollArea):
             self._say("Open a folder first.")
         else:
             self.exporting.ask_and_start(self.work, table)
+            self._show_busy()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return the actions by napari key string."""
@@ -288,6 +289,9 @@ class QueuePanel(QScrollArea):
         if kind == "open":
             self._say(f"{self.current}: {update.text}")
 
+    def _show_busy(self) -> None:
+        self.form.cancel.setEnabled(self.sampler.busy or self.exporting.busy)
+
     def _fail(self, error: LatentFMError) -> None:
         if not (self._navigator.moving or self._display.busy):
             self.open_image.discard_previous()  # no samples will replace it
@@ -350,6 +354,8 @@ class QueuePanel(QScrollArea):
         ):
             part.failed.connect(self._fail)
         self.sampler.progressed.connect(self._on_progress)
+        for change in (self.sampler.started, self.sampler.ended, self.exporting.finished):
+            change.connect(self._show_busy)
 
 
 def _call(slot: Callable[[], None], _checked: bool = False) -> None:

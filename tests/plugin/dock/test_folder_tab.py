@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.sampling.controls import CALIBRATED, RAW
 from napari_latentfm.ui.choices import FOLDER_CHOICE
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run, shown_errors
+from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, disc_image, run, shown_errors
 from tests.plugin.dock.conftest import NAMES
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -112,6 +112,28 @@ def test_the_layers_of_the_previous_image_go_when_the_next_has_no_samples(
     tab.queue.open(NAMES[1])
     qtbot.waitUntil(lambda: settled == ["failed"], timeout=PATIENCE)
     assert [layer.name for layer in tab.session.viewer.layers] == ["blob_001"]
+
+
+def test_cancel_can_be_pressed_while_something_runs(
+    tab: LatentFMPanel, images: Path, qtbot: Any
+) -> None:
+    form, sampler = tab.queue.form, tab.queue.sampler
+    assert not form.cancel.isEnabled()
+    write(qtbot, form.folder, str(images))
+    wait_for_first(qtbot, tab)
+    qtbot.waitUntil(lambda: not sampler.busy, timeout=PATIENCE)
+    tab.tabs.setCurrentWidget(tab.queue)
+    assert not form.cancel.isEnabled()
+    slow = GatedSegmenter()
+    sampler.job.unload()
+    sampler.job.load = slow.load
+    qtbot.mouseClick(form.measure, Qt.MouseButton.LeftButton)
+    assert form.cancel.isEnabled()
+    qtbot.mouseClick(form.cancel, Qt.MouseButton.LeftButton)
+    slow.allow(50)
+    qtbot.waitUntil(lambda: not sampler.busy, timeout=PATIENCE)
+    assert not form.cancel.isEnabled()
+    assert "Cancelled" in tab.foot.message.text()
 
 
 def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) -> None:
