@@ -102,7 +102,7 @@ class LatentFMPanel(QWidget):
         self.chosen = ChosenImage(self.session, self.sampling, self)
         self.point = PromptSection(self.session, self.sampling)
         self.review = ReviewSections(self.session, self)
-        self.queue = QueuePanel(napari_viewer, own_keys=False)
+        self.queue = QueuePanel(napari_viewer)
         self.learning = LearningPanel(napari_viewer)
         self.head, self.foot = Head(self.sampling, napari_viewer), Foot()
         self.annotate = AnnotateTab(self.head, self.point, self.review)
@@ -303,9 +303,6 @@ class LatentFMPanel(QWidget):
         self.help.setToolTip("List all keys (?).")
         self.help.clicked.connect(lambda: self.show_keys())
         self.tabs.setCornerWidget(self.help)
-        form = self.queue.form
-        for double in (form.accept, form.accept_empty, form.flag):
-            double.hide()  # the foot has them
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)

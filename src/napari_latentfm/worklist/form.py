@@ -149,15 +149,7 @@ class QueueForm(QWidget):
             "Previous (PageUp)", "Save the annotation and open the previous image."
         )
         self.next = push_button("Next (PageDown)", "Save the annotation and open the next image.")
-        self.accept = push_button(
-            "Accept && next (Ctrl+Enter)",
-            "Save the annotation, or the mean mask if you changed nothing; open the next image.",
-        )
         self.empty_name = NOTHING
-        self.accept_empty = push_button(
-            "", "Save an empty annotation, since there is nothing to mark, and open the next image."
-        )
-        self.flag = push_button("Flag", "Flag the image for a second look, or remove the flag.")
         self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
         self.measure = push_button(
             "Measure uncertainty",
@@ -306,7 +298,6 @@ class QueueForm(QWidget):
     def _name_classes(self, classes: Sequence[str]) -> None:
         """Name an image without foreground after the model's class."""
         self.empty_name = f"No {classes[0]}" if len(classes) == 1 else NOTHING
-        self.accept_empty.setText(f"{self.empty_name} (Ctrl+Shift+Enter)")
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
@@ -335,9 +326,7 @@ class QueueForm(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self.tally)
         layout.addLayout(row_of(self.previous, self.next))
-        layout.addWidget(self.accept)
-        layout.addWidget(self.accept_empty)
-        layout.addLayout(row_of(self.flag, self.reset, self.skip))
+        layout.addLayout(row_of(self.reset, self.skip))
         layout.addLayout(row_of(self.export, self.sizes))
         layout.addLayout(row_of(self.measure, self.cancel))
         layout.addWidget(self.bar)

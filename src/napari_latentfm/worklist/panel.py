@@ -24,7 +24,6 @@ from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
-from napari_latentfm.ui.shortcuts import KeyBindings
 from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
 from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened
@@ -53,8 +52,6 @@ class QueuePanel(QScrollArea):
     ----------
     napari_viewer
         The viewer.
-    own_keys
-        Whether the panel binds its keys; False in a dock that binds them.
 
     Attributes
     ----------
@@ -82,16 +79,14 @@ class QueuePanel(QScrollArea):
     settled = Signal(str)
     completed = Signal(str, Path)
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, own_keys: bool = True) -> None:
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         load_units()
-        self._own_keys = own_keys
         self._viewer = napari_viewer
         self.form = QueueForm()
         self.open_image = OpenImage(napari_viewer)
         self._navigator = Navigator(self.open_image, lambda name: self.sampling.find(name))
         self.exporting = Exporting(self.form)
-        self._keys = KeyBindings(napari_viewer, self)
         self.described = ""
         self._late: list[str] = []
         fill_dock(self, "LatentFM queue", self.form)
@@ -113,7 +108,6 @@ class QueuePanel(QScrollArea):
             self._unsaved.close,
             partial(_keep, self._navigator, self.open_image),
             self.open_image.close,
-            self._keys.detach,
         )
         self.destroyed.connect(partial(_close, endings))
 
@@ -165,24 +159,11 @@ class QueuePanel(QScrollArea):
             self.exporting.ask_and_start(self.work, table)
             self._show_busy()
 
-    def key_actions(self) -> dict[str, Callable[[], None]]:
-        """Return the actions by napari key string."""
-        return {
-            "PageUp": self.previous,
-            "PageDown": self.next,
-            "Ctrl-Enter": self.accept,
-            "Ctrl-Shift-Enter": self.accept_empty,
-        }
-
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Save the work when the panel leaves its dock, which sends no close event."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            self._keys.release()
-            if self.parent() is None:
-                self.release()
-            elif self._own_keys:
-                self._keys.bind(self.key_actions())
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.release()
 
     def release(self) -> None:
         """Stop the background work and save the annotation, since the panel is not visible."""
@@ -308,9 +289,6 @@ class QueuePanel(QScrollArea):
         for button, slot in (
             (form.previous, self.previous),
             (form.next, self.next),
-            (form.accept, self.accept),
-            (form.accept_empty, self.accept_empty),
-            (form.flag, self.states.flag),
             (form.reset, self.states.reset),
             (form.measure, self.sampling.measure),
             (form.export, partial(self._export, table=False)),

@@ -114,6 +114,19 @@ def test_enter_does_not_accept_in_a_list(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state != "completed"
 
 
+def test_keys_work_in_the_list(bench: Bench) -> None:
+    bench.panel.tabs.setCurrentWidget(bench.panel.queue)
+    table = bench.panel.queue.form.table
+    bench.press(table, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    bench.press(table, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    bench.annotate()
+    bench.qtbot.keyClick(table, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).state == "completed"
+
+
 def test_no_lesion_is_refused_where_something_is_marked(bench: Bench) -> None:
     foot = bench.panel.foot
     bench.annotate()
