@@ -258,7 +258,7 @@ class FixSection(QWidget):
         self.hand_buttons = [
             push_button(text, tooltip, partial(self.paint, mode))
             for text, mode, tooltip in (
-                ("Brush", "paint", "Paint on the annotation with napari's brush."),
+                ("Brush (2)", "paint", "Paint on the annotation with napari's brush."),
                 ("Polygon (3)", "polygon", "Draw polygons on the annotation with napari's tool."),
                 ("Eraser (E)", "erase", "Erase on the annotation with napari's eraser."),
             )
