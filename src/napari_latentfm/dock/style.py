@@ -19,8 +19,12 @@ QSlider:focus {{
 QTabBar::tab:selected:focus {{
     border: 1px solid {FOCUS};
 }}
+QCheckBox {{
+    border: 1px solid transparent;
+}}
 QCheckBox:focus {{
     color: {FOCUS};
+    border: 1px solid {FOCUS};
 }}
 QToolButton[objectName="LatentFM section"] {{
     font-weight: bold;

@@ -244,6 +244,7 @@ class ThumbnailStrip(QScrollArea):
             "QToolButton { border: 2px solid transparent; }"
             f"QToolButton:checked {{ border-color: {PREVIEW_COLOUR}; }}"
             "QToolButton:focus:!checked { border: 2px dotted gray; }"
+            "QToolButton:focus:checked { border-style: dotted; }"
         )
         self._fill(QWidget())
 

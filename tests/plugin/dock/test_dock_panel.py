@@ -330,6 +330,7 @@ def test_tab_reaches_every_control_and_shows_where_it_is(
     viewer.window.resize(1280, 720)
     assert run(qtbot, panel.sampling) == "done"
     qtbot.waitUntil(lambda: bool(panel.review.hypotheses.hypotheses), timeout=PATIENCE)
+    panel.review.hypotheses.next()
     for section in panel.sections.values():
         section.set_opened(True)
     tabs = panel.tabs
