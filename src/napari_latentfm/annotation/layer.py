@@ -107,7 +107,7 @@ def under_review(session: ReviewSession) -> Reviewed:
         If nothing is.
     """
     if session.current is None:
-        raise ImageError("Nothing is under review. Draw samples of an image first.")
+        raise ImageError("No samples yet. Run the model on an image first.")
     return session.current
 
 

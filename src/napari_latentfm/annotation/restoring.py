@@ -57,7 +57,7 @@ def restore(
     """
     reviewed = session.current
     if reviewed is None:
-        raise ImageError("Nothing is under review. Draw samples of the image first.")
+        raise ImageError("No samples yet. Run the model on the image first.")
     values = _fitting(labels, reviewed)
     layer = annotation_of(session)
     if layer is None or getattr(layer, "locked", False) or not layer.editable:

@@ -26,7 +26,7 @@ from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button, wrapped_text
 
-NOTHING = "Nothing is under review. Draw samples of an image to annotate it."
+NOTHING = "No samples yet. Run the model to annotate an image."
 
 
 class AnnotationSection(QWidget):

@@ -227,7 +227,7 @@ def _values(
 def _writable_annotation(session: ReviewSession) -> Labels:
     layer = annotation_of(session)
     if layer is None:
-        raise ImageError("Nothing is under review. Draw samples of an image first.")
+        raise ImageError("No samples yet. Run the model on an image first.")
     if getattr(layer, "locked", False) or not layer.editable:
         raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
     return layer

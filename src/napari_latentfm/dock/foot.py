@@ -89,6 +89,10 @@ class Foot(QWidget):
         self.message.setText(text)
         self.message.setVisible(bool(text))
 
+    def say_nothing(self) -> None:
+        """Remove the message."""
+        self.say("")
+
     def warn(self, text: str) -> None:
         """Show a warning or error until it is dismissed."""
         self.notice.show_text(text)

@@ -201,7 +201,7 @@ class LatentFMPanel(QWidget):
     def key_groups(self) -> list[KeyGroup]:
         """Return all keys: this table binds them, and the sheet of keys shows it."""
         return [
-            KeyGroup("Except in text, lists and on buttons", {"Enter": self.accept}),
+            KeyGroup("Unless a text field, list or button has the focus", {"Enter": self.accept}),
             KeyGroup("Everywhere", self.key_actions()),
             *(
                 KeyGroup(title, actions)
@@ -337,7 +337,9 @@ class LatentFMPanel(QWidget):
         listen(self, self.point.model_missing, self._on_model_missing)
         listen(self, self.session.changed, self._on_reviewed)
         listen(self, notification_manager.notification_ready, self._on_notification)
-        listen(self, self.sampling.started, foot.notice.end)
+        listen(self, self.sampling.started, self._on_started)
+        # After an edit, such as Undo, the last message is no longer true.
+        listen(self, annotation.autosaver.touched, foot.say_nothing)
         listen(self, self.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
         listen(self, annotation.autosaver.kept, self._on_kept)
@@ -385,6 +387,10 @@ class LatentFMPanel(QWidget):
             listed = [] if self.queue.work is None else self.queue.work.names
             is_named = any(name in event.message for name in (self.chosen.name, *listed))
             self.foot.warn(event.message if is_named else f"{self.chosen.name}: {event.message}")
+
+    def _on_started(self) -> None:
+        self.foot.notice.end()
+        self.foot.say_nothing()
 
     def _on_list_exported(self, _ending: str) -> None:
         self.foot.say(self.queue.form.status.text())

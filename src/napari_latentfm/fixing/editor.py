@@ -24,7 +24,7 @@ from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
-NOTHING = "Nothing is under review. Draw samples of an image to fix its annotation."
+NOTHING = "No samples yet. Run the model before you fix an annotation."
 UNCHANGED: dict[Kind, str] = {
     "keep": "This is the only piece; nothing changed.",
     "largest": "There is only one piece; nothing changed.",

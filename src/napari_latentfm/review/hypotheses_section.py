@@ -28,7 +28,7 @@ from napari_latentfm.review.overlays import Overlays
 from napari_latentfm.review.thumbnails import HypothesisResult, ThumbnailStrip, search, tile
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 
-NOTHING = "Nothing is under review. Draw samples of an image to see its hypotheses."
+NOTHING = "No samples yet. Run the model to see the plausible outlines."
 SECTION = "hypotheses"
 """Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {

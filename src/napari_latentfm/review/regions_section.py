@@ -25,7 +25,7 @@ from napari_latentfm.sampling.status import describe_mask, warning
 from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 from napari_latentfm.ui.units import area_text, square
 
-NOTHING = "Nothing is under review. Draw samples of an image to see where they disagree."
+NOTHING = "No samples yet. Run the model to see where its samples disagree."
 REGION_COLOUR = "#0072b2"
 """Okabe-Ito blue, unlike outlines and strokes."""
 

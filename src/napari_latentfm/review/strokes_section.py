@@ -31,7 +31,7 @@ from napari_latentfm.sampling.target_run import RunEnd, TargetRun
 from napari_latentfm.ui.common import push_button, row_of, show_progress, wrapped_text
 from napari_latentfm.ui.questions import ask_about_edits
 
-NOTHING = "Nothing is under review. Draw samples of an image to correct them."
+NOTHING = "No samples yet. Run the model to correct its samples."
 SECTION = "strokes"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_latentfm.sampling.target import SamplingTarget
 
-NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample > LatentFM)."
+NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample)."
 
 
 def chosen_image(form: SamplingForm) -> Image:

@@ -318,7 +318,7 @@ class QueueForm(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)
-        files = Collapsible("Reading of files", "Limit of the size, and the channel to segment.")
+        files = Collapsible("How files are read", "Limit of the size, and the channel to segment.")
         for title, box in (("Largest image", self.megapixels), ("Channel", self.channel)):
             files.add_row(title, box)
         layout.addWidget(files)

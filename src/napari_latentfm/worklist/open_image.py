@@ -141,7 +141,8 @@ class OpenImage:
         if not self._covered:
             return ""
         names = ", ".join(map(repr, self._covered))
-        return f"Hidden in the layer list, in the place of this image: {names}."
+        verbs = "covers this image and was" if len(self._covered) == 1 else "cover this image and were"
+        return f"{names} {verbs} hidden in the layer list."
 
     @property
     def is_reviewed(self) -> bool:

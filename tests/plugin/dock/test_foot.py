@@ -354,6 +354,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
     assert foot.message.text().startswith("photo: Nothing to accept yet. Run the model")
     assert run(qtbot, panel.sampling) == "done"
+    assert not foot.message.text(), "no longer true"
     current = panel.session.current
     assert current is not None
     mask = current.result.summary.mean_mask
@@ -366,9 +367,10 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     assert f"{np.count_nonzero(mask):,} pixels" in foot.message.text()
     qtbot.waitUntil(lambda: foot.kept.text().startswith("Kept"), timeout=PATIENCE)
     assert any(autosave_folder().rglob("*"))
+    layer.undo()
+    assert not foot.message.text(), "no longer accepted"
     # What was painted is accepted as it is.
     with layer.block_history():
-        layer.data_setitem(np.nonzero(mask), 0)
         layer.data_setitem((np.array([1, 1]), np.array([1, 2])), 1)
     qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
     assert "photo: accepted, 2 pixels" in foot.message.text()
