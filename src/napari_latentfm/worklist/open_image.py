@@ -141,8 +141,9 @@ class OpenImage:
         if not self._covered:
             return ""
         names = ", ".join(map(repr, self._covered))
-        verbs = "covers this image and was" if len(self._covered) == 1 else "cover this image and were"
-        return f"{names} {verbs} hidden in the layer list."
+        is_one = len(self._covered) == 1
+        covers, was = ("covers", "was") if is_one else ("cover", "were")
+        return f"{names} {covers} this image and {was} hidden in the layer list."
 
     @property
     def is_reviewed(self) -> bool:
