@@ -71,7 +71,7 @@ def listed(window: Window) -> list[str]:
 def test_the_section_says_what_to_do_without_a_result(window: Window) -> None:
     window.session.show(None)
     assert not window.section.isEnabled()
-    assert "Draw samples" in window.section.status.text()
+    assert "Run the model" in window.section.status.text()
     window.review()
     assert window.section.isEnabled()
     assert "No annotation yet" in window.section.labels.about.text()

@@ -331,7 +331,7 @@ def test_nothing_under_review(desk: Desk) -> None:
     assert desk.fix.tools.tool is None
     for press in desk.fix.key_actions().values():
         press()
-    assert "Draw samples" in desk.fix.status.text()
+    assert "Run the model" in desk.fix.status.text()
 
 
 def test_in_a_stack_only_the_plane_on_screen_changes(

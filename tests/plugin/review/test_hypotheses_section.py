@@ -26,13 +26,13 @@ __all__ = ["desk", "skin"]
 
 def test_the_section_says_what_to_do_without_a_result(desk: Desk, skin: Image) -> None:
     assert not desk.section.isEnabled()
-    assert "Draw samples" in desk.section.status.text()
+    assert "Run the model" in desk.section.status.text()
     desk.review(skin)
     assert desk.section.isEnabled()
     desk.session.show(None)
     assert not desk.section.isEnabled()
     assert desk.section.strip.buttons == []
-    assert "Draw samples" in desk.section.status.text()
+    assert "Run the model" in desk.section.status.text()
 
 
 def test_thumbnails_show_how_many_samples_are_similar(desk: Desk, skin: Image) -> None:
