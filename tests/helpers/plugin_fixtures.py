@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QWidget
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.images.canvas import to_canvas
@@ -177,3 +178,15 @@ def gate(panel: SamplingPanel, **options: Any) -> GatedSegmenter:
     segmenter = GatedSegmenter(**options)
     panel.job.load = segmenter.load
     return segmenter
+
+
+def met_by_tab(widgets: Sequence[QWidget]) -> list[QWidget]:
+    """Return which of `widgets` Tab meets on the way from the first to the last, in its order."""
+    here, met = widgets[0], [widgets[0]]
+    for _ in range(500):
+        here = here.nextInFocusChain()
+        if here in widgets:
+            met.append(here)
+        if here is widgets[-1]:
+            break
+    return met

@@ -44,7 +44,7 @@ def is_zarr(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_large(source: str | Path, limits: ReadingConfig = READING) -> Iterator[LargeImage]:
+def open_large(path: str | Path, limits: ReadingConfig = READING) -> Iterator[LargeImage]:
     """Open an image file of any size; read its pixels by slices where the format allows.
 
     These are Zarr arrays, multiscale groups (OME-NGFF), and TIFF files that are uncompressed, or
@@ -61,7 +61,7 @@ def open_large(source: str | Path, limits: ReadingConfig = READING) -> Iterator[
     ImageError
         If it cannot be read, or is not a 2D image.
     """
-    path = Path(source)
+    path = Path(path)
     if not is_there(path):
         raise ImageError(f"{shown(path)}: no such file or folder. Check the path.")
     with contextlib.ExitStack() as stack:

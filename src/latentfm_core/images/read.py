@@ -180,7 +180,7 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
         If the file cannot be read, is larger than `limits` allow, is a stack, or fails
         `check_pixels`; the message names the file.
     """
-    file = Path(path)
-    decoded = decode(file, limits)
-    check_array(decoded.pixels, shown(file))
-    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, file.stem)
+    path = Path(path)
+    decoded = decode(path, limits)
+    check_array(decoded.pixels, shown(path))
+    return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)

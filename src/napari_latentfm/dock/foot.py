@@ -83,15 +83,16 @@ class Foot(QWidget):
             self._kept_note = text
             self.noted.emit(text)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str = "") -> None:
         """Show a message, or nothing; the notice is not repeated."""
         text = "" if text in self.notice.text else text
         self.message.setText(text)
         self.message.setVisible(bool(text))
 
-    def say_nothing(self) -> None:
-        """Remove the message."""
-        self.say("")
+    def clear(self) -> None:
+        """Remove the message and the notice."""
+        self.notice.end()
+        self.say()
 
     def warn(self, text: str) -> None:
         """Show a warning or error until it is dismissed."""

@@ -309,7 +309,7 @@ class LatentFMPanel(QWidget):
         if preferences.get(SECTION).get("welcome") is not False:
             welcome = Welcome()
             welcome.dismissed.connect(lambda: remember(welcome=False))
-            # Whoever accepts an image has done the three steps.
+            # Accepting an image completes the three steps.
             self.queue.completed.connect(lambda: welcome.dismiss())
             layout.addWidget(welcome)
         layout.addWidget(self.tabs, 1)
@@ -337,9 +337,9 @@ class LatentFMPanel(QWidget):
         listen(self, self.point.model_missing, self._on_model_missing)
         listen(self, self.session.changed, self._on_reviewed)
         listen(self, notification_manager.notification_ready, self._on_notification)
-        listen(self, self.sampling.started, self._on_started)
+        listen(self, self.sampling.started, foot.clear)
         # After an edit, such as Undo, the last message is no longer true.
-        listen(self, annotation.autosaver.touched, foot.say_nothing)
+        listen(self, annotation.autosaver.touched, foot.say)
         listen(self, self.queue.exporting.finished, self._on_list_exported)
         listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
         listen(self, annotation.autosaver.kept, self._on_kept)
@@ -388,10 +388,6 @@ class LatentFMPanel(QWidget):
             is_named = any(name in event.message for name in (self.chosen.name, *listed))
             self.foot.warn(event.message if is_named else f"{self.chosen.name}: {event.message}")
 
-    def _on_started(self) -> None:
-        self.foot.notice.end()
-        self.foot.say_nothing()
-
     def _on_list_exported(self, _ending: str) -> None:
         self.foot.say(self.queue.form.status.text())
 
@@ -402,8 +398,7 @@ class LatentFMPanel(QWidget):
 
     def _on_chosen(self) -> None:
         """Show nothing of another image any more."""
-        self.foot.notice.end()
-        self.foot.say("")
+        self.foot.clear()
         self.foot.show_kept("")
         self._list.show_item()
 

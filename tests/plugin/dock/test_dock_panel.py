@@ -22,7 +22,7 @@ from napari_latentfm.dock.head import ADVANCED
 from napari_latentfm.dock.keys import KeySheet
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
+from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, met_by_tab, run
 from tests.plugin.test_controls import controls
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -306,14 +306,7 @@ def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
         panel.foot.flag,
         panel.foot.export,
     ]
-    here, met = wanted[0], [wanted[0]]
-    for _ in range(500):
-        here = here.nextInFocusChain()
-        if here in wanted:
-            met.append(here)
-        if here is wanted[-1]:
-            break
-    assert met == wanted
+    assert met_by_tab(wanted) == wanted
     assert ":focus" in panel.styleSheet()
 
 

@@ -13,7 +13,14 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.sampling.controls import CALIBRATED, RAW
 from napari_latentfm.ui.choices import FOLDER_CHOICE
-from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, disc_image, run, shown_errors
+from tests.helpers.plugin_fixtures import (
+    PATIENCE,
+    GatedSegmenter,
+    disc_image,
+    met_by_tab,
+    run,
+    shown_errors,
+)
 from tests.plugin.dock.conftest import NAMES
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -155,11 +162,4 @@ def test_tab_follows_the_order_of_the_decisions(tab: LatentFMPanel, qtbot: Any) 
         form.cancel,
         tab.foot.accept,
     ]
-    here, met = wanted[0], [wanted[0]]
-    for _ in range(500):
-        here = here.nextInFocusChain()
-        if here in wanted:
-            met.append(here)
-        if here is wanted[-1]:
-            break
-    assert met == wanted
+    assert met_by_tab(wanted) == wanted
