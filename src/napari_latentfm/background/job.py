@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError, ResourceError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from latentfm_core.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
+
+PROGRESS_MS = 100
+"""Least time between two updates. Each one repaints the window, while the worker computes."""
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -95,6 +99,8 @@ class Run(Generic[R]):
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._outcome: Outcome[R] = Outcome()
+        self._latest: Update | None = None
+        self._is_pausing = False
         self.running = True
 
     def follow(self, work: Callable[..., Generator[Update, None, Outcome[R]]], *args: Any) -> None:
@@ -125,8 +131,17 @@ class Run(Generic[R]):
         return self._stop.is_set()
 
     def _receive(self, update: Update) -> None:
-        if not self.cancelled:
+        self._latest = update
+        if not self._is_pausing:
+            self._report()
+
+    def _report(self) -> None:
+        """Emit the latest update, and pause."""
+        update, self._latest = self._latest, None
+        self._is_pausing = update is not None and self.running and not self.cancelled
+        if update is not None and self._is_pausing:
             self.progressed.emit(update)
+            QTimer.singleShot(PROGRESS_MS, self._report)
 
     def _returned(self, outcome: Outcome[R]) -> None:
         self._outcome = outcome

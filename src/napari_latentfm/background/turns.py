@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import QTimer
 
 Returned = TypeVar("Returned")
 
+TURN_SECONDS = 0.08
+"""Time after which a turn starts no further step. Each turn may repaint the whole window."""
+
 
 class Turns(Generic[Returned]):
-    """Runs one step of a generator in each turn of the event loop.
+    """Runs the steps of a generator in turns of the event loop, as many as fit into a short time.
 
     Parameters
     ----------
@@ -58,8 +62,11 @@ class Turns(Generic[Returned]):
             return
         report: Callable[[], None] | None = None
         try:
-            if not self._cancelled:
+            end_of_turn = perf_counter() + TURN_SECONDS
+            while not self._cancelled:
                 next(steps)
+                if perf_counter() >= end_of_turn:
+                    break
             if self._cancelled:
                 steps.close()
                 report = partial(self._finish, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +31,15 @@ CLICK = 5.0
 
 
 class Drawing:
-    """Reads mark layers, strokes and Labels layers, and starts the run that follows."""
+    """Reads mark layers, strokes and Labels layers, and starts the run that follows.
+
+    Parameters
+    ----------
+    context, shown, strokes, selection, answers
+        The parts of the section.
+    write_later
+        Causes a call of `write_marks` after the run has started.
+    """
 
     def __init__(
         self,
@@ -38,12 +48,16 @@ class Drawing:
         strokes: StrokeMarks,
         selection: ObjectSelection,
         answers: Answers,
+        write_later: Callable[[], None],
     ) -> None:
         self._context, self._shown, self._strokes = context, shown, strokes
         self._selection, self._answers = selection, answers
+        self._write_later = write_later
+        self._unwritten: Callable[[], None] | None = None
 
     def read_marks(self) -> None:
         """Read boxes and points: a new mark, or one that was moved or deleted."""
+        self.write_marks()
         context = self._context
         place = context.place()
         if place is None:
@@ -105,6 +119,7 @@ class Drawing:
 
     def undo(self) -> None:
         """Remove the last mark of the current object."""
+        self.write_marks()
         place, one = self._context.current()
         if place is None or one is None or not one.history:
             self._context.say("There is no mark to undo.")
@@ -115,6 +130,7 @@ class Drawing:
 
     def clear(self) -> None:
         """Remove all marks of the current object."""
+        self.write_marks()
         place, one = self._context.current()
         if place is not None and one is not None and not one.prompt.is_empty:
             one.remember()
@@ -139,10 +155,22 @@ class Drawing:
             positive=(*one.prompt.positive, *drawn.positive),
             negative=(*one.prompt.negative, *drawn.negative),
         )
-        # The run first: it continues while the layers are written.
+        # Napari starts the worker in a later turn of the event loop, and writing the marks and
+        # painting them takes longer than the image encoder.
+        self._unwritten = partial(self._write, place, one.number, now)
+        self._write_later()
         self._change(place, one, now)
-        context.marks.write(place.layer, place.plane, one.number, now)
-        self._shown.look_at_marks(place)
+
+    def write_marks(self) -> None:
+        """Write the newest marks into the layers of the object that they belong to."""
+        write, self._unwritten = self._unwritten, None
+        if write is not None:
+            write()
+
+    def _write(self, place: Place, number: int, prompt: Prompt) -> None:
+        if place.layer in self._context.viewer.layers:
+            self._context.marks.write(place.layer, place.plane, number, prompt)
+            self._shown.look_at_marks(place)
 
     def _checked(self, place: Place, drawn: Prompt) -> tuple[Prompt, str]:
         """Return the marks that lie in the image, and a message about the others."""

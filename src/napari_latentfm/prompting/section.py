@@ -33,6 +33,8 @@ from napari_latentfm.sampling.panel import SamplingPanel
 SETTLE_MS = 120
 """Pause after the last move of a slider, before its plane is shown."""
 STROKE_MS = 40
+STARTED_MS = 5
+"""Time after which the worker of a run has started."""
 WAITS = (
     "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
     "Undo mark."
@@ -65,6 +67,7 @@ class PromptSection(QWidget):
         self._viewer = session.viewer
         self.form = PromptForm()
         self._look = pause_timer(self, 0, lambda: self._drawing.read_marks())
+        self._written = pause_timer(self, STARTED_MS, lambda: self._drawing.write_marks())
         self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
         self._settle = pause_timer(self, SETTLE_MS, self._sync)
         self._refresh = pause_timer(self, SETTLE_MS, lambda: self._shown.renew())
@@ -83,7 +86,12 @@ class PromptSection(QWidget):
         self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
         self._runner = self._answers.runner
         self._drawing = Drawing(
-            self._context, self._shown, self._strokes, self._selection, self._answers
+            self._context,
+            self._shown,
+            self._strokes,
+            self._selection,
+            self._answers,
+            self._written.start,
         )
         self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)

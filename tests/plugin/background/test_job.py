@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.background.image_request import ImageRequest, Result
-from napari_latentfm.background.job import Outcome, Run, SamplingJob, Update, job_of
+from napari_latentfm.background.job import (
+    Outcome,
+    Run,
+    SamplingJob,
+    Update,
+    WorkRequest,
+    job_of,
+)
 from napari_latentfm.background.warm_model import load_segmenter
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
@@ -62,16 +69,48 @@ def test_progress_counts_ode_steps_in_the_gui_thread(
 ) -> None:
     updates: list[Update] = []
     threads: list[Any] = []
-    run = SamplingJob().start(request_for(tiny_model_folder))
+    run = SamplingJob().start(request_for(tiny_model_folder, steps=400))
     run.progressed.connect(updates.append)
     run.progressed.connect(lambda: threads.append(threading.current_thread()))
     _end(qtbot, run)
     assert updates[0].text == "Loading model…"
-    steps = [(u.done, u.total) for u in updates if u.total]
-    # Three ODE steps, then each sample is resized to the image.
-    assert steps[:3] == [(1, 3), (2, 3), (3, 3)]
-    assert steps[3:] == [(n, len(steps) - 3) for n in range(1, len(steps) - 2)]
+    steps = [update.done for update in updates if update.total == 400]
+    assert steps, "an ODE step was reported"
+    assert steps == sorted(set(steps))
     assert set(threads) == {threading.main_thread()}
+
+
+def test_a_burst_of_updates_shows_the_first_and_the_last(
+    qtbot: Any, tiny_model_folder: Path
+) -> None:
+    shown: list[int] = []
+    last_was_shown = threading.Event()
+
+    def burst(_segmenter: Any, _stop: Any) -> Generator[Update, None, Outcome[None]]:
+        for number in range(1, 201):
+            yield Update("a step", number, 200)
+        last_was_shown.wait(20)
+        return Outcome()
+
+    def note(update: Update) -> None:
+        shown.append(update.done)
+        if update.done == 200:
+            last_was_shown.set()
+
+    job = SamplingJob()
+    _end(qtbot, job.start(WorkRequest(tiny_model_folder, SETTINGS, lambda *_: _empty())))
+    run = job.start(WorkRequest(tiny_model_folder, SETTINGS, burst))
+    run.progressed.connect(note)
+    _end(qtbot, run)
+    assert last_was_shown.is_set()
+    assert shown[0] < shown[-1] == 200
+    assert len(shown) < 200
+
+
+def _empty() -> Generator[Update, None, Outcome[None]]:
+    """Do nothing: the run loads the model."""
+    yield from ()
+    return Outcome()
 
 
 def test_model_is_loaded_once(qtbot: Any, tiny_model_folder: Path, request_for: Any) -> None:

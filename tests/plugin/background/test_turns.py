@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from typing import Any
 
 from qtpy.QtCore import QTimer
 
-from napari_latentfm.background.turns import Turns
+from napari_latentfm.background.turns import TURN_SECONDS, Turns
 
 
-def steps(log: list[str], count: int = 3) -> Generator[None, None, str]:
+def steps(log: list[str], count: int = 3, seconds: float = 0) -> Generator[None, None, str]:
     try:
         for number in range(count):
             log.append(f"step {number}")
+            time.sleep(seconds)
             yield
     except GeneratorExit:
         log.append("taken back")
@@ -24,7 +26,7 @@ def steps(log: list[str], count: int = 3) -> Generator[None, None, str]:
 def test_the_window_responds_between_the_steps(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
-    Turns(steps(log), found.append, found.append)
+    Turns(steps(log, seconds=TURN_SECONDS), found.append, found.append)
     timer = QTimer()
     timer.timeout.connect(lambda: log.append("answer"))
     timer.start(0)
@@ -36,10 +38,22 @@ def test_the_window_responds_between_the_steps(qtbot: Any) -> None:
     assert "answer" in log[first:last]
 
 
+def test_quick_steps_share_a_turn(qtbot: Any) -> None:
+    log: list[str] = []
+    found: list[Any] = []
+    Turns(steps(log), found.append, found.append)
+    timer = QTimer()
+    timer.timeout.connect(lambda: log.append("answer"))
+    timer.start(0)
+    qtbot.waitUntil(lambda: bool(found))
+    timer.stop()
+    assert log.index("step 2") == log.index("step 0") + 2
+
+
 def test_cancelling_undoes_the_work_and_reports_once(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
-    turns = Turns(steps(log, 10_000), found.append, found.append)
+    turns = Turns(steps(log, 10_000, TURN_SECONDS / 8), found.append, found.append)
     qtbot.waitUntil(lambda: "step 2" in log)
     turns.cancel()
     turns.cancel()
@@ -65,7 +79,7 @@ def test_an_error_goes_to_who_asked(qtbot: Any) -> None:
 def test_nothing_is_reported_after_abandon(qtbot: Any) -> None:
     log: list[str] = []
     found: list[Any] = []
-    Turns(steps(log, 10_000), found.append, found.append).abandon()
+    Turns(steps(log, 10_000, TURN_SECONDS / 8), found.append, found.append).abandon()
     qtbot.waitUntil(lambda: "taken back" in log or not log)
     qtbot.wait(20)
     assert found == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
 
-from napari_latentfm.background import image_request
+from napari_latentfm.background import image_request, job
 from napari_latentfm.layers.edits import is_result
 from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, run
 
@@ -130,7 +130,11 @@ def test_cancelling_while_layers_are_updated_restores_them(qtbot: Any, docked_pa
     assert contents_of(viewer) == before
 
 
-def test_every_phase_is_named(qtbot: Any, docked_panel: Open) -> None:
+def test_every_phase_is_named(
+    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The small model needs less than the usual pause between two updates for some phases.
+    monkeypatch.setattr(job, "PROGRESS_MS", 0)
     viewer, panel = docked_panel()
     viewer.add_image(photograph(), rgb=True)
     output: list[str] = []
