@@ -162,20 +162,20 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
 
 
 def within_rights(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run a Python module as a user that permissions apply to, unlike root."""
+    """Run Python as a user that permissions apply to, unlike root."""
     drop = []
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("root may read and write all, and setpriv is not installed")
         drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    command = [*drop, sys.executable, "-m", *map(str, words)]
+    command = [*drop, sys.executable, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_rights_that_are_really_missing(tmp_path: Path, images: tuple[Path, Path]) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    done = within_rights("latentfm_core.cli.train", *training(images, locked / "model"))
+    done = within_rights("-m", "latentfm_core.cli.train", *training(images, locked / "model"))
     assert done.returncode == 2, done.stderr
     assert f"Cannot write {locked / 'model'}: there is no permission" in done.stderr
 
@@ -185,10 +185,29 @@ def test_an_image_without_the_right_to_read_it_is_not_called_damaged(
 ) -> None:
     secret = Path(shutil.copy(next(iter(sorted(images[0].iterdir()))), tmp_path / "secret.png"))
     secret.chmod(0)
-    done = within_rights("latentfm_core.cli.predict", secret, "--out", tmp_path / "out")
+    done = within_rights("-m", "latentfm_core.cli.predict", secret, "--out", tmp_path / "out")
     assert done.returncode == 2, done.stderr
     assert "secret.png: there is no permission to read it" in done.stderr
     assert "damaged" not in done.stderr
+
+
+OPEN_LOCKED = """
+import sys
+from latentfm_core import LatentFMError, Segmenter, open_large
+for use in (Segmenter.load, lambda path: open_large(path).__enter__()):
+    try:
+        use(sys.argv[1])
+    except LatentFMError as error:
+        print(error)
+"""
+
+
+def test_a_folder_without_the_right_to_read_it_is_an_error_of_our_own(tmp_path: Path) -> None:
+    locked = tmp_path / "locked.zarr"
+    locked.mkdir(mode=0)
+    done = within_rights("-c", OPEN_LOCKED, locked)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("there is no permission to read it") == 2
 
 
 # --- prediction ---------------------------------------------------------------------------

@@ -41,6 +41,11 @@ def other_kind(path: Path) -> str:
         return ""
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a folder exists whose files this user may not list and open."""
+    return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+
+
 def _named(mode: int) -> str:
     return next((kind for check, kind in _KINDS if check(mode)), "")
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.files.regular import is_locked
 from latentfm_core.images.bounded_store import BoundedStore
 from latentfm_core.images.channel_names import tiff_channels, zarr_channels
 from latentfm_core.images.channels import (
@@ -64,6 +65,10 @@ def open_large(path: str | Path, limits: ReadingConfig = READING) -> Iterator[La
     path = Path(path)
     if not is_there(path):
         raise ImageError(f"{shown(path)}: no such file or folder. Check the path.")
+    if is_locked(path):
+        raise ImageError(
+            f"{shown(path)}: there is no permission to read it. Check its permissions."
+        )
     with contextlib.ExitStack() as stack:
         if is_zarr(path):
             yield large_image(_zarr_levels(path, limits), name=path.stem)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latentfm_core.config import default_first
 from latentfm_core.errors import ModelFolderError
+from latentfm_core.files.regular import is_locked
 from latentfm_core.model_io.card import CARD
 
 
@@ -28,12 +29,16 @@ def resolve_model(source: str | Path) -> Path:
     Raises
     ------
     ModelFolderError
-        If `source` is neither.
+        If `source` is neither, or may not be read.
     """
     names = bundled_models()
     if str(source) in names:
         return _bundled_folder() / str(source)
     folder = Path(source).expanduser()
+    if is_locked(folder):
+        raise ModelFolderError(
+            f"Cannot read {folder}: there is no permission to read it. Check its permissions."
+        )
     if folder.is_dir():
         return folder
     known = ", ".join(names) or "none"
