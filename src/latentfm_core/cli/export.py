@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="replace --out (default: stop if it exists)"
     )
     _add_zoo_arguments(parser)
-    add_sampling_arguments(parser, leave_out=("batch_size", "device", "precision"))
+    add_sampling_arguments(parser, leave_out=("batch_size", "refine", "device", "precision"))
     add_reading_arguments(parser)
     return parser
 

@@ -80,6 +80,13 @@ def add_sampling_arguments(
             "fitted on validation data; raw: 1 - 4 variance of the samples (default: calibrated "
             "if the model has a calibration)",
         )
+    if "refine" not in leave_out:
+        group.add_argument(
+            "--refine",
+            action=argparse.BooleanOptionalAction,
+            help="without a prompt, draw each sample a second time in the extent that it found "
+            "(default: if the model takes prompts)",
+        )
     run = parser.add_argument_group("run")
     for field, meaning in _RUN.items():
         if field not in leave_out:
@@ -134,6 +141,8 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
     confidence = getattr(args, "confidence", None)
     if confidence is not None:
         given["calibrated"] = confidence == "calibrated"
+    if (refine := getattr(args, "refine", None)) is not None:
+        given["refine"] = refine
     return sampling_settings(base, **given)
 
 

@@ -38,6 +38,9 @@ class SamplingConfig(Settings):
         Standard deviation of the initial noise, the temperature of Kingma and Dhariwal (Glow,
         NeurIPS 2018): above 1, samples vary more than the flow was trained to produce. None
         uses the model's fitted value, or 1.
+    refine
+        Without a prompt, draw each sample a second time in the extent that it found, at the
+        image's own resolution. None: if the model takes prompts.
     batch_size
         Samples integrated at once; None is automatic. Affects speed and memory, not results.
     device
@@ -55,6 +58,7 @@ class SamplingConfig(Settings):
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     calibrated: bool = True
     noise_scale: Annotated[float, Field(gt=0, le=4)] | None = None
+    refine: bool | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     device: str = "auto"
     precision: Precision = "auto"

@@ -142,6 +142,66 @@ def from_canvas(values: Float32, geometry: Geometry) -> Float32:
     return full
 
 
+def between_canvases(values: Float32, source: Geometry, target: Geometry) -> Float32:
+    """Resample a map of one canvas of an image onto another canvas of it.
+
+    Parameters
+    ----------
+    values
+        ``(S, S)`` float32, S = ``source.canvas``.
+    source, target
+        Geometries of the same image.
+
+    Returns
+    -------
+    Float32
+        ``(T, T)``, T = ``target.canvas``, bilinear; 0 outside what `source` shows.
+    """
+    axes = [_resampling(axis, source, target) for axis in (0, 1)]
+    (upper, lower, down, rows), (before, behind, right, columns) = axes
+    lines = values[upper] * (1 - down)[:, None] + values[lower] * down[:, None]
+    mixed = lines[:, before] * (1 - right) + lines[:, behind] * right
+    placed: Float32 = np.where(rows[:, None] & columns, mixed, 0).astype(np.float32)
+    return placed
+
+
+def _resampling(
+    axis: int, source: Geometry, target: Geometry
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32, Bool]:
+    """Return, for each target pixel along an axis, two source pixels, a weight, and visibility.
+
+    The weight is that of the second pixel; a target pixel is visible if `source` shows it.
+    """
+    shown, wanted = window_of(source)[axis], window_of(target)[axis]
+    first, length = source.box[axis], source.box[axis + 2]
+    pixels = np.arange(target.canvas) + 0.5 - target.box[axis]
+    at = wanted.start + pixels * (wanted.stop - wanted.start) / target.box[axis + 2]
+    visible = (at >= shown.start) & (at <= shown.stop)
+    place = (at - shown.start) * length / (shown.stop - shown.start) - 0.5
+    place = first + np.clip(place, 0, length - 1)
+    low = place.astype(np.intp)
+    high = np.minimum(low + 1, first + length - 1)
+    return low, high, (place - low).astype(np.float32), visible
+
+
+def seen_box(
+    box: tuple[float, float, float, float], geometry: Geometry
+) -> tuple[float, float, float, float]:
+    """Return a box on the content of a canvas in pixels of the image.
+
+    Parameters
+    ----------
+    box
+        ``(top, left, bottom, right)`` in pixels of the canvas, from the corner of its content.
+    """
+    window, (rows, columns) = window_of(geometry), geometry.box[2:]
+    tall = (window[0].stop - window[0].start) / rows
+    wide = (window[1].stop - window[1].start) / columns
+    top, left = window[0].start + box[0] * tall, window[1].start + box[1] * wide
+    bottom, right = window[0].start + box[2] * tall, window[1].start + box[3] * wide
+    return top, left, bottom, right
+
+
 def window_of(geometry: Geometry) -> tuple[slice, slice]:
     """Return the rows and columns of the image that the canvas shows."""
     top, left, height, width = geometry.window or (0, 0, *geometry.shape)

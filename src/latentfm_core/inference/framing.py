@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latentfm_core.config import DataConfig
 from latentfm_core.images.canvas import to_canvas, window_to_canvas
-from latentfm_core.prompts.field import field_of
+from latentfm_core.prompts.field import Window, field_of
 from latentfm_core.prompts.maps import prompt_maps
 from latentfm_core.prompts.prompt import Prompt
 from latentfm_core.types import Float32, Geometry
@@ -47,8 +47,12 @@ def frame(rgb: Float32, prompt: Prompt | None, data: DataConfig, field_scale: fl
     """
     shape = (rgb.shape[0], rgb.shape[1])
     window = None if prompt is None else field_of(prompt, shape, field_scale)
+    seen = frame_at(rgb, window, data)
+    return seen if prompt is None else replace(seen, maps=prompt_maps(prompt, seen.geometry))
+
+
+def frame_at(rgb: Float32, window: Window | None, data: DataConfig) -> Frame:
+    """Return a canvas of a window of the image, None for all of it, without a prompt."""
     if window is None:
-        canvas, geometry = to_canvas(rgb, data.size, data.fit)
-    else:
-        canvas, geometry = window_to_canvas(rgb, data.size, window)
-    return Frame(canvas, geometry, None if prompt is None else prompt_maps(prompt, geometry))
+        return Frame(*to_canvas(rgb, data.size, data.fit), None)
+    return Frame(*window_to_canvas(rgb, data.size, window), None)

@@ -76,9 +76,16 @@ class ModelSettings:
                 "threshold": threshold,
                 "noise_scale": spread,
                 "precision": self.network.precision if precision == "auto" else precision,
+                "refine": group == "none"
+                and self.card.config.model.prompts
+                and chosen.refine is not False,
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )
+
+    def refines(self, settings: SamplingConfig) -> bool:
+        """Return whether samples without a prompt are drawn again in their own extent."""
+        return bool(self.resolved(settings).refine)
 
     def noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
         """Return the standard deviation of the noise for prompts of `group`."""

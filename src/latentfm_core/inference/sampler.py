@@ -25,6 +25,7 @@ from latentfm_core.inference.model_settings import DEFAULT_BATCH, ModelSettings,
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.objects import ObjectRow, draw_objects
 from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
+from latentfm_core.inference.refining import Drawn, Refiner
 from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiled import Sink, sample_tiled
 from latentfm_core.model_io.card import ModelCard
@@ -100,9 +101,15 @@ class Sampler:
             path = self.settings.guided_path(settings, marks, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
         unlike = self.domain_score(rgb, seen)
+        geometry, nfe = seen.geometry, path.nfe
+        if given is None and isinstance(path, PlainPath) and self.settings.refines(settings):
+            refiner = Refiner(rgb, self.card.config.data, chosen.field_scale)
+            first = Drawn(decoded, geometry)
+            decoded = yield from self._refine(refiner, first, path, settings)
+            geometry, nfe = refiner.geometry, 2 * nfe
         seconds = time.perf_counter() - start
-        record = self.settings.record(settings, path.nfe, seconds, given)
-        return SampleSet(decoded, seen.geometry, record, strokes=marks, domain_score=unlike)
+        record = self.settings.record(settings, nfe, seconds, given)
+        return SampleSet(decoded, geometry, record, strokes=marks, domain_score=unlike)
 
     def many(
         self,
@@ -151,7 +158,8 @@ class Sampler:
         start = time.perf_counter()
         self.settings.check_precision(settings)
         field = PixelField(image, tiling.scale)
-        used = self.settings.resolved(settings)
+        # Tiles have the resolution of the image already.
+        used = self.settings.resolved(settings.model_copy(update={"refine": False}))
         job = self.settings.tiled_job(field, used, tiling)
         unlike = yield from self._domain_score_of(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
@@ -244,6 +252,20 @@ class Sampler:
         seen = frame(rgb, prompt, self.card.config.data, prompting.field_scale)
         decoded = yield from self._draw(seen, self.settings.plain_path(quick, "point"), quick)
         return with_box(prompt, decoded, seen.geometry)
+
+    def _refine(
+        self, refiner: Refiner, first: Drawn, path: PlainPath, settings: SamplingConfig
+    ) -> Generator[Progress, None, Float32]:
+        batch = settings.batch_size or DEFAULT_BATCH
+
+        def share(network: Network, seeds: Seeds) -> Generator[Progress, None, Float32]:
+            own = first.probabilities[[seed - settings.seed for seed in seeds]]
+            return refiner.draw(network, replace(first, probabilities=own), path, seeds, batch)
+
+        try:
+            return (yield from draw_shares(self.networks, seeds_of(settings), share))
+        finally:
+            release_memory(self._first.device)
 
     def _draw(
         self, seen: Frame, path: PlainPath | GuidedPath, settings: SamplingConfig

@@ -116,6 +116,8 @@ class Sidecar(Settings):
         ODE solver steps, its name, and evaluations of the velocity network per sample.
     noise_scale
         Standard deviation of the noise from which the samples start.
+    refine
+        Whether each sample was drawn a second time in the extent that it found.
     threshold
         Lowest mean probability of a pixel in the mean mask.
     confidence
@@ -170,6 +172,7 @@ class Sidecar(Settings):
     solver: SolverName
     nfe: int
     noise_scale: float = 1.0
+    refine: bool = False
     threshold: float | None
     confidence: Literal["raw", "calibrated"] = "raw"
     expected_dice: Fraction | None = None
@@ -219,6 +222,7 @@ class Sidecar(Settings):
                 "solver": settings.solver,
                 "nfe": record.nfe,
                 "noise_scale": settings.noise_scale or 1.0,
+                "refine": bool(settings.refine),
                 "threshold": settings.threshold,
                 "confidence": "calibrated" if settings.calibrated else "raw",
                 "precision": NUMBER_FORMATS[settings.precision],
@@ -242,6 +246,7 @@ class Sidecar(Settings):
             and self.seeds[:1] == (settings.seed,)
             and (self.steps, self.solver) == (settings.steps, settings.solver)
             and self.noise_scale == settings.noise_scale
+            and self.refine == bool(settings.refine and not self.prompt and self.tiling is None)
             and self.threshold == settings.threshold
             and self.precision == NUMBER_FORMATS.get(settings.precision, self.precision)
             and self.confidence == ("calibrated" if settings.calibrated else "raw")

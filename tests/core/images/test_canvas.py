@@ -7,7 +7,14 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize
 
-from latentfm_core.images.canvas import canvas_geometry, from_canvas, mask_to_canvas, to_canvas
+from latentfm_core.images.canvas import (
+    between_canvases,
+    canvas_geometry,
+    from_canvas,
+    mask_to_canvas,
+    seen_box,
+    to_canvas,
+)
 from latentfm_core.types import Geometry
 
 SHAPES = [(256, 256), (450, 600), (600, 450), (64, 64), (33, 100), (2, 300), (1000, 3), (64, 65)]
@@ -148,3 +155,29 @@ def test_mask_area_is_kept_when_shrinking():
     mask[100:300, 50:450] = True
     placed = mask_to_canvas(mask, 64, "stretch")
     assert placed.mean() == pytest.approx(mask.mean(), rel=0.05)
+
+
+def test_a_map_of_a_window_goes_to_its_place_on_another_canvas() -> None:
+    window = canvas_geometry((40, 40), 32, "pad")
+    source = Geometry((100, 200), 32, window.box, window=(30, 100, 40, 40))
+    target = canvas_geometry((100, 200), 128, "pad")
+    placed = from_canvas(between_canvases(np.ones((32, 32), np.float32), source, target), target)
+    wanted = np.zeros((100, 200), np.float32)
+    wanted[30:70, 100:140] = 1
+    inside = wanted > 0
+    assert placed[32:68, 102:138].min() == 1
+    assert np.abs(placed - wanted)[~inside].mean() < 0.005
+
+
+def test_a_canvas_resampled_onto_itself_is_the_same_where_it_shows_the_image() -> None:
+    values = np.random.default_rng(0).random((64, 64)).astype(np.float32)
+    same = canvas_geometry((48, 96), 64, "pad")
+    top, left, rows, columns = same.box
+    content = np.s_[top : top + rows, left : left + columns]
+    np.testing.assert_allclose(between_canvases(values, same, same)[content], values[content])
+
+
+def test_a_box_on_a_canvas_in_pixels_of_the_image() -> None:
+    assert seen_box((0, 0, 32, 64), canvas_geometry((100, 200), 64, "pad")) == (0, 0, 100, 200)
+    window = Geometry((100, 200), 32, (0, 0, 32, 32), window=(30, 100, 64, 64))
+    assert seen_box((8, 0, 16, 32), window) == (46, 100, 62, 164)

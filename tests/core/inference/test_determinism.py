@@ -33,6 +33,8 @@ BATCH_BOUND = 2e-5
 """Largest difference of a probability between numbers of samples at once, float32."""
 THREAD_BOUNDS: dict[Precision, tuple[float, float]] = {"fp32": (5e-5, 1e-4), "bf16": (0.15, 1e-3)}
 """The same between numbers of threads, and the largest share of sample mask pixels that differ."""
+REFINED_SHARE = 1e-3
+"""Largest share of sample mask pixels that differ after the second pass, float32."""
 
 BUNDLED = ("isic2018", "cvc_clinicdb")
 
@@ -58,8 +60,13 @@ def threads(count: int) -> Iterator[None]:
 
 
 def draw(segmenter: Segmenter, image: ImageInput, **changes: Any) -> Float32:
-    """Return the probabilities of a few samples."""
+    """Return the probabilities of a few samples, by default of the first pass.
+
+    The second pass decides by a threshold what it draws again, which makes large differences of
+    small ones at single pixels.
+    """
     usual = {"n_samples": 4, "steps": 2, "seed": 5, "device": "cpu", "precision": "fp32"}
+    usual |= {"refine": False}
     return segmenter.sample(image, SamplingConfig(**{**usual, **changes})).probabilities
 
 
@@ -86,6 +93,21 @@ def test_samples_at_once_and_their_number_change_next_to_nothing(
     for count in (1, 4):
         fewer = draw(segmenter, image, n_samples=count, steps=1)
         assert np.abs(fewer - most[:count]).max() <= BATCH_BOUND
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_refined_masks_change_next_to_nothing(name: str, image: ImageInput) -> None:
+    segmenter = Segmenter.load(name, "cpu", "fp32")
+    options = {"refine": True, "n_samples": 4}
+    with threads(1):
+        one = draw(segmenter, image, **options) >= 0.5
+    with threads(2):
+        others = [
+            draw(segmenter, image, **options),
+            draw(segmenter, image, **options, batch_size=3),
+        ]
+    for other in others:
+        assert ((other >= 0.5) != one).mean() < REFINED_SHARE
 
 
 def test_the_time_embedding_does_not_depend_on_other_samples(

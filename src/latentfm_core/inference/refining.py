@@ -1,0 +1,175 @@
+"""A second pass without a prompt: each sample again, in the extent that it found.
+
+The first pass sees the whole image, where a small object has few pixels. The second pass takes
+the extent of each object of a sample as a box, and draws the outline in the field around it, at
+the image's own resolution. Samples that disagree about the place or the extent of an object
+still do afterwards, and sample n does not depend on the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from latentfm_core.config import DataConfig
+from latentfm_core.images.canvas import between_canvases, canvas_geometry, seen_box
+from latentfm_core.inference.batches import Batches, Progress, Seeds
+from latentfm_core.inference.drawing import draw_rows
+from latentfm_core.inference.framing import Frame, frame_at
+from latentfm_core.inference.network import Network, PlainPath
+from latentfm_core.prompts.field import MIN_FIELD, Window, extent
+from latentfm_core.prompts.maps import prompt_maps
+from latentfm_core.prompts.prompt import Box, Prompt
+from latentfm_core.types import Float32, Geometry
+
+MOST_OBJECTS = 4
+"""Objects of a sample. One of more, such as cells, stays as the first pass drew it."""
+
+SMALLEST = 0.05
+"""Pieces below this share of the largest one are specks."""
+
+FINER = 2
+"""Side of the canvas of the results, in sides of the network's canvas, for a larger image."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Probabilities ``(N, S, S)`` float32 of N samples, and the geometry of their canvas."""
+
+    probabilities: Float32
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object of a sample: the index of the sample, its seed, and what the second pass sees."""
+
+    sample: int
+    seed: int
+    box: Box
+    window: Window | None
+
+
+class Refiner:
+    """Draws samples of an image again.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, 3)`` float32 in [0, 1].
+    data
+        Sets the canvas side, and how a whole image is fitted to it.
+    field_scale
+        Least side of a field, in multiples of the longer side of its box.
+    """
+
+    def __init__(self, rgb: Float32, data: DataConfig, field_scale: float) -> None:
+        self._rgb, self._data, self._scale = rgb, data, field_scale
+        self._shape = (rgb.shape[0], rgb.shape[1])
+        side = data.size * (FINER if max(self._shape) > data.size else 1)
+        self.geometry = canvas_geometry(self._shape, side, data.fit)
+        self._frames: dict[Window | None, Frame] = {}
+
+    def draw(
+        self, network: Network, first: Drawn, path: PlainPath, seeds: Seeds, batch: int
+    ) -> Generator[Progress, None, Float32]:
+        """Yield after each ODE step, and return the probabilities on the canvas of `geometry`.
+
+        Parameters
+        ----------
+        first
+            The samples of the first pass.
+        seeds
+            One for each sample; its objects have the same noise.
+        batch
+            Maximum number of objects at once.
+
+        Raises
+        ------
+        ConfigError, ResourceError
+            As `latentfm_core.inference.drawing.draw` does.
+        """
+        side = self.geometry.canvas
+        result = np.zeros((len(seeds), side, side), np.float32)
+        objects: list[_Object] = []
+        for sample, (seed, one) in enumerate(zip(seeds, first.probabilities, strict=True)):
+            boxes = _boxes(one, first.geometry)
+            if len(boxes) > MOST_OBJECTS:
+                result[sample] = between_canvases(one, first.geometry, self.geometry)
+            else:
+                objects += [_Object(sample, seed, box, self._window(box)) for box in boxes]
+        if objects:
+            drawn = yield from self._draw_objects(network, objects, path, batch)
+            for each, values in zip(objects, drawn, strict=True):
+                seen = self._frame(each.window).geometry
+                placed = between_canvases(values, seen, self.geometry)
+                np.maximum(result[each.sample], placed, out=result[each.sample])
+        return result
+
+    def _draw_objects(
+        self, network: Network, objects: Sequence[_Object], path: PlainPath, batch: int
+    ) -> Generator[Progress, None, Float32]:
+        conditions: dict[tuple[Box, Window | None], list[Tensor]] = {}
+        # One field after the other: the network keeps the features of a few canvases.
+        for each in sorted(objects, key=lambda one: one.window or ()):
+            if (each.box, each.window) not in conditions:
+                seen = self._frame(each.window)
+                maps = prompt_maps(Prompt(each.box), seen.geometry)
+                condition = network.condition(seen.canvas, path, maps)
+                conditions[each.box, each.window] = condition
+
+        def condition_of(rows: Seeds) -> list[Tensor]:
+            chosen = [conditions[objects[row].box, objects[row].window] for row in rows]
+            return [torch.cat(levels) for levels in zip(*chosen, strict=True)]
+
+        def noise(rows: Seeds) -> Tensor:
+            return network.noise(tuple(objects[row].seed for row in rows), self._data.size)
+
+        batches = Batches(tuple(range(len(objects))), batch, path.steps)
+        return (yield from draw_rows(network, condition_of, path, batches, noise))
+
+    def _frame(self, window: Window | None) -> Frame:
+        if window not in self._frames:
+            self._frames[window] = frame_at(self._rgb, window, self._data)
+        return self._frames[window]
+
+    def _window(self, box: Box) -> Window | None:
+        """Return the field around a box, None for the whole image.
+
+        Its side and place are rounded, so that samples that differ little share a field, whose
+        image features are computed once.
+        """
+        longer = max(box[2] - box[0], box[3] - box[1])
+        doublings = math.log2(max(1.0, self._scale * longer / MIN_FIELD))
+        side = round(MIN_FIELD * 2 ** (math.ceil(doublings * 4) / 4))
+        if side >= max(self._shape):
+            return None
+        spans = []
+        for low, high, length in zip(box[:2], box[2:], self._shape, strict=True):
+            start = round(round((low + high - side) / 2 / (side / 8)) * side / 8)
+            stop = min(length, start + side)
+            start = max(0, start)
+            spans.append((start, stop - start))
+        (top, height), (left, width) = spans
+        return top, left, height, width
+
+
+def _boxes(probabilities: Float32, geometry: Geometry) -> list[Box]:
+    """Return the boxes of the objects of a sample in pixels of the image, the largest first.
+
+    One more than `MOST_OBJECTS` if there are too many.
+    """
+    top, left, rows, columns = geometry.box
+    inside = probabilities[top : top + rows, left : left + columns] >= 0.5
+    pieces, _ = ndimage.label(inside)
+    sizes = np.bincount(pieces.ravel())[1:]
+    large = np.flatnonzero(sizes >= SMALLEST * sizes.max(initial=0))
+    order = large[np.argsort(-sizes[large], kind="stable")][: MOST_OBJECTS + 1]
+    found = (extent(pieces == piece + 1) for piece in order)
+    return [seen_box(box, geometry) for box in found if box is not None]
