@@ -25,17 +25,20 @@ from tests.helpers.fixtures import (
 from tests.helpers.folds import fold_models
 from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
 from tests.helpers.prompting import promptable_model_folder
+from tests.helpers.two_classes import coloured_model_folder, two_class_folders
 
 __all__ = [
     "blob_folders",
     "blob_image",
     "calibrated_model_folder",
+    "coloured_model_folder",
     "docked_panel",
     "domain_model_folder",
     "fold_models",
     "forget_notifications",
     "promptable_model_folder",
     "tiny_model_folder",
+    "two_class_folders",
 ]
 
 
@@ -72,6 +75,7 @@ TRAINED = {
     "domain_model_folder",
     "promptable_model_folder",
     "fold_models",
+    "coloured_model_folder",
 }
 """Fixtures that train a model."""
 TRAINERS = (Trainer, train_command)

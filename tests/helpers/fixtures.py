@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from skimage.draw import disk
 from skimage.io import imsave
 
@@ -84,10 +86,32 @@ def write_blobs(folder: Path, count: int = 40, seed: int = 0) -> tuple[Path, Pat
     return images, masks
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Path:
+    """Return a folder that one process of the test run makes for all of them.
+
+    Tests only read what is below it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / "shared" / name, root / "shared" / f"{name}.done"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def blob_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of 40 images and masks of dark discs."""
-    return write_blobs(tmp_path_factory.mktemp("blobs"))
+    folder = made_once(tmp_path_factory, "blobs", write_blobs)
+    return folder / "images", folder / "masks"
 
 
 @pytest.fixture(scope="session")
@@ -98,10 +122,14 @@ def tiny_model_folder(
     images, masks = blob_folders
     values = tiny_settings()
     values["data"] = {**values["data"], "images": str(images), "masks": str(masks)}  # type: ignore[dict-item]
-    out = tmp_path_factory.mktemp("model") / "tiny"
-    card = Trainer(config_from_mapping(values), RunOptions(out)).run()
-    if card is None:
-        pytest.fail("the tiny training run did not finish")
+    made = made_once(tmp_path_factory, "model", lambda folder: train(values, folder / "tiny"))
+    return made / "tiny"
+
+
+def train(values: dict[str, object], out: Path) -> Path:
+    """Train a model with nested settings; return its folder."""
+    if Trainer(config_from_mapping(values), RunOptions(out)).run() is None:
+        pytest.fail(f"the training of {out.name} did not finish")
     return out
 
 
@@ -124,6 +152,15 @@ def with_colours(folder: Path, colours: Sequence[str]) -> Path:
     return folder
 
 
+def _calibrate(model: Path, target: Path, data: tuple[Path, Path], *more: str) -> None:
+    """Copy a model, and let the command fit the copy to the model's own validation images."""
+    words = ["--images", data[0], "--masks", data[1], "--model", copy_model(model, target)]
+    words += ["--split", model / "training" / "split.json", *more]
+    # The figures that are fitted, and with them the tests, are the same on every processor.
+    words += ["--device", "cpu", "--precision", "fp32", "--quiet", "--allow-few"]
+    assert calibrate_main([*map(str, words)]) == 0
+
+
 @pytest.fixture(scope="session")
 def calibrated_model_folder(
     tiny_model_folder: Path,
@@ -131,13 +168,11 @@ def calibrated_model_folder(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The tiny model, calibrated by the command on its own validation images."""
-    folder = copy_model(tiny_model_folder, tmp_path_factory.mktemp("calibrated") / "tiny")
-    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
-    words += ["--split", tiny_model_folder / "training" / "split.json", "--samples", "4"]
-    # The figures that are fitted, and with them the tests, are the same on every processor.
-    words += ["--device", "cpu", "--precision", "fp32", "--quiet", "--allow-few"]
-    assert calibrate_main([*map(str, words)]) == 0
-    return folder
+
+    def make(folder: Path) -> None:
+        _calibrate(tiny_model_folder, folder / "tiny", blob_folders, "--samples", "4")
+
+    return made_once(tmp_path_factory, "calibrated", make) / "tiny"
 
 
 @pytest.fixture(scope="session")
@@ -147,12 +182,11 @@ def domain_model_folder(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The tiny model with the out-of-domain score that the command fits to its own images."""
-    folder = copy_model(tiny_model_folder, tmp_path_factory.mktemp("domain") / "tiny")
-    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
-    words += ["--split", tiny_model_folder / "training" / "split.json", "--domain-only"]
-    words += ["--device", "cpu", "--precision", "fp32", "--quiet", "--allow-few"]
-    assert calibrate_main([*map(str, words)]) == 0
-    return folder
+
+    def make(folder: Path) -> None:
+        _calibrate(tiny_model_folder, folder / "tiny", blob_folders, "--domain-only")
+
+    return made_once(tmp_path_factory, "domain", make) / "tiny"
 
 
 @contextmanager

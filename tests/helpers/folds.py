@@ -10,7 +10,7 @@ import pytest
 from latentfm_core.config import config_from_mapping
 from latentfm_core.training.cross_validation import CrossValidation
 from latentfm_core.training.trainer import RunOptions
-from tests.helpers.fixtures import tiny_settings
+from tests.helpers.fixtures import made_once, tiny_settings
 
 MEMBERS = 3
 
@@ -21,10 +21,13 @@ def fold_models(blob_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPa
     values = tiny_settings()
     places = dict(zip(("images", "masks"), map(str, blob_folders), strict=True))
     values["data"] = {**values["data"], **places, "folds": MEMBERS}  # type: ignore[dict-item]
-    out = tmp_path_factory.mktemp("ensemble") / "folds"
-    if CrossValidation(config_from_mapping(values), RunOptions(out)).run() is None:
-        pytest.fail("the tiny cross-validation did not finish")
-    return out
+
+    def make(folder: Path) -> None:
+        options = RunOptions(folder / "folds")
+        if CrossValidation(config_from_mapping(values), options).run() is None:
+            pytest.fail("the tiny cross-validation did not finish")
+
+    return made_once(tmp_path_factory, "ensemble", make) / "folds"
 
 
 def copy_folds(folder: Path, target: Path) -> Path:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from skimage.draw import disk
 from skimage.io import imsave
 
-from latentfm_core.config import config_from_mapping
-from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import tiny_settings
+from tests.helpers.fixtures import made_once, tiny_settings, train
 
 SHAPE = (64, 96)
 
@@ -67,10 +65,8 @@ def disc_settings(images: Path, masks: Path) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def promptable_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A promptable model, really trained on 40 images of two discs."""
-    folder = tmp_path_factory.mktemp("discs")
-    settings = disc_settings(*write_discs(folder, 40, seed=0))
-    out = folder / "discs"
-    card = Trainer(config_from_mapping(settings), RunOptions(out)).run()
-    if card is None:
-        pytest.fail("the training on discs did not finish")
-    return out
+
+    def make(folder: Path) -> None:
+        train(disc_settings(*write_discs(folder, 40, seed=0)), folder / "discs")
+
+    return made_once(tmp_path_factory, "discs", make) / "discs"

@@ -10,9 +10,7 @@ import pytest
 from skimage.draw import disk, rectangle
 from skimage.io import imsave
 
-from latentfm_core.config import config_from_mapping
-from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import SIZE, tiny_settings
+from tests.helpers.fixtures import SIZE, made_once, tiny_settings, train
 
 COUNT = 40
 CLASSES = ["disc", "square"]
@@ -42,15 +40,31 @@ def write_two_classes(folder: Path) -> tuple[Path, Path]:
     return images, masks
 
 
-def train_two_classes(folders: tuple[Path, Path], out: Path, **model: object) -> Path:
-    """Train a model in seconds; `model` are further settings of its section."""
+@pytest.fixture(scope="session")
+def two_class_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of 40 images and label images of two classes."""
+    folder = made_once(tmp_path_factory, "classes", write_two_classes)
+    return folder / "images", folder / "masks"
+
+
+@pytest.fixture(scope="session")
+def coloured_model_folder(
+    two_class_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model of two classes with colours of its own, really trained."""
+
+    def make(folder: Path) -> None:
+        _train_two_classes(two_class_folders, folder / "coloured")
+
+    return made_once(tmp_path_factory, "coloured", make) / "coloured"
+
+
+def _train_two_classes(folders: tuple[Path, Path], out: Path) -> None:
     stage = {"batch_size": 8, "learning_rate": 3e-3, "warmup_steps": 5}
     values: dict[str, Any] = tiny_settings(
         mask_vae={**stage, "epochs": 20},
         flow={**stage, "epochs": 25, "ema_decay": 0.9, "validate_every": 25},
     )
     values["data"] |= {"images": str(folders[0]), "masks": str(folders[1])}
-    values["model"] |= {"classes": CLASSES, **model}
-    if Trainer(config_from_mapping(values), RunOptions(out)).run() is None:
-        pytest.fail("the training of two classes did not finish")
-    return out
+    values["model"] |= {"classes": CLASSES, "class_colours": COLOURS}
+    train(values, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,22 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice
 from latentfm_core.types import ImageInput
 from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.fixtures import SIZE
+from tests.helpers.fixtures import SIZE, with_colours
 from tests.helpers.pages import Page
 from tests.helpers.plugin_fixtures import run
-from tests.helpers.two_classes import draw, train_two_classes, write_two_classes
+from tests.helpers.two_classes import draw
+
+
+@pytest.fixture
+def folders(two_class_folders: tuple[Path, Path]) -> tuple[Path, Path]:
+    return two_class_folders
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_two_classes(tmp_path_factory.mktemp("classes"))
-
-
-@pytest.fixture(scope="module")
-def model_folder(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two classes, really trained."""
-    return train_two_classes(folders, tmp_path_factory.mktemp("model") / "two")
+def model_folder(coloured_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two classes that has no colours of its own."""
+    folder = tmp_path_factory.mktemp("model") / "two"
+    return with_colours(shutil.copytree(coloured_model_folder, folder), ())
 
 
 def test_both_classes_are_found(model_folder: Path) -> None:

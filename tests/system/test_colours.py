@@ -41,25 +41,17 @@ from tests.helpers.dicom_files import source
 from tests.helpers.fixtures import SIZE, copy_model, with_colours
 from tests.helpers.pages import Page
 from tests.helpers.plugin_fixtures import run
-from tests.helpers.two_classes import (
-    CLASSES,
-    COLOURS,
-    draw,
-    train_two_classes,
-    write_two_classes,
-)
+from tests.helpers.two_classes import CLASSES, COLOURS, draw
+
+
+@pytest.fixture
+def folders(two_class_folders: tuple[Path, Path]) -> tuple[Path, Path]:
+    return two_class_folders
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_two_classes(tmp_path_factory.mktemp("classes"))
-
-
-@pytest.fixture(scope="module")
-def coloured(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two classes with its own colours, really trained."""
-    out = tmp_path_factory.mktemp("model") / "coloured"
-    return train_two_classes(folders, out, class_colours=COLOURS)
+def coloured(coloured_model_folder: Path) -> Path:
+    return coloured_model_folder
 
 
 @pytest.fixture(scope="module")
