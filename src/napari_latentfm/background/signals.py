@@ -11,6 +11,8 @@ from weakref import WeakMethod
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer
 
+from napari_latentfm.background.garbage import gui_collector
+
 Yielded = TypeVar("Yielded")
 Returned = TypeVar("Returned")
 
@@ -118,6 +120,9 @@ def start_worker(
     worker.finished.connect(finished)
     _KEPT.add(receiver)
     worker.finished.connect(partial(_release, receiver))
+    collector = gui_collector()
+    worker.finished.connect(collector.thread_ended)
+    collector.thread_begins()
     worker.start()
 
 

@@ -16,6 +16,8 @@ from psygnal import Signal
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtCore import Signal as QtSignal
 
+from napari_latentfm.background.garbage import gui_collector
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +51,7 @@ class ThreadTask(QObject):
         """Start the thread."""
         # Its owner may drop it before it has ended.
         _RUNNING.add(self)
+        gui_collector().thread_begins()
         threading.Thread(target=self._run, name="latentfm-task").start()
 
     def quit(self) -> None:
@@ -79,6 +82,7 @@ class ThreadTask(QObject):
     def _receive(self, message: tuple[Any, ...]) -> None:
         if not message:
             _RUNNING.discard(self)
+            gui_collector().thread_ended()
             self.ended.emit()
         elif not self._stop.is_set():
             self.reported.emit(*message)
