@@ -54,7 +54,7 @@ demo: setup
 	$(DISPLAYED) $(BIN)/python -m napari_latentfm.demo --screenshot-without-display $(SCREENSHOT)
 
 quick: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist loadfile \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) --dist worksteal \
 		-m "not slow" tests/core
 
 test: setup lint docs unit
@@ -72,7 +72,7 @@ docs: setup
 unit: setup
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --no-loadscope-reorder --max-worker-restart 0
+		--dist worksteal --max-worker-restart 0
 
 $(OLDEST_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(OLDEST_VENV)
@@ -86,7 +86,7 @@ $(OLDEST_STAMP): pyproject.toml constraints.txt
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
 	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
-		--dist loadfile --no-loadscope-reorder --max-worker-restart 0 --override-ini filterwarnings=default \
+		--dist worksteal --max-worker-restart 0 --override-ini filterwarnings=default \
 		--disable-warnings $(WINDOW_TESTS)
 
 # Configuration and card are configs/NAME.toml and configs/cards/NAME.toml; a stopped run continues.

@@ -45,28 +45,34 @@ __all__ = [
 MANY_OBJECTS = 30_000
 """Of which the garbage collector is to look through fewer."""
 SLOW_FIRST = (
-    "theory",
-    "finetuning_panel",
-    "review_work",
+    "image_changes",
     "crash",
-    "autosave",
-    "worklist_panel",
-    "demo",
-    "benchmark_prompts",
-    "distributed",
-    "export_models",
-    "disks_panels",
-    "training",
+    "theory",
+    "output_gone",
+    "adapting",
+    "gl_context",
     "long_use",
+    "demo",
+    "cross_validation",
+    "distributed",
+    "slurm",
+    "finetuning_panel",
+    "predict_processes",
+    "fuzz",
+    "disks_panels",
+    "autosave",
+    "review_work",
+    "worklist_panel",
+    "benchmark_prompts",
+    "export_models",
+    "training",
     "classes",
     "finetuning",
     "privacy",
-    "fuzz",
     "stack_panel",
     "raters",
-    "predict_processes",
 )
-"""Files that take longest, by their names after ``test_``."""
+"""Files with the longest tests, by their names after ``test_``."""
 
 
 TRAINED = {
@@ -89,9 +95,9 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need, and begin with the slowest files.
+    """Mark tests by what they need, and begin with the longest.
 
-    Then no process waits for another's last file.
+    Processes that run out of tests take half of what another has left, but not the test it runs.
     """
     rank = {f"test_{name}.py": place for place, name in enumerate(SLOW_FIRST)}
     for item in items:
