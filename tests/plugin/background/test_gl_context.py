@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROUNDS = 15
-"""Without `CanvasContext` the process dies within five of them."""
+ROUNDS = 8
+"""Without `CanvasContext` the process dies within five; the seventh deletes the image, too."""
 
 
 def test_deleting_layers_during_a_run_ends_well(promptable_model_folder: Path) -> None:
