@@ -90,20 +90,6 @@ def test_nohup_is_respected(images: tuple[Path, Path], tmp_path: Path) -> None:
     assert process.returncode == 130
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
-def test_commands_end_well_without_their_output(
-    images: tuple[Path, Path], tmp_path: Path, tiny_model_folder: Path, streams: str
-) -> None:
-    out = tmp_path / "out"
-    arguments = [images[0], "--model", tiny_model_folder, "--out", out, "--device", "cpu"]
-    command = [sys.executable, "-m", "latentfm_core.cli.predict", *map(str, arguments)]
-    quoted = " ".join(f"'{word}'" for word in [*command, "--samples", "2", "--steps", "1"])
-    script = f"set -o pipefail; {quoted} {streams}"
-    result = subprocess.run(["bash", "-c", script], env=environment(), check=False)
-    assert result.returncode == 0
-    assert len(list(out.glob("*.json"))) == 8
-
-
 def test_quiet_is_quiet(images: tuple[Path, Path], tmp_path: Path) -> None:
     process = start(words(images, tmp_path / "model", "--quiet"))
     output, errors = process.communicate()

@@ -34,11 +34,13 @@ def shell(folder: Path, out: Path, model: Path, how: str) -> subprocess.Complete
     [
         "> /dev/full",
         "2> /dev/full",
+        "> /dev/full 2> /dev/full",
         ">&-",
         "2>&-",
         ">&- 2>&-",
         "<&- >&- 2>&-",
         "| true",
+        "2>&1 | true",
         "2>&1 | head -c 1 > /dev/null",
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,7 @@ def test_a_killed_process_loses_no_image_and_none_is_done_twice(
     workers[1].communicate()
     while workers[0].poll() is None:
         look()
+        time.sleep(0.02)
     said, errors = workers[0].communicate(timeout=PATIENCE)
     assert workers[0].returncode == 0, errors
     assert f"10 of 10 images segmented into {out}" in said
