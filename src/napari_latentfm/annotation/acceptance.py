@@ -11,7 +11,7 @@ from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import MEAN_MASK
 
 if TYPE_CHECKING:
-    from napari_latentfm.results.session import ReviewSession
+    from napari_latentfm.results.session import Reviewed, ReviewSession
 
 NOT_SAMPLED = "Wait for the samples: an annotation begins with them."
 _EMPTIED = (
@@ -65,16 +65,28 @@ def take_mean_mask(session: ReviewSession, none: str) -> str:
     ImageError
         If the annotation cannot be written.
     """
+    problem = mean_mask_problem(session, none)
+    if session.current is not None and not problem:
+        write_labels(session, session.current.result.summary.mean_mask, origin=MEAN_MASK)
+    return problem
+
+
+def mean_mask_problem(session: ReviewSession, none: str) -> str:
+    """Return why the mean mask cannot be accepted as it is, or ""; see `take_mean_mask`."""
     if session.current is None:
         return NOT_SAMPLED
     mask = session.current.result.summary.mean_mask
     if not mask.any():
         return _EMPTY_MEAN.format(none=none)
     share = np.count_nonzero(mask) / mask.size
-    if share >= FULL_SHARE:
-        return _FULL_MEAN.format(share=share, none=none)
-    write_labels(session, mask, origin=MEAN_MASK)
-    return ""
+    return _FULL_MEAN.format(share=share, none=none) if share >= FULL_SHARE else ""
+
+
+def is_unseen(reviewed: Reviewed) -> bool:
+    """Return whether an image is unlike the training images, and the model had no help with it."""
+    result = reviewed.result
+    helped = bool(result.samples.prompt) or result.samples.strokes is not None
+    return result.summary.out_of_domain and not helped
 
 
 def still_marked(labels: NDArray[Any], none: str) -> str:

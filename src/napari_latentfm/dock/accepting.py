@@ -8,21 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.acceptance import emptied, still_marked, take_mean_mask
+from napari_latentfm.annotation.acceptance import (
+    emptied,
+    is_unseen,
+    mean_mask_problem,
+    still_marked,
+    take_mean_mask,
+)
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import index_slices
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
-
     from napari_latentfm.annotation.autosave import Autosaver
     from napari_latentfm.dock.chosen_image import ChosenImage
+    from napari_latentfm.dock.foot import Foot
     from napari_latentfm.results.session import Reviewed, ReviewSession
     from napari_latentfm.worklist.panel import QueuePanel
 
 NO_IMAGE = "Nothing to accept yet. Open an image, or a folder of images, first."
 NOTHING = "Nothing to accept yet. Run the model on this image first."
+UNSEEN = (
+    "This image is unlike those that the model was trained on. Check the outline. If it is right, "
+    "press Enter or Accept again; nothing is accepted yet."
+)
 RUNNING = "A run is still in progress. Wait for it, or cancel it."
 WHERE = "Kept automatically; Export… saves it as a file."
 
@@ -41,8 +50,8 @@ class Accepting:
         exports it.
     autosaver
         Keeps what was accepted without a work list.
-    say
-        Shows a message.
+    foot
+        Shows messages and the question.
     """
 
     def __init__(
@@ -51,10 +60,10 @@ class Accepting:
         chosen: ChosenImage,
         queue: QueuePanel,
         autosaver: Autosaver,
-        say: Callable[[str], None],
+        foot: Foot,
     ) -> None:
         self._session, self._chosen, self._queue = session, chosen, queue
-        self._autosaver, self._say = autosaver, say
+        self._autosaver, self._foot = autosaver, foot
 
     @property
     def in_list(self) -> bool:
@@ -71,7 +80,12 @@ class Accepting:
         return self._queue.form.empty_name
 
     def accept(self) -> None:
-        """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
+        """Accept the annotation, or the mean mask if you changed nothing; go to the next image.
+
+        The mean mask of an image unlike the training images is accepted the second time only.
+        """
+        if self._asks():
+            return
         if self.in_list:
             self._queue.accept()
         else:
@@ -84,6 +98,19 @@ class Accepting:
         else:
             self._single(self._accept_empty)
 
+    def _asks(self) -> bool:
+        """Ask whether a mean mask that nobody has checked is right; return False once asked."""
+        reviewed = self._session.current
+        if reviewed is None or not is_unseen(reviewed) or self._is_touched(reviewed):
+            return False
+        if mean_mask_problem(self._session, self.empty_name):
+            return False
+        question = f"{self._chosen.name}: {UNSEEN}"
+        asked = self._foot.notice.text == question
+        self._foot.clear()
+        self._foot.warn("" if asked else question)
+        return not asked
+
     def _single(self, do: Callable[[Reviewed], str]) -> None:
         reviewed = self._session.current
         try:
@@ -91,15 +118,14 @@ class Accepting:
         except LatentFMError as error:
             text = str(error)
         name = self._chosen.name
-        self._say(f"{name}: {text}" if name else NO_IMAGE)
+        self._foot.say(f"{name}: {text}" if name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
-        layer = annotation_of(self._session, create=False)
-        if layer is None or not _is_touched(layer, reviewed):
+        if not self._is_touched(reviewed):
             problem = take_mean_mask(self._session, self.empty_name)
             if problem:
                 return problem
-            layer = annotation_of(self._session)
+        layer = annotation_of(self._session, create=False)
         if layer is None or not layer.data.any():
             return emptied(self.empty_name)
         self._autosaver.watch()
@@ -116,9 +142,11 @@ class Accepting:
             return marked
         return f"{self.empty_name}. The layer {layer.name!r} is empty. Export… saves it as a file."
 
-
-def _is_touched(layer: Labels, reviewed: Reviewed) -> bool:
-    """Return whether something was painted or taken on the plane on screen."""
-    index = reviewed.plane.index
-    view = layer.data[index_slices(index)]
-    return bool(view.any()) or index in record_of(layer).proposals
+    def _is_touched(self, reviewed: Reviewed) -> bool:
+        """Return whether something was painted or taken on the plane on screen."""
+        if self.in_list:
+            return self._queue.open_image.touched
+        layer, index = annotation_of(self._session, create=False), reviewed.plane.index
+        if layer is None:
+            return False
+        return bool(layer.data[index_slices(index)].any()) or index in record_of(layer).proposals

@@ -111,7 +111,7 @@ class LatentFMPanel(QWidget):
         self._lay_out()
         self._shared = SharedModel(self.sampling.form, self.queue.form, self.learning.form)
         saver = self.review.annotation.autosaver
-        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot.say)
+        self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot)
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
         parts = (self.point.form, self.review.strokes, self.review.fix)

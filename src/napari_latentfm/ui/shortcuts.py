@@ -92,6 +92,7 @@ class KeyBindings:
             sequences.append(QKeySequence(sequence.toString().replace("Enter", "Return")))
         made = [QShortcut(each, panel) for each in sequences]
         for shortcut in made:
+            shortcut.setAutoRepeat(False)  # as on the canvas: a held key acts once
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
         return made

@@ -22,6 +22,7 @@ from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.dock.accepting import UNSEEN
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
@@ -397,6 +398,68 @@ def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
     else:
         assert "covers 100.0% of the image" in bench.panel.foot.message.text()
     assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
+
+
+@pytest.fixture
+def unlike(bench: Bench) -> Bench:
+    """The first image is unlike the training images."""
+    session = bench.panel.session
+    current = session.current
+    assert current is not None
+    mask = np.zeros_like(current.result.summary.mean_mask)
+    mask[20:30, 20:30] = True
+    summary = replace(current.result.summary, mean_mask=mask, domain_score=2.0)
+    session.show(replace(current, result=replace(current.result, summary=summary)))
+    return bench
+
+
+@pytest.mark.parametrize("how", ["canvas", "button", "Ctrl+Enter"])
+def test_an_image_unlike_the_training_images_is_accepted_by_a_second_enter(
+    unlike: Bench, how: str
+) -> None:
+    panel = unlike.panel
+
+    def accept() -> None:
+        if how == "canvas":
+            unlike.press(unlike.canvas)
+        elif how == "button":
+            unlike.click(panel.foot.accept)
+        else:
+            panel.foot.note.setFocus()
+            control = Qt.KeyboardModifier.ControlModifier
+            unlike.qtbot.keyClick(panel.foot.note, Qt.Key.Key_Return, control)
+
+    accept()
+    assert panel.foot.notice.isVisible()
+    assert UNSEEN in panel.foot.notice.text
+    assert unlike.item(NAMES[0]).state == "not started"
+    assert annotation_of(panel.session, create=False) is None
+    accept()
+    unlike.wait_for(NAMES[1])
+    assert unlike.item(NAMES[0]).state == "completed"
+    assert panel.foot.notice.isHidden()
+
+
+@pytest.mark.parametrize("help_", ["outline", "sample", "strokes", "prompt"])
+def test_one_enter_accepts_an_unlike_image_that_the_user_has_worked_on(
+    unlike: Bench, help_: str
+) -> None:
+    session = unlike.panel.session
+    current = session.current
+    assert current is not None
+    samples = current.result.samples
+    if help_ == "outline":
+        unlike.annotate()
+    elif help_ == "sample":
+        write_mask(session, current.result.summary.mean_mask)
+    elif help_ == "strokes":
+        samples = replace(samples, strokes=np.zeros(current.plane.shape, np.uint8))
+    else:
+        box = {"box": [20, 20, 30, 30]}
+        samples = replace(samples, record=replace(samples.record, prompt=box))
+    session.show(replace(current, result=replace(current.result, samples=samples)))
+    unlike.press(unlike.canvas)
+    unlike.wait_for(NAMES[1])
 
 
 @pytest.mark.parametrize(("mode", "accepts"), [("add_rectangle", True), ("add_polygon", False)])
