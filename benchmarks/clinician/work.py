@@ -15,6 +15,7 @@ from qtpy.QtCore import QPoint, Qt
 from benchmarks.clinician.hands import Hands
 from latentfm_core.images.read import read_mask
 from latentfm_core.metrics.overlap import dice
+from napari_latentfm.dock.accepting import UNSEEN
 
 GOOD = 0.85
 """Dice from which the clinician accepts the mean mask as it is."""
@@ -196,16 +197,22 @@ class Clinician:
         name = str(queue.current)
         following = queue.form.neighbour(queue.work, name, 1) if queue.work else None
         ready = following is not None and queue.sampling.find(following) is not None
-        return self._opens(lambda: self.hands.press(Qt.Key.Key_Return), name, ready)
+        return self._opens(self._press_enter, name, ready)
 
     def _accept_last(self) -> Opening:
         """Press Enter, and wait until the last image is done."""
         work, name = self.panel.queue.work, str(self.panel.queue.current)
-        self.hands.press(Qt.Key.Key_Return)
+        self._press_enter()
         self.hands.wait(
             lambda: work is not None and work.item(name).state == "completed", "the last image"
         )
         return Opening(False, 0.0, 0.0, 0.0)
+
+    def _press_enter(self) -> None:
+        """Press Enter, and again if the dock asks whether the outline is right."""
+        self.hands.press(Qt.Key.Key_Return)
+        if UNSEEN in self.panel.foot.notice.text:
+            self.hands.press(Qt.Key.Key_Return)
 
     def _opens(self, act: Callable[[], object], before: str, ready: bool) -> Opening:
         """Do something that opens the image after `before`, and measure how long it takes."""
