@@ -178,7 +178,7 @@ class Tour:
         annotation.redo()
         if not np.array_equal(annotation.data, taken):
             raise SystemExit("error: redo did not bring the annotation back")
-        self.wait(lambda: "autosaved" in self.review.annotation.kept.text(), "the autosave")
+        self.wait(lambda: "Autosaved" in self.review.annotation.kept.text(), "the autosave")
         logger.info("annotation: Dice %.3f", self.dice(taken))
         return np.asarray(taken)
 

@@ -21,7 +21,7 @@ GOOD = 0.85
 """Dice from which the clinician accepts the mean mask as it is."""
 MARGIN = 2
 """Pixels of the image between the object and a box around it."""
-MODEL = "Any lesion"
+MODEL = "Any object"
 """Start of the title of the model, which fits all images of the folder."""
 
 

@@ -99,11 +99,11 @@ def test_autosave_on_a_full_disk_is_said_once_and_tried_again_without_an_edit(
     assert len(said) == 1, "once, however often it fails"
     assert "the disk is full" in said[0]
     assert "Export" in said[0]
-    assert window.section.kept.text() == "not saved"
+    assert window.section.kept.text() == "Not autosaved"
     window.stroke()
     before = window.layer.data.copy()
     one_disk.repair()
-    window.wait(lambda: window.section.kept.text().startswith("autosaved"))
+    window.wait(lambda: window.section.kept.text().startswith("Autosaved"))
     assert autosave_folder().is_relative_to(one_disk.folder)
     window.wait(lambda: np.array_equal(window.states[0].labels(), before))
     shutil.rmtree(autosave_folder())

@@ -157,16 +157,16 @@ class AnnotationSection(QWidget):
         self.finished.emit(ending)
 
     def _on_kept(self, when: str) -> None:
-        self.kept.setText(f"autosaved {when}")
+        self.kept.setText(f"Autosaved {when}")
 
     def _on_not_kept(self, message: str) -> None:
-        if self.kept.text() != "not saved":
+        if self.kept.text() != "Not autosaved":
             # Shown once: the user can continue, and saving is retried.
             show_warning(
                 f"Autosave failed: {message} The annotation stays in this window; "
                 "Export… saves it elsewhere."
             )
-        self.kept.setText("not saved")
+        self.kept.setText("Not autosaved")
         self.kept.setToolTip(message)
 
     def _on_changed(self) -> None:

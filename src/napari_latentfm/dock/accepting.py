@@ -33,7 +33,7 @@ UNSEEN = (
     "press Enter or Accept again; nothing is accepted yet."
 )
 RUNNING = "A run is still in progress. Wait for it, or cancel it."
-WHERE = "Kept automatically; Export… saves it as a file."
+WHERE = "Autosaved; Export… saves it as a file."
 
 
 class Accepting:

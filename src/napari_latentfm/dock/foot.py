@@ -67,7 +67,7 @@ class Foot(QWidget):
         self.tool.setObjectName("LatentFM tool")
         self.tool.hide()
         self.kept = QLabel()
-        self.kept.setToolTip("When the annotation was last kept automatically.")
+        self.kept.setToolTip("When the annotation was last autosaved.")
         self.disclaimer = QLabel(DISCLAIMER)
         self.disclaimer.setToolTip(DISCLAIMER)
         for label in (self.kept, self.disclaimer):
@@ -105,7 +105,7 @@ class Foot(QWidget):
         self.tool.setVisible(bool(text))
 
     def show_kept(self, text: str) -> None:
-        """Show whether the annotation is kept."""
+        """Show whether the annotation is autosaved."""
         self.kept.setText(text)
 
     def show_item(self, name: str | None, item: Item | None) -> None:

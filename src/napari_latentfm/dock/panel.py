@@ -195,8 +195,10 @@ class LatentFMPanel(QWidget):
 
     def show_keys(self) -> None:
         """List all keys of the dock."""
-        sheet = KeySheet(self.key_groups(), self._keys.taken, self)
+        sheet = self.findChild(KeySheet) or KeySheet(self.key_groups(), self._keys.taken, self)
         sheet.show()
+        sheet.raise_()
+        sheet.activateWindow()  # Escape closes it
 
     def key_groups(self) -> list[KeyGroup]:
         """Return all keys: this table binds them, and the sheet of keys shows it."""
@@ -306,13 +308,14 @@ class LatentFMPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
+        layout.addWidget(self.tabs, 1)
         if preferences.get(SECTION).get("welcome") is not False:
+            # Below the tabs: nothing above it and no button of the foot moves when it closes.
             welcome = Welcome()
             welcome.dismissed.connect(lambda: remember(welcome=False))
             # Accepting an image completes the three steps.
             self.queue.completed.connect(lambda: welcome.dismiss())
             layout.addWidget(welcome)
-        layout.addWidget(self.tabs, 1)
         layout.addWidget(self.foot)
         for line in (*self.annotate.findChildren(QLineEdit), *self.queue.findChildren(QLineEdit)):
             line.setAcceptDrops(False)  # a folder that is dropped there is opened, too
@@ -420,10 +423,10 @@ class LatentFMPanel(QWidget):
         self.foot.say(self.review.annotation.status.text())
 
     def _on_kept(self, when: str) -> None:
-        self.foot.show_kept(f"Kept {when[:5]}")
+        self.foot.show_kept(f"Autosaved {when[:5]}")
 
     def _on_not_kept(self, _message: str) -> None:
-        self.foot.show_kept("Not kept")
+        self.foot.show_kept("Not autosaved")
 
     def _dropped_folder(self, event: QDropEvent) -> Path | None:
         if self.tabs.currentWidget() is self.learning:

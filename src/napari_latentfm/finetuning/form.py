@@ -130,7 +130,7 @@ class LearningForm(QWidget):
             ("Images", self.images),
             ("Masks", self.masks),
             ("Time", self.minutes),
-            ("New name", self.name),
+            ("Name", self.name),
             ("Device", self.device),
         ):
             choices.addRow(label, widget)

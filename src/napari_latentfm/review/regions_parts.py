@@ -21,7 +21,7 @@ from napari_latentfm.ui.units import number, square
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("", "Place", "Size", "At stake", "Conf.")
+COLUMNS = ("", "Place", "Size", "At stake", "Confidence")
 TOOLTIPS = (
     "Check it when you have reviewed this region (J).",
     "On the outline of the mean mask, or separate from it.",

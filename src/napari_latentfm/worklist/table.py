@@ -126,7 +126,7 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 76), (2, 40), (3, 68)):
+        for column, width in ((1, 76), (2, 44), (3, 74)):
             header.resizeSection(column, width)
         # Names of one series differ at the end.
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)

@@ -52,7 +52,7 @@ def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> No
     assert (info.image, info.strokes, info.edited_pixels) == ("skin", 1, 10)
     assert [proposal.origin for proposal in info.proposals] == ["mean mask"]
     assert info.spacing == (0.5, 0.25)
-    assert window.section.kept.text() == f"autosaved {window.times[0]}"
+    assert window.section.kept.text() == f"Autosaved {window.times[0]}"
 
 
 def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
@@ -189,14 +189,14 @@ def test_an_unwritable_autosave_folder_is_reported_once(
     for row in (2, 4):
         write_mask(window.session, disc(*LARGE)) if row == 2 else window.stroke(row)
         window.section.autosaver.flush()
-        window.wait(lambda: window.section.kept.text() == "not saved")
+        window.wait(lambda: window.section.kept.text() == "Not autosaved")
         window.settle()
     assert len(said) == 1
     assert "choose another folder" in said[0]
     assert window.layer.data.any()
     autosave_folder().unlink()
     window.stroke(6)
-    window.wait(lambda: window.section.kept.text().startswith("autosaved"))
+    window.wait(lambda: window.section.kept.text().startswith("Autosaved"))
 
 
 # --- recovery -----------------------------------------------------------------------------

@@ -11,7 +11,14 @@ import pytest
 from app_model.types import KeyBinding
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QLineEdit,
+    QPushButton,
+    QStyle,
+    QStyleOptionComboBox,
+    QWidget,
+)
 
 from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
@@ -32,14 +39,22 @@ PLAIN = Qt.KeyboardModifier.NoModifier
 def test_what_is_folded_and_dismissed_is_remembered(
     make_napari_viewer: Any, opened: Open, qtbot: Any
 ) -> None:
-    _, panel = opened(show=True)
+    viewer, panel = opened(show=True)
+    viewer.window.resize(1280, 720)
     form = panel.sampling.form
     assert not form.seed.native.isVisible(), "few choices at first"
     assert form.model.native.isVisible()
     (welcome,) = panel.findChildren(Welcome)
     assert welcome.isVisible()
+    foot = panel.foot
+    # Laid out for its width.
+    qtbot.waitUntil(lambda: foot.height() == foot.heightForWidth(foot.width()), timeout=PATIENCE)
+    buttons = [panel.help, form.run_button.native, panel.foot.accept, panel.foot.export]
+    places = [each.mapTo(panel, QPoint(0, 0)) for each in buttons]
     qtbot.mouseClick(welcome.close_button, Qt.MouseButton.LeftButton)
     assert not welcome.isVisible()
+    QApplication.processEvents()
+    assert [each.mapTo(panel, QPoint(0, 0)) for each in buttons] == places, "nothing moves"
     qtbot.mouseClick(panel.sections[ADVANCED].header, Qt.MouseButton.LeftButton)
     assert form.seed.native.isVisible()
     panel.sections[COMPARE].set_opened(False)
@@ -94,6 +109,36 @@ def test_models_are_called_by_their_titles(opened: Open) -> None:
     assert panel.sampling.form.model_source() == "isic2018"
     panel.learning.form.model.setCurrentIndex(panel.learning.form.model.findData("cvc_clinicdb"))
     assert panel.learning.form.model_source() == "cvc_clinicdb"
+
+
+def test_titles_of_models_and_columns_are_whole_in_a_narrow_dock(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.window.resize(1280, 720)
+    panel.sections["Uncertain regions"].set_opened(True)
+    for page, box in (
+        (panel.annotate, panel.sampling.form.model.native),
+        (panel.queue, panel.queue.form.model),
+        (panel.learning, panel.learning.form.model),
+    ):
+        panel.tabs.setCurrentWidget(page)
+        QApplication.processEvents()
+        option = QStyleOptionComboBox()
+        box.initStyleOption(option)
+        part = QStyle.SubControl.SC_ComboBoxEditField
+        kind = QStyle.ComplexControl.CC_ComboBox
+        room = box.style().subControlRect(kind, option, part, box).width()
+        for place in range(box.count()):
+            assert box.fontMetrics().horizontalAdvance(box.itemText(place)) <= room
+    for page, table in (
+        (panel.annotate, panel.review.regions.table),
+        (panel.queue, panel.queue.form.table),
+    ):
+        panel.tabs.setCurrentWidget(page)
+        QApplication.processEvents()
+        header = table.horizontalHeader()
+        for column in range(header.count()):
+            assert header.sectionSizeHint(column) <= header.sectionSize(column), column
+        assert header.length() <= table.viewport().width()
 
 
 def test_the_work_list_has_the_model_of_the_head(opened: Open, tmp_path: Path) -> None:
@@ -216,6 +261,33 @@ def test_the_sheet_lists_every_key_that_is_bound(opened: Open, qtbot: Any) -> No
     assert all(text.endswith(".") and text[0].isupper() for text in sheet.texts.values())
     assert "Run" in sheet.texts["Ctrl+R"]
     sheet.close()
+
+
+def test_escape_closes_the_sheet_and_nothing_else(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    canvas = viewer.window._qt_viewer.canvas.native
+    panel.window().activateWindow()
+    canvas.setFocus()
+    qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
+    qtbot.keyClick(canvas, Qt.Key.Key_G)
+    tool = panel.foot.tool.text()
+    assert tool
+    slow = gate(panel.sampling)
+    panel.sampling.job.unload()
+    panel.run_model()
+    for _ in range(2):
+        qtbot.keyClick(canvas, "?")
+        qtbot.mouseClick(panel.help, Qt.MouseButton.LeftButton)
+        (sheet,) = panel.findChildren(KeySheet)
+        qtbot.waitUntil(sheet.isActiveWindow, timeout=PATIENCE)
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
+        qtbot.waitUntil(lambda: not panel.findChildren(KeySheet), timeout=PATIENCE)
+        assert panel.sampling.running
+        assert panel.foot.tool.text() == tool
+    slow.allow(50)
+    qtbot.waitUntil(lambda: not panel.sampling.running, timeout=PATIENCE)
 
 
 def test_every_control_explains_itself(opened: Open) -> None:

@@ -366,7 +366,7 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     np.testing.assert_array_equal(layer.data > 0, mask)
     assert layer.name in foot.message.text()
     assert f"{np.count_nonzero(mask):,} pixels" in foot.message.text()
-    qtbot.waitUntil(lambda: foot.kept.text().startswith("Kept"), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: foot.kept.text().startswith("Autosaved"), timeout=PATIENCE)
     assert any(autosave_folder().rglob("*"))
     layer.undo()
     assert not foot.message.text(), "no longer accepted"

@@ -274,7 +274,7 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     notice = window.section.form.notice
     assert not notice.isHidden()
     assert "does not take boxes or points" in notice.text.text()
-    assert "“Any lesion or object (box or points)” does" in notice.text.text()
+    assert "“Any object (box or points)” does" in notice.text.text()
     window.box(labels == 1)
     assert not window.endings
     assert "has no outline yet" in window.section.waits_for_model()
