@@ -10,7 +10,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from latentfm_core.errors import LatentFMError
-from latentfm_core.worklist.accepted import Progress, accepted, export_accepted, export_files
+from latentfm_core.worklist.accepted import Progress, export_accepted, export_files
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.notices import show_warning
@@ -18,9 +18,7 @@ from napari_latentfm.reading import reading_limits
 from napari_latentfm.worklist.export_dialog import Wanted, ask_export
 from napari_latentfm.worklist.form import QueueForm
 
-NOTHING = "No image of this list is accepted yet. Accept one, then export."
 _PROBLEMS_SHOWN = 3
-_BUSY = "An export is running. Wait for it, or cancel it."
 
 
 class Exporting:
@@ -60,10 +58,7 @@ class Exporting:
 
     def ask_and_start(self, work: WorkList, table: bool) -> None:
         """Ask for the options, and export in a worker thread."""
-        if self.busy or not accepted(work):
-            self._form.status.setText(_BUSY if self.busy else NOTHING)
-            return
-        wanted = self.ask(work, table)
+        wanted = None if self.busy else self.ask(work, table)
         if wanted is None:
             return
         try:
@@ -78,8 +73,7 @@ class Exporting:
         task.reported.connect(partial(self._on_progress, wanted))
         task.ended.connect(self._on_ended)
         self._task = task
-        self._form.export.setEnabled(False)
-        self._form.sizes.setEnabled(False)
+        self._form.show_exporting(True)
         task.start()
 
     def cancel(self) -> None:
@@ -111,8 +105,7 @@ class Exporting:
 
     def _on_ended(self) -> None:
         self._task = None
-        self._form.export.setEnabled(True)
-        self._form.sizes.setEnabled(True)
+        self._form.show_exporting(False)
         self.finished.emit(self._ending)
 
 

@@ -39,6 +39,8 @@ MOST_MEGAPIXELS = 16_384
 MOST_CHANNELS = 1000
 NOTHING = "Nothing to mark"
 """Name of an image without foreground for a model with several classes."""
+NO_LIST, NONE_ACCEPTED = "Open a folder first.", "Accept an image first."
+EXPORTING = "Wait for the export that is running, or cancel it."
 BY_NAME, BY_UNCERTAINTY = "by name", "most uncertain first"
 FORMER_ORDERS = {"most doubtful first": BY_UNCERTAINTY}
 """Orders by the names under which earlier versions have kept them."""
@@ -163,6 +165,10 @@ class QueueForm(QWidget):
         )
         self.cancel = push_button("Cancel", "Stop at once; finished results are kept.")
         self.cancel.setEnabled(False)
+        self._exporting = False
+        exports, others = (self.export, self.sizes), (self.previous, self.next)
+        self._tips = {b: b.toolTip() for b in (*exports, *others, self.reset, self.measure)}
+        self._offer()
 
     def _make_status(self) -> None:
         self.bar = QProgressBar()
@@ -205,6 +211,12 @@ class QueueForm(QWidget):
         items = work.items()
         self.table.fill(self.names(work), items, current)
         self.tally.setText(str(tally(items)))
+        self._offer()
+
+    def show_exporting(self, busy: bool) -> None:
+        """Show whether an export is running: another one has to wait."""
+        self._exporting = busy
+        self._offer()
 
     def chosen_model(self) -> str | Path:
         """Return the name of the bundled model, or the folder.
@@ -272,6 +284,17 @@ class QueueForm(QWidget):
         if isinstance(state.get("n_samples"), int):
             self.n_samples.setValue(state["n_samples"])
         self.skip.setChecked(state.get("skip") is not False)
+
+    def _offer(self) -> None:
+        """Enable the buttons that can be used now; the tooltips of others say why they cannot."""
+        rows = self.table.rows
+        done = any(item.state == "completed" for item in rows.items.values())
+        for button, tip in self._tips.items():
+            reason = "" if rows.names else NO_LIST
+            if button in (self.export, self.sizes) and not reason:
+                reason = EXPORTING if self._exporting else "" if done else NONE_ACCEPTED
+            button.setEnabled(not reason)
+            button.setToolTip(f"{tip} {reason}".strip())
 
     def _on_folder(self, edit: FolderEdit) -> None:
         """Open a chosen folder, or the one that waits; an open one again with another output."""

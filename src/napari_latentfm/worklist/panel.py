@@ -153,9 +153,7 @@ class QueuePanel(QScrollArea):
 
     def _export(self, table: bool) -> None:
         """Ask for the options, and export annotations, or a table of measurements."""
-        if self.work is None:
-            self._say("Open a folder first.")
-        else:
+        if self.work is not None:
             self.exporting.ask_and_start(self.work, table)
             self._show_busy()
 

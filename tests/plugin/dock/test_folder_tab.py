@@ -61,6 +61,21 @@ def test_a_folder_opens_when_it_is_chosen(
     wait_for_first(qtbot, tab)
 
 
+def test_buttons_that_need_a_folder_wait_for_it_and_say_so(
+    tab: LatentFMPanel, images: Path, qtbot: Any
+) -> None:
+    form = tab.queue.form
+    buttons = [form.previous, form.next, form.reset, form.measure, form.export, form.sizes]
+    for button in buttons:
+        assert not button.isEnabled(), button.text()
+        assert button.toolTip().endswith("Open a folder first."), button.text()
+    write(qtbot, form.folder, str(images))
+    wait_for_first(qtbot, tab)
+    for button in buttons[:4]:
+        assert button.isEnabled(), button.text()
+        assert "Open a folder" not in button.toolTip()
+
+
 @pytest.mark.parametrize(
     ("how", "model", "problem"),
     [("typed", "", "No model folder is given"), ("dropped", ".", "is not a complete model folder")],

@@ -137,9 +137,15 @@ def test_images_are_not_replaced_whatever_is_chosen(
     assert (images / "blob_000.png").read_bytes() == before
 
 
-def test_exporting_without_accepted_images_shows_a_message(qtbot: Any, panel: QueuePanel) -> None:
+def test_exporting_waits_for_an_accepted_image(panel: QueuePanel) -> None:
     assert panel.work is not None
     for name in panel.work.names:
         panel.work.update(name, state="in progress")
-    qtbot.mouseClick(panel.form.export, Qt.MouseButton.LeftButton)
-    assert "Accept one" in panel.form.status.text()
+    panel._refresh()
+    for button in (panel.form.export, panel.form.sizes):
+        assert not button.isEnabled()
+        assert button.toolTip().endswith("Accept an image first.")
+    panel.work.update(panel.work.names[0], state="completed")
+    panel._refresh()
+    assert panel.form.export.isEnabled()
+    assert "Accept an image" not in panel.form.export.toolTip()
