@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QToolButton, QWidget
+from qtpy.QtGui import QColor, QIcon, QImage, QPixmap, QShowEvent
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QScrollArea, QToolButton, QWidget
 from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
@@ -42,6 +42,7 @@ ICON_SIDE = 92
 """Screen pixels; three thumbnails fit into the narrowest panel."""
 PICTURE_SIDE = 2 * ICON_SIDE
 """Pixels of the longer side of a thumbnail; sharp on high-resolution displays."""
+EMPTY = "The plausible outlines appear here."
 MARGIN = 0.15
 """Margin around the foreground of all samples, as a share of its size."""
 
@@ -222,6 +223,9 @@ def tile(hypothesis: Hypothesis, picture: Picture, by: Order, count: int, area: 
     )
 
 
+BLANK = Tile(np.zeros((PICTURE_SIDE, PICTURE_SIDE, 3), np.uint8), "%\nlook\nDice", "")
+
+
 class ThumbnailStrip(QScrollArea):
     """A row of thumbnails, at most one of which is chosen.
 
@@ -261,17 +265,30 @@ class ThumbnailStrip(QScrollArea):
         if 0 <= chosen < len(self.buttons):
             self.ensureWidgetVisible(self.buttons[chosen])
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Take the height of the pictures in napari's style, which is known now."""
+        super().showEvent(event)
+        self._set_height()
+
+    def _set_height(self) -> None:
+        """Reserve the height of a picture: no button below moves when the pictures come or go."""
+        example = self._button(self.widget(), 0, BLANK)
+        example.ensurePolished()
+        bar = self.horizontalScrollBar().sizeHint().height()
+        self.setFixedHeight(example.sizeHint().height() + bar)
+        example.setParent(None)
+
     def _fill(self, row: QWidget) -> None:
         layout = QHBoxLayout(row)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         for button in self.buttons:
             layout.addWidget(button)
+        if not self.buttons:
+            layout.addWidget(QLabel(EMPTY))
         layout.addStretch()
         # Deletes the row before this one.
         self.setWidget(row)
-        bar = self.horizontalScrollBar().sizeHint().height()
-        self.setFixedHeight(row.sizeHint().height() + bar if self.buttons else 0)
 
     def _button(self, row: QWidget, index: int, tile: Tile) -> QToolButton:
         button = QToolButton(row)

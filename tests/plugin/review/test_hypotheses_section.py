@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QApplication
 
 from latentfm_core.colours import outline_colour
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
@@ -81,6 +82,27 @@ def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) ->
     desk.review(skin, np.stack([disc(*LARGE)] * 4))
     assert desk.texts == ["100% of samples look like this 4 of 4"]
     assert desk.section.status.text() == "All 4 samples look alike."
+
+
+def test_no_button_moves_or_is_covered_when_pictures_come_or_go(desk: Desk, skin: Image) -> None:
+    section = desk.section
+
+    def room() -> tuple[int, int]:
+        top = section.walk_buttons[0].y()
+        return top, top - section.strip.geometry().bottom()
+
+    QApplication.processEvents()
+    before = room()
+    assert before[1] > 0
+    desk.review(skin)
+    assert section.strip.buttons
+    assert room() == before, "right after they came"
+    QApplication.processEvents()
+    assert section.strip.widget().height() <= section.strip.viewport().height()
+    assert all(button.height() >= button.sizeHint().height() for button in section.strip.buttons)
+    desk.session.show(None)
+    QApplication.processEvents()
+    assert room() == before
 
 
 def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
