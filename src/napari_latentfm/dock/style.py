@@ -43,5 +43,6 @@ QFrame[objectName="LatentFM notice"] {{
 }}
 QLabel[objectName="LatentFM small"] {{
     font-size: 8pt;
+    padding: 0px;
 }}
 """

@@ -53,6 +53,7 @@ def test_what_is_folded_and_dismissed_is_remembered(
     places = [each.mapTo(panel, QPoint(0, 0)) for each in buttons]
     qtbot.mouseClick(welcome.close_button, Qt.MouseButton.LeftButton)
     assert not welcome.isVisible()
+    foot.show_kept("Autosaved 20:00")
     QApplication.processEvents()
     assert [each.mapTo(panel, QPoint(0, 0)) for each in buttons] == places, "nothing moves"
     qtbot.mouseClick(panel.sections[ADVANCED].header, Qt.MouseButton.LeftButton)
