@@ -56,7 +56,12 @@ class StatusLine:
             self.say(session_status(self._session))
 
     def clear(self, _image: Any = None) -> None:
-        """Clear the text about the previous image."""
-        if not self._is_running():
+        """Clear the text about the previous image; a renamed one is described again."""
+        if self._is_running():
+            return
+        image, current = self._form.image.value, self._session.current
+        if current is not None and current.layer is image:
+            self.describe_review()
+        else:
             self._form.show_idle()
-            self.say(NO_IMAGE if self._form.image.value is None else READY)
+            self.say(NO_IMAGE if image is None else READY)

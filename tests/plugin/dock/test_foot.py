@@ -400,6 +400,26 @@ def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
     assert bench.item(NAMES[0]).state == ("completed" if accepts else "not started")
 
 
+def test_a_run_that_ends_with_its_image_says_nothing_of_the_next_one(bench: Bench) -> None:
+    panel, form = bench.panel, bench.panel.sampling.form
+    bench.qtbot.waitUntil(lambda: not panel.queue.sampler.busy, timeout=PATIENCE)
+    slow = gate(panel.sampling)
+    panel.sampling.job.unload()
+    panel.run_model()
+    assert panel.sampling.running
+    panel.next_image()
+    slow.allow(50)
+    bench.wait_for(NAMES[1])
+    bench.qtbot.waitUntil(lambda: not panel.sampling.running, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: "samples in" in form.status.value, timeout=PATIENCE)
+    assert form.status.value.startswith("blob_001: ")
+    # Its layer is renamed: the same result is described by its new name.
+    assert panel.chosen.layer is not None
+    panel.chosen.layer.name = "mine"
+    assert form.status.value.startswith("mine: ")
+    assert "samples in" in form.status.value
+
+
 @pytest.fixture
 def unlike(bench: Bench) -> Bench:
     """The first image is unlike the training images."""
