@@ -52,6 +52,11 @@ class StrokeWatch(QObject):
             for name in STROKE_EVENTS:
                 listen(self, layer.events.emitters[name], self._on_painted)
 
+    def repeat(self) -> None:
+        """Emit `paused` again after another pause, though nothing was painted."""
+        self._painted = None
+        self.timer.start()
+
     def _on_painted(self, _event: Any = None) -> None:
         # Undo and redo emit only ``set_data``, as does every move of a slider: after the pause, the
         # data are compared.

@@ -172,7 +172,11 @@ class StrokesSection(QWidget):
 
     def _on_pause(self) -> None:
         # The Point section handles strokes of a prompted object.
-        if not self._session.is_prompted:
+        if self._session.is_prompted:
+            return
+        if self._job.busy and not self.running:
+            self.watch.repeat()  # after the other run, which may show a prompted object
+        else:
             self.redraw()
 
     def _on_follow(self, on: bool) -> None:

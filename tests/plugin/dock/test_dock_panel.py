@@ -29,7 +29,14 @@ from napari_latentfm.dock.head import ADVANCED
 from napari_latentfm.dock.keys import KeySheet
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, met_by_tab, run
+from tests.helpers.plugin_fixtures import (
+    PATIENCE,
+    disc_image,
+    gate,
+    met_by_tab,
+    run,
+    shown_errors,
+)
 from tests.plugin.test_controls import controls
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
@@ -88,6 +95,27 @@ def test_one_button_cancels_whatever_runs(opened: Open, qtbot: Any) -> None:
     slow.allow(50)
     qtbot.waitUntil(lambda: endings == ["cancelled"], timeout=PATIENCE)
     qtbot.waitUntil(lambda: not cancel.isEnabled(), timeout=PATIENCE)
+
+
+@pytest.mark.usefixtures("forget_notifications")
+def test_strokes_painted_during_a_run_are_followed_after_it(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    assert run(qtbot, panel.sampling) == "done"
+    strokes = panel.review.strokes
+    strokes.paint_foreground()
+    slow = gate(panel.sampling)
+    panel.sampling.job.unload()
+    endings: list[str] = []
+    strokes.finished.connect(endings.append)
+    panel.run_model()
+    pauses: list[bool] = []
+    strokes.watch.paused.connect(lambda: pauses.append(panel.sampling.running))
+    viewer.layers["photo · strokes"].paint((30, 30), 2)
+    qtbot.waitUntil(lambda: pauses[:2] == [True, True], timeout=PATIENCE)
+    slow.allow(500)
+    qtbot.waitUntil(lambda: endings == ["done"], timeout=PATIENCE)
+    assert shown_errors() == []
 
 
 def test_a_run_ends_at_done(opened: Open, qtbot: Any) -> None:
