@@ -174,7 +174,7 @@ class StrokesSection(QWidget):
         # The Point section handles strokes of a prompted object.
         if self._session.is_prompted:
             return
-        if self._job.busy and not self.running:
+        if (self._job.busy or self._session.renewing) and not self.running:
             self.watch.repeat()  # after the other run, which may show a prompted object
         else:
             self.redraw()
