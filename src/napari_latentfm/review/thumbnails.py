@@ -272,7 +272,7 @@ class ThumbnailStrip(QScrollArea):
 
     def _set_height(self) -> None:
         """Reserve the height of a picture: no button below moves when the pictures come or go."""
-        example = self._button(self.widget(), 0, BLANK)
+        example = self._button(self.viewport(), 0, BLANK)
         example.ensurePolished()
         bar = self.horizontalScrollBar().sizeHint().height()
         self.setFixedHeight(example.sizeHint().height() + bar)
