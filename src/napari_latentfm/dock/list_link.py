@@ -34,7 +34,6 @@ class ListLink(QObject):
         # After the form's own slots, which look the name up.
         queue.form.model.currentTextChanged.connect(self._name_empty)
         queue.form.model_folder.textChanged.connect(self._name_empty)
-        self._form.cancel_button.changed.connect(self._cancel)
         queue.status_changed.connect(self._on_status)
         queue.listed.connect(self.show_item)
         queue.shown.connect(self._on_shown)
@@ -76,17 +75,16 @@ class ListLink(QObject):
                 return
 
     def _on_settled(self, ending: str) -> None:
-        self._form.cancel_button.enabled = self._panel.sampling.running
+        self._panel.session.work.note(self._cancel, False)
         self._panel.head.settle(ending)
 
     def _on_progress(self, kind: str, update: Update) -> None:
         if kind == "open":
-            self._form.cancel_button.enabled = True
+            self._panel.session.work.note(self._cancel, True)
             self._panel.head.follow(update)
 
     def _cancel(self) -> None:
-        if not self._panel.sampling.running:
-            self._queue.sampler.stop("open")
+        self._queue.sampler.stop("open")
 
     def _on_status(self, text: str) -> None:
         # The head describes the samples, too, after an answer to a prompt only a moment later.

@@ -43,7 +43,6 @@ from napari_latentfm.dock.foot import Foot
 from napari_latentfm.dock.head import Head
 from napari_latentfm.dock.keys import KeyGroup, KeySheet
 from napari_latentfm.dock.list_link import ListLink
-from napari_latentfm.dock.one_cancel import OneCancel
 from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
@@ -114,8 +113,6 @@ class LatentFMPanel(QWidget):
         self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot)
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
-        parts = (self.point.form, self.review.strokes, self.review.fix)
-        self._cancel = OneCancel(self.sampling, [part.cancel_button for part in parts])
         self._drop = FolderDrop(self, self.open_folder)
         self._keys = KeyBindings(napari_viewer, self)
         self._enter = CanvasEnter(napari_viewer, self, self.accept)

@@ -26,7 +26,7 @@ from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
 from napari_latentfm.layers.stacking import activate
 from napari_latentfm.results.session import ReviewSession
-from napari_latentfm.ui.common import push_button, row_of, wrapped_text
+from napari_latentfm.ui.common import push_button, wrapped_text
 
 SMOOTH_SIZE = 8
 STEP = 2
@@ -157,7 +157,7 @@ class FixSection(QWidget):
     def _on_working(self, working: bool) -> None:
         # A range from 0 to 0 shows a busy indicator.
         self.progress.setRange(0, 0 if working else 1)
-        self.cancel_button.setEnabled(working)
+        self._session.work.note(self.editor.cancel, working)
 
     def _on_changed(self, _event: Any = None) -> None:
         reviewed = self._session.current
@@ -197,10 +197,6 @@ class FixSection(QWidget):
         self.progress.setMaximumHeight(8)
         self.progress.setRange(0, 1)
         self.progress.setToolTip("Moves while an operation is running.")
-        self.cancel_button = push_button(
-            "Cancel", "Stop; the annotation does not change.", self.editor.cancel
-        )
-        self.cancel_button.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -212,9 +208,7 @@ class FixSection(QWidget):
         ):
             layout.addWidget(QLabel(title))
             layout.addLayout(grid)
-        row = row_of(self.progress, self.cancel_button)
-        row.setStretch(0, 1)
-        layout.addLayout(row)
+        layout.addWidget(self.progress)
         layout.addWidget(self.status)
 
     def _piece_grid(self) -> QGridLayout:

@@ -130,9 +130,14 @@ class Answers:
                 one.name = samples.classes[0]
         self._describe(reviewed)
 
+    def cancel(self) -> None:
+        """Cancel the run; it ends within one ODE step."""
+        self.runner.cancel()
+        self.show_running()
+
     def show_running(self) -> None:
         """Show whether a run can be cancelled, or is waited for."""
-        self._context.form.cancel_button.setEnabled(self.runner.busy)
+        self._context.session.work.note(self.cancel, self.runner.busy)
         if self.runner.waiting and not self.runner.running:
             self._context.say("Another run is in progress. The prompt follows when it ends.")
 

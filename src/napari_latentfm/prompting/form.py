@@ -109,8 +109,6 @@ class PromptForm(QWidget):
             "Draw all again",
             "Draw the samples of all objects of this plane, as after a change of the model.",
         )
-        self.cancel_button = push_button("Cancel", "Stop at once; the layers stay as they are.")
-        self.cancel_button.setEnabled(False)
         self.objects = ObjectList()
         self.notice = ModelNotice()
         self.status = wrapped_text("Progress of the run, or its result.")
@@ -150,7 +148,7 @@ class PromptForm(QWidget):
         layout.addLayout(_row(self.new_button, self.delete_button))
         layout.addLayout(_row(self.take_button, self.take_all_button))
         layout.addWidget(self.cover)
-        layout.addLayout(_row(self.again_button, self.cancel_button))
+        layout.addWidget(self.again_button)
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -136,8 +136,7 @@ class PromptSection(QWidget):
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""
-        self._runner.cancel()
-        self._answers.show_running()
+        self._answers.cancel()
 
     def release(self) -> None:
         """Cancel the run, and stop listening to layers; the objects stay."""
@@ -249,7 +248,6 @@ class PromptSection(QWidget):
             (form.again_button, self._answers.run_all),
             (self._following.button, self._following.start),
             (self._following.take_button, self._taking.take_on_all_planes),
-            (form.cancel_button, self.cancel),
             (form.notice.button, self._use_better_model),
         ):
             button.clicked.connect(partial(_call, slot))

@@ -11,6 +11,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_latentfm.background.image_request import Result
+from napari_latentfm.background.running import RunningWork
 from napari_latentfm.layers.planes import Plane
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class ReviewSession:
         Emitted when a prompted object must be sampled again.
     cover_others
         Whether the mask of one object may overwrite other labels of the annotation.
+    work
+        What runs in the viewer and can be cancelled.
     renewing
         Whether a run will replace the result under review: nothing of it is to be taken now.
     """
@@ -81,6 +84,7 @@ class ReviewSession:
         self._viewer = WeakKeyDictionary({viewer: None})
         self._current: Reviewed | None = None
         self._stack: StackReview | None = None
+        self.work = RunningWork()
         self.cover_others = False
         self.renewing = False
         viewer.layers.events.removed.connect(self._on_removed)

@@ -28,7 +28,7 @@ from napari_latentfm.review.stroke_layer import painted_strokes, repaint, stroke
 from napari_latentfm.review.stroke_watch import StrokeWatch
 from napari_latentfm.sampling.status import foreground
 from napari_latentfm.sampling.target_run import RunEnd, TargetRun
-from napari_latentfm.ui.common import push_button, row_of, show_progress, wrapped_text
+from napari_latentfm.ui.common import push_button, show_progress, wrapped_text
 from napari_latentfm.ui.questions import ask_about_edits
 
 NOTHING = "No samples yet. Run the model to correct its samples."
@@ -223,7 +223,7 @@ class StrokesSection(QWidget):
 
     def _set_running(self, running: bool) -> None:
         self._session.renewing = running
-        self.cancel_button.setEnabled(running)
+        self._session.work.note(self.cancel, running)
         self.redraw_button.setEnabled(not running)
         show_progress(self.progress, 0, 1)
 
@@ -266,10 +266,6 @@ class StrokesSection(QWidget):
         self.redraw_button = push_button(
             "Draw samples (K)", "Draw samples that agree with the strokes.", self.redraw
         )
-        self.cancel_button = push_button(
-            "Cancel", "Stop at once; the layers do not change.", self.cancel
-        )
-        self.cancel_button.setEnabled(False)
         self.clear_button = push_button(
             "Clear strokes",
             "Remove the strokes on this plane. Ctrl+Z brings them back.",
@@ -285,7 +281,7 @@ class StrokesSection(QWidget):
         layout.addLayout(self._brushes)
         layout.addWidget(self.not_button)
         layout.addWidget(self.follow)
-        layout.addLayout(row_of(self.redraw_button, self.cancel_button))
+        layout.addWidget(self.redraw_button)
         layout.addWidget(self.clear_button)
         layout.addWidget(self.progress)
         layout.addWidget(self.status)

@@ -226,7 +226,6 @@ class SamplingForm(Container[Any]):
         ):
             control.enabled = not running
         self.confidence.enabled = not running and self._is_calibrated()
-        self.cancel_button.enabled = running
         self.progress.native.setFormat("%p%" if running else "")
         if not running:
             self.show_idle()

@@ -94,7 +94,7 @@ class SamplingPanel(QScrollArea):
         self.last_error: str | None = None
         self.form = SamplingForm(partial(image_layers, napari_viewer))
         self.form.run_button.changed.connect(self.run)
-        self.form.cancel_button.changed.connect(self.cancel)
+        self.form.cancel_button.changed.connect(self._session.work.cancel)
         self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
         self.form.restore(preferences.get(SECTION))
@@ -228,6 +228,7 @@ class SamplingPanel(QScrollArea):
         run.start(self.job)
         self._runs.append(run)
         self.form.set_running(True)
+        self._session.work.note(self.cancel, True)
         self._session.renewing = self._renews = True
         self._status.say("starting…")
         self.started.emit()
@@ -238,7 +239,7 @@ class SamplingPanel(QScrollArea):
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step and changes no layer."""
         for run in self._runs:
-            self.form.cancel_button.enabled = False
+            self._session.work.note(self.cancel, False)
             self._status.say("cancelling…")
             run.cancel()
 
@@ -263,6 +264,7 @@ class SamplingPanel(QScrollArea):
         protect_canvas(self._viewer, self.window())
 
     def _follow_viewer(self) -> None:
+        listen(self, self._session.work.changed, self._offer_cancel)
         self.images.refreshed.connect(self._status.suggest)
         listen(self, self._viewer.layers.events.removed, self._on_layer_removed)
         self.form.image.changed.connect(self._status.clear)
@@ -272,6 +274,9 @@ class SamplingPanel(QScrollArea):
         # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
+
+    def _offer_cancel(self) -> None:
+        self.form.cancel_button.enabled = self._session.work.busy
 
     def _on_layer_removed(self, event: Any) -> None:
         if any(event.value is run.target.layer for run in self._runs):
@@ -309,6 +314,7 @@ class SamplingPanel(QScrollArea):
 
     def _finish(self, ending: Ending, text: str) -> None:
         self.form.set_running(False)
+        self._session.work.note(self.cancel, False)
         if self._renews:
             self._session.renewing = self._renews = False
         if ending == "done":

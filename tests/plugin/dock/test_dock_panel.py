@@ -91,6 +91,8 @@ def test_one_button_cancels_whatever_runs(opened: Open, qtbot: Any) -> None:
     viewer.layers["photo · strokes"].paint((30, 30), 2)
     panel.review.strokes.redraw()
     qtbot.waitUntil(cancel.isEnabled, timeout=PATIENCE)
+    panel.queue.settled.emit("done")
+    assert cancel.isEnabled(), "an image of the list that is ready ends only its own work"
     qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
     slow.allow(50)
     qtbot.waitUntil(lambda: endings == ["cancelled"], timeout=PATIENCE)

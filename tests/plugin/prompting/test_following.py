@@ -144,7 +144,7 @@ def test_cancel_leaves_everything_as_it_was(point: Open, labels: list[NDArray[np
     before = [layer.name for layer in window.viewer.layers]
     window.qtbot.mouseClick(button(window), LEFT)
     window.qtbot.waitUntil(lambda: window.panel.running, timeout=PATIENCE)
-    window.qtbot.mouseClick(window.section.form.cancel_button, LEFT)
+    window.qtbot.mouseClick(window.panel.form.cancel_button.native, LEFT)
     window.settle()
     assert window.endings[-1] == "cancelled"
     assert [layer.name for layer in window.viewer.layers] == before

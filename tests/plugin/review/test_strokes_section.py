@@ -137,7 +137,7 @@ def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
 def test_cancelling_a_redraw_keeps_the_layers(desk: Desk) -> None:
     before = desk.samples().copy()
     stand_in = redraw_to_first_step(desk)
-    desk.section.cancel_button.click()
+    desk.panel.form.cancel_button.native.click()
     stand_in.allow(1)
     assert desk.wait() == "cancelled"
     assert stand_in.closed.is_set()
