@@ -36,7 +36,9 @@ def compare(name: str, precision: Precision) -> None:
 
     def draw(samples: int = SAMPLES, batch: int = SAMPLES, threads: int = 1) -> Float32:
         torch.set_num_threads(threads)
-        settings = SamplingConfig(n_samples=samples, steps=STEPS, batch_size=batch, device="cpu")
+        settings = SamplingConfig(
+            n_samples=samples, steps=STEPS, batch_size=batch, device="cpu", refine=False
+        )
         return segmenter.sample(image, settings).probabilities
 
     def show(what: str, found: Float32, wanted: Float32) -> None:

@@ -30,6 +30,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import ImageInput
 
 MILLION = 1e6
+ONE_PASS = SamplingConfig(refine=False)
+"""What an exported model draws."""
 
 
 class Exported:
@@ -67,7 +69,7 @@ class Exported:
 
 def differences(segmenter: Segmenter, exported: Exported, path: Path) -> dict[str, float]:
     """Return the differences for one image of a model of one class."""
-    data, settings = segmenter.card.config.data, segmenter.resolved()
+    data, settings = segmenter.card.config.data, segmenter.resolved(ONE_PASS)
     canvas, _ = to_canvas(to_rgb(read_image(path)), data.size, data.fit)
     pixels = (canvas * 255).round().astype(np.uint8)
     samples = segmenter.sample(ImageInput(pixels), settings)
