@@ -299,7 +299,7 @@ class SamplingPanel(QScrollArea):
         self._warn_once(layer, end.warning)
         self._finish(end.ending, end.text)
         if layer is not self.form.image.value:
-            self._status.describe_review()  # of another image, which was opened meanwhile
+            self._status.clear()  # another image was opened meanwhile, or none is left
 
     def _warn_once(self, layer: Image, text: str) -> None:
         """Show the warning about an image the first time."""

@@ -166,8 +166,8 @@ class QueueForm(QWidget):
         self.cancel = push_button("Cancel", "Stop at once; finished results are kept.")
         self.cancel.setEnabled(False)
         self._exporting = False
-        exports, others = (self.export, self.sizes), (self.previous, self.next)
-        self._tips = {b: b.toolTip() for b in (*exports, *others, self.reset, self.measure)}
+        buttons = (self.previous, self.next, self.reset, self.measure, self.export, self.sizes)
+        self._tips = {button: button.toolTip() for button in buttons}
         self._offer()
 
     def _make_status(self) -> None:

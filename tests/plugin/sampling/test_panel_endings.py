@@ -152,6 +152,7 @@ def test_removing_the_image_stops_its_run(
     assert endings == ["cancelled"]
     assert slow.done <= 2
     assert [layer.name for layer in viewer.layers] == ["b"]
+    assert panel.form.status.value == "b: ready."
     assert_idle(panel)
 
 
