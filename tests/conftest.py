@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -115,6 +115,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _imports_trainer(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", None) or object).values()
     return any(value is trainer for value in names for trainer in TRAINERS)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while all test files are imported: hardly any of that is garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
