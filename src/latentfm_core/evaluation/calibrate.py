@@ -32,9 +32,10 @@ def fit_calibration(
 
     The noise scale makes the samples differ from each other as much as from the raters' masks
     (see `choose_noise_scale`). Everything else is fitted at that scale. The threshold has the
-    best mean Dice, if significantly better than at 0.5 (see `choose_threshold`); expected Dice
-    follows the agreement of the samples at that threshold (`fit_quality`); the neighbourhood has
-    the best error-detection AUROC; both maps are isotonic regressions over all pixels and raters.
+    best mean Dice, if significantly better than at the usual one (see `choose_threshold`);
+    expected Dice follows the agreement of the samples at that threshold (`fit_quality`); the
+    neighbourhood has the best error-detection AUROC; both maps are isotonic regressions over all
+    pixels and raters.
     Only counts are kept per image, so memory hardly grows with the data set.
 
     Parameters

@@ -23,6 +23,7 @@ from latentfm_core.uncertainty.summary import (
     SAMPLE_THRESHOLD,
     USUAL_SCALE,
     harden,
+    usual_threshold,
 )
 
 SIGMA_SHARES = (0.0, 1 / 128, 1 / 64, 1 / 32, 1 / 16)
@@ -57,6 +58,7 @@ class Evidence:
         self._sigmas = sigmas = tuple(share * config.data.size for share in SIGMA_SHARES)
         self._binary = config.model.mask_channels == 1
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
+        self._size, self._refined = config.data.size, False
         self._scores = np.zeros((len(sigmas), BINS))
         # Per image and threshold; one entry with several classes.
         self._dice: list[Float64] = []
@@ -78,8 +80,10 @@ class Evidence:
             labels = harden(native, DEFAULT_THRESHOLD)
             truths = [np.asarray(labels == rater) for rater in references]
             level = np.ones(labels.size, dtype=np.intp)
+        finer = geometry.canvas / self._size
+        self._refined |= bool(samples.settings.get("refine"))
         for index, sigma in enumerate(self._sigmas):
-            q = from_canvas(neighbourhood(mean, sigma), geometry)
+            q = from_canvas(neighbourhood(mean, sigma * finer), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
             self._count(level, score, truths, index)
         masks = np.stack(
@@ -136,13 +140,14 @@ class Evidence:
             self._counts[index] += counts.reshape(shape)
 
     def usual_dice(self) -> Float64:
-        """Return the Dice of each image's mean mask at 0.5."""
-        index = THRESHOLDS.index(DEFAULT_THRESHOLD) if self._binary else 0
+        """Return the Dice of each image's mean mask at the usual threshold."""
+        index = THRESHOLDS.index(usual_threshold(self._refined)) if self._binary else 0
         return np.stack(self._dice)[:, index]
 
     def best_threshold(self) -> int:
         """Return the index of the threshold chosen by `choose_threshold`."""
-        return choose_threshold(np.stack(self._dice), self.groups)
+        usual = usual_threshold(self._refined)
+        return choose_threshold(np.stack(self._dice), self.groups, usual)
 
     def quality(self, k: int) -> QualityMap | None:
         """Return the map from sample agreement to Dice at ``THRESHOLDS[k]``."""
@@ -159,10 +164,12 @@ class Evidence:
         )
 
 
-def choose_threshold(dice: Float64, groups: Groups | None = None) -> int:
-    """Return the index of the threshold with the best mean Dice, or that of 0.5.
+def choose_threshold(
+    dice: Float64, groups: Groups | None = None, usual: float = DEFAULT_THRESHOLD
+) -> int:
+    """Return the index of the threshold with the best mean Dice, or that of the usual one.
 
-    A value other than 0.5 needs a mean gain of more than `SIGNIFICANT` standard errors of the
+    Another value than that needs a mean gain of more than `SIGNIFICANT` standard errors of the
     paired differences between images (`standard_error`). Dice is flat near its optimum, so the
     maximum over a few hundred images is mostly chance: halves of one validation part chose 0.25
     and 0.55.
@@ -173,11 +180,13 @@ def choose_threshold(dice: Float64, groups: Groups | None = None) -> int:
         ``(images, len(THRESHOLDS))``, Dice of each validation image at each threshold.
     groups
         Group of each image; None makes an image its own group, the default for all.
+    usual
+        See `usual_threshold`.
     """
-    middle = THRESHOLDS.index(DEFAULT_THRESHOLD)
+    middle = THRESHOLDS.index(usual)
     mean = dice.mean(axis=0)
-    # Of equally good ones, the nearest to the default of 0.5.
-    best = max(range(len(THRESHOLDS)), key=lambda k: (mean[k], -abs(THRESHOLDS[k] - 0.5)))
+    # Of equally good ones, the nearest to the usual one.
+    best = max(range(len(THRESHOLDS)), key=lambda k: (mean[k], -abs(THRESHOLDS[k] - usual)))
     gain = dice[:, best] - dice[:, middle]
     return best if gain.mean() > SIGNIFICANT * standard_error(gain, groups) else middle
 

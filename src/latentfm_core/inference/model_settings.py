@@ -19,7 +19,7 @@ from latentfm_core.inference.tiling import TileAxis
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.prompts import Prompt, group_of
 from latentfm_core.types import Geometry, PromptGroup, SamplingRecord
-from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, USUAL_SCALE
+from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, USUAL_SCALE, usual_threshold
 
 DEFAULT_BATCH = 16
 
@@ -67,8 +67,10 @@ class ModelSettings:
         chosen = settings or self.usual()
         calibration = self.card.calibration_for(group)
         threshold, spread, precision = chosen.threshold, chosen.noise_scale, chosen.precision
+        able = group == "none" and self.card.config.model.prompts
+        refine = able and chosen.refine is not False
         if threshold is None:
-            threshold = DEFAULT_THRESHOLD if calibration is None else calibration.threshold
+            threshold = usual_threshold(refine) if calibration is None else calibration.threshold
         if spread is None:
             spread = USUAL_SCALE if calibration is None else calibration.noise_scale
         return chosen.model_copy(
@@ -76,9 +78,7 @@ class ModelSettings:
                 "threshold": threshold,
                 "noise_scale": spread,
                 "precision": self.network.precision if precision == "auto" else precision,
-                "refine": group == "none"
-                and self.card.config.model.prompts
-                and chosen.refine is not False,
+                "refine": refine,
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )

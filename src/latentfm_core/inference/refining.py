@@ -26,7 +26,7 @@ from latentfm_core.inference.network import Network, PlainPath
 from latentfm_core.prompts.field import MIN_FIELD, Window, extent
 from latentfm_core.prompts.maps import prompt_maps
 from latentfm_core.prompts.prompt import Box, Prompt
-from latentfm_core.types import Float32, Geometry
+from latentfm_core.types import Bool, Float32, Geometry
 
 MOST_OBJECTS = 4
 """Objects of a sample. One of more, such as cells, stays as the first pass drew it."""
@@ -110,6 +110,10 @@ class Refiner:
                 seen = self._frame(each.window).geometry
                 placed = between_canvases(values, seen, self.geometry)
                 np.maximum(result[each.sample], placed, out=result[each.sample])
+            for each, values in zip(objects, drawn, strict=True):
+                if self._leaves_field(values >= 0.5, each.window):
+                    one = first.probabilities[each.sample]
+                    result[each.sample] = between_canvases(one, first.geometry, self.geometry)
         return result
 
     def _draw_objects(
@@ -133,6 +137,24 @@ class Refiner:
 
         batches = Batches(tuple(range(len(objects))), batch, path.steps)
         return (yield from draw_rows(network, condition_of, path, batches, noise))
+
+    def _leaves_field(self, mask: Bool, window: Window | None) -> bool:
+        """Return whether an outline reaches the edge of its field inside the image.
+
+        An object fills half of its field at most: this is none, and the edge would be seen.
+        """
+        if window is None:
+            return False
+        top, left, rows, columns = self._frame(window).geometry.box
+        inside = mask[top : top + rows, left : left + columns]
+        low, high = window[:2], (window[0] + window[2], window[1] + window[3])
+        edges = (
+            (inside[0], low[0] > 0),
+            (inside[-1], high[0] < self._shape[0]),
+            (inside[:, 0], low[1] > 0),
+            (inside[:, -1], high[1] < self._shape[1]),
+        )
+        return any(within and bool(edge.any()) for edge, within in edges)
 
     def _frame(self, window: Window | None) -> Frame:
         if window not in self._frames:

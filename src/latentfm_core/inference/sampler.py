@@ -180,6 +180,10 @@ class Sampler:
         given = settings or SamplingConfig.model_validate(samples.settings)
         chosen = self.settings.resolved(given, group)
         calibration = self.card.calibration_for(group) if chosen.calibrated else None
+        if calibration is not None:
+            # The neighbourhood is in pixels of the network's canvas.
+            finer = samples.geometry.canvas / self.card.config.data.size
+            calibration = calibration.model_copy(update={"sigma": calibration.sigma * finer})
         steps = summary_steps(samples, chosen.threshold, calibration)
         return (yield from follow(steps, lambda done: Progress(done, len(samples))))
 

@@ -25,8 +25,17 @@ SAMPLE_THRESHOLD = 0.5
 DEFAULT_THRESHOLD = 0.5
 """Default threshold of the mean probability, for models without a fitted one."""
 
+REFINED_THRESHOLD = 0.45
+"""The same for samples that were drawn a second time. They are nearly binary: where half of an even
+number agree, the mean is 0.5 up to noise, which would speckle the mask."""
+
 USUAL_SCALE = 1.0
 """Standard deviation of the noise that the flow was trained with."""
+
+
+def usual_threshold(refined: bool) -> float:
+    """Return the threshold of the mean probability for models without a fitted one."""
+    return REFINED_THRESHOLD if refined else DEFAULT_THRESHOLD
 
 
 def summarise(
