@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +94,20 @@ def test_a_sample_of_many_objects_stays_as_it_is(
     monkeypatch.setattr(refining, "MOST_OBJECTS", 0)
     kept = promptable.sample(image, SETTINGS)
     assert np.abs(placed(kept) - placed(once)).mean() < 0.01
+
+
+def test_an_outline_that_fills_its_field_is_not_taken(
+    bundled: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, mask = lesions((400, 600), (120, 150, 40))
+    genuine = refining.draw_rows
+
+    def everywhere(*arguments: Any) -> Generator[Any, None, Float32]:
+        return np.ones_like((yield from genuine(*arguments)))
+
+    monkeypatch.setattr(refining, "draw_rows", everywhere)
+    samples = bundled.sample(image, SamplingConfig(n_samples=2))
+    assert dice(bundled.summarise(samples).mean_mask, mask) > 0.9
 
 
 def test_the_command_can_do_without(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 
-from latentfm_core.config import config_from_mapping
+from latentfm_core.config import SamplingConfig, config_from_mapping
 from latentfm_core.errors import DatasetError
 from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
@@ -140,6 +140,16 @@ def test_the_threshold_leaves_one_half_only_for_more_than_chance() -> None:
     assert choose_threshold(better_by_luck) == middle
 
     assert choose_threshold(always_better[:1]) == middle, "one image says nothing of chance"
+
+
+def test_half_of_the_refined_samples_are_enough(promptable_model_folder: Path) -> None:
+    promptable = Segmenter.load(promptable_model_folder, "cpu", "fp32")
+    once = SamplingConfig(refine=False)
+    assert promptable.resolved().threshold == 0.45
+    assert promptable.resolved(once).threshold == 0.5
+    assert promptable.resolved(group="box").threshold == 0.5
+    even = np.full((10, len(THRESHOLDS)), 0.5)
+    assert THRESHOLDS[choose_threshold(even, usual=0.45)] == 0.45
 
 
 def test_a_threshold_that_only_one_video_likes_is_not_taken() -> None:
