@@ -85,7 +85,7 @@ def add_sampling_arguments(
             "--refine",
             action=argparse.BooleanOptionalAction,
             help="without a prompt, draw each sample a second time in the extent that it found "
-            "(default: if the model takes prompts)",
+            "(default: as the model card says)",
         )
     run = parser.add_argument_group("run")
     for field, meaning in _RUN.items():

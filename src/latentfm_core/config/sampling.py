@@ -40,7 +40,8 @@ class SamplingConfig(Settings):
         uses the model's fitted value, or 1.
     refine
         Without a prompt, draw each sample a second time in the extent that it found, at the
-        image's own resolution. None: if the model takes prompts.
+        image's own resolution. None: as the model card says, which is usually yes for a model
+        that takes prompts.
     batch_size
         Samples integrated at once; None is automatic. Affects speed and memory, not results.
     device

@@ -68,7 +68,8 @@ class ModelSettings:
         calibration = self.card.calibration_for(group)
         threshold, spread, precision = chosen.threshold, chosen.noise_scale, chosen.precision
         able = group == "none" and self.card.config.model.prompts
-        refine = able and chosen.refine is not False
+        wanted = self.card.config.sampling.refine if chosen.refine is None else chosen.refine
+        refine = able and wanted is not False
         if threshold is None:
             threshold = usual_threshold(refine) if calibration is None else calibration.threshold
         if spread is None:

@@ -80,9 +80,15 @@ def test_a_small_object_in_a_large_image_gets_a_sharper_outline(bundled: Segment
     assert found[True] > found[False]
 
 
+def test_the_card_says_whether_a_model_gains_by_it(bundled: Segmenter) -> None:
+    assert bundled.resolved().refine is False, "isic2018: its lesions fill the image"
+    assert bundled.resolved(SamplingConfig(refine=True)).refine is True
+    assert Segmenter.load("cvc_clinicdb", "cpu").resolved().refine is True
+
+
 def test_two_objects_are_both_kept(bundled: Segmenter) -> None:
     image, mask = lesions((400, 600), (120, 150, 60), (280, 460, 50))
-    samples = bundled.sample(image, SamplingConfig(n_samples=4))
+    samples = bundled.sample(image, SamplingConfig(n_samples=4, refine=True))
     assert dice(bundled.summarise(samples).mean_mask, mask) > 0.95
 
 
@@ -106,7 +112,7 @@ def test_an_outline_that_fills_its_field_is_not_taken(
         return np.ones_like((yield from genuine(*arguments)))
 
     monkeypatch.setattr(refining, "draw_rows", everywhere)
-    samples = bundled.sample(image, SamplingConfig(n_samples=2))
+    samples = bundled.sample(image, SamplingConfig(n_samples=2, refine=True))
     assert dice(bundled.summarise(samples).mean_mask, mask) > 0.9
 
 
