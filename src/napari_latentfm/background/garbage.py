@@ -8,6 +8,7 @@ the process then ends with a segmentation fault, at once or in some later window
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
@@ -16,37 +17,49 @@ PAUSE_MS = 100
 
 
 class GuiCollector(QObject):
-    """Replaces automatic collection while threads run; all methods are for the GUI thread."""
+    """Replaces automatic collection while threads run."""
 
     def __init__(self, application: QCoreApplication) -> None:
         super().__init__(application)
-        self._threads, self._automatic = 0, False
+        self._threads: set[object] = set()
+        self._automatic = False
         self._timer = QTimer(self)
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._collect)
+        application.aboutToQuit.connect(self._stop)
 
-    def thread_begins(self) -> None:
-        """Call before a thread is started."""
-        if not self._threads:
+    def thread_begins(self) -> Callable[..., None]:
+        """Pause automatic collection; call it in the GUI thread before a thread is started.
+
+        Returns
+        -------
+        Callable
+            To be called at the end of the thread, in any thread, at least once. A signal would
+            not do: its receiver may have been deleted.
+        """
+        if not self._timer.isActive():
             self._automatic = gc.isenabled()
             gc.disable()
             self._timer.start()
-        self._threads += 1
-
-    def thread_ended(self, *_: object) -> None:
-        """Call after a thread has ended."""
-        self._threads -= 1
-        if not self._threads:
-            self._timer.stop()
-            if self._automatic:
-                gc.enable()
+        thread = object()
+        self._threads.add(thread)
+        return lambda *_: self._threads.discard(thread)
 
     def _collect(self) -> None:
+        if not self._threads:
+            self._stop()
+            return
         # Full collections take long; napari makes one whenever layers are removed.
         for generation in (1, 0):
             if gc.get_count()[generation] > gc.get_threshold()[generation] > 0:
                 gc.collect(generation)
                 return
+
+    def _stop(self) -> None:
+        if self._timer.isActive():
+            self._timer.stop()
+            if self._automatic:
+                gc.enable()
 
 
 def gui_collector() -> GuiCollector:

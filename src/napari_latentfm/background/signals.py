@@ -114,16 +114,30 @@ def start_worker(
     """
     # napari's annotations allow neither functions nor slots without arguments.
     create: Callable[..., Any] = create_worker
-    worker = create(work, *arguments, _start_thread=False)
+    ended = gui_collector().thread_begins()
+    worker = create(_ending(work, ended), *arguments, _start_thread=False)
     worker.yielded.connect(yielded)
     worker.returned.connect(returned)
     worker.finished.connect(finished)
     _KEPT.add(receiver)
     worker.finished.connect(partial(_release, receiver))
-    collector = gui_collector()
-    worker.finished.connect(collector.thread_ended)
-    collector.thread_begins()
+    # A worker that was asked to quit may not have begun its work.
+    worker.finished.connect(ended)
     worker.start()
+
+
+def _ending(
+    work: Callable[..., Generator[Yielded, None, Returned]], ended: Callable[..., None]
+) -> Callable[..., Generator[Yielded, None, Returned]]:
+    """Return the work, followed by a call of `ended` in its thread."""
+
+    def do(*arguments: object) -> Generator[Yielded, None, Returned]:
+        try:
+            return (yield from work(*arguments))
+        finally:
+            ended()
+
+    return do
 
 
 def _release(receiver: object, *_: object) -> None:

@@ -51,18 +51,19 @@ class ThreadTask(QObject):
         """Start the thread."""
         # Its owner may drop it before it has ended.
         _RUNNING.add(self)
-        gui_collector().thread_begins()
-        threading.Thread(target=self._run, name="latentfm-task").start()
+        ended = gui_collector().thread_begins()
+        threading.Thread(target=self._run, args=(ended,), name="latentfm-task").start()
 
     def quit(self) -> None:
         """Report nothing more; the work ends when the iterator reaches its next value."""
         self._stop.set()
 
-    def _run(self) -> None:
+    def _run(self, ended: Callable[[], None]) -> None:
         work, self._work = self._work, None
-        values: Iterator[Any] = iter(()) if work is None else work()
-        del work
+        values: Iterator[Any] = iter(())
         try:
+            values = values if work is None else work()
+            del work
             for value in values:
                 if self._stop.is_set():
                     break
@@ -72,6 +73,7 @@ class ThreadTask(QObject):
         finally:
             del values
             self._post(())
+            ended()
 
     def _post(self, message: tuple[Any, ...]) -> None:
         try:
@@ -82,7 +84,6 @@ class ThreadTask(QObject):
     def _receive(self, message: tuple[Any, ...]) -> None:
         if not message:
             _RUNNING.discard(self)
-            gui_collector().thread_ended()
             self.ended.emit()
         elif not self._stop.is_set():
             self.reported.emit(*message)

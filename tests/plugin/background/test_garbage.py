@@ -47,7 +47,8 @@ def by_worker(ended: Callable[..., None]) -> object:
 
 @pytest.mark.parametrize("start", [by_task, by_worker])
 def test_garbage_is_collected_in_the_gui_thread(qtbot: Any, start: Callable[..., object]) -> None:
-    assert gc.isenabled()
+    # Threads of other tests may still be ending.
+    qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
     found: list[threading.Thread] = []
     endings: list[bool] = []
     leave(found)
@@ -57,6 +58,23 @@ def test_garbage_is_collected_in_the_gui_thread(qtbot: Any, start: Callable[...,
     del kept
     gc.collect()
     assert found == [threading.main_thread()]
+
+
+def test_a_task_that_is_deleted_while_it_runs_does_not_leave_collection_off(qtbot: Any) -> None:
+    qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
+    gate = threading.Event()
+
+    def work() -> Iterator[None]:
+        gate.wait(PATIENCE / 1000)
+        return iter(())
+
+    task = ThreadTask(work)
+    task.start()
+    assert not gc.isenabled()
+    task.deleteLater()
+    qtbot.wait(20)
+    gate.set()
+    qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
 
 
 def test_garbage_does_not_pile_up_while_a_thread_runs(qtbot: Any) -> None:
