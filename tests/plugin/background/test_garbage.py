@@ -10,12 +10,22 @@ from typing import Any
 
 import pytest
 
+from napari_latentfm.background.garbage import gui_collector
 from napari_latentfm.background.signals import start_worker
 from napari_latentfm.background.thread_task import ThreadTask
 from tests.helpers.plugin_fixtures import PATIENCE
 
 COUNT = 200_000
 """Of allocations, after which Python has long collected all generations."""
+
+
+@pytest.fixture(autouse=True)
+def _no_other_threads(qapp: Any) -> None:
+    """Forget threads of other tests, which may wait for a gate that never opens."""
+    collector = gui_collector()
+    collector._threads.clear()
+    collector._stop()
+    gc.enable()
 
 
 class Cycle:
@@ -47,8 +57,6 @@ def by_worker(ended: Callable[..., None]) -> object:
 
 @pytest.mark.parametrize("start", [by_task, by_worker])
 def test_garbage_is_collected_in_the_gui_thread(qtbot: Any, start: Callable[..., object]) -> None:
-    # Threads of other tests may still be ending.
-    qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
     found: list[threading.Thread] = []
     endings: list[bool] = []
     leave(found)
@@ -61,7 +69,6 @@ def test_garbage_is_collected_in_the_gui_thread(qtbot: Any, start: Callable[...,
 
 
 def test_a_task_that_is_deleted_while_it_runs_does_not_leave_collection_off(qtbot: Any) -> None:
-    qtbot.waitUntil(gc.isenabled, timeout=PATIENCE)
     gate = threading.Event()
 
     def work() -> Iterator[None]:
