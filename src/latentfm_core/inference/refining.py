@@ -23,7 +23,7 @@ from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.drawing import draw_rows
 from latentfm_core.inference.framing import Frame, frame_at
 from latentfm_core.inference.network import Network, PlainPath
-from latentfm_core.prompts.field import MIN_FIELD, Window, extent
+from latentfm_core.prompts.field import MIN_FIELD, Window, extent, square_around
 from latentfm_core.prompts.maps import prompt_maps
 from latentfm_core.prompts.prompt import Box, Prompt
 from latentfm_core.types import Bool, Float32, Geometry
@@ -98,22 +98,25 @@ class Refiner:
         side = self.geometry.canvas
         result = np.zeros((len(seeds), side, side), np.float32)
         objects: list[_Object] = []
+        kept: set[int] = set()
         for sample, (seed, one) in enumerate(zip(seeds, first.probabilities, strict=True)):
             boxes = _boxes(one, first.geometry)
             if len(boxes) > MOST_OBJECTS:
-                result[sample] = between_canvases(one, first.geometry, self.geometry)
+                kept.add(sample)
             else:
                 objects += [_Object(sample, seed, box, self._window(box)) for box in boxes]
         if objects:
             drawn = yield from self._draw_objects(network, objects, path, batch)
-            for each, values in zip(objects, drawn, strict=True):
-                seen = self._frame(each.window).geometry
-                placed = between_canvases(values, seen, self.geometry)
-                np.maximum(result[each.sample], placed, out=result[each.sample])
-            for each, values in zip(objects, drawn, strict=True):
-                if self._leaves_field(values >= 0.5, each.window):
-                    one = first.probabilities[each.sample]
-                    result[each.sample] = between_canvases(one, first.geometry, self.geometry)
+            pairs = list(zip(objects, drawn, strict=True))
+            kept |= {it.sample for it, p in pairs if self._leaves_field(p >= 0.5, it.window)}
+            for each, values in pairs:
+                if each.sample not in kept:
+                    seen = self._frame(each.window).geometry
+                    placed = between_canvases(values, seen, self.geometry)
+                    np.maximum(result[each.sample], placed, out=result[each.sample])
+        for sample in kept:
+            one = first.probabilities[sample]
+            result[sample] = between_canvases(one, first.geometry, self.geometry)
         return result
 
     def _draw_objects(
@@ -172,14 +175,7 @@ class Refiner:
         side = round(MIN_FIELD * 2 ** (math.ceil(doublings * 4) / 4))
         if side >= max(self._shape):
             return None
-        spans = []
-        for low, high, length in zip(box[:2], box[2:], self._shape, strict=True):
-            start = round(round((low + high - side) / 2 / (side / 8)) * side / 8)
-            stop = min(length, start + side)
-            start = max(0, start)
-            spans.append((start, stop - start))
-        (top, height), (left, width) = spans
-        return top, left, height, width
+        return square_around(box, side, self._shape, grid=side / 8)
 
 
 def _boxes(probabilities: Float32, geometry: Geometry) -> list[Box]:

@@ -38,9 +38,14 @@ def field_around(box: Box, shape: tuple[int, int], scale: float = FIELD_SCALE) -
     side = max(MIN_FIELD, round(scale * max(box[2] - box[0], box[3] - box[1])))
     if side >= max(shape):
         return None
+    return square_around(box, side, shape)
+
+
+def square_around(box: Box, side: int, shape: tuple[int, int], grid: float = 1.0) -> Window:
+    """Return the square around a box, its corner on a multiple of `grid`, clipped to the image."""
     spans = []
     for low, high, length in zip(box[:2], box[2:], shape, strict=True):
-        start = round((low + high - side) / 2)
+        start = round(round((low + high - side) / 2 / grid) * grid)
         stop = min(length, start + side)
         start = max(0, start)
         spans.append((start, stop - start))
