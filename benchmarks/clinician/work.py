@@ -15,7 +15,7 @@ from qtpy.QtCore import QPoint, Qt
 from benchmarks.clinician.hands import Hands
 from latentfm_core.images.read import read_mask
 from latentfm_core.metrics.overlap import dice
-from napari_latentfm.dock.accepting import UNSEEN
+from napari_latentfm.dock.accepting import TOGETHER, UNSEEN
 
 GOOD = 0.85
 """Dice from which the clinician accepts the mean mask as it is."""
@@ -212,6 +212,7 @@ class Clinician:
         """Press Enter, and again if the dock asks whether the outline is right."""
         self.hands.press(Qt.Key.Key_Return)
         if UNSEEN in self.panel.foot.notice.text:
+            self.hands.pause(TOGETHER)  # a quicker press counts as part of the first
             self.hands.press(Qt.Key.Key_Return)
 
     def _opens(self, act: Callable[[], object], before: str, ready: bool) -> Opening:

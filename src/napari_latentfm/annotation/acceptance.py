@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import MEAN_MASK
+from napari_latentfm.layers.specs import METADATA_KEY
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
 NOT_SAMPLED = "Wait for the samples: an annotation begins with them."
@@ -24,6 +27,10 @@ _EMPTY_MEAN = (
 _FULL_MEAN = (
     "The mean mask covers {share:.1%} of the image. If that is right, take a hypothesis; otherwise "
     "paint, or press {none} if there is nothing to mark."
+)
+_REMOVED = (
+    "The mean mask was removed from the layer list: nothing shows what would be accepted. Press "
+    "{key} to draw it again, or paint."
 )
 FULL_SHARE = 0.99
 """Share of the image above which a mean mask is not accepted as it is. Experts do mark almost the
@@ -75,11 +82,34 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
     """Return why the mean mask cannot be accepted as it is, or ""; see `take_mean_mask`."""
     if session.current is None:
         return NOT_SAMPLED
+    removed = removed_mean_mask(session)
+    if removed:
+        return removed
     mask = session.current.result.summary.mean_mask
     if not mask.any():
         return _EMPTY_MEAN.format(none=none)
     share = np.count_nonzero(mask) / mask.size
     return _FULL_MEAN.format(share=share, none=none) if share >= FULL_SHARE else ""
+
+
+def removed_mean_mask(session: ReviewSession) -> str:
+    """Return what to do if the user has removed the layer of the mean mask under review, or ""."""
+    reviewed = session.current
+    if reviewed is None or _mean_mask_layer(session, reviewed) is not None:
+        return ""
+    return _REMOVED.format(key="Run" if reviewed.label is None else "K")
+
+
+def _mean_mask_layer(session: ReviewSession, reviewed: Reviewed) -> Layer | None:
+    planes = reviewed.plane if session.stack is None else session.stack.planes
+    source = str(reviewed.layer.unique_id)
+    wanted = {"role": "mean_mask", "source_id": source, "along": None, **planes.facts()}
+    for layer in session.viewer.layers:
+        facts = layer.metadata.get(METADATA_KEY, {})
+        own = facts.get("layer_id") == str(layer.unique_id)
+        if own and all(facts.get(key) == value for key, value in wanted.items()):
+            return layer
+    return None
 
 
 def is_unseen(reviewed: Reviewed) -> bool:

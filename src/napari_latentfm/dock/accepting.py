@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,9 @@ UNSEEN = (
     "press Enter or Accept again; nothing is accepted yet."
 )
 RUNNING = "A run is still in progress. Wait for it, or cancel it."
+TOGETHER = 0.5
+"""Seconds between presses that count as one, such as a double click: the second would accept the
+next image unseen, or answer a question that nobody has read."""
 WHERE = "Autosaved; Export… saves it as a file."
 
 
@@ -64,6 +69,7 @@ class Accepting:
     ) -> None:
         self._session, self._chosen, self._queue = session, chosen, queue
         self._autosaver, self._foot = autosaver, foot
+        self._pressed = -math.inf
 
     @property
     def in_list(self) -> bool:
@@ -78,6 +84,11 @@ class Accepting:
     def empty_name(self) -> str:
         """Text of the button for an image without foreground."""
         return self._queue.form.empty_name
+
+    def is_repeated(self) -> bool:
+        """Return whether a press belongs to the one before; call it once for each."""
+        before, self._pressed = self._pressed, time.monotonic()
+        return self._pressed - before < TOGETHER
 
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image.
@@ -101,15 +112,17 @@ class Accepting:
     def _asks(self) -> bool:
         """Ask whether a mean mask that nobody has checked is right; return False once asked."""
         reviewed = self._session.current
-        if reviewed is None or not is_unseen(reviewed) or self._is_touched(reviewed):
+        question = f"{self._chosen.name}: {UNSEEN}"
+        asked = self._foot.notice.text == question
+        if asked:
+            self._foot.clear()
+        if asked or reviewed is None or not is_unseen(reviewed) or self._is_touched(reviewed):
             return False
         if mean_mask_problem(self._session, self.empty_name):
             return False
-        question = f"{self._chosen.name}: {UNSEEN}"
-        asked = self._foot.notice.text == question
         self._foot.clear()
-        self._foot.warn("" if asked else question)
-        return not asked
+        self._foot.warn(question)
+        return True
 
     def _single(self, do: Callable[[Reviewed], str]) -> None:
         reviewed = self._session.current

@@ -269,7 +269,9 @@ class LatentFMPanel(QWidget):
             self.open_folder(folder)
 
     def _is_ready(self) -> bool:
-        """Return whether the chosen image can be accepted; say why not."""
+        """Return whether the chosen image can be accepted now; say why not."""
+        if self.accepting.is_repeated():
+            return False
         self.foot.commit()
         self.chosen.settle()
         if self.session.renewing:
@@ -277,11 +279,12 @@ class LatentFMPanel(QWidget):
         return not self.session.renewing
 
     def _has_answers(self) -> bool:
-        """Return whether no prompt waits for a model; say so otherwise."""
-        waits = self.point.waits_for_model()
-        if waits:
-            self.foot.say(f"{self.chosen.name}: {waits}")
-        return not waits
+        """Return whether every mark has its outline; say so otherwise."""
+        problem = self.point.unanswered()
+        if problem:
+            self.annotate.uncover("Point")
+            self.foot.say(f"{self.chosen.name}: {problem}")
+        return not problem
 
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from napari_latentfm.prompting.shown_objects import row_of
 from napari_latentfm.results.objects import ObjectsRun
 
 if TYPE_CHECKING:
+    from latentfm_core.prompts import Prompt
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.prompting.prompt_model import PromptModel
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from napari_latentfm.sampling.plane import Place
 
 READY = "Drag a box around an object (B), or click it (P)."
+WAITS = (
+    "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
+    "Undo mark."
+)
+UNANSWERED = (
+    "Object {} has no outline for its last mark yet. Click it in the section Point to draw it, "
+    "or remove the mark with Undo mark."
+)
 
 
 class Answers:
@@ -47,6 +56,7 @@ class Answers:
         self.runner = PromptRunner(context.panel, parent)
         self._waiting: PromptObject | None = None
         self._then: Callable[[], None] | None = None
+        self._drawn: Mapping[PromptObject, Prompt] = {}
 
     def run(self, place: Place, one: PromptObject) -> None:
         """Draw the samples of an object, or show none if it has no marks."""
@@ -63,7 +73,7 @@ class Answers:
             self._shown.renew()
         else:
             at = replace(place, label=one.number)
-            self.runner.want(partial(self._context.panel.run_prompt, one.prompt, at))
+            self._want({one: one.prompt}, partial(self._context.panel.run_prompt, one.prompt, at))
             self._shown.renew()
             self.show_running()
 
@@ -80,7 +90,8 @@ class Answers:
         book.choose(place.layer, place.plane, one)
         prompts = {each.number: each.prompt for each in objects}
         at = replace(place, label=one.number)
-        self.runner.want(partial(self._context.panel.run_objects, prompts, at))
+        drawn = {each: each.prompt for each in objects}
+        self._want(drawn, partial(self._context.panel.run_objects, prompts, at))
         self.show_running()
 
     def show(self, place: Place, one: PromptObject, then: Callable[[], None] | None = None) -> None:
@@ -92,12 +103,16 @@ class Answers:
         elif one.samples is not None:
             at = replace(place, label=one.number)
             self._then = then
-            self.runner.want(partial(self._context.panel.show_samples, one.samples, one.model, at))
+            show = partial(self._context.panel.show_samples, one.samples, one.model, at)
+            self._want({}, show)
             self._shown.renew()
 
-    def waits_for_model(self, place: Place) -> bool:
-        """Return whether an object of a plane waits for a model that takes prompts."""
-        return self._waiting in self._context.book.on(place.layer, place.plane)
+    def unanswered(self, place: Place) -> str:
+        """Return what to do about a visible object whose marks have no outline yet, or ""."""
+        for one in self._context.book.on(place.layer, place.plane):
+            if one.visible and not one.answered and not one.prompt.is_empty:
+                return WAITS if one is self._waiting else UNANSWERED.format(one.number)
+        return ""
 
     def go_on(self, place: Place | None) -> None:
         """Run the object that waited for a model."""
@@ -108,6 +123,7 @@ class Answers:
     def on_finished(self, ending: str) -> None:
         """Show how a run has ended."""
         then, self._then = self._then, None
+        self._drawn = {}
         self.show_running()
         panel = self._context.panel
         if ending == "failed" and panel.last_error is not None:
@@ -126,7 +142,8 @@ class Answers:
         for number, (samples, mask) in answers.items():
             one = self._context.book.find(reviewed.layer, number, reviewed.plane)
             if one is not None:
-                one.answer(samples, mask, reviewed.model, result.summary.domain_score)
+                score, prompt = result.summary.domain_score, self._drawn.get(one)
+                one.answer(samples, mask, reviewed.model, score, prompt)
                 one.name = samples.classes[0]
         self._describe(reviewed)
 
@@ -140,6 +157,15 @@ class Answers:
         self._context.session.work.note(self.cancel, self.runner.busy)
         if self.runner.waiting and not self.runner.running:
             self._context.say("Another run is in progress. The prompt follows when it ends.")
+
+    def _want(self, drawn: Mapping[PromptObject, Prompt], start: Callable[[], None]) -> None:
+        """Start a run as soon as possible, and note which prompts it draws."""
+
+        def begin() -> None:
+            self._drawn = drawn
+            start()
+
+        self.runner.want(begin)
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)

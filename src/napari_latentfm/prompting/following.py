@@ -180,7 +180,8 @@ class Following:
                 there = there or book.add(place.layer, plane, one.name, 0, one.number)
                 there.prompt, there.history, there.followed = _prompt_of(samples), [], True
                 summary = followed.stack.summary_of(number)
-                there.answer(samples, summary.mean_mask, one.model, summary.domain_score)
+                score, mask = summary.domain_score, summary.mean_mask
+                there.answer(samples, mask, one.model, score, there.prompt)
                 boxes.append((plane, there.prompt.box))
             elif there is not None:
                 book.remove(place.layer, there)

@@ -74,6 +74,8 @@ class PromptObject:
         Whether it was found here by following it from another plane, and not corrected since.
     samples, model, mask
         The last result; None and "" before the first.
+    drawn_for
+        The prompt that it was drawn for.
     domain_score
         How unlike the training images the plane is; None if unknown.
     history
@@ -90,8 +92,14 @@ class PromptObject:
     samples: SampleSet | None = None
     model: str | Path = ""
     mask: Patch | None = None
+    drawn_for: Prompt | None = None
     domain_score: float | None = None
     history: list[Prompt] = field(default_factory=list)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the result is that of all marks: the run for the last one may be cancelled."""
+        return self.samples is not None and self.drawn_for is self.prompt
 
     def answer(
         self,
@@ -99,8 +107,10 @@ class PromptObject:
         mask: Mask,
         model: str | Path,
         domain_score: float | None = None,
+        prompt: Prompt | None = None,
     ) -> None:
-        """Keep a result."""
+        """Keep a result; without `prompt`, one that is only shown again."""
+        self.drawn_for = prompt or self.drawn_for
         self.samples, self.mask, self.model = samples, Patch.of(mask), model
         self.domain_score = domain_score
 

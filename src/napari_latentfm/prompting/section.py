@@ -10,6 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_latentfm.annotation.acceptance import removed_mean_mask
 from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.layers.stacking import OWN_KEYS
 from napari_latentfm.layers.strokes import strokes_of
@@ -35,10 +36,6 @@ SETTLE_MS = 120
 STROKE_MS = 40
 STARTED_MS = 5
 """Time after which the worker of a run has started."""
-WAITS = (
-    "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
-    "Undo mark."
-)
 LAYER_KEYS = ("B", "P", "Shift-P")
 """Keys that napari's Labels, Points and Shapes layers bind themselves."""
 
@@ -119,7 +116,7 @@ class PromptSection(QWidget):
         self._selection.restore_marks(place, one)
         for layer in self._marks.there(place.layer):
             layer.visible = True
-        if one.samples is not None:
+        if one.answered:
             self._answers.show(place, one)
         elif not one.prompt.is_empty:
             self._answers.run(place, one)
@@ -128,11 +125,15 @@ class PromptSection(QWidget):
         """Write visible objects that were not taken yet into the annotation."""
         self._taking.take_pending()
 
-    def waits_for_model(self) -> str:
-        """Return a message if a prompt on this plane waits for a model that takes prompts."""
-        place = self._context.place()
-        waits = place is not None and self._answers.waits_for_model(place)
-        return WAITS if waits else ""
+    def unanswered(self) -> str:
+        """Return what to do about marks on this plane that have no outline on screen, or ""."""
+        place, one = self._context.current()
+        if place is None:
+            return ""
+        shown = self._context.reviews_object_of(place.layer)
+        removed = removed_mean_mask(self._session) if shown else ""
+        is_open = one is not None and not one.closed
+        return self._answers.unanswered(place) or (removed if is_open else "")
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""

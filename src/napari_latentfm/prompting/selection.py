@@ -52,10 +52,15 @@ class ObjectSelection:
         self.show_no_result(place)
 
     def show_no_result(self, place: Place) -> None:
-        """Show no result: the one on screen does not belong to the current marks."""
+        """Show no result of an object: it does not belong to the current marks.
+
+        Samples of the whole image stay, on screen and under review, until the object has its own.
+        """
+        session = self._context.session
         if self._context.reviews_object_of(place.layer):
-            self._context.session.show(None)
-        self.stale.hide(place.layer, place.plane)
+            session.show(None)
+        if session.current is None:
+            self.stale.hide(place.layer, place.plane)
         self._shown.renew()
 
     def restore_marks(self, place: Place, one: PromptObject) -> None:

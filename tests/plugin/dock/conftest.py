@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
+from napari_latentfm.dock import accepting
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 
 MANIFEST = Path(str(resources.files("napari_latentfm"))) / "napari.yaml"
 NAMES = ["blob_000.png", "blob_001.png", "blob_002.png"]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every press counts: tests are faster than hands."""
+    monkeypatch.setattr(accepting, "TOGETHER", 0.0)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.dock import accepting
 from napari_latentfm.dock.accepting import UNSEEN
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
@@ -460,6 +461,64 @@ def test_an_image_unlike_the_training_images_is_accepted_by_a_second_enter(
     assert panel.foot.notice.isHidden()
 
 
+@pytest.mark.parametrize("how", ["canvas", "button"])
+def test_a_double_press_does_not_answer_the_question(
+    unlike: Bench, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accept() -> None:
+        unlike.press(unlike.canvas) if how == "canvas" else unlike.click(unlike.panel.foot.accept)
+
+    monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
+    for _ in range(3):
+        accept()
+    assert unlike.panel.foot.notice.isVisible()
+    assert UNSEEN in unlike.panel.foot.notice.text
+    assert not unlike.panel.queue._navigator.moving
+    monkeypatch.setattr(accepting, "TOGETHER", 0.0)
+    accept()
+    unlike.wait_for(NAMES[1])
+
+
+@pytest.mark.parametrize("button", ["accept", "accept_empty"])
+def test_a_double_click_accepts_one_image(
+    bench: Bench, button: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed = getattr(bench.panel.foot, button)
+    monkeypatch.setattr(accepting, "TOGETHER", 1000.0)
+    if button == "accept":
+        bench.annotate()
+    bench.click(pressed)
+    bench.wait_for(NAMES[1])
+    if button == "accept":
+        bench.annotate()
+    bench.click(pressed)
+    assert not bench.panel.queue._navigator.moving
+    assert bench.item(NAMES[1]).state == "not started"
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_a_mean_mask_that_was_removed_is_not_accepted(
+    opened: Open, images: Path, qtbot: Any, in_list: bool
+) -> None:
+    viewer, panel = opened(show=True)
+    if in_list:
+        Bench(viewer, panel, images, qtbot)
+    else:
+        viewer.add_image(disc_image(), name="photo")
+        assert run(qtbot, panel.sampling) == "done"
+    viewer.layers.remove(next(each for each in viewer.layers if each.name.endswith("mean mask")))
+    qtbot.mouseClick(panel.foot.accept, Qt.MouseButton.LeftButton)
+    assert "was removed from the layer list" in panel.foot.message.text()
+    assert "Press Run" in panel.foot.message.text()
+    assert annotation_of(panel.session, create=False) is None
+    assert run(qtbot, panel.sampling) == "done"
+    qtbot.mouseClick(panel.foot.accept, Qt.MouseButton.LeftButton)
+    if in_list:
+        qtbot.waitUntil(lambda: WorkList(images).item(NAMES[0]).state == "completed")
+    else:
+        assert "photo: accepted" in panel.foot.message.text()
+
+
 @pytest.mark.parametrize("help_", ["outline", "sample", "strokes", "prompt"])
 def test_one_enter_accepts_an_unlike_image_that_the_user_has_worked_on(
     unlike: Bench, help_: str
@@ -533,7 +592,7 @@ def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
     assert "does not take boxes" in panel.foot.message.text()
     boxes = next(layer for layer in bench.viewer.layers if layer.name.endswith("prompt boxes"))
     boxes.add_rectangles(np.array([[10.0, 10.0], [30.0, 30.0]]))
-    bench.qtbot.waitUntil(lambda: bool(panel.point.waits_for_model()), timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: bool(panel.point.unanswered()), timeout=PATIENCE)
     mean = next(layer for layer in bench.viewer.layers if layer.name.endswith("mean mask"))
     assert mean.visible, "it is still the result on screen"
     bench.click(panel.foot.accept)

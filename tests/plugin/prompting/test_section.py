@@ -277,16 +277,69 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     assert "“Any object (box or points)” does" in notice.text.text()
     window.box(labels == 1)
     assert not window.endings
-    assert "has no outline yet" in window.section.waits_for_model()
+    assert "has no outline yet" in window.section.unanswered()
     notice.button.click()
     assert window.panel.form.model.value == "generalist"
     assert notice.isHidden()
     # What was drawn was not lost.
     window.settle()
     assert window.endings == ["done"]
-    assert not window.section.waits_for_model()
+    assert not window.section.unanswered()
     window.panel.form.model.value = FOLDER_CHOICE
     window.panel.form.folder.value = promptable
+
+
+@pytest.mark.parametrize("earlier", ["none", "whole image", "box"])
+def test_marks_whose_run_was_cancelled_have_no_outline(
+    point: Open, discs: tuple[np.ndarray, np.ndarray], earlier: str
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    if earlier == "whole image":
+        window.panel.run()
+        window.settle()
+        assert window.panel._session.current is not None
+    window.key(Key.Key_B)
+    if earlier == "box":
+        window.box(labels == 1)
+        window.settle()
+        assert not window.section.unanswered()
+    window.box(labels == 2)
+    window.section.cancel()
+    window.settle()
+    assert "Object 1 has no outline for its last mark" in window.section.unanswered()
+    layers = window.viewer.layers
+    if earlier == "whole image":
+        assert layers["a · mean mask"].visible, "it is still under review"
+    window.section.choose(1)
+    window.settle()
+    assert not window.section.unanswered()
+    assert window.fits(labels == 2) > 0.85
+    layers.remove("a · mean mask")
+    assert "Press K" in window.section.unanswered()
+    window.key(Key.Key_K)
+    window.settle()
+    assert layers["a · mean mask"].visible
+    assert not window.section.unanswered()
+
+
+def test_a_mark_that_was_undone_leaves_the_samples_of_the_whole_image(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(image, rgb=True)
+    window.panel.run()
+    window.settle()
+    window.key(Key.Key_B)
+    window.box(labels == 2)
+    window.section.cancel()
+    window.settle()
+    window.section.form.undo_button.click()
+    window.settle()
+    reviewed = window.panel._session.current
+    assert reviewed is not None
+    assert window.viewer.layers["a · mean mask"].visible, "accepting takes it"
+    assert not window.section.unanswered()
 
 
 def test_a_labels_layer_becomes_a_rough_mask_or_strokes(
