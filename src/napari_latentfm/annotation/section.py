@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from napari_latentfm.annotation.autosave import autosave_folder
-from napari_latentfm.annotation.files import AnnotationFiles
+from napari_latentfm.annotation.files import NOTHING_TO_EXPORT, AnnotationFiles
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.labels import AnnotationLabels
 from napari_latentfm.annotation.layer import annotation_of
@@ -26,6 +26,7 @@ from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button, wrapped_text
 
+EXPORT_TIP = "Write the annotation and its provenance to files."
 NOTHING = "No samples yet. Run the model to annotate an image."
 
 
@@ -39,6 +40,8 @@ class AnnotationSection(QWidget):
     restored
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
         holds seed and sampling settings.
+    export_offered
+        Emitted with the tooltip of *Export…*, and whether there is an annotation to export.
     autosaver, recovery, files
         Autosave, recovery after a crash, and export and opening of files.
     labels
@@ -47,11 +50,12 @@ class AnnotationSection(QWidget):
 
     finished = Signal(str)
     restored = Signal(object)
+    export_offered = Signal(str, bool)
 
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()
         self._session = session
-        self._image = ""
+        self._image = self._busy = ""
         keeper = keeper_of(session, self)
         self.autosaver, self.recovery = keeper.autosaver, keeper.recovery
         self.labels = AnnotationLabels(session, self.autosaver)
@@ -179,11 +183,21 @@ class AnnotationSection(QWidget):
             self._image = image
             self._say("")
         self.labels.renew()
+        self._offer_export()
 
     def _set_busy(self, text: str) -> None:
-        self.export_button.setEnabled(not text)
+        self._busy = text
+        self._offer_export()
         self.open_button.setEnabled(not text)
         self._say(text)
+
+    def _offer_export(self) -> None:
+        """Offer the export of an annotation; say why not while there is none."""
+        nothing = NOTHING_TO_EXPORT if self.autosaver.layer is None else ""
+        why_not = self._busy or nothing
+        self.export_button.setEnabled(not why_not)
+        self.export_button.setToolTip(why_not or EXPORT_TIP)
+        self.export_offered.emit(why_not or EXPORT_TIP, not why_not)
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
@@ -221,7 +235,7 @@ class AnnotationSection(QWidget):
             ("Clear region", "Remove the region of this plane.", self.clear_region),
             ("Undo (Ctrl+Z)", "Undo the last change of the annotation.", self.undo),
             ("Redo (Ctrl+Shift+Z)", "Redo the last undone change.", self.redo),
-            ("Export…", "Write the annotation and its provenance to files.", self.export),
+            ("Export…", EXPORT_TIP, self.export),
             ("Open annotation…", "Continue with an annotation from a file.", self.open),
             ("Paint", "Paint on the annotation with napari's brush.", self.paint),
             ("Name label…", "Name the selected label.", self.labels.name_label),

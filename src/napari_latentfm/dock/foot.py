@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.model_io.card import DISCLAIMER
 from latentfm_core.worklist.item import MAX_NOTE, Item
+from napari_latentfm.annotation.files import NOTHING_TO_EXPORT
 from napari_latentfm.ui.common import push_button, wrapped_text
 
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
@@ -59,7 +60,8 @@ class Foot(QWidget):
         self.note.setPlaceholderText("Note on this image")
         self.note.setMaxLength(MAX_NOTE)
         self.note.editingFinished.connect(self.commit)
-        self.export = push_button("Export…", "Write the annotation and its provenance to files.")
+        self.export = push_button("Export…", NOTHING_TO_EXPORT)
+        self.export.setEnabled(False)
         self.message = wrapped_text("Result of the last action.")
         self.message.setObjectName("LatentFM small")
         self.message.hide()
@@ -103,6 +105,11 @@ class Foot(QWidget):
         """Show which tool is active on the image and how to end it, or nothing."""
         self.tool.setText(text)
         self.tool.setVisible(bool(text))
+
+    def offer_export(self, tip: str, on: bool) -> None:
+        """Enable the export, or say in its tooltip why not."""
+        self.export.setToolTip(tip)
+        self.export.setEnabled(on)
 
     def show_kept(self, text: str) -> None:
         """Show whether the annotation is autosaved."""

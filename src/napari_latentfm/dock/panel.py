@@ -333,11 +333,13 @@ class LatentFMPanel(QWidget):
         ):
             button.clicked.connect(partial(_call, slot))
         annotation.finished.connect(self._on_file)
+        annotation.export_offered.connect(foot.offer_export)
         listen(self, self.chosen.changed, self._on_chosen)
         listen(self, self.chosen.settled, self._on_settled)
         listen(self, self._tool.changed, self._on_tool)
         listen(self, self.review.fix.tools.changed, self._on_piece_tool)
         listen(self, self.point.model_missing, self._on_model_missing)
+        listen(self, self.point.noted, self._on_noted)
         listen(self, self.session.changed, self._on_reviewed)
         listen(self, notification_manager.notification_ready, self._on_notification)
         listen(self, self.sampling.started, foot.clear)
@@ -376,6 +378,9 @@ class LatentFMPanel(QWidget):
         """Show which model to choose, though the section may be folded."""
         self.annotate.uncover("Point")
         self.foot.say(text)
+
+    def _on_noted(self, text: str) -> None:
+        self.foot.say(f"{self.chosen.name}: {text}")
 
     def _on_reviewed(self) -> None:
         """Show a warning in the foot: the status may be scrolled out of sight."""

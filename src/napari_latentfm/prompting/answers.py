@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from psygnal import Signal
 from qtpy.QtCore import QObject
 
 from napari_latentfm.prompting.runner import PromptRunner
@@ -28,6 +29,10 @@ WAITS = (
     "The box or point has no outline yet. Choose a model that takes prompts, or remove it with "
     "Undo mark."
 )
+REPLACED = (
+    "The new box replaced that of object {}; Ctrl+Z brings it back. To mark another object, press "
+    "Shift+O before its box."
+)
 UNANSWERED = (
     "Object {} has no outline for its last mark yet. Click it in the section Point to draw it, "
     "or remove the mark with Undo mark."
@@ -41,7 +46,11 @@ class Answers:
     ----------
     runner
         Starts the runs; the newest request replaces the others.
+    noted
+        Emitted with what the user should know after an answer.
     """
+
+    noted = Signal(str)
 
     def __init__(
         self,
@@ -55,12 +64,17 @@ class Answers:
         self._model = model
         self.runner = PromptRunner(context.panel, parent)
         self._waiting: PromptObject | None = None
+        self._note = ""
         self._then: Callable[[], None] | None = None
         self._drawn: Mapping[PromptObject, Prompt] = {}
 
-    def run(self, place: Place, one: PromptObject) -> None:
-        """Draw the samples of an object, or show none if it has no marks."""
+    def run(self, place: Place, one: PromptObject, replaces: bool = False) -> None:
+        """Draw the samples of an object, or show none if it has no marks.
+
+        `replaces` is whether a new box has taken the place of another one.
+        """
         self._waiting = None
+        self._note = REPLACED.format(one.number) if replaces else ""
         if one.prompt.is_empty:
             self.runner.cancel()
             one.forget_answer()
@@ -128,8 +142,10 @@ class Answers:
         panel = self._context.panel
         if ending == "failed" and panel.last_error is not None:
             self._context.say(panel.last_error)
-        elif ending == "done" and then is not None:
-            then()
+        elif ending == "done":
+            self._tell()
+            if then is not None:
+                then()
 
     def keep(self, reviewed: Reviewed) -> None:
         """Keep the result under review with its object, and describe it."""
@@ -166,6 +182,12 @@ class Answers:
             start()
 
         self.runner.want(begin)
+
+    def _tell(self) -> None:
+        note, self._note = self._note, ""
+        if note:
+            self._context.say(note)
+            self.noted.emit(note)
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)

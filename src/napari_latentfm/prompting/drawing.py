@@ -159,7 +159,7 @@ class Drawing:
         # painting them takes longer than the image encoder.
         self._unwritten = partial(self._write, place, one.number, now)
         self._write_later()
-        self._change(place, one, now)
+        self._change(place, one, now, replaces=bool(drawn.box and one.prompt.box))
 
     def write_marks(self) -> None:
         """Write the newest marks into the layers of the object that they belong to."""
@@ -188,8 +188,10 @@ class Drawing:
             complaint = f"The point is outside {name!r}. Click a place in the image."
         return Prompt(box, positive, negative), complaint
 
-    def _change(self, place: Place, one: PromptObject, prompt: Prompt) -> None:
-        """Replace the prompt of an object, and run."""
+    def _change(
+        self, place: Place, one: PromptObject, prompt: Prompt, replaces: bool = False
+    ) -> None:
+        """Replace the prompt of an object, and run; `replaces` is whether its box is a new one."""
         if same(prompt, one.prompt):
             return
         if one.history and same(prompt, one.history[-1]):
@@ -198,4 +200,4 @@ class Drawing:
         else:
             one.remember()
         one.prompt, one.followed = prompt, False
-        self._answers.run(place, one)
+        self._answers.run(place, one, replaces)

@@ -56,6 +56,8 @@ class PromptSection(QWidget):
         The controls, and the tools that they select.
     model_missing
         Emitted with a message when a prompt needs another model than the chosen one.
+    noted
+        Emitted with what the user should know after an answer.
     """
 
     def __init__(self, session: ReviewSession, panel: SamplingPanel) -> None:
@@ -81,7 +83,7 @@ class PromptSection(QWidget):
         )
         self.model_missing = self._model.missing
         self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
-        self._runner = self._answers.runner
+        self._runner, self.noted = self._answers.runner, self._answers.noted
         self._drawing = Drawing(
             self._context,
             self._shown,

@@ -271,13 +271,15 @@ def test_a_failed_export_is_reported_and_the_annotation_stays(
     np.testing.assert_array_equal(window.layer.data, before)
 
 
-def test_exporting_without_an_annotation_shows_a_message(
-    window: Window, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("napari_latentfm.annotation.section.show_error", said.append)
-    assert finish(window, "Export") == "failed"
-    assert "no annotation yet" in said[0]
+def test_there_is_no_export_without_an_annotation(window: Window) -> None:
+    button = window.section.export_button
+    assert not button.isEnabled()
+    assert "no annotation yet" in button.toolTip()
+    press(window, "(Shift+M)")
+    assert button.isEnabled()
+    assert "provenance" in button.toolTip()
+    window.viewer.layers.remove(window.layer)
+    assert not button.isEnabled()
 
 
 def test_folder_and_format_are_remembered(window: Window, tmp_path: Path) -> None:

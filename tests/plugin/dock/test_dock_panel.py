@@ -382,12 +382,12 @@ def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> No
     qtbot.waitUntil(canvas.hasFocus, timeout=PATIENCE)
     qtbot.keyClick(canvas, Qt.Key.Key_F6)
     assert panel.tabs.tabBar().hasFocus()
-    export = panel.foot.export
-    export.setFocus()
-    qtbot.keyClick(export, Qt.Key.Key_F6)
+    accept = panel.foot.accept
+    accept.setFocus()
+    qtbot.keyClick(accept, Qt.Key.Key_F6)
     assert canvas.hasFocus()
     qtbot.keyClick(canvas, Qt.Key.Key_F6)
-    assert export.hasFocus(), "where it was last"
+    assert accept.hasFocus(), "where it was last"
 
 
 def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:

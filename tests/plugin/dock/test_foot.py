@@ -333,6 +333,18 @@ def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Ben
     assert bench.item(NAMES[1]).flagged
 
 
+def test_export_is_offered_once_there_is_an_annotation(bench: Bench) -> None:
+    export = bench.panel.foot.export
+    assert not export.isEnabled()
+    assert "no annotation yet" in export.toolTip()
+    bench.annotate()
+    assert export.isEnabled()
+    assert "no annotation" not in export.toolTip()
+    bench.panel.next_image()
+    bench.wait_for(NAMES[1])
+    assert not export.isEnabled()
+
+
 def test_the_end_of_a_folder_names_the_next_step(bench: Bench) -> None:
     for following in (*NAMES[1:], ""):
         bench.annotate()
@@ -601,6 +613,37 @@ def test_a_box_that_needs_another_model_is_not_accepted(bench: Bench) -> None:
     bench.click(panel.point.form.undo_button)
     bench.click(panel.foot.accept)
     bench.wait_for(NAMES[1])
+
+
+def test_a_box_that_replaces_another_is_told_and_can_be_undone(
+    bench: Bench, promptable_model_folder: Path
+) -> None:
+    panel = bench.panel
+    panel.sections["Point"].set_opened(False)
+    panel.sampling.form.folder.value = promptable_model_folder
+    panel.tabs.setCurrentWidget(panel.annotate)
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    boxes = bench.viewer.layers.selection.active
+    seen: list[Any] = [panel.session.current]
+
+    def is_answered() -> bool:
+        current = panel.session.current
+        answered = current is not None and current.label == 1 and not panel.session.renewing
+        return answered and current is not seen[-1]
+
+    for corner, told in ((10.0, False), (30.0, True)):
+        boxes.add_rectangles(np.array([[corner, corner], [corner + 20, corner + 20]]))
+        bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
+        bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+        seen.append(panel.session.current)
+        assert ("replaced that of object 1" in panel.foot.message.text()) is told
+    control = Qt.KeyboardModifier.ControlModifier
+    bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Z, control)
+    bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
+    current = panel.session.current
+    assert current is not None
+    assert current.result.samples.prompt["box"] == seen[1].result.samples.prompt["box"]
+    assert "replaced" not in panel.foot.message.text(), "no longer true"
 
 
 def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
