@@ -54,7 +54,7 @@ class StrokesSection(QWidget):
         self._session = session
         self._job = job_of(session.viewer)
         self._runs: list[TargetRun[Result]] = []
-        self._again = False
+        self._again = self._below_tools = False
         self._names: tuple[str, ...] = ()
         self.class_buttons: list[QPushButton] = []
         self.ask_about_edits: AskAboutEdits = partial(ask_about_edits, parent=self)
@@ -83,6 +83,12 @@ class StrokesSection(QWidget):
             self._runs.clear()
             self._set_running(False)
         self.watch.follow(None)
+
+    def leave_out_brushes(self) -> None:
+        """Show only brushes that the tools of the section *Point* do not have: several classes."""
+        self._below_tools = True
+        self.not_button.hide()
+        self._show_class_buttons()
 
     @property
     def running(self) -> bool:
@@ -240,6 +246,11 @@ class StrokesSection(QWidget):
         for button in self.class_buttons:
             button.deleteLater()
         self.class_buttons = [self._class_button(number, name) for number, name in enumerate(names)]
+        self._show_class_buttons()
+
+    def _show_class_buttons(self) -> None:
+        for button in self.class_buttons if self._below_tools else ():
+            button.setVisible(len(self._names) > 1)
 
     def _class_button(self, number: int, name: str) -> QPushButton:
         key = " (G)" if number == 0 else ""

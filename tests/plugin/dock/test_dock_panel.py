@@ -390,6 +390,26 @@ def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> No
     assert accept.hasFocus(), "where it was last"
 
 
+def test_each_brush_is_shown_once(
+    opened: Open, qtbot: Any, coloured_model_folder: Path
+) -> None:
+    viewer, panel = opened(show=True)
+    viewer.add_image(disc_image(), name="photo")
+    section = panel.sections["Point"]
+    section.set_opened(True)
+
+    def brushes() -> list[str]:
+        texts = [each.text() for each in section.findChildren(QPushButton) if each.isVisible()]
+        return [text for text in texts if "Stroke" in text or "Certain" in text]
+
+    assert run(qtbot, panel.sampling) == "done"
+    assert brushes() == ["Stroke + (G)", "Stroke - (Shift+G)"]
+    panel.sampling.form.folder.value = coloured_model_folder
+    assert run(qtbot, panel.sampling) == "done"
+    assert [text.split()[0] for text in brushes()] == ["Stroke", "Stroke", "Certain", "Certain"]
+    assert "Certain background (Shift+G)" not in brushes()
+
+
 def test_tab_goes_down_the_dock(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
