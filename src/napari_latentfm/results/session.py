@@ -53,6 +53,8 @@ class ReviewSession:
     ----------
     changed
         Emitted in the GUI thread when another result, or none, is under review.
+    closed
+        Emitted with the layer of an image that is being closed; hidden, it stays for a moment.
     recalled
         Emitted with the sampling settings (JSON values) of an annotation that was opened again.
     restored
@@ -73,6 +75,7 @@ class ReviewSession:
     """
 
     changed = Signal()
+    closed = Signal(object)
     recalled = Signal(dict)
     restored = Signal(object)
     model_kept = Signal(Path)

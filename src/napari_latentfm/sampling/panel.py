@@ -269,6 +269,7 @@ class SamplingPanel(QScrollArea):
         listen(self, self._viewer.layers.events.removed, self._on_layer_removed)
         self.form.image.changed.connect(self._status.clear)
         listen(self, self._session.changed, self._status.describe_review)
+        listen(self, self._session.closed, self._on_closed)
         listen(self, self._session.recalled, self._recall)
         listen(self, self._session.model_kept, self._take_model)
         # A closing window deletes the panel without an event; nothing may report to it then.
@@ -281,6 +282,11 @@ class SamplingPanel(QScrollArea):
     def _on_layer_removed(self, event: Any) -> None:
         if any(event.value is run.target.layer for run in self._runs):
             self.cancel()
+
+    def _on_closed(self, layer: Image) -> None:
+        """End a run of an image that is being closed, of which nothing more is to be said."""
+        if any(layer is run.target.layer for run in self._runs):
+            self.release()
 
     def _on_progress(self, update: Update) -> None:
         self._status.say(update.text)

@@ -213,6 +213,7 @@ class OpenImage:
         self.clock.stop()
         if layer is None:
             return
+        self._session.closed.emit(layer)
         if self._session.current is not None and self._session.current.layer is layer:
             # Nothing may be written to an image that is not visible.
             self._session.show(None)

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QSlider, QTabBar
 
 from latentfm_core.worklist.order import tally
@@ -32,6 +32,20 @@ from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
 from tests.plugin.dock.conftest import NAMES
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
+
+
+class StatusSpy(QObject):
+    """Notes every text that a label paints."""
+
+    def __init__(self, label: Any, said: list[str]) -> None:
+        super().__init__(label)
+        self._label, self._said = label, said
+        label.installEventFilter(self)
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:  # noqa: N802
+        if event.type() == QEvent.Type.Paint:
+            self._said.append(self._label.text())
+        return False
 
 
 class Bench:
@@ -420,12 +434,17 @@ def test_a_run_that_ends_with_its_image_says_nothing_of_the_next_one(bench: Benc
     panel.sampling.job.unload()
     panel.run_model()
     assert panel.sampling.running
+    said: list[str] = []
+    painted = StatusSpy(form.status.native, said)
     panel.next_image()
     slow.allow(50)
     bench.wait_for(NAMES[1])
     bench.qtbot.waitUntil(lambda: not panel.sampling.running, timeout=PATIENCE)
     bench.qtbot.waitUntil(lambda: "samples in" in form.status.value, timeout=PATIENCE)
     assert form.status.value.startswith("blob_001: ")
+    form.status.native.removeEventFilter(painted)
+    assert said
+    assert not [text for text in said if "(before)" in text]
     # Its layer is renamed: the same result is described by its new name.
     assert panel.chosen.layer is not None
     panel.chosen.layer.name = "mine"
