@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,40 +194,35 @@ def _file(work: Path, name: str) -> dict[str, str]:
     return {"source": name, "sha256": file_sha256(work / name)}
 
 
-def _tensors(work: Path, card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
-    size, classes = card.config.data.size, list(card.config.model.classes)
-    channels = classes if len(classes) == 1 else ["background", *classes]
+def _tensor(
+    work: Path, size: int, name: str, channels: list[str], data: dict[str, Any], about: str
+) -> dict[str, Any]:
     sides = [{"type": "space", "id": side, "size": size} for side in "yx"]
+    axes = [{"type": "batch", "size": 1}, {"type": "channel", "channel_names": channels}]
+    return {
+        "id": name,
+        "description": about,
+        "axes": [*axes, *sides],
+        "data": data,
+        "test_tensor": _file(work, f"{name}.npy"),
+    }
 
-    def tensor(
-        name: str, channels: list[str], data: dict[str, Any], about: str, **more: Any
-    ) -> dict[str, Any]:
-        axes = [{"type": "batch", "size": 1}, {"type": "channel", "channel_names": channels}]
-        return {
-            "id": name,
-            "description": about,
-            "axes": [*axes, *sides],
-            "data": data,
-            "test_tensor": _file(work, f"{name}.npy"),
-            **more,
-        }
 
+def _tensors(work: Path, card: ModelCard, settings: SamplingConfig) -> dict[str, Any]:
+    classes = list(card.config.model.classes)
+    channels = classes if len(classes) == 1 else ["background", *classes]
+    tensor = partial(_tensor, work, card.config.data.size)
     labels = {"type": "uint8", "values": list(range(len(classes) + 1))}
     share = {"type": "float32", "range": [0.0, 1.0]}
     samples = [f"sample_{n}" for n in range(settings.n_samples)]
     scale = {"id": "scale_linear", "kwargs": {"gain": 1 / 255, "offset": 0.0}}
     as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
+    colours, levels = ["red", "green", "blue"], {"type": "uint8", "range": [0, 255]}
+    image = tensor("image", colours, levels, "8-bit colours; a grey image three times")
+    # The second, because else bioimageio.spec adds one back to 8 bits.
+    image["preprocessing"] = [as_float, scale, as_float]
     return {
-        "inputs": [
-            tensor(
-                "image",
-                ["red", "green", "blue"],
-                {"type": "uint8", "range": [0, 255]},
-                "8-bit colours; a grey image three times",
-                # The second, because else bioimageio.spec adds one back to 8 bits.
-                preprocessing=[as_float, scale, as_float],
-            )
-        ],
+        "inputs": [image],
         "outputs": [
             tensor("mean_mask", ["mask"], labels, "0 background, k the k-th class"),
             tensor("mean_probability", channels, share, "mean over the samples"),

@@ -145,39 +145,44 @@ def export_accepted(
     OutputError
         If nothing is accepted, no annotation can be read, or a file cannot be written.
     """
-    if kind not in get_args(Format):
-        raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
-    names = accepted(work)
-    if not names:
-        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
-    files = dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
+    files = _file_of_each(work, target, kind)
     coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
     rows: list[Row] = []
     problems: list[str] = []
-    for done, name in enumerate(names):
-        yield Progress(done, len(names), name)
+    for done, (name, file) in enumerate(files.items()):
+        yield Progress(done, len(files), name)
+        facts = _facts(work.item(name))
         try:
             labelled, sidecar, space = _read(work, name, size, limits)
         except (ImageError, OutputError, ResourceError) as error:
             problems.append(f"{name}: {error}")
-            problem = {"state": "not readable", "note": str(error)}
-            rows.append({"image": name, **_facts(work.item(name)), **problem})
+            rows.append({"image": name, **facts, "state": "not readable", "note": str(error)})
             continue
         if kind == "csv":
-            rows += measured_rows(labelled, _facts(work.item(name)), separate)
+            rows += measured_rows(labelled, facts, separate)
         elif kind in ONE_FILE:
             coco.add(labelled)
         elif kind == "labelme":
-            write_labelme(files[name], labelled, separate)
+            write_labelme(file, labelled, separate)
         else:
-            _write_labels(files[name], labelled, sidecar, space)
-    if len(problems) == len(names):
+            _write_labels(file, labelled, sidecar, space)
+    if len(problems) == len(files):
         raise OutputError(f"No annotation of this list can be read. {problems[0]}")
     if kind == "csv":
         write_table(target, sorted(rows + _other_rows(work), key=_name))
     elif kind in ONE_FILE:
         coco.write(target)
-    yield Progress(len(names), len(names), problems=tuple(problems))
+    yield Progress(len(files), len(files), problems=tuple(problems))
+
+
+def _file_of_each(work: WorkList, target: Path, kind: Format) -> dict[str, Path]:
+    """Return the file for each accepted image, which may be one for all."""
+    if kind not in get_args(Format):
+        raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
+    names = accepted(work)
+    if not names:
+        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
+    return dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
 
 
 def _write_labels(

@@ -109,21 +109,21 @@ def result_layers(
     """
     flat = placement(source, plane)
     several = summary.class_confidence is not None
-    spaces: dict[Role, dict[str, Any]] = {"samples": with_leading_axis(flat, SAMPLE_AXIS)}
-    if several:
-        by_class = with_leading_axis(flat, CLASS_AXIS)
-        spaces |= {"class_confidence": by_class, "mean_probability": by_class}
+    by_class = with_leading_axis(flat, CLASS_AXIS) if several else flat
+    spaces = {
+        "samples": with_leading_axis(flat, SAMPLE_AXIS),
+        "class_confidence": by_class,
+        "mean_probability": by_class,
+    }
     shared = provenance(source, plane, samples)
     mapped: dict[str, Any] = {"calibrated": summary.calibrated}
     if summary.expected_dice is not None:
         mapped["expected_dice"] = summary.expected_dice
     if summary.domain_score is not None:
         shared["domain_score"] = summary.domain_score
-
     axes = plane.pyramid_axes
 
     def spec(role: Role, values: NDArray[Any]) -> LayerSpec:
-        leading = values.ndim - 2
         return LayerSpec(
             role=role,
             kind="image" if values.dtype == np.float32 else "labels",
@@ -133,18 +133,17 @@ def result_layers(
             space=spaces.get(role, flat),
             look=look(role, several, samples.colours),
             metadata={"role": role, **shared, **(mapped if role in CALIBRATED_ROLES else {})},
-            pyramid_axes=None if axes is None else _shifted(axes, leading),
+            pyramid_axes=None if axes is None else _shifted(axes, values.ndim - 2),
         )
 
-    specs = [spec("mean_probability", summary.mean_probability)]
-    if summary.class_confidence is not None:
-        specs.append(spec("class_confidence", summary.class_confidence))
-    return [
-        *specs,
-        spec("confidence", summary.confidence),
-        spec("samples", summary.sample_masks),
-        spec("mean_mask", summary.mean_mask),
-    ]
+    maps: dict[Role, NDArray[Any] | None] = {
+        "mean_probability": summary.mean_probability,
+        "class_confidence": summary.class_confidence,
+        "confidence": summary.confidence,
+        "samples": summary.sample_masks,
+        "mean_mask": summary.mean_mask,
+    }
+    return [spec(role, values) for role, values in maps.items() if values is not None]
 
 
 def look(role: Role, several: bool, own: Sequence[str] = ()) -> dict[str, Any]:
