@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from latentfm_core.model_io.card import DISCLAIMER
 from latentfm_core.worklist.item import MAX_NOTE, Item
 from napari_latentfm.annotation.files import NOTHING_TO_EXPORT
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 ACCEPT, ACCEPT_AND_NEXT = "Accept", "Accept && next"
 ONLY_IN_LIST = " Open a folder first: flags and notes are kept in its work list."
@@ -142,17 +142,17 @@ class Foot(QWidget):
         layout.addWidget(self.notice)
         layout.addWidget(self.tool)
         layout.addWidget(self.message)
-        first = _row(self.accept, self.accept_empty)
+        first = row_of(self.accept, self.accept_empty)
         first.setStretch(0, 3)
         first.setStretch(1, 2)
-        second = _row(self.note, self.flag, self.export)
+        second = row_of(self.note, self.flag, self.export)
         second.setStretch(0, 1)
         for button in (self.accept, self.accept_empty):
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for row in (first, second):
             layout.addLayout(row)
         self.disclaimer.setWordWrap(True)
-        last = _row(self.disclaimer, self.kept)
+        last = row_of(self.disclaimer, self.kept)
         last.setStretch(0, 1)
         layout.addLayout(last)
 
@@ -199,11 +199,3 @@ class Notice(QFrame):
     def _dismiss(self) -> None:
         self._dismissed = self.text
         self.show_text("")
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(3)
-    for widget in widgets:
-        row.addWidget(widget)
-    return row

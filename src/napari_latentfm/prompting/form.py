@@ -7,7 +7,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -16,7 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm.prompting.from_labels import CHOICES
 from napari_latentfm.prompting.object_list import ObjectList
-from napari_latentfm.ui.common import push_button, wrapped_text
+from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 
 TOOLS = {
     "box": ("Box (B)", "Drag a box around an object; the outlines follow at once."),
@@ -69,10 +68,18 @@ class PromptForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.tools: dict[str, QPushButton] = {}
-        for name, (text, tip) in TOOLS.items():
-            self.tools[name] = push_button(text, tip)
-            self.tools[name].setCheckable(True)
+        self.tools = {name: push_button(text, tip) for name, (text, tip) in TOOLS.items()}
+        for tool in self.tools.values():
+            tool.setCheckable(True)
+        self._make_mark_controls()
+        self._make_object_controls()
+        self.objects = ObjectList()
+        self.notice = ModelNotice()
+        self.status = wrapped_text("Progress of the run, or its result.")
+        self._below_objects = QVBoxLayout()
+        self._lay_out()
+
+    def _make_mark_controls(self) -> None:
         self.undo_button = push_button(
             "Undo mark", "Remove the last mark. So does Ctrl+Z on the layers of marks."
         )
@@ -89,6 +96,8 @@ class PromptForm(QWidget):
             "Use the label as a rough mask of the object, or as strokes over parts of it. "
             "automatic: a thin scribble is strokes."
         )
+
+    def _make_object_controls(self) -> None:
         self.new_button = push_button(
             "New object (Shift+O)", "Begin the next object, with a label of its own."
         )
@@ -109,11 +118,6 @@ class PromptForm(QWidget):
             "Draw all again",
             "Draw the samples of all objects of this plane, as after a change of the model.",
         )
-        self.objects = ObjectList()
-        self.notice = ModelNotice()
-        self.status = wrapped_text("Progress of the run, or its result.")
-        self._below_objects = QVBoxLayout()
-        self._lay_out()
 
     def hold(self, tool: str) -> None:
         """Show which tool is selected, "" for none."""
@@ -122,7 +126,7 @@ class PromptForm(QWidget):
 
     def add_below_objects(self, *widgets: QWidget) -> None:
         """Add a row of controls for the current object below the list of objects."""
-        self._below_objects.addLayout(_row(*widgets))
+        self._below_objects.addLayout(row_of(*widgets))
 
     def say(self, text: str) -> None:
         """Show a text in the status line."""
@@ -138,22 +142,14 @@ class PromptForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(tools)
-        layout.addLayout(_row(self.labels_button, self.labels_as))
-        layout.addLayout(_row(self.undo_button, self.clear_button))
+        layout.addLayout(row_of(self.labels_button, self.labels_as))
+        layout.addLayout(row_of(self.undo_button, self.clear_button))
         layout.addWidget(self.notice)
         layout.addWidget(self.status)
         layout.addWidget(QLabel("Objects"))
         layout.addWidget(self.objects)
         layout.addLayout(self._below_objects)
-        layout.addLayout(_row(self.new_button, self.delete_button))
-        layout.addLayout(_row(self.take_button, self.take_all_button))
+        layout.addLayout(row_of(self.new_button, self.delete_button))
+        layout.addLayout(row_of(self.take_button, self.take_all_button))
         layout.addWidget(self.cover)
         layout.addWidget(self.again_button)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(3)
-    for widget in widgets:
-        row.addWidget(widget)
-    return row

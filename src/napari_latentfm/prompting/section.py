@@ -78,20 +78,12 @@ class PromptSection(QWidget):
         self._strokes = StrokeMarks(self._context, self._stroked.start, self)
         self._selection = ObjectSelection(self._context, self._shown, self._strokes)
         self._model = PromptModel(self._context)
-        self.tools = PromptTools(
-            self._context, self._shown, self._strokes, self._selection, self._model
-        )
+        parts = (self._context, self._shown, self._strokes, self._selection)
+        self.tools = PromptTools(*parts, self._model)
         self.model_missing = self._model.missing
         self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
         self._runner, self.noted = self._answers.runner, self._answers.noted
-        self._drawing = Drawing(
-            self._context,
-            self._shown,
-            self._strokes,
-            self._selection,
-            self._answers,
-            self._written.start,
-        )
+        self._drawing = Drawing(*parts, self._answers, self._written.start)
         self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)
         self.form.add_below_objects(self._following.button, self._following.take_button)
