@@ -67,13 +67,7 @@ class Batches:
         return Progress(done, whole * self._steps, self.note)
 
     def halve(self, failed: Seeds) -> bool:
-        """Put a failed batch back in halves, and halve all that follow.
-
-        Returns
-        -------
-        bool
-            False if it had only one sample.
-        """
+        """Put a failed batch back in halves, and halve the rest; return False for one sample."""
         if len(failed) == 1:
             return False
         self.size = len(failed) // 2

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from latentfm_core.errors import ConfigError
@@ -20,8 +23,13 @@ Noise = Callable[[Seeds], Tensor]
 """Initial noise ``(B, c, h, w)`` for a batch of seeds, on the network's device."""
 
 
-Condition = Callable[[Seeds], list[Tensor]]
-"""Condition maps for a batch of seeds: batch size B, or 1 if they share one image."""
+@dataclass(frozen=True)
+class Row:
+    """A sample with its own condition maps, of batch size 1, seed, and scale of the noise."""
+
+    condition: list[Tensor]
+    seed: int
+    noise_scale: float = 1.0
 
 
 def draw(
@@ -53,25 +61,46 @@ def draw(
     ResourceError
         If there is not enough memory for one sample at a time.
     """
-    try:
-        condition = network.condition(canvas, path, prompt)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise out_of_memory() from error
-        raise
-    return (yield from draw_rows(network, lambda part: condition, path, batches, noise))
+    condition = condition_of(network, canvas, path, prompt)
+    return (yield from _draw_batches(network, lambda _: condition, path, batches, noise))
 
 
 def draw_rows(
+    network: Network, rows: Sequence[Row], path: PlainPath, size: int, batch: int
+) -> Generator[Progress, None, Float32]:
+    """Draw as `draw` does, with at most `batch` rows of canvases of side `size` at once."""
+
+    def condition(part: Seeds) -> list[Tensor]:
+        return [
+            torch.cat(levels) for levels in zip(*(rows[i].condition for i in part), strict=True)
+        ]
+
+    def noise(part: Seeds) -> Tensor:
+        drawn = network.noise(tuple(rows[i].seed for i in part), size)
+        scales = torch.tensor([rows[i].noise_scale for i in part])
+        return drawn * scales.to(drawn)[:, None, None, None]
+
+    batches = Batches(tuple(range(len(rows))), batch, path.steps)
+    return (yield from _draw_batches(network, condition, path, batches, noise))
+
+
+def condition_of(
+    network: Network, canvas: Float32, path: PlainPath | GuidedPath, prompt: Float32 | None
+) -> list[Tensor]:
+    """Return `Network.condition`; raises `ResourceError` if there is not enough memory."""
+    with _explained_memory():
+        return network.condition(canvas, path, prompt)
+
+
+def _draw_batches(
     network: Network,
-    condition: Condition,
+    condition: Callable[[Seeds], list[Tensor]],
     path: PlainPath | GuidedPath,
     batches: Batches,
     noise: Noise,
 ) -> Generator[Progress, None, Float32]:
-    """Draw as `draw` does, for samples with separate conditions."""
     decoded: list[Float32] = []
-    try:
+    with _explained_memory():
         while (part := batches.next()) is not None:
             try:
                 z = noise(part)
@@ -84,11 +113,17 @@ def draw_rows(
                     raise
                 logger.warning("%s", batches.note)
                 release_memory(network.device)
+    return np.concatenate(decoded)
+
+
+@contextmanager
+def _explained_memory() -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise out_of_memory() from error
         raise
-    return np.concatenate(decoded)
 
 
 def _checked(probabilities: Float32, network: Network) -> Float32:

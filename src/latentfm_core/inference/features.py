@@ -41,7 +41,7 @@ class FeatureCache:
 def pooled_features(
     features: Sequence[Tensor], box: tuple[int, int, int, int], size: int
 ) -> Float32:
-    """Return the mean of each channel over the content of a canvas.
+    """Return the mean ``(D,)`` of each channel of all maps over the content of a canvas.
 
     Parameters
     ----------
@@ -52,11 +52,6 @@ def pooled_features(
         padding.
     size
         Side of the canvas.
-
-    Returns
-    -------
-    Float32
-        ``(D,)``, the channels of all maps.
     """
     top, left, height, width = box
     means = []

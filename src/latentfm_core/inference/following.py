@@ -173,11 +173,6 @@ def follow_object(
     on_step
         Called after each ODE step; may raise to cancel.
 
-    Returns
-    -------
-    Followed
-        The object in all planes.
-
     Raises
     ------
     ImageError, ConfigError, ResourceError

@@ -107,7 +107,7 @@ class Network:
 
     @torch.no_grad()
     def pooled(self, canvas: Float32, box: tuple[int, int, int, int]) -> Float32:
-        """Return the mean image features of a canvas's content, without a prompt.
+        """Return the mean image features ``(D,)`` of a canvas's content, without a prompt.
 
         Parameters
         ----------
@@ -115,11 +115,6 @@ class Network:
             ``(S, S, 3)`` float32 in [0, 1]; shares the features of `condition`.
         box
             ``(top, left, height, width)`` of the content, without the padding.
-
-        Returns
-        -------
-        Float32
-            ``(D,)``, the channels of the maps at all strides.
         """
         features = self._features.get(canvas, self._encode_image)
         return pooled_features(features, box, len(canvas))

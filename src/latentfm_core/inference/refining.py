@@ -13,14 +13,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import Tensor
 
 from latentfm_core.config import DataConfig
 from latentfm_core.images.canvas import between_canvases, canvas_geometry, seen_box
-from latentfm_core.inference.batches import Batches, Progress, Seeds
-from latentfm_core.inference.drawing import draw_rows
+from latentfm_core.inference.batches import Progress, Seeds
+from latentfm_core.inference.drawing import Row, condition_of, draw_rows
 from latentfm_core.inference.framing import Frame, frame_at
 from latentfm_core.inference.network import Network, PlainPath
 from latentfm_core.prompts.field import MIN_FIELD, Window, extent, square_around
@@ -128,18 +127,10 @@ class Refiner:
             if (each.box, each.window) not in conditions:
                 seen = self._frame(each.window)
                 maps = prompt_maps(Prompt(each.box), seen.geometry)
-                condition = network.condition(seen.canvas, path, maps)
+                condition = condition_of(network, seen.canvas, path, maps)
                 conditions[each.box, each.window] = condition
-
-        def condition_of(rows: Seeds) -> list[Tensor]:
-            chosen = [conditions[objects[row].box, objects[row].window] for row in rows]
-            return [torch.cat(levels) for levels in zip(*chosen, strict=True)]
-
-        def noise(rows: Seeds) -> Tensor:
-            return network.noise(tuple(objects[row].seed for row in rows), self._data.size)
-
-        batches = Batches(tuple(range(len(objects))), batch, path.steps)
-        return (yield from draw_rows(network, condition_of, path, batches, noise))
+        rows = [Row(conditions[each.box, each.window], each.seed) for each in objects]
+        return (yield from draw_rows(network, rows, path, self._data.size, batch))
 
     def _leaves_field(self, mask: Bool, window: Window | None) -> bool:
         """Return whether an outline reaches the edge of its field inside the image.

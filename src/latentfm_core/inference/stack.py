@@ -107,11 +107,6 @@ def segment_stack(
     on_step
         Called with the progress.
 
-    Returns
-    -------
-    StackResult
-        Maps with an axis for the planes before ``(H, W)``.
-
     Raises
     ------
     ImageError, ResourceError
@@ -129,6 +124,8 @@ def summarise_stack(
 
     Yields after each plane.
 
+    The samples of the result carry the `settings`.
+
     Parameters
     ----------
     segmenter
@@ -137,11 +134,6 @@ def summarise_stack(
         Samples of each plane; None for a blank one.
     settings
         Threshold and calibration.
-
-    Returns
-    -------
-    StackResult
-        Its samples carry the `settings`.
     """
     count = len(samples)
     used = segmenter.resolved(settings).model_dump(mode="json")

@@ -81,18 +81,15 @@ def grown(box: Box, factor: float) -> Box:
 def box_where_it_moved(found: Bool, last: Bool) -> Box | None:
     """Return a box around the piece of a mask that an object most probably is.
 
+    That is the piece nearest to the last mask; None if all are too far away, or have too different
+    an area.
+
     Parameters
     ----------
     found
         ``(H, W)``, what the model finds without a prompt.
     last
         ``(H, W)``, the object in the plane before; not empty.
-
-    Returns
-    -------
-    Box or None
-        Around the piece nearest to the last mask; None if all are too far away, or have too
-        different an area.
     """
     before = extent(last)
     if before is None:
