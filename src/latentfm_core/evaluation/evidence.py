@@ -16,6 +16,7 @@ from latentfm_core.uncertainty.calibration import (
     Calibration,
     neighbourhood,
     neighbourhood_confidence,
+    sigma_on,
 )
 from latentfm_core.uncertainty.expected_dice import QualityMap, fit_quality
 from latentfm_core.uncertainty.summary import (
@@ -80,10 +81,9 @@ class Evidence:
             labels = harden(native, DEFAULT_THRESHOLD)
             truths = [np.asarray(labels == rater) for rater in references]
             level = np.ones(labels.size, dtype=np.intp)
-        finer = geometry.canvas / self._size
         self._refined |= bool(samples.settings.get("refine"))
         for index, sigma in enumerate(self._sigmas):
-            q = from_canvas(neighbourhood(mean, sigma * finer), geometry)
+            q = from_canvas(neighbourhood(mean, sigma_on(geometry, sigma, self._size)), geometry)
             score = neighbourhood_confidence(np.clip(q, 0.0, 1.0))
             self._count(level, score, truths, index)
         masks = np.stack(

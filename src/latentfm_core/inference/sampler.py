@@ -28,17 +28,15 @@ from latentfm_core.inference.prompting import checked_prompt, wants_second_pass,
 from latentfm_core.inference.refining import Drawn, Refiner
 from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiled import Sink, sample_tiled
+from latentfm_core.inference.training_distance import TrainingDistance
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import follow
 from latentfm_core.prompts import Prompt, group_of, recorded_group
 from latentfm_core.types import Float32, ImageLike, Mask, SampleSet, Summary, TiledDraw
+from latentfm_core.uncertainty.calibration import sigma_on
 from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden, summary_steps
-
-COMPARING = "Comparing the image with the training images."
-_BAND = 16
-"""Rows of the network's input read at once from a large image."""
 
 
 class Sampler:
@@ -73,6 +71,11 @@ class Sampler:
         """Settings of the card, which its owner may replace."""
         return ModelSettings(self.card, self._first)
 
+    @property
+    def distance(self) -> TrainingDistance:
+        """Distance of images from the training images."""
+        return TrainingDistance(self.networks, self.domains, self.card.config.data)
+
     def one(
         self,
         image: ImageLike,
@@ -100,7 +103,7 @@ class Sampler:
         if marks is not None and (meant is None or correction is not None):
             path = self.settings.guided_path(settings, marks, seen.geometry, correction, group)
         decoded = yield from self._draw(seen, path, settings)
-        unlike = self.domain_score(rgb, seen)
+        unlike = self.distance.score(rgb, seen)
         geometry, nfe = seen.geometry, path.nfe
         if given is None and isinstance(path, PlainPath) and self.settings.refines(settings):
             refiner = Refiner(rgb, self.card.config.data, chosen.field_scale)
@@ -143,7 +146,7 @@ class Sampler:
             drawn = yield from self._draw_objects(rows, path, seeds_of(settings), batch)
         finally:
             release_memory(self._first.device)
-        unlike = self.domain_score(rgb)
+        unlike = self.distance.score(rgb)
         seconds = time.perf_counter() - start
         records = [self.settings.record(settings, path.nfe, seconds, one) for one in meant]
         return [
@@ -161,7 +164,7 @@ class Sampler:
         # Tiles have the resolution of the image already.
         used = self.settings.resolved(settings.model_copy(update={"refine": False}))
         job = self.settings.tiled_job(field, used, tiling)
-        unlike = yield from self._domain_score_of(image)
+        unlike = yield from self.distance.score_of_large(image)
         tiles = yield from sample_tiled(self.networks, field, job, sink)
         return TiledDraw(
             shape=field.shape,
@@ -181,53 +184,10 @@ class Sampler:
         chosen = self.settings.resolved(given, group)
         calibration = self.card.calibration_for(group) if chosen.calibrated else None
         if calibration is not None:
-            # The neighbourhood is in pixels of the network's canvas.
-            finer = samples.geometry.canvas / self.card.config.data.size
-            calibration = calibration.model_copy(update={"sigma": calibration.sigma * finer})
+            sigma = sigma_on(samples.geometry, calibration.sigma, self.card.config.data.size)
+            calibration = calibration.model_copy(update={"sigma": sigma})
         steps = summary_steps(samples, chosen.threshold, calibration)
         return (yield from follow(steps, lambda done: Progress(done, len(samples))))
-
-    def _domain_score_of(self, image: LargeImage) -> Generator[Progress, None, float | None]:
-        """Return `domain_score` of a large image, read in bands at the size of the canvas."""
-        if not self._domains():
-            return None
-        whole = PixelField(image, min(1.0, self.card.config.data.size / max(image.shape)))
-        height, width = whole.shape
-        bands = []
-        for top in range(0, height, _BAND):
-            yield Progress(0, 1, COMPARING)
-            bands.append(whole.read(top, 0, min(_BAND, height - top), width))
-        return self.domain_score(np.concatenate(bands))
-
-    def _domains(self) -> list[TrainingDomain]:
-        """Return the training domain of each network; empty if one has none of this size."""
-        size = self.card.config.data.size
-        known = [domain for domain in self.domains if domain is not None and domain.size == size]
-        return known if len(known) == len(self.networks) else []
-
-    def domain_score(self, rgb: Float32, seen: Frame | None = None) -> float | None:
-        """Return the distance of an image from the training images; None if unknown.
-
-        Of an ensemble the mean over its members, each with its own training images and limit.
-        Uses the whole image even with a prompt, because the training images are whole as well.
-
-        Parameters
-        ----------
-        rgb
-            ``(H, W, 3)`` float32 in [0, 1].
-        seen
-            Existing frame of the image.
-        """
-        known = self._domains()
-        if not known:
-            return None
-        whole = self._whole(rgb, seen)
-        pairs = zip(known, self.networks, strict=True)
-        return float(np.mean([domain.score(_pooled(network, whole)) for domain, network in pairs]))
-
-    def feature(self, rgb: Float32) -> Float32:
-        """Return the mean image features ``(D,)`` of a whole image, in the first network."""
-        return _pooled(self._first, self._whole(rgb))
 
     def reconstruct(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAEs and back, as `Segmenter.reconstruct_mask` does."""
@@ -238,11 +198,6 @@ class Sampler:
         decoded = np.stack(each).mean(axis=0, dtype=np.float32)
         geometry = canvas_geometry((mask.shape[0], mask.shape[1]), data.size, data.fit)
         return harden(from_canvas(decoded, geometry), SAMPLE_THRESHOLD)
-
-    def _whole(self, rgb: Float32, seen: Frame | None = None) -> Frame:
-        if seen is None or seen.geometry.window is not None:
-            return frame(rgb, None, self.card.config.data, 1.0)
-        return seen
 
     def _with_first_answer(
         self, rgb: Float32, prompt: Prompt, settings: SamplingConfig, prompting: PromptConfig
@@ -298,7 +253,3 @@ class Sampler:
 
         drawn = yield from draw_shares(self.networks, seeds, share)
         return [drawn[:, index] for index in range(len(rows))]
-
-
-def _pooled(network: Network, whole: Frame) -> Float32:
-    return network.pooled(whole.canvas, whole.geometry.box)

@@ -110,7 +110,7 @@ class Segmenter:
         Samples carry the same number. Of an ensemble it is the mean over its members. None if the
         model, or a member, has no training statistics. Raises `ImageError` as `sample_steps` does.
         """
-        return self._sampler.domain_score(to_rgb(image))
+        return self._sampler.distance.score(to_rgb(image))
 
     def mean_features(self, rgb: Float32) -> Float32:
         """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
@@ -118,7 +118,7 @@ class Segmenter:
         `domain_score` compares them with those of the training images. Of an ensemble, those of
         its first member.
         """
-        return self._sampler.feature(rgb)
+        return self._sampler.distance.feature(rgb)
 
     @classmethod
     def load(

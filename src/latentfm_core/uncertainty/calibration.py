@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from latentfm_core.config import Fraction, PositiveInt, Settings, SolverName
-from latentfm_core.types import Float32
+from latentfm_core.types import Float32, Geometry
 from latentfm_core.uncertainty.expected_dice import QualityMap
 
 MAX_KNOTS = 64
@@ -109,6 +109,11 @@ def neighbourhood(mean: Float32, sigma: float) -> Float32:
     widths = (0.0,) * (mean.ndim - 2) + (sigma, sigma)
     smoothed: Float32 = gaussian_filter(mean, widths, mode="nearest", truncate=TRUNCATE)
     return np.clip(smoothed, 0.0, 1.0)
+
+
+def sigma_on(geometry: Geometry, sigma: float, size: int) -> float:
+    """Return `sigma`, in pixels of a canvas of side `size`, in pixels of the canvas of samples."""
+    return sigma * (geometry.canvas / size)
 
 
 def reach(sigma: float) -> int:
