@@ -16,7 +16,7 @@ from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import read_sidecar
-from latentfm_core.prediction.large import segment_large, write_sidecar
+from latentfm_core.prediction.large import resolved_for_tiles, segment_large, write_sidecar
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TiledMode(Mode[LargeJob]):
         older = read_sidecar(job.sidecar)
         if older is None:
             return False
-        settings = self.segmenter.resolved(self.settings)
+        settings = resolved_for_tiles(self.segmenter, self.settings)
         tiling = self.tiling.scale, self.tiling.overlap
         same = (
             older.was_drawn_with(settings, self.segmenter.card.weights_sha256)

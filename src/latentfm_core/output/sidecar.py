@@ -246,7 +246,7 @@ class Sidecar(Settings):
             and self.seeds[:1] == (settings.seed,)
             and (self.steps, self.solver) == (settings.steps, settings.solver)
             and self.noise_scale == settings.noise_scale
-            and self.refine == bool(settings.refine and not self.prompt and self.tiling is None)
+            and self.refine == bool(settings.refine)
             and self.threshold == settings.threshold
             and self.precision == NUMBER_FORMATS.get(settings.precision, self.precision)
             and self.confidence == ("calibrated" if settings.calibrated else "raw")

@@ -74,7 +74,7 @@ def large_steps(
     OutputError
         If the folder exists or cannot be written.
     """
-    settings = segmenter.resolved(settings)
+    settings = resolved_for_tiles(segmenter, settings)
     tiling = tiling or TilingConfig()
     grid = _grid(segmenter, image, settings, tiling)
     with atomic_folder(folder, overwrite=overwrite, outdated=outdated) as temporary:
@@ -111,11 +111,6 @@ def segment_large(
     on_step
         Receives the progress.
 
-    Returns
-    -------
-    LargeResult
-        The folder, and what was drawn; the maps are on disk.
-
     Raises
     ------
     ImageError, ResourceError, OutputError
@@ -125,6 +120,11 @@ def segment_large(
         segmenter, image, Path(folder), settings, tiling, overwrite=overwrite, outdated=outdated
     )
     return finish(steps, on_step)
+
+
+def resolved_for_tiles(segmenter: Segmenter, settings: SamplingConfig | None) -> SamplingConfig:
+    """Return `Segmenter.resolved`, without the second pass, which tiles do not have."""
+    return segmenter.resolved(settings).model_copy(update={"refine": False})
 
 
 def write_sidecar(
