@@ -11,12 +11,7 @@ DEMO_FILE = "samples/dermoscopy_demo.png"
 
 
 def dermoscopy_demo() -> list[tuple[Any, dict[str, Any], str]]:
-    """Return the synthetic dermoscopy-like image as one RGB image layer.
-
-    Returns
-    -------
-    list of LayerData
-        One ``(data, attributes, "image")`` tuple; data is ``(H, W, 3)`` uint8.
+    """Return the synthetic dermoscopy-like image as one RGB image layer, ``(H, W, 3)`` uint8.
 
     Raises
     ------

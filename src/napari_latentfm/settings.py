@@ -13,16 +13,13 @@ logger = logging.getLogger(__name__)
 def page(section: str) -> Any | None:
     """Return a section of the plugin's page in napari's preferences.
 
+    Its attributes are the settings, and its ``events`` signal changes. None before napari 0.9, or
+    if the plugin is not registered.
+
     Parameters
     ----------
     section
         Its key below ``configurations`` in the manifest.
-
-    Returns
-    -------
-    napari.settings section or None
-        Its attributes are the settings, and its ``events`` signal changes; None before napari
-        0.9, or if the plugin is not registered.
     """
     try:
         from napari.settings import get_plugin_settings

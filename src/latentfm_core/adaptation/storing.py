@@ -12,7 +12,7 @@ from latentfm_core.models.latentfm import LatentFM
 def store(
     folder: AdaptationFolder, record: AdaptationRecord, model: LatentFM, card: dict[str, Any]
 ) -> AdaptationRecord:
-    """Write a new version of an adapted model, and then the record that refers to it.
+    """Write a new version of an adapted model, then the record that refers to it; return that.
 
     After a kill at any time, the record and the model that it refers to belong together.
 
@@ -26,11 +26,6 @@ def store(
         The adapted model.
     card
         Its card without ``weights``.
-
-    Returns
-    -------
-    AdaptationRecord
-        The record that was written.
 
     Raises
     ------

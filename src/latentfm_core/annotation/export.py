@@ -56,7 +56,7 @@ def write_labels_file(path: Path, labels: NDArray[Any], space: Space) -> None:
 def export_annotation(
     path: Path, labels: NDArray[Any], sidecar: AnnotationSidecar
 ) -> tuple[Path, Path]:
-    """Write an annotation and its provenance next to it; either both files or neither.
+    """Write an annotation and its provenance next to it, both files or neither; return the files.
 
     Parameters
     ----------
@@ -67,11 +67,6 @@ def export_annotation(
         As in `write_labels_file`, of the shape of `sidecar`.
     sidecar
         Its `files` and `labels_digest` are filled in here.
-
-    Returns
-    -------
-    tuple of Path
-        Both files.
 
     Raises
     ------

@@ -185,35 +185,17 @@ def sampling_settings(base: SamplingConfig | None = None, **changes: object) -> 
 
 
 def reading_settings(changes: Mapping[str, object]) -> ReadingConfig:
-    """Return validated limits for files: the defaults with `changes`.
-
-    Raises
-    ------
-    ConfigError
-        If a name is unknown or a value is out of range.
-    """
+    """Return limits for files: the defaults with `changes`; raises as `sampling_settings`."""
     return _validated(ReadingConfig, changes)
 
 
 def report_settings(**changes: object) -> ReportConfig:
-    """Return validated settings of a report: the defaults with `changes`.
-
-    Raises
-    ------
-    ConfigError
-        If a name is unknown or a value is out of range.
-    """
+    """Return settings of a report: the defaults with `changes`; raises as `sampling_settings`."""
     return _validated(ReportConfig, changes)
 
 
 def tiling_settings(**changes: object) -> TilingConfig:
-    """Return validated tiling settings: the defaults with `changes`.
-
-    Raises
-    ------
-    ConfigError
-        If a name is unknown or a value is out of range.
-    """
+    """Return tiling settings: the defaults with `changes`; raises as `sampling_settings`."""
     return _validated(TilingConfig, changes)
 
 

@@ -12,6 +12,8 @@ from latentfm_core.config.base import Settings
 def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     """Return a suggestion for an unknown setting.
 
+    It is ``"Did you mean training.flow.epochs?"``, or all names if none is similar.
+
     Parameters
     ----------
     kind
@@ -19,11 +21,6 @@ def suggestion(kind: type[Settings], path: Sequence[str | int]) -> str:
     path
         Names of the sections and of the unknown setting, outermost first. Numbers are indices
         into a list of sections.
-
-    Returns
-    -------
-    str
-        ``"Did you mean training.flow.epochs?"``, or all names if none is similar.
     """
     names = [str(part) for part in path if isinstance(part, str)]
     *sections, name = names

@@ -58,15 +58,12 @@ def needed(name: str) -> Any:
 def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> list[str]:
     """Write `graph` to `path` with all weights, and check the file.
 
+    Returns the inputs of the file: those of `graph` that its outputs depend on.
+
     Parameters
     ----------
     facts
         Metadata of the file.
-
-    Returns
-    -------
-    list of str
-        Inputs of the file: those of `graph` that its outputs depend on.
 
     Raises
     ------

@@ -14,6 +14,8 @@ def to_axes(
 ) -> NDArray[Any]:
     """Put planes back into the axes of the array they were cut from.
 
+    Returns a view ``(..., *axes)``, or a copy where the strides of `values` prevent a view.
+
     Parameters
     ----------
     values
@@ -23,11 +25,6 @@ def to_axes(
     along, plane
         Axes across planes, and the two axes within a plane, both ascending. The result has
         length 1 along any other axis.
-
-    Returns
-    -------
-    NDArray
-        A view ``(..., *axes)``, or a copy where the strides of `values` prevent a view.
     """
     leading = values.ndim - 3
     lengths = [shape[axis] for axis in along]

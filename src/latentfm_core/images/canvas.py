@@ -145,17 +145,14 @@ def from_canvas(values: Float32, geometry: Geometry) -> Float32:
 def between_canvases(values: Float32, source: Geometry, target: Geometry) -> Float32:
     """Resample a map of one canvas of an image onto another canvas of it.
 
+    Returns ``(T, T)``, T = ``target.canvas``, bilinear; 0 outside what `source` shows.
+
     Parameters
     ----------
     values
         ``(S, S)`` float32, S = ``source.canvas``.
     source, target
         Geometries of the same image.
-
-    Returns
-    -------
-    Float32
-        ``(T, T)``, T = ``target.canvas``, bilinear; 0 outside what `source` shows.
     """
     axes = [_resampling(axis, source, target) for axis in (0, 1)]
     (upper, lower, down, rows), (before, behind, right, columns) = axes
@@ -211,7 +208,7 @@ def window_of(geometry: Geometry) -> tuple[slice, slice]:
 def window_to_canvas(
     rgb: Float32, size: int, window: tuple[int, int, int, int]
 ) -> tuple[Float32, Geometry]:
-    """Resize part of an image onto the canvas, keeping its aspect ratio.
+    """Resize part of an image onto the canvas, keeping its aspect ratio; return as `to_canvas`.
 
     Parameters
     ----------
@@ -221,11 +218,6 @@ def window_to_canvas(
         Side of the canvas in pixels.
     window
         ``(top, left, height, width)`` in pixels.
-
-    Returns
-    -------
-    canvas, geometry
-        As returned by `to_canvas`; `from_canvas` places values back into the whole image.
     """
     top, left, height, width = window
     part = rgb[top : top + height, left : left + width]

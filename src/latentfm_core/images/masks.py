@@ -38,18 +38,13 @@ _SCATTER = 8
 
 
 def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig = READING) -> Bool:
-    """Read a mask as ``(H, W)`` bool, oriented as by `read_image`.
+    """Read a mask as ``(H, W)`` bool, True in the foreground, oriented as by `read_image`.
 
     Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
     the highest value (or 1); with a colour table, black and one other colour. With it, pixels
     above `threshold` are foreground in grey-level files. It does not apply to 1-bit files, colour
     tables with colours, and files with the values 0 and 1. Colour files with equal channels count
     as grey; a constant alpha channel is ignored.
-
-    Returns
-    -------
-    Bool
-        ``(H, W)``; True is foreground.
 
     Raises
     ------

@@ -26,6 +26,8 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
 
     Reads the file, so call it in a worker thread.
 
+    It is 1 if they already match, or the file can no longer be read.
+
     Parameters
     ----------
     path
@@ -34,11 +36,6 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
         ``(H, W)`` or ``(H, W, C)``, as stored in the file or already oriented.
     limits
         Limits for the file.
-
-    Returns
-    -------
-    int
-        1 if they already match, or the file can no longer be read.
     """
     try:
         decoded = decode(path, limits)

@@ -168,11 +168,8 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
     metadata or the resolution tags of a TIFF; screen densities (72 or 96 per inch) and those of
     other formats are ignored.
 
-    Returns
-    -------
-    ImageInput
-        Pixels ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
-        applied); named after the file without its extension.
+    Its pixels are ``(H, W)`` or ``(H, W, C)``, C in 1..4, in the file's dtype (a palette is
+    applied); it is named after the file without its extension.
 
     Raises
     ------

@@ -17,6 +17,8 @@ _ABOVE_ZERO = 0.5
 def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
     """Return advice for a mask that is not binary.
 
+    A threshold is suggested only if it keeps every object.
+
     Parameters
     ----------
     grey
@@ -25,11 +27,6 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
         Its unique values, sorted.
     lossy
         Whether compression is lossy, so that values between two levels are noise.
-
-    Returns
-    -------
-    str
-        Sentences for the message. A threshold is suggested only if it keeps every object.
     """
     low, high = float(values[0]), float(values[-1])
     middle = _round(low + (high - low) / 2)

@@ -114,7 +114,7 @@ def objects_of(
 def measure_objects(
     labels: NDArray[Any], size: PixelSize | None = None, separate: bool = False
 ) -> tuple[MeasuredObject, ...]:
-    """Measure the objects of a plane.
+    """Measure the objects of a plane, in the order of the labels.
 
     Parameters
     ----------
@@ -124,11 +124,6 @@ def measure_objects(
         Size of a pixel; None where it is unknown.
     separate
         As in `objects_of`.
-
-    Returns
-    -------
-    tuple of MeasuredObject
-        In the order of the labels; empty where nothing is marked.
     """
     return tuple(
         MeasuredObject(

@@ -41,17 +41,12 @@ def iou(first: Bool, second: Bool) -> float:
 
 
 def pairwise_iou(first: Bool, second: Bool) -> Float64:
-    """Return the IoU of each mask of one stack with each of another.
+    """Return the IoU ``(N, M)`` of each mask of one stack with each of another.
 
     Parameters
     ----------
     first, second
         ``(N, ...)`` and ``(M, ...)`` bool; the shapes agree after the first axis.
-
-    Returns
-    -------
-    Float64
-        ``(N, M)`` in [0, 1].
 
     Raises
     ------

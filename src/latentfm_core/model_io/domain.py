@@ -75,11 +75,7 @@ def write_domain(folder: Path, domain: TrainingDomain, weights_sha256: str) -> N
 def read_domain(folder: Path, card: ModelCard) -> TrainingDomain | None:
     """Read the domain of a model folder.
 
-    Returns
-    -------
-    TrainingDomain or None
-        None if missing, or made for weights other than those of `card`, which is
-        logged as a warning.
+    None if missing, or made for weights other than those of `card`, which is logged as a warning.
 
     Raises
     ------

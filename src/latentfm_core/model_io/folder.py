@@ -57,7 +57,7 @@ def file_sha256(path: Path) -> str:
 def save_model(
     folder: Path, model: LatentFM, card: dict[str, Any], dtype: StoredDtype = "float16"
 ) -> ModelCard:
-    """Write a model folder.
+    """Write a model folder, and return its card.
 
     Parameters
     ----------
@@ -68,11 +68,6 @@ def save_model(
     card
         Fields of `ModelCard` without ``weights`` and ``config.model``, which come from the
         file and from the model.
-
-    Returns
-    -------
-    ModelCard
-        The card that was written.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Convolve each channel of `x` with its own kernel.
+    """Convolve each channel of `x` with its own kernel, in the dtype of `x`.
 
     Parameters
     ----------
@@ -26,11 +26,6 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Te
         ``(C, 1, k, k)`` with k = 3 or 5.
     stride, padding
         As in `torch.nn.functional.conv2d`.
-
-    Returns
-    -------
-    Tensor
-        ``(B, C, H', W')`` in the dtype of `x`.
     """
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return F.conv2d(x, weight, None, stride, padding, 1, x.shape[1])

@@ -96,18 +96,15 @@ class VelocityNetwork(nn.Module):
     def condition_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Project image features ``(B, C_i, h/2^i, w/2^i)`` to the maps that `forward` adds.
 
-        Returns
-        -------
-        list of Tensor
-            For each conditioned level, ``(B, 2 * width, h/2^i, w/2^i)``: one half for the
-            way down, one for the way up.
+        Each conditioned level has ``(B, 2 * width, h/2^i, w/2^i)``: one half for the way down, one
+        for the way up.
         """
         return [layer(f) for layer, f in zip(self.condition_proj, features, strict=False)]
 
     def forward(
         self, t: Tensor, z: Tensor, condition: Sequence[Tensor], h: Tensor | None = None
     ) -> Tensor:
-        """Return the velocity.
+        """Return the velocity ``(B, c, h, w)`` float32.
 
         Parameters
         ----------
@@ -120,11 +117,6 @@ class VelocityNetwork(nn.Module):
         h
             Lengths ``(B,)`` in (0, 1] of the step that follows: the mean velocity over
             [t, t + h] is returned. Only for a network with `step_lengths`.
-
-        Returns
-        -------
-        Tensor
-            ``(B, c, h, w)`` float32.
         """
         embedding = self.time_embedding(t)
         if self.step_embedding is not None and h is not None:

@@ -62,7 +62,7 @@ EARLY = (
 
 
 def advice(rows: Sequence[Row]) -> str:
-    """Return what the curves of the flow stage show, and what to do.
+    """Return what the curves of the flow stage show, and what to do; empty without epochs.
 
     The last quarter of the validations is compared with the best and with the quarter before,
     by medians, since single validations are noisy.
@@ -71,11 +71,6 @@ def advice(rows: Sequence[Row]) -> str:
     ----------
     rows
         Epochs of the flow stage in order.
-
-    Returns
-    -------
-    str
-        Empty without epochs.
     """
     if not rows:
         return ""

@@ -91,7 +91,7 @@ def _move(values: Tensor, kind: str, global_batch: GlobalBatch) -> Tensor:
 def augment(
     images: Tensor, masks: Tensor, kind: str, global_batch: GlobalBatch
 ) -> tuple[Tensor, Tensor]:
-    """Augment a batch.
+    """Augment a batch, and return images and masks of the same shapes, ranges and device.
 
     Parameters
     ----------
@@ -103,11 +103,6 @@ def augment(
         ``"none"``, ``"flips"`` or ``"strong"``.
     global_batch
         Position of the B rows in the batch, and its random numbers.
-
-    Returns
-    -------
-    tuple of Tensor
-        Images and masks of the same shapes, ranges and device.
     """
     if kind == "none":
         return images, masks

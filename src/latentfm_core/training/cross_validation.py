@@ -152,11 +152,8 @@ class CrossValidation:
     def run(self) -> CrossValidated | None:
         """Train the folds that are not finished yet.
 
-        Returns
-        -------
-        CrossValidated or None
-            The table, also written to `out`, as far as the folds are finished; None if the run
-            was stopped.
+        Returns the table, also written to `out`, as far as the folds are finished; None if the run
+        was stopped.
 
         Raises
         ------

@@ -25,7 +25,7 @@ SHADE_GRID = 4
 
 
 def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
-    """Make some images grey, speckled, shaded or inverted, in place.
+    """Make some images grey, speckled, shaded or inverted, in place, and return them.
 
     Colour photographs without their colours, and CT inverted, lie between the modalities that
     a model is trained on and those that it has never seen.
@@ -36,11 +36,6 @@ def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
         ``(B, 3, S, S)`` float in [0, 1].
     global_batch
         The random numbers of the step.
-
-    Returns
-    -------
-    Tensor
-        `images`, still in [0, 1].
     """
 
     def share(probability: float) -> Tensor:

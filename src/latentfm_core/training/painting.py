@@ -22,7 +22,7 @@ SHARPEST = 0.5
 
 
 def paint_some(images: Tensor, masks: Tensor, global_batch: GlobalBatch) -> Tensor:
-    """Replace some images by plain drawings of their mask, in place.
+    """Replace some images by plain drawings of their mask, in place, and return them.
 
     Photographs of one kind have backgrounds of one kind. A model that is trained on nothing else
     may miss an obvious object on an even background.
@@ -35,11 +35,6 @@ def paint_some(images: Tensor, masks: Tensor, global_batch: GlobalBatch) -> Tens
         ``(B, 1, S, S)`` float in {0, 1}. Images whose mask is empty or full stay.
     global_batch
         The random numbers of the step.
-
-    Returns
-    -------
-    Tensor
-        `images`, still in [0, 1].
     """
     chosen = global_batch.uniform(0, 1) < PAINTED
     ground = global_batch.uniform(0.15, 0.9, 1, 1, 1)

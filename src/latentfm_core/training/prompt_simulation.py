@@ -28,7 +28,7 @@ def simulate_prompts(
     prompted: Sequence[bool] | NDArray[np.bool_],
     sources: Iterable[np.random.Generator],
 ) -> tuple[Float32, NDArray[np.bool_]]:
-    """Return the prompts of a batch, and which of them are corrected afterwards.
+    """Return the prompts ``(B, 4, S, S)`` of a batch, and ``(B,)`` which are corrected afterwards.
 
     Parameters
     ----------
@@ -41,11 +41,6 @@ def simulate_prompts(
         ``(B,)``, whether there is a prompt.
     sources
         A source of random choices for each.
-
-    Returns
-    -------
-    tuple
-        Maps ``(B, 4, S, S)`` and ``(B,)`` bool.
     """
     prompts = np.zeros((len(shown), 4, *shown.shape[1:]), np.float32)
     corrected = np.zeros(len(shown), bool)

@@ -27,11 +27,8 @@ def prompted_batch(
 ) -> dict[str, Tensor]:
     """Return a batch for a promptable model.
 
-    Returns
-    -------
-    dict
-        ``images`` ``(B, 3, S, S)``, ``masks`` ``(B, 1, S, S)``, ``prompts`` ``(B, 4, S, S)``,
-        ``corrected`` ``(B,)`` bool, and ``seeds`` ``(B,)`` for the corrections.
+    It has ``images`` ``(B, 3, S, S)``, ``masks`` ``(B, 1, S, S)``, ``prompts`` ``(B, 4, S, S)``,
+    ``corrected`` ``(B,)`` bool, and ``seeds`` ``(B,)`` for the corrections.
     """
     crops = source.crops()
     images = crops.images

@@ -62,10 +62,7 @@ class Trainer:
 
         Rank 0 writes; other processes return when it has finished.
 
-        Returns
-        -------
-        ModelCard or None
-            The card, or None if the run was stopped; its checkpoint is then saved.
+        Returns the card, or None if the run was stopped; its checkpoint is then saved.
 
         Raises
         ------

@@ -40,17 +40,14 @@ def annotation_of(session: ReviewSession, create: bool = True) -> Labels | None:
     It covers all planes of the image layer. A copy that the user made of an annotation does not
     count.
 
+    None if nothing is under review, or there is no annotation and `create` is False.
+
     Parameters
     ----------
     session
         The session with the result under review.
     create
         Whether to add an empty annotation to the viewer if there is none.
-
-    Returns
-    -------
-    Labels or None
-        None if nothing is under review, or there is no annotation and `create` is False.
     """
     reviewed = session.current
     if reviewed is None:

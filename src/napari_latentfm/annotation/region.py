@@ -27,10 +27,7 @@ def drawn_region(session: ReviewSession) -> Bool | None:
 
     Open paths count as closed; lines enclose nothing. Shapes on other planes do not count.
 
-    Returns
-    -------
-    ndarray of bool or None
-        None if nothing is drawn there.
+    None if nothing is drawn there.
     """
     layer = region_layer(session, create=False)
     reviewed = session.current

@@ -22,6 +22,8 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     The provenance of an annotation is written beside it.
 
+    Returns the files that were written.
+
     Parameters
     ----------
     path
@@ -30,11 +32,6 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         Labels; a lazy array is loaded.
     meta
         Attributes of the layer, as `Layer.as_layer_data_tuple` gives them.
-
-    Returns
-    -------
-    list of str
-        The files that were written.
 
     Raises
     ------

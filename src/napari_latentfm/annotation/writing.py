@@ -91,7 +91,7 @@ def write_mask(
 
 
 def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
-    """Write the masks of several prompted objects, as one undo step.
+    """Write the masks of several prompted objects as one undo step; return as `write_mask`.
 
     Where masks overlap, the lower label is written; other labels are kept unless the session's
     ``cover_others`` is set.
@@ -102,11 +102,6 @@ def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> 
         The session; an object of the plane must be under review.
     masks
         ``(H, W)`` bool by label.
-
-    Returns
-    -------
-    int
-        Number of changed pixels.
 
     Raises
     ------
@@ -127,7 +122,7 @@ def write_labels(
     classes: Sequence[int] | None = None,
     origin: str | None = None,
 ) -> int:
-    """Write labels of several classes into the annotation, as one undo step.
+    """Write labels of several classes into the annotation as one undo step; return as `write_mask`.
 
     A prompted object is written with its own label, whatever value `labels` has inside, and does
     not overwrite other labels unless the session's ``cover_others`` is set.
@@ -141,11 +136,6 @@ def write_labels(
         under review, else 1 to the number of classes of the model.
     session, how, region, origin
         As in `write_mask`.
-
-    Returns
-    -------
-    int
-        Number of changed pixels.
 
     Raises
     ------
@@ -177,7 +167,7 @@ def write_labels(
 
 
 def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObject]) -> int:
-    """Write the mean masks of one object on several planes, as one undo step.
+    """Write the mean masks of an object on several planes as one undo step; return as `write_mask`.
 
     Parameters
     ----------
@@ -187,11 +177,6 @@ def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObje
         Of the object. Other labels are kept unless the session's ``cover_others`` is set.
     objects
         The planes; their positions differ.
-
-    Returns
-    -------
-    int
-        Number of changed pixels.
 
     Raises
     ------

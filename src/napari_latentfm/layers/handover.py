@@ -36,7 +36,7 @@ _NEW_IMAGE = {"gamma": 1.0, "interpolation2d": "nearest"}
 
 
 def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer]:
-    """Assign hidden result layers to a plane of another image, for `place_steps` to write to.
+    """Assign hidden result layers to a plane of another image, for `place_steps`; return them.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ def hand_over(layers: Sequence[Layer], image: Image, plane: Plane) -> list[Layer
         has edited or locked, are left alone.
     image, plane
         The other image, of which no result is shown yet.
-
-    Returns
-    -------
-    list of Layer
-        Those that were assigned.
     """
     assigned: list[Layer] = []
     for layer in layers:

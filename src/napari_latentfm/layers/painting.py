@@ -20,7 +20,7 @@ MOST_LABELS = 16
 def paint_where(
     layer: Labels, window: Sequence[slice], changed: NDArray[np.bool_], target: NDArray[Any]
 ) -> int:
-    """Write labels into a window of a layer, as one undo step.
+    """Write labels into a window of a layer, as one undo step; return the number of `changed`.
 
     `Labels.data_setitem` takes an index for each pixel and needs 95 ns for it: 0.75 s for an object
     on a sixth of 50 megapixels, in the GUI thread. napari's brush takes a mask instead, which is
@@ -36,11 +36,6 @@ def paint_where(
         Bool of the shape of the window: where to write.
     target
         Labels of the same shape.
-
-    Returns
-    -------
-    int
-        Number of pixels in `changed`.
     """
     count = int(np.count_nonzero(changed))
     if count == 0:

@@ -117,15 +117,10 @@ def _insert(layers: LayerList, layer: Layer, key: str, source: str = "") -> None
 
 
 def bring_forward(viewer: ViewerModel, source: Image) -> int:
-    """Hide other images that cover an image, with their layers.
+    """Hide other images that cover an image, with their layers; return how many are hidden now.
 
     Layers of this image that were hidden here before are shown again. Blended channels stay
     visible.
-
-    Returns
-    -------
-    int
-        Number of other images that were hidden now.
     """
     layers, own = list(viewer.layers), str(source.unique_id)
     ids = [str(layer.unique_id) for layer in layers]
@@ -155,7 +150,7 @@ def bring_forward(viewer: ViewerModel, source: Image) -> int:
 
 
 def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ()) -> tuple[str, ...]:
-    """Hide all other images in the place of an image, above or below, with their layers.
+    """Hide all other images in the place of an image, with their layers; return their names.
 
     Parameters
     ----------
@@ -164,11 +159,6 @@ def hide_others(viewer: ViewerModel, source: Image, but: Collection[Layer] = ())
     but
         Layers that are left as they are. Painted layers of the user stay visible, too, and an
         image that was hidden here before and that the user has shown again.
-
-    Returns
-    -------
-    tuple of str
-        Names of the images that were hidden now.
     """
     others = [each for each in viewer.layers if each is not source and each not in but]
     images = [each for each in others if each.visible and _covers(each, source)]

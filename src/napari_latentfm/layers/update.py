@@ -42,6 +42,8 @@ def place_steps(
     again for its outlines. The mean mask comes first, so that it can be judged while the others
     are added. Between the steps the window responds; closing the generator undoes all steps.
 
+    Returns False if the user chose to cancel; then nothing was changed.
+
     Parameters
     ----------
     viewer
@@ -50,11 +52,6 @@ def place_steps(
         The results, from bottom to top.
     ask
         Called only if the user has edited one of the layers that would be written.
-
-    Returns
-    -------
-    bool
-        False if the user chose to cancel; then nothing was changed.
     """
     targets = [_own_layer(viewer, spec) for spec in specs]
     edited = [layer for layer in targets if layer is not None and _may_be_edited(layer)]
@@ -113,6 +110,8 @@ def place_part(
 
     Layers that the user has removed are not added again.
 
+    Returns False if the user chose to cancel; then nothing was changed.
+
     Parameters
     ----------
     viewer, ask
@@ -121,11 +120,6 @@ def place_part(
         The results of the plane.
     planes, number
         The stack, and which of its planes this is.
-
-    Returns
-    -------
-    bool
-        False if the user chose to cancel; then nothing was changed.
     """
     pairs = [(_find(viewer, {**s.metadata, **planes.facts()}, s.data.ndim), s) for s in specs]
     targets = [(layer, spec) for layer, spec in pairs if layer is not None]

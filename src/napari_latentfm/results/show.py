@@ -35,6 +35,8 @@ def show_result_steps(
     written into the layers of that stack. Closing the generator leaves the layers and the
     review as they were.
 
+    Returns False if the user kept the edited layers; nothing was changed then.
+
     Parameters
     ----------
     viewer
@@ -45,11 +47,6 @@ def show_result_steps(
         Decides about result layers that the user has edited.
     roles
         The layers to write; None for all.
-
-    Returns
-    -------
-    bool
-        False if the user kept the edited layers; nothing was changed then.
 
     Raises
     ------
