@@ -25,7 +25,8 @@ from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.review.contour_controls import ContourControls
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.overlays import Overlays
-from napari_latentfm.review.thumbnails import HypothesisResult, ThumbnailStrip, search, tile
+from napari_latentfm.review.thumbnail_strip import ThumbnailStrip, tile
+from napari_latentfm.review.thumbnails import HypothesisResult, search
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 
 NOTHING = "No samples yet. Run the model to see the plausible outlines."
