@@ -26,7 +26,7 @@ class GuiCollector(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._collect)
-        application.aboutToQuit.connect(self._stop)
+        application.aboutToQuit.connect(self.resume)
 
     def thread_begins(self) -> Callable[..., None]:
         """Pause automatic collection; call it in the GUI thread before a thread is started.
@@ -45,21 +45,23 @@ class GuiCollector(QObject):
         self._threads.add(thread)
         return lambda *_: self._threads.discard(thread)
 
+    def resume(self) -> None:
+        """Forget the threads, and leave collection to Python again."""
+        self._threads.clear()
+        if self._timer.isActive():
+            self._timer.stop()
+            if self._automatic:
+                gc.enable()
+
     def _collect(self) -> None:
         if not self._threads:
-            self._stop()
+            self.resume()
             return
         # Full collections take long; napari makes one whenever layers are removed.
         for generation in (1, 0):
             if gc.get_count()[generation] > gc.get_threshold()[generation] > 0:
                 gc.collect(generation)
                 return
-
-    def _stop(self) -> None:
-        if self._timer.isActive():
-            self._timer.stop()
-            if self._automatic:
-                gc.enable()
 
 
 def gui_collector() -> GuiCollector:

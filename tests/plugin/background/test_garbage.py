@@ -22,9 +22,7 @@ COUNT = 200_000
 @pytest.fixture(autouse=True)
 def _no_other_threads(qapp: Any) -> None:
     """Forget threads of other tests, which may wait for a gate that never opens."""
-    collector = gui_collector()
-    collector._threads.clear()
-    collector._stop()
+    gui_collector().resume()
     gc.enable()
 
 
