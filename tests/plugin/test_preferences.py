@@ -52,13 +52,13 @@ def test_reading_limits_are_shared_with_napari_preferences(
     settings.reading.follow_links = True
     limits = reading_limits()
     assert (limits.max_megapixels, limits.follow_links) == (7, True)
-    assert form.megapixels.value() == 7
-    form.megapixels.setValue(9)
+    assert form.reading.megapixels.value() == 7
+    form.reading.megapixels.setValue(9)
     assert settings.reading.max_megapixels == 9
     assert "max_megapixels: 9" in settings.config_path.read_text()
     settings.reading.channel = 2
-    assert (form.channel.value(), reading_limits().channel) == (2, 2)
-    form.channel.setValue(0)
+    assert (form.reading.channel.value(), reading_limits().channel) == (2, 2)
+    form.reading.channel.setValue(0)
     assert reading_limits().channel is None
 
 
@@ -76,10 +76,10 @@ def test_without_a_preferences_page_the_panels_save_the_limits(
 ) -> None:
     assert page("reading") is None, "the plugin is not registered here"
     form = QueuePanel(make_napari_viewer()).form
-    form.megapixels.setValue(11)
+    form.reading.megapixels.setValue(11)
     assert preferences.get("reading") == {"max_megapixels": 11}
     assert reading_limits().max_megapixels == 11
-    form.channel.setValue(3)
+    form.reading.channel.setValue(3)
     assert (reading_limits().channel, reading_limits().max_megapixels) == (3, 11)
-    form.channel.setValue(0)
+    form.reading.channel.setValue(0)
     assert reading_limits().channel is None

@@ -20,9 +20,14 @@ def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None)
     button = QPushButton(text)
     button.setToolTip(tooltip)
     if slot is not None:
-        # Without the lambda, Qt would pass whether the button is checked.
-        button.clicked.connect(lambda: slot())
+        on_click(button, slot)
     return button
+
+
+def on_click(button: QPushButton, slot: Callable[[], object]) -> None:
+    """Call `slot` when a button is clicked."""
+    # Without the lambda, Qt would pass whether the button is checked.
+    button.clicked.connect(lambda: slot())
 
 
 def row_of(*widgets: QWidget) -> QHBoxLayout:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
@@ -26,24 +25,17 @@ from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import ordered, step, tally
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm import settings
-from napari_latentfm.background.signals import listen
-from napari_latentfm.reading import SECTION, choose_channel, choose_megapixels, reading_limits
 from napari_latentfm.ui.choices import FOLDER_CHOICE, bounds, model_choices, model_source
-from napari_latentfm.ui.collapsible import Collapsible
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 from napari_latentfm.ui.folder_edit import FolderEdit
+from napari_latentfm.worklist.reading_controls import ReadingControls
 from napari_latentfm.worklist.table import ImageTable
 
-MOST_MEGAPIXELS = 16_384
-MOST_CHANNELS = 1000
 NOTHING = "Nothing to mark"
 """Name of an image without foreground for a model with several classes."""
 NO_LIST, NONE_ACCEPTED = "Open a folder first.", "Accept an image first."
 EXPORTING = "Wait for the export that is running, or cancel it."
 BY_NAME, BY_UNCERTAINTY = "by name", "most uncertain first"
-FORMER_ORDERS = {"most doubtful first": BY_UNCERTAINTY}
-"""Orders by the names under which earlier versions have kept them."""
 
 
 class QueueForm(QWidget):
@@ -53,6 +45,8 @@ class QueueForm(QWidget):
     ----------
     stand_in
         Returns the model to use in place of the chosen one for an image, or for any with None.
+    reading
+        Controls for how files are read.
     open_asked
         Emitted when the folder is to be opened, and the model is known.
     """
@@ -63,14 +57,14 @@ class QueueForm(QWidget):
         super().__init__()
         self.stand_in: Callable[[str | Path, str | None], str | Path] = lambda source, _: source
         self._waits = False
-        self._make_choices()
+        self._make_folders()
+        self._make_sampling()
+        self.reading = ReadingControls()
         self._make_list()
         self._make_buttons()
         self._make_status()
         self._lay_out()
         self.search.textChanged.connect(self.table.filter)
-        self.megapixels.valueChanged.connect(choose_megapixels)
-        self.channel.valueChanged.connect(choose_channel)
         self.model.currentTextChanged.connect(self._take_model)
         self.model_folder.textChanged.connect(self._take_model)
         self._take_model()
@@ -78,12 +72,8 @@ class QueueForm(QWidget):
             edit.chosen.connect(partial(self._on_folder, edit))
         self.model.activated.connect(lambda _: self._waits and self.ask_to_open())
         self.open_button.clicked.connect(lambda: self.ask_to_open())
-        page = settings.page(SECTION)
-        if page is not None:
-            listen(self, page.events.max_megapixels, self._take_limit)
-            listen(self, page.events.channel, self._take_limit)
 
-    def _make_choices(self) -> None:
+    def _make_folders(self) -> None:
         self._folders = {
             "Images": FolderEdit(
                 "Folder of the images to annotate. It opens when you choose it, or press Enter.",
@@ -100,6 +90,10 @@ class QueueForm(QWidget):
         }
         self.folder_edit = self._folders["Images"]
         self.folder, self.output = (edit.line for edit in self._folders.values())
+        self.open_button = push_button("Open", "Open the folder as a work list.")
+        self.folder_edit.add(self.open_button)
+
+    def _make_sampling(self) -> None:
         self.model = narrow(QComboBox())
         for title, name in model_choices():
             self.model.addItem(title, name)
@@ -115,29 +109,13 @@ class QueueForm(QWidget):
         self.n_samples = QSpinBox()
         self.n_samples.setRange(bounds("n_samples")[0], SAMPLE_SLIDER_MAX)
         self.n_samples.setToolTip("Number of plausible masks to draw for each image.")
-        self.megapixels = QSpinBox()
-        self.megapixels.setRange(1, MOST_MEGAPIXELS)
-        self.megapixels.setSuffix(" megapixels")
-        self.megapixels.setValue(round(reading_limits().max_megapixels))
-        self.megapixels.setToolTip(
-            "Larger files are refused before they fill the memory. Raise the limit for large "
-            "images from sources that you trust."
-        )
-        self.channel = QSpinBox()
-        self.channel.setRange(0, MOST_CHANNELS)
-        self.channel.setSpecialValueText("none")
-        self.channel.setValue(reading_limits().channel or 0)
-        self.channel.setToolTip(
-            "The channel to segment in files of several channels that are not red, green and "
-            "blue. With none, such files are refused, with the names of their channels."
-        )
-        self.open_button = push_button("Open", "Open the folder as a work list.")
-        self.folder_edit.add(self.open_button)
         self.missing = wrapped_text("What has to be chosen before the folder can be opened.")
         self.missing.hide()
 
     def _make_list(self) -> None:
-        self.search = _line("Show only rows that contain this text.", "filter")
+        self.search = QLineEdit()
+        self.search.setToolTip("Show only rows that contain this text.")
+        self.search.setPlaceholderText("filter")
         self.order = QComboBox()
         self.order.addItems([BY_NAME, BY_UNCERTAINTY])
         self.order.setToolTip("Order of the images.")
@@ -258,33 +236,6 @@ class QueueForm(QWidget):
         """Add controls above the progress of the background work."""
         self._column.insertWidget(self._column.indexOf(self.bar), section)
 
-    def state(self) -> dict[str, Any]:
-        """Return the choices as JSON values for `restore`, without the folders of a list."""
-        return {
-            "model": self.model.currentData(),
-            "model_folder": self.model_folder.text().strip(),
-            "n_samples": self.n_samples.value(),
-            "order": self.order.currentText(),
-            "skip": self.skip.isChecked(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore choices; unknown ones are ignored."""
-        self.folder.setText(str(state.get("folder", "")))
-        self.output.setText(str(state.get("output", "")))
-        # The model comes first, since it brings its own number of samples.
-        self.model_folder.setText(str(state.get("model_folder", "")))
-        order = str(state.get("order", ""))
-        for box, row in (
-            (self.model, self.model.findData(str(state.get("model", "")))),
-            (self.order, self.order.findText(FORMER_ORDERS.get(order, order))),
-        ):
-            if row >= 0:
-                box.setCurrentIndex(row)
-        if isinstance(state.get("n_samples"), int):
-            self.n_samples.setValue(state["n_samples"])
-        self.skip.setChecked(state.get("skip") is not False)
-
     def _offer(self) -> None:
         """Enable the buttons that can be used now; the tooltips of others say why they cannot."""
         rows = self.table.rows
@@ -341,10 +292,7 @@ class QueueForm(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)
-        files = Collapsible("How files are read", "Limit of the size, and the channel to segment.")
-        for title, box in (("Largest image", self.megapixels), ("Channel", self.channel)):
-            files.add_row(title, box)
-        layout.addWidget(files)
+        layout.addWidget(self.reading)
         layout.addLayout(row_of(self.search, self.order))
         layout.addWidget(self.table, 1)
         layout.addWidget(self.tally)
@@ -354,15 +302,3 @@ class QueueForm(QWidget):
         layout.addLayout(row_of(self.measure, self.cancel))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
-
-    def _take_limit(self, _event: Any = None) -> None:
-        limits = reading_limits()
-        self.megapixels.setValue(round(limits.max_megapixels))
-        self.channel.setValue(limits.channel or 0)
-
-
-def _line(tooltip: str, hint: str = "") -> QLineEdit:
-    line = QLineEdit()
-    line.setToolTip(tooltip)
-    line.setPlaceholderText(hint)
-    return line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from qtpy.QtWidgets import QScrollArea
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.classes import read_classes
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.job import Update
 from napari_latentfm.background.signals import listen
@@ -24,10 +22,12 @@ from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
 from napari_latentfm.ui.area import fill_dock
+from napari_latentfm.ui.common import on_click
 from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
 from napari_latentfm.worklist.exporting import Exporting
 from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
+from napari_latentfm.worklist.form_memory import FormMemory
 from napari_latentfm.worklist.image_states import ImageStates
 from napari_latentfm.worklist.keeping import keep, ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.list_sampling import ListSampling
@@ -39,10 +39,6 @@ from napari_latentfm.worklist.unsaved import UnsavedSearch
 
 if TYPE_CHECKING:
     import napari
-
-logger = logging.getLogger(__name__)
-
-SECTION = "queue"
 
 
 class QueuePanel(QScrollArea):
@@ -90,7 +86,7 @@ class QueuePanel(QScrollArea):
         self.described = ""
         self._late: list[str] = []
         fill_dock(self, "LatentFM queue", self.form)
-        self.form.restore(preferences.get(SECTION))
+        self._memory = FormMemory(self.form)
         self.keeper = keeper_of(session_of(napari_viewer), self)
         self.states = ImageStates(self._navigator, self.open_image)
         self.sampling = ListSampling(self._navigator, self.form, self.states)
@@ -172,7 +168,7 @@ class QueuePanel(QScrollArea):
 
     def _on_opened(self, work: WorkList) -> None:
         """Show a work list whose first image is about to be opened."""
-        self._remember(folder=str(work.folder), output=self.form.output.text().strip())
+        self._memory.keep(folder=str(work.folder), output=self.form.output.text().strip())
         self._refresh()
         self._say_later(work.warning)
         self._unsaved.start()
@@ -256,9 +252,6 @@ class QueuePanel(QScrollArea):
         if self.form.by_uncertainty:
             self.sampling.measure()
 
-    def _remember(self, *_: object, **folders: str) -> None:
-        preferences.put(SECTION, {**preferences.get(SECTION), **self.form.state(), **folders})
-
     def _refresh(self) -> None:
         if self.work is not None:
             self.form.show_list(self.work, self.current)
@@ -293,17 +286,9 @@ class QueuePanel(QScrollArea):
             (form.sizes, partial(self._export, table=True)),
             (form.cancel, self.cancel),
         ):
-            button.clicked.connect(partial(_call, slot))
+            on_click(button, slot)
         form.open_asked.connect(self.open_folder)
         form.order.currentTextChanged.connect(self._on_order)
-        for change in (
-            form.model.currentTextChanged,
-            form.model_folder.editingFinished,
-            form.n_samples.valueChanged,
-            form.order.currentTextChanged,
-            form.skip.toggled,
-        ):
-            change.connect(self._remember)
         form.table.chosen.connect(self.open)
 
     def _connect_parts(self) -> None:
@@ -332,10 +317,6 @@ class QueuePanel(QScrollArea):
         self.sampler.progressed.connect(self._on_progress)
         for change in (self.sampler.started, self.sampler.ended, self.exporting.finished):
             change.connect(self._show_busy)
-
-
-def _call(slot: Callable[[], None], _checked: bool = False) -> None:
-    slot()
 
 
 def _keep(navigator: Navigator, open_image: OpenImage) -> None:

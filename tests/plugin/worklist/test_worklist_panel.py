@@ -32,6 +32,7 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.ui.choices import FOLDER_CHOICE
+from napari_latentfm.worklist import form_memory
 from napari_latentfm.worklist import navigator as walk_module
 from napari_latentfm.worklist.form import BY_NAME, BY_UNCERTAINTY
 from napari_latentfm.worklist.panel import QueuePanel
@@ -261,14 +262,16 @@ def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
     tifffile.imwrite(images / NAMES[0].replace(".png", ".tif"), large)
     (images / NAMES[0]).unlink()
     _, panel = queue(wait=False)
-    panel.form.megapixels.setValue(1)
+    panel.form.reading.megapixels.setValue(1)
     wait_for(qtbot, panel, NAMES[1], panel.open_folder)
     assert panel.work is not None
     note = panel.work.item("blob_000.tif").note
     assert "Largest image" in note, "it was passed over, and its note says what to do"
-    panel.form.megapixels.setValue(2)
+    panel.form.reading.megapixels.setValue(2)
     wait_for(qtbot, panel, "blob_000.tif", panel.previous)
-    assert QueuePanel(panel.open_image._viewer).form.megapixels.value() == 2, "the choice is kept"
+    assert QueuePanel(panel.open_image._viewer).form.reading.megapixels.value() == 2, (
+        "the choice is kept"
+    )
 
 
 def test_accept_takes_the_mean_mask_if_nothing_was_edited(
@@ -522,7 +525,7 @@ def test_choices_are_saved_between_sessions(queue: Open, tiny_model_folder: Path
     assert again.order.currentText() == BY_UNCERTAINTY
     assert again.skip.isChecked()
     again.order.setCurrentText(BY_NAME)
-    again.restore({"order": "most doubtful first"})
+    form_memory.restore(again, {"order": "most doubtful first"})
     assert again.order.currentText() == BY_UNCERTAINTY, "the name in earlier versions"
 
 
