@@ -6,18 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from napari import current_viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import (
-    QDragEnterEvent,
     QDragMoveEvent,
     QDropEvent,
     QHideEvent,
-    QKeySequence,
-    QShortcut,
     QShowEvent,
 )
 from qtpy.QtWidgets import (
@@ -34,39 +29,32 @@ from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
-from napari_latentfm.dock.active_tool import ActiveTool
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
 from napari_latentfm.dock.chosen_image import ChosenImage
-from napari_latentfm.dock.enter import CanvasEnter
+from napari_latentfm.dock.dock_keys import DockKeys
 from napari_latentfm.dock.folder_drop import FolderDrop, folder_of
 from napari_latentfm.dock.foot import Foot
+from napari_latentfm.dock.foot_reports import FootReports
 from napari_latentfm.dock.head import Head
-from napari_latentfm.dock.keys import KeyGroup, KeySheet
 from napari_latentfm.dock.list_link import ListLink
+from napari_latentfm.dock.recovery_link import RecoveryLink
 from napari_latentfm.dock.sharing import SharedModel
 from napari_latentfm.dock.style import STYLE
 from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.finetuning.panel import LearningPanel
-from napari_latentfm.notices import Notice
 from napari_latentfm.prompting.section import PromptSection
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.sections import ReviewSections
-from napari_latentfm.sampling.controls import WHOLE
 from napari_latentfm.sampling.panel import SamplingPanel
-from napari_latentfm.sampling.status import warning
 from napari_latentfm.ui.area import MIN_WIDTH
-from napari_latentfm.ui.shortcuts import KeyBindings
+from napari_latentfm.ui.common import on_click
 from napari_latentfm.worklist.panel import QueuePanel
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image
 
 WIDTH = MIN_WIDTH + 22
 """Pixels: a section in a scrolling area in a tab."""
-KEPT_MS = 250
-"""Pause between choosing an image and looking for its kept annotation, since files that are opened
-together are chosen one after the other."""
 Place = Literal["as it was", "sample", "review", "folder", "learn"]
 """A part of the dock to show."""
 
@@ -95,7 +83,6 @@ class LatentFMPanel(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.sampling = SamplingPanel(napari_viewer)
         self.chosen = ChosenImage(self.session, self.sampling, self)
@@ -114,21 +101,11 @@ class LatentFMPanel(QWidget):
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
         self._drop = FolderDrop(self, self.open_folder)
-        self._keys = KeyBindings(napari_viewer, self)
-        self._enter = CanvasEnter(napari_viewer, self, self.accept)
-        self._tool = ActiveTool(napari_viewer, self)
-        self._sheet_key = QShortcut(QKeySequence("?"), self)
-        self._sheet_key.activated.connect(self.show_keys)
-        self._kept_timer = QTimer(self)
-        self._kept_timer.setSingleShot(True)
-        self._kept_timer.setInterval(KEPT_MS)
-        self._kept_timer.timeout.connect(self._look_for_kept)
+        self._keys = DockKeys(napari_viewer, self)
         self._connect()
+        self._reports = FootReports(self, self._keys.tool)
+        self._recovery = RecoveryLink(self)
         self._list.show_item()
-        keys, enter = self._keys, self._enter
-        # The end of the window deletes the panel without a close event.
-        self.destroyed.connect(lambda: keys.detach())
-        self.destroyed.connect(lambda: enter.release())
 
     def show_place(self, place: Place) -> None:
         """Show a part of the dock, and give it the keyboard."""
@@ -192,23 +169,7 @@ class LatentFMPanel(QWidget):
 
     def show_keys(self) -> None:
         """List all keys of the dock."""
-        sheet = self.findChild(KeySheet) or KeySheet(self.key_groups(), self._keys.taken, self)
-        sheet.show()
-        sheet.raise_()
-        sheet.activateWindow()  # Escape closes it
-
-    def key_groups(self) -> list[KeyGroup]:
-        """Return all keys: this table binds them, and the sheet of keys shows it."""
-        return [
-            KeyGroup("Unless a text field, list or button has the focus", {"Enter": self.accept}),
-            KeyGroup("Everywhere", self.key_actions()),
-            *(
-                KeyGroup(title, actions)
-                for title, actions in self.annotate.key_actions().items()
-                if actions
-            ),
-            KeyGroup("Help", {"?": self.show_keys}),
-        ]
+        self._keys.show_sheet()
 
     def key_actions(self) -> dict[str, Callable[[], None]]:
         """Return napari key strings of the dock itself and what they do."""
@@ -223,7 +184,7 @@ class LatentFMPanel(QWidget):
 
     def release(self) -> None:
         """Cancel what runs, keep the annotation, and give the keys back."""
-        self._release_keys()
+        self._keys.release()
         self.foot.commit()
         sections = chain(*self.annotate.parts.values())
         for part in (self.sampling, self.queue, self.adapting, self.learning, *sections):
@@ -234,7 +195,7 @@ class LatentFMPanel(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
-                self._bind()
+                self._keys.bind()
             else:
                 self.release()
                 # A dock that takes the panel again does so at once.
@@ -243,23 +204,20 @@ class LatentFMPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Take the keys, and drops on the window."""
         super().showEvent(event)
-        self._bind()
+        self._keys.bind()
         self._drop.watch(self.window())
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Give the keys back: a dock out of sight must not accept anything."""
         super().hideEvent(event)
-        self._release_keys()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take folders."""
-        if self._dropped_folder(event) is not None:
-            event.acceptProposedAction()
+        self._keys.release()
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
         """Take folders."""
         if self._dropped_folder(event) is not None:
             event.acceptProposedAction()
+
+    dragEnterEvent = dragMoveEvent  # noqa: N815
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Open a folder as a work list."""
@@ -324,80 +282,15 @@ class LatentFMPanel(QWidget):
             table.setTabKeyNavigation(False)  # Tab goes on to the next control
 
     def _connect(self) -> None:
-        foot, annotation = self.foot, self.review.annotation
+        foot = self.foot
         for button, slot in (
             (foot.accept, self.accept),
             (foot.accept_empty, self.accept_empty),
             (foot.flag, self._flag),
-            (foot.export, annotation.export),
+            (foot.export, self.review.annotation.export),
         ):
-            button.clicked.connect(partial(_call, slot))
-        annotation.finished.connect(self._on_file)
-        annotation.export_offered.connect(foot.offer_export)
+            on_click(button, slot)
         listen(self, self.chosen.changed, self._on_chosen)
-        listen(self, self.chosen.settled, self._on_settled)
-        listen(self, self._tool.changed, self._on_tool)
-        listen(self, self.review.fix.tools.changed, self._on_piece_tool)
-        listen(self, self.point.model_missing, self._on_model_missing)
-        listen(self, self.point.noted, self._on_noted)
-        listen(self, self.session.changed, self._on_reviewed)
-        listen(self, notification_manager.notification_ready, self._on_notification)
-        listen(self, self.sampling.started, foot.clear)
-        # After an edit, such as Undo, the last message is no longer true.
-        listen(self, annotation.autosaver.touched, foot.say)
-        listen(self, self.queue.exporting.finished, self._on_list_exported)
-        listen(self, annotation.recovery.samples_needed, self._on_samples_needed)
-        listen(self, annotation.autosaver.kept, self._on_kept)
-        listen(self, annotation.autosaver.failed, self._on_not_kept)
-
-    def _bind(self) -> None:
-        self._release_keys()
-        if self.parent() is None:
-            return
-        self._enter.bind()
-        self._tool.bind()
-        self._keys.bind(self.key_actions())
-        for actions in self.annotate.key_actions().values():
-            self._keys.bind(actions)
-
-    def _release_keys(self) -> None:
-        self._keys.release()
-        self._enter.release()
-        self._tool.release()
-
-    def _on_tool(self, text: str) -> None:
-        """Show the active tool, though its section may be folded."""
-        self.foot.show_tool(text)
-        if not text:
-            self.point.form.hold("")
-
-    def _on_piece_tool(self) -> None:
-        self.foot.show_tool(self.review.fix.tools.hint)
-
-    def _on_model_missing(self, text: str) -> None:
-        """Show which model to choose, though the section may be folded."""
-        self.annotate.uncover("Point")
-        self.foot.say(text)
-
-    def _on_noted(self, text: str) -> None:
-        self.foot.say(f"{self.chosen.name}: {text}")
-
-    def _on_reviewed(self) -> None:
-        """Show a warning in the foot: the status may be scrolled out of sight."""
-        reviewed = self.session.current
-        text = "" if reviewed is None else warning(reviewed.result)
-        if reviewed is not None and text:
-            self.foot.warn(f"{reviewed.layer.name}: {text}")
-
-    def _on_notification(self, event: Any) -> None:
-        # napari shows it in the same window.
-        if isinstance(event, Notice) and current_viewer() is self._viewer:
-            listed = [] if self.queue.work is None else self.queue.work.names
-            is_named = any(name in event.message for name in (self.chosen.name, *listed))
-            self.foot.warn(event.message if is_named else f"{self.chosen.name}: {event.message}")
-
-    def _on_list_exported(self, _ending: str) -> None:
-        self.foot.say(self.queue.form.status.text())
 
     def _flag(self) -> None:
         self.foot.commit()
@@ -410,37 +303,10 @@ class LatentFMPanel(QWidget):
         self.foot.show_kept("")
         self._list.show_item()
 
-    def _on_settled(self) -> None:
-        self._kept_timer.start()
-
-    def _look_for_kept(self) -> None:
-        """Offer a kept annotation of the chosen image; the list looks for those of its own."""
-        if not self.accepting.in_list:
-            self.review.annotation.recovery.look_at(self.chosen.layer)
-
-    def _on_samples_needed(self, layer: Image) -> None:
-        """Run the model on an image whose annotation is to be recovered."""
-        if self.chosen.is_chosen(layer):
-            self.sampling.form.field.value = WHOLE
-            self.run_model()
-
-    def _on_file(self, _ending: str) -> None:
-        self.foot.say(self.review.annotation.status.text())
-
-    def _on_kept(self, when: str) -> None:
-        self.foot.show_kept(f"Autosaved {when[:5]}")
-
-    def _on_not_kept(self, _message: str) -> None:
-        self.foot.show_kept("Not autosaved")
-
     def _dropped_folder(self, event: QDropEvent) -> Path | None:
         if self.tabs.currentWidget() is self.learning:
             return None  # which has lines for folders
         return folder_of(event)
-
-
-def _call(slot: Callable[[], None], _checked: bool = False) -> None:
-    slot()
 
 
 def _end(panel: LatentFMPanel) -> None:

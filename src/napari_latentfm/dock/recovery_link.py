@@ -1,0 +1,51 @@
+"""Offers to recover a kept annotation of the chosen image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_latentfm.background.signals import listen, pause_timer
+from napari_latentfm.sampling.controls import WHOLE
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentfm.dock.panel import LatentFMPanel
+
+KEPT_MS = 250
+"""Pause between choosing an image and looking for its kept annotation, since files that are opened
+together are chosen one after the other."""
+
+
+class RecoveryLink(QObject):
+    """Looks for a kept annotation when an image is chosen, and draws the samples that it needs.
+
+    Parameters
+    ----------
+    panel
+        The dock's content, which owns this object.
+    """
+
+    def __init__(self, panel: LatentFMPanel) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        self._recovery = panel.review.annotation.recovery
+        self._timer = pause_timer(self, KEPT_MS, self._look_for_kept)
+        listen(self, panel.chosen.settled, self._on_settled)
+        listen(self, self._recovery.samples_needed, self._on_samples_needed)
+
+    def _on_settled(self) -> None:
+        self._timer.start()
+
+    def _look_for_kept(self) -> None:
+        """Offer a kept annotation of the chosen image; the list looks for those of its own."""
+        if not self._panel.accepting.in_list:
+            self._recovery.look_at(self._panel.chosen.layer)
+
+    def _on_samples_needed(self, layer: Image) -> None:
+        """Run the model on an image whose annotation is to be recovered."""
+        if self._panel.chosen.is_chosen(layer):
+            self._panel.sampling.form.field.value = WHOLE
+            self._panel.run_model()
