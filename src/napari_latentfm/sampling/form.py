@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label
+from magicgui.widgets import ComboBox, Container, Label
 from qtpy.QtWidgets import QLabel
 
 from latentfm_core.config import (
@@ -27,7 +26,7 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE, model_source
 from napari_latentfm.ui.common import show_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from napari.layers import Image
 
@@ -35,20 +34,6 @@ LABEL_WIDTH = 84
 """Pixels."""
 ENSEMBLE = "Ensemble of"
 NOT_RESOLVED = "shown after the first run"
-_SAVED = (
-    # The model is restored first, since it brings its own settings.
-    "folder",
-    "model",
-    "n_samples",
-    "steps",
-    "solver",
-    "seed",
-    "device",
-    "confidence",
-    "scale",
-    "results",
-)
-"""Controls whose values are kept between sessions."""
 
 
 class SamplingForm(Container[Any]):
@@ -114,15 +99,11 @@ class SamplingForm(Container[Any]):
 
     def _add_rows(self) -> None:
         # Called after the constructor of Container: only then magicgui aligns the labels.
+        where = (self.image, *self.plane_choice.rows, self.field, self.scale, self.results)
+        self._inputs = (*where, self.model, self.folder)
         self.extend(
             [
-                self.image,
-                *self.plane_choice.rows,
-                self.field,
-                self.scale,
-                self.results,
-                self.model,
-                self.folder,
+                *self._inputs,
                 self.samples_row,
                 self.steps,
                 self.solver,
@@ -173,18 +154,6 @@ class SamplingForm(Container[Any]):
         """
         return tiling_settings(scale=self.scale.value)
 
-    def state(self) -> dict[str, Any]:
-        """Return the choices as JSON values, for `restore`."""
-        return {name: _json_value(getattr(self, name)) for name in _SAVED}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore choices; unknown names and values out of range are ignored."""
-        for name in _SAVED:
-            # A folder control would take an empty text for the current directory.
-            if state.get(name, "") != "":
-                with contextlib.suppress(ValueError, TypeError):
-                    getattr(self, name).value = state[name]
-
     def model_source(self) -> str | Path:
         """Return the model to use: the chosen one, by its name or folder, or its stand-in.
 
@@ -209,13 +178,7 @@ class SamplingForm(Container[Any]):
     def set_running(self, running: bool) -> None:
         """Enable the controls that can be used now."""
         for control in (
-            self.image,
-            *self.plane_choice.rows,
-            self.field,
-            self.scale,
-            self.results,
-            self.model,
-            self.folder,
+            *self._inputs,
             self.n_samples,
             self.steps,
             self.solver,
@@ -313,7 +276,3 @@ class SamplingForm(Container[Any]):
                 self.device_label.value = describe(device, dtype)
             except ResourceError:
                 self.device_label.value = "not available on this machine"
-
-
-def _json_value(control: Any) -> Any:
-    return control.line_edit.value.strip() if isinstance(control, FileEdit) else control.value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError
-from napari_latentfm import preferences
 from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.background.gl_context import protect_canvas
 from napari_latentfm.background.job import Update, job_of
@@ -24,17 +22,16 @@ from napari_latentfm.background.signals import abandon, listen
 from napari_latentfm.layers.edits import AskAboutEdits, EditedLayers
 from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import session_of
-from napari_latentfm.sampling.controls import CALIBRATED
 from napari_latentfm.sampling.form import SamplingForm
+from napari_latentfm.sampling.form_memory import FormMemory
 from napari_latentfm.sampling.image_choice import ImageChoice, image_layers
 from napari_latentfm.sampling.open_panels import open_panel_of
 from napari_latentfm.sampling.plane import ObjectsTarget, Place, PlaneTarget
 from napari_latentfm.sampling.status_line import StatusLine
-from napari_latentfm.sampling.target import SamplingTarget, target_under_review
-from napari_latentfm.sampling.target_choice import chosen_image, chosen_target
+from napari_latentfm.sampling.target import SamplingTarget
+from napari_latentfm.sampling.target_choice import chosen_image, chosen_target, summary_again
 from napari_latentfm.sampling.target_run import CANCELLED, Ending, RunEnd, TargetRun
 from napari_latentfm.ui.area import fill_dock
-from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.ui.questions import ask_about_edits
 
 if TYPE_CHECKING:
@@ -44,12 +41,6 @@ if TYPE_CHECKING:
 
     from latentfm_core.prompts import Prompt
     from latentfm_core.types import SampleSet
-
-logger = logging.getLogger(__name__)
-
-SECTION = "sampling"
-"""Section of the preferences."""
-RECALLED = ("n_samples", "steps", "solver", "seed")
 
 
 class SamplingPanel(QScrollArea):
@@ -97,7 +88,7 @@ class SamplingPanel(QScrollArea):
         self.form.cancel_button.changed.connect(self._session.work.cancel)
         self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
-        self.form.restore(preferences.get(SECTION))
+        self._memory = FormMemory(self.form, self._session, self, lambda: self.running)
         fill_dock(self, "LatentFM sampling", self.form.native)
         self.form.native.layout().addStretch(1)
         self.images = ImageChoice(napari_viewer, self.form, self, lambda: self.running)
@@ -163,15 +154,18 @@ class SamplingPanel(QScrollArea):
         remember: bool = False,
     ) -> None:
         """Start a run, with the settings on screen if none are given."""
-        if not self._is_ready():
+        if self.running:
             return
+        self.last_error = None
+        with self.form.confidence.changed.blocked():
+            self.form.refresh_card()
         try:
             self._start(target(), settings or self.form.settings())
         except LatentFMError as error:
             self._fail(error)
         else:
             if remember:
-                preferences.put(SECTION, self.form.state())
+                self._memory.keep()
 
     def place_on_screen(self) -> Place:
         """Return the plane on screen of the chosen image.
@@ -184,40 +178,12 @@ class SamplingPanel(QScrollArea):
         layer = chosen_image(self.form)
         return Place(layer, self.form.plane_choice.on_screen(layer, self._viewer.dims))
 
-    def _is_ready(self) -> bool:
-        """Return whether a run can start, and clear the error of the last one."""
-        if self.running:
-            return False
-        self.last_error = None
-        with self.form.confidence.changed.blocked():
-            self.form.refresh_card()
-        return True
-
-    def _recall(self, settings: dict[str, Any]) -> None:
-        """Restore the sampling settings of an annotation that was opened again."""
-        if not self.running:
-            self.form.restore({name: settings.get(name) for name in RECALLED if name in settings})
-
-    def _take_model(self, folder: Path) -> None:
-        """Choose a model that was trained in this window."""
-        if not self.running:
-            self.form.restore({"folder": str(folder), "model": FOLDER_CHOICE})
-
     def _summarise_again(self) -> None:
         """Show the last samples with the chosen kind of confidence, if they are available."""
-        under_review = target_under_review(self._session)
-        if under_review is None or self.running:
-            return
-        target, result = under_review
-        wanted = self.form.confidence.value == CALIBRATED
-        # Without a model, its folder is about to be chosen.
-        if not self.form.has_model() or wanted == result.summary.calibrated:
-            return
         try:
-            if self.form.model_source() != target.model:
-                return
-            settings = SamplingConfig(**result.samples.settings)
-            self._start(target, settings.model_copy(update={"calibrated": wanted}))
+            again = None if self.running else summary_again(self.form, self._session)
+            if again is not None:
+                self._start(*again)
         except LatentFMError as error:
             self._fail(error)
 
@@ -270,8 +236,6 @@ class SamplingPanel(QScrollArea):
         self.form.image.changed.connect(self._status.clear)
         listen(self, self._session.changed, self._status.describe_review)
         listen(self, self._session.closed, self._on_closed)
-        listen(self, self._session.recalled, self._recall)
-        listen(self, self._session.model_kept, self._take_model)
         # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.crop import crop_on_screen
 from napari_latentfm.layers.planes import displayed_plane
-from napari_latentfm.sampling.controls import TILES, VISIBLE, WHOLE
+from napari_latentfm.sampling.controls import CALIBRATED, TILES, VISIBLE, WHOLE
 from napari_latentfm.sampling.form import SamplingForm
 from napari_latentfm.sampling.plane import PlaneTarget
 from napari_latentfm.sampling.stack import StackTarget
+from napari_latentfm.sampling.target import target_under_review
 from napari_latentfm.sampling.tiled import TiledTarget, results_folder
 from napari_latentfm.sampling.viewport import ViewportTarget
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
+    from napari_latentfm.results.session import ReviewSession
     from napari_latentfm.sampling.target import SamplingTarget
 
 NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample)."
@@ -48,6 +51,30 @@ def chosen_target(form: SamplingForm, viewer: napari.viewer.Viewer) -> SamplingT
         If there is no image, no single plane is shown, or a choice is not usable.
     """
     return _FIELDS[form.field.value](form, viewer, chosen_image(form))
+
+
+def summary_again(
+    form: SamplingForm, session: ReviewSession
+) -> tuple[PlaneTarget | StackTarget, SamplingConfig] | None:
+    """Return target and settings that show the last samples with the chosen kind of confidence.
+
+    None if they have it, are no longer there, or are not of the chosen model.
+
+    Raises
+    ------
+    ModelFolderError
+        If the folder of the model is not given.
+    """
+    under_review = target_under_review(session)
+    # Without a model, its folder is about to be chosen.
+    if under_review is None or not form.has_model():
+        return None
+    target, result = under_review
+    wanted = form.confidence.value == CALIBRATED
+    if wanted == result.summary.calibrated or form.model_source() != target.model:
+        return None
+    settings = SamplingConfig(**result.samples.settings)
+    return target, settings.model_copy(update={"calibrated": wanted})
 
 
 def _planes(

@@ -18,6 +18,7 @@ from latentfm_core.images.large import large_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
 from napari_latentfm.layers.planes import displayed_plane
+from napari_latentfm.sampling import form_memory
 from napari_latentfm.sampling.controls import TILES
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.sampling.tiled import PlaneOfLevel, unused_path
@@ -130,12 +131,12 @@ def test_the_results_folder_is_saved_between_sessions(
 ) -> None:
     viewer, panel = tiling_panel
     panel.form.scale.value = 0.25
-    kept = panel.form.state()
+    kept = form_memory.state(panel.form)
     other = SamplingPanel(viewer).form
     assert other.results.line_edit.value == ""
-    other.restore(other.state())
+    form_memory.restore(other, form_memory.state(other))
     assert other.results.line_edit.value == ""
-    other.restore(kept)
+    form_memory.restore(other, kept)
     assert (other.results.value, other.scale.value) == (tmp_path, 0.25)
 
 
