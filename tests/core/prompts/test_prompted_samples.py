@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from skimage.draw import disk
 
 from latentfm_core.config import PromptConfig, SamplingConfig
-from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.errors import ConfigError, ImageError, ResourceError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
@@ -109,6 +110,22 @@ def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
         assert samples.geometry == alone.geometry
         assert samples.prompt == alone.prompt
         np.testing.assert_allclose(samples.probabilities, alone.probabilities, atol=1e-3)
+
+
+def test_the_error_without_memory_for_several_objects_says_what_to_do(
+    promptable_model_folder: Path,
+    discs: tuple[ImageInput, NDArray[np.uint8]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh = Segmenter.load(promptable_model_folder, "cpu", "fp32")
+
+    def image_features(_: torch.Tensor) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(fresh.model, "image_features", image_features)
+    box = first_prompt(discs[1] == 2, "box")
+    with pytest.raises(ResourceError, match="Close other programs"):
+        fresh.sample_objects(discs[0], [box, box], SETTINGS)  # type: ignore[list-item]
 
 
 def test_a_prompt_after_others_equals_that_of_a_fresh_model(
