@@ -123,7 +123,7 @@ class FolderLock:
                 raise
             logger.debug("%s: this file system has no locks", self.path)
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, _me().encode())
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._descriptor = descriptor
         return True
 
@@ -143,10 +143,6 @@ class FolderLock:
             return False
         self._other = lock
         return True
-
-
-def _me() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 @contextmanager

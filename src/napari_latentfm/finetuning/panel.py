@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,8 +32,6 @@ from napari_latentfm.ui.common import show_progress
 
 if TYPE_CHECKING:
     import napari
-
-logger = logging.getLogger(__name__)
 
 SECTION = "learning"
 CHECKPOINT = Path("training") / "checkpoint.safetensors"
@@ -229,7 +226,8 @@ class LearningPanel(QScrollArea):
         elif isinstance(ending, Failed):
             self._fail(ending.message)
         else:
-            self._finish("stopped", _STOPPED if _resumable(ending) else _NOTHING)
+            resumable = isinstance(ending, Stopped) and ending.resumable
+            self._finish("stopped", _STOPPED if resumable else _NOTHING)
 
     def _decide(self, text: str) -> None:
         self.verdict = None
@@ -283,10 +281,6 @@ _ADVICE = {
 }
 _STOPPED = "Stopped. Resume continues; Make model uses the last checkpoint."
 _NOTHING = "Stopped before the first step; no model was made."
-
-
-def _resumable(ending: Event) -> bool:
-    return isinstance(ending, Stopped) and ending.resumable
 
 
 def _describe(step: Step) -> str:

@@ -53,7 +53,7 @@ def place_steps(
     ask
         Called only if the user has edited one of the layers that would be written.
     """
-    targets = [_own_layer(viewer, spec) for spec in specs]
+    targets = [_find(viewer, spec.metadata, spec.data.ndim, _is_pyramid(spec)) for spec in specs]
     edited = [layer for layer in targets if layer is not None and _may_be_edited(layer)]
     choice = ask([layer.name for layer in edited]) if edited else EditedLayers.OVERWRITE
     if choice is EditedLayers.CANCEL:
@@ -132,10 +132,6 @@ def place_part(
         if choice is EditedLayers.OVERWRITE or layer not in edited:
             _overwrite_part(layer, spec, number)
     return True
-
-
-def _own_layer(viewer: ViewerModel, spec: LayerSpec) -> Layer | None:
-    return _find(viewer, spec.metadata, spec.data.ndim, _is_pyramid(spec))
 
 
 def _find(

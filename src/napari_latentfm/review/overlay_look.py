@@ -57,7 +57,7 @@ class OverlayLook:
 
     def show_plain(self, on: bool) -> None:
         """Show the image alone, or restore its layers."""
-        self._put(self._all, on, _lies_on_image)
+        self._put(self._all, on, lambda _: True)
 
     def hide_proposals(self, on: bool = True) -> None:
         """Hide mean mask, samples, maps and contours, or show them again."""
@@ -152,10 +152,6 @@ class _Hidden:
     def _key(self) -> str:
         reviewed = self._session.current
         return "" if reviewed is None else str(reviewed.layer.unique_id)
-
-
-def _lies_on_image(_layer: Layer) -> bool:
-    return True
 
 
 def _is_proposal(layer: Layer) -> bool:

@@ -107,7 +107,8 @@ class Overlays:
         styles = dict(
             zip(AGREEMENT_LEVELS, zip(CONTOUR_COLOURS, CONTOUR_WIDTHS, strict=True), strict=True)
         )
-        plane, width = reviewed.plane, _line_width(reviewed)
+        plane = reviewed.plane
+        width = max(1.0, max(plane.shape) / LINES_PER_SIDE)
         look: dict[str, Any] = {}
         if every:
             look = {
@@ -193,10 +194,6 @@ class Overlays:
 
 def _metadata(role: str, reviewed: Reviewed) -> dict[str, Any]:
     return {OVERLAY_KEY: role, OVERLAY_SOURCE_KEY: str(reviewed.layer.unique_id)}
-
-
-def _line_width(reviewed: Reviewed) -> float:
-    return max(1.0, max(reviewed.plane.shape) / LINES_PER_SIDE)
 
 
 def _colours(reviewed: Reviewed, colour: str) -> DirectLabelColormap:

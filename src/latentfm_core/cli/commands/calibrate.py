@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +33,6 @@ from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
 from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
-
-logger = logging.getLogger("latentfm_core.cli.calibrate")
 
 
 def run(args: argparse.Namespace, command: str) -> None:
