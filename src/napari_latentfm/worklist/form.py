@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -129,7 +129,6 @@ class QueueForm(QWidget):
             "Previous (PageUp)", "Save the annotation and open the previous image."
         )
         self.next = push_button("Next (PageDown)", "Save the annotation and open the next image.")
-        self.empty_name = NOTHING
         self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
         self.measure = push_button(
             "Measure uncertainty",
@@ -264,14 +263,12 @@ class QueueForm(QWidget):
         try:
             config = read_card(resolve_model(self.source())).config
         except LatentFMError:
-            self._name_classes(())
+            self.empty_name = NOTHING
             return  # opening an image reports the error
-        self._name_classes(config.model.classes)
-        self.n_samples.setValue(min(config.sampling.n_samples, SAMPLE_SLIDER_MAX))
-
-    def _name_classes(self, classes: Sequence[str]) -> None:
-        """Name an image without foreground after the model's class."""
+        # An image without foreground is named after the model's class.
+        classes = config.model.classes
         self.empty_name = f"No {classes[0]}" if len(classes) == 1 else NOTHING
+        self.n_samples.setValue(min(config.sampling.n_samples, SAMPLE_SLIDER_MAX))
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
