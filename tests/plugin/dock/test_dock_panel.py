@@ -390,9 +390,7 @@ def test_f6_moves_between_the_image_and_the_dock(opened: Open, qtbot: Any) -> No
     assert accept.hasFocus(), "where it was last"
 
 
-def test_each_brush_is_shown_once(
-    opened: Open, qtbot: Any, coloured_model_folder: Path
-) -> None:
+def test_each_brush_is_shown_once(opened: Open, qtbot: Any, coloured_model_folder: Path) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
     section = panel.sections["Point"]
