@@ -228,9 +228,11 @@ class QueuePanel(QScrollArea):
             self.sampling.read_ahead(self.form.neighbour(self.work, self.current, 1))
 
     def _mark_bad(self, name: str, error: object) -> None:
-        self.states.mark_bad(name, error)
-        self._say(f"{name} is flagged: {error}")
-        self._say_later(f"{name} is flagged: {error}")
+        path = "" if self.work is None else str(self.work.path(name))
+        reason = str(error).removeprefix(f"{path}: ").replace(path or name, name)
+        self.states.mark_bad(name, reason)
+        self._say(f"{name} is flagged: {reason}")
+        self._say_later(f"{name} is flagged: {reason}")
         self.settled.emit("failed")
 
     def _on_bad_samples(self, name: str, error: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from psygnal import Signal
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QFont
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QStyledItemDelegate, QTableView
 
 from latentfm_core.worklist.item import Item
 
@@ -82,7 +82,7 @@ class Rows(QAbstractTableModel):
         minutes, seconds = divmod(round(item.seconds), 60)
         return (
             name,
-            state_text(item, name in self.unsaved),
+            UNSAVED if name in self.unsaved else state_text(item),
             f"{minutes}:{seconds:02d}" if item.seconds else "",
             "" if item.uncertainty is None else f"{item.uncertainty:.0%}",
         )[index.column()]
@@ -95,8 +95,18 @@ def state_text(item: Item, unsaved: bool = False) -> str:
         state = "done (empty)" if item.empty else "done"
     if item.flag:
         state = f"{SIGNS['flagged']}{state}"
+    if item.state == "flagged" and item.note:
+        return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS['flagged']}{item.note}"
     note = f": {item.note}" if item.note else ""
     return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS[item.state]}{state}{note}"
+
+
+class _BeginningShown(QStyledItemDelegate):
+    """Cuts off the end of a text that is too long, not its middle."""
+
+    def initStyleOption(self, option: Any, index: Any) -> None:  # noqa: N802
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideRight
 
 
 class ImageTable(QTableView):
@@ -126,8 +136,9 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 76), (2, 44), (3, 74)):
+        for column, width in ((1, 102), (2, 44), (3, 74)):
             header.resizeSection(column, width)
+        self.setItemDelegateForColumn(1, _BeginningShown(self))
         # Names of one series differ at the end.
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.activated.connect(self._on_activated)

@@ -53,6 +53,21 @@ def test_news_of_images_leave_the_list_where_the_user_is(table: ImageTable, qtbo
     assert bold(table) == [NAMES[0]], "the open image"
 
 
+def test_a_flag_is_listed_with_its_note_and_every_state_is_whole(
+    table: ImageTable, qtbot: Any
+) -> None:
+    empty, flag = Item(state="completed", empty=True), Item(state="flagged", note="two lesions?")
+    items = {NAMES[0]: empty, NAMES[1]: flag, NAMES[2]: Item(state="in progress")}
+    table.fill(NAMES, items, NAMES[0])
+    table.mark_unsaved(frozenset(NAMES[2:3]))
+    texts = [table.filtered.index(row, 1).data() for row in range(4)]
+    assert texts == ["✓ done (empty)", "⚑ two lesions?", "↺ recover", "not started"]
+    needed = [table.sizeHintForIndex(table.filtered.index(row, 1)).width() for row in range(4)]
+    assert max(needed) <= table.columnWidth(1)
+    tip = table.filtered.index(2, 1).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip == f"{NAMES[2]}\n↺ recover · ◐ in progress"
+
+
 def test_a_long_note_is_whole_in_the_tooltip(table: ImageTable) -> None:
     note = "two lesions, left one " * 5
     table.fill(NAMES, {NAMES[0]: Item(state="completed", empty=True, note=note)}, NAMES[0])
