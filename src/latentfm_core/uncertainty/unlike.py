@@ -19,5 +19,5 @@ def unlike_advice(prompted: bool, several: bool = False) -> str:
         )
         return f"check the {whose} confidence"
     if several:
-        return "do not trust their masks or their confidence"
-    return "do not trust the mask or its confidence"
+        return "check their masks, and do not rely on their confidence"
+    return "check the mask, and do not rely on its confidence"

@@ -115,7 +115,7 @@ def test_result_files_record_the_domain_score(
     assert unlike["expected_dice"] is None
     first = "Unlike the images that the model was trained on"
     said = capsys.readouterr().out
-    assert f"{first} (do not trust their masks or their confidence): noise" in said
+    assert f"{first} (check their masks, and do not rely on their confidence): noise" in said
     # A person pointed at this one, so only its confidence is in doubt.
     sidecar = tmp_path / "out" / "noise.json"
     sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
