@@ -136,7 +136,7 @@ class ImageTable(QTableView):
         self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 102), (2, 44), (3, 74)):
+        for column, width in ((1, 78), (2, 44), (3, 74)):
             header.resizeSection(column, width)
         self.setItemDelegateForColumn(1, _BeginningShown(self))
         # Names of one series differ at the end.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRect, Qt
+from qtpy.QtWidgets import QStyle
 
 from latentfm_core.worklist.item import Item
 from napari_latentfm.worklist.table import ImageTable
@@ -62,8 +63,12 @@ def test_a_flag_is_listed_with_its_note_and_every_state_is_whole(
     table.mark_unsaved(frozenset(NAMES[2:3]))
     texts = [table.filtered.index(row, 1).data() for row in range(4)]
     assert texts == ["✓ done (empty)", "⚑ two lesions?", "↺ recover", "not started"]
-    needed = [table.sizeHintForIndex(table.filtered.index(row, 1)).width() for row in range(4)]
-    assert max(needed) <= table.columnWidth(1)
+    margin = 2 * (table.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin) + 1)
+    room = QRect(0, 0, table.columnWidth(1) - margin, 1000)
+    for row, text in enumerate(texts):
+        needed = table.fontMetrics().boundingRect(room, Qt.TextFlag.TextWordWrap, text)
+        assert needed.height() <= table.rowHeight(row), text
+        assert needed.width() <= room.width(), text
     tip = table.filtered.index(2, 1).data(Qt.ItemDataRole.ToolTipRole)
     assert tip == f"{NAMES[2]}\n↺ recover · ◐ in progress"
 
