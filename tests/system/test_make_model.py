@@ -15,7 +15,7 @@ from tests.helpers.training_runs import TOML
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ("cvc_clinicdb", "generalist", "isic2018", "lidc_idri", "polyp")
-PARENTS = dict.fromkeys(("cvc_clinicdb", "isic2018", "polyp"), "generalist")
+PARENTS = dict.fromkeys(("cvc_clinicdb", "isic2018", "lidc_idri", "polyp"), "generalist")
 
 
 @pytest.fixture

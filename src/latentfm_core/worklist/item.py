@@ -39,7 +39,9 @@ class Item(Settings):
     updated
         Date and time of the last change, UTC, ISO 8601.
     note
-        Free text, such as why it was flagged.
+        Free text of the user, such as why it was flagged.
+    error
+        Why it could not be read when it was last tried; empty if it could.
     file
         File name of its annotation; empty until there is one.
     empty
@@ -54,6 +56,7 @@ class Item(Settings):
     measured_with: Annotated[str, Field(max_length=200)] = ""
     updated: Annotated[str, Field(max_length=60)] = ""
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+    error: Annotated[str, Field(max_length=MAX_NOTE)] = ""
     file: Annotated[str, Field(max_length=255)] = ""
     empty: bool = False
     flag: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psygnal import Signal
 
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.worklist.measuring import is_bad
+from latentfm_core.worklist.item import MAX_NOTE
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
 
@@ -56,7 +56,7 @@ class ImageStates:
             self.update(name, flag=not item.flag)
             return
         state = "in progress" if item.flagged else "flagged"
-        self.update(name, state=state, flag=False, **self.without_error(name))
+        self.update(name, state=state, flag=False, error="")
 
     def note(self, text: str) -> None:
         """Save a note about the open image."""
@@ -66,14 +66,16 @@ class ImageStates:
     def reset(self) -> None:
         """Mark the open image as not started; its files stay."""
         if self._open_image.name is not None:
-            changes = {"state": "not started", "note": "", "empty": False, "flag": False}
+            changes = {
+                "state": "not started",
+                "note": "",
+                "error": "",
+                "empty": False,
+                "flag": False,
+            }
             self.update(self._open_image.name, **changes)
 
-    def without_error(self, name: str) -> dict[str, object]:
-        """Return the change that removes the error of an unreadable file from the note."""
-        work = self._navigator.work
-        return {"note": ""} if work is not None and is_bad(work, name) else {}
-
     def mark_bad(self, name: str, error: object) -> None:
-        """Flag an image that cannot be read, with the reason as its note."""
-        self.update(name, state="flagged", note=str(error), uncertainty=None, measured_with="")
+        """Flag an image that cannot be read, with the reason; a note of the user stays."""
+        reason = str(error)[:MAX_NOTE]
+        self.update(name, state="flagged", error=reason, uncertainty=None, measured_with="")

@@ -139,8 +139,7 @@ class ListSampling:
             self.cancelled.emit(task.name)
 
     def _record(self, task: Task, drawn: Drawn) -> None:
-        changes = self._states.without_error(task.name)
-        changes["uncertainty"] = uncertainty_of(drawn.result.summary)
-        changes["measured_with"] = task.key()
-        if not self._states.update(task.name, **changes):
+        uncertainty = uncertainty_of(drawn.result.summary)
+        measured = {"uncertainty": uncertainty, "measured_with": task.key(), "error": ""}
+        if not self._states.update(task.name, **measured):
             self.sampler.stop("ahead", "measure")  # the next change could not be saved either

@@ -28,7 +28,7 @@ class Measuring:
 
     def start(self, work: WorkList, tasks: Iterable[Task]) -> None:
         """Measure all images whose uncertainty is not known and that can be read."""
-        left = [task for task in tasks if not _is_known(work, task) and not is_bad(work, task.name)]
+        left = [task for task in tasks if not _is_settled(work, task)]
         self._total = len(left)
         self._sampler.measure(left)
         self.show()
@@ -44,12 +44,8 @@ class Measuring:
         show_progress(self._bar, done, max(1, self._total))
 
 
-def is_bad(work: WorkList, name: str) -> bool:
-    """Return whether an image is flagged because it cannot be read."""
-    item = work.item(name)
-    return item.state == "flagged" and bool(item.note) and item.uncertainty is None
-
-
-def _is_known(work: WorkList, task: Task) -> bool:
+def _is_settled(work: WorkList, task: Task) -> bool:
+    """Return whether the uncertainty of an image is known, or its file cannot be read."""
     item = work.item(task.name)
-    return item.uncertainty is not None and item.measured_with == task.key()
+    known = item.uncertainty is not None and item.measured_with == task.key()
+    return known or bool(item.error)

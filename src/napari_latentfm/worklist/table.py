@@ -95,8 +95,9 @@ def state_text(item: Item, unsaved: bool = False) -> str:
         state = "done (empty)" if item.empty else "done"
     if item.flag:
         state = f"{SIGNS['flagged']}{state}"
-    if item.state == "flagged" and item.note:
-        return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS['flagged']}{item.note}"
+    reason = item.error or item.note
+    if item.state == "flagged" and reason:
+        return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS['flagged']}{reason}"
     note = f": {item.note}" if item.note else ""
     return (f"{UNSAVED} · " if unsaved else "") + f"{SIGNS[item.state]}{state}{note}"
 

@@ -22,8 +22,9 @@ from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, to_rgb
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.prediction.large import large_steps, segment_large
+from latentfm_core.prediction.large import large_steps, resolved_for_tiles, segment_large
 from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, REFINED_THRESHOLD
 from tests.helpers.fixtures import SIZE
 from tests.helpers.tiling import SETTINGS, picture, segmenter, tiled
 
@@ -268,3 +269,12 @@ def test_options_that_do_not_go_together_are_explained(
     assert predict(path, *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_tiles_of_an_uncalibrated_promptable_model_have_the_threshold_of_one_pass(
+    promptable_model_folder: Path,
+) -> None:
+    promptable = Segmenter.load(promptable_model_folder, "cpu", "fp32")
+    assert promptable.resolved().threshold == REFINED_THRESHOLD
+    used = resolved_for_tiles(promptable, None)
+    assert (used.refine, used.threshold, used.precision) == (False, DEFAULT_THRESHOLD, "fp32")

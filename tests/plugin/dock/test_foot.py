@@ -345,7 +345,7 @@ def test_an_image_that_cannot_be_read_is_named_after_the_next_is_open(bench: Ben
     assert notice.isVisible()
     assert notice.text.startswith(f"{NAMES[1]} is flagged: cannot be read")
     assert str(bench.folder) not in notice.text
-    assert bench.item(NAMES[1]).note.startswith("cannot be read")
+    assert bench.item(NAMES[1]).error.startswith("cannot be read")
     assert bench.item(NAMES[1]).flagged
 
 

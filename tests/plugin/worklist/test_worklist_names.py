@@ -74,4 +74,4 @@ def test_an_unusable_file_is_flagged_and_the_others_continue(
     item = WorkList(images).item(bad.name)
     assert item.state == "flagged"
     reason = {"long": "bytes, and at most", "dangling": "a broken link", "text": "cannot be read"}
-    assert reason[kind] in item.note
+    assert reason[kind] in item.error

@@ -265,8 +265,8 @@ def test_an_image_above_the_limit_opens_once_the_limit_is_raised(
     panel.form.reading.megapixels.setValue(1)
     wait_for(qtbot, panel, NAMES[1], panel.open_folder)
     assert panel.work is not None
-    note = panel.work.item("blob_000.tif").note
-    assert "Largest image" in note, "it was passed over, and its note says what to do"
+    error = panel.work.item("blob_000.tif").error
+    assert "Largest image" in error, "it was passed over, and the list says what to do"
     panel.form.reading.megapixels.setValue(2)
     wait_for(qtbot, panel, "blob_000.tif", panel.previous)
     assert QueuePanel(panel.open_image._viewer).form.reading.megapixels.value() == 2, (
@@ -466,7 +466,25 @@ def test_a_damaged_image_is_flagged_and_skipped(qtbot: Any, queue: Open, images:
     assert panel.work is not None
     item = panel.work.item(NAMES[1])
     assert item.state == "flagged"
-    assert NAMES[1] in item.note
+    assert NAMES[1] in item.error
+
+
+def test_a_note_stays_when_an_image_cannot_be_read_and_can_again(
+    qtbot: Any, queue: Open, images: Path
+) -> None:
+    whole = (images / NAMES[1]).read_bytes()
+    (images / NAMES[1]).write_bytes(b"no picture")
+    WorkList(images).update(NAMES[1], state="flagged", note="ask Anna")
+    _, panel = queue()
+    wait_for(qtbot, panel, NAMES[2], panel.next)
+    assert panel.work is not None
+    item = panel.work.item(NAMES[1])
+    assert (item.note, bool(item.error)) == ("ask Anna", True)
+    (images / NAMES[1]).write_bytes(whole)
+    wait_for(qtbot, panel, NAMES[1], panel.previous)
+    item = panel.work.item(NAMES[1])
+    assert (item.state, item.note, item.error) == ("flagged", "ask Anna", "")
+    assert item.uncertainty is not None
 
 
 def test_damaged_annotation_is_set_aside(qtbot: Any, queue: Open, images: Path) -> None:
