@@ -31,6 +31,7 @@ DATA = Path("../shared/data")
 PARENTS = {
     "cvc_clinicdb": "generalist",
     "isic2018": "generalist",
+    "lidc_idri": "generalist",
     "polyp": "generalist",
 }
 """Bundled models from which others are fine-tuned."""
