@@ -75,6 +75,12 @@ class ImageStates:
             }
             self.update(self._open_image.name, **changes)
 
+    def mark_readable(self, name: str) -> None:
+        """Remove the error of an image that was read again."""
+        work = self._navigator.work
+        if work is not None and work.item(name).error:
+            self.update(name, error="")
+
     def mark_bad(self, name: str, error: object) -> None:
         """Flag an image that cannot be read, with the reason; a note of the user stays."""
         reason = str(error)[:MAX_NOTE]

@@ -140,6 +140,6 @@ class ListSampling:
 
     def _record(self, task: Task, drawn: Drawn) -> None:
         uncertainty = uncertainty_of(drawn.result.summary)
-        measured = {"uncertainty": uncertainty, "measured_with": task.key(), "error": ""}
+        measured = {"uncertainty": uncertainty, "measured_with": task.key()}
         if not self._states.update(task.name, **measured):
             self.sampler.stop("ahead", "measure")  # the next change could not be saved either

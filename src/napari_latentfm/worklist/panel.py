@@ -198,6 +198,7 @@ class QueuePanel(QScrollArea):
         self.open_image.show(name, opened)
         self.open_image.clock.watch_around(self)
         self._refresh()
+        self.states.mark_readable(name)
         self._say_later(opened.warning)
         self._warn()
         if self.sampling.open(name, opened.image):
