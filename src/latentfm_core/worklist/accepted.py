@@ -225,7 +225,7 @@ def _facts(item: Item) -> Row:
     return {
         "state": "done (empty)" if item.empty else "done",
         "flag": "yes" if item.flagged else "",
-        "note": item.note,
+        "note": "; ".join(filter(None, (item.note, item.error))),
         "seconds": f"{item.seconds:.1f}" if item.seconds else "",
     }
 

@@ -48,6 +48,14 @@ def opened(path: Path) -> COCO:
         return COCO(str(path))
 
 
+def test_the_table_says_why_an_image_could_not_be_read(work: WorkList, tmp_path: Path) -> None:
+    work.update("c.png", error="damaged")
+    list(export_accepted(work, tmp_path / "all.csv", "csv"))
+    with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
+        notes = {row["image"]: row["note"] for row in csv.DictReader(stream)}
+    assert notes["c.png"] == "blurred; damaged"
+
+
 def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:
     reported = list(export_accepted(work, tmp_path / "all.csv", "csv", size=PixelSize(2, 2, "mm")))
     assert [(each.done, each.name) for each in reported] == [(0, "a.png"), (1, "b.png"), (2, "")]

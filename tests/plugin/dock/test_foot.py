@@ -652,12 +652,12 @@ def test_a_box_that_replaces_another_is_told_and_can_be_undone(
         answered = current is not None and current.label == 1 and not panel.session.renewing
         return answered and current is not seen[-1]
 
-    for corner, told in ((10.0, False), (30.0, True)):
+    for corner, noted in ((10.0, False), (30.0, True)):
         boxes.add_rectangles(np.array([[corner, corner], [corner + 20, corner + 20]]))
         bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
         bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
         seen.append(panel.session.current)
-        assert ("replaced that of object 1" in panel.foot.message.text()) is told
+        assert ("replaced that of object 1" in panel.foot.message.text()) is noted
     control = Qt.KeyboardModifier.ControlModifier
     bench.qtbot.keyClick(bench.canvas, Qt.Key.Key_Z, control)
     bench.qtbot.waitUntil(is_answered, timeout=PATIENCE)
