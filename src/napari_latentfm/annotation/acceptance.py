@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import MEAN_MASK
-from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.update import results_with
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
-
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
 NOT_SAMPLED = "Wait for the samples: an annotation begins with them."
@@ -95,21 +93,15 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
 def removed_mean_mask(session: ReviewSession) -> str:
     """Return what to do if the user has removed the layer of the mean mask under review, or ""."""
     reviewed = session.current
-    if reviewed is None or _mean_mask_layer(session, reviewed) is not None:
+    if reviewed is None or _shows_mean_mask(session, reviewed):
         return ""
     return _REMOVED.format(key="Run" if reviewed.label is None else "K")
 
 
-def _mean_mask_layer(session: ReviewSession, reviewed: Reviewed) -> Layer | None:
+def _shows_mean_mask(session: ReviewSession, reviewed: Reviewed) -> bool:
     planes = reviewed.plane if session.stack is None else session.stack.planes
-    source = str(reviewed.layer.unique_id)
-    wanted = {"role": "mean_mask", "source_id": source, "along": None, **planes.facts()}
-    for layer in session.viewer.layers:
-        facts = layer.metadata.get(METADATA_KEY, {})
-        own = facts.get("layer_id") == str(layer.unique_id)
-        if own and all(facts.get(key) == value for key, value in wanted.items()):
-            return layer
-    return None
+    facts = {"role": "mean_mask", "source_id": str(reviewed.layer.unique_id), **planes.facts()}
+    return any(True for _ in results_with(session.viewer, facts))
 
 
 def is_unseen(reviewed: Reviewed) -> bool:

@@ -7,7 +7,7 @@ and writing into the array emits nothing. An edit that was undone does not count
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,20 +134,22 @@ def place_part(
     return True
 
 
-def _find(
-    viewer: ViewerModel, facts: dict[str, Any], ndim: int, multiscale: bool = False
-) -> Layer | None:
+def results_with(viewer: ViewerModel, facts: Mapping[str, Any]) -> Iterator[Layer]:
+    """Yield the result layers of a role, image and plane; copies made by the user do not count."""
     wanted = ("role", "source_id", "plane", "along")
     for layer in viewer.layers:
         own = layer.metadata.get(METADATA_KEY, {})
-        if (
-            own.get("layer_id") == str(layer.unique_id)
-            and all(own.get(key) == facts.get(key) for key in wanted)
-            and layer.ndim == ndim
-            and layer.multiscale == multiscale
+        if own.get("layer_id") == str(layer.unique_id) and all(
+            own.get(key) == facts.get(key) for key in wanted
         ):
-            return layer
-    return None
+            yield layer
+
+
+def _find(
+    viewer: ViewerModel, facts: dict[str, Any], ndim: int, multiscale: bool = False
+) -> Layer | None:
+    found = results_with(viewer, facts)
+    return next((it for it in found if it.ndim == ndim and it.multiscale == multiscale), None)
 
 
 def _release(layer: Layer) -> None:
