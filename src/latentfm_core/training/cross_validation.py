@@ -18,9 +18,10 @@ from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
+from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import begun_with, finished_card
+from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
 from latentfm_core.training.run_folder import TRAINING, check_places
 from latentfm_core.training.trainer import Trainer
 
@@ -39,8 +40,8 @@ class CrossValidation:
         Settings of the folds. With ``data.fold``, only that fold is trained. ``training.minutes``
         is the budget of each fold (see `shared_out`).
     options
-        Options of the runs; `out` is the folder of the cross-validation. With `resume`, finished
-        folds are skipped and unfinished ones continued.
+        Options of the runs; `out` is the folder of the cross-validation. With `resume`, unfinished
+        folds are continued, and finished ones are extended if these settings ask for more training.
 
     Attributes
     ----------
@@ -54,7 +55,8 @@ class CrossValidation:
     ConfigError
         If ``data.folds`` is not set, or the settings do not suit a cross-validation.
     CheckpointError
-        If `out` holds other folds, or runs while `resume` is off.
+        If `out` holds other folds, or runs while `resume` is off, or a fold that has begun cannot
+        be continued or extended with these settings.
     OutputError
         If `out` holds a model.
     """
@@ -75,6 +77,7 @@ class CrossValidation:
             self._refuse_second_run()
         self.folds = find_folds(config.data)
         self._check_record()
+        self._check_begun()
 
     def _check_options(self) -> None:
         if self.options.changed_data != "refuse":
@@ -114,6 +117,19 @@ class CrossValidation:
             raise ConfigError(f"The folds start from the model {known.init}: add --init.")
         self.folds = replace(self.folds, init=known.init or self.folds.init)
 
+    def _check_begun(self) -> None:
+        """Reject settings that a fold cannot be resumed with, before hours of training others."""
+        for fold, out in self._chosen().items():
+            if is_begun(out):
+                config = with_fold(self.config, fold)
+                check_resumed(read_checkpoint(out / TRAINING), config, out)
+
+    def _is_done(self, fold: int, out: Path) -> bool:
+        """Return whether a fold is finished, and these settings do not extend it."""
+        if not is_finished(out):
+            return False
+        return not extends(read_checkpoint(out / TRAINING), with_fold(self.config, fold))
+
     def _chosen(self) -> dict[int, Path]:
         """Return the folders of the folds to train."""
         data = self.config.data
@@ -141,7 +157,7 @@ class CrossValidation:
         """Log the folds, and data, stages, time and memory of the next fold; write nothing."""
         self.announce()
         for fold, out in self._chosen().items():
-            if not is_finished(out):
+            if not self._is_done(fold, out):
                 self._trainer(fold, out).close()
                 count = len(self._chosen())
                 if count > 1:
@@ -164,7 +180,7 @@ class CrossValidation:
         if read_launch().first:
             write_folds(self.out / FILE, self.folds)
         for fold, out in self._chosen().items():
-            if is_finished(out):
+            if self._is_done(fold, out):
                 logger.info("%s is finished already.", out.name)
                 continue
             logger.info("%s of %d folds", out.name, len(self.folds.folds))

@@ -111,6 +111,31 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
     assert (out / "cross_validation.csv").is_file()
 
 
+def test_finished_folds_are_extended_by_settings_that_ask_for_more(
+    images: tuple[Path, Path],
+    validated: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "folds"
+    shutil.copytree(validated, out)
+    epochs = settings(images, out).training.flow.epochs
+    more = ["--out", str(out), "--resume", "--trust-paths"]
+    # Refused before the first fold is trained.
+    assert main([*more, "--fold", "1", "--set", f"training.flow.epochs={epochs - 1}"]) == 2
+    assert "has trained" in capsys.readouterr().err
+    assert weights(out) == weights(validated)
+    assert main([*more, "--set", f"training.flow.epochs={epochs + 1}"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("is extended after epoch") == 3
+    assert "finished already" not in said
+    trained = [
+        read_checkpoint(out / f"fold_{fold}" / "training").position.epochs["flow"]
+        for fold in range(3)
+    ]
+    assert trained == [epochs + 1] * 3
+
+
 def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_command(
     images: tuple[Path, Path], validated: Path, tmp_path: Path
 ) -> None:
