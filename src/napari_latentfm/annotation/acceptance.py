@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentfm.annotation.writing import write_labels
-from napari_latentfm.layers.annotation_record import MEAN_MASK
-from napari_latentfm.layers.update import results_with
+from napari_latentfm.annotation.mean_mask import mean_mask_on_screen, removed_mean_mask
+from napari_latentfm.annotation.writing import write_mean_mask
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
@@ -25,10 +24,6 @@ _EMPTY_MEAN = (
 _FULL_MEAN = (
     "The mean mask covers {share:.1%} of the image. If that is right, take a hypothesis; otherwise "
     "paint, or press {none} if there is nothing to mark."
-)
-_REMOVED = (
-    "The mean mask was removed from the layer list: nothing shows what would be accepted. Press "
-    "{key} to draw it again, or paint."
 )
 FULL_SHARE = 0.99
 """Share of the image above which a mean mask is not accepted as it is. Experts do mark almost the
@@ -72,7 +67,7 @@ def take_mean_mask(session: ReviewSession, none: str) -> str:
     """
     problem = mean_mask_problem(session, none)
     if session.current is not None and not problem:
-        write_labels(session, session.current.result.summary.mean_mask, origin=MEAN_MASK)
+        write_mean_mask(session)
     return problem
 
 
@@ -83,25 +78,11 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
     removed = removed_mean_mask(session)
     if removed:
         return removed
-    mask = session.current.result.summary.mean_mask
+    mask = mean_mask_on_screen(session)
     if not mask.any():
         return _EMPTY_MEAN.format(none=none)
     share = np.count_nonzero(mask) / mask.size
     return _FULL_MEAN.format(share=share, none=none) if share >= FULL_SHARE else ""
-
-
-def removed_mean_mask(session: ReviewSession) -> str:
-    """Return what to do if the user has removed the layer of the mean mask under review, or ""."""
-    reviewed = session.current
-    if reviewed is None or _shows_mean_mask(session, reviewed):
-        return ""
-    return _REMOVED.format(key="Run" if reviewed.label is None else "K")
-
-
-def _shows_mean_mask(session: ReviewSession, reviewed: Reviewed) -> bool:
-    planes = reviewed.plane if session.stack is None else session.stack.planes
-    facts = {"role": "mean_mask", "source_id": str(reviewed.layer.unique_id), **planes.facts()}
-    return any(True for _ in results_with(session.viewer, facts))
 
 
 def is_unseen(reviewed: Reviewed) -> bool:

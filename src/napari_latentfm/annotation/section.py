@@ -17,10 +17,9 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.labels import AnnotationLabels
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import clear_region, region_layer
-from napari_latentfm.annotation.taking import take_mask
+from napari_latentfm.annotation.taking import take_mean_mask
 from napari_latentfm.annotation.widgets import RecoveryBar, ask_open, ask_save
 from napari_latentfm.background.signals import listen
-from napari_latentfm.layers.annotation_record import MEAN_MASK
 from napari_latentfm.layers.stacking import activate
 from napari_latentfm.notices import show_error, show_warning
 from napari_latentfm.results.session import ReviewSession
@@ -143,12 +142,10 @@ class AnnotationSection(QWidget):
         self.files.open()
 
     def _take(self, in_region: bool) -> None:
-        reviewed = self._session.current
-        if reviewed is None:
+        if self._session.current is None:
             self._say(NOTHING)
         else:
-            mask = reviewed.result.summary.mean_mask
-            self._say(take_mask(self._session, mask, MEAN_MASK, in_region=in_region))
+            self._say(take_mean_mask(self._session, in_region))
 
     def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
         self._say("Recovered. Ctrl+Z undoes it.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.region import drawn_region
-from napari_latentfm.annotation.writing import write_labels
+from napari_latentfm.annotation.writing import write_labels, write_mean_mask
 
 if TYPE_CHECKING:
-    from latentfm_core.types import Mask
+    from latentfm_core.types import Bool, Mask
     from napari_latentfm.annotation.merging import How
     from napari_latentfm.results.session import ReviewSession
 
@@ -29,13 +31,24 @@ def take_mask(
     in_region
         Write only inside the region that is drawn on the plane.
     """
+    return _take(
+        session, lambda region: write_labels(session, mask, how, region, origin=origin), in_region
+    )
+
+
+def take_mean_mask(session: ReviewSession, in_region: bool = False) -> str:
+    """Write the mean mask as it is on screen into the annotation; see `take_mask`."""
+    return _take(session, partial(write_mean_mask, session), in_region)
+
+
+def _take(session: ReviewSession, write: Callable[[Bool | None], int], in_region: bool) -> str:
     if session.renewing:
         return RENEWING
     try:
         region = drawn_region(session) if in_region else None
         if in_region and (region is None or not region.any()):
             return "Draw a region around the part that you want to take, then try again."
-        changed = write_labels(session, mask, how, region, origin=origin)
+        changed = write(region)
     except LatentFMError as error:
         return str(error)
     return f"{changed:,} pixels of the annotation changed. Ctrl+Z undoes it."

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.changes import change_of, paint
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_of, under_review
+from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.proposals import kept_values, name_of, proposal_of, record_proposal
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
@@ -90,28 +91,46 @@ def write_mask(
     return write_labels(session, chosen * np.uint8(label), how, region, (label,), origin)
 
 
+def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) -> int:
+    """Write the mean mask under review as it is on screen; return and raise as `write_mask`.
+
+    Pixels that were painted on its layer count as edited.
+    """
+    shown = mean_mask_on_screen(session)
+    proposed = under_review(session).result.summary.mean_mask
+    return write_labels(session, shown, "replace", region, None, MEAN_MASK, proposed)
+
+
 def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
     """Write the masks of several prompted objects as one undo step; return as `write_mask`.
 
     Where masks overlap, the lower label is written; other labels are kept unless the session's
-    ``cover_others`` is set.
+    ``cover_others`` is set. The object under review is written as it is on screen.
 
     Parameters
     ----------
     session
         The session; an object of the plane must be under review.
     masks
-        ``(H, W)`` bool by label.
+        ``(H, W)`` bool by label, as proposed.
 
     Raises
     ------
     ImageError
         As `write_labels`.
     """
-    values = np.zeros(under_review(session).plane.shape, np.uint8)
+    reviewed, shown = under_review(session), dict(masks)
+    if reviewed.label is not None and reviewed.label in masks:
+        shown[reviewed.label] = mean_mask_on_screen(session)
+    values, proposed = (_merged(each, reviewed.plane.shape) for each in (shown, masks))
+    return write_labels(session, values, classes=sorted(masks), origin=MEAN_MASK, proposed=proposed)
+
+
+def _merged(masks: Mapping[int, NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    values = np.zeros(shape, np.uint8)
     for label in sorted(masks, reverse=True):
         values[np.asarray(masks[label]).astype(bool)] = label
-    return write_labels(session, values, classes=sorted(masks), origin=MEAN_MASK)
+    return values
 
 
 def write_labels(
@@ -121,6 +140,7 @@ def write_labels(
     region: NDArray[Any] | None = None,
     classes: Sequence[int] | None = None,
     origin: str | None = None,
+    proposed: NDArray[Any] | None = None,
 ) -> int:
     """Write labels of several classes into the annotation as one undo step; return as `write_mask`.
 
@@ -134,6 +154,8 @@ def write_labels(
     classes
         The labels concerned; others in the annotation are not erased. None for the object
         under review, else 1 to the number of classes of the model.
+    proposed
+        As `labels`, before the user painted on them; the difference counts as edited.
     session, how, region, origin
         As in `write_mask`.
 
@@ -143,7 +165,7 @@ def write_labels(
         As `write_mask`.
     """
     reviewed = under_review(session)
-    values, classes = _values(reviewed, labels, classes)
+    values, concerned = _values(reviewed, labels, classes)
     inside = None if region is None else np.asarray(region).astype(bool, copy=False)
     for array in (values, inside):
         if array is not None and array.shape != reviewed.plane.shape:
@@ -152,7 +174,11 @@ def write_labels(
             )
     layer = _writable_annotation(session)
     is_object = reviewed.label is not None
-    change = change_of(session, layer, reviewed.plane, values, classes, how, is_object)
+    change = change_of(session, layer, reviewed.plane, values, concerned, how, is_object)
+    if proposed is not None:
+        unpainted, _ = _values(reviewed, proposed, classes)
+        other = change_of(session, layer, reviewed.plane, unpainted, concerned, how, is_object)
+        change = replace(change, proposal=other.proposal)
     if inside is not None:
         change = replace(change, where=change.where & inside[change.window])
     result = reviewed.result

@@ -36,6 +36,7 @@ from napari_latentfm.dock.folder_drop import FolderDrop, folder_of
 from napari_latentfm.dock.foot import Foot
 from napari_latentfm.dock.foot_reports import FootReports
 from napari_latentfm.dock.head import Head
+from napari_latentfm.dock.left_objects import LeftObjects
 from napari_latentfm.dock.list_link import ListLink
 from napari_latentfm.dock.recovery_link import RecoveryLink
 from napari_latentfm.dock.sharing import SharedModel
@@ -105,6 +106,7 @@ class LatentFMPanel(QWidget):
         self._connect()
         self._reports = FootReports(self, self._keys.tool)
         self._recovery = RecoveryLink(self)
+        self._left = LeftObjects(self)
         self._list.show_item()
 
     def show_place(self, place: Place) -> None:

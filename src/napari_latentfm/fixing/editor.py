@@ -16,9 +16,10 @@ from psygnal import Signal
 from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.writing import write_labels, write_pixels
+from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
+from napari_latentfm.annotation.writing import write_mean_mask, write_pixels
 from napari_latentfm.background.thread_task import ThreadTask
-from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 
 if TYPE_CHECKING:
@@ -86,10 +87,9 @@ def _take_mean_mask(session: ReviewSession, reviewed: Reviewed, plane: Plane) ->
             "This plane has neither an annotation nor samples under review. Draw samples of it, "
             "or paint."
         )
-    mask = reviewed.result.summary.mean_mask
-    if not mask.any():
+    if not mean_mask_on_screen(session).any():
         raise ImageError("There is no annotation, and the mean mask is empty. Paint first.")
-    write_labels(session, mask.astype(np.uint8), origin=MEAN_MASK)
+    write_mean_mask(session)
     layer = annotation_of(session)
     if layer is None:
         raise ImageError(NOTHING)

@@ -17,7 +17,7 @@ from napari_latentfm.layers.pyramid import pyramid
 from napari_latentfm.layers.stacks import PlaneStack
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from latentfm_core.types import SampleSet, Summary
 
@@ -47,6 +47,13 @@ CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}
 napari finds outlines in the GUI thread, and wider ones take much longer. A large image is drawn
 from a coarser level, so that its outlines are as wide on screen as those of a small one.
 """
+
+
+def own_facts(layer: Layer) -> dict[str, Any]:
+    """Return the facts of a result layer; {} for other layers, and for a copy of a result."""
+    facts: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
+    # A duplicate of the layer has the same metadata but another id.
+    return facts if facts.get("layer_id") == str(layer.unique_id) else {}
 
 
 @dataclass(frozen=True)
@@ -127,8 +134,7 @@ def result_layers(
         return LayerSpec(
             role=role,
             kind="image" if values.dtype == np.float32 else "labels",
-            # A bool array is seen as uint8 without a copy; napari's labels are integers.
-            data=plane.embed(values.view(np.uint8) if values.dtype == bool else values),
+            data=plane.embed(layer_data(values, axes is None)),
             name=f"{source.name}{plane.label()} · {TITLES[role]}",
             space=spaces.get(role, flat),
             look=look(role, several, samples.colours),
@@ -144,6 +150,15 @@ def result_layers(
         "mean_mask": summary.mean_mask,
     }
     return [spec(role, values) for role, values in maps.items() if values is not None]
+
+
+def layer_data(values: NDArray[Any], can_be_painted: bool) -> NDArray[Any]:
+    """Return maps unchanged, and masks as labels; painting on these must not change the result."""
+    if values.dtype == np.float32:
+        return values
+    # Seen as uint8 without a copy: the labels of napari are integers.
+    labels = values.view(np.uint8) if values.dtype == bool else values
+    return labels.copy() if can_be_painted else labels
 
 
 def look(role: Role, several: bool, own: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_latentfm.layers.annotation_record import Record, record_of
-from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.specs import METADATA_KEY, own_facts
 
 if TYPE_CHECKING:
     from napari.components import LayerList, ViewerModel
@@ -39,8 +39,8 @@ _SHOWN_BY_HAND: set[str] = set()
 
 def source_of(layer: Layer) -> str:
     """Return the id of the image that a layer of this plugin belongs to, "" for other layers."""
-    facts = layer.metadata.get(METADATA_KEY)
-    if facts is not None and facts.get("layer_id") == str(layer.unique_id):
+    facts = own_facts(layer)
+    if facts:
         return str(facts.get("source_id", ""))
     for key in OWN_KEYS:
         if key in layer.metadata:

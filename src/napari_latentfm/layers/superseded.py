@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_latentfm.layers.edits import is_edited
-from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.specs import own_facts
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,11 +32,10 @@ def remove_plane_results(viewer: ViewerModel, image: Image, planes: PlaneStack) 
 
 
 def _is_of_plane(layer: Layer, image: Image, planes: PlaneStack) -> bool:
-    facts = layer.metadata.get(METADATA_KEY, {})
+    facts = own_facts(layer)
     index = facts.get("plane")
     if (
-        facts.get("layer_id") != str(layer.unique_id)
-        or facts.get("source_id") != str(image.unique_id)
+        facts.get("source_id") != str(image.unique_id)
         or "along" in facts
         or not isinstance(index, list)
     ):

@@ -24,7 +24,7 @@ from napari_latentfm.layers.edits import (
 )
 from napari_latentfm.layers.handover import is_handed_over, renew_look
 from napari_latentfm.layers.rollback import all_or_nothing, unlink, without_history
-from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec
+from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, own_facts
 from napari_latentfm.layers.stacking import add_below, add_result
 from napari_latentfm.layers.stacks import PlaneStack
 
@@ -138,10 +138,8 @@ def results_with(viewer: ViewerModel, facts: Mapping[str, Any]) -> Iterator[Laye
     """Yield the result layers of a role, image and plane; copies made by the user do not count."""
     wanted = ("role", "source_id", "plane", "along")
     for layer in viewer.layers:
-        own = layer.metadata.get(METADATA_KEY, {})
-        if own.get("layer_id") == str(layer.unique_id) and all(
-            own.get(key) == facts.get(key) for key in wanted
-        ):
+        own = own_facts(layer)
+        if own and all(own.get(key) == facts.get(key) for key in wanted):
             yield layer
 
 

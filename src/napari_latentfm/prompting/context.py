@@ -8,7 +8,7 @@ import numpy as np
 
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_on
-from napari_latentfm.layers.planes import plane_index
+from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.prompting.prompt_model import card_of
 
 if TYPE_CHECKING:
@@ -70,12 +70,16 @@ class PromptContext:
         return reviewed is not None and reviewed.label is not None and reviewed.layer == layer
 
     def taken(self, place: Place) -> set[int]:
+        """Return the labels in the annotation of the plane on screen."""
+        return self.taken_on(place.layer, place.plane)
+
+    def taken_on(self, image: Image, plane: Plane) -> set[int]:
         """Return the labels in the annotation of a plane."""
-        layer = annotation_on(self.viewer, place.layer, place.plane)
+        layer = annotation_on(self.viewer, image, plane)
         if layer is None:
             return set()
         counts = np.bincount(
-            np.asarray(layer.data[plane_index(place.plane)], np.uint8).ravel(),
+            np.asarray(layer.data[plane_index(plane)], np.uint8).ravel(),
             minlength=MAX_LABEL + 1,
         )
         return {int(label) for label in np.flatnonzero(counts)} - {0}

@@ -180,9 +180,13 @@ class ObjectBook:
         """
         highest = max([above, *(one.number for one in self.all(image))])
         made = PromptObject(number or highest + 1, plane, name)
-        self._objects.setdefault(str(image.unique_id), []).append(made)
-        self.choose(image, plane, made)
+        self.put(image, made)
         return made
+
+    def put(self, image: Image, one: PromptObject) -> None:
+        """Add an object that was made before, and make it the current one."""
+        self._objects.setdefault(str(image.unique_id), []).append(one)
+        self.choose(image, one.plane, one)
 
     def remove(self, image: Image, gone: PromptObject) -> None:
         """Forget an object."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane, plane_index
-from napari_latentfm.layers.specs import CONTOURS, METADATA_KEY
+from napari_latentfm.layers.specs import CONTOURS, own_facts
 from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, keeping_active
 from napari_latentfm.layers.strokes import COLOURS_KEY
 
@@ -96,10 +96,9 @@ class StaleResults:
     def hide(self, image: Image, plane: Plane) -> None:
         """Hide the visible results of a plane."""
         for layer in self._viewer.layers:
-            facts = layer.metadata.get(METADATA_KEY, {})
+            facts = own_facts(layer)
             if (
                 layer.visible
-                and facts.get("layer_id") == str(layer.unique_id)
                 and facts.get("source_id") == str(image.unique_id)
                 and facts.get("plane") == list(plane.index)
             ):

@@ -10,7 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_latentfm.annotation.acceptance import removed_mean_mask
+from napari_latentfm.annotation.mean_mask import removed_mean_mask
 from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.layers.stacking import OWN_KEYS
 from napari_latentfm.layers.strokes import strokes_of
@@ -21,7 +21,7 @@ from napari_latentfm.prompting.following import Following
 from napari_latentfm.prompting.form import PromptForm
 from napari_latentfm.prompting.layer_keys import LayerKeys
 from napari_latentfm.prompting.mark_layers import MarkLayers
-from napari_latentfm.prompting.objects import ObjectBook
+from napari_latentfm.prompting.objects import ObjectBook, PromptObject
 from napari_latentfm.prompting.prompt_model import PromptModel
 from napari_latentfm.prompting.selection import ObjectSelection
 from napari_latentfm.prompting.shown_objects import ShownObjects
@@ -119,15 +119,27 @@ class PromptSection(QWidget):
         """Write visible objects that were not taken yet into the annotation."""
         self._taking.take_pending()
 
+    def untaken(self, image: Image) -> list[PromptObject]:
+        """Return the visible objects of an image that are not in its annotation, unanswered."""
+        return self._selection.untaken(image)
+
+    def bring_back(self, image: Image, objects: list[PromptObject]) -> None:
+        """Add objects of an earlier layer of an image again, and draw their outlines."""
+        place = self._context.place() if objects else None
+        if place is not None and place.layer == image:
+            self._selection.bring_back(place, objects)
+            self._answers.run_all()
+
     def unanswered(self) -> str:
-        """Return what to do about marks on this plane that have no outline on screen, or ""."""
+        """Return what to do about marks or outlines that could not be accepted now, or ""."""
         place, one = self._context.current()
         if place is None:
             return ""
         shown = self._context.reviews_object_of(place.layer)
         removed = removed_mean_mask(self._session) if shown else ""
         is_open = one is not None and not one.closed
-        return self._answers.unanswered(place) or (removed if is_open else "")
+        problem = self._answers.unanswered(place) or (removed if is_open else "")
+        return problem or self._taking.uncertain()
 
     def cancel(self) -> None:
         """Cancel the run; it ends within one ODE step."""

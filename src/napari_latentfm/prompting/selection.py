@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_latentfm.annotation.layer import MAX_LABEL
 from napari_latentfm.prompting.outlines import StaleResults
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.prompting.shown_objects import ShownObjects
@@ -68,6 +71,29 @@ class ObjectSelection:
         self._context.marks.write(place.layer, one.plane, one.number, one.prompt)
         self._strokes.put(place, one.prompt.strokes)
         self._shown.look_at_marks(place)
+
+    def untaken(self, image: Image) -> list[PromptObject]:
+        """Return the visible objects of an image that are not in its annotation, unanswered.
+
+        Those for which the model found nothing are left out.
+        """
+        context = self._context
+        return [
+            replace(one, samples=None, mask=None, drawn_for=None)
+            for one in context.book.all(image)
+            if one.visible
+            and not one.prompt.is_empty
+            and (one.mask is None or one.mask.pixels)
+            and one.number not in context.taken_on(image, one.plane)
+        ]
+
+    def bring_back(self, place: Place, objects: list[PromptObject]) -> None:
+        """Add objects of an earlier layer of the same image again, with their marks."""
+        book = self._context.book
+        for one in objects:
+            if book.find(place.layer, one.number, one.plane) is None:
+                book.put(place.layer, one)
+                self.restore_marks(place, one)
 
     def adopt(self, place: Place) -> None:
         """Add the objects of marks that were saved and opened again."""

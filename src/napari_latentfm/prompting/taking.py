@@ -10,8 +10,13 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.prompts import Prompt
 from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.annotation.taking import RENEWING
-from napari_latentfm.annotation.writing import PlaneObject, write_mask, write_objects, write_planes
-from napari_latentfm.layers.annotation_record import MEAN_MASK
+from napari_latentfm.annotation.writing import (
+    PlaneObject,
+    write_mask,
+    write_mean_mask,
+    write_objects,
+    write_planes,
+)
 from napari_latentfm.layers.planes import plane_index
 
 if TYPE_CHECKING:
@@ -21,6 +26,12 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
     from napari_latentfm.sampling.plane import Place
+
+
+BESIDE_ANOTHER = (
+    "{which} not in the annotation yet, and the mask on screen is another one. Press Take all in "
+    "the section Point to take them, or hide them in its list; then accept."
+)
 
 
 class Taking:
@@ -46,8 +57,7 @@ class Taking:
         if self._is_renewing():
             return
         try:
-            mask = reviewed.result.summary.mean_mask
-            changed = write_mask(session, mask, origin=MEAN_MASK)
+            changed = write_mean_mask(session)
         except LatentFMError as error:
             self._context.say(str(error))
         else:
@@ -106,19 +116,20 @@ class Taking:
 
     def take_pending(self) -> None:
         """Write visible objects that were not taken yet into the annotation."""
-        place, reviewed = self._context.place(), self._context.session.current
-        if place is None or reviewed is None or reviewed.label is None:
-            return
-        if reviewed.layer != place.layer or reviewed.plane.index != place.plane.index:
-            return
-        taken = self._context.taken(place)
-        pending = [
-            each
-            for each in self._answered(place)
-            if not each.closed and each.number not in taken and each.mask and each.mask.pixels
-        ]
-        if pending:
+        place = self._context.place()
+        pending = [] if place is None else self._pending(place)
+        if place is not None and pending and self._reviews_object(place):
             self._write(place, pending)
+
+    def uncertain(self) -> str:
+        """Return what to do if outlines of objects are on screen beside another mask, or ""."""
+        place = self._context.place()
+        if place is None or self._reviews_object(place):
+            return ""
+        numbers = [str(one.number) for one in self._pending(place)]
+        if not numbers:
+            return ""
+        return BESIDE_ANOTHER.format(which=_listed("Object", numbers))
 
     def delete(self) -> None:
         """Remove the current object: its marks, its result, and its pixels in the annotation."""
@@ -158,6 +169,24 @@ class Taking:
         objects = self._context.book.on(place.layer, place.plane)
         return [each for each in objects if each.mask is not None and each.visible]
 
+    def _pending(self, place: Place) -> list[PromptObject]:
+        """Return the visible objects of a plane with an outline that was not taken yet."""
+        taken = self._context.taken(place)
+        return [
+            each
+            for each in self._answered(place)
+            if not each.closed and each.number not in taken and each.mask and each.mask.pixels
+        ]
+
+    def _reviews_object(self, place: Place) -> bool:
+        """Return whether an object of a plane is under review."""
+        reviewed = self._context.session.current
+        return (
+            reviewed is not None
+            and self._context.reviews_object_of(place.layer)
+            and reviewed.plane.index == place.plane.index
+        )
+
     def _found(self, place: Place, number: int) -> list[PromptObject]:
         """Return an object on the planes that have it and on which it was not taken yet."""
         layer = annotation_on(self._context.viewer, place.layer, place.plane)
@@ -193,6 +222,13 @@ class Taking:
         self._context.say(
             f"{subject}: {changed:,} pixels of the annotation changed.{hint} Ctrl+Z undoes it."
         )
+
+
+def _listed(noun: str, numbers: list[str]) -> str:
+    """Return for example "Object 2 is" or "Objects 1, 2 and 4 are"."""
+    if len(numbers) == 1:
+        return f"{noun} {numbers[0]} is"
+    return f"{noun}s {', '.join(numbers[:-1])} and {numbers[-1]} are"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QTimer
 from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS, AgreementContour
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
-from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR
+from napari_latentfm.layers.specs import CONTOURS, OTHER_COLOUR, layer_data
 from napari_latentfm.layers.stacking import (
     OVERLAY_SOURCE_KEY,
     add_above,
@@ -60,7 +60,7 @@ class Overlays:
     def preview(self, reviewed: Reviewed, mask: Mask) -> None:
         """Show the outline of a mask ``(H, W)`` on the image."""
         plane = reviewed.plane
-        values: Any = plane.embed(mask.view(np.uint8) if mask.dtype == bool else mask)
+        values: Any = plane.embed(layer_data(mask, not is_large(plane.shape)))
         if is_large(plane.shape):
             values = pyramid(values, plane.axes)
         layer = self.layers.get("preview")

@@ -19,7 +19,7 @@ from napari_latentfm.layers.edits import EditedLayers, is_edited
 from napari_latentfm.layers.handover import hand_over, is_handed_over
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
-from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.layers.specs import METADATA_KEY, own_facts
 from napari_latentfm.layers.stacking import OWN_KEYS, hide_others
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
@@ -283,9 +283,7 @@ def image_layer(image: ImageInput) -> Image:
 
 
 def _is_ours(layer: Any, key: str) -> bool:
-    facts = layer.metadata.get(METADATA_KEY)
-    if facts is not None:
-        own = facts.get("layer_id") == str(layer.unique_id) and facts.get("source_id") == key
+    if METADATA_KEY in layer.metadata:
         # A result that was edited by hand belongs to the user.
-        return bool(own and not is_edited(layer))
+        return own_facts(layer).get("source_id") == key and not is_edited(layer)
     return any(layer.metadata.get(own) == key for own in OWN_KEYS)

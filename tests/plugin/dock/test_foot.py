@@ -29,7 +29,7 @@ from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.dock.welcome import Welcome
 from napari_latentfm.notices import show_error
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, gate, run
-from tests.plugin.dock.conftest import NAMES
+from tests.plugin.dock.conftest import NAMES, Bench
 
 Open = Callable[..., tuple[Any, LatentFMPanel]]
 
@@ -46,50 +46,6 @@ class StatusSpy(QObject):
         if event.type() == QEvent.Type.Paint:
             self._said.append(self._label.text())
         return False
-
-
-class Bench:
-    """A viewer with the dock and an open folder."""
-
-    def __init__(self, viewer: Any, panel: LatentFMPanel, folder: Path, qtbot: Any) -> None:
-        self.viewer, self.panel, self.folder, self.qtbot = viewer, panel, folder, qtbot
-        self.shown: list[str] = []
-        panel.queue.shown.connect(self.shown.append)
-        panel.open_folder(folder)
-        self.wait_for(NAMES[0])
-
-    @property
-    def canvas(self) -> Any:
-        return self.viewer.window._qt_viewer.canvas.native
-
-    def wait_for(self, name: str) -> None:
-        self.qtbot.waitUntil(lambda: self.shown[-1:] == [name], timeout=PATIENCE)
-        assert self.panel.queue.current == name
-
-    def click(self, button: Any) -> None:
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-    def press(self, where: Any, key: Qt.Key = Qt.Key.Key_Return) -> None:
-        """Press a key where the keyboard is, as a user does."""
-        self.panel.window().activateWindow()
-        where.setFocus()
-        self.qtbot.waitUntil(where.hasFocus, timeout=PATIENCE)
-        self.qtbot.keyClick(where, key)
-
-    def annotate(self) -> None:
-        mask = np.zeros((64, 64), bool)
-        mask[:9, :9] = True
-        write_mask(self.panel.session, mask)
-
-    def item(self, name: str) -> Any:
-        """Return what the file says, not what the window has in mind."""
-        return WorkList(self.folder).item(name)
-
-
-@pytest.fixture
-def bench(opened: Open, images: Path, qtbot: Any) -> Bench:
-    viewer, panel = opened(show=True)
-    return Bench(viewer, panel, images, qtbot)
 
 
 def test_accept_goes_to_the_next_image(bench: Bench) -> None:
@@ -421,6 +377,7 @@ def test_a_mean_mask_without_background_is_not_accepted_as_it_is(
     mask[: round(background * len(mask))] = False
     shown = replace(current.result, summary=replace(summary, mean_mask=mask))
     session.show(replace(current, result=shown))
+    bench.mean_mask.data = mask.astype(np.uint8)
     bench.click(bench.panel.foot.accept)
     if accepts:
         bench.wait_for(NAMES[1])

@@ -1,0 +1,58 @@
+"""The mean mask under review as its layer shows it, since the user can paint on that layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentfm.annotation.layer import under_review
+from napari_latentfm.layers.planes import index_slices
+from napari_latentfm.layers.update import results_with
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_latentfm.results.session import ReviewSession
+
+_REMOVED = (
+    "The mean mask was removed from the layer list: nothing shows what would be accepted. Press "
+    "{key} to draw it again, or paint."
+)
+
+
+def mean_mask_on_screen(session: ReviewSession) -> NDArray[Any]:
+    """Return the mean mask of the plane under review ``(H, W)``, with what was painted on it.
+
+    Raises
+    ------
+    ImageError
+        If nothing is under review.
+    """
+    reviewed = under_review(session)
+    proposed = reviewed.result.summary.mean_mask
+    layer = _mean_mask_layer(session)
+    if layer is None or layer.multiscale:  # napari cannot paint on a pyramid
+        return proposed
+    index = reviewed.plane.index
+    # A result of this plane alone has length 1 across it.
+    lengths = layer.data.shape
+    at = [each and min(each, length - 1) for each, length in zip(index, lengths, strict=True)]
+    shown = layer.data[index_slices(at)]
+    return proposed if np.array_equal(shown, proposed) else np.array(shown)
+
+
+def removed_mean_mask(session: ReviewSession) -> str:
+    """Return what to do if the user has removed the layer of the mean mask under review, or ""."""
+    reviewed = session.current
+    if reviewed is None or _mean_mask_layer(session) is not None:
+        return ""
+    return _REMOVED.format(key="Run" if reviewed.label is None else "K")
+
+
+def _mean_mask_layer(session: ReviewSession) -> Layer | None:
+    reviewed = under_review(session)
+    planes = reviewed.plane if session.stack is None else session.stack.planes
+    facts = {"role": "mean_mask", "source_id": str(reviewed.layer.unique_id), **planes.facts()}
+    return next(results_with(session.viewer, facts), None)

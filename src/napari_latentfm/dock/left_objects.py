@@ -1,0 +1,64 @@
+"""Objects that were not taken when their image of the list was left; they come back with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_latentfm.background.signals import listen
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentfm.dock.panel import LatentFMPanel
+    from napari_latentfm.prompting.objects import PromptObject
+
+LEFT = "{name}: {count} not taken. The marks come back when you open the image again."
+
+
+class LeftObjects(QObject):
+    """Keeps the marks of objects that are left untaken, until the window is closed.
+
+    Parameters
+    ----------
+    panel
+        The dock's content, which owns this object.
+    """
+
+    def __init__(self, panel: LatentFMPanel) -> None:
+        super().__init__(panel)
+        self._panel, self._queue = panel, panel.queue
+        self._open: tuple[str, str, str] | None = None
+        self._kept: dict[tuple[str, str], list[PromptObject]] = {}
+        self._note = ""
+        self._queue.listed.connect(self._on_listed)
+        self._queue.shown.connect(self._on_shown)
+        self._queue.settled.connect(self._on_settled)
+        listen(self, panel.session.closed, self._on_closed)
+
+    def _on_listed(self) -> None:
+        """Note which layer shows which image of the list."""
+        work, name, layer = self._queue.work, self._queue.current, self._queue.open_image.layer
+        if work is not None and name is not None and layer is not None:
+            self._open = str(layer.unique_id), str(work.folder), name
+
+    def _on_closed(self, layer: Image) -> None:
+        if self._open is None or self._open[0] != str(layer.unique_id):
+            return
+        _, folder, name = self._open
+        left = self._panel.point.untaken(layer)
+        if left:
+            self._kept[folder, name] = left
+            count = "1 object was" if len(left) == 1 else f"{len(left)} objects were"
+            self._note = LEFT.format(name=name, count=count)
+
+    def _on_shown(self, name: str) -> None:
+        work, layer = self._queue.work, self._queue.open_image.layer
+        if work is not None and layer is not None:
+            self._panel.point.bring_back(layer, self._kept.pop((str(work.folder), name), []))
+
+    def _on_settled(self, _ending: str) -> None:
+        note, self._note = self._note, ""
+        if note:
+            self._panel.foot.say(note)
