@@ -7,6 +7,9 @@ In domain are the test images of the configuration's sets. Out of domain are the
 folders, noise, mosaics (16 test images side by side on one canvas), test images whose 64 tiles are
 shuffled, and photographs of other things that come with scikit-image. The table has the AUROC with
 the middle 95 % of a bootstrap over the images of both sides, and the share that is flagged.
+
+``--accepted 5`` adds the first five images of each other folder to the domain, as the adaptation to
+accepted images does, and prints the share of the remaining ones that is flagged.
 """
 
 from __future__ import annotations
@@ -143,6 +146,16 @@ def folder_images(folder: Path, most: int) -> Iterator[Float32]:
         yield to_rgb(read_image(path))
 
 
+def flagged_after(segmenter: Segmenter, images: Sequence[Float32], accepted: int) -> float:
+    """Return the share of images that is flagged once the first few are a training set."""
+    domain = segmenter.domain
+    if domain is None:
+        raise SystemExit("An ensemble has no domain of its own. Choose a single model.")
+    features = np.stack([segmenter.mean_features(rgb) for rgb in images])
+    domain = domain.with_set(features[:accepted])
+    return float(np.mean([domain.score(feature) > 1 for feature in features[accepted:]]))
+
+
 def main() -> int:
     """Print a row for each kind of images."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -151,6 +164,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="settings of its training")
     parser.add_argument("--other", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--most", type=int, default=120, help="images of each kind (default: 120)")
+    parser.add_argument("--accepted", type=int, nargs="*", default=[], metavar="COUNT")
     args = parser.parse_args()
     segmenter = Segmenter.load(args.model, "cpu", "fp32")
     own = [to_rgb(read_image(path)) for path in test_images(args.config, args.most)]
@@ -179,6 +193,14 @@ def main() -> int:
         low, high = interval(inside, found)
         figures = auroc(inside, found), low, high, 100 * (found > 1).mean()
         logger.info("| %s | %d | %.3f [%.3f, %.3f] | %.1f %% |", name, len(found), *figures)
+    for text in args.other if args.accepted else ():
+        name, folder = text.split("=", 1)
+        images = list(folder_images(Path(folder), args.most))
+        for count in args.accepted:
+            share = 100 * flagged_after(segmenter, images, count)
+            logger.info(
+                "| %s after %d accepted | %d | | %.1f %% |", name, count, len(images) - count, share
+            )
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -23,14 +24,16 @@ from latentfm_core.adaptation.views import ViewStore, draw_views, training_image
 from latentfm_core.annotation.fingerprint import image_signature, labels_digest
 from latentfm_core.config import ADAPTATION, AdaptationConfig, Config
 from latentfm_core.errors import ConfigError, ModelFolderError
+from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.device import describe, resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import ModelCard, read_only_card
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.models.latentfm import LatentFM
-from latentfm_core.types import ImageInput
+from latentfm_core.types import Float32, ImageInput
 from latentfm_core.uncertainty.calibration import Calibration
+from latentfm_core.uncertainty.domain import TrainingDomain
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ class AdaptationSession:
         original, own_card = _without_few_steps(folder, self.parent_card)
         self._dtype = resolve_precision(self.present.precision, DEVICE)
         self._store = ViewStore(config.memory_mb * 2**20)
+        self._features: dict[str, Float32] = {}
         self.learner = Learner(original, own_card.config, config, self._dtype)
         self.adapted = Segmenter(self.learner.model, own_card, "cpu", self.present.precision)
         self._calibration = HeldOutCalibration(own_card.config)
@@ -162,6 +166,7 @@ class AdaptationSession:
             yield from self._keep(accepted, fingerprint)
 
     def _keep(self, accepted: AcceptedImage, fingerprint: str) -> Iterator[None]:
+        self._features[fingerprint] = self.present.mean_features(to_rgb(accepted.image))
         item = training_image(accepted.image, accepted.labels)
         size = self.parent_card.config.data.size
         number = int(fingerprint[:12], 16)
@@ -221,8 +226,15 @@ class AdaptationSession:
         device = describe(DEVICE, self._dtype)
         own = self.adapted.card.model_copy(update={"weights": self.parent_card.weights})
         card = adapted_card(own, self.record, comparison, self.config, device)
-        self.record = store(folder, self.record, self.learner.model, card)
+        self.record = store(folder, self.record, self.learner.model, card, self._domain())
         return comparison
+
+    def _domain(self) -> TrainingDomain | None:
+        """Return the training domain of the adapted model, whose image encoder is the original."""
+        domain = self.present.domain
+        if domain is None or not self._features:
+            return domain
+        return domain.with_set(np.stack(list(self._features.values())))
 
     def load(self, folder: AdaptationFolder) -> bool:
         """Continue from the adapted model of a work list; return whether there is one to continue.
@@ -249,6 +261,7 @@ class AdaptationSession:
     def undo(self) -> None:
         """Forget everything: the adapted model is the present one again."""
         self._store.clear()
+        self._features.clear()
         self.learner.reset()
         self._calibration.clear()
         self._set_calibration(None, None)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from latentfm_core.adaptation.record import AdaptationFolder, AdaptationRecord
+from latentfm_core.model_io.domain import write_domain
 from latentfm_core.model_io.folder import save_model
 from latentfm_core.models.latentfm import LatentFM
+from latentfm_core.uncertainty.domain import TrainingDomain
 
 
 def store(
-    folder: AdaptationFolder, record: AdaptationRecord, model: LatentFM, card: dict[str, Any]
+    folder: AdaptationFolder,
+    record: AdaptationRecord,
+    model: LatentFM,
+    card: dict[str, Any],
+    domain: TrainingDomain | None = None,
 ) -> AdaptationRecord:
     """Write a new version of an adapted model, then the record that refers to it; return that.
 
@@ -26,6 +32,8 @@ def store(
         The adapted model.
     card
         Its card without ``weights``.
+    domain
+        Statistics of its training images; None if unknown.
 
     Raises
     ------
@@ -33,7 +41,9 @@ def store(
         If files cannot be written.
     """
     version = max(record.version, folder.last_version()) + 1
-    save_model(folder.model(version), model, card)
+    saved = save_model(folder.model(version), model, card)
+    if domain is not None:
+        write_domain(folder.model(version), domain, saved.weights_sha256)
     written = record.model_copy(update={"version": version})
     folder.write(written)
     return written

@@ -112,6 +112,12 @@ class Segmenter:
         """
         return self._sampler.distance.score(to_rgb(image))
 
+    @property
+    def domain(self) -> TrainingDomain | None:
+        """Statistics of the training images; None if unknown, or for an ensemble."""
+        domains = self._sampler.domains
+        return domains[0] if len(domains) == 1 else None
+
     def mean_features(self, rgb: Float32) -> Float32:
         """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
 

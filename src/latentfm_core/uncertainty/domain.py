@@ -16,7 +16,7 @@ Journal of Multivariate Analysis 88 (2004), for the covariance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,15 @@ class TrainingDomain:
         is out of domain.
         """
         return float(distances(feature[np.newaxis], self.means, self.factor)[0]) / self.limit
+
+    def with_set(self, features: Float32) -> TrainingDomain:
+        """Return the domain with one more training set, of images with features ``(N, D)``.
+
+        A few images give their mean, but no covariance: that of the other sets and the limit stay.
+        """
+        mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+        means = np.concatenate([self.means, mean[np.newaxis]])
+        return replace(self, means=means, n_train=self.n_train + len(features))
 
 
 def fit_domain(

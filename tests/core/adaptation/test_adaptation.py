@@ -37,11 +37,15 @@ from latentfm_core.annotation.export import write_labels_file
 from latentfm_core.annotation.formats import Space
 from latentfm_core.config import AdaptationConfig, SamplingConfig
 from latentfm_core.errors import ConfigError, FolderBusy, OutputError
+from latentfm_core.images.intensity import to_rgb
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
+from latentfm_core.model_io.domain import write_domain
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
 from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.domain import fit_domain
+from tests.helpers.fixtures import copy_model
 from tests.helpers.prompting import two_discs
 
 QUICK = AdaptationConfig(seconds=0.8, views=6, batch_size=8, learning_rate=3e-3, fewest=3)
@@ -164,6 +168,44 @@ def test_it_comes_back_with_the_list(
     exhaust(again.train())
     assert again.learner.steps > steps
     assert len(again.record.images) == 7
+
+
+def test_images_like_the_accepted_ones_are_less_unlike_the_training_images(
+    promptable_model_folder: Path, tmp_path: Path
+) -> None:
+    parent = copy_model(promptable_model_folder, tmp_path / "parent")
+    card, plain = read_card(parent), Segmenter.load(parent, "cpu")
+    rng = np.random.default_rng(5)
+    features = np.stack([plain.mean_features(to_rgb(two_discs(rng)[0])) for _ in range(80)])
+    domain = fit_domain([features[:50]], features[50:], card.config.data.size, 50, 30)
+    write_domain(parent, domain, card.weights_sha256)
+    session = AdaptationSession(parent, QUICK)
+    for number in range(4):
+        exhaust(session.accept(unseen(number)))
+    folder = AdaptationFolder(tmp_path)
+    with folder.writing():
+        session.save(folder)
+    adapted = Segmenter.load(folder.model(1), "cpu")
+
+    def scores(segmenter: Segmenter) -> NDArray[np.float64]:
+        found = [segmenter.domain_score(image) for image in (*others, noise)]
+        return np.array(found, np.float64)
+
+    others = [unseen(number).image for number in range(100, 105)]
+    noise = ImageInput(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    before, after = scores(session.present), scores(adapted)
+    assert (before > 1).all()
+    assert (after[:-1] < before[:-1] / 3).all()
+    assert after[-1] > 2 * after[:-1].max(), "noise is not like the accepted images"
+    # Continued in another session, whose accepted images are read again.
+    again = AdaptationSession(parent, QUICK)
+    assert again.load(folder)
+    for number in range(4):
+        exhaust(again.restore(unseen(number)))
+    with folder.writing():
+        again.save(folder)
+    restored = Segmenter.load(folder.model(2), "cpu")
+    assert restored.domain_score(others[0]) == adapted.domain_score(others[0])
 
 
 def test_expected_dice_follows_the_held_out_dice(adapted: AdaptationSession) -> None:
