@@ -30,6 +30,8 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         # Pillow halves the depth of 16-bit colour PNGs; their range is not known yet.
         raw_modes = [str(tile[3]) for tile in getattr(opened, "tile", [])]
         halved = any(mode in {"RGB;16B", "RGBA;16B", "LA;16B"} for mode in raw_modes)
+        highest = _highest_of_pnm(opened)
+        full = 65535 if opened.mode == "I" else 255
         opened.load()
         transparent = _transparent_grey(opened, raw_modes)
         frames = getattr(opened, "n_frames", 1)
@@ -41,7 +43,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
         palette = None if indices is None else _pillow_palette(image)
-        lossy = opened.format in _LOSSY_FORMATS
+        lossy = opened.format in _LOSSY_FORMATS and not _is_lossless_webp(path, opened)
         pixels = np.array(_converted(path, image))
     if halved:
         logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
@@ -58,8 +60,25 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         orientation=turn,
         lossy=lossy,
         transparent=transparent,
+        stored_max=highest if highest is not None and 1 < highest < full else None,
+        reduced=halved or (highest is not None and highest > full),
         frames=frames,
     )
+
+
+def _highest_of_pnm(opened: Image.Image) -> int | None:
+    """Return the highest value that a PNM file declares and Pillow scales to 255 or 65535."""
+    tiles = getattr(opened, "tile", None)
+    if opened.format != "PPM" or not tiles:
+        return None
+    arguments = tiles[0][3]
+    highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
+    return highest if isinstance(highest, int) else None
+
+
+def _is_lossless_webp(path: Path, opened: Image.Image) -> bool:
+    """Return whether a WebP file begins with a lossless bitstream."""
+    return opened.format == "WEBP" and read_start(path, 16)[12:16] == b"VP8L"
 
 
 def _converted(path: Path, image: Image.Image) -> Image.Image:

@@ -30,6 +30,11 @@ class Decoded:
         Whether the compression changes values (JPEG and the like).
     transparent
         Grey level that the file declares as transparent (PNG chunk tRNS, GIF), or None.
+    stored_max
+        Largest value of the file's own scale where decoding has stretched it to that of the data
+        type, else None.
+    reduced
+        Whether decoding has reduced 16 bits to 8.
     frames
         Number of images in the file, of which this is the first; thumbnails do not count.
     """
@@ -42,6 +47,8 @@ class Decoded:
     orientation: int = 1
     lossy: bool = False
     transparent: int | None = None
+    stored_max: int | None = None
+    reduced: bool = False
     frames: int = 1
 
 

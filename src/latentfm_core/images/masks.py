@@ -32,6 +32,8 @@ from latentfm_core.images.threshold_advice import advice_for
 from latentfm_core.names import shown
 from latentfm_core.types import Bool
 
+_LABELS = 8
+"""A threshold below this separates numbered labels, not grey levels."""
 _CONTRAST = 128
 _SCATTER = 8
 """Levels around black and white, in a lossy file of this contrast, that are noise."""
@@ -42,9 +44,9 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
 
     Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
     the highest value (or 1); with a colour table, black and one other colour. With it, pixels
-    above `threshold` are foreground in grey-level files. It does not apply to 1-bit files, colour
-    tables with colours, and files with the values 0 and 1. Colour files with equal channels count
-    as grey; a constant alpha channel is ignored.
+    above `threshold` are foreground in grey-level files. It does not apply to 1-bit files, to
+    colour tables with colours, and, if it is at least `_LABELS`, to files with the values 0 and 1.
+    Colour files with equal channels count as grey; a constant alpha channel is ignored.
 
     Raises
     ------
@@ -58,7 +60,8 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         return foreground_by_colour(path, decoded, coloured)
     grey = _grey_levels(path, decoded)
     values = different_values(grey)
-    if threshold is not None and not _is_zero_one(values):
+    applies = threshold is not None and (threshold < _LABELS or not _is_zero_one(values))
+    if threshold is not None and applies and grey.dtype != np.bool_:
         if decoded.lossy:
             _refuse_noise(path, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
@@ -173,7 +176,7 @@ def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
 
 def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     """Return the grey levels of a mask, all finite."""
-    grey = _one_channel(path, decoded)
+    grey = _stored(path, decoded, _one_channel(path, decoded))
     if not grey.size:
         raise ImageError(f"{shown(path)}: the mask has no pixels. Export it again.")
     if grey.dtype.kind not in "buif":
@@ -186,6 +189,26 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
     if clear and bool((grey == (clear if grey.dtype != np.bool_ else True)).any()):
         refuse_transparent(path)
     return grey
+
+
+def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of the file, which decoding may have stretched.
+
+    Raises
+    ------
+    ImageError
+        If decoding has reduced them: small numbers would be lost.
+    """
+    if decoded.reduced:
+        raise ImageError(
+            f"{shown(path)}: a mask with several channels of 16 bits would be read at 8 bits, and "
+            "small numbers would be lost. Save it as a grey image of 8 or 16 bits."
+        )
+    if decoded.stored_max is None:
+        return grey
+    full = 255 if grey.dtype == np.uint8 else 65535
+    stored: NDArray[Any] = np.rint(grey * (decoded.stored_max / full)).astype(grey.dtype)
+    return stored
 
 
 def _refuse_noise(path: Path, values: NDArray[Any], threshold: float) -> None:
@@ -206,9 +229,9 @@ def _refuse_lossy_numbers(path: Path, decoded: Decoded) -> None:
     count = different_values(_grey_levels(path, decoded)).size
     if count > 2:
         raise ImageError(
-            f"{shown(path)}: lossy compression (JPEG or the like) has changed its numbers "
-            f"({count} different values), so they are not classes or objects. Export the mask "
-            "again as PNG or TIFF."
+            f"{shown(path)}: lossy compression (JPEG or the like) may have changed its numbers "
+            f"({count} different values), so they cannot be used as classes or objects. Export "
+            "the mask again as PNG or TIFF."
         )
 
 

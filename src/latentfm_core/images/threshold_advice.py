@@ -40,7 +40,7 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
             f"A mask needs 0 for the background. If {low:g} is the background and {high:g} the "
             f"foreground, set --mask-threshold {middle:g} (data.mask_threshold)."
         )
-    if not lossy and _are_numbers(grey, values):
+    if (not lossy or high <= _FEW) and _are_numbers(grey, values):
         ignored = _ignored(values)
         return (
             "They look like object or class numbers. To use all of them as foreground, set "

@@ -100,6 +100,9 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         return torch.bfloat16 if has_bf16(device) else torch.float32
     if precision == "fp16" and device.type == "cpu":
         raise ResourceError("fp16 needs a GPU; use precision bf16, fp32 or auto on the CPU.")
+    if precision not in _DTYPES:
+        names = ", ".join(("auto", *_DTYPES))
+        raise ResourceError(f"{precision!r} is not a precision. Choose one of: {names}.")
     return _DTYPES[precision]
 
 
@@ -113,7 +116,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # The CPU and MPS allocators have no exception type of their own.
-    known = ("not enough memory", "can't allocate memory", "out of memory")
+    # oneDNN says "could not create a primitive" when it cannot allocate one.
+    known = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "could not create a primitive",
+    )
     return isinstance(error, RuntimeError) and any(text in str(error) for text in known)
 
 

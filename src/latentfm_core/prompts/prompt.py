@@ -136,6 +136,11 @@ def _checked_mask(mask: NDArray[Any], shape: tuple[int, int]) -> Bool:
         raise ImageError(
             f"The rough mask has {mask.shape} pixels, the image {shape}. Draw it on this image."
         )
+    if mask.dtype != np.bool_ and not np.isin(mask, (0, 1)).all():
+        raise ImageError(
+            "The rough mask has values other than 0 and 1, so its outline is unclear. Pass "
+            "booleans, for example probabilities > 0.5, or labels == 3."
+        )
     found = np.asarray(mask, dtype=np.bool_)
     if not found.any():
         raise ImageError("The rough mask is empty. Draw it, or leave it out.")

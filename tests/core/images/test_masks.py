@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 
 from latentfm_core.errors import ImageError
-from latentfm_core.images.read import read_mask
-from tests.helpers.pictures import rgb, save
+from latentfm_core.images.masks import read_labels, read_mask, read_numbers
+from tests.helpers.pictures import rgb, save, write_png16
 
 __all__ = ["rgb"]
 
@@ -87,3 +87,40 @@ def test_nan_in_masks(tmp_path):
     for threshold in (None, 0.5):
         with pytest.raises(ImageError, match=r"m\.tif.*NaN"):
             read_mask(tmp_path / "m.tif", threshold)
+
+
+@pytest.mark.parametrize("highest", [2, 200, 1000, 65535])
+def test_numbers_in_pgm_files_are_those_of_the_file(tmp_path, highest):
+    labels = np.repeat(np.array([[0, 1, 2]], np.uint16), 4, axis=0)
+    stored = labels.astype(">u2" if highest > 255 else "u1")
+    path = tmp_path / "m.pgm"
+    path.write_bytes(f"P5\n3 4\n{highest}\n".encode() + stored.tobytes())
+    np.testing.assert_array_equal(read_numbers(path), labels)
+    np.testing.assert_array_equal(read_labels(path, 2), labels)
+
+
+def test_colour_masks_of_16_bits_are_refused_since_small_numbers_would_be_lost(tmp_path):
+    labels = np.zeros((4, 5, 3), np.uint16)
+    labels[1:], labels[2:] = 200, 65535
+    (tmp_path / "m.ppm").write_bytes(b"P6\n5 4\n65535\n" + labels.astype(">u2").tobytes())
+    write_png16(tmp_path / "m.png", labels)
+    for name in ("m.ppm", "m.png"):
+        with pytest.raises(ImageError, match="small numbers would be lost"):
+            read_mask(tmp_path / name)
+
+
+def test_numbers_in_lossless_webp_files_are_read(tmp_path):
+    labels = np.repeat(np.array([[0, 1, 2]], np.uint8), 4, axis=0)
+    Image.fromarray(np.repeat(labels[..., None], 3, axis=2)).save(
+        tmp_path / "m.webp", lossless=True
+    )
+    np.testing.assert_array_equal(read_numbers(tmp_path / "m.webp"), labels)
+
+
+@pytest.mark.parametrize(("threshold", "marked"), [(0.5, 2), (1.5, 1), (127, 0)])
+def test_a_threshold_between_labels_applies_to_every_mask(tmp_path, threshold, marked):
+    two = save(tmp_path / "two.png", np.array([[0, 1, 2]] * 4, np.uint8))
+    one = save(tmp_path / "one.png", np.array([[0, 1, 1]] * 4, np.uint8))
+    assert read_mask(two, threshold)[0].sum() == marked
+    # A grey level of 127 says nothing of a mask with 0 and 1.
+    assert read_mask(one, threshold)[0].sum() == (0 if threshold == 1.5 else 2)

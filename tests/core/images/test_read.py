@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -13,29 +9,9 @@ from PIL import Image
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.read import name_some, read_image, read_mask, to_rgb
-from tests.helpers.pictures import rgb, save
+from tests.helpers.pictures import rgb, save, write_png16
 
 __all__ = ["rgb"]
-
-
-def write_png16(path: Path, pixels: np.ndarray) -> Path:
-    """Write a 16-bit RGB PNG, which Pillow cannot write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-    return path
 
 
 # --- read_image: formats and channels -------------------------------------------------------

@@ -183,6 +183,8 @@ def test_a_point_without_the_second_pass_sees_the_whole_image(
         (Prompt(negative=((3.0, -1.0),)), "outside the image"),
         (Prompt(mask=np.ones((5, 5), bool)), "Draw it on this image"),
         (Prompt(mask=np.zeros((64, 96), bool)), "rough mask is empty"),
+        (Prompt(mask=np.full((64, 96), 0.3)), "values other than 0 and 1"),
+        (Prompt(mask=np.full((64, 96), np.nan)), "values other than 0 and 1"),
         (Prompt(strokes=np.zeros((64, 96), np.uint8)), "no strokes"),
     ],
 )
