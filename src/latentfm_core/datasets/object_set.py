@@ -199,7 +199,10 @@ def _load(
                 on_progress(index + 1, len(jobs))
     report_problems(problems, len(jobs), data.skip_bad)
     if not images:
-        raise DatasetError("No usable image with a mask is left. Check the data.")
+        raise DatasetError(
+            f"None of the {len(jobs)} images of a part can be used, so that nothing is left to "
+            "train or to validate on. Repair one of them, or choose another split."
+        )
     weights = np.asarray(kept)
     return ObjectSet(tuple(images), weights / weights.sum(), problems, data.unprompted)
 

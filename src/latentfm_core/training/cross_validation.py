@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentfm_core.config import Config, DataConfig
+from latentfm_core.config import Config, DataConfig, config_from_mapping
 from latentfm_core.datasets.folds import FILE, FOLDER, Folds, make_folds, read_folds, write_folds
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.object_set import alone, find_sets, unique_name
@@ -19,10 +19,21 @@ from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.extending import MAY_CHANGE
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
+from latentfm_core.training.resuming import (
+    begun_with,
+    changed_settings,
+    check_resumed,
+    data_settings,
+    extends,
+    finished_card,
+    shared_settings,
+)
 from latentfm_core.training.run_folder import TRAINING, check_places
+from latentfm_core.training.run_record import refuse_changed_pixels
+from latentfm_core.training.stages import STAGES
 from latentfm_core.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -121,8 +132,22 @@ class CrossValidation:
         """Reject settings that a fold cannot be resumed with, before hours of training others."""
         for fold, out in self._chosen().items():
             if is_begun(out):
-                config = with_fold(self.config, fold)
-                check_resumed(read_checkpoint(out / TRAINING), config, out)
+                config, checkpoint = with_fold(self.config, fold), read_checkpoint(out / TRAINING)
+                check_resumed(checkpoint, config, out)
+                self._refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
+
+    def _refuse_other_settings(self, out: Path, stored: Config, config: Config) -> None:
+        """Reject settings in which the folds would differ, except how long they are trained."""
+        changed = [
+            *data_settings(stored, config),
+            *shared_settings(stored, config),
+            *(n for n in changed_settings(stored, config, STAGES) if n not in MAY_CHANGE),
+        ]
+        if changed:
+            raise CheckpointError(
+                f"{out.name} was trained with other settings: {', '.join(changed)}. All folds of a "
+                "cross-validation have the same. Leave that out, or choose another --out."
+            )
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""
@@ -191,12 +216,28 @@ class CrossValidation:
 
     def _train(self, fold: int, out: Path) -> bool:
         try:
-            return self._trainer(fold, out).run() is not None
+            trainer = self._trainer(fold, out)
+            self._refuse_other_images(out, trainer)
+            return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read
         finally:
             # The images of a fold are not kept while those of the next are read.
             gc.collect()
+
+    def _refuse_other_images(self, out: Path, trainer: Trainer) -> None:
+        """Reject images or masks that have changed since another fold was trained."""
+        for other in self.out.glob(FOLDER.format("*")):
+            run = read_checkpoint(other / TRAINING).run if is_begun(other) else None
+            if run is not None and other.name != out.name:
+                try:
+                    refuse_changed_pixels(run.data, trainer.state.record.data.fingerprints)
+                except CheckpointError as error:
+                    trainer.close()
+                    raise CheckpointError(
+                        f"{error} A cross-validation needs the same images in all folds: restore "
+                        "them, or choose another --out."
+                    ) from None
 
     def _trainer(self, fold: int, out: Path) -> Trainer:
         options = self.options

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from latentfm_core.config import Config
+from latentfm_core.config import Config, config_from_mapping
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.device import resolve_precision, to_device
 from latentfm_core.model_io.bundled import resolve_model
@@ -25,6 +25,7 @@ from latentfm_core.training.imagenet import imagenet_origin, load_imagenet
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import (
     check_resumed,
+    data_settings,
     extends,
     finished_card,
     model_named,
@@ -48,6 +49,7 @@ from latentfm_core.training.run_record import (
     with_command,
 )
 from latentfm_core.training.run_state import RunState
+from latentfm_core.training.selection import score_best_again
 from latentfm_core.training.stages import STAGES
 
 
@@ -109,6 +111,8 @@ def prepare(
             _extend(state)
     to_device(model, team.device)
     announce(state)
+    if checkpoint is not None and _is_validated_otherwise(state, checkpoint):
+        score_best_again(state)
     # No process writes to the folder before all have checked for an existing run.
     team.wait()
     return state
@@ -158,6 +162,19 @@ def _record(before: RunRecord | None, data: RunData, options: RunOptions) -> Dat
         refuse_changed_pixels(known, found)
     left_out = {*data.train.skipped, *(data.val.skipped if data.val else ())}
     return data_record(known, data.split, found, left_out)
+
+
+def _is_validated_otherwise(state: RunState, checkpoint: Checkpoint) -> bool:
+    """Return whether the validation images, or what the network sees of them, have changed."""
+    before, val = checkpoint.run, state.data.val
+    if before is None or val is None:
+        return False
+    stored = config_from_mapping(checkpoint.config)
+    found, known = state.record.data.fingerprints, before.data.fingerprints
+    same = set(val.names) == set(before.data.split.val) and all(
+        found.get(name) == known.get(name) for name in val.names
+    )
+    return not same or bool(data_settings(stored, state.config))
 
 
 def _extend(state: RunState) -> None:

@@ -19,6 +19,21 @@ from latentfm_core.training.run_record import signed_facts
 from latentfm_core.training.stages import STAGES
 
 _PATHS = ("images", "masks", "folder", "split_file", "group_file", "group_column", "cache")
+_SHARED = ("kl_weight", "augmentation", "gradient_clip", "seed")
+"""Settings of all stages."""
+_MEANING = (
+    "size",
+    "resolution",
+    "unprompted",
+    "fit",
+    "split_seed",
+    "val_fraction",
+    "test_fraction",
+    "folds",
+    "mask_threshold",
+    "rare_class",
+)
+"""Settings of the data that say what is learned from which images."""
 
 
 def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False) -> Config:
@@ -142,6 +157,8 @@ def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
     at = checkpoint.position.stage
     over = STAGES if at == DONE else STAGES[: STAGES.index(at)]
     changed = changed_settings(stored, config, over)
+    if at == DONE:
+        changed += shared_settings(stored, config)
     if at == DONE and set(changed) <= set(MAY_CHANGE):
         check_extension(checkpoint.position, config, changed)
         return
@@ -177,6 +194,39 @@ def changed_settings(stored: Config, config: Config, stages: Sequence[str]) -> l
     if stored.training.minutes != config.training.minutes:
         changed.append("training.minutes")
     return changed
+
+
+def shared_settings(stored: Config, config: Config) -> list[str]:
+    """Return the dotted names of the settings of all stages that differ."""
+    before, now = stored.training, config.training
+    return [f"training.{n}" for n in _SHARED if getattr(before, n) != getattr(now, n)]
+
+
+def data_settings(stored: Config, config: Config) -> list[str]:
+    """Return the dotted names of the settings of the data that differ, without its folders.
+
+    Those that are unknown, of a run whose paths are not trusted, count as equal.
+    """
+    pairs = [(n, getattr(stored.data, n), getattr(config.data, n)) for n in _MEANING]
+    reading = (stored.data.reading.channel, config.data.reading.channel)
+    pairs.append(("reading.channel", *reading))
+    return [f"data.{name}" for name, before, now in pairs if before != now]
+
+
+def refuse_other_data(stored: Config, config: Config, out: Path) -> None:
+    """Reject settings of the data that a finished run was not trained with.
+
+    Raises
+    ------
+    CheckpointError
+        The message names them.
+    """
+    changed = data_settings(stored, config)
+    if changed:
+        raise CheckpointError(
+            f"The run in {out} is finished, and {', '.join(changed)} would change what it has "
+            "learned. Leave that out, or start a new run with another --out."
+        )
 
 
 def finished_card(out: Path) -> ModelCard | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
 def epoch_picture(report: EpochReport) -> str:
     """Return the name of the picture of an epoch's validation."""
     return f"epoch_{report.epoch:04d}"
+
+
+def score_best_again(run: RunState) -> None:
+    """Score the best weights again, on validation images that are not those of their score."""
+    position, data = run.position, run.data.val
+    if data is None or position.best_score == -math.inf:
+        return
+    latest = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    figures = {}
+    if take_best(run.model, run.folder):
+        figures = _figures(run, data, run.picture("best_again"))
+    run.model.load_state_dict(latest)
+    position.best_score, position.stale = -math.inf, 0
+    if figures:
+        position.best_score = selection_score(figures)
+        position.metrics |= figures
+        logger.info(
+            "The validation images have changed: the best weights so far have a score of %.3f on "
+            "them.",
+            position.best_score,
+        )
 
 
 def score_few_steps(run: RunState, data: DataSet) -> None:

@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, config_from_mapping, load_config, with_overrides
@@ -134,6 +136,37 @@ def test_finished_folds_are_extended_by_settings_that_ask_for_more(
         for fold in range(3)
     ]
     assert trained == [epochs + 1] * 3
+
+
+@pytest.mark.parametrize(
+    "changed", ["training.seed=4", "data.size=96", "training.flow.batch_size=2"]
+)
+def test_folds_with_different_settings_are_refused(
+    images: tuple[Path, Path],
+    validated: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changed: str,
+) -> None:
+    out = tmp_path / "folds"
+    shutil.copytree(validated, out)
+    shutil.rmtree(out / "fold_2")
+    more = ["--out", str(out), "--resume", "--trust-paths"]
+    assert main([*more, "--set", changed]) == 2
+    assert changed.split("=")[0] in capsys.readouterr().err
+    assert not (out / "fold_2").exists()
+
+
+def test_folds_with_different_masks_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = write_blobs(tmp_path / "data", 12), tmp_path / "folds"
+    stopped_in_fold_1(images, out)
+    for mask in images[1].iterdir():
+        imsave(mask, np.roll(imread(mask), 9, axis=0), check_contrast=False)
+    shutil.rmtree(out / "fold_1")
+    assert main(["--out", str(out), "--resume"]) == 2
+    assert "needs the same images in all folds" in capsys.readouterr().err
 
 
 def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_command(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
+from skimage.io import imread, imsave
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.train import main
+from latentfm_core.datasets.splits import read_split
 from latentfm_core.model_io.card import read_card
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.resuming import resumed_config
@@ -166,3 +169,37 @@ def test_a_calibration_is_dropped_with_a_warning(
     assert resume(finished, "--set", "training.flow.epochs=3") == 0
     assert "latentfm-calibrate again" in capsys.readouterr().err
     assert read_card(finished).calibration is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (("--seed", 9), "training.seed"),
+        (("--set", "training.gradient_clip=9"), "training.gradient_clip"),
+        (("--set", "data.size=96"), "data.size"),
+        (("--mask-threshold", 100), "data.mask_threshold"),
+    ],
+)
+def test_settings_that_a_finished_run_was_not_trained_with_are_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str], changed: tuple[object, ...], named: str
+) -> None:
+    before = (finished / "model.json").read_bytes()
+    assert resume(finished, *changed) == 2
+    assert named in capsys.readouterr().err
+    assert resume(finished, *changed, "--set", "training.flow.epochs=3") == 2
+    assert (finished / "model.json").read_bytes() == before
+
+
+def test_the_best_weights_are_scored_again_on_changed_validation_images(
+    finished: Path, images: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in read_split(finished / "training" / "split.json").val:
+        mask = images[1] / f"{name}.png"
+        corner = np.zeros_like(imread(mask))
+        corner[:3, :3] = 255
+        imsave(mask, corner, check_contrast=False)
+    more = ("--changed-data", "keep", "--set", "training.flow.epochs=4")
+    assert resume(finished, *more) == 0
+    assert "have a score of" in capsys.readouterr().err
+    best = max(float(row["val_dice"]) for row in log(finished)[2:])
+    assert read_card(finished).metrics["val_dice"] <= max(best, 0.2), "not that of other images"
