@@ -71,7 +71,10 @@ def run_cli(
     _never_fail_on_encoding()
     with tolerant_streams() as printed:
         try:
-            args = parser.parse_args(argv)
+            given = sys.argv[1:] if argv is None else argv
+            if "" in given:
+                parser.error("an argument is empty; a variable of the shell may not be set")
+            args = parser.parse_args(given)
         except SystemExit as stop:  # wrong arguments (2), or --help (0)
             return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
         level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO

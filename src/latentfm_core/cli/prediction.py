@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -16,7 +17,8 @@ from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.inputs import BadFiles, check_all, refuse_all, with_possible_names
 from latentfm_core.config import ReadingConfig, SamplingConfig
-from latentfm_core.errors import ImageError
+from latentfm_core.datasets.pairs import name_some
+from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.paths import prepare_folder, refuse_existing
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
@@ -159,6 +161,27 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
         bad.report()
 
 
+def _refuse_newer_images(done: Sequence[Job]) -> None:
+    """Reject images that were changed after their result was written."""
+    changed = [
+        job.image.name
+        for job in done
+        if _modified(job.image) > max(_modified(path) for path in job.paths())
+    ]
+    if changed:
+        raise OutputError(
+            f"{len(changed)} images were changed after their results were written: "
+            f"{name_some(changed)}. Replace all results with --overwrite, or choose another --out."
+        )
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return -math.inf
+
+
 def _files(jobs: Iterable[Job]) -> list[Path]:
     """Return the files of the jobs, each once even if it has several objects."""
     return list(dict.fromkeys(job.image for job in jobs))
@@ -171,6 +194,7 @@ def _remaining(
     left = list(jobs)
     if options.skip_done:
         left = [job for job in jobs if not mode.is_finished(job)]
+        _refuse_newer_images([job for job in jobs if job not in left])
         claims.forget([job for job in jobs if job not in left])
         logger.info("%d of %d images are already done", len(jobs) - len(left), len(jobs))
     if not options.overwrite and options.launch.size == 1:

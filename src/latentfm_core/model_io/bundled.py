@@ -23,6 +23,11 @@ def bundled_models() -> list[str]:
     return default_first(item.name for item in folder.iterdir() if (item / CARD).is_file())
 
 
+def is_bundled(folder: Path) -> bool:
+    """Return whether a model folder is part of the installed package."""
+    return folder.resolve().is_relative_to(_bundled_folder().resolve())
+
+
 def resolve_model(source: str | Path) -> Path:
     """Turn the name of a bundled model, or a folder, into a model folder.
 

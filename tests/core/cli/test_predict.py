@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +235,17 @@ def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys):
     assert "0 of 3 images" in capsys.readouterr().out
     assert run(folder, "--skip-done", "--format", "png") == 2
     assert "one.json" in said_error(capsys)
+
+
+def test_skip_done_refuses_images_that_were_changed_after_their_result(run, folder, capsys):
+    assert run(folder) == 0
+    later = time.time() + 60
+    os.utime(folder / "two.png", (later, later))
+    capsys.readouterr()
+    assert run(folder, "--skip-done") == 2
+    message = said_error(capsys)
+    assert "1 images were changed after their results were written: two.png" in message
+    assert run(folder, "--overwrite") == 0
 
 
 def test_an_incomplete_result_is_not_answered_with_the_option_that_was_given(

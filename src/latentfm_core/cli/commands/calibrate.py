@@ -27,7 +27,7 @@ from latentfm_core.evaluation.evaluate import unprompted
 from latentfm_core.evaluation.noise_scale import NOISE_SCALES
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import one_writer
-from latentfm_core.model_io.bundled import resolve_model
+from latentfm_core.model_io.bundled import is_bundled, resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
@@ -86,6 +86,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
     """
     if args.model is None:
         raise ConfigError("No model to calibrate. Add --model FOLDER.")
+    folder = resolve_model(args.model)
+    if is_bundled(folder):
+        raise ConfigError(
+            f"{args.model} is part of the installed package, for everybody who uses it. Copy the "
+            f"folder {folder} and calibrate the copy: --model COPY."
+        )
     if (args.group_file is None) != (args.group_column is None):
         raise ConfigError("--group-file and --group-column belong together: use both or neither.")
     check_domain_arguments(args)
