@@ -123,3 +123,23 @@ def test_pictures_and_logs_that_cannot_be_written_end_nothing(
     (out / "training" / "log.csv").mkdir(parents=True)  # a folder in place of the file
     assert train(words(images, out)) == 0
     assert (out / "model.safetensors").is_file()
+
+
+def test_a_link_to_a_folder_that_was_moved_away_loses_nothing(
+    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive, out = tmp_path / "drive", tmp_path / "model"
+    drive.mkdir()
+    out.symlink_to(drive)
+    process = start(words(images, out, *ENDLESS))
+    wait_for(lambda: in_the_flow(out), process)
+    drive.rename(tmp_path / "elsewhere")
+    wait_for(lambda: in_the_flow(out), process)
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert stopped_in_the_flow(out)
+    drive.rename(tmp_path / "again")
+    assert train(words(images, out)) == 2
+    assert f"is a link to {drive}, which does not exist" in capsys.readouterr().err
+

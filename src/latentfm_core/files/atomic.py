@@ -36,6 +36,11 @@ def _as_output_error(final: Path) -> Iterator[None]:
         raise write_error(final, error) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents if missing; of a link, the folder that it names."""
+    Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a temporary path beside `final`, renamed to `final` on success.
@@ -50,7 +55,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
         If the folder cannot be created or written (permissions, full disk).
     """
     with _as_output_error(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         remove_dead_once(final.parent)
         with new_file(final) as temporary:
             try:
@@ -94,7 +99,7 @@ def atomic_folder(
     if final.exists() and not overwrite:
         raise OutputError(f"{final} already exists. Choose another name, or replace it.")
     with _as_output_error(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         remove_dead_once(final.parent)
         with new_folder(final) as temporary:
             made = temporary.stat().st_ino

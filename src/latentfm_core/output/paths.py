@@ -70,6 +70,7 @@ def prepare_folder(folder: Path) -> None:
     OutputError
         If they cannot.
     """
+    _refuse_broken_link(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -86,12 +87,21 @@ def check_writable(folder: Path) -> None:
     OutputError
         If they cannot.
     """
+    _refuse_broken_link(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise write_error(folder, error) from None
+
+
+def _refuse_broken_link(folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        raise OutputError(
+            f"{folder} is a link to {folder.readlink()}, which does not exist. Connect its drive, "
+            "create that folder, or choose another --out."
+        )
 
 
 def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool = False) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from latentfm_core.config import Config, DataConfig
 from latentfm_core.errors import CheckpointError, ConfigError, OutputError
+from latentfm_core.files.atomic import make_folder
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.locks import FolderLock, busy
 from latentfm_core.model_io.bundled import resolve_model
@@ -121,7 +122,7 @@ class RunFolder:
             If it cannot be made.
         """
         try:
-            self._out.mkdir(parents=True, exist_ok=True)
+            make_folder(self._out)
         except OSError as error:
             raise write_error(self._out, error) from None
         self.claim_if_there()
