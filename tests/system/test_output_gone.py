@@ -142,4 +142,3 @@ def test_a_link_to_a_folder_that_was_moved_away_loses_nothing(
     drive.rename(tmp_path / "again")
     assert train(words(images, out)) == 2
     assert f"is a link to {drive}, which does not exist" in capsys.readouterr().err
-

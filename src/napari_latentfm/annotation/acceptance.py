@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.provenance import correction
+from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.mean_mask import mean_mask_on_screen, removed_mean_mask
 from napari_latentfm.annotation.writing import write_mean_mask
+from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.planes import index_slices
 
 if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
-NOT_SAMPLED = "Wait for the samples: an annotation begins with them."
+NOT_SAMPLED = "There is no mask to accept yet. Wait for the samples, or press Run (Ctrl+R)."
 _EMPTIED = (
     "The annotation is empty. Take a mask or paint; or press {none} if there is nothing to mark."
 )
@@ -24,6 +28,10 @@ _EMPTY_MEAN = (
 _FULL_MEAN = (
     "The mean mask covers {share:.1%} of the image. If that is right, take a hypothesis; otherwise "
     "paint, or press {none} if there is nothing to mark."
+)
+_NEWER = (
+    "The strokes have changed the mean mask since the annotation was made. Press Shift+M to take "
+    "it, or undo the strokes; then accept."
 )
 FULL_SHARE = 0.99
 """Share of the image above which a mean mask is not accepted as it is. Experts do mark almost the
@@ -83,6 +91,23 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
         return _EMPTY_MEAN.format(none=none)
     share = np.count_nonzero(mask) / mask.size
     return _FULL_MEAN.format(share=share, none=none) if share >= FULL_SHARE else ""
+
+
+def newer_by_strokes(session: ReviewSession) -> str:
+    """Return what to do if strokes have changed the mask since the annotation was made, or ""."""
+    reviewed = session.current
+    if reviewed is None or reviewed.label is not None or reviewed.result.samples.strokes is None:
+        return ""
+    layer = annotation_of(session, create=False)
+    index = reviewed.plane.index
+    if layer is None or not layer.data[index_slices(index)].any():
+        return ""  # the mean mask is accepted
+    record = record_of(layer)
+    if not session.is_newer_than(record.last_edit):
+        return ""
+    recalled = record.recalled.get(index)
+    known = recalled is not None and recalled == correction(index, reviewed.result.samples.strokes)
+    return "" if known else _NEWER
 
 
 def is_unseen(reviewed: Reviewed) -> bool:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentfm.annotation.layer import under_review
+from napari_latentfm.layers.edits import fingerprint, is_edited
 from napari_latentfm.layers.planes import index_slices
+from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.update import results_with
 
 if TYPE_CHECKING:
@@ -41,6 +43,18 @@ def mean_mask_on_screen(session: ReviewSession) -> NDArray[Any]:
     at = [each and min(each, length - 1) for each, length in zip(index, lengths, strict=True)]
     shown = layer.data[index_slices(at)]
     return proposed if np.array_equal(shown, proposed) else np.array(shown)
+
+
+def count_as_taken(session: ReviewSession) -> None:
+    """Record that what was painted on the layer of the mean mask is in the annotation now.
+
+    The layer may then be updated and removed like others. That of a stack holds other planes.
+    """
+    layer = _mean_mask_layer(session)
+    if layer is not None and session.stack is None and is_edited(layer):
+        facts = layer.metadata[METADATA_KEY]
+        taken = {**facts, "digest": fingerprint(facts, layer.data)}
+        layer.metadata = {**layer.metadata, METADATA_KEY: taken}
 
 
 def removed_mean_mask(session: ReviewSession) -> str:

@@ -111,8 +111,9 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
     record.strokes, record.seconds = sidecar.strokes, sidecar.seconds
     record.names.update(sidecar.class_names)
     record.restored, record.resolved = sidecar.created, sidecar.resolved_regions
-    record.proposals.clear()
-    record.carried = {}
+    for each in (record.proposals, record.taken, record.undone):
+        each.clear()
+    record.carried, record.recalled = {}, {info.index: info for info in sidecar.corrections}
     for info in sidecar.proposals:
         if len(info.index) != layer.ndim:
             continue

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.changes import change_of, paint
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_of, under_review
-from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
+from napari_latentfm.annotation.mean_mask import count_as_taken, mean_mask_on_screen
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.proposals import kept_values, name_of, proposal_of, record_proposal
+from napari_latentfm.annotation.undoing import undoable
 from napari_latentfm.layers.annotation_record import MEAN_MASK, record_of
 from napari_latentfm.layers.planes import Plane, index_slices
 
@@ -98,7 +99,10 @@ def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) 
     """
     shown = mean_mask_on_screen(session)
     proposed = under_review(session).result.summary.mean_mask
-    return write_labels(session, shown, "replace", region, None, MEAN_MASK, proposed)
+    count = write_labels(session, shown, "replace", region, None, MEAN_MASK, proposed)
+    if region is None:
+        count_as_taken(session)
+    return count
 
 
 def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
@@ -185,8 +189,10 @@ def write_labels(
     name = origin or name_of(reviewed, change.proposal)
     kept = kept_values(reviewed, change.proposal)
     proposal = proposal_of(kept, result.samples, result.summary.domain_score, name, how)
-    record_proposal(record_of(layer), reviewed.plane, proposal)
-    count = paint(session, layer, [change])
+    with undoable(layer, [reviewed.plane.index]):
+        record_proposal(record_of(layer), reviewed.plane, proposal)
+        count = paint(session, layer, [change])
+    session.note_taken()
     if how == "replace" and region is None:
         session.taken.emit()
     return count
@@ -211,13 +217,14 @@ def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObje
     """
     layer = _writable_annotation(session)
     changes = []
-    for one in objects:
-        values = one.mask * np.uint8(label)
-        change = change_of(session, layer, one.plane, values, (label,), "replace", True)
-        proposal = proposal_of(change.proposal, one.samples, one.domain_score)
-        record_proposal(record_of(layer), one.plane, proposal)
-        changes.append(change)
-    count = paint(session, layer, changes)
+    with undoable(layer, [one.plane.index for one in objects]):
+        for one in objects:
+            values = one.mask * np.uint8(label)
+            change = change_of(session, layer, one.plane, values, (label,), "replace", True)
+            proposal = proposal_of(change.proposal, one.samples, one.domain_score)
+            record_proposal(record_of(layer), one.plane, proposal)
+            changes.append(change)
+        count = paint(session, layer, changes)
     session.taken.emit()
     return count
 

@@ -116,7 +116,7 @@ class Accepting:
         asked = self._foot.notice.text == question
         if asked:
             self._foot.clear()
-        if asked or reviewed is None or not is_unseen(reviewed) or self._is_touched(reviewed):
+        if asked or reviewed is None or not is_unseen(reviewed) or self.is_touched(reviewed):
             return False
         if mean_mask_problem(self._session, self.empty_name):
             return False
@@ -134,7 +134,7 @@ class Accepting:
         self._foot.say(f"{name}: {text}" if name else NO_IMAGE)
 
     def _accept(self, reviewed: Reviewed) -> str:
-        if not self._is_touched(reviewed):
+        if not self.is_touched(reviewed):
             problem = take_mean_mask(self._session, self.empty_name)
             if problem:
                 return problem
@@ -155,7 +155,7 @@ class Accepting:
             return marked
         return f"{self.empty_name}. The layer {layer.name!r} is empty. Export… saves it as a file."
 
-    def _is_touched(self, reviewed: Reviewed) -> bool:
+    def is_touched(self, reviewed: Reviewed) -> bool:
         """Return whether something was painted or taken on the plane on screen."""
         if self.in_list:
             return self._queue.open_image.touched

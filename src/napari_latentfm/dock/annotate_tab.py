@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -65,6 +66,7 @@ class AnnotateTab(QWidget):
         self.sections = self._make_sections(head)
         self.area = QScrollArea()
         self._place: Collapsible | None = None
+        self._unfolded: Collapsible | None = None
         self._noted = self._returning = False
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
@@ -82,6 +84,7 @@ class AnnotateTab(QWidget):
         for section in self.sections.values():
             section.toggled.connect(lambda _: self._remember_opened())
             section.toggled.connect(self._stop_returning)
+            section.toggled.connect(partial(self._on_toggled, section))
 
     def key_actions(self) -> dict[str, dict[str, Callable[[], None]]]:
         """Return keys and what they do, by the title of the section."""
@@ -123,9 +126,19 @@ class AnnotateTab(QWidget):
         self._laid_out.start()
 
     def _return(self) -> None:
+        bar, unfolded = self.area.verticalScrollBar(), self._unfolded
+        self._unfolded = None
         if self._returning:
-            bar = self.area.verticalScrollBar()
             bar.setValue(0 if self._place is None else self._place.y())
+        elif unfolded is not None:
+            # As little as shows all of it, or its beginning if it is higher than the area.
+            below = unfolded.y() + unfolded.height() - self.area.viewport().height()
+            bar.setValue(min(unfolded.y(), max(bar.value(), below)))
+
+    def _on_toggled(self, section: Collapsible, opened: bool) -> None:
+        """Scroll to the content of a section that the user has unfolded."""
+        self._unfolded = section if opened else None
+        self._laid_out.start()
 
     def _stop_returning(self, _value: object = None) -> None:
         self._noted = self._returning = False

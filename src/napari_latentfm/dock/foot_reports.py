@@ -36,6 +36,7 @@ class FootReports(QObject):
         annotation.export_offered.connect(self._foot.offer_export)
         listen(self, tool.changed, self._on_tool)
         listen(self, panel.review.fix.tools.changed, self._on_piece_tool)
+        listen(self, panel.review.fix.editor.reported, self._foot.say)
         listen(self, panel.point.model_missing, self._on_model_missing)
         listen(self, panel.point.noted, self._on_noted)
         listen(self, panel.session.changed, self._on_reviewed)

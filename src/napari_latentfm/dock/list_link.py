@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
@@ -29,6 +30,7 @@ class ListLink(QObject):
         self._panel, self._accepting = panel, accepting
         self._queue, self._form = panel.queue, panel.sampling.form
         self._to_annotate = False
+        self._learns_from: Path | None = None
         queue = self._queue
         panel.foot.noted.connect(queue.states.note)
         # After the form's own slots, which look the name up.
@@ -56,14 +58,19 @@ class ListLink(QObject):
         self._panel.foot.show_item(name, item)
 
     def _on_shown(self, _name: str) -> None:
-        learning = self._panel.learning
-        if self._queue.work is not None and learning.form.images.path() is None:
-            learning.form.images.set_path(self._queue.work.folder)
+        self._follow_folder()
         self._panel.annotate.return_to_place()
         if self._to_annotate:
             self._to_annotate = False
             self._panel.tabs.setCurrentWidget(self._panel.annotate)
             self.focus_canvas()
+
+    def _follow_folder(self) -> None:
+        """Learn from the folder that is open, unless the user has chosen another one."""
+        images, work = self._panel.learning.form.images, self._queue.work
+        if work is not None and images.path() in (None, self._learns_from):
+            images.set_path(work.folder)
+            self._learns_from = work.folder
 
     def focus_canvas(self) -> None:
         """Give the keyboard to the image: Enter accepts it."""

@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
+from napari_latentfm.annotation.acceptance import newer_by_strokes
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
@@ -36,7 +37,7 @@ from napari_latentfm.dock.folder_drop import FolderDrop, folder_of
 from napari_latentfm.dock.foot import Foot
 from napari_latentfm.dock.foot_reports import FootReports
 from napari_latentfm.dock.head import Head
-from napari_latentfm.dock.left_objects import LeftObjects
+from napari_latentfm.dock.left_image import LeftImage
 from napari_latentfm.dock.list_link import ListLink
 from napari_latentfm.dock.recovery_link import RecoveryLink
 from napari_latentfm.dock.sharing import SharedModel
@@ -106,7 +107,7 @@ class LatentFMPanel(QWidget):
         self._connect()
         self._reports = FootReports(self, self._keys.tool)
         self._recovery = RecoveryLink(self)
-        self._left = LeftObjects(self)
+        self._left = LeftImage(self)
         self._list.show_item()
 
     def show_place(self, place: Place) -> None:
@@ -131,7 +132,7 @@ class LatentFMPanel(QWidget):
     def accept(self) -> None:
         """Accept the annotation, or the mean mask if you changed nothing; go to the next image."""
         self.annotate.note_place()
-        if self._is_ready() and self._has_answers():
+        if self._is_ready() and self._is_clear():
             self.point.take_pending()
             self.accepting.accept()
 
@@ -238,11 +239,14 @@ class LatentFMPanel(QWidget):
             self.foot.say(f"{self.chosen.name}: {RUNNING}")
         return not self.session.renewing
 
-    def _has_answers(self) -> bool:
-        """Return whether every mark has its outline; say so otherwise."""
-        problem = self.point.unanswered()
-        if problem:
+    def _is_clear(self) -> bool:
+        """Return whether what would be accepted is what is on screen; say so otherwise."""
+        if problem := self.point.unanswered():
             self.annotate.uncover("Point")
+        elif (reviewed := self.session.current) is not None:
+            touched = self.accepting.is_touched(reviewed)
+            problem = newer_by_strokes(self.session) or self.review.hypotheses.unclear(touched)
+        if problem:
             self.foot.say(f"{self.chosen.name}: {problem}")
         return not problem
 

@@ -31,6 +31,8 @@ from napari_latentfm.ui.folder_edit import FolderEdit
 
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images with the accepted masks."""
+START_TIP = "Train a copy of the model with the accepted masks."
+STOPPED_TIP = "A stopped run has this name. Resume it, or change the name to start another one."
 DEFAULT_MINUTES = 5.0
 MAX_MINUTES = 600.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -94,13 +96,15 @@ class LearningForm(QWidget):
         self.device.setToolTip("Device for training; auto uses a GPU if there is one.")
 
     def _make_buttons(self) -> None:
-        self.start = push_button("Start", "Train a copy of the model with the accepted masks.")
+        self.start = push_button("Start", START_TIP)
         self.stop = push_button("Stop", "Stop within one step; the progress is kept.")
         self.resume = push_button("Resume", "Continue the stopped run of this name.")
         self.finish = push_button(
             "Make model", "Make a model from the last checkpoint of the stopped run."
         )
-        self.keep_new = push_button("Keep new", "Offer the new model in the sampling panel.")
+        self.keep_new = push_button(
+            "Keep new", "Add the new model to the choice of models, and use it."
+        )
         self.keep_old = push_button(
             "Keep old", "Keep using the old model; the new one stays in its folder."
         )

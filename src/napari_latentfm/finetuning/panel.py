@@ -24,7 +24,7 @@ from latentfm_core.finetuning.request import LearningRequest
 from latentfm_core.model_io.card import CARD
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import abandon
-from napari_latentfm.finetuning.form import LearningForm
+from napari_latentfm.finetuning.form import START_TIP, STOPPED_TIP, LearningForm
 from napari_latentfm.finetuning.process import LearningRun
 from napari_latentfm.results.session import session_of
 from napari_latentfm.ui.area import fill_dock
@@ -85,7 +85,7 @@ class LearningPanel(QScrollArea):
         form.finish.clicked.connect(lambda: self.make_model())
         form.keep_new.clicked.connect(lambda: self.keep_new())
         form.keep_old.clicked.connect(lambda: self.keep_old())
-        form.name.textChanged.connect(lambda _: self._enable())
+        form.name.textChanged.connect(lambda _: self._on_name())
         # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
@@ -253,11 +253,17 @@ class LearningPanel(QScrollArea):
             control.setEnabled(idle)
         open_run = idle and self._has_stopped_run()
         form.start.setEnabled(idle and not open_run)
+        form.start.setToolTip(STOPPED_TIP if open_run else START_TIP)
         form.stop.setEnabled(not idle)
         form.resume.setEnabled(open_run)
         form.finish.setEnabled(open_run)
         for button in (form.keep_new, form.keep_old):
             button.setEnabled(idle and self.verdict is not None)
+
+    def _on_name(self) -> None:
+        self._enable()
+        if self.form.status.text() == _STOPPED and not self.form.resume.isEnabled():
+            self.form.status.setText("Ready.")
 
     def _has_stopped_run(self) -> bool:
         try:
@@ -279,7 +285,10 @@ _ADVICE = {
     "old": "Keep the old one.",
     "unknown": "Compare results of both, then decide.",
 }
-_STOPPED = "Stopped. Resume continues; Make model uses the last checkpoint."
+_STOPPED = (
+    "Stopped. Resume continues it, Make model uses its last checkpoint. To start another run, "
+    "change the name."
+)
 _NOTHING = "Stopped before the first step; no model was made."
 
 

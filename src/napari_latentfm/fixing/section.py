@@ -139,11 +139,20 @@ class FixSection(QWidget):
         except LatentFMError as error:
             self._say(str(error))
             return
+        self._select(at)
         row, column = (at[axis] for axis in plane.axes)
         self.editor.do(Operation(tool, at=(row, column)))
         if tool == "keep":
             # Only one piece is left, so that the tool has no further use.
             self.tools.deactivate()
+
+    def _select(self, at: tuple[int, ...]) -> None:
+        """Select the label of the piece that was clicked."""
+        layer = self._layer
+        if layer is not None and all(
+            0 <= place < length for place, length in zip(at, layer.data.shape, strict=True)
+        ):
+            layer.selected_label = int(layer.data[at]) or layer.selected_label
 
     def _on_tool(self) -> None:
         tool = self.tools.tool

@@ -56,6 +56,24 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class TakenStep:
+    """Proposals that were taken by one undo step.
+
+    Attributes
+    ----------
+    before, after
+        Checksums of the labels of the planes.
+    old, new
+        Proposals of the planes before and after; None for a plane without one.
+    """
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    old: dict[PlaneIndex, Proposal | None]
+    new: dict[PlaneIndex, Proposal | None]
+
+
+@dataclass(frozen=True)
 class Origin:
     """Image, model and settings of an annotation, without the arrays of a result.
 
@@ -105,6 +123,9 @@ class Record:
         Time spent editing; a pause of more than `PAUSE` does not count.
     proposals
         The last proposal that was taken, by plane.
+    taken, undone
+        Steps in which proposals were taken, and those of them that were undone; the last of each
+        is the newest.
     names
         Names that the user gave to labels.
     origin
@@ -114,6 +135,8 @@ class Record:
     carried
         By plane, a proposal restored from a file and the number of pixels that already differed
         from it then.
+    recalled
+        Strokes of the file that the annotation was restored from, by plane.
     restored
         When the labels that the annotation began with were saved, "" if it began empty.
     counted
@@ -130,10 +153,13 @@ class Record:
     strokes: int = 0
     seconds: float = 0.0
     proposals: dict[PlaneIndex, Proposal] = field(default_factory=dict)
+    taken: list[TakenStep] = field(default_factory=list)
+    undone: list[TakenStep] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     origin: Origin | None = None
     resolved: tuple[dict[str, Any], ...] = ()
     carried: dict[PlaneIndex, tuple[Proposal, int]] = field(default_factory=dict)
+    recalled: dict[PlaneIndex, CorrectionInfo] = field(default_factory=dict)
     restored: str = ""
     counted: bool = False
     writing: bool = False

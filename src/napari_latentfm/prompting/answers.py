@@ -143,7 +143,7 @@ class Answers:
         if ending == "failed" and panel.last_error is not None:
             self._context.say(panel.last_error)
         elif ending == "done":
-            self._tell()
+            self._tell_note()
             if then is not None:
                 then()
 
@@ -183,11 +183,15 @@ class Answers:
 
         self.runner.want(begin)
 
-    def _tell(self) -> None:
+    def _tell_note(self) -> None:
         note, self._note = self._note, ""
         if note:
-            self._context.say(note)
-            self.noted.emit(note)
+            self.tell(note)
+
+    def tell(self, text: str) -> None:
+        """Show a text in the status line, which may be out of sight, and emit `noted`."""
+        self._context.say(text)
+        self.noted.emit(text)
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)

@@ -147,7 +147,7 @@ class Drawing:
             context.marks.write(place.layer, place.plane, 0, Prompt())
             self._shown.look_at_marks(place)
             if complaint:
-                context.say(complaint)
+                self._answers.tell(complaint)
             return
         now = replace(
             one.prompt,

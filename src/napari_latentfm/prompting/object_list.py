@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from latentfm_core.colours import label_colour
+from napari_latentfm.background.signals import pause_timer
 
 SWATCH = 12
 """Pixels."""
@@ -65,6 +66,8 @@ class ObjectList(QTreeWidget):
             self.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.header().setStretchLastSection(False)
         self._rows: list[Row] = []
+        self._ticked: tuple[int, bool] | None = None
+        self._after_click = pause_timer(self, 0, self._on_ticked)
         self._own: tuple[str, ...] = ()
         self.itemChanged.connect(self._on_item)
         self.itemClicked.connect(self._on_click)
@@ -117,7 +120,15 @@ class ObjectList(QTreeWidget):
         on = item.checkState(0) == Qt.CheckState.Checked
         old = next((row for row in self._rows if row.number == number), None)
         if old is not None and old.visible != on:
-            self.toggled.emit(number, on)
+            self._ticked = number, on
+            # Qt still reports the click on this item, which the list may no longer hold then.
+            self._after_click.start()
+
+    def _on_ticked(self) -> None:
+        ticked, self._ticked = self._ticked, None
+        if ticked is not None:
+            self.toggled.emit(*ticked)
 
     def _on_click(self, item: QTreeWidgetItem, _column: int) -> None:
-        self.chosen.emit(int(item.data(0, Qt.ItemDataRole.UserRole)))
+        if self._ticked is None:
+            self.chosen.emit(int(item.data(0, Qt.ItemDataRole.UserRole)))

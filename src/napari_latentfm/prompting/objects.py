@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,8 @@ class PromptObject:
         Whether its outline and marks are shown while another object is current.
     closed
         Whether it was taken: the next mark begins another object.
+    taken_for
+        The prompt that it was taken for last; None if it was not.
     followed
         Whether it was found here by following it from another plane, and not corrected since.
     samples, model, mask
@@ -88,6 +90,7 @@ class PromptObject:
     prompt: Prompt = field(default_factory=Prompt)
     visible: bool = True
     closed: bool = False
+    taken_for: Prompt | None = None
     followed: bool = False
     samples: SampleSet | None = None
     model: str | Path = ""
@@ -114,9 +117,27 @@ class PromptObject:
         self.samples, self.mask, self.model = samples, Patch.of(mask), model
         self.domain_score = domain_score
 
+    @property
+    def refined(self) -> bool:
+        """Whether it has other marks than when it was taken."""
+        return self.taken_for is not None and self.taken_for is not self.prompt
+
+    def take(self) -> None:
+        """Record that its mask is in the annotation."""
+        self.closed, self.taken_for = True, self.prompt
+
+    def reopen(self) -> None:
+        """Record that taking it was undone."""
+        self.closed, self.taken_for = False, None
+
     def forget_answer(self) -> None:
         """Discard the result of marks that were removed."""
         self.samples, self.mask = None, None
+
+    def without_arrays(self) -> PromptObject:
+        """Return the object unanswered, to keep it for long; strokes are kept as they are now."""
+        small = [each for each in self.history if each.strokes is None and each.mask is None]
+        return replace(self, samples=None, mask=None, drawn_for=None, history=small)
 
     def remember(self) -> None:
         """Add the prompt to the history, for undo."""

@@ -199,12 +199,24 @@ class PromptSection(QWidget):
         if reviewed is not None and reviewed.label is not None:
             one = self._book.find(reviewed.layer, reviewed.label, reviewed.plane)
             if one is not None:
-                one.closed = True
+                one.take()
             self._marks.hide(reviewed.layer)
             strokes = strokes_of(self._viewer, reviewed.layer)
             if strokes is not None:
                 strokes.visible = False
             self.form.hold("")
+        self._refresh.start()
+
+    def _on_untaken(self) -> None:
+        """Propose objects again after Undo has removed them from the annotation."""
+        place = self._context.place()
+        if place is not None:
+            taken = self._context.taken(place)
+            for one in self._book.on(place.layer, place.plane):
+                if one.closed and one.number not in taken:
+                    one.reopen()
+            for layer in self._marks.there(place.layer):
+                layer.visible = True
         self._refresh.start()
 
     def _on_finished(self, ending: str) -> None:
@@ -263,6 +275,7 @@ class PromptSection(QWidget):
         form.objects.toggled.connect(self._shown.toggle)
         listen(self, self._session.changed, self._on_reviewed)
         listen(self, self._session.taken, self._on_taken)
+        listen(self, self._session.untaken, self._on_untaken)
         listen(self, self._session.redraw_asked, self._on_redraw_asked)
         listen(self, self._panel.finished, self._on_finished)
         listen(self, self._panel.form.model.changed, self._on_model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_latentfm.annotation.layer import MAX_LABEL
@@ -79,7 +78,7 @@ class ObjectSelection:
         """
         context = self._context
         return [
-            replace(one, samples=None, mask=None, drawn_for=None)
+            one.without_arrays()
             for one in context.book.all(image)
             if one.visible
             and not one.prompt.is_empty

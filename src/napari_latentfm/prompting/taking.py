@@ -29,8 +29,16 @@ if TYPE_CHECKING:
 
 
 BESIDE_ANOTHER = (
-    "{which} not in the annotation yet, and the mask on screen is another one. Press Take all in "
-    "the section Point to take them, or hide them in its list; then accept."
+    "The mask of the whole image and the outline of {objects} are on screen. Press Take all in the "
+    "section Point to accept the outline, or untick it there to accept the mask."
+)
+CLICK_ONE = (
+    "The outline of {objects} is not in the annotation yet. Click it in the section Point, then "
+    "accept; or untick it there."
+)
+REFINED = (
+    "The outline of {objects} has changed since it was taken. Press Take all in the section Point "
+    "to take it again, or Undo mark to return to the annotation."
 )
 
 
@@ -111,7 +119,7 @@ class Taking:
             self._context.say(str(error))
             return
         for each in objects:
-            each.closed = True
+            each.take()
         self._say_taken(f"Object {one.number} on {_counted(len(objects), 'plane')}", changed)
 
     def take_pending(self) -> None:
@@ -122,14 +130,18 @@ class Taking:
             self._write(place, pending)
 
     def uncertain(self) -> str:
-        """Return what to do if outlines of objects are on screen beside another mask, or ""."""
+        """Return what to do if it is not certain which outlines on screen to accept, or ""."""
         place = self._context.place()
-        if place is None or self._reviews_object(place):
+        if place is None:
             return ""
-        numbers = [str(one.number) for one in self._pending(place)]
-        if not numbers:
-            return ""
-        return BESIDE_ANOTHER.format(which=_listed("Object", numbers))
+        taken, objects = self._context.taken(place), self._answered(place)
+        refined = [one for one in objects if one.number in taken and one.refined]
+        pending = [] if self._reviews_object(place) else self._pending(place)
+        if refined:
+            return REFINED.format(objects=_listed(refined))
+        if pending and self._context.session.current is None:
+            return CLICK_ONE.format(objects=_listed(pending))
+        return BESIDE_ANOTHER.format(objects=_listed(pending)) if pending else ""
 
     def delete(self) -> None:
         """Remove the current object: its marks, its result, and its pixels in the annotation."""
@@ -143,8 +155,17 @@ class Taking:
         self._selection.clear(place)
         context.book.remove(place.layer, one)
         self._shown.renew()
+        self._show_another(place)
         undo = " Ctrl+Z restores its pixels in the annotation." if erased else ""
         context.say(f"Object {one.number} was removed.{undo}")
+
+    def _show_another(self, place: Place) -> None:
+        """Put another answered object of the plane under review, if there is one."""
+        context = self._context
+        others = self._answered(place)
+        if others and context.session.current is None:
+            context.book.choose(place.layer, place.plane, others[0])
+            self._answers.show(place, others[0])
 
     def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
@@ -211,8 +232,9 @@ class Taking:
         except LatentFMError as error:
             self._context.say(str(error))
             return None
+        self._context.marks.hide(place.layer)
         for each in objects:
-            each.closed = True
+            each.take()
         return changed
 
     def _say_taken(self, subject: str, changed: int) -> None:
@@ -224,11 +246,12 @@ class Taking:
         )
 
 
-def _listed(noun: str, numbers: list[str]) -> str:
-    """Return for example "Object 2 is" or "Objects 1, 2 and 4 are"."""
+def _listed(objects: list[PromptObject]) -> str:
+    """Return for example "object 2" or "objects 1, 2 and 4"."""
+    numbers = [str(one.number) for one in objects]
     if len(numbers) == 1:
-        return f"{noun} {numbers[0]} is"
-    return f"{noun}s {', '.join(numbers[:-1])} and {numbers[-1]} are"
+        return f"object {numbers[0]}"
+    return f"objects {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from napari.layers import Image
 from psygnal import Signal
@@ -63,7 +64,9 @@ class ReviewSession:
     model_kept
         Emitted with the folder of a model that was fine-tuned here and is to be used.
     taken
-        Emitted when a whole proposal was written into the annotation.
+        Emitted when a whole proposal was written into the annotation, or an annotation restored.
+    untaken
+        Emitted when the user has undone the taking of a proposal.
     redraw_asked
         Emitted when a prompted object must be sampled again.
     cover_others
@@ -80,6 +83,7 @@ class ReviewSession:
     restored = Signal(object)
     model_kept = Signal(Path)
     taken = Signal()
+    untaken = Signal()
     redraw_asked = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -87,6 +91,8 @@ class ReviewSession:
         self._viewer = WeakKeyDictionary({viewer: None})
         self._current: Reviewed | None = None
         self._stack: StackReview | None = None
+        self._since = 0.0
+        self._taken_from: ref[Result] | None = None
         self.work = RunningWork()
         self.cover_others = False
         self.renewing = False
@@ -115,6 +121,22 @@ class ReviewSession:
         prompted = self._current is not None and self._current.label is not None
         return prompted and len(self.redraw_asked) > 0
 
+    def note_taken(self) -> None:
+        """Record that a mask of the result under review was written into the annotation."""
+        if self._current is not None:
+            self._taken_from = ref(self._current.result)
+
+    def is_newer_than(self, last_edit: float | None) -> bool:
+        """Return whether the result came after an edit, and nothing of it was taken.
+
+        `last_edit` is in seconds of the monotonic clock; None if there was no edit.
+        """
+        current = self._current
+        taken = self._taken_from() if self._taken_from is not None else None
+        if current is None or taken is current.result:
+            return False
+        return last_edit is None or last_edit < self._since
+
     def show(self, reviewed: Reviewed | None) -> None:
         """Put a result, or None, under review."""
         self.follow(None)
@@ -131,6 +153,10 @@ class ReviewSession:
             self._set(stack.current)
 
     def _set(self, reviewed: Reviewed | None) -> None:
+        if reviewed is not None and (
+            self._current is None or reviewed.result is not self._current.result
+        ):
+            self._since = time.monotonic()
         self._current = reviewed
         self.changed.emit()
 

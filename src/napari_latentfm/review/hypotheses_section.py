@@ -30,6 +30,11 @@ from napari_latentfm.review.thumbnails import HypothesisResult, search
 from napari_latentfm.ui.common import narrow, push_button, row_of, wrapped_text
 
 NOTHING = "No samples yet. Run the model to see the plausible outlines."
+HIDDEN = "All overlays are hidden. Press 0 to see what would be accepted."
+PREVIEWED = (
+    "A hypothesis is shown, but the mean mask would be accepted. Press W to take the hypothesis, "
+    "or Q to hide it."
+)
 SECTION = "hypotheses"
 """Section of the preferences."""
 ORDER_NAMES: dict[Order, str] = {
@@ -62,6 +67,7 @@ class HypothesesSection(QWidget):
         self._lay_out()
         listen(self, session.changed, self._on_changed)
         listen(self, session.taken, self._on_taken)
+        listen(self, session.untaken, self._on_untaken)
         self._overlays.removed.connect(self._on_removed)
         overlays, task = self._overlays, self._task
         # Not methods of this widget, which is partly deleted when the signal is emitted.
@@ -218,6 +224,18 @@ class HypothesesSection(QWidget):
         self.end_preview()
         self.view.look.show_plain(False)
         self.view.look.hide_proposals()
+
+    def _on_untaken(self) -> None:
+        self.view.look.hide_proposals(False)
+
+    def unclear(self, touched: bool) -> str:
+        """Return what to do if what would be accepted is not what is on screen, or "".
+
+        `touched` is whether the annotation would be accepted, not the mean mask.
+        """
+        if self.view.look.plain:
+            return HIDDEN
+        return PREVIEWED if self.chosen is not None and not touched else ""
 
     def _on_removed(self, role: str) -> None:
         if role == "preview":

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QWidget
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.section import AnnotationSection
+from napari_latentfm.annotation.undoing import follow_undo
 from napari_latentfm.background.signals import listen
 from napari_latentfm.fixing.section import FixSection
 from napari_latentfm.layers.annotation_record import record_of
@@ -46,6 +47,7 @@ class ReviewSections:
         self.regions.ticked.connect(self._note_resolved)
         listen(owner, session.restored, self._recall_work)
         listen(owner, self.annotation.autosaver.watched, self._note_resolved)
+        listen(owner, self.annotation.autosaver.touched, self._follow_undo)
 
     @property
     def all(self) -> tuple[Section, ...]:
@@ -61,6 +63,11 @@ class ReviewSections:
         layer = annotation_of(self.session, create=False)
         if layer is not None:
             record_of(layer).resolved = tuple(map(dict, self.regions.resolved_regions()))
+
+    def _follow_undo(self) -> None:
+        layer = annotation_of(self.session, create=False)
+        if layer is not None:
+            follow_undo(self.session, layer)
 
     def _recall_work(self, sidecar: AnnotationSidecar) -> None:
         """Restore the reviewed regions and strokes of an annotation that was restored."""

@@ -129,7 +129,9 @@ class QueueForm(QWidget):
             "Previous (PageUp)", "Save the annotation and open the previous image."
         )
         self.next = push_button("Next (PageDown)", "Save the annotation and open the next image.")
-        self.reset = push_button("Reset", "Mark the image as not started; files and time stay.")
+        self.reset = push_button(
+            "Reset", "Mark the selected image as not started; files, note and time stay."
+        )
         self.measure = push_button(
             "Measure uncertainty",
             "Draw samples of all images whose uncertainty is not known yet.",

@@ -63,17 +63,9 @@ class ImageStates:
         if self._open_image.name is not None:
             self.update(self._open_image.name, note=text.strip())
 
-    def reset(self) -> None:
-        """Mark the open image as not started; its files stay."""
-        if self._open_image.name is not None:
-            changes = {
-                "state": "not started",
-                "note": "",
-                "error": "",
-                "empty": False,
-                "flag": False,
-            }
-            self.update(self._open_image.name, **changes)
+    def reset(self, name: str) -> bool:
+        """Mark an image as not started, files and note stay; return whether it was saved."""
+        return self.update(name, state="not started", error="", empty=False, flag=False)
 
     def mark_readable(self, name: str) -> None:
         """Remove the error of an image that was read again."""

@@ -27,6 +27,9 @@ def ready_to_accept(work: WorkList, open_image: OpenImage, name: str, none: str)
         return snapshot
     if snapshot is None and work.kept(name) is not None:
         return WAIT_FOR_KEPT
+    item = work.item(name)
+    if snapshot is not None and item.state == "completed" and item.empty and not open_image.touched:
+        return snapshot  # it was opened again, and stays as it is
     if open_image.touched:
         return emptied(none)
     return open_image.take_mean_mask(none) or open_image.snapshot(force=True) or NOT_SAMPLED

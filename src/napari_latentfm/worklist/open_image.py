@@ -265,6 +265,9 @@ class OpenImage:
                     self._session.restored.emit(kept.sidecar)
                 self.digest = labels_digest(layer.data)
                 self._names = dict(record_of(layer).names)
+                if layer.data.any():
+                    # Proposals would cover what was accepted before.
+                    self._session.taken.emit()
         layer = self.annotation
         if layer is not None:
             remember(layer, current)

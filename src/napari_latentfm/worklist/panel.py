@@ -250,6 +250,12 @@ class QueuePanel(QScrollArea):
             show_error(" ".join(self._late))
             self._late.clear()
 
+    def _reset(self) -> None:
+        """Mark the selected image, or else the open one, as not started."""
+        name = self.form.table.selected() or self.current
+        if name is not None and self.states.reset(name):
+            self._say(f"{name} is not started now. Its annotation file was kept.")
+
     def _on_order(self, _text: str) -> None:
         self._refresh()
         if self.form.by_uncertainty:
@@ -283,7 +289,7 @@ class QueuePanel(QScrollArea):
         for button, slot in (
             (form.previous, self.previous),
             (form.next, self.next),
-            (form.reset, self.states.reset),
+            (form.reset, self._reset),
             (form.measure, self.sampling.measure),
             (form.export, partial(self._export, table=False)),
             (form.sizes, partial(self._export, table=True)),

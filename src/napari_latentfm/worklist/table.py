@@ -16,7 +16,8 @@ COLUMNS = ("Image", "State", "Time", "Uncertain")
 MEANINGS = {
     "Time": "Minutes and seconds spent on the image.",
     "Uncertain": "1 - expected Dice, an estimate: 0% where all samples agree with the mean mask, "
-    "near 100% where they contradict each other, or the mean mask is empty or covers the image. "
+    "near 100% where they contradict each other, the mean mask is empty or covers the image, or "
+    "the image is unlike the training images. "
     "See the images with the highest uncertainty first.",
 }
 SIGNS = {"not started": "", "in progress": "◐ ", "completed": "✓ ", "flagged": "⚑ "}
@@ -147,9 +148,9 @@ class ImageTable(QTableView):
     def fill(self, names: list[str], items: Mapping[str, Item], current: str | None) -> None:
         """Replace the rows; select another image only when it is opened."""
         is_opened, bar = current != self.rows.current, self.verticalScrollBar()
-        wanted, top = current if is_opened else self._selected(), bar.value()
+        wanted, top = current if is_opened else self.selected(), bar.value()
         self.rows.fill(names, items, current)
-        if wanted in names and wanted != self._selected():
+        if wanted in names and wanted != self.selected():
             index = self.filtered.mapFromSource(self.rows.index(names.index(wanted), 0))
             if index.isValid():
                 self.selectRow(index.row())
@@ -171,7 +172,8 @@ class ImageTable(QTableView):
         indices = [self.filtered.mapToSource(self.filtered.index(i, 0)) for i in range(count)]
         return [self.rows.names[index.row()] for index in indices]
 
-    def _selected(self) -> str | None:
+    def selected(self) -> str | None:
+        """Return the name of the selected image, or None."""
         index = self.currentIndex()
         return self._name_at(index) if index.isValid() else None
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
 from latentfm_core.annotation.export import sidecar_path
+from latentfm_core.correction.strokes import FOREGROUND
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -56,7 +61,7 @@ def test_objects_that_were_not_taken_come_back_with_their_image(
     assert "not taken" not in panel.foot.message.text()
     bench.press(bench.canvas)
     bench.wait_for(NAMES[1])
-    assert "not taken" not in panel.foot.message.text(), "Enter took both"
+    assert panel.foot.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
 
 
@@ -73,7 +78,7 @@ def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(
     assert current is not None
     assert current.label is None
     bench.press(bench.canvas)
-    assert "Object 1 is not in the annotation yet" in panel.foot.message.text()
+    assert "the outline of object 1 are on screen" in panel.foot.message.text()
     assert bench.item(NAMES[0]).state == "not started"
     bench.click(panel.point.form.take_all_button)
     bench.qtbot.waitUntil(
@@ -98,3 +103,183 @@ def test_what_was_painted_on_the_mean_mask_is_accepted_and_counts_as_edited(benc
     (proposal,) = json.loads(sidecar_path(file).read_text("utf-8"))["proposals"]
     assert proposal["origin"] == "mean mask"
     assert proposal["edited_pixels"] == 10
+
+
+def test_an_image_without_a_lesion_stays_so_when_it_is_opened_again(bench: Bench) -> None:
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    bench.click(bench.panel.foot.accept_empty)
+    bench.wait_for(NAMES[2])
+    assert f"{NAMES[1]} is done (empty), 1 of 3" in bench.panel.foot.message.text()
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[1])
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    assert bench.item(NAMES[1]).empty
+    assert not tifffile.imread(bench.file(NAMES[1])).any()
+
+
+def test_an_image_that_is_opened_again_shows_its_annotation_alone(bench: Bench) -> None:
+    assert bench.mean_mask.visible
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    assert not bench.mean_mask.visible
+    assert bench.panel.review.hypotheses.view.look.proposals_hidden
+
+
+def test_strokes_after_the_annotation_are_taken_or_undone_before_it_is_accepted(
+    bench: Bench,
+) -> None:
+    panel = bench.panel
+    bench.annotate()
+    panel.review.strokes.paint_foreground()
+    strokes = bench.viewer.layers.selection.active
+    before = panel.session.current
+    strokes.data_setitem((np.full(8, 40), np.arange(30, 38)), FOREGROUND)
+    bench.qtbot.waitUntil(lambda: panel.session.current is not before, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.session.renewing, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    assert "strokes have changed the mean mask" in panel.foot.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+    panel.review.annotation.take_mean_mask()
+    mask = tuple(np.array(bench.mean_mask.data).ravel())
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert tuple(tifffile.imread(bench.file(NAMES[0])).ravel()) == mask
+
+
+def test_what_is_not_on_screen_is_not_accepted(bench: Bench) -> None:
+    panel = bench.panel
+    bench.press(bench.canvas, Qt.Key.Key_0)
+    bench.press(bench.canvas)
+    assert "overlays are hidden" in panel.foot.message.text()
+    bench.press(bench.canvas, Qt.Key.Key_0)
+    bench.qtbot.waitUntil(lambda: bool(panel.review.hypotheses.hypotheses), timeout=PATIENCE)
+    panel.review.hypotheses.choose(0)
+    bench.press(bench.canvas)
+    assert "A hypothesis is shown" in panel.foot.message.text()
+    assert bench.item(NAMES[0]).state == "not started"
+    panel.review.hypotheses.end_preview()
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+
+
+def test_reset_acts_on_the_selected_image_and_keeps_its_note(bench: Bench) -> None:
+    panel = bench.panel
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    panel.foot.note.setText("blurred")
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    panel.tabs.setCurrentWidget(panel.queue)
+    panel.queue.form.table.selectRow(1)
+    bench.click(panel.queue.form.reset)
+    states = [bench.item(name).state for name in NAMES]
+    assert states == ["completed", "not started", "not started"]
+    assert bench.item(NAMES[1]).note == "blurred"
+    assert NAMES[1] in panel.foot.message.text()
+
+
+def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_path: Path) -> None:
+    images = bench.panel.learning.form.images
+    assert images.path() == bench.folder
+    second, third = tmp_path / "second", tmp_path / "third"
+    for folder in (second, third):
+        shutil.copytree(bench.folder, folder, ignore=shutil.ignore_patterns("latentfm*"))
+    bench.panel.open_folder(second)
+    bench.qtbot.waitUntil(lambda: images.path() == second, timeout=PATIENCE)
+    images.set_path(tmp_path)
+    bench.shown.clear()
+    bench.panel.open_folder(third)
+    bench.wait_for(NAMES[0])
+    assert images.path() == tmp_path
+
+
+def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(
+    bench: Bench, promptable_model_folder: Path
+) -> None:
+    panel = bench.panel
+    panel.sampling.form.folder.value = promptable_model_folder
+    panel.tabs.setCurrentWidget(panel.annotate)
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    rows = panel.point.form.objects
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    layer = annotation_of(panel.session, create=False)
+    assert layer is not None
+    assert record_of(layer).proposals
+    assert not bench.mean_mask.visible
+    layer.undo()
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "proposed", timeout=PATIENCE)
+    assert bench.mean_mask.visible
+    assert not record_of(layer).proposals
+    layer.redo()
+    assert len(record_of(layer).proposals) == 1
+    layer.undo()
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert tifffile.imread(bench.file(NAMES[0])).any(), "it was proposed, and Enter took it"
+
+
+def test_a_refined_object_is_taken_again_before_the_image_is_accepted(
+    bench: Bench, promptable_model_folder: Path
+) -> None:
+    panel = bench.panel
+    panel.sampling.form.folder.value = promptable_model_folder
+    panel.tabs.setCurrentWidget(panel.annotate)
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    panel.point.choose(1)
+    bench.press(bench.canvas, Qt.Key.Key_P)
+    points = bench.viewer.layers.selection.active
+    points.add([[12.0, 12.0]])
+    one = panel.point._book.all(bench.layer)[0]
+    bench.qtbot.waitUntil(lambda: one.refined and one.answered, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    assert "has changed since it was taken" in panel.foot.message.text()
+    bench.click(panel.point.form.take_all_button)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+
+
+def test_deleting_an_object_leaves_the_other_one_to_accept(
+    bench: Bench, promptable_model_folder: Path
+) -> None:
+    panel = bench.panel
+    panel.sampling.form.folder.value = promptable_model_folder
+    panel.tabs.setCurrentWidget(panel.annotate)
+    boxed(bench, 5.0, 35.0)
+    bench.click(panel.point.form.delete_button)
+    bench.qtbot.waitUntil(lambda: panel.session.current is not None, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1}
+
+
+def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(
+    bench: Bench, promptable_model_folder: Path
+) -> None:
+    panel = bench.panel
+    panel.sampling.form.folder.value = promptable_model_folder
+    panel.tabs.setCurrentWidget(panel.annotate)
+    boxed(bench, 5.0, 35.0)
+    panel.annotate.uncover("Point")
+    table, timers = panel.point.form.objects, (panel.point._settle, panel.point._refresh)
+    bench.qtbot.waitUntil(lambda: not any(map(QTimer.isActive, timers)), timeout=PATIENCE)
+    item = table.topLevelItem(0)
+    assert item is not None
+    look = QStyleOptionViewItem()
+    table.initViewItemOption(look)
+    look.rect = table.visualItemRect(item)
+    look.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+    part = QStyle.SubElement.SE_ItemViewItemCheckIndicator
+    box = table.style().subElementRect(part, look, table)
+    bench.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=box.center())
+    bench.qtbot.waitUntil(lambda: not table.rows[0].visible, timeout=PATIENCE)
+    current = panel.session.current
+    assert current is not None
+    assert current.label == 2

@@ -527,7 +527,7 @@ def test_flag_and_reset(queue: Open) -> None:
     panel.states.flag()
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "flagged"
-    panel.states.reset()
+    panel.states.reset(NAMES[0])
     assert panel.work.item(NAMES[0]).state == "not started"
 
 

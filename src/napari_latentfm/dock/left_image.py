@@ -1,11 +1,13 @@
-"""Objects that were not taken when their image of the list was left; they come back with it."""
+"""The image of the list that was left: what became of it, and objects that were not taken."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from latentfm_core.worklist.order import tally
 from napari_latentfm.background.signals import listen
 
 if TYPE_CHECKING:
@@ -15,10 +17,14 @@ if TYPE_CHECKING:
     from napari_latentfm.prompting.objects import PromptObject
 
 LEFT = "{name}: {count} not taken. The marks come back when you open the image again."
+DONE = "{name} is done, {done} of {count}."
+DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
 
 
-class LeftObjects(QObject):
-    """Keeps the marks of objects that are left untaken, until the window is closed.
+class LeftImage(QObject):
+    """Says what became of an image once the next one is there, and keeps marks of untaken objects.
+
+    The marks are kept until the window is closed.
 
     Parameters
     ----------
@@ -33,6 +39,7 @@ class LeftObjects(QObject):
         self._kept: dict[tuple[str, str], list[PromptObject]] = {}
         self._note = ""
         self._queue.listed.connect(self._on_listed)
+        self._queue.completed.connect(self._on_completed)
         self._queue.shown.connect(self._on_shown)
         self._queue.settled.connect(self._on_settled)
         listen(self, panel.session.closed, self._on_closed)
@@ -43,6 +50,13 @@ class LeftObjects(QObject):
         if work is not None and name is not None and layer is not None:
             self._open = str(layer.unique_id), str(work.folder), name
 
+    def _on_completed(self, name: str, _file: Path) -> None:
+        if self._queue.work is not None:
+            items = self._queue.work.items()
+            counts = tally(items)
+            text = DONE_EMPTY if items[name].empty else DONE
+            self._note = text.format(name=name, done=counts.done, count=counts.total)
+
     def _on_closed(self, layer: Image) -> None:
         if self._open is None or self._open[0] != str(layer.unique_id):
             return
@@ -51,7 +65,8 @@ class LeftObjects(QObject):
         if left:
             self._kept[folder, name] = left
             count = "1 object was" if len(left) == 1 else f"{len(left)} objects were"
-            self._note = LEFT.format(name=name, count=count)
+            left_text = LEFT.format(name=name, count=count)
+            self._note = f"{self._note} {left_text}".strip()
 
     def _on_shown(self, name: str) -> None:
         work, layer = self._queue.work, self._queue.open_image.layer

@@ -1,0 +1,75 @@
+"""The record of an annotation follows Ctrl+Z: a proposal whose labels are undone was not taken.
+
+napari's undo history is private, and its events do not tell an undo from other changes. Therefore
+the labels of the planes concerned are compared, by a checksum, with those before and after each
+proposal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from napari.layers import Labels
+
+from napari_latentfm.layers.annotation_record import PlaneIndex, Proposal, TakenStep, record_of
+from napari_latentfm.layers.edits import checksum
+from napari_latentfm.layers.planes import index_slices
+
+if TYPE_CHECKING:
+    from napari_latentfm.results.session import ReviewSession
+
+MAX_BYTES = 2**28
+"""Of the earlier proposals that are kept; those that were taken longest ago go first."""
+
+
+@contextmanager
+def undoable(layer: Labels, planes: Iterable[PlaneIndex]) -> Iterator[None]:
+    """Note the proposals that are taken on some planes inside the block."""
+    record, indices = record_of(layer), tuple(planes)
+    old = {index: record.proposals.get(index) for index in indices}
+    before = _labels(layer, indices)
+    yield
+    after = _labels(layer, indices)
+    if before != after:
+        new = {index: record.proposals.get(index) for index in indices}
+        record.taken.append(TakenStep(before, after, old, new))
+        record.undone.clear()
+        _shrink(record.taken)
+
+
+def follow_undo(session: ReviewSession, layer: Labels) -> None:
+    """Compare the labels with the proposals taken last, after an edit that may be Undo or Redo."""
+    record = record_of(layer)
+    if record.writing:
+        return
+    last = record.taken[-1] if record.taken else None
+    following = record.undone[-1] if record.undone else None
+    if last is not None and _labels(layer, last.old) == last.before:
+        record.undone.append(record.taken.pop())
+        _put(layer, last.old)
+        session.untaken.emit()
+    elif following is not None and _labels(layer, following.new) == following.after:
+        record.taken.append(record.undone.pop())
+        _put(layer, following.new)
+        session.taken.emit()
+
+
+def _put(layer: Labels, proposals: dict[PlaneIndex, Proposal | None]) -> None:
+    own = record_of(layer).proposals
+    for index, proposal in proposals.items():
+        if proposal is None:
+            own.pop(index, None)
+        else:
+            own[index] = proposal
+
+
+def _labels(layer: Labels, planes: Iterable[PlaneIndex]) -> tuple[str, ...]:
+    return tuple(checksum(layer.data[index_slices(index)]) for index in planes)
+
+
+def _shrink(steps: list[TakenStep]) -> None:
+    sizes = [sum(each.labels.nbytes for each in step.old.values() if each) for step in steps]
+    while len(steps) > 1 and sum(sizes) > MAX_BYTES:
+        del steps[0], sizes[0]
