@@ -482,6 +482,26 @@ def test_tab_reaches_every_control_and_shows_where_it_is(
     assert not upwards
 
 
+def test_a_section_that_is_unfolded_comes_into_view(opened: Open, qtbot: Any) -> None:
+    viewer, panel = opened(show=True)
+    viewer.window._qt_window.resize(1024, 700)
+    area, fix = panel.annotate.area, panel.sections["Fix"]
+    panel.annotate.show_top()
+
+    def beginning_and_end() -> tuple[int, int]:
+        top = fix.mapTo(area.viewport(), fix.rect().topLeft()).y()
+        return top, top + fix.height()
+
+    qtbot.mouseClick(fix.header, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: fix.height() > 100, timeout=PATIENCE)
+
+    def is_in_view() -> bool:
+        top, bottom = beginning_and_end()
+        return top >= 0 and (bottom <= area.viewport().height() or top == 0)
+
+    qtbot.waitUntil(is_in_view, timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (1024, 768)])
 def test_head_and_foot_stay_in_view_whatever_is_unfolded(
     opened: Open, qtbot: Any, size: tuple[int, int]
