@@ -20,6 +20,7 @@ from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
 from latentfm_core.output.paths import prepare_folder, refuse_existing
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
 from latentfm_core.torchrun import Launch
@@ -154,7 +155,7 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     total = len(jobs) + len(unnamed)
     done = bad.total if launch.size == 1 else total
     if launch.first:
-        say(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {out}")
+        say(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {shown(out)}")
         look = first_look(jobs)
         if look is not None:
             say(look)

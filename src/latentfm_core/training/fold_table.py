@@ -63,8 +63,7 @@ class CrossValidated:
         table = [["fold", "train", "val", *self.figures]]
         for fold, card in sorted(self.cards.items()):
             values = [f"{card.metrics[name]:.{digits}f}" for name in self.figures]
-            part = self.folds.split(fold)
-            table.append([str(fold), str(len(part.train)), str(len(part.val)), *values])
+            table.append([str(fold), str(card.data.n_train), str(card.data.n_val), *values])
         for name, of in (("mean", self.mean), ("std", self.std)):
             table.append([name, "", "", *(f"{of(figure):.{digits}f}" for figure in self.figures)])
         return table
@@ -107,8 +106,8 @@ def _json(table: CrossValidated) -> str:
         {
             "fold": fold,
             "model": {"id": card.id, "sha256": card.weights_sha256},
-            "n_train": len(table.folds.split(fold).train),
-            "n_val": len(table.folds.folds[fold]),
+            "n_train": card.data.n_train,
+            "n_val": card.data.n_val,
             "metrics": {name: _number(card.metrics[name]) for name in table.figures},
         }
         for fold, card in sorted(table.cards.items())

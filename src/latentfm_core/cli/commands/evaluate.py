@@ -17,6 +17,7 @@ from latentfm_core.evaluation.evaluate import evaluate
 from latentfm_core.evaluation.scores import Evaluation, ImageScores
 from latentfm_core.files.locks import one_writer
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
 from latentfm_core.output.paths import prepare_folder, printable, refuse_existing
 from latentfm_core.output.sidecar import now, versions
 from latentfm_core.output.tables import evaluation_files, readable, write_evaluation
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     with one_writer(args.out, "writing to", BUSY):
         _evaluate(args, command, segmenter, settings, opened, len(pairs), gallery)
     opened.bad.report()
-    logger.info("written to %s", args.out)
+    logger.info("written to %s", shown(args.out))
 
 
 def _evaluate(

@@ -13,6 +13,7 @@ from latentfm_core.export.bioimage import Described, write_package
 from latentfm_core.export.parts import write_parts
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
 
 
 def run(args: argparse.Namespace, command: str) -> None:
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
     else:
         _write_zoo(args, segmenter, settings)
-    say(f"{segmenter.card.id} written to {args.out}")
+    say(f"{segmenter.card.id} written to {shown(args.out)}")
 
 
 def _write_zoo(args: argparse.Namespace, segmenter: Segmenter, settings: SamplingConfig) -> None:

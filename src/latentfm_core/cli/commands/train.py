@@ -19,6 +19,7 @@ from latentfm_core.finetuning.finetune import VERDICT, FineTune, is_learning
 from latentfm_core.finetuning.recipe import PRESET
 from latentfm_core.loggers.tracking import Tracking
 from latentfm_core.model_io.card import read_card
+from latentfm_core.names import shown
 from latentfm_core.report.advice import UNUSABLE
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
@@ -103,7 +104,7 @@ def _say_written(out: Path) -> None:
     report = out / TRAINING / FILE
     logger.info(
         "Model written to %s (%s)%s",
-        out,
+        shown(out),
         f"validation {figures}" if figures else "no validation part",
         f". Curves and advice: {report}" if report.is_file() else "",
     )
@@ -127,13 +128,14 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     if finished_card(options.out) is None or not judged:
         return False
     checkpoint = read_checkpoint(options.out / TRAINING)
+    longer = extends(checkpoint, config)
+    if longer and is_learning(options.out):
+        raise CheckpointError(
+            "A finished run on corrections cannot be extended: it is compared with the model "
+            "that it started from. Start a new run with --init and another --out."
+        )
     check_resumed(checkpoint, config, options.out)
-    if extends(checkpoint, config):
-        if is_learning(options.out):
-            raise CheckpointError(
-                "A finished run on corrections cannot be extended: it is compared with the model "
-                "that it started from. Start a new run with --init and another --out."
-            )
+    if longer:
         return False
     refuse_other_data(config_from_mapping(checkpoint.config), config, options.out)
     with one_writer(options.out, "writing to", "Wait until it has finished."):
