@@ -19,21 +19,16 @@ from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
 from latentfm_core.training.checkpoint import read_checkpoint
-from latentfm_core.training.extending import MAY_CHANGE
+from latentfm_core.training.fold_checks import refuse_other_images, refuse_other_settings
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import (
     begun_with,
-    changed_settings,
     check_resumed,
-    data_settings,
     extends,
     finished_card,
-    shared_settings,
 )
 from latentfm_core.training.run_folder import TRAINING, check_places
-from latentfm_core.training.run_record import refuse_changed_pixels
-from latentfm_core.training.stages import STAGES
 from latentfm_core.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -134,20 +129,7 @@ class CrossValidation:
             if is_begun(out):
                 config, checkpoint = with_fold(self.config, fold), read_checkpoint(out / TRAINING)
                 check_resumed(checkpoint, config, out)
-                self._refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
-
-    def _refuse_other_settings(self, out: Path, stored: Config, config: Config) -> None:
-        """Reject settings in which the folds would differ, except how long they are trained."""
-        changed = [
-            *data_settings(stored, config),
-            *shared_settings(stored, config),
-            *(n for n in changed_settings(stored, config, STAGES) if n not in MAY_CHANGE),
-        ]
-        if changed:
-            raise CheckpointError(
-                f"{out.name} was trained with other settings: {', '.join(changed)}. All folds of a "
-                "cross-validation have the same. Leave that out, or choose another --out."
-            )
+                refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
 
     def _is_done(self, fold: int, out: Path) -> bool:
         """Return whether a fold is finished, and these settings do not extend it."""
@@ -217,7 +199,7 @@ class CrossValidation:
     def _train(self, fold: int, out: Path) -> bool:
         try:
             trainer = self._trainer(fold, out)
-            self._refuse_other_images(out, trainer)
+            refuse_other_images(self._begun_except(out), trainer)
             return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read
@@ -225,19 +207,9 @@ class CrossValidation:
             # The images of a fold are not kept while those of the next are read.
             gc.collect()
 
-    def _refuse_other_images(self, out: Path, trainer: Trainer) -> None:
-        """Reject images or masks that have changed since another fold was trained."""
-        for other in self.out.glob(FOLDER.format("*")):
-            run = read_checkpoint(other / TRAINING).run if is_begun(other) else None
-            if run is not None and other.name != out.name:
-                try:
-                    refuse_changed_pixels(run.data, trainer.state.record.data.fingerprints)
-                except CheckpointError as error:
-                    trainer.close()
-                    raise CheckpointError(
-                        f"{error} A cross-validation needs the same images in all folds: restore "
-                        "them, or choose another --out."
-                    ) from None
+    def _begun_except(self, out: Path) -> list[Path]:
+        folders = (self.out / FOLDER.format(fold) for fold in range(self.config.data.folds or 0))
+        return [each for each in folders if each != out and is_begun(each)]
 
     def _trainer(self, fold: int, out: Path) -> Trainer:
         options = self.options

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
@@ -17,6 +18,14 @@ from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
+
+
+@pytest.fixture
+def pointing(bench: Bench, promptable_model_folder: Path) -> Bench:
+    """The folder, with a model that takes prompts."""
+    bench.panel.sampling.form.folder.value = promptable_model_folder
+    bench.panel.tabs.setCurrentWidget(bench.panel.annotate)
+    return bench
 
 
 def boxed(bench: Bench, *corners: float) -> None:
@@ -42,12 +51,8 @@ def outlined(bench: Bench, count: int) -> None:
     bench.qtbot.waitUntil(are_outlined, timeout=PATIENCE)
 
 
-def test_objects_that_were_not_taken_come_back_with_their_image(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
     before = [one.prompt for one in panel.point._book.all(bench.layer)]
     bench.press(bench.canvas, Qt.Key.Key_PageDown)
@@ -65,12 +70,8 @@ def test_objects_that_were_not_taken_come_back_with_their_image(
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
 
 
-def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0)
     with bench.qtbot.waitSignal(panel.sampling.finished, timeout=PATIENCE):
         panel.run_model()
@@ -197,12 +198,8 @@ def test_learn_follows_the_folder_unless_another_was_chosen(bench: Bench, tmp_pa
     assert images.path() == tmp_path
 
 
-def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0)
     bench.click(panel.point.form.take_all_button)
     rows = panel.point.form.objects
@@ -223,12 +220,8 @@ def test_undo_of_a_taken_object_proposes_it_again_and_is_recorded(
     assert tifffile.imread(bench.file(NAMES[0])).any(), "it was proposed, and Enter took it"
 
 
-def test_a_refined_object_is_taken_again_before_the_image_is_accepted(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_a_refined_object_is_taken_again_before_the_image_is_accepted(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0)
     bench.click(panel.point.form.take_all_button)
     panel.point.choose(1)
@@ -245,12 +238,8 @@ def test_a_refined_object_is_taken_again_before_the_image_is_accepted(
     bench.wait_for(NAMES[1])
 
 
-def test_deleting_an_object_leaves_the_other_one_to_accept(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_deleting_an_object_leaves_the_other_one_to_accept(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
     bench.click(panel.point.form.delete_button)
     bench.qtbot.waitUntil(lambda: panel.session.current is not None, timeout=PATIENCE)
@@ -260,12 +249,8 @@ def test_deleting_an_object_leaves_the_other_one_to_accept(
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1}
 
 
-def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(
-    bench: Bench, promptable_model_folder: Path
-) -> None:
-    panel = bench.panel
-    panel.sampling.form.folder.value = promptable_model_folder
-    panel.tabs.setCurrentWidget(panel.annotate)
+def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(pointing: Bench) -> None:
+    bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
     panel.annotate.uncover("Point")
     table, timers = panel.point.form.objects, (panel.point._settle, panel.point._refresh)

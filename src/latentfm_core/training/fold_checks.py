@@ -1,0 +1,72 @@
+"""Checks that all folds of a cross-validation have the same settings and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from latentfm_core.config import Config
+from latentfm_core.errors import CheckpointError
+from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.extending import MAY_CHANGE
+from latentfm_core.training.resuming import changed_settings, data_settings, shared_settings
+from latentfm_core.training.run_folder import TRAINING
+from latentfm_core.training.run_record import refuse_changed_pixels
+from latentfm_core.training.stages import STAGES
+from latentfm_core.training.trainer import Trainer
+
+
+def refuse_other_settings(out: Path, stored: Config, config: Config) -> None:
+    """Reject settings in which the folds would differ, except how long they are trained.
+
+    Parameters
+    ----------
+    out
+        Folder of a fold that has begun.
+    stored, config
+        Its settings, and those of the folds that follow.
+
+    Raises
+    ------
+    CheckpointError
+        The message names them.
+    """
+    changed = [
+        *data_settings(stored, config),
+        *shared_settings(stored, config),
+        *(name for name in changed_settings(stored, config, STAGES) if name not in MAY_CHANGE),
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{out.name} was trained with other settings: {', '.join(changed)}. All folds of a "
+            "cross-validation have the same. Leave that out, or choose another --out."
+        )
+
+
+def refuse_other_images(begun: Iterable[Path], trainer: Trainer) -> None:
+    """Reject images or masks that have changed since other folds were trained.
+
+    Parameters
+    ----------
+    begun
+        Folders of the other folds.
+    trainer
+        Of the fold whose images were read; it is closed before an error is raised.
+
+    Raises
+    ------
+    CheckpointError
+        The message names the images.
+    """
+    found = trainer.state.record.data.fingerprints
+    for other in begun:
+        run = read_checkpoint(other / TRAINING).run
+        try:
+            if run is not None:
+                refuse_changed_pixels(run.data, found)
+        except CheckpointError as error:
+            trainer.close()
+            raise CheckpointError(
+                f"{error} A cross-validation needs the same images in all folds: restore them, or "
+                "choose another --out."
+            ) from None
