@@ -1,13 +1,12 @@
 """The record of an annotation follows Ctrl+Z: a proposal whose labels are undone was not taken.
 
 napari's undo history is private, and its events do not tell an undo from other changes. Therefore
-the labels of the planes concerned are compared, by a checksum, with those before and after each
-proposal.
+the labels where a proposal changed them are compared, by a checksum, with those before and after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,9 @@ from napari.layers import Labels
 
 from napari_latentfm.layers.annotation_record import PlaneIndex, Proposal, TakenStep, record_of
 from napari_latentfm.layers.edits import checksum
-from napari_latentfm.layers.planes import index_slices
 
 if TYPE_CHECKING:
+    from napari_latentfm.annotation.changes import Change
     from napari_latentfm.results.session import ReviewSession
 
 MAX_BYTES = 2**28
@@ -25,16 +24,17 @@ MAX_BYTES = 2**28
 
 
 @contextmanager
-def undoable(layer: Labels, planes: Iterable[PlaneIndex]) -> Iterator[None]:
-    """Note the proposals that are taken on some planes inside the block."""
-    record, indices = record_of(layer), tuple(planes)
+def undoable(layer: Labels, changes: Sequence[Change]) -> Iterator[None]:
+    """Note the proposals that are taken, by these changes, inside the block."""
+    record, boxes = record_of(layer), tuple(tuple(each.box) for each in changes)
+    indices = [each.plane.index for each in changes]
     old = {index: record.proposals.get(index) for index in indices}
-    before = _labels(layer, indices)
+    before = _labels(layer, boxes)
     yield
-    after = _labels(layer, indices)
+    after = _labels(layer, boxes)
     if before != after:
         new = {index: record.proposals.get(index) for index in indices}
-        record.taken.append(TakenStep(before, after, old, new))
+        record.taken.append(TakenStep(boxes, before, after, old, new))
         record.undone.clear()
         _shrink(record.taken)
 
@@ -46,11 +46,11 @@ def follow_undo(session: ReviewSession, layer: Labels) -> None:
         return
     last = record.taken[-1] if record.taken else None
     following = record.undone[-1] if record.undone else None
-    if last is not None and _labels(layer, last.old) == last.before:
+    if last is not None and _labels(layer, last.boxes) == last.before:
         record.undone.append(record.taken.pop())
         _put(layer, last.old)
         session.untaken.emit()
-    elif following is not None and _labels(layer, following.new) == following.after:
+    elif following is not None and _labels(layer, following.boxes) == following.after:
         record.taken.append(record.undone.pop())
         _put(layer, following.new)
         session.taken.emit()
@@ -65,8 +65,8 @@ def _put(layer: Labels, proposals: dict[PlaneIndex, Proposal | None]) -> None:
             own[index] = proposal
 
 
-def _labels(layer: Labels, planes: Iterable[PlaneIndex]) -> tuple[str, ...]:
-    return tuple(checksum(layer.data[index_slices(index)]) for index in planes)
+def _labels(layer: Labels, boxes: Sequence[tuple[slice, ...]]) -> tuple[str, ...]:
+    return tuple(checksum(layer.data[box]) for box in boxes)
 
 
 def _shrink(steps: list[TakenStep]) -> None:

@@ -189,7 +189,7 @@ def write_labels(
     name = origin or name_of(reviewed, change.proposal)
     kept = kept_values(reviewed, change.proposal)
     proposal = proposal_of(kept, result.samples, result.summary.domain_score, name, how)
-    with undoable(layer, [reviewed.plane.index]):
+    with undoable(layer, [change]):
         record_proposal(record_of(layer), reviewed.plane, proposal)
         count = paint(session, layer, [change])
     session.note_taken()
@@ -216,14 +216,14 @@ def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObje
         As `write_mask`.
     """
     layer = _writable_annotation(session)
-    changes = []
-    with undoable(layer, [one.plane.index for one in objects]):
-        for one in objects:
-            values = one.mask * np.uint8(label)
-            change = change_of(session, layer, one.plane, values, (label,), "replace", True)
+    changes = [
+        change_of(session, layer, one.plane, one.mask * np.uint8(label), (label,), "replace", True)
+        for one in objects
+    ]
+    with undoable(layer, changes):
+        for one, change in zip(objects, changes, strict=True):
             proposal = proposal_of(change.proposal, one.samples, one.domain_score)
             record_proposal(record_of(layer), one.plane, proposal)
-            changes.append(change)
         count = paint(session, layer, changes)
     session.taken.emit()
     return count

@@ -61,12 +61,15 @@ class TakenStep:
 
     Attributes
     ----------
+    boxes
+        Parts of the layer that were changed, an index each.
     before, after
-        Checksums of the labels of the planes.
+        Checksums of their labels.
     old, new
         Proposals of the planes before and after; None for a plane without one.
     """
 
+    boxes: tuple[tuple[slice, ...], ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
     old: dict[PlaneIndex, Proposal | None]
