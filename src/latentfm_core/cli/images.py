@@ -108,13 +108,14 @@ class ImageMode(Mode[ImageJob]):
     def plan(self, images: Sequence[Path]) -> list[ImageJob]:
         """Return a job for each object."""
         names = dict(zip(images, output_names(images), strict=True))
-        kinds, formats, count = self.kinds, self.formats, self.settings.n_samples
-        return [
-            ImageJob(
-                item, ResultPlan(self.out, names[item.image] + item.suffix, kinds, formats, count)
-            )
-            for item in self.prompted(images)
-        ]
+
+        def job(item: PromptedImage) -> ImageJob:
+            count, channel = self.settings.n_samples, self.limits.channel
+            name = names[item.image] + item.suffix
+            plan = ResultPlan(self.out, name, self.kinds, self.formats, count, channel)
+            return ImageJob(item, plan)
+
+        return [job(item) for item in self.prompted(images)]
 
     def check(self, image: Path) -> object:
         """Read an image to check it."""
@@ -170,6 +171,7 @@ def describe_result(plan: ResultPlan, path: Path, done: Segmented, segmenter: Se
         samples.record,
         done.image,
         image=printable(path.name),
+        channel=plan.channel,
         shape=samples.geometry.shape,
         window=samples.geometry.window,
         device=segmenter.device_label,

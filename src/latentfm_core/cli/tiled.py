@@ -76,6 +76,7 @@ class TiledMode(Mode[LargeJob]):
         tiling = self.tiling.scale, self.tiling.overlap
         same = (
             older.was_drawn_with(settings, self.segmenter.card.weights_sha256)
+            and older.channel == self.limits.channel
             and older.tiling is not None
             and (older.tiling.scale, older.tiling.overlap) == tiling
         )
@@ -124,4 +125,5 @@ def _segment(job: LargeJob, mode: TiledMode, show: Show) -> None:
         )
         seconds = time.perf_counter() - start
         named = replace(image, name=job.image.name)
-        write_sidecar(job.sidecar, named, result, mode.segmenter, mode.tiling, seconds)
+        facts = mode.segmenter, mode.tiling, seconds, mode.limits.channel
+        write_sidecar(job.sidecar, named, result, *facts)

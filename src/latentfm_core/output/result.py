@@ -48,6 +48,8 @@ class ResultPlan:
         Maps, and their file formats.
     n_samples
         N; the samples are one stack as TIFF, and N files in a folder as PNG.
+    channel
+        Channel of the image that is segmented, counted from 1, or None.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class ResultPlan:
     kinds: tuple[Kind, ...]
     formats: tuple[Format, ...]
     n_samples: int
+    channel: int | None = None
 
     @property
     def sidecar(self) -> Path:
@@ -225,6 +228,7 @@ def is_finished(
     same = (
         older.was_drawn_with(settings, model_sha256, prompt)
         and older.files == plan.by_kind()
+        and older.channel == plan.channel
         and (None if older.stack is None else older.stack.plane) == plane
         and (None if older.following is None else older.following.start) == start
     )

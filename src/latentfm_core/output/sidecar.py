@@ -104,6 +104,8 @@ class Sidecar(Settings):
         segmented in tiles, of the maps.
     spacing, unit
         Pixel size ``(row, column)``, None when unknown.
+    channel
+        The channel that was segmented, counted from 1; None for colours or a single channel.
     model_id, model_sha256
         Name of the model and SHA-256 of its weights file; of an ensemble, of the digests of its
         members.
@@ -163,6 +165,7 @@ class Sidecar(Settings):
     shape: tuple[int, int]
     spacing: tuple[float, float] | None
     unit: str
+    channel: int | None = None
     model_id: str
     model_sha256: str
     members: tuple[MemberFacts, ...] = ()

@@ -136,6 +136,7 @@ def write_sidecar(
     segmenter: Segmenter,
     tiling: TilingConfig,
     seconds: float,
+    channel: int | None = None,
 ) -> None:
     """Write the JSON file beside a result.
 
@@ -147,6 +148,8 @@ def write_sidecar(
         The input, the result, the model, and the tiling.
     seconds
         From the open file to the finished maps.
+    channel
+        Channel of the image that was segmented, counted from 1, or None.
 
     Raises
     ------
@@ -164,6 +167,7 @@ def write_sidecar(
     sidecar = Sidecar.of(
         drawn.record,
         image,
+        channel=channel,
         shape=drawn.shape,
         device=segmenter.device_label,
         seconds=seconds,

@@ -248,6 +248,18 @@ def test_skip_done_refuses_images_that_were_changed_after_their_result(run, fold
     assert run(folder, "--overwrite") == 0
 
 
+def test_skip_done_refuses_results_of_another_channel(run, tmp_path, capsys):
+    folder = tmp_path / "channels"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
+    tifffile.imwrite(folder / "a.ome.tif", pixels, metadata={"axes": "CYX"})
+    assert run(folder, "--channel", "1") == 0
+    assert run(folder, "--channel", "1", "--skip-done") == 0
+    capsys.readouterr()
+    assert run(folder, "--channel", "4", "--skip-done") == 2
+    assert "other settings" in said_error(capsys)
+
+
 def test_an_incomplete_result_is_not_answered_with_the_option_that_was_given(
     run, folder, tmp_path, capsys
 ):
