@@ -135,6 +135,8 @@ def work_through(
         review.annotation.take_mean_mask()
         _paint_by_hand(review)
         if number % every == 0 or number == count:
+            # The next image may still be read and sampled ahead.
+            wait(lambda: not queue.sampler.busy)
             found.append(census(viewer, number))
         _complete(queue, wait)
     return found
