@@ -1,4 +1,4 @@
-"""Settings of a training that cannot take effect in the number of steps or epochs that it has."""
+"""Settings of a training that cannot take effect, most of them in its number of steps or epochs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def plan_findings(config: Config, images: int, *, validated: bool) -> list[Findi
         Whether there is a validation part.
     """
     texts = []
+    if config.data.cache is not None and config.model.prompts:
+        texts.append(
+            "data.cache (--cache) has no effect for a model that takes prompts, which reads its "
+            "images in memory at their own resolution. Leave it out."
+        )
     stages = [name for name in STAGES if is_trained(config, name)]
     for name in stages:
         stage: StageConfig = getattr(config.training, name)

@@ -97,7 +97,8 @@ class DataReader:
         start = time.monotonic()
         data = self._read_sets() if self._data.sets else self._read_pairs()
         seconds = time.monotonic() - start
-        if seconds > SLOW_READING and self._data.cache is None:
+        cacheable = self._data.cache is None and not self._config.model.prompts
+        if seconds > SLOW_READING and cacheable:
             logger.info(
                 "Reading the images took %.0f s. The next run starts immediately if you add "
                 "--cache FOLDER, which keeps copies of them there.",

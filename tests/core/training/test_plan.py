@@ -81,6 +81,14 @@ def test_settings_out_of_proportion_are_named(
     assert texts(*corrected) == []
 
 
+def test_a_cache_that_nothing_uses_is_named() -> None:
+    cache = "data.cache=somewhere"
+    prompted = ["model.prompts=true"]
+    (said,) = texts(*prompted, cache)
+    assert "has no effect for a model that takes prompts" in said
+    assert texts(*prompted) == texts(cache) == []
+
+
 def test_without_a_validation_part_its_settings_are_not_named() -> None:
     assert texts("training.flow.patience=30", validated=False) == []
 
