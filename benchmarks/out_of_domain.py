@@ -35,6 +35,7 @@ from latentfm_core.images.canvas import to_canvas
 from latentfm_core.images.read import read_image, to_rgb
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.types import Float32, ImageInput
+from latentfm_core.uncertainty.domain import TrainingDomain
 
 Scores = NDArray[np.float64]
 
@@ -146,12 +147,8 @@ def folder_images(folder: Path, most: int) -> Iterator[Float32]:
         yield to_rgb(read_image(path))
 
 
-def flagged_after(segmenter: Segmenter, images: Sequence[Float32], accepted: int) -> float:
-    """Return the share of images that is flagged once the first few are a training set."""
-    domain = segmenter.domain
-    if domain is None:
-        raise SystemExit("An ensemble has no domain of its own. Choose a single model.")
-    features = np.stack([segmenter.mean_features(rgb) for rgb in images])
+def flagged_after(domain: TrainingDomain, features: Float32, accepted: int) -> float:
+    """Return the share of features ``(N, D)`` flagged once the first few are a training set."""
     domain = domain.with_set(features[:accepted])
     return float(np.mean([domain.score(feature) > 1 for feature in features[accepted:]]))
 
@@ -193,14 +190,18 @@ def main() -> int:
         low, high = interval(inside, found)
         figures = auroc(inside, found), low, high, 100 * (found > 1).mean()
         logger.info("| %s | %d | %.3f [%.3f, %.3f] | %.1f %% |", name, len(found), *figures)
-    for text in args.other if args.accepted else ():
-        name, folder = text.split("=", 1)
-        images = list(folder_images(Path(folder), args.most))
-        for count in args.accepted:
-            share = 100 * flagged_after(segmenter, images, count)
-            logger.info(
-                "| %s after %d accepted | %d | | %.1f %% |", name, count, len(images) - count, share
-            )
+    if args.accepted:
+        domain = segmenter.domain
+        if domain is None:
+            parser.error("--accepted needs a single model, not an ensemble")
+        for text in args.other:
+            name, folder = text.split("=", 1)
+            images = folder_images(Path(folder), args.most)
+            features = np.stack([segmenter.mean_features(rgb) for rgb in images])
+            for count in args.accepted:
+                share, others = flagged_after(domain, features, count), len(features) - count
+                row = "| %s after %d accepted | %d | | %.1f %% |"
+                logger.info(row, name, count, others, 100 * share)
     return 0
 
 

@@ -195,9 +195,10 @@ def _remaining(
     left = list(jobs)
     if options.skip_done:
         left = [job for job in jobs if not mode.is_finished(job)]
-        _refuse_newer_images([job for job in jobs if job not in left])
-        claims.forget([job for job in jobs if job not in left])
-        logger.info("%d of %d images are already done", len(jobs) - len(left), len(jobs))
+        done = [job for job in jobs if job not in left]
+        _refuse_newer_images(done)
+        claims.forget(done)
+        logger.info("%d of %d images are already done", len(done), len(jobs))
     if not options.overwrite and options.launch.size == 1:
         # Unfinished results of a killed run may be replaced.
         new = [job for job in left if not (options.skip_done and claims.begun(job))]

@@ -60,8 +60,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         return foreground_by_colour(path, decoded, coloured)
     grey = _grey_levels(path, decoded)
     values = different_values(grey)
-    applies = threshold is not None and (threshold < _LABELS or not _is_zero_one(values))
-    if threshold is not None and applies and grey.dtype != np.bool_:
+    if threshold is not None and not _is_exempt(values, threshold):
         if decoded.lossy:
             _refuse_noise(path, values, threshold)
         return np.asarray(grey > threshold, dtype=np.bool_)
@@ -265,8 +264,11 @@ def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:
     )
 
 
-def _is_zero_one(values: NDArray[Any]) -> bool:
-    return values.dtype == np.bool_ or bool(np.isin(values, (0, 1)).all())
+def _is_exempt(values: NDArray[Any], threshold: float) -> bool:
+    """Return whether a threshold does not apply to a mask with these values."""
+    return values.dtype == np.bool_ or (
+        threshold >= _LABELS and bool(np.isin(values, (0, 1)).all())
+    )
 
 
 def _is_binary(values: NDArray[Any]) -> bool:

@@ -199,17 +199,13 @@ class CrossValidation:
     def _train(self, fold: int, out: Path) -> bool:
         try:
             trainer = self._trainer(fold, out)
-            refuse_other_images(self._begun_except(out), trainer)
+            refuse_other_images(begun_fold(self.out), trainer)
             return trainer.run() is not None
         except Cancelled:
             return False  # while the images were read
         finally:
             # The images of a fold are not kept while those of the next are read.
             gc.collect()
-
-    def _begun_except(self, out: Path) -> list[Path]:
-        folders = (self.out / FOLDER.format(fold) for fold in range(self.config.data.folds or 0))
-        return [each for each in folders if each != out and is_begun(each)]
 
     def _trainer(self, fold: int, out: Path) -> Trainer:
         options = self.options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from latentfm_core.config import Config
@@ -43,13 +42,14 @@ def refuse_other_settings(out: Path, stored: Config, config: Config) -> None:
         )
 
 
-def refuse_other_images(begun: Iterable[Path], trainer: Trainer) -> None:
-    """Reject images or masks that have changed since other folds were trained.
+def refuse_other_images(begun: Path | None, trainer: Trainer) -> None:
+    """Reject images or masks that have changed since the first fold was trained.
 
     Parameters
     ----------
     begun
-        Folders of the other folds.
+        Folder of a fold that has begun; one is enough, since each has all images but the test
+        part. None if there is none.
     trainer
         Of the fold whose images were read; it is closed before an error is raised.
 
@@ -58,15 +58,14 @@ def refuse_other_images(begun: Iterable[Path], trainer: Trainer) -> None:
     CheckpointError
         The message names the images.
     """
-    found = trainer.state.record.data.fingerprints
-    for other in begun:
-        run = read_checkpoint(other / TRAINING).run
-        try:
-            if run is not None:
-                refuse_changed_pixels(run.data, found)
-        except CheckpointError as error:
-            trainer.close()
-            raise CheckpointError(
-                f"{error} A cross-validation needs the same images in all folds: restore them, or "
-                "choose another --out."
-            ) from None
+    run = None if begun is None else read_checkpoint(begun / TRAINING).run
+    if run is None:
+        return
+    try:
+        refuse_changed_pixels(run.data, trainer.state.record.data.fingerprints)
+    except CheckpointError as error:
+        trainer.close()
+        raise CheckpointError(
+            f"{error} A cross-validation needs the same images in all folds: restore them, or "
+            "choose another --out."
+        ) from None

@@ -15,22 +15,17 @@ from latentfm_core.training.checkpoint import DONE, Checkpoint, read_checkpoint
 from latentfm_core.training.extending import MAY_CHANGE, check_extension
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.run_folder import TRAINING
-from latentfm_core.training.run_record import signed_facts
+from latentfm_core.training.run_record import CANVAS, DRAW, signed_facts
 from latentfm_core.training.stages import STAGES
 
 _PATHS = ("images", "masks", "folder", "split_file", "group_file", "group_column", "cache")
 _SHARED = ("kl_weight", "augmentation", "gradient_clip", "seed")
 """Settings of all stages."""
 _MEANING = (
-    "size",
+    *CANVAS,
+    *(name for name in DRAW if name not in (*_PATHS, "fold")),
     "resolution",
     "unprompted",
-    "fit",
-    "split_seed",
-    "val_fraction",
-    "test_fraction",
-    "folds",
-    "mask_threshold",
     "rare_class",
 )
 """Settings of the data that say what is learned from which images."""
@@ -203,10 +198,7 @@ def shared_settings(stored: Config, config: Config) -> list[str]:
 
 
 def data_settings(stored: Config, config: Config) -> list[str]:
-    """Return the dotted names of the settings of the data that differ, without its folders.
-
-    Those that are unknown, of a run whose paths are not trusted, count as equal.
-    """
+    """Return the dotted names of the settings of the data that differ, without its folders."""
     pairs = [(n, getattr(stored.data, n), getattr(config.data, n)) for n in _MEANING]
     reading = (stored.data.reading.channel, config.data.reading.channel)
     pairs.append(("reading.channel", *reading))

@@ -26,7 +26,7 @@ ChangedData = Literal["refuse", "keep", "redraw"]
 MAX_CHARACTERS = 32_000_000
 """Maximum size of a record: about 300,000 names and fingerprints."""
 
-_DRAW = (
+DRAW = (
     "val_fraction",
     "test_fraction",
     "split_seed",
@@ -36,7 +36,7 @@ _DRAW = (
     "folds",
     "fold",
 )
-_CANVAS = ("size", "fit", "mask_threshold")
+CANVAS = ("size", "fit", "mask_threshold")
 _ADVICE = (
     "Restore the original images, or use --changed-data: keep continues with the original "
     "parts (new images are not used), redraw draws them again (images that were trained on "
@@ -192,7 +192,7 @@ def resumed_split(
 
 
 def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig) -> None:
-    differ = [name for name in _DRAW if getattr(data, name) != getattr(stored, name)]
+    differ = [name for name in DRAW if getattr(data, name) != getattr(stored, name)]
     if differ == ["split_file"] and data.split_file is not None:
         known = record.names()
         if read_split(data.split_file).restricted(known - set(record.left_out)) == record.split:
@@ -209,7 +209,7 @@ def _refuse_other_draw(record: DataRecord, data: DataConfig, stored: DataConfig)
 
 
 def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
-    differ = [name for name in _CANVAS if getattr(data, name) != getattr(stored, name)]
+    differ = [name for name in CANVAS if getattr(data, name) != getattr(stored, name)]
     if differ:
         raise CheckpointError(
             f"A resumed run keeps its preprocessing, and "

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentfm.annotation.layer import under_review
-from napari_latentfm.layers.edits import fingerprint, is_edited
+from napari_latentfm.layers.edits import fingerprint
 from napari_latentfm.layers.planes import index_slices
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.update import results_with
@@ -26,6 +26,8 @@ _REMOVED = (
 
 def mean_mask_on_screen(session: ReviewSession) -> NDArray[Any]:
     """Return the mean mask of the plane under review ``(H, W)``, with what was painted on it.
+
+    It is the array of the summary itself if nothing was painted.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def count_as_taken(session: ReviewSession) -> None:
     The layer may then be updated and removed like others. That of a stack holds other planes.
     """
     layer = _mean_mask_layer(session)
-    if layer is not None and session.stack is None and is_edited(layer):
+    if layer is not None and session.stack is None:
         facts = layer.metadata[METADATA_KEY]
         taken = {**facts, "digest": fingerprint(facts, layer.data)}
         layer.metadata = {**layer.metadata, METADATA_KEY: taken}

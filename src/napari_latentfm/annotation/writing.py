@@ -99,6 +99,8 @@ def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) 
     """
     shown = mean_mask_on_screen(session)
     proposed = under_review(session).result.summary.mean_mask
+    if shown is proposed:
+        return write_labels(session, shown, region=region, origin=MEAN_MASK)
     count = write_labels(session, shown, "replace", region, None, MEAN_MASK, proposed)
     if region is None:
         count_as_taken(session)
@@ -123,11 +125,14 @@ def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> 
     ImageError
         As `write_labels`.
     """
-    reviewed, shown = under_review(session), dict(masks)
-    if reviewed.label is not None and reviewed.label in masks:
-        shown[reviewed.label] = mean_mask_on_screen(session)
-    values, proposed = (_merged(each, reviewed.plane.shape) for each in (shown, masks))
-    return write_labels(session, values, classes=sorted(masks), origin=MEAN_MASK, proposed=proposed)
+    reviewed, classes = under_review(session), sorted(masks)
+    values, proposed = _merged(masks, reviewed.plane.shape), None
+    shown = mean_mask_on_screen(session)
+    label = reviewed.label
+    if label is not None and label in masks and shown is not reviewed.result.summary.mean_mask:
+        proposed = values
+        values = _merged({**masks, label: shown}, reviewed.plane.shape)
+    return write_labels(session, values, classes=classes, origin=MEAN_MASK, proposed=proposed)
 
 
 def _merged(masks: Mapping[int, NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.uint8]:
