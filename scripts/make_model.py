@@ -47,7 +47,7 @@ SOURCES = {
     "bbbc010_worms": "https://bbbc.broadinstitute.org/BBBC010",
     "chase_vessels": "https://blogs.kingston.ac.uk/retinal/chasedb1/",
 }
-"""Download page of each data set. The page in docs/benchmarks.md says how they were prepared."""
+"""Download page of each data set. docs/retraining.md says how they were prepared."""
 
 logger = logging.getLogger("make_model")
 
@@ -92,7 +92,7 @@ def check_data(config: Config) -> None:
     lines = [f"{path}: {SOURCES.get(path.name, 'see the configuration')}" for path in missing]
     raise DatasetError(
         "These data sets are missing. Download them, and put images and masks into the folders "
-        "images and masks of each (docs/benchmarks.md, Retraining the models, says how they "
+        "images and masks of each (docs/retraining.md says how they "
         "were prepared):\n  " + "\n  ".join(lines) + "\nOr name the folder that has them: "
         "make model NAME=... DATA=FOLDER"
     )

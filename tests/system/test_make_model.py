@@ -44,7 +44,7 @@ def test_missing_images_are_named_with_their_download_page(
 
 
 def test_the_documentation_names_all_download_pages(script: ModuleType) -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    page = (ROOT / "docs" / "retraining.md").read_text("utf-8")
     for name, source in script.SOURCES.items():
         assert f"`{name}`" in page
         assert source in page
