@@ -166,7 +166,7 @@ class AdaptationFolder:
                 f"{self.path} cannot be created: {error.strerror or error}. Check permissions."
             ) from None
         with one_writer(
-            self.path, "adapting a model in", "Adaptation continues there; close one of both."
+            self.path, "adapting a model in", "Adaptation continues there; close one of the two."
         ):
             yield
 

@@ -71,8 +71,8 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
     wanted = sorted(present - {0})
     if not wanted:
         raise OutputError(
-            "Nothing is marked and no class has a name, and DICOM-SEG has no segmentation without "
-            "segments. Mark something, or name a class."
+            "Nothing is marked and no class has a name, but a DICOM segmentation needs at least "
+            "one segment. Mark something, or name a class."
         )
     numbers = np.searchsorted(wanted, labels).astype(np.uint16) + 1
     numbers[labels == 0] = 0
@@ -121,7 +121,7 @@ def _source(path: Path) -> Any:
         raise ImageError(f"{shown(path)} is not a DICOM image. {_ADVICE}")
     if frames != 1:
         raise ImageError(
-            f"{shown(path)} has {frames} frames, and DICOM-SEG is written for single frames. "
+            f"{shown(path)} has {frames} frames, but DICOM-SEG can be exported for one frame only. "
             "Export as TIFF or NIfTI."
         )
     return image

@@ -24,13 +24,15 @@ FITTED = ("threshold", "noise_scale", "confidence")
 """Sampling options that this command fits itself."""
 
 DESCRIPTION = """\
-Calibrate a model on validation images, and write the result to its card (model.json): the noise
-scale at which samples differ from each other as much as from the expert, how often pixels of
-each confidence agree with the expert, how often pixels of each mean probability are foreground,
-the Dice to expect from the agreement of the samples, and the threshold of the mean mask with the
-best Dice. If the training images are available as well, their statistics are written to
-domain.safetensors, so that the model can recognise other images. Never use test images: scores
-on them would be too optimistic afterwards."""
+Calibrate a model on validation images, and write to its card (model.json):
+  noise scale     at which samples differ from each other as much as from the expert
+  confidence      how often pixels of each confidence agree with the expert
+  probability     how often pixels of each mean probability are foreground
+  expected Dice   from the agreement of the samples
+  threshold       of the mean mask, with the best Dice
+If the training images are available too, their statistics are written to domain.safetensors, so
+that the model recognises images unlike them. Never use test images: scores on them would be too
+optimistic afterwards."""
 
 
 def build_parser() -> argparse.ArgumentParser:

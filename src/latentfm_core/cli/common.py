@@ -73,7 +73,7 @@ def run_cli(
         try:
             given = sys.argv[1:] if argv is None else argv
             if "" in given:
-                parser.error("an argument is empty; a variable of the shell may not be set")
+                parser.error("an argument is empty; a shell variable may be unset")
             args = parser.parse_args(given)
         except SystemExit as stop:  # wrong arguments (2), or --help (0)
             return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR

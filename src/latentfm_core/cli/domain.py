@@ -126,7 +126,7 @@ def check_domain_arguments(args: argparse.Namespace) -> None:
         If that is so.
     """
     if args.training_config is not None and not args.domain_only:
-        raise ConfigError("--training-config belongs to --domain-only: add that, or leave it out.")
+        raise ConfigError("--training-config needs --domain-only. Add --domain-only.")
     if args.training_config is not None and (args.images or args.masks or args.data or args.split):
         raise ConfigError(
             "--training-config names the data itself: leave --images, --masks, --data and --split "
@@ -197,8 +197,8 @@ def write_domains(
 def description(domain: TrainingDomain) -> str:
     """Return what is said of a domain that was fitted."""
     return (
-        f"out-of-domain score from {domain.n_train} training images, with a limit that "
-        f"{PASSING:.0%} of {domain.n_val} validation images and their changed copies keep"
+        f"out-of-domain score from {domain.n_train} training images; {PASSING:.0%} of "
+        f"{domain.n_val} validation images and their changed copies are below its limit"
     )
 
 

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--report-cases",
         type=int,
         metavar="COUNT",
-        help="number of best and of worst images that it shows with outlines "
+        help="how many of the best and of the worst images the report shows with outlines "
         f"(default: {REPORT.cases})",
     )
     add_sampling_arguments(parser)

@@ -56,9 +56,8 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
     """
     if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
         raise OutputError(
-            f"{shown(out)} contains images or masks of this run, and the next run would take the "
-            "results for some. "
-            "Choose another --out."
+            f"{shown(out)} contains images or masks of this run, and the next run would mistake "
+            "the results for images or masks. Choose another --out."
         )
 
 

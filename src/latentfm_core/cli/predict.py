@@ -30,19 +30,19 @@ Draw plausible masks of images with a LatentFM model, and write for each image:
                     is calibrated; else, or with --confidence raw, 1 - 4 variance, which is 1
                     where every sample agrees
   NAME_probability  mean probability of the samples, if --outputs asks for it
-  NAME.json         the Dice to be expected of the mean mask, whether the image is unlike those
-                    that the model was trained on (out_of_domain; the confidence is not to be
-                    trusted then), model, seeds, settings, versions and files; written last, so
-                    that a result with it is complete
-With --stack each image is a TIFF of several planes (3D, or a time series). All planes are drawn
-from the same seeds, so that sample n goes on from plane to plane, and each map is one TIFF with
-the axes of the stack. With --follow one object is followed through them from its prompt on one
-plane; planes without it are empty.
-With --tiled images of any size (also Zarr folders) are segmented in overlapping tiles, in memory
-that does not grow with them, and all maps go into NAME.zarr (OME-NGFF).
+  NAME.json         expected Dice of the mean mask; out_of_domain, true if the image is unlike
+                    the training images, so that the confidence cannot be trusted; model, seeds,
+                    settings, versions and files. It is written last: a result with it is
+                    complete
+With --stack, each image is a TIFF of several planes (3D, or a time series). All planes are drawn
+from the same seeds, so that sample n continues from plane to plane, and each map is one TIFF with
+the axes of the stack. With --follow, one object is followed through the planes from its prompt on
+one of them; planes without it are empty.
+With --tiled, images of any size (also Zarr folders) are segmented in overlapping tiles. Memory
+does not grow with the image, and all maps go into NAME.zarr (OME-NGFF).
 TIFF files keep the numbers (float32) and the pixel size of the image. PNG files have 8 bits:
-white is 0.25 for the variance and 1 for the confidence and the probability.
-Under torchrun several processes share the images. When started again, they continue with the
+white is 0.25 for the variance, and 1 for the confidence and the probability.
+Under torchrun, several processes share the images. When started again, they continue with the
 missing ones, as with --skip-done."""
 
 

@@ -200,7 +200,7 @@ def _load(
     report_problems(problems, len(jobs), data.skip_bad)
     if not images:
         raise DatasetError(
-            f"None of the {len(jobs)} images of a part can be used, so that nothing is left to "
+            f"None of the {len(jobs)} images of a part can be used, so nothing is left to "
             "train or to validate on. Repair one of them, or choose another split."
         )
     weights = np.asarray(kept)

@@ -108,7 +108,7 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
         raise ImageError(
             f"{name}: {channels.count} channels that the file does not mark as colours or "
             f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), or "
-            "Channel in the panel Work through a folder."
+            "Channel in the tab Folder."
         )
     if chosen is not None and not 1 <= chosen <= channels.count:
         raise ImageError(

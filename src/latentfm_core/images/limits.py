@@ -36,7 +36,7 @@ def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -
             f"{shown(name)}: {columns} x {rows} is {rows * columns / _MEGA:,.0f} megapixels, the "
             f"limit is {limits.max_megapixels:g}. Crop it; or, if you trust the source, raise "
             "the limit: --max-megapixels (data.reading.max_megapixels), or Largest image in the "
-            "panel Work through a folder."
+            "tab Folder."
         )
 
 
@@ -53,7 +53,7 @@ def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
             f"{shown(name)}: {nbytes / _MEGA:,.0f} megabytes when decoded, the limit is "
             f"{limits.max_bytes / _MEGA:,.0f}. Open a part of it; or, if you trust the source, "
             "raise the limit: --max-megabytes (data.reading.max_megabytes), or Largest image in "
-            "the panel Work through a folder."
+            "the tab Folder."
         )
 
 

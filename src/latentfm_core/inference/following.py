@@ -213,7 +213,7 @@ class _Job:
             self._known[start] = KnownPlane(summary.mean_mask > 0)
         if not self._known[start].mask.any():
             raise ImageError(
-                f"Nothing was found in plane {start}, so that there is no object to follow. "
+                f"Nothing was found in plane {start}, so there is no object to follow. "
                 "Draw another box, or add a point."
             )
 

@@ -107,7 +107,7 @@ class StackMaps:
             if target.shape != values.shape:
                 raise ImageError(
                     f"{name} has {values.shape[-2]} x {values.shape[-1]} pixels, earlier planes "
-                    f"have {target.shape[-2]} x {target.shape[-1]}. Save all at one size."
+                    f"have {target.shape[-2]} x {target.shape[-1]}. Save all at the same size."
                 )
             target[...] = values
         self._calibrated = summary.calibrated

@@ -21,7 +21,7 @@ LEARNED = 0.02
 """Relative fall of the training loss that counts."""
 
 UNTRAINED = (
-    "Not trained long enough: the best validation is only Dice {dice} (epoch {best}), and the "
+    "Not trained long enough: the best validation Dice is only {dice} (epoch {best}), and the "
     "training loss was still falling at epoch {last}. Whether the model overfits cannot be judged "
     "yet. Train longer: give it more --minutes, or extend the run with --resume --set "
     "training.flow.epochs=.... With few images, start from a bundled model (--init generalist, or "
@@ -29,8 +29,8 @@ UNTRAINED = (
 )
 OVERFITTING = (
     "Overfitting: since epoch {best} the validation has become worse ({at_best} to {at_last}) "
-    "while the training loss kept falling. The model has the weights of epoch {best}. Add images, "
-    "above all different ones; keep training.augmentation = strong; start from a pretrained model "
+    "while the training loss kept falling. The model has the weights of epoch {best}. Add "
+    "more varied images; keep training.augmentation = strong; start from a pretrained model "
     "(--init generalist); or stop earlier (--set training.flow.patience=5)."
 )
 UNSTABLE = (
@@ -51,7 +51,7 @@ UNDERFITTING = (
 )
 LEVEL = (
     "Levelled off: the validation has not improved noticeably since epoch {best} ({at_best}). More "
-    "epochs alone will gain little; more or more varied images will."
+    "epochs alone will gain little; more images, or more varied ones, will help."
 )
 UNKNOWN = (
     "There is no validation part, so over- and underfitting cannot be judged. Hold out images:"

@@ -5,18 +5,18 @@ from __future__ import annotations
 from latentfm_core.evaluation.scores import COLUMNS
 
 MEANING = {
-    "dice": "Overlap of the mean mask with the expert's outline: 1 is the same, 0 is nothing in "
-    "common.",
+    "dice": "Overlap of the mean mask with the expert's outline: 1 if they are the same, 0 if they "
+    "have nothing in common.",
     "iou": "A stricter overlap: intersection over union.",
     "sample_dice": "Overlap of one sample with the expert; if near the line above, single samples "
     "are as good as their mean.",
     "ged": "Distance between the spread of the samples and that of the experts; 0 is best. With "
     "one expert, diverse samples can only score worse.",
     "hm_iou": "Overlap when samples and experts are matched one to one; 1 is best.",
-    "diversity": "Average difference of two samples: 0 when all are equal.",
+    "diversity": "Average difference between two samples: 0 if all are equal.",
     "mask_vae_dice": "The expert's own outline after the model's mask encoder: about the best "
     "a sample can reach.",
-    "ece": "How far the probabilities are from how often they come true, image by image; 0 is "
+    "ece": "How far the probabilities are from the observed frequencies, image by image; 0 is "
     "best.",
     "dataset_ece": "The same with the pixels of all images together.",
     "confidence_ece": "How far the confidence is from how often the mean mask is right; 0 is best.",
@@ -27,7 +27,7 @@ MEANING = {
     "expected_dice": "The model's own estimate of the Dice of its mean mask, from how far the "
     "samples agree.",
     "quality_error": "How far the expected Dice is from the real one, on average; 0 is best.",
-    "quality_rank": "1 if the image with the higher expected Dice always is the better one, 0 if "
+    "quality_rank": "1 if the image with the higher expected Dice is always the better one, 0 if "
     "there is no correlation.",
     "domain_score": "How unlike the training images the image is: above 1 it is out of domain, and "
     "the model's estimates for its own mask are unreliable.",

@@ -87,7 +87,8 @@ class StageLoop:
         if min(stage.settings.batch_size, len(data.names)) < team.size:
             raise ConfigError(
                 f"A batch of stage {stage.name} has fewer images than the {team.size} processes "
-                f"that share it. Raise training.{stage.name}.batch_size or start fewer."
+                f"that share it. Raise training.{stage.name}.batch_size, or start fewer "
+                "processes."
             )
         self._stage, self._data, self._position, self._team = stage, data, position, team
         self._progress = StageProgress(stage, position, len(data.names))

@@ -26,8 +26,8 @@ def plan_findings(config: Config, images: int, *, validated: bool) -> list[Findi
     texts = []
     if config.data.cache is not None and config.model.prompts:
         texts.append(
-            "data.cache (--cache) has no effect for a model that takes prompts, which reads its "
-            "images in memory at their own resolution. Leave it out."
+            "data.cache (--cache) has no effect for a model that takes prompts, whose images stay "
+            "in memory at their own resolution. Leave it out."
         )
     stages = [name for name in STAGES if is_trained(config, name)]
     for name in stages:

@@ -139,7 +139,7 @@ class Trainer:
     def _how_to_go_on(self) -> str:
         if not self._has_checkpoint():
             return "No checkpoint was written; start the run again."
-        return "The last checkpoint is kept; then resume the run (latentfm-train: --resume)."
+        return "The last checkpoint is kept. After that, resume the run (latentfm-train: --resume)."
 
     def _has_checkpoint(self) -> bool:
         return (self.state.folder / FILE).is_file()

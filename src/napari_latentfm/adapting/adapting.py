@@ -236,7 +236,7 @@ class Adapting(QObject):
                 self._queue.read_ahead()
                 self._measure_again(event.images)
         elif isinstance(event, Skipped):
-            self.form.state.setText(f"{event.name} was not learned from: {event.reason}")
+            self.form.state.setText(f"Nothing was learned from {event.name}: {event.reason}")
         elif isinstance(event, Failed):
             logger.warning("%s", event.message)
             self.release()

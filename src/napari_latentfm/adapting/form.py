@@ -19,12 +19,12 @@ class AdaptingForm(QWidget):
         )
         self.state = wrapped_text("State of the adaptation.")
         self.keep = push_button(
-            "Keep as a model…", "Copy the adapted model to a model folder of its own."
+            "Keep as a model…", "Copy the adapted model to a separate model folder."
         )
         self.undo = push_button(
             "Undo",
-            "Return to the original model and forget what was learned from this folder. Images "
-            "that are accepted afterwards are learned again.",
+            "Return to the original model and forget what was learned from this folder. Learning "
+            "starts again with the images that you accept afterwards.",
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -132,7 +132,7 @@ class AnnotationFiles:
         labels, sidecar, foreign = result
         current = self._session.current
         if current is None or current.layer is not image:
-            raise ImageError("Another image came under review; nothing was opened. Try again.")
+            raise ImageError("Another image is under review now; nothing was opened. Try again.")
         restore(self._session, labels, sidecar)
         self._autosaver.watch()
         self._recovery.withdraw()

@@ -31,7 +31,7 @@ from napari_latentfm.ui.folder_edit import FolderEdit
 
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images with the accepted masks."""
-START_TIP = "Train a copy of the model with the accepted masks."
+START_TIP = "Train a copy of the model on the accepted masks."
 STOPPED_TIP = "A stopped run has this name. Resume it, or change the name to start another one."
 DEFAULT_MINUTES = 5.0
 MAX_MINUTES = 600.0
@@ -74,14 +74,14 @@ class LearningForm(QWidget):
     def _make_choices(self) -> None:
         self.model = narrow(QComboBox())
         self.model.setToolTip(
-            "The model to start from; a copy of it is trained, the model itself does not change."
+            "The model to start from. A copy of it is trained; the model itself does not change."
         )
         self._offer_models()
         self.folder = FolderEdit("Folder that holds model.json and model.safetensors.")
         self.images = FolderEdit("Folder of images; images without a mask are ignored.")
         self.masks = FolderEdit(
-            "Folder of accepted masks with the images' names. If it is empty, the folder "
-            f"{ANNOTATIONS} beside the images is used, which holds accepted masks."
+            "Folder of masks named like the images. Leave it empty to use the accepted masks in "
+            f"{ANNOTATIONS} beside the images."
         )
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, MAX_MINUTES)

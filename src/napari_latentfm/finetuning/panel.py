@@ -283,11 +283,11 @@ class LearningPanel(QScrollArea):
 _ADVICE = {
     "new": "Keep the new one.",
     "old": "Keep the old one.",
-    "unknown": "Compare results of both, then decide.",
+    "unknown": "Compare the results of both models, then decide.",
 }
 _STOPPED = (
-    "Stopped. Resume continues it, Make model uses its last checkpoint. To start another run, "
-    "change the name."
+    "Stopped. Resume continues the run; Make model uses its last checkpoint. To start another "
+    "run, change the name."
 )
 _NOTHING = "Stopped before the first step; no model was made."
 

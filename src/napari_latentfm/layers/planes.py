@@ -116,7 +116,7 @@ def displayed_plane(
     if limit is not None and height * width > limit:
         raise ImageError(
             f"{layer.name!r} has {height} x {width} pixels; the limit is {limit // 2**20} "
-            "megapixels. Choose another field: the visible one, or all in tiles."
+            "megapixels. Under Advanced, set Field to current view or to all, in tiles."
         )
     return Plane((height, width), index, shape)
 

@@ -56,8 +56,8 @@ class Following:
         )
         self.take_button = push_button(
             "Take on all planes",
-            "Write the object on every plane where it was found into the annotation, as one step "
-            "that Ctrl+Z undoes. Planes on which you took it already do not change.",
+            "Write the object into the annotation on every plane where it was found, as one step "
+            "that Ctrl+Z undoes. Planes on which you have already taken it do not change.",
         )
         self.button.hide()
         self.take_button.hide()

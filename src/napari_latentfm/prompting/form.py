@@ -52,7 +52,7 @@ class ModelNotice(QFrame):
         else:
             self.text.setText(f"“{model}” does not take boxes or points. “{better}” does.")
             self.button.setText("Use that model")
-            self.button.setToolTip(f"Choose “{better}” and go on with what was drawn.")
+            self.button.setToolTip(f"Switch to “{better}” and keep your marks.")
         self.button.setVisible(better is not None)
         self.show()
 
@@ -81,7 +81,7 @@ class PromptForm(QWidget):
 
     def _make_mark_controls(self) -> None:
         self.undo_button = push_button(
-            "Undo mark", "Remove the last mark. So does Ctrl+Z on the layers of marks."
+            "Undo mark", "Remove the last mark, as Ctrl+Z does on the layers of marks."
         )
         self.clear_button = push_button(
             "Clear", "Remove all marks of this object. Undo mark restores them."
@@ -94,7 +94,7 @@ class PromptForm(QWidget):
         self.labels_as.addItems(CHOICES)
         self.labels_as.setToolTip(
             "Use the label as a rough mask of the object, or as strokes over parts of it. "
-            "automatic: a thin scribble is strokes."
+            "automatic: strokes if it is a thin scribble."
         )
 
     def _make_object_controls(self) -> None:
@@ -116,7 +116,7 @@ class PromptForm(QWidget):
         self.cover.setToolTip("Whether taking an object overwrites other labels of the annotation.")
         self.again_button = push_button(
             "Draw all again",
-            "Draw the samples of all objects of this plane, as after a change of the model.",
+            "Redraw the samples of all objects on this plane, for example with another model.",
         )
 
     def hold(self, tool: str) -> None:

@@ -137,11 +137,11 @@ def results_folder(text: str) -> Path:
     """
     if not text.strip():
         raise OutputError(
-            "Choose a folder for the results: the maps of a large image are written to disk "
-            "while they are made."
+            "Choose a folder for the results: the maps of a large image are written to disk as "
+            "they are computed."
         )
     if not Path(text.strip()).is_dir():
-        raise OutputError(f"There is no folder {text.strip()}. Choose another one for results.")
+        raise OutputError(f"There is no folder {text.strip()}. Choose another one for the results.")
     return Path(text.strip())
 
 

@@ -179,7 +179,7 @@ class QueueForm(QWidget):
         try:
             self.settings()
         except LatentFMError as error:
-            self._show_missing(f"⚠ {error} The images open after that.")
+            self._show_missing(f"⚠ {error} Then the images open.")
         else:
             self._show_missing("")
             self.open_asked.emit()

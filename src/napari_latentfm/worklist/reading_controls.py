@@ -16,7 +16,7 @@ MOST_CHANNELS = 1000
 
 
 class ReadingControls(Collapsible):
-    """Limit of the size, and the channel to segment.
+    """Size limit, and the channel to segment.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class ReadingControls(Collapsible):
     """
 
     def __init__(self) -> None:
-        super().__init__("How files are read", "Limit of the size, and the channel to segment.")
+        super().__init__("How files are read", "Size limit, and the channel to segment.")
         self.megapixels = QSpinBox()
         self.megapixels.setRange(1, MOST_MEGAPIXELS)
         self.megapixels.setSuffix(" megapixels")

@@ -184,7 +184,7 @@ def test_a_model_that_finds_nothing_yet_is_not_said_to_overfit() -> None:
     dice = [0.0] * 9 + [0.027] + [0.0] * 4
     falling = [1.0 - 0.05 * n for n in range(14)]
     untrained = judged(dice, falling)
-    assert untrained.startswith("Not trained long enough: the best validation is only Dice 0.03")
+    assert untrained.startswith("Not trained long enough: the best validation Dice is only 0.03")
     assert "epoch 14" in untrained
     assert "--minutes" in untrained
     assert "--init generalist" in untrained

@@ -89,7 +89,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     folder = resolve_model(args.model)
     if is_bundled(folder):
         raise ConfigError(
-            f"{args.model} is part of the installed package, for everybody who uses it. Copy the "
+            f"{args.model} is part of the installed package, which others may use too. Copy the "
             f"folder {folder} and calibrate the copy: --model COPY."
         )
     if (args.group_file is None) != (args.group_column is None):

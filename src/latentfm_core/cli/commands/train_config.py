@@ -51,7 +51,7 @@ def make_config(args: argparse.Namespace) -> Config:
     if not args.resume and (args.trust_paths or args.changed_data):
         raise ConfigError("--trust-paths and --changed-data belong to --resume: remove them.")
     if args.fold is not None and args.folds is None and not args.resume:
-        raise ConfigError("--fold needs --folds, the number of folds: add that.")
+        raise ConfigError("--fold needs --folds, the number of folds. Add it.")
     if args.resume:
         if args.config or args.preset:
             raise ConfigError(
