@@ -95,8 +95,8 @@ Seed {training.seed}, {training.seconds / 60:.0f} minutes on {training.device}
 {encoder(card)}
 {distillation(card)}## Figures
 
-`val_` figures were used to choose among epochs; `test_` figures come from images that were
-used for nothing else, by
+`val_` figures were used to choose the best epoch. `test_` figures come from images that were
+used for nothing else. They were measured with
 
 {indented(card.metrics_command)}
 

@@ -68,5 +68,5 @@ def _explained(error: Exception, job: str, out_of_memory: str) -> str:
     logger.error("%s failed", job, exc_info=error)
     return (
         f"{job} failed because of a bug in napari-latentfm ({type(error).__name__}: {error}). "
-        "The log holds the details; please report them."
+        "Please report it, with the details in the log."
     )

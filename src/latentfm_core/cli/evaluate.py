@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_arguments(parser, "with --split, its training part is used")
-    add_part(parser, "test; every image of a folder that no split is for")
+    add_part(parser, "test, or every image if there is no split for the folder")
     parser.add_argument(
         "--out", type=Path, required=True, metavar=FOLDER, help="folder for the files"
     )

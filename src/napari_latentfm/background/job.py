@@ -254,5 +254,5 @@ def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:
     logger.error("Sampling failed", exc_info=error)
     return LatentFMError(
         "Sampling failed because of a bug in napari-latentfm "
-        f"({type(error).__name__}: {error}). The log holds the details; please report them."
+        f"({type(error).__name__}: {error}). Please report it, with the details in the log."
     )

@@ -37,8 +37,8 @@ class _Task:
                 logger.exception("A background task failed")
                 self._result = LatentFMError(
                     "Failed because of a bug in napari-latentfm "
-                    f"({type(error).__name__}: {error}). The log holds the details; please "
-                    "report them."
+                    f"({type(error).__name__}: {error}). Please report it, with the "
+                    "details in the log."
                 )
 
     def steps(self) -> Iterator[None]:
