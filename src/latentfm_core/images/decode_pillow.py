@@ -43,7 +43,7 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
         palette = None if indices is None else _pillow_palette(image)
-        lossy = opened.format in _LOSSY_FORMATS and not _is_lossless_webp(path, opened)
+        lossy = opened.format in _LOSSY_FORMATS
         pixels = np.array(_converted(path, image))
     if halved:
         logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
@@ -74,11 +74,6 @@ def _highest_of_pnm(opened: Image.Image) -> int | None:
     arguments = tiles[0][3]
     highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
     return highest if isinstance(highest, int) else None
-
-
-def _is_lossless_webp(path: Path, opened: Image.Image) -> bool:
-    """Return whether a WebP file begins with a lossless bitstream."""
-    return opened.format == "WEBP" and read_start(path, 16)[12:16] == b"VP8L"
 
 
 def _converted(path: Path, image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ displayed colours matter, not the order of the colour table, which the writing p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from latentfm_core.images.colour_tables import (
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values, listed
+from latentfm_core.images.lossless import is_lossless
 from latentfm_core.images.threshold_advice import advice_for
 from latentfm_core.names import shown
 from latentfm_core.types import Bool
@@ -170,6 +172,8 @@ def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "
             "the mask. Save the mask alone; number several objects in one image."
         )
+    if decoded.lossy and is_lossless(path, decoded.pixels):
+        return replace(decoded, lossy=False)
     return decoded
 
 
