@@ -20,7 +20,7 @@ CORE = {
     "names": "",
     "errors": "",
     "sampling_record": "",
-    "types": "sampling_record",
+    "types": "errors sampling_record",
     "progress": "",
     "torchrun": "errors",
     "files": "errors",

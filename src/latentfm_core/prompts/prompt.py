@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool, PromptGroup
+from latentfm_core.types import Bool, PromptGroup, refuse_masked
 
 Box = tuple[float, float, float, float]
 """``(top, left, bottom, right)`` in pixels; the corners of pixel (i, j) are i and i + 1."""
@@ -43,6 +43,10 @@ class Prompt:
     negative: tuple[Point, ...] = ()
     strokes: NDArray[Any] | None = None
     mask: Bool | None = None
+
+    def __post_init__(self) -> None:
+        refuse_masked(self.strokes, "strokes")
+        refuse_masked(self.mask, "rough mask")
 
     @property
     def is_empty(self) -> bool:
