@@ -135,7 +135,7 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
         If ``--data`` has a different number of classes, or a pair cannot be used.
     """
     limits = reading_from(args)
-    survey = Survey(segmenter.card.config.model.classes)
+    survey = Survey(segmenter.card.config.model.classes, limits)
     classes = len(survey.classes)
     _check_classes(args, classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
@@ -14,7 +14,14 @@ from latentfm_core.datasets.plausibility import (
     say_findings,
     size_findings,
 )
-from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
+from latentfm_core.datasets.summary import (
+    channel_text,
+    duration,
+    mask_rows,
+    megabytes,
+    say_summary,
+    size_text,
+)
 from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
 
@@ -29,10 +36,13 @@ class Survey:
     ----------
     classes
         Names of the foreground classes.
+    limits
+        How the files are read.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], limits: ReadingConfig = READING) -> None:
         self.classes = tuple(classes)
+        self._limits = limits
         self.masks: list[MaskFacts] = []
         self.sizes: list[tuple[int, int]] = []
         self.pairs: list[Pair] = []
@@ -92,6 +102,7 @@ class Survey:
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
+                "channel": channel_text(self._limits),
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "

@@ -47,7 +47,7 @@ class CanvasCache:
     folder
         Folder of the cache; other files in it are kept.
     data
-        Sets `fit`, `mask_threshold` and the channel to read.
+        Sets `fit`, `mask_threshold` and the channels to read.
     size
         Side of the canvas.
     classes
@@ -128,7 +128,7 @@ class CanvasCache:
             "fit": self.data.fit,
             "threshold": self.data.mask_threshold,
             "classes": self.classes,
-            "channel": self.data.reading.channel,
+            "channel": [self.data.reading.channel, self.data.reading.for_masks.channel],
             "files": [(path, state.st_size, state.st_mtime_ns) for path, state in files],
         }
         digest = hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.facts import MaskFacts
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
@@ -53,6 +54,16 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
         listed = f": {name_some(names)}" if names else ""
         rows[kind] = f"{len(names)} of {len(masks)}{listed}"
     return rows
+
+
+def channel_text(reading: ReadingConfig) -> str:
+    """Return which channel of files with several is read; empty if none was chosen."""
+    parts = [
+        f"{number} of every {kind} with several, colours included"
+        for kind, number in (("image", reading.channel), ("mask", reading.for_masks.channel))
+        if number is not None
+    ]
+    return "; ".join(parts)
 
 
 def duration(seconds: float) -> str:

@@ -107,13 +107,14 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
     if chosen is None and channels.kind == "measured":
         raise ImageError(
             f"{name}: {channels.count} channels that the file does not mark as colours or "
-            f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), or "
-            "Channel in the panel Work through a folder."
+            f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), "
+            "of masks alone --mask-channel 1 (data.reading.mask_channel), or Channel in the panel "
+            "Work through a folder."
         )
     if chosen is not None and not 1 <= chosen <= channels.count:
         raise ImageError(
             f"{name}: channel {chosen} does not exist; the file has {channels.count}. Choose "
-            "another --channel (data.reading.channel), counted from 1."
+            "another --channel (data.reading.channel; of masks --mask-channel), counted from 1."
         )
 
 

@@ -166,7 +166,7 @@ def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
     ImageError
         As `decode`, or if it holds several, of which any could be the mask or an object of it.
     """
-    decoded = decode(path, limits)
+    decoded = decode(path, limits.for_masks)
     if decoded.frames > 1:
         raise ImageError(
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "

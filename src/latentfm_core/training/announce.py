@@ -28,7 +28,14 @@ from latentfm_core.datasets.plausibility import (
     say_findings,
     size_findings,
 )
-from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
+from latentfm_core.datasets.summary import (
+    channel_text,
+    duration,
+    mask_rows,
+    megabytes,
+    say_summary,
+    size_text,
+)
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.globalbatch import GlobalBatch
@@ -67,6 +74,7 @@ def announce(run: RunState) -> None:
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
+            "channel": channel_text(run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),

@@ -200,9 +200,10 @@ def shared_settings(stored: Config, config: Config) -> list[str]:
 def data_settings(stored: Config, config: Config) -> list[str]:
     """Return the dotted names of the settings of the data that differ, without its folders."""
     pairs = [(n, getattr(stored.data, n), getattr(config.data, n)) for n in _MEANING]
-    reading = (stored.data.reading.channel, config.data.reading.channel)
-    pairs.append(("reading.channel", *reading))
-    return [f"data.{name}" for name, before, now in pairs if before != now]
+    before, now = stored.data.reading, config.data.reading
+    pairs.append(("reading.channel", before.channel, now.channel))
+    pairs.append(("reading.mask_channel", before.for_masks.channel, now.for_masks.channel))
+    return [f"data.{name}" for name, first, second in pairs if first != second]
 
 
 def refuse_other_data(stored: Config, config: Config, out: Path) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
+from latentfm_core.config import ReadingConfig
+from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
 from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
@@ -275,6 +279,49 @@ def test_the_advised_threshold_keeps_every_object(
     assert evaluate([*words, "--mask-threshold", advised]) == 0
     share = float(np.mean(drawn > levels[0]))
     assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
+
+
+def test_a_channel_of_masks_leaves_colour_images_alone(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = write_blobs(tmp_path / "data", 4)
+    for path in masks.iterdir():
+        drawn = np.array(Image.open(path))
+        stack = np.stack([drawn * 0, drawn])
+        tifffile.imwrite(path.with_suffix(".tif"), stack, metadata={"axes": "CYX"})
+        path.unlink()
+    words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model_folder), *SAMPLING, "--overwrite"]
+    assert evaluate(words) == 2
+    assert "--mask-channel 1" in capsys.readouterr().err
+    scores = {}
+    for option in ("--mask-channel", "--channel"):
+        assert evaluate([*words, option, "2"]) == 0
+        channel = rows(capsys.readouterr().err)["channel"]
+        assert ("2 of every image" in channel) == (option == "--channel")
+        assert "2 of every mask" in channel
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        scores[option] = summary["metrics"]["dice"]
+    assert scores["--mask-channel"] > 0.9, "colours, as in training"
+    assert scores["--mask-channel"] != scores["--channel"], "their second channel"
+    pair = find_pairs(images, masks)[0]
+    image, drawn = read_pair(pair, limits=ReadingConfig(mask_channel=2, channel=1))
+    assert image.pixels.ndim == 2
+    assert drawn.any()
+
+
+def test_a_model_trained_on_one_channel_asks_for_it(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    card = json.loads((model / "model.json").read_text())
+    card["config"]["data"]["reading"]["channel"] = 2
+    (model / "model.json").write_text(json.dumps(card))
+    words = [*blobs(tmp_path, count=4), "--model", str(model), *SAMPLING, "--out"]
+    assert evaluate([*words, str(tmp_path / "1")]) == 0
+    assert "trained on channel 2 of files with several. Add --channel 2" in capsys.readouterr().err
+    assert evaluate([*words, str(tmp_path / "2"), "--channel", "2"]) == 0
+    assert "trained on channel" not in capsys.readouterr().err
 
 
 def test_sizes_are_ordered_by_their_pixels() -> None:
