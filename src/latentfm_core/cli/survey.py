@@ -9,16 +9,20 @@ from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
+    coding_findings,
     copy_findings,
     mask_findings,
+    orientation_findings,
     say_findings,
     size_findings,
 )
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
     channel_text,
     duration,
     mask_rows,
     megabytes,
+    orientation_text,
     say_summary,
     size_text,
 )
@@ -46,12 +50,14 @@ class Survey:
         self.masks: list[MaskFacts] = []
         self.sizes: list[tuple[int, int]] = []
         self.pairs: list[Pair] = []
+        self.stored: list[StoredPair] = []
         self.first: Case | None = None
 
-    def add(self, pair: Pair, case: Case) -> None:
+    def add(self, pair: Pair, case: Case, stored: StoredPair) -> None:
         """Record one image and its masks."""
         rows, columns = case.image.pixels.shape[:2]
         self.pairs.append(pair)
+        self.stored.append(stored)
         self.sizes.append((rows, columns))
         for mask in case.references:
             self.masks.append(mask_facts(pair.name, mask, len(self.classes)))
@@ -86,12 +92,14 @@ class Survey:
         Raises
         ------
         DatasetError
-            If such masks are refused.
+            If such masks are refused, or masks that mark their foreground in unusual ways.
         """
         findings = [
             *mask_findings(
                 self.masks, self.classes, threshold, stops=stops or threshold is not None
             ),
+            *coding_findings(self.stored),
+            *orientation_findings(self.stored),
             *size_findings(self.sizes),
             *copy_findings(copies({"": self.pairs})),
         ]
@@ -102,6 +110,7 @@ class Survey:
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
+                "orientation": orientation_text(self.stored),
                 "channel": channel_text(self._limits),
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),

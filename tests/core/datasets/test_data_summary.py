@@ -16,7 +16,7 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import ReadingConfig
-from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
@@ -330,3 +330,123 @@ def test_sizes_are_ordered_by_their_pixels() -> None:
     assert size_text([(20, 30), (20, 30)]) == "20 x 30 pixels (rows x columns)"
     assert size_text([(30, 20), (20, 30)]).startswith("20 x 30 to 30 x 20 pixels")
     assert size_text([]) == "unknown"
+
+
+# --- how the files store their pixels -----------------------------------------------------------
+
+
+def coded(folder: Path, *foregrounds: object) -> list[str]:
+    """Write masks whose foreground is each value or colour in turn; return the arguments."""
+    words = blobs(folder)
+    for number, path in enumerate(sorted(Path(words[3]).iterdir())):
+        drawn = np.array(Image.open(path)) > 0
+        foreground = foregrounds[number % len(foregrounds)]
+        picture = Image.fromarray(drawn.astype(np.uint8))
+        if foreground is True:
+            picture = Image.fromarray(drawn)
+        elif isinstance(foreground, tuple):
+            picture.putpalette([0, 0, 0, *foreground])
+        else:
+            picture = Image.fromarray((drawn * foreground).astype(np.asarray(foreground).dtype))
+        picture.save(path)
+    return words
+
+
+@pytest.mark.parametrize(
+    ("foregrounds", "said"),
+    [
+        ((np.uint8(1), np.uint8(255)), r"1 in \d \(blob_0"),
+        ((np.uint8(1), np.uint16(65535)), r"white in \d \(blob_0"),
+        ((np.uint8(2), np.uint8(1), np.uint8(255)), r"2 in \d \(blob_0"),
+        ((np.uint8(128), np.uint8(255)), r"128 in \d \(blob_0"),
+        (((128, 0, 0), (0, 128, 0)), r"\(0, 128, 0\) in \d \(blob_0"),
+        (((128, 0, 0), np.uint8(255)), r"\(128, 0, 0\) in \d \(blob_0"),
+        ((np.uint8(255), True, np.uint16(65535), np.uint16(255)), ""),
+        ((np.uint8(2), np.uint8(2)), ""),
+        ((True, (255, 255, 255)), ""),
+    ],
+)
+def test_masks_that_mark_their_foreground_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], foregrounds: tuple[object, ...], said: str
+) -> None:
+    words = coded(tmp_path, *foregrounds)
+    usual = all(isinstance(one, np.integer) and int(one) in (1, 255, 65535) for one in foregrounds)
+    stops = bool(said) and not usual
+    assert trained(tmp_path, words, "--dry-run") == (2 if stops else 0)
+    output = capsys.readouterr().err
+    assert ("do not mark their foreground alike" in output) == bool(said)
+    assert re.search(said, output)
+    assert ("All of it is read as foreground" in output) == (bool(said) and usual)
+    if stops:
+        advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
+        assert trained(tmp_path, words, "--dry-run", "--mask-threshold", advised) == 0
+
+
+def test_differing_masks_are_named_from_the_cache_and_by_other_commands(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = coded(tmp_path, np.uint8(1), np.uint8(2))
+    for _ in range(2):
+        assert trained(tmp_path, words, "--dry-run", "--cache", str(tmp_path / "cache")) == 2
+        assert re.search(r"1 in \d \(blob_0", capsys.readouterr().err)
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    words += ["--model", str(model), *SAMPLING]
+    assert evaluate([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "1 in 6 (blob_000" in capsys.readouterr().err
+    assert calibrate([*words, "--allow-few"]) == 2
+    assert "2 in 6 (blob_001" in capsys.readouterr().err
+
+
+def test_masks_to_which_a_threshold_does_not_apply_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = coded(tmp_path, np.uint8(1), np.uint8(200))
+    assert trained(tmp_path, words, "--dry-run", "--mask-threshold", "100") == 0
+    output = capsys.readouterr().err
+    assert re.search(r"levels above the threshold in \d \(blob_0", output)
+    assert re.search(r"1 in \d \(blob_0", output)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "height", "masks_too"),
+    [(1, 64, False), (3, 64, False), (3, 64, True), (2, 48, False), (6, 64, False), (6, 48, False)],
+)
+def test_orientations_that_masks_lack_are_named(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    orientation: int,
+    height: int,
+    masks_too: bool,
+) -> None:
+    words = blobs(tmp_path, count=4)
+    for folder in (Path(words[1]), Path(words[3])):
+        path = sorted(folder.iterdir())[0]
+        pixels = np.array(Image.open(path))[:height]
+        exif = Image.Exif()
+        if folder == Path(words[1]) or masks_too:
+            exif[274] = orientation
+        elif orientation > 4:
+            pixels = np.rot90(pixels, -1)
+        Image.fromarray(pixels).save(path, exif=exif)
+    words += ["--model", str(tiny_model_folder), *SAMPLING, "--out", str(tmp_path / "out")]
+    assert evaluate(words) == 0
+    output = capsys.readouterr().err
+    said = {1: None, 2: "mirrored left", 3: "turned by 180", 6: "turned by 90"}[orientation]
+    assert rows(output).get("orientation", "").startswith(f"1 {said}") == bool(said)
+    sizes_tell = orientation == 6 and height == 48
+    warned = bool(said) and not masks_too and not sizes_tell
+    assert (f"warning: 1 images were {said}" in output) == warned
+    assert ("blob_000. This is right if" in output) == warned
+
+
+def test_an_orientation_of_masks_alone_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = blobs(tmp_path)
+    for path in Path(words[3]).iterdir():
+        exif = Image.Exif()
+        exif[274] = 3
+        Image.open(path).save(path, exif=exif)
+    assert trained(tmp_path, words, "--dry-run") == 0
+    assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import load_canvases, read_pair
+from latentfm_core.datasets.in_memory import load_canvases
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import (
     Split,
