@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.errors import ConfigError, ImageError
-from latentfm_core.images.read import read_image
+from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.files import PromptReader, read_prompts
+from latentfm_core.prompts.files import PromptFile, read_prompts
 from latentfm_core.types import ImageInput, SampleSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,39 @@ def prompted_images(
         return [PromptedImage(image, Prompt(box=args.box)) for image in images]
     if args.prompts is None:
         return [PromptedImage(image) for image in images]
-    read: PromptReader = read_prompts(args.prompts, limits)
+    prompts = read_prompts(args.prompts, limits)
     found = [
         PromptedImage(image, prompt, f"_object{number}")
         for image in images
-        for number, prompt in enumerate(read(image), start=1)
+        for number, prompt in enumerate(prompts.of(image), start=1)
     ]
     if not found:
         raise ConfigError(
             f"{args.prompts} has no prompt for any of the {len(images)} images. Its names must be "
             "the names of the image files."
         )
+    _warn_of_rest(prompts, images, found)
     return found
+
+
+def _warn_of_rest(
+    prompts: PromptFile, images: Sequence[Path], found: Sequence[PromptedImage]
+) -> None:
+    """Name the images without a prompt, and the prompts without an image."""
+    prompted = {item.image for item in found}
+    without = [image.name for image in images if image not in prompted]
+    if without:
+        logger.warning(
+            "warning: %d of %d images have no prompt and are not segmented: %s",
+            len(without),
+            len(images),
+            name_some(without),
+        )
+    unused = prompts.names - {prompts.used(image) for image in images}
+    if unused:
+        logger.warning(
+            "warning: %d names with prompts belong to no image: %s", len(unused), name_some(unused)
+        )
 
 
 @dataclass
