@@ -130,6 +130,19 @@ def _listed(channels: Channels) -> str:
     return f" ({', '.join(names[:_NAMES_SHOWN])}{more})"
 
 
+def chosen_colour(name: str, pixels: NDArray[Any], chosen: int | None) -> NDArray[Any]:
+    """Return the chosen channel of red, green and blue ``(H, W, 3 or 4)``; None keeps them.
+
+    Raises
+    ------
+    ImageError
+        As `check_channel`.
+    """
+    if chosen is None:
+        return pixels
+    return used_channels(name, pixels[..., :COLOURS], Channels(COLOURS, "colours"), chosen)
+
+
 def used_channels(
     name: str, pixels: NDArray[Any], channels: Channels, chosen: int | None
 ) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import read_start
-from latentfm_core.images.channels import COLOURS, Channels, used_channels
+from latentfm_core.images.channels import COLOURS, chosen_colour
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.names import shown
@@ -48,10 +48,8 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
     if halved:
         logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
         pixels = pixels.astype(np.uint16) * np.uint16(257)
-    if limits.channel is not None and pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
-        chosen = Channels(COLOURS, "colours")
-        pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
-        indices = palette = None
+    if pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
+        pixels = chosen_colour(shown(path), pixels, limits.channel)
     turn = turn if turn in range(1, 9) else 1
     return Decoded(
         pixels,

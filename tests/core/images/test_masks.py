@@ -7,9 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.lossless import is_lossless
 from latentfm_core.images.masks import read_labels, read_mask, read_numbers
+from latentfm_core.images.read import read_image
 from tests.helpers.pictures import rgb, save, write_png16
 
 __all__ = ["rgb"]
@@ -158,6 +160,28 @@ def test_a_precision_that_pillow_shifts_counts_as_lossy(tmp_path):
     content[content.index(b"\xff\x51") + 4 + 36] = 3  # four bits, which Pillow multiplies by 16
     (tmp_path / "m.jp2").write_bytes(content)
     assert not is_lossless(tmp_path / "m.jp2", labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif", ".bmp"])
+@pytest.mark.parametrize("channel", [1, 2, 3])
+def test_a_channel_does_not_apply_to_the_colour_table_of_a_mask(tmp_path, suffix, channel):
+    labels = np.repeat(np.array([[0, 1, 2]], np.uint8), 4, axis=0)
+    limits = ReadingConfig(channel=channel)
+    path = tmp_path / f"m{suffix}"
+    picture = Image.fromarray(labels)
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.save(path)
+    np.testing.assert_array_equal(read_labels(path, 2, limits), labels)
+    picture = Image.fromarray(labels // 2)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.save(path)
+    np.testing.assert_array_equal(read_mask(path, limits=limits), labels == 2)
+    expected = (labels == 2) * (255 if channel == 1 else 0)
+    if channel == 1:
+        np.testing.assert_array_equal(read_image(path, limits).pixels, expected)
+    else:
+        with pytest.raises(ImageError, match="constant"):
+            read_image(path, limits)
 
 
 @pytest.mark.parametrize(("threshold", "marked"), [(0.5, 2), (1.5, 1), (127, 0)])
