@@ -220,6 +220,31 @@ def test_images_in_subfolders_are_named_but_not_the_masks(tmp_path, inside, capl
     assert said == [f"{more.parent}: images in subfolders are ignored: more"]
 
 
+def test_a_split_file_that_divides_groups_is_refused(tmp_path):
+    groups = group_csv(tmp_path / "g.csv", [("a", "p"), ("b", "p"), ("c", "q"), ("d", "r")])
+    path = tmp_path / "split.json"
+    config = DataConfig(group_file=groups, group_column="patient", split_file=path)
+    path.write_text(json.dumps({"train": ["a", "c"], "val": ["b"], "test": ["d"]}))
+    with pytest.raises(DatasetError, match=r"divides 1 groups .* a \(train\), b \(val\)"):
+        make_split("abcd", config)
+    folds = config.model_copy(update={"folds": 2})
+    assert make_split("abcd", folds).test == ("d",), "folds do not use the other parts"
+    path.write_text(json.dumps({"train": ["a", "c"], "val": ["d"], "test": ["b"]}))
+    with pytest.raises(DatasetError, match=r"a \(train or val\), b \(test\)"):
+        make_split("abcd", folds)
+    path.write_text(json.dumps({"train": ["a", "b"], "val": ["c"], "test": ["d"]}))
+    assert make_split("abcd", config).train == ("a", "b")
+
+
+def test_a_group_file_whose_entries_are_shifted_is_refused(tmp_path):
+    path = tmp_path / "g.csv"
+    path.write_text("image,patient\nb,p,,\n")
+    assert read_groups(path, "patient", ["b"]) == {"b": "p"}, "empty columns of a spreadsheet"
+    path.write_text("image,note,patient\na,left, upper,p\nb,,p\n")
+    with pytest.raises(DatasetError, match="line 2 has 4 entries for 3 columns"):
+        read_groups(path, "patient", ["b"])
+
+
 def test_missing_group_file(tmp_path):
     with pytest.raises(DatasetError, match=r"none\.csv"):
         make_split("abcd", DataConfig(group_file=tmp_path / "none.csv", group_column="patient"))
