@@ -13,8 +13,10 @@ from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.files import PromptFile, read_prompts
+from latentfm_core.prompts.prompt import check_prompt
 from latentfm_core.types import ImageInput, SampleSet
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,30 @@ class PromptedImage:
     image: Path
     prompt: Prompt | None = None
     suffix: str = ""
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Reject a prompt that does not fit the image, of `shape` ``(H, W, ...)``.
+
+        Raises
+        ------
+        ImageError
+            The message names image and object.
+        """
+        if self.prompt is None:
+            return
+        try:
+            check_prompt(self.prompt, (shape[0], shape[1]))
+        except ImageError as error:
+            which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
+            raise ImageError(f"{shown(self.image)}{which}: {error}") from None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether `check` accepts the prompt."""
+        try:
+            self.check(shape)
+        except ImageError:
+            return False
+        return True
 
 
 def prompted_images(
@@ -128,7 +154,10 @@ class ObjectDraws:
         if item.prompt is None:
             return image, self.segmenter.sample(image, self.settings, show)
         if id(item.prompt) not in self._drawn:
-            prompts = [w.prompt for w in self.wanted if w.image == item.image and w.prompt]
+            shape = image.pixels.shape
+            item.check(shape)
+            same = [each for each in self.wanted if each.image == item.image]
+            prompts = [each.prompt for each in same if each.prompt and each.fits(shape)]
             try:
                 drawn = self.segmenter.sample_objects(image, prompts, self.settings, show)
             except ImageError as error:

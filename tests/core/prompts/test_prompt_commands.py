@@ -149,6 +149,32 @@ def test_images_and_prompts_without_each_other_are_named(
     assert "2 of 4 annotations are not used" in said
 
 
+def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
+    folders: tuple[Path, Path],
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = {"box": list(extent(labels_of(folders, "discs_000") == 1) or ())}
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({"discs_000": [{"box": [900, 1, 990, 9]}, good, {}]}))
+    image = folders[0] / "discs_000.png"
+    words = [image, "--model", promptable_model_folder, "--prompts", path, *FAST]
+    words = [*words, "--format", "png", "--out", tmp_path / "out"]
+    assert predict([*map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing was done" in said, "before any object is segmented"
+    assert "discs_000.png (object1): The box" in said
+    assert predict([*map(str, words), "--skip-bad"]) == 0
+    said = capsys.readouterr()
+    assert "1 of 3 objects segmented" in said.out
+    assert "2 of 3 inputs were skipped" in said.err
+    assert "(object3): The prompt is empty" in said.err
+    mask = imread(tmp_path / "out" / "discs_000_object2_mean_mask.png") > 0
+    assert dice(mask, labels_of(folders, "discs_000") == 1) > 0.85
+    assert not list((tmp_path / "out").glob("*object1*"))
+
+
 def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps({"cafe\u0301": {"box": [1, 2, 3, 4]}}))
