@@ -36,6 +36,7 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
         If the shape differs, the labels are invalid or masked, or no pixel is marked.
     """
     refuse_masked(strokes, "strokes")
+    strokes = np.asarray(strokes)
     if strokes.shape != shape:
         raise ImageError(
             f"The strokes have {strokes.shape} pixels, the image has {shape}. Paint them on this "

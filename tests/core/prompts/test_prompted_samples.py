@@ -132,6 +132,30 @@ def test_each_of_several_prompts_is_checked_and_named(
         segmenter.sample_objects(discs[0], box, SETTINGS)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"box": (None, 1, 2, 3)}, r"A box is .* not \(None, 1, 2, 3\)"),
+        ({"box": ("1", "2", "3", "4")}, "A box is"),
+        ({"box": 5}, "A box is .* not 5"),
+        ({"positive": (10, 10)}, "A point is .* not 10"),
+        ({"negative": "10,10"}, "Points are a list"),
+        ({"mask": [[True]]}, "an array"),
+    ],
+)
+def test_parts_of_a_prompt_have_a_form(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        Prompt(**parts)
+
+
+def test_a_prompt_takes_numbers_from_any_container() -> None:
+    points: Any = np.array([[10, 12], [14, 16]])
+    box: Any = np.array([1, 2, 30, 40], np.uint8)
+    assert Prompt(positive=points).positive == ((10.0, 12.0), (14.0, 16.0))
+    assert Prompt(box=box, negative=points[:0]).to_json() == {"box": [1.0, 2.0, 30.0, 40.0]}
+    assert Prompt(positive=points[:0]).is_empty
+
+
 def test_masked_strokes_and_rough_masks_are_refused(
     discs: tuple[ImageInput, NDArray[np.uint8]],
 ) -> None:
