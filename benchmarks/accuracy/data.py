@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmarks.accuracy.settings import RunSettings
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import CanvasSet, load_canvases, read_pair
+from latentfm_core.datasets.in_memory import CanvasSet, load_canvases
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split
 from latentfm_core.errors import DatasetError

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.learning.parts import read_parts
 from benchmarks.prompts.datasets import DATASETS
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split, read_groups
 from latentfm_core.errors import DatasetError

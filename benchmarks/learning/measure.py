@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import Cancelled
 from latentfm_core.evaluation.evaluate import Case, evaluate

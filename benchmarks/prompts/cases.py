@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.prompts.settings import DataSettings
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import read_instance_pair, read_pair
+from latentfm_core.datasets.pair_reading import read_binary, read_instances
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import make_split, read_groups
 from latentfm_core.errors import DatasetError
@@ -106,11 +106,10 @@ def _groups(settings: DataSettings, names: Sequence[str]) -> dict[str, str]:
 def read_cases(selection: Selection, settings: DataSettings) -> Iterator[PromptCase]:
     """Yield the cases one at a time; images without an object are left out."""
     for pair in selection.pairs:
-        masks: NDArray[np.integer | np.bool_]
         if settings.kind == "instances":
-            image, masks = read_instance_pair(pair)
+            read = read_instances(pair)
         else:
-            image, masks = read_pair(pair, settings.mask_threshold)
-        case = make_case(image, masks, selection.groups[pair.name], settings.kind)
+            read = read_binary(pair, settings.mask_threshold)
+        case = make_case(read.image, read.masks, selection.groups[pair.name], settings.kind)
         if case is not None:
             yield case

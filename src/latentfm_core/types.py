@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.errors import ImageError
 from latentfm_core.sampling_record import Recorded
 from latentfm_core.sampling_record import SamplingRecord as SamplingRecord
 
@@ -40,6 +41,22 @@ def is_binary(mask: Mask) -> TypeGuard[Bool]:
     return mask.dtype == np.bool_
 
 
+def refuse_masked(values: object, name: str) -> None:
+    """Reject a numpy masked array in which anything is masked; NumPy would read the rest as well.
+
+    Raises
+    ------
+    ImageError
+        If pixels are masked.
+    """
+    count = int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+    if count:
+        raise ImageError(
+            f"{name}: {count:,} values are masked (numpy.ma), and would be "
+            "read as if they were not. Give them a value first, for example array.filled(0)."
+        )
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """One 2D image as it was opened.
@@ -60,6 +77,9 @@ class ImageInput:
     spacing: tuple[float, float] | None = None
     unit: str = "pixel"
     name: str = "image"
+
+    def __post_init__(self) -> None:
+        refuse_masked(self.pixels, self.name)
 
 
 ImageLike = ImageInput | NDArray[Any]

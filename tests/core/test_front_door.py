@@ -12,8 +12,18 @@ import pytest
 import tifffile
 
 import latentfm_core
+from latentfm_core.annotation.labelled import LabelledImage
+from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.errors import ImageError
+from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.images.large import PixelField, large_image
+from latentfm_core.images.read import to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.measures.objects import measure_objects
+from latentfm_core.metrics.classes import class_dice
+from latentfm_core.metrics.distribution import ged
+from latentfm_core.metrics.overlap import dice
 
 LOADED = """
 import sys
@@ -63,3 +73,27 @@ def test_files_may_be_named_by_text(tmp_path: Path) -> None:
         assert large.shape == (40, 50)
     with TiffStack(str(tmp_path / "stack.tif")) as stack:
         np.testing.assert_array_equal(stack.read(1).pixels, planes[1])
+
+
+def test_arrays_with_masked_values_are_refused_wherever_they_enter() -> None:
+    grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    masked = np.ma.masked_greater(grey, 99)
+    labels = np.ma.masked_equal((grey > 99).astype(np.uint8), 0)
+    flags = np.ma.masked_array(grey > 99, grey < 50)
+    whole = np.ma.masked_array(grey)
+    np.testing.assert_array_equal(to_rgb(whole), to_rgb(grey))
+    entries = [
+        lambda: latentfm_core.ImageInput(masked),
+        lambda: to_rgb(masked),
+        lambda: PixelField(large_image([masked], "large")).read(0, 0, 9, 9),
+        lambda: check_strokes(labels, (20, 20), 1),
+        lambda: measure_objects(labels),
+        lambda: LabelledImage("a.png", labels),
+        lambda: Case(latentfm_core.ImageInput(grey), flags[np.newaxis]),
+        lambda: dice(flags, flags),
+        lambda: class_dice(labels, labels),
+        lambda: ged(flags[np.newaxis], flags[np.newaxis]),
+    ]
+    for enter in entries:
+        with pytest.raises(ImageError, match=r"masked .* array\.filled\(0\)"):
+            enter()

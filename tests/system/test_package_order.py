@@ -20,7 +20,7 @@ CORE = {
     "names": "",
     "errors": "",
     "sampling_record": "",
-    "types": "sampling_record",
+    "types": "errors sampling_record",
     "progress": "",
     "torchrun": "errors",
     "files": "errors",
@@ -34,7 +34,7 @@ CORE = {
     "models": "config",
     "flow": "config",
     "correction": "errors flow types",
-    "prompts": "config correction errors files images types",
+    "prompts": "config correction errors files images names types",
     "uncertainty": "config correction images measures metrics progress types",
     "model_io": "config datasets errors files models names types uncertainty",
     "inference": "config correction errors files flow images model_io models progress prompts "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
+from latentfm_core.types import refuse_masked
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class LabelledImage:
     size: PixelSize | None = None
     path: Path | None = None
     colours: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_masked(self.labels, f"labels of {self.image}")
 
     def name(self, label: int) -> str:
         """Return the name of the class of a label."""

@@ -20,10 +20,11 @@ from latentfm_core.cli.model_split import (
 from latentfm_core.cli.prompt_kind import with_prompts
 from latentfm_core.cli.survey import Survey
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.datasets.in_memory import read_references
 from latentfm_core.datasets.layouts import read_layout
+from latentfm_core.datasets.pair_reading import read_references
 from latentfm_core.datasets.pairs import Pair, find_pairs, name_some
 from latentfm_core.datasets.splits import read_split
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.evaluation.evaluate import Case, Draw
 from latentfm_core.images.read import check_pixels
@@ -135,7 +136,7 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
         If ``--data`` has a different number of classes, or a pair cannot be used.
     """
     limits = reading_from(args)
-    survey = Survey(segmenter.card.config.model.classes)
+    survey = Survey(segmenter.card.config.model.classes, limits)
     classes = len(survey.classes)
     _check_classes(args, classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
@@ -144,14 +145,14 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
 
     def look(pair: Pair) -> None:
         try:
-            case = read(pair)
+            case, stored = read(pair)
         except ImageError as error:
             if not args.skip_bad:
                 raise
             bad.skip(pair.name, error)
             return
         good.append(pair)
-        survey.add(pair, case)
+        survey.add(pair, case, stored)
 
     check_all(pairs, look, args.quiet)
     bad.check_any_left()
@@ -165,21 +166,21 @@ def read_case(
     mask_threshold: float | None,
     classes: int = 1,
     limits: ReadingConfig = READING,
-) -> Case:
-    """Read an image and the masks of all its raters.
+) -> tuple[Case, StoredPair]:
+    """Read an image and the masks of all its raters, and how the files store them.
 
     Raises
     ------
     ImageError
         If a file cannot be read or used, or the sizes differ.
     """
-    image, masks = read_references(pair, mask_threshold, classes, limits)
-    check_pixels(image)
-    return Case(image, masks)
+    pair_read = read_references(pair, mask_threshold, classes, limits)
+    check_pixels(pair_read.image)
+    return Case(pair_read.image, pair_read.masks), pair_read.stored
 
 
 def _read_all(
-    pairs: Sequence[Pair], read: Callable[[Pair], Case], bad: BadFiles | None
+    pairs: Sequence[Pair], read: Callable[[Pair], tuple[Case, StoredPair]], bad: BadFiles | None
 ) -> Iterator[Case]:
     """Yield one case after the other; with `bad`, unusable ones are recorded and skipped.
 
@@ -192,7 +193,7 @@ def _read_all(
     """
     for pair in pairs:
         try:
-            case = read(pair)
+            case, _ = read(pair)
         except ImageError as error:
             if bad is None:
                 raise

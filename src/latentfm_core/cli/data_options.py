@@ -50,6 +50,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
         help="grey level above which a mask pixel is foreground, for masks with more than two "
         "values (default: such masks are refused)",
     )
+    data.add_argument(
+        "--mask-channel",
+        type=int,
+        metavar="NUMBER",
+        help="channel to read from masks with several channels, counted from 1 (default: as "
+        "--channel, which otherwise applies to images and masks)",
+    )
     add_skip_bad(data)
 
 
@@ -126,8 +133,8 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel",
         type=int,
         metavar="NUMBER",
-        help="channel to read from multi-channel files, counted from 1 (default: colours are "
-        "read, other channels are refused)",
+        help="channel to read from every file with several channels, colours included, counted "
+        "from 1 (default: colours are read, other channels are refused)",
     )
 
 
@@ -137,6 +144,7 @@ def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
         "max_megapixels": args.max_megapixels,
         "max_megabytes": args.max_megabytes,
         "channel": args.channel,
+        "mask_channel": getattr(args, "mask_channel", None),
     }
     found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     return found | ({"follow_links": True} if args.follow_links else {})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentfm_core.cli.images import Segmented
+from latentfm_core.cli.images import ImageJob, Segmented
 from latentfm_core.cli.prediction import Show
 from latentfm_core.cli.prompts import PromptedImage
 from latentfm_core.cli.stacks import StackMode, stack_facts
@@ -23,11 +24,13 @@ class FollowMode(StackMode):
 
     start: int = field(kw_only=True)
 
-    def check(self, image: Path) -> None:
-        """Open a stack and read the plane of the prompts."""
+    def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
+        """Open a stack, read the plane of the prompts, and check them."""
         with TiffStack(image, self.plane, self.limits) as stack:
             self._check_axes(stack)
-            stack.read(self.start)
+            shape = stack.read(self.start).pixels.shape
+        for job in jobs:
+            job.item.check(shape)
 
     def segment(self, item: PromptedImage, show: Show) -> Segmented:
         """Follow an object through a file."""

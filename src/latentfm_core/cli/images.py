@@ -117,9 +117,11 @@ class ImageMode(Mode[ImageJob]):
 
         return [job(item) for item in self.prompted(images)]
 
-    def check(self, image: Path) -> object:
-        """Read an image to check it."""
-        return read_image(image, self.limits)
+    def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
+        """Read an image to check it, and the prompts of its objects."""
+        shape = read_image(image, self.limits).pixels.shape
+        for job in jobs:
+            job.item.check(shape)
 
     def is_finished(self, job: ImageJob) -> bool:
         """Return whether a result is complete."""

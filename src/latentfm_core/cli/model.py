@@ -61,6 +61,15 @@ def load_segmenter(
     count = len(segmenter.members)
     kind = f" (ensemble of {count} models)" if count > 1 else ""
     logger.info("model %s%s on %s", segmenter.card.id, kind, segmenter.device_label)
+    learned = segmenter.card.config.data.reading.channel
+    given = getattr(args, "channel", None)
+    if learned is not None and learned != given:
+        logger.warning(
+            "warning: The model was trained on channel %d of files with several. Add --channel %d, "
+            "unless these images are different.",
+            learned,
+            learned,
+        )
     if getattr(args, "confidence", None) == "calibrated" and segmenter.card.calibration is None:
         raise ConfigError(
             f"The model {segmenter.card.id} has no calibration. Fit one with latentfm-calibrate, "

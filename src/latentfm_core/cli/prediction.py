@@ -84,8 +84,8 @@ class Mode(ABC, Generic[JobT]):
         """
 
     @abstractmethod
-    def check(self, image: Path) -> object:
-        """Read just enough of an image to check it."""
+    def check(self, image: Path, jobs: Sequence[JobT]) -> None:
+        """Read just enough of an image to check it and its jobs."""
 
     @abstractmethod
     def is_finished(self, job: JobT) -> bool:
@@ -140,13 +140,13 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
         refuse_all([str(error) for error in unnamed.values()], len(images))
     claims, there = Claims(out), out.is_dir()
     if not there and not options.skip_bad:
-        check_all(_files(jobs), mode.check, options.quiet)
+        _check(jobs, mode, options)
     prepare_folder(out)
     with claims.whole_folder(launch):
         # Under the lock, because another command may just have finished there.
         left = _remaining(jobs, mode, claims, options)
         if there and not options.skip_bad:
-            check_all(_files(left), mode.check, options.quiet)
+            _check(left, mode, options)
         bad = BadFiles(len(left) + len(unnamed))
         for name, error in unnamed.items():
             bad.skip(name, error)
@@ -183,9 +183,12 @@ def _modified(path: Path) -> float:
         return -math.inf
 
 
-def _files(jobs: Iterable[Job]) -> list[Path]:
-    """Return the files of the jobs, each once even if it has several objects."""
-    return list(dict.fromkeys(job.image for job in jobs))
+def _check(jobs: Iterable[JobT], mode: Mode[JobT], options: RunOptions) -> None:
+    """Check the files of the jobs, each once even if it has several objects."""
+    by_image: dict[Path, list[JobT]] = {}
+    for job in jobs:
+        by_image.setdefault(job.image, []).append(job)
+    check_all(list(by_image), lambda image: mode.check(image, by_image[image]), options.quiet)
 
 
 def _remaining(
@@ -257,5 +260,5 @@ def _segment_jobs(
         except ImageError as error:
             if not options.skip_bad:
                 raise
-            bad.skip(str(job.image), error)
+            bad.skip(str(job.sidecar), error)
         bar.update(begin + parts - bar.n)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.errors import ConfigError, ImageError
-from latentfm_core.images.read import read_image
+from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.names import shown
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.files import PromptReader, read_prompts
+from latentfm_core.prompts.files import PromptFile, read_prompts
+from latentfm_core.prompts.prompt import check_prompt
 from latentfm_core.types import ImageInput, SampleSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,30 @@ class PromptedImage:
     prompt: Prompt | None = None
     suffix: str = ""
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Reject a prompt that does not fit the image, of `shape` ``(H, W, ...)``.
+
+        Raises
+        ------
+        ImageError
+            The message names image and object.
+        """
+        if self.prompt is None:
+            return
+        try:
+            check_prompt(self.prompt, (shape[0], shape[1]))
+        except ImageError as error:
+            which = f" ({self.suffix.removeprefix('_')})" if self.suffix else ""
+            raise ImageError(f"{shown(self.image)}{which}: {error}") from None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether `check` accepts the prompt."""
+        try:
+            self.check(shape)
+        except ImageError:
+            return False
+        return True
+
 
 def prompted_images(
     images: Sequence[Path], args: argparse.Namespace, limits: ReadingConfig
@@ -52,18 +81,39 @@ def prompted_images(
         return [PromptedImage(image, Prompt(box=args.box)) for image in images]
     if args.prompts is None:
         return [PromptedImage(image) for image in images]
-    read: PromptReader = read_prompts(args.prompts, limits)
+    prompts = read_prompts(args.prompts, limits)
     found = [
         PromptedImage(image, prompt, f"_object{number}")
         for image in images
-        for number, prompt in enumerate(read(image), start=1)
+        for number, prompt in enumerate(prompts.of(image), start=1)
     ]
     if not found:
         raise ConfigError(
             f"{args.prompts} has no prompt for any of the {len(images)} images. Its names must be "
             "the names of the image files."
         )
+    _warn_of_rest(prompts, images, found)
     return found
+
+
+def _warn_of_rest(
+    prompts: PromptFile, images: Sequence[Path], found: Sequence[PromptedImage]
+) -> None:
+    """Name the images without a prompt, and the prompts without an image."""
+    prompted = {item.image for item in found}
+    without = [image.name for image in images if image not in prompted]
+    if without:
+        logger.warning(
+            "warning: %d of %d images have no prompt and are not segmented: %s",
+            len(without),
+            len(images),
+            name_some(without),
+        )
+    unused = prompts.names - {prompts.used(image) for image in images}
+    if unused:
+        logger.warning(
+            "warning: %d names with prompts belong to no image: %s", len(unused), name_some(unused)
+        )
 
 
 @dataclass
@@ -104,7 +154,10 @@ class ObjectDraws:
         if item.prompt is None:
             return image, self.segmenter.sample(image, self.settings, show)
         if id(item.prompt) not in self._drawn:
-            prompts = [w.prompt for w in self.wanted if w.image == item.image and w.prompt]
+            shape = image.pixels.shape
+            item.check(shape)
+            same = [each for each in self.wanted if each.image == item.image]
+            prompts = [each.prompt for each in same if each.prompt and each.fits(shape)]
             try:
                 drawn = self.segmenter.sample_objects(image, prompts, self.settings, show)
             except ImageError as error:

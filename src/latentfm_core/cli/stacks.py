@@ -23,7 +23,7 @@ class StackMode(ImageMode):
 
     plane: str = field(kw_only=True)
 
-    def check(self, image: Path) -> None:
+    def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
         """Check a file as `check_stack` does."""
         check_stack(image, self.plane, self.limits)
 

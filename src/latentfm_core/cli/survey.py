@@ -5,16 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from latentfm_core.config import SamplingConfig
+from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
+    coding_findings,
     copy_findings,
     mask_findings,
+    orientation_findings,
     say_findings,
     size_findings,
 )
-from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
+from latentfm_core.datasets.stored import StoredPair
+from latentfm_core.datasets.summary import (
+    channel_text,
+    duration,
+    mask_rows,
+    megabytes,
+    orientation_text,
+    say_summary,
+    size_text,
+)
 from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
 
@@ -29,19 +40,24 @@ class Survey:
     ----------
     classes
         Names of the foreground classes.
+    limits
+        How the files are read.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], limits: ReadingConfig = READING) -> None:
         self.classes = tuple(classes)
+        self._limits = limits
         self.masks: list[MaskFacts] = []
         self.sizes: list[tuple[int, int]] = []
         self.pairs: list[Pair] = []
+        self.stored: list[StoredPair] = []
         self.first: Case | None = None
 
-    def add(self, pair: Pair, case: Case) -> None:
+    def add(self, pair: Pair, case: Case, stored: StoredPair) -> None:
         """Record one image and its masks."""
         rows, columns = case.image.pixels.shape[:2]
         self.pairs.append(pair)
+        self.stored.append(stored)
         self.sizes.append((rows, columns))
         for mask in case.references:
             self.masks.append(mask_facts(pair.name, mask, len(self.classes)))
@@ -76,12 +92,14 @@ class Survey:
         Raises
         ------
         DatasetError
-            If such masks are refused.
+            If such masks are refused, or masks that mark their foreground in unusual ways.
         """
         findings = [
             *mask_findings(
                 self.masks, self.classes, threshold, stops=stops or threshold is not None
             ),
+            *coding_findings(self.stored),
+            *orientation_findings(self.stored),
             *size_findings(self.sizes),
             *copy_findings(copies({"": self.pairs})),
         ]
@@ -92,6 +110,8 @@ class Survey:
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
+                "orientation": orientation_text(self.stored),
+                "channel": channel_text(self._limits),
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "

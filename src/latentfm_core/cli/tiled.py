@@ -62,7 +62,7 @@ class TiledMode(Mode[LargeJob]):
             jobs.append(job)
         return jobs
 
-    def check(self, image: Path) -> None:
+    def check(self, image: Path, jobs: Sequence[LargeJob]) -> None:
         """Open an image to check it."""
         with open_large(image, self.limits):
             pass

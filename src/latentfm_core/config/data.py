@@ -27,14 +27,22 @@ class ReadingConfig(Settings):
     follow_links
         Follow symbolic links that lead out of a folder.
     channel
-        Channel to read from a multi-channel file, counted from 1. None reads colours and rejects
-        other channels.
+        Channel to read from every file with several channels, colours included, counted from 1.
+        None reads colours and rejects other channels.
+    mask_channel
+        The same for masks; None uses `channel`.
     """
 
     max_megapixels: Annotated[float, Field(gt=0, le=2**20)] = 256
     max_megabytes: Annotated[float, Field(gt=0, le=2**24)] | None = None
     follow_links: bool = False
     channel: Annotated[int, Field(ge=1, le=1000)] | None = None
+    mask_channel: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @property
+    def for_masks(self) -> ReadingConfig:
+        """The same with the channel of masks as `channel`."""
+        return self.model_copy(update={"channel": self.mask_channel or self.channel})
 
     @property
     def max_pixels(self) -> int:

@@ -13,29 +13,42 @@ import json
 import logging
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import OutputError
 from latentfm_core.files.temporary import new_file, remove_dead_once
 from latentfm_core.files.untrusted import read_bounded
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Increase it whenever decoding or the canvas changes the output."""
 SUFFIX = ".canvas"
 LIMIT_BYTES = 20 * 2**30
 """Above this size, the least recently used files are removed."""
 
 _CHECK = 4
+_LARGEST_NOTE = 2**16
 
 UInt8 = NDArray[np.uint8]
+_STORED = TypeAdapter(StoredPair)
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """An image ``(S, S, 3)`` and its masks ``(M, S, S)``, and how their files store them."""
+
+    image: UInt8
+    masks: UInt8
+    stored: StoredPair
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class CanvasCache:
     folder
         Folder of the cache; other files in it are kept.
     data
-        Sets `fit`, `mask_threshold` and the channel to read.
+        Sets `fit`, `mask_threshold` and the channels to read.
     size
         Side of the canvas.
     classes
@@ -76,28 +89,31 @@ class CanvasCache:
                 "another --cache, or omit it."
             ) from None
 
-    def get(self, pair: Pair) -> tuple[UInt8, UInt8] | None:
-        """Return image ``(S, S, 3)`` and masks ``(M, S, S)``, or None if not cached."""
+    def get(self, pair: Pair) -> Canvases | None:
+        """Return the canvases of a pair, or None if not cached."""
         side, count = self.size, len(pair.masks)
         size = side * side * (3 + count)
         with contextlib.suppress(OSError, ValueError):
             path = self._path(pair)
-            stored = np.frombuffer(read_bounded(path, size + _CHECK), np.uint8)
+            content = read_bounded(path, size + _LARGEST_NOTE + _CHECK)
             os.utime(path)  # marks it as recently used
-            values, check = stored[:-_CHECK], stored[-_CHECK:]
-            if values.size == size and check.tobytes() == _check(values):
+            if content[-_CHECK:] == _check(content[:-_CHECK]):
+                values = np.frombuffer(content, np.uint8)
                 image = values[: side * side * 3].reshape(side, side, 3)
-                return image, values[side * side * 3 :].reshape(count, side, side)
+                masks = values[side * side * 3 : size].reshape(count, side, side)
+                stored = _STORED.validate_json(content[size:-_CHECK])
+                return Canvases(image, masks, replace(stored, name=pair.name))
         return None
 
-    def put(self, pair: Pair, image: UInt8, masks: UInt8) -> None:
+    def put(self, pair: Pair, canvases: Canvases) -> None:
         """Store an image and its masks; a full disk is not an error."""
-        values = np.concatenate([image.ravel(), masks.ravel()])
+        pixels = canvases.image.tobytes() + canvases.masks.tobytes()
+        content = pixels + _STORED.dump_json(canvases.stored)
         temporary: Path | None = None
         try:
             path = self._path(pair)
             with new_file(path) as temporary:
-                temporary.write_bytes(values.tobytes() + _check(values))
+                temporary.write_bytes(content + _check(content))
                 # Not synced, which would take minutes for thousands of files; `get` verifies
                 # the content.
                 os.replace(temporary, path)
@@ -128,12 +144,12 @@ class CanvasCache:
             "fit": self.data.fit,
             "threshold": self.data.mask_threshold,
             "classes": self.classes,
-            "channel": self.data.reading.channel,
+            "channel": [self.data.reading.channel, self.data.reading.for_masks.channel],
             "files": [(path, state.st_size, state.st_mtime_ns) for path, state in files],
         }
         digest = hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()
         return self.folder / f"{digest}{SUFFIX}"
 
 
-def _check(values: UInt8) -> bytes:
-    return zlib.crc32(values.tobytes()).to_bytes(_CHECK, "little")
+def _check(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECK, "little")

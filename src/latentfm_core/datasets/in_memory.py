@@ -6,23 +6,21 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentfm_core.config import READING, DataConfig, ReadingConfig
-from latentfm_core.datasets.cache import CanvasCache
+from latentfm_core.config import DataConfig
+from latentfm_core.datasets.cache import CanvasCache, Canvases
+from latentfm_core.datasets.pair_reading import read_references
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.reading_threads import in_threads
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError, ResourceError
 from latentfm_core.files.memory import check_memory
 from latentfm_core.images.canvas import labels_to_canvas, to_canvas
-from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask, to_rgb
-from latentfm_core.names import shown
-from latentfm_core.types import Bool, ImageInput
+from latentfm_core.images.read import to_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +46,8 @@ class CanvasSet:
         Error of each skipped pair, by name.
     weights
         ``(N,)`` float64 sampling probabilities, sum 1; None draws every image once in an epoch.
+    stored
+        How the files of each pair store image and masks.
     """
 
     names: tuple[str, ...]
@@ -56,101 +56,7 @@ class CanvasSet:
     raters: NDArray[np.intp]
     skipped: dict[str, str]
     weights: NDArray[np.float64] | None = None
-
-
-def read_pair(
-    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
-) -> tuple[ImageInput, Bool]:
-    """Read an image and its binary masks ``(M, H, W)``, one for each rater.
-
-    Raises
-    ------
-    ImageError
-        If a file cannot be read, or sizes differ; the message names the files.
-    """
-    image = _read_image(pair, limits)
-    return image, _read_masks(pair, image, lambda path: read_mask(path, mask_threshold, limits))
-
-
-def read_labelled_pair(
-    pair: Pair, classes: int, limits: ReadingConfig = READING
-) -> tuple[ImageInput, UInt8]:
-    """Read an image and its masks ``(M, H, W)`` of `classes` classes, one for each rater.
-
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask holds a label above `classes`.
-    """
-    image = _read_image(pair, limits)
-    return image, _read_masks(pair, image, lambda path: read_labels(path, classes, limits))
-
-
-def read_instance_pair(
-    pair: Pair, limits: ReadingConfig = READING
-) -> tuple[ImageInput, NDArray[np.uint16]]:
-    """Read an image and its masks ``(M, H, W)`` of numbered objects, one for each rater.
-
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
-    """
-    image = _read_image(pair, limits)
-    return image, _read_masks(pair, image, lambda path: read_instances(path, limits))
-
-
-def read_references(
-    pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
-) -> tuple[ImageInput, NDArray[Any]]:
-    """Read an image and its masks ``(M, H, W)``: bool for one class, else uint8 labels."""
-    if classes == 1:
-        return read_pair(pair, mask_threshold, limits)
-    return read_labelled_pair(pair, classes, limits)
-
-
-def _read_image(pair: Pair, limits: ReadingConfig) -> ImageInput:
-    """Read the image of a pair, from one file or one per channel."""
-    # Use the pair's name: the file name may end in the channel number.
-    first = replace(read_image(pair.image, limits), name=pair.name)
-    if not pair.channels:
-        return first
-    planes = [first.pixels]
-    for path in pair.channels:
-        plane = read_image(path, limits).pixels
-        if plane.shape != first.pixels.shape or plane.dtype != first.pixels.dtype:
-            raise ImageError(
-                f"{shown(path)} is {plane.dtype} of shape {plane.shape}, the first channel "
-                f"{shown(pair.image)} {first.pixels.dtype} of shape {first.pixels.shape}. Export "
-                "all channels with the same type and shape."
-            )
-        planes.append(plane)
-    if first.pixels.ndim != 2:
-        raise ImageError(
-            f"{shown(pair.image)} has several channels, but {len(pair.channels)} more files for "
-            "channels exist. Use one grey file per channel, or one colour file."
-        )
-    return replace(first, pixels=np.stack(planes, axis=-1))
-
-
-_Pixel = TypeVar("_Pixel", np.bool_, np.uint8, np.uint16)
-
-
-def _read_masks(
-    pair: Pair, image: ImageInput, read: Callable[[Path], NDArray[_Pixel]]
-) -> NDArray[_Pixel]:
-    rows, columns = image.pixels.shape[:2]
-    masks: list[NDArray[_Pixel]] = []
-    for path in pair.masks:
-        mask = read(path)
-        if mask.shape != (rows, columns):
-            raise ImageError(
-                f"{shown(path)}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
-                f"columns), its image {shown(pair.image)} has {rows} x {columns}. Export both at "
-                "the same size."
-            )
-        masks.append(mask)
-    return np.stack(masks)
+    stored: tuple[StoredPair, ...] = ()
 
 
 def load_canvases(
@@ -197,7 +103,7 @@ def load_canvases(
         images = np.empty((len(pairs), side, side, 3), dtype=np.uint8)
         masks = np.zeros((len(pairs), most, side, side), dtype=np.uint8)
         cache = _cache(data, side, classes)
-        problems = _fill(pairs, data, images, masks, classes, on_progress, cache)
+        stored, problems = _fill(pairs, data, images, masks, classes, on_progress, cache)
         if cache is not None:
             cache.trim()
     except MemoryError:
@@ -214,7 +120,7 @@ def load_canvases(
     names = tuple(pairs[index].name for index in keep)
     if problems:
         images, masks, raters = images[keep], masks[keep], raters[keep]
-    return CanvasSet(names, images, masks, raters, problems)
+    return CanvasSet(names, images, masks, raters, problems, stored=stored)
 
 
 _LISTED = 20
@@ -243,12 +149,12 @@ def _cache(data: DataConfig, size: int, classes: int) -> CanvasCache | None:
     return cache
 
 
-def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> tuple[UInt8, UInt8]:
-    """Return image ``(S, S, 3)`` and masks ``(M, S, S)`` on canvases."""
-    image, drawn = read_references(pair, data.mask_threshold, classes, data.reading)
-    canvas, _ = to_canvas(to_rgb(image), side, data.fit)
-    masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in drawn])
-    return np.rint(canvas * 255).astype(np.uint8), masks.astype(np.uint8)
+def _decoded(pair: Pair, data: DataConfig, side: int, classes: int) -> Canvases:
+    read = read_references(pair, data.mask_threshold, classes, data.reading)
+    canvas, _ = to_canvas(to_rgb(read.image), side, data.fit)
+    masks = np.stack([labels_to_canvas(mask, side, data.fit) for mask in read.masks])
+    image = np.rint(canvas * 255).astype(np.uint8)
+    return Canvases(image, masks.astype(np.uint8), read.stored)
 
 
 def _fill(
@@ -259,20 +165,22 @@ def _fill(
     classes: int,
     on_progress: Callable[[int, int], None] | None,
     cache: CanvasCache | None,
-) -> dict[str, str]:
-    """Write every pair to its row; return the errors of failed pairs, by name."""
+) -> tuple[tuple[StoredPair, ...], dict[str, str]]:
+    """Write every pair to its row; return how it is stored, or its error by name."""
+    stored: dict[int, StoredPair] = {}
 
     def fill(index: int) -> str | None:
         pair = pairs[index]
         known = None if cache is None else cache.get(pair)
         try:
-            image, drawn = known or _decoded(pair, data, images.shape[1], classes)
+            read = known or _decoded(pair, data, images.shape[1], classes)
         except ImageError as error:
             return str(error)
         if cache is not None and known is None:
-            cache.put(pair, image, drawn)
-        images[index] = image
-        masks[index, : len(drawn)] = drawn
+            cache.put(pair, read)
+        images[index] = read.image
+        masks[index, : len(read.masks)] = read.masks
+        stored[index] = read.stored
         return None
 
     problems: dict[str, str] = {}
@@ -282,4 +190,4 @@ def _fill(
                 problems[pairs[index].name] = problem
             if on_progress is not None:
                 on_progress(index + 1, len(pairs))
-    return problems
+    return tuple(stored[index] for index in sorted(stored)), problems

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from latentfm_core.config import DataConfig, SetConfig
 from latentfm_core.datasets.folds import training_split
-from latentfm_core.datasets.in_memory import read_instance_pair, read_pair, report_problems
+from latentfm_core.datasets.in_memory import report_problems
+from latentfm_core.datasets.pair_reading import read_binary, read_instances
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.reading_threads import in_threads
 from latentfm_core.datasets.splits import Split
+from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.errors import DatasetError, ImageError
 from latentfm_core.images.read import to_rgb
 
@@ -42,12 +44,18 @@ class TrainingImage:
         ``(M, H, W)``, one for each rater: uint8 0 or 1, or uint16 with objects numbered from 1.
     kind
         Kind of masks.
+    set_name
+        Name of its data set; empty if there is one.
+    stored
+        How its files store image and masks; None if it was not read from files.
     """
 
     name: str
     rgb: NDArray[np.uint8]
     masks: NDArray[np.uint8] | NDArray[np.uint16]
     kind: Kind = "masks"
+    set_name: str = ""
+    stored: StoredPair | None = None
 
 
 @dataclass(frozen=True)
@@ -215,20 +223,20 @@ def _decoded(settings: SetConfig | None, pair: Pair, data: DataConfig) -> Traini
     """Return the image, or an error message."""
     kind: Kind = "masks" if settings is None else settings.kind
     threshold = data.mask_threshold if settings is None else settings.mask_threshold
-    masks: NDArray[Any]
     try:
         if kind == "masks":
-            image, masks = read_pair(pair, threshold, data.reading)
+            read = read_binary(pair, threshold, data.reading)
         else:
-            image, masks = read_instance_pair(pair, data.reading)
+            read = read_instances(pair, data.reading)
     except ImageError as error:
         return str(error)
-    rgb = np.rint(to_rgb(image) * 255).astype(np.uint8)
-    labels: NDArray[Any] = masks.astype(np.uint8 if kind == "masks" else np.uint16)
+    rgb = np.rint(to_rgb(read.image) * 255).astype(np.uint8)
+    labels: NDArray[Any] = read.masks.astype(np.uint8 if kind == "masks" else np.uint16)
     shape = _reduced_shape((rgb.shape[0], rgb.shape[1]), data.resolution)
     if shape != rgb.shape[:2]:
         rgb, labels = _reduce(rgb, shape), _nearest(labels, shape)
-    return TrainingImage(_name(settings, pair), rgb, labels, kind)
+    set_name = "" if settings is None else settings.name
+    return TrainingImage(_name(settings, pair), rgb, labels, kind, set_name, read.stored)
 
 
 def _reduced_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:

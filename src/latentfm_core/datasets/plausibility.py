@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
+from latentfm_core.images.mask_coding import WHITE, is_usual
 from latentfm_core.images.read import name_some
 
 logger = logging.getLogger(__name__)
@@ -17,6 +20,7 @@ MOSTLY = 0.5
 WILD = 5.0
 """Minimum ratio of the longest to the shortest image for a warning about sizes."""
 _CORNERS = 3
+_QUARTER_TURNS = (5, 6, 7, 8)
 _EXPORT = "Check a mask in an image viewer, and how the masks were exported"
 
 
@@ -117,6 +121,74 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
             "are inverted: 0 must be the background."
         )
     ]
+
+
+def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
+    """Return a finding for each orientation that masks lack.
+
+    A mask of the right size without an orientation fits an image that a quarter turn has changed
+    from wide to tall: sizes would differ otherwise.
+    """
+    differ: dict[int, list[str]] = defaultdict(list)
+    for pair in stored:
+        turned = pair.orientation in _QUARTER_TURNS and not pair.square
+        if any(
+            mask != pair.orientation and not (turned and mask == 1)
+            for mask in pair.mask_orientations
+        ):
+            differ[pair.orientation].append(pair.name)
+    return [
+        Finding(
+            f"{len(names)} images were {TURNS[orientation]}, as their metadata (EXIF) say, and "
+            f"their masks were not: {name_some(names)}. This is right if the masks were drawn on "
+            "the images as a viewer shows them. If a program that ignores the metadata was used "
+            "(many do), image and mask do not match: compare one of them in an image viewer."
+            if orientation != 1
+            else f"{len(names)} masks were turned as their metadata (EXIF) say, and their images "
+            f"were not: {name_some(names)}. Compare one of them with its image in a viewer."
+        )
+        for orientation, names in sorted(differ.items())
+    ]
+
+
+def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return a finding if the masks of a folder mark their foreground in different ways.
+
+    Each mask is binary by itself, but a value or colour that differs between masks may be a class.
+
+    Parameters
+    ----------
+    stored
+        All pairs of the folder.
+    where
+        Name of the folder or set, for example ``" of the set polyps"``.
+    """
+    masks: dict[str, list[str]] = defaultdict(list)
+    for pair in stored:
+        for coding in filter(None, pair.codings):
+            masks[coding].append(pair.name)
+    if len(masks) < 2:
+        return []
+    listed = "; ".join(
+        f"{coding} in {len(names)} ({name_some(names)})"
+        for coding, names in sorted(masks.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+    asked = any(pair.has_threshold for pair in stored)
+    stops = not asked and not all(map(is_usual, masks))
+    text = f"The masks{where} do not mark their foreground alike: {listed}."
+    if stops:
+        text += (
+            " A value or colour of some masks only may be a class or an object of its own, and "
+            "would be merged with the others. If all of them are foreground, set --mask-threshold "
+            "0.5 (data.mask_threshold). To keep classes separate, name them in training: --set "
+            "'model.classes=[...]'."
+        )
+    else:
+        text += (
+            " All of it is read as foreground. Check that it means the same: 1 may be a class, and "
+            f"{WHITE} may mark pixels to ignore."
+        )
+    return [Finding(text, stops)]
 
 
 def size_findings(sizes: Sequence[tuple[int, int]]) -> list[Finding]:

@@ -47,13 +47,14 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     Raises
     ------
     DatasetError
-        If a file cannot be read, a name is missing or in two parts, or the training part
-        would be empty.
+        If a file cannot be read, a name is missing or in two parts, the split file divides a
+        group, or the training part would be empty.
     """
     ordered = sorted({comparable(name) for name in names})
     if config.split_file is not None:
         split = read_split(config.split_file)
         _check_names_exist(split, ordered, config.split_file)
+        _check_undivided(split, config, config.split_file)
     else:
         split = _split_units(units_of(ordered, config), config)
     if not split.train:
@@ -160,7 +161,13 @@ def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
         text = decoded_text(read_bounded(path, MAX_BYTES))
         table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, needed))
         columns = [name.strip() for name in next(table, [])]
-        rows = [dict(zip(columns, map(str.strip, row), strict=False)) for row in table]
+        rows = []
+        for row in table:
+            if any(map(str.strip, row[len(columns) :])):
+                raise ValueError(
+                    f"line {table.line_num} has {len(row)} entries for {len(columns)} columns"
+                )
+            rows.append(dict(zip(columns, map(str.strip, row), strict=False)))
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(
             f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
@@ -195,6 +202,23 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
             f"The split file {shown(path)} names {len(missing)} images that do not exist: "
             f"{name_some(missing)}. Names are file names without extension: fix the file, or add "
             "the images."
+        )
+
+
+def _check_undivided(split: Split, config: DataConfig, path: Path) -> None:
+    """Reject a split file that divides groups; folds draw training and validation anew."""
+    parts = {name: part for part in PARTS for name in getattr(split, part)}
+    if config.folds is not None:
+        parts = {name: part if part == "test" else "train or val" for name, part in parts.items()}
+    divided = [
+        unit for unit in units_of(sorted(parts), config) if len({parts[n] for n in unit}) > 1
+    ]
+    if divided:
+        listed = name_some(f"{name} ({parts[name]})" for name in divided[0])
+        raise DatasetError(
+            f"The split file {shown(path)} divides {len(divided)} groups of the group file, for "
+            f"example {listed}. Move each group to one part, or leave out the group file or the "
+            "split file."
         )
 
 

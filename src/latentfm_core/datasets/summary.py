@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
+from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.facts import MaskFacts
+from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.images.read import name_some
 from latentfm_core.names import shown
 
@@ -53,6 +56,25 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
         listed = f": {name_some(names)}" if names else ""
         rows[kind] = f"{len(names)} of {len(masks)}{listed}"
     return rows
+
+
+def orientation_text(stored: Iterable[StoredPair]) -> str:
+    """Return how many images were oriented as their metadata say, and how; empty if none."""
+    turned: dict[str, list[str]] = defaultdict(list)
+    for pair in stored:
+        if pair.orientation != 1:
+            turned[TURNS[pair.orientation]].append(pair.name)
+    return "; ".join(f"{len(names)} {how}: {name_some(names)}" for how, names in turned.items())
+
+
+def channel_text(reading: ReadingConfig) -> str:
+    """Return which channel of files with several is read; empty if none was chosen."""
+    parts = [
+        f"{number} of every {kind} with several, colours included"
+        for kind, number in (("image", reading.channel), ("mask", reading.for_masks.channel))
+        if number is not None
+    ]
+    return "; ".join(parts)
 
 
 def duration(seconds: float) -> str:

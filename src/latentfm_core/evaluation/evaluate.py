@@ -24,7 +24,7 @@ from latentfm_core.metrics.classes import (
     class_iou,
 )
 from latentfm_core.metrics.reliability import ReliabilityBins, brier, error_auroc
-from latentfm_core.types import Bool, Float32, ImageInput, Mask, SampleSet, Summary
+from latentfm_core.types import Bool, Float32, ImageInput, Mask, SampleSet, Summary, refuse_masked
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Case:
 
     image: ImageInput
     references: Mask
+
+    def __post_init__(self) -> None:
+        refuse_masked(self.references, f"references of {self.image.name}")
 
 
 @dataclass(frozen=True)

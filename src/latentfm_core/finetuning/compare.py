@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from latentfm_core.config import Config
-from latentfm_core.datasets.in_memory import read_references
 from latentfm_core.datasets.layouts import training_pairs
+from latentfm_core.datasets.pair_reading import read_references
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.errors import Cancelled
 from latentfm_core.evaluation.evaluate import Case, evaluate
@@ -60,7 +60,8 @@ def held_out_dice(
             if should_stop():
                 raise Cancelled("Stopped while comparing on the held-out images.")
             data = config.data
-            yield Case(*read_references(pair, data.mask_threshold, classes, data.reading))
+            read = read_references(pair, data.mask_threshold, classes, data.reading)
+            yield Case(read.image, read.masks)
 
     settings = config.sampling.model_copy(update={"precision": config.training.precision})
     return tuple(evaluate(segmenter, cases(), settings).values("dice"))

@@ -107,13 +107,13 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
     if chosen is None and channels.kind == "measured":
         raise ImageError(
             f"{name}: {channels.count} channels that the file does not mark as colours or "
-            f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), or "
-            "Channel in the tab Folder."
+            f"alpha{_listed(channels)}. Choose one: --channel 1 (data.reading.channel), for masks "
+            "only --mask-channel 1 (data.reading.mask_channel), or Channel in the tab Folder."
         )
     if chosen is not None and not 1 <= chosen <= channels.count:
         raise ImageError(
             f"{name}: channel {chosen} does not exist; the file has {channels.count}. Choose "
-            "another --channel (data.reading.channel), counted from 1."
+            "another --channel (data.reading.channel; for masks, --mask-channel), counted from 1."
         )
 
 
@@ -127,6 +127,19 @@ def _listed(channels: Channels) -> str:
     ]
     more = f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else ""
     return f" ({', '.join(names[:_NAMES_SHOWN])}{more})"
+
+
+def chosen_colour(name: str, pixels: NDArray[Any], chosen: int | None) -> NDArray[Any]:
+    """Return the chosen channel of red, green and blue ``(H, W, 3 or 4)``; None keeps them.
+
+    Raises
+    ------
+    ImageError
+        As `check_channel`.
+    """
+    if chosen is None:
+        return pixels
+    return used_channels(name, pixels[..., :COLOURS], Channels(COLOURS, "colours"), chosen)
 
 
 def used_channels(

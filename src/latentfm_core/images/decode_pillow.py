@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.files.untrusted import read_start
-from latentfm_core.images.channels import COLOURS, Channels, used_channels
+from latentfm_core.images.channels import COLOURS, chosen_colour
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.limits import open_pillow
 from latentfm_core.names import shown
@@ -43,15 +43,13 @@ def decode_pillow(path: Path, limits: ReadingConfig) -> Decoded:
         image = ImageOps.exif_transpose(opened) or opened
         indices = np.asarray(image) if image.mode == "P" else None
         palette = None if indices is None else _pillow_palette(image)
-        lossy = opened.format in _LOSSY_FORMATS and not _is_lossless_webp(path, opened)
+        lossy = opened.format in _LOSSY_FORMATS
         pixels = np.array(_converted(path, image))
     if halved:
         logger.info("%s: 16-bit colour PNG, read at 8 bits per channel", shown(path))
         pixels = pixels.astype(np.uint16) * np.uint16(257)
-    if limits.channel is not None and pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
-        chosen = Channels(COLOURS, "colours")
-        pixels = used_channels(shown(path), pixels[..., :COLOURS], chosen, limits.channel)
-        indices = palette = None
+    if pixels.ndim == 3 and pixels.shape[2] >= COLOURS:
+        pixels = chosen_colour(shown(path), pixels, limits.channel)
     turn = turn if turn in range(1, 9) else 1
     return Decoded(
         pixels,
@@ -74,11 +72,6 @@ def _highest_of_pnm(opened: Image.Image) -> int | None:
     arguments = tiles[0][3]
     highest = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
     return highest if isinstance(highest, int) else None
-
-
-def _is_lossless_webp(path: Path, opened: Image.Image) -> bool:
-    """Return whether a WebP file begins with a lossless bitstream."""
-    return opened.format == "WEBP" and read_start(path, 16)[12:16] == b"VP8L"
 
 
 def _converted(path: Path, image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.channel_names import tiff_channels
-from latentfm_core.images.channels import channels_of, used_channels
+from latentfm_core.images.channels import channels_of, chosen_colour, used_channels
 from latentfm_core.images.decode_pillow import decode_pillow
 from latentfm_core.images.decoded import Decoded, orient
 from latentfm_core.images.spacing import spacing_of
@@ -74,7 +74,7 @@ def _decode_series(path: Path, tiff: tifffile.TiffFile, limits: ReadingConfig) -
     indices = palette = None
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         indices, palette = pixels, tiff_palette(page)
-        pixels = palette[indices]
+        pixels = chosen_colour(shown(path), palette[indices], limits.channel)
     frames = 1 + len(others)
     return Decoded(
         pixels, indices, palette, orientation=turn, lossy=lossy, frames=frames, **spacing

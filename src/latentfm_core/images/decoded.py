@@ -27,7 +27,8 @@ class Decoded:
     orientation
         EXIF or TIFF orientation, 1 to 8, already applied to `pixels`.
     lossy
-        Whether the compression changes values (JPEG and the like).
+        Whether the format changes values (JPEG and the like); WebP and JPEG 2000 may be lossless
+        nevertheless (`latentfm_core.images.lossless`).
     transparent
         Grey level that the file declares as transparent (PNG chunk tRNS, GIF), or None.
     stored_max

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import MAX_CHANNELS
-from latentfm_core.types import Float32, ImageInput, ImageLike
+from latentfm_core.types import Float32, ImageInput, ImageLike, refuse_masked
 
 MIN_SIDE = 2
 """Minimum side in pixels of an image."""
@@ -97,9 +97,11 @@ def to_rgb(image: ImageLike) -> Float32:
     ImageError
         As `check_pixels`.
     """
-    given = image if isinstance(image, ImageInput) else ImageInput(np.asarray(image))
-    check_pixels(given)
-    colours = without_alpha(given.pixels)
+    if not isinstance(image, ImageInput):
+        refuse_masked(image, "image")
+        image = ImageInput(np.asarray(image))
+    check_pixels(image)
+    colours = without_alpha(image.pixels)
     scaled = IntensityRange.fit(colours).apply(colours)
     if scaled.ndim == 2:
         scaled = scaled[..., np.newaxis]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
-from latentfm_core.types import Float32
+from latentfm_core.types import Float32, refuse_masked
 
 _BLOCK_VALUES = 8_000_000
 """Values read at once when an image is strongly downscaled."""
@@ -163,7 +163,11 @@ class PixelField:
     def _pixels(self, level: Any, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:
         place = f"rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
         try:
-            pixels = np.asarray(level[rows[0] : rows[1], columns[0] : columns[1]])
+            read = level[rows[0] : rows[1], columns[0] : columns[1]]
+            refuse_masked(read, self._image.name)
+            pixels = np.asarray(read)
+        except ImageError:
+            raise
         except MemoryError:
             raise ResourceError(
                 f"{self._image.name}: not enough memory to read {place}. Close other programs."

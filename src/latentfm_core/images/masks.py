@@ -11,6 +11,7 @@ displayed colours matter, not the order of the colour table, which the writing p
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from latentfm_core.images.colour_tables import (
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import different_values, listed
+from latentfm_core.images.lossless import is_lossless
+from latentfm_core.images.mask_coding import LABELS
 from latentfm_core.images.threshold_advice import advice_for
 from latentfm_core.names import shown
 from latentfm_core.types import Bool
 
-_LABELS = 8
-"""A threshold below this separates numbered labels, not grey levels."""
 _CONTRAST = 128
 _SCATTER = 8
 """Levels around black and white, in a lossy file of this contrast, that are noise."""
@@ -45,7 +46,7 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
     Without `threshold` the file must be binary: 0 and one other value, or all 0, or all of
     the highest value (or 1); with a colour table, black and one other colour. With it, pixels
     above `threshold` are foreground in grey-level files. It does not apply to 1-bit files, to
-    colour tables with colours, and, if it is at least `_LABELS`, to files with the values 0 and 1.
+    colour tables with colours, and, if it is at least `LABELS`, to files with the values 0 and 1.
     Colour files with equal channels count as grey; a constant alpha channel is ignored.
 
     Raises
@@ -54,7 +55,11 @@ def read_mask(path: Path, threshold: float | None = None, limits: ReadingConfig 
         If the file cannot be read, holds NaN, has an ambiguous background colour, declares
         foreground as transparent, or is not binary; the message then lists its values.
     """
-    decoded = _decode_one(path, limits)
+    return mask_of(path, decode_mask(path, limits), threshold)
+
+
+def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Bool:
+    """Return the mask of a decoded file, as `read_mask` does."""
     coloured = coloured_indices(path, decoded)
     if coloured is not None:
         return foreground_by_colour(path, decoded, coloured)
@@ -91,7 +96,12 @@ def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> ND
         If the file cannot be read, is coloured, or holds values other than 0 to `classes`;
         the message then lists them.
     """
-    values = read_numbers(path, limits)
+    return labels_of(path, decode_mask(path, limits), classes)
+
+
+def labels_of(path: Path, decoded: Decoded, classes: int) -> NDArray[np.uint8]:
+    """Return the classes of a decoded file, as `read_labels` does."""
+    values = _numbers_of(path, decoded)
     distinct = different_values(values)
     foreign = distinct[~np.isin(distinct, np.arange(classes + 1))]
     if foreign.size:
@@ -111,7 +121,12 @@ def read_instances(path: Path, limits: ReadingConfig = READING) -> NDArray[np.ui
     ImageError
         As `read_numbers`, or if the file holds values other than whole numbers from 0 to 65535.
     """
-    values = read_numbers(path, limits)
+    return instances_of(path, decode_mask(path, limits))
+
+
+def instances_of(path: Path, decoded: Decoded) -> NDArray[np.uint16]:
+    """Return the objects of a decoded file, as `read_instances` does."""
+    values = _numbers_of(path, decoded)
     distinct = different_values(values)
     highest = np.iinfo(np.uint16).max
     if distinct.size and (
@@ -144,7 +159,10 @@ def read_numbers(
         If the file cannot be read, is coloured, holds NaN, has numbers changed by lossy
         compression, or a colour table whose index 0 is not black.
     """
-    decoded = _decode_one(path, limits)
+    return _numbers_of(path, decode_mask(path, limits), binary)
+
+
+def _numbers_of(path: Path, decoded: Decoded, binary: bool = False) -> NDArray[Any]:
     if decoded.lossy:
         _refuse_lossy_numbers(path, decoded)
     coloured = coloured_indices(path, decoded)
@@ -156,20 +174,22 @@ def read_numbers(
     return decoded.indices
 
 
-def _decode_one(path: Path, limits: ReadingConfig) -> Decoded:
-    """Decode a file that must hold a single image.
+def decode_mask(path: Path, limits: ReadingConfig = READING) -> Decoded:
+    """Decode a mask file, which must hold a single image.
 
     Raises
     ------
     ImageError
         As `decode`, or if it holds several, of which any could be the mask or an object of it.
     """
-    decoded = decode(path, limits)
+    decoded = decode(path, limits.for_masks)
     if decoded.frames > 1:
         raise ImageError(
             f"{shown(path)}: {decoded.frames} images in one file, so it is unclear which one is "
             "the mask. Save the mask alone; number several objects in one image."
         )
+    if decoded.lossy and is_lossless(path, decoded.pixels):
+        return replace(decoded, lossy=False)
     return decoded
 
 
@@ -266,9 +286,7 @@ def _one_channel(path: Path, decoded: Decoded) -> NDArray[Any]:
 
 def _is_exempt(values: NDArray[Any], threshold: float) -> bool:
     """Return whether a threshold does not apply to a mask with these values."""
-    return values.dtype == np.bool_ or (
-        threshold >= _LABELS and bool(np.isin(values, (0, 1)).all())
-    )
+    return values.dtype == np.bool_ or (threshold >= LABELS and bool(np.isin(values, (0, 1)).all()))
 
 
 def _is_binary(values: NDArray[Any]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.decode import TIFF_SUFFIXES, decode
+from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
@@ -178,6 +179,10 @@ def read_image(path: str | Path, limits: ReadingConfig = READING) -> ImageInput:
         `check_pixels`; the message names the file.
     """
     path = Path(path)
-    decoded = decode(path, limits)
+    return as_image(decode(path, limits), path)
+
+
+def as_image(decoded: Decoded, path: Path) -> ImageInput:
+    """Return the image of a decoded file, as `read_image` does."""
     check_array(decoded.pixels, shown(path))
     return ImageInput(decoded.pixels, decoded.spacing, decoded.unit, path.stem)

@@ -75,8 +75,8 @@ def _ome_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
     pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
     if "PhysicalSizeX" not in pixels or "PhysicalSizeY" not in pixels:
         return None
-    unit = str(pixels.get("PhysicalSizeXUnit", "µm"))
-    if unit != str(pixels.get("PhysicalSizeYUnit", "µm")):
+    unit, other = (str(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY")
+    if _UNITS.get(unit.lower()) != _UNITS.get(other.lower()):
         return None
     return float(pixels["PhysicalSizeY"]), float(pixels["PhysicalSizeX"]), unit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ from latentfm_core.images.tiff import (
 )
 from latentfm_core.names import shown
 from latentfm_core.types import ImageInput
+
+logger = logging.getLogger(__name__)
 
 
 class TiffStack:
@@ -143,6 +146,11 @@ class TiffStack:
             raise ImageError(
                 f"{shown(self.path)}: palette, CMYK, YCbCr and L*a*b* stacks are not supported. "
                 "Save the stack in grey or RGB."
+            )
+        if int(keyframe.tags.valueof(274, 1) or 1) != 1:
+            logger.warning(
+                "%s: the orientation of its metadata is not applied; planes are read as stored",
+                shown(self.path),
             )
         self._channels: Channels | None = None
         if channel is not None and lengths[labels.index(channel)] > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import ndimage
 
 from latentfm_core.config import PromptConfig
 from latentfm_core.correction.strokes import FOREGROUND
-from latentfm_core.errors import ConfigError
+from latentfm_core.errors import ConfigError, ImageError
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.prompts.field import extent
@@ -36,10 +37,15 @@ def checked_prompt(
     Raises
     ------
     ImageError
-        If the prompt does not fit the image.
+        If the prompt does not fit the image, or is not a `Prompt`.
     ConfigError
         If the model does not take prompts.
     """
+    if prompt is not None and not isinstance(prompt, Prompt):
+        raise ImageError(
+            f"A {type(prompt).__name__} is not a prompt. Pass Prompt(box=...), "
+            "Prompt(positive=...) or the like."
+        )
     if not card.config.model.prompts:
         if prompt is None:
             return None
@@ -50,6 +56,32 @@ def checked_prompt(
     if strokes is not None:
         prompt = replace(prompt or Prompt(), strokes=strokes)
     return None if prompt is None else check_prompt(prompt, shape)
+
+
+def checked_prompts(
+    prompts: Sequence[Prompt], shape: tuple[int, int], card: ModelCard
+) -> list[Prompt]:
+    """Return validated prompts of several objects.
+
+    Raises
+    ------
+    ImageError
+        If one of them is not a prompt or does not fit the image; the message has its index.
+    ConfigError
+        If the model does not take prompts.
+    """
+    if isinstance(prompts, Prompt):
+        raise ImageError("prompts is a single Prompt, not a list. Pass [prompt].")
+    checked: list[Prompt] = []
+    for index, prompt in enumerate(prompts):
+        try:
+            found = checked_prompt(prompt, None, shape, card)
+            if found is None:
+                raise ImageError("None is not a prompt. Leave it out, or use sample without one.")
+        except ImageError as error:
+            raise ImageError(f"prompts[{index}]: {error}") from None
+        checked.append(found)
+    return checked
 
 
 def wants_second_pass(prompt: Prompt | None, settings: PromptConfig) -> bool:

@@ -24,7 +24,12 @@ from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.model_settings import DEFAULT_BATCH, ModelSettings, seeds_of
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
 from latentfm_core.inference.objects import ObjectRow, draw_objects
-from latentfm_core.inference.prompting import checked_prompt, wants_second_pass, with_box
+from latentfm_core.inference.prompting import (
+    checked_prompt,
+    checked_prompts,
+    wants_second_pass,
+    with_box,
+)
 from latentfm_core.inference.refining import Drawn, Refiner
 from latentfm_core.inference.shares import draw_shares
 from latentfm_core.inference.tiled import Sink, sample_tiled
@@ -127,10 +132,10 @@ class Sampler:
         rgb = to_rgb(image)
         shape = (rgb.shape[0], rgb.shape[1])
         chosen = prompting or PromptConfig()
-        meant = [checked_prompt(one, None, shape, self.card) for one in prompts]
-        objects = [one for one in meant if one is not None]
-        if not objects:
+        meant = checked_prompts(prompts, shape, self.card)
+        if not meant:
             return []
+        objects = list(meant)
         for index, one in enumerate(objects):
             if wants_second_pass(one, chosen):
                 objects[index] = yield from self._with_first_answer(rgb, one, settings, chosen)

@@ -38,6 +38,7 @@ from latentfm_core.types import (
     SampleSet,
     Summary,
     TiledDraw,
+    refuse_masked,
 )
 from latentfm_core.uncertainty.domain import TrainingDomain
 
@@ -322,4 +323,5 @@ class Segmenter:
         an upper bound for samples at this latent size. Of an ensemble, the mean probability over
         its members is used.
         """
+        refuse_masked(mask, "mask")
         return self._sampler.reconstruct(mask)

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from latentfm_core.measures.outlines import Piece, perimeter, pieces_of
 from latentfm_core.measures.size import area, feret
+from latentfm_core.types import refuse_masked
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def objects_of(
         Whether each connected piece of a label is an object of its own, as with cells that all
         have the label of their class. Else all pieces of a label are one object.
     """
+    refuse_masked(labels, "labels")
     values = np.asarray(labels)
     present = [int(value) for value in np.unique(values) if value]
     if not present:

@@ -46,6 +46,9 @@ def write_tiff(
 ) -> None:
     """Write an OME-TIFF with the pixel size of the image that `values` belong to.
 
+    OME needs Y and X as the last axes; a stack in another order becomes a plain TIFF, whose axes
+    tifffile and napari read.
+
     The pixel size is stored in the OME metadata and, as pixels per centimetre, in the plain
     resolution tags, for programs that read only those. Masks are compressed without loss.
 
@@ -70,7 +73,10 @@ def write_tiff(
     if channels is not None:
         metadata = {"axes": f"C{axes}", "Channel": {"Name": list(channels)}}
     options: dict[str, Any] = {}
-    if source.spacing is not None and source.unit in _OME_UNITS:
+    is_ome = axes.endswith("YX")
+    if not is_ome and channels is not None:
+        metadata = {"axes": f"C{axes}"}
+    if is_ome and source.spacing is not None and source.unit in _OME_UNITS:
         row, column = (float(size) for size in source.spacing)
         unit = _OME_UNITS[source.unit]
         metadata |= {"PhysicalSizeX": column, "PhysicalSizeXUnit": unit}
@@ -83,7 +89,7 @@ def write_tiff(
     tifffile.imwrite(
         path,
         values,
-        ome=True,
+        ome=is_ome,
         bigtiff=values.nbytes > _BIGTIFF_BYTES,
         photometric="minisblack",
         **_compression(values),

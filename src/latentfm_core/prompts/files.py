@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -13,17 +15,46 @@ from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.read import is_image, list_images, read_instances
+from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64_000_000
 MAX_OBJECTS = 10_000
 """Largest number of objects in one image."""
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
-PromptReader = Callable[[Path], list[Prompt]]
-"""Returns the prompts of an image, one for each object; may be empty."""
+
+@dataclass(frozen=True)
+class PromptFile:
+    """Prompts of several images.
+
+    Attributes
+    ----------
+    names
+        Names of images as the file gives them, with or without extension, in NFC; empty if its
+        prompts apply to any image.
+    read
+        Returns the prompts of the image of a name in `names`, one for each object.
+    """
+
+    names: frozenset[str]
+    read: Callable[[str], list[Prompt]]
+
+    def of(self, image: Path) -> list[Prompt]:
+        """Return the prompts of an image, one for each object; may be empty."""
+        if not self.names:
+            return self.read("")
+        used = self.used(image)
+        return [] if used is None else self.read(used)
+
+    def used(self, image: Path) -> str | None:
+        """Return the name in the file that means an image."""
+        both = (comparable(image.name), comparable(image.stem))
+        return next((name for name in both if name in self.names), None)
 
 
 class _Entry(BaseModel):
@@ -55,8 +86,8 @@ class _Coco(BaseModel):
     annotations: list[_CocoAnnotation]
 
 
-def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptReader:
-    """Return a function that returns the prompts of an image.
+def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptFile:
+    """Read the prompts of images.
 
     Three kinds of files are supported:
 
@@ -86,7 +117,8 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptReader:
             f"The prompts {path} must hold a JSON object; see latentfm-predict --help."
         )
     try:
-        by_image = _from_coco(content) if "annotations" in content else _from_lists(content)
+        read = _from_coco if "annotations" in content else _from_lists
+        by_image = read(content, path)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(str(part) for part in first["loc"])[:200]
@@ -95,27 +127,58 @@ def read_prompts(path: Path, limits: ReadingConfig = READING) -> PromptReader:
             "bottom, right], a point [row, column], both in pixels; a COCO bbox is [x, y, width, "
             "height]."
         ) from None
-    return lambda image: by_image.get(image.name) or by_image.get(image.stem, [])
+    for name, prompts in by_image.items():
+        _check_count(path, name, len(prompts))
+    # A name that none of the images has: prompts must not apply to all of them.
+    return PromptFile(frozenset(by_image) or frozenset({""}), by_image.__getitem__)
 
 
-def _from_lists(content: Mapping[str, Any]) -> dict[str, list[Prompt]]:
-    by_image = {}
-    for name, entries in content.items():
+def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
+    by_image: dict[str, list[Prompt]] = {}
+    for given, entries in content.items():
+        name = comparable(given)
+        if name in by_image:
+            raise DatasetError(f"The prompts {path} name the image {shown(name)} twice.")
         listed = entries if isinstance(entries, list) else [entries]
-        by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed[:MAX_OBJECTS]]
+        by_image[name] = [_Entry.model_validate(entry).prompt() for entry in listed]
     return by_image
 
 
-def _from_coco(content: Mapping[str, Any]) -> dict[str, list[Prompt]]:
+def _from_coco(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
     coco = _Coco.model_validate(content)
-    names = {image.id: PurePosixPath(image.file_name).name for image in coco.images}
+    names = {image.id: comparable(PurePosixPath(image.file_name).name) for image in coco.images}
+    if len(set(names.values())) < len(coco.images):
+        raise DatasetError(
+            f"The prompts {path} list an image id or a file name twice (names are compared without "
+            "folders). Split the file by folders, or remove one of them."
+        )
     by_image: dict[str, list[Prompt]] = {}
+    lost = 0
     for one in coco.annotations:
         name = names.get(one.image_id)
         prompt = _coco_prompt(one)
-        if name is not None and not prompt.is_empty:
+        if name is None or prompt.is_empty:
+            lost += 1
+        else:
             by_image.setdefault(name, []).append(prompt)
+    if lost:
+        logger.warning(
+            "%s: %d of %d annotations are not used: they have neither bbox nor visible keypoints, "
+            "or their image is not listed",
+            shown(path),
+            lost,
+            len(coco.annotations),
+        )
     return by_image
+
+
+def _check_count(path: Path, name: str, count: int) -> None:
+    if count > MAX_OBJECTS:
+        image = f" for {shown(name)}" if name else ""
+        raise DatasetError(
+            f"The prompts {shown(path)} have {count:,} objects{image}, and at most "
+            f"{MAX_OBJECTS:,} are possible. Divide the image."
+        )
 
 
 def _coco_prompt(annotation: _CocoAnnotation) -> Prompt:
@@ -128,17 +191,26 @@ def _coco_prompt(annotation: _CocoAnnotation) -> Prompt:
     return Prompt(box, tuple((y, x) for x, y, visible in triples if visible > 0))
 
 
-def _label_reader(path: Path, limits: ReadingConfig) -> PromptReader:
-    if path.is_dir():
-        files = {file.stem: file for file in list_images(path, limits)}
-        return lambda image: _from_labels(files[image.stem], limits) if image.stem in files else []
-    return lambda image: _from_labels(path, limits)
+def _label_reader(path: Path, limits: ReadingConfig) -> PromptFile:
+    if not path.is_dir():
+        return PromptFile(frozenset(), lambda _: _from_labels(path, limits))
+    files: dict[str, Path] = {}
+    for file in list_images(path, limits):
+        other = files.setdefault(comparable(file.stem), file)
+        if other != file:
+            raise DatasetError(
+                f"{shown(path)}: {shown(other.name)} and {shown(file.name)} share a name. Keep one "
+                "label image of each name."
+            )
+    return PromptFile(frozenset(files), lambda name: _from_labels(files[name], limits))
 
 
 def _from_labels(path: Path, limits: ReadingConfig) -> list[Prompt]:
     labels = read_instances(path, limits)
     prompts = []
-    for value in np.unique(labels[labels > 0])[:MAX_OBJECTS]:
+    values = np.unique(labels[labels > 0])
+    _check_count(path, "", len(values))
+    for value in values:
         mask = np.asarray(labels == value)
         prompts.append(Prompt(box=extent(mask), mask=mask))
     return prompts

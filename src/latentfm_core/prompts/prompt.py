@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
-from latentfm_core.types import Bool, PromptGroup
+from latentfm_core.types import Bool, PromptGroup, refuse_masked
 
 Box = tuple[float, float, float, float]
 """``(top, left, bottom, right)`` in pixels; the corners of pixel (i, j) are i and i + 1."""
@@ -36,6 +36,11 @@ class Prompt:
         the object.
     mask
         ``(H, W)`` bool, a rough outline of the object.
+
+    Raises
+    ------
+    ImageError
+        If a part of it has another form, or masked values.
     """
 
     box: Box | None = None
@@ -43,6 +48,23 @@ class Prompt:
     negative: tuple[Point, ...] = ()
     strokes: NDArray[Any] | None = None
     mask: Bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("positive", "negative"):
+            points = _sequence(getattr(self, name), "Points are a list of (row, column)")
+            form = "A point is (row, column) in pixels"
+            object.__setattr__(self, name, tuple(_numbers(point, form) for point in points))
+        if self.box is not None:
+            form = "A box is (top, left, bottom, right) in pixels"
+            object.__setattr__(self, "box", _numbers(self.box, form))
+        for name in ("strokes", "mask"):
+            array = getattr(self, name)
+            refuse_masked(array, name)
+            if array is not None and not isinstance(array, np.ndarray):
+                raise ImageError(
+                    f"The {name} of a prompt must be an array (H, W), not {type(array).__name__}. "
+                    "Convert it with numpy.asarray."
+                )
 
     @property
     def is_empty(self) -> bool:
@@ -64,6 +86,26 @@ class Prompt:
         if self.mask is not None:
             values["mask_pixels"] = int(np.count_nonzero(self.mask))
         return values
+
+
+def _sequence(values: Any, form: str) -> tuple[Any, ...]:
+    if isinstance(values, str | bytes):
+        raise ImageError(f"{form}, not {values!r}.")
+    try:
+        return tuple(values)
+    except TypeError:
+        raise ImageError(f"{form}, not {values!r}.") from None
+
+
+def _numbers(values: Any, form: str) -> tuple[float, ...]:
+    """Return numbers of any kind and container as floats; text is not a number."""
+    given = _sequence(values, form)
+    try:
+        if any(isinstance(value, str | bytes) for value in given):
+            raise ValueError
+        return tuple(float(value) for value in given)
+    except (TypeError, ValueError):
+        raise ImageError(f"{form}, not {given}.") from None
 
 
 def group_of(prompt: Prompt | None) -> PromptGroup:

@@ -23,12 +23,23 @@ from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
+    coding_findings,
     copy_findings,
     mask_findings,
+    orientation_findings,
     say_findings,
     size_findings,
 )
-from latentfm_core.datasets.summary import duration, mask_rows, megabytes, say_summary, size_text
+from latentfm_core.datasets.stored import StoredPair
+from latentfm_core.datasets.summary import (
+    channel_text,
+    duration,
+    mask_rows,
+    megabytes,
+    orientation_text,
+    say_summary,
+    size_text,
+)
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.training.batches import steps_per_epoch
 from latentfm_core.training.globalbatch import GlobalBatch
@@ -55,18 +66,22 @@ def announce(run: RunState) -> None:
     Raises
     ------
     DatasetError
-        If nothing can be learned from the masks: every one is empty, or full.
+        If nothing can be learned from the masks: every one is empty, or full. Also if a value or
+        colour of some masks only may be a class.
     """
     train, val = run.data.train, run.data.val
     classes, side = run.config.model.classes, run.config.data.size
     masks = _facts(train, len(classes))
     held_out = [] if val is None else _facts(val, len(classes))
     sizes, where = _sizes(run.data)
+    stored = _stored(run.data)
     say_summary(
         {
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
+            "orientation": orientation_text([one for part in stored.values() for one in part]),
+            "channel": channel_text(run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),
@@ -76,6 +91,9 @@ def announce(run: RunState) -> None:
     threshold = run.config.data.mask_threshold
     findings = plan_findings(run.config, len(train.names), validated=val is not None)
     findings += mask_findings(masks, classes, threshold)
+    for name, pairs in stored.items():
+        findings += coding_findings(pairs, f" of the set {name}" if name else "")
+        findings += orientation_findings(pairs)
     if isinstance(train, CanvasSet):
         part = " of the validation part"
         findings += mask_findings(held_out, classes, threshold, where=part, stops=False)
@@ -97,6 +115,19 @@ def _sizes(data: RunData) -> tuple[list[tuple[int, int]], str]:
     in_memory = [each.images for each in (data.train, data.val) if isinstance(each, ObjectSet)]
     sizes = [(image.rgb.shape[0], image.rgb.shape[1]) for images in in_memory for image in images]
     return sizes, " in memory"
+
+
+def _stored(data: RunData) -> dict[str, list[StoredPair]]:
+    """Return how all files of training and validation store their pixels, set by set."""
+    found: dict[str, list[StoredPair]] = {}
+    for part in (data.train, data.val):
+        if isinstance(part, CanvasSet):
+            found.setdefault("", []).extend(part.stored)
+        elif part is not None:
+            for image in part.images:
+                if image.stored is not None:
+                    found.setdefault(image.set_name, []).append(image.stored)
+    return found
 
 
 def _chosen(data: RunData) -> dict[str, list[Pair]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,16 +121,22 @@ def save_checkpoint(
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A loaded checkpoint.
+class CheckpointHeader:
+    """The state of a run as its checkpoint stores it.
 
     ``run`` is None if an older version wrote it.
     """
 
     position: Position
     config: dict[str, Any]
+    run: RunRecord | None
+
+
+@dataclass(frozen=True)
+class Checkpoint(CheckpointHeader):
+    """A loaded checkpoint: the state, and the tensors of networks, optimiser and averages."""
+
     tensors: dict[str, Tensor]
-    run: RunRecord | None = None
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {
@@ -192,6 +200,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         If it is missing or damaged, or its tensors do not fit the network that its header
         describes; this is checked before they are read.
     """
+    with _opened(folder) as (stream, header):
+        names = stored_names(stream.keys(), "model.")
+        tensors = {name: stream.get_tensor(key) for name, key in names.items()}
+    return Checkpoint(header.position, header.config, header.run, tensors)
+
+
+def read_header(folder: Path) -> CheckpointHeader:
+    """Read the state of a run without the tensors of its checkpoint; raise as `read_checkpoint`."""
+    with _opened(folder) as (_, header):
+        return header
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[Any, CheckpointHeader]]:
     path = folder / FILE
     if not path.is_file():
         raise CheckpointError(f"{folder} has no checkpoint to resume from; start without --resume.")
@@ -201,9 +223,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             run = RunRecord.from_text(header["run"]) if "run" in header else None
             position, config = _described({**header, "run": ""})
             _check_tensors(stream, config)
-            names = stored_names(stream.keys(), "model.")
-            tensors = {name: stream.get_tensor(key) for name, key in names.items()}
-        return Checkpoint(position, config.to_json(), tensors, run)
+            yield stream, CheckpointHeader(position, config.to_json(), run)
     except (SafetensorError, ConfigError, OSError, KeyError, ValueError) as error:
         reason = str(error)[:500]
         raise CheckpointError(

@@ -18,7 +18,7 @@ from latentfm_core.model_io.card import CARD
 from latentfm_core.names import model_id
 from latentfm_core.torchrun import read_launch
 from latentfm_core.training.checkpoint import FILE as CHECKPOINT
-from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.fold_checks import refuse_other_images, refuse_other_settings
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
@@ -127,7 +127,7 @@ class CrossValidation:
         """Reject settings that a fold cannot be resumed with, before hours of training others."""
         for fold, out in self._chosen().items():
             if is_begun(out):
-                config, checkpoint = with_fold(self.config, fold), read_checkpoint(out / TRAINING)
+                config, checkpoint = with_fold(self.config, fold), read_header(out / TRAINING)
                 check_resumed(checkpoint, config, out)
                 refuse_other_settings(out, config_from_mapping(checkpoint.config), config)
 
@@ -135,7 +135,7 @@ class CrossValidation:
         """Return whether a fold is finished, and these settings do not extend it."""
         if not is_finished(out):
             return False
-        return not extends(read_checkpoint(out / TRAINING), with_fold(self.config, fold))
+        return not extends(read_header(out / TRAINING), with_fold(self.config, fold))
 
     def _chosen(self) -> dict[int, Path]:
         """Return the folders of the folds to train."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from latentfm_core.config import Config
 from latentfm_core.errors import CheckpointError
-from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.extending import MAY_CHANGE
 from latentfm_core.training.resuming import changed_settings, data_settings, shared_settings
 from latentfm_core.training.run_folder import TRAINING
@@ -58,7 +58,7 @@ def refuse_other_images(begun: Path | None, trainer: Trainer) -> None:
     CheckpointError
         The message names the images.
     """
-    run = None if begun is None else read_checkpoint(begun / TRAINING).run
+    run = None if begun is None else read_header(begun / TRAINING).run
     if run is None:
         return
     try:

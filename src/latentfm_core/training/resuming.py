@@ -11,7 +11,7 @@ from latentfm_core.errors import CheckpointError, ModelFolderError
 from latentfm_core.files.own_runs import is_own
 from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.card import ModelCard, read_card
-from latentfm_core.training.checkpoint import DONE, Checkpoint, read_checkpoint
+from latentfm_core.training.checkpoint import DONE, CheckpointHeader, read_header
 from latentfm_core.training.extending import MAY_CHANGE, check_extension
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.run_folder import TRAINING
@@ -49,7 +49,7 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
     CheckpointError
         If there is no run, its checkpoint is damaged, or its paths are not trusted.
     """
-    checkpoint = read_checkpoint(out / TRAINING)
+    checkpoint = read_header(out / TRAINING)
     config = config_from_mapping(checkpoint.config)
     paths = [str(path) for name in _PATHS[:5] if (path := getattr(config.data, name))]
     cache = config.data.cache
@@ -67,7 +67,7 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
     )
 
 
-def resumed_options(options: RunOptions, checkpoint: Checkpoint) -> RunOptions:
+def resumed_options(options: RunOptions, checkpoint: CheckpointHeader) -> RunOptions:
     """Return the options of a resumed run, with the card and the initial model of its start.
 
     A card that is given now replaces the first one.
@@ -101,7 +101,7 @@ def begun_with(options: RunOptions, begun: Path | None) -> RunOptions:
     """
     if begun is None or not options.resume:
         return options
-    checkpoint = read_checkpoint(begun / TRAINING)
+    checkpoint = read_header(begun / TRAINING)
     run = checkpoint.run
     if run is None or run.init is None:
         return options
@@ -123,19 +123,19 @@ def model_named(init: str | None) -> str:
 def follows_paths(out: Path) -> bool:
     """Return whether ``--resume`` alone will follow the paths in the checkpoint of `out`."""
     try:
-        return _is_own(out, read_checkpoint(out / TRAINING))
+        return _is_own(out, read_header(out / TRAINING))
     except CheckpointError:
         return False
 
 
-def _is_own(out: Path, checkpoint: Checkpoint) -> bool:
+def _is_own(out: Path, checkpoint: CheckpointHeader) -> bool:
     if checkpoint.run is None:
         return False
     facts = signed_facts(out, checkpoint.config, checkpoint.run.init)
     return is_own(facts, checkpoint.run.signature)
 
 
-def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
+def check_resumed(checkpoint: CheckpointHeader, config: Config, out: Path) -> None:
     """Reject changes of settings that a resumed run cannot apply.
 
     Raises
@@ -170,7 +170,7 @@ def check_resumed(checkpoint: Checkpoint, config: Config, out: Path) -> None:
         )
 
 
-def extends(checkpoint: Checkpoint, config: Config) -> bool:
+def extends(checkpoint: CheckpointHeader, config: Config) -> bool:
     """Return whether settings that passed `check_resumed` extend a finished run."""
     if checkpoint.position.stage != DONE:
         return False
@@ -200,9 +200,10 @@ def shared_settings(stored: Config, config: Config) -> list[str]:
 def data_settings(stored: Config, config: Config) -> list[str]:
     """Return the dotted names of the settings of the data that differ, without its folders."""
     pairs = [(n, getattr(stored.data, n), getattr(config.data, n)) for n in _MEANING]
-    reading = (stored.data.reading.channel, config.data.reading.channel)
-    pairs.append(("reading.channel", *reading))
-    return [f"data.{name}" for name, before, now in pairs if before != now]
+    before, now = stored.data.reading, config.data.reading
+    pairs.append(("reading.channel", before.channel, now.channel))
+    pairs.append(("reading.mask_channel", before.for_masks.channel, now.for_masks.channel))
+    return [f"data.{name}" for name, first, second in pairs if first != second]
 
 
 def refuse_other_data(stored: Config, config: Config, out: Path) -> None:
@@ -229,7 +230,7 @@ def finished_card(out: Path) -> ModelCard | None:
     CheckpointError
         If there is no run, or its checkpoint is damaged.
     """
-    position = read_checkpoint(out / TRAINING).position
+    position = read_header(out / TRAINING).position
     if position.stage != DONE or not position.written:
         return None
     try:

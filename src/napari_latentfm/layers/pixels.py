@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
-from latentfm_core.types import ImageInput
+from latentfm_core.types import ImageInput, refuse_masked
 from napari_latentfm.layers.planes import Plane, plane_index, unit_factor
 from napari_latentfm.layers.pyramid import level_zero
 
@@ -40,8 +40,10 @@ def read_pixels(layer: Image, array: Any, index: tuple[Any, ...]) -> NDArray[Any
         If it cannot be read.
     """
     try:
-        return np.asarray(array[index])
-    except MemoryError:
+        pixels = array[index]
+        refuse_masked(pixels, layer.name)
+        return np.asarray(pixels)
+    except (MemoryError, ImageError):
         raise
     except Exception as error:
         # The source of the array (a file, a network drive, a graph) may fail in any way.

@@ -100,6 +100,37 @@ def test_planes_along_another_axis(run: Any, tmp_path: Path, tiny_model_folder: 
         np.testing.assert_array_equal(found[:, place], wanted * 255)
 
 
+@pytest.mark.parametrize("axes", ["YXZ", "YZX", "XYZ"])
+def test_a_stack_whose_planes_are_not_the_last_axes(
+    run: Any, tmp_path: Path, tiny_model_folder: Path, axes: str
+) -> None:
+    stack = np.moveaxis(volume(), (0, 1, 2), [axes.index(letter) for letter in "ZYX"])
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": axes})
+    assert run(path, "--stack", "--outputs", "mean_mask,samples") == 0
+    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+    with tifffile.TiffFile(tmp_path / "out" / "scan_mean_mask.tif") as found:
+        assert found.series[0].axes == axes
+        masks = np.moveaxis(found.asarray(), axes.index("Z"), 0)
+    with tifffile.TiffFile(tmp_path / "out" / "scan_samples.tif") as found:
+        assert found.series[0].axes == f"C{axes}"
+    for place in range(3):
+        plane = np.moveaxis(stack, axes.index("Z"), 0)[place]
+        wanted = segmenter.summarise(segmenter.sample(ImageInput(plane), SETTINGS)).mean_mask
+        np.testing.assert_array_equal(masks[place], wanted * 255)
+
+
+def test_an_orientation_of_a_stack_is_said_to_be_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scan.tif"
+    turned = [(274, 3, 1, 3, True)]
+    tifffile.imwrite(path, volume(), photometric="minisblack", extratags=turned)
+    with TiffStack(path) as stack:
+        np.testing.assert_array_equal(stack.read(0).pixels, volume()[0])
+    assert "read as stored" in caplog.text
+
+
 def test_a_stack_without_the_option_and_an_image_with_it(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
+from latentfm_core.config import ReadingConfig
+from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
 from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
@@ -277,9 +281,172 @@ def test_the_advised_threshold_keeps_every_object(
     assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
 
 
+def test_a_channel_of_masks_leaves_colour_images_alone(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, masks = write_blobs(tmp_path / "data", 4)
+    for path in masks.iterdir():
+        drawn = np.array(Image.open(path))
+        stack = np.stack([drawn * 0, drawn])
+        tifffile.imwrite(path.with_suffix(".tif"), stack, metadata={"axes": "CYX"})
+        path.unlink()
+    words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model_folder), *SAMPLING, "--overwrite"]
+    assert evaluate(words) == 2
+    assert "--mask-channel 1" in capsys.readouterr().err
+    scores = {}
+    for option in ("--mask-channel", "--channel"):
+        assert evaluate([*words, option, "2"]) == 0
+        channel = rows(capsys.readouterr().err)["channel"]
+        assert ("2 of every image" in channel) == (option == "--channel")
+        assert "2 of every mask" in channel
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        scores[option] = summary["metrics"]["dice"]
+    assert scores["--mask-channel"] > 0.9, "colours, as in training"
+    assert scores["--mask-channel"] != scores["--channel"], "their second channel"
+    pair = find_pairs(images, masks)[0]
+    image, drawn = read_pair(pair, limits=ReadingConfig(mask_channel=2, channel=1))
+    assert image.pixels.ndim == 2
+    assert drawn.any()
+
+
+def test_a_model_trained_on_one_channel_asks_for_it(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    card = json.loads((model / "model.json").read_text())
+    card["config"]["data"]["reading"]["channel"] = 2
+    (model / "model.json").write_text(json.dumps(card))
+    words = [*blobs(tmp_path, count=4), "--model", str(model), *SAMPLING, "--out"]
+    assert evaluate([*words, str(tmp_path / "1")]) == 0
+    assert "trained on channel 2 of files with several. Add --channel 2" in capsys.readouterr().err
+    assert evaluate([*words, str(tmp_path / "2"), "--channel", "2"]) == 0
+    assert "trained on channel" not in capsys.readouterr().err
+
+
 def test_sizes_are_ordered_by_their_pixels() -> None:
     said = size_text([(322, 384), (352, 384), (233, 384), (384, 300), (318, 384)])
     assert said == "233 x 384 to 352 x 384 pixels (rows x columns), median 318 x 384"
     assert size_text([(20, 30), (20, 30)]) == "20 x 30 pixels (rows x columns)"
     assert size_text([(30, 20), (20, 30)]).startswith("20 x 30 to 30 x 20 pixels")
     assert size_text([]) == "unknown"
+
+
+# --- how the files store their pixels -----------------------------------------------------------
+
+
+def coded(folder: Path, *foregrounds: object) -> list[str]:
+    """Write masks whose foreground is each value or colour in turn; return the arguments."""
+    words = blobs(folder)
+    for number, path in enumerate(sorted(Path(words[3]).iterdir())):
+        drawn = np.array(Image.open(path)) > 0
+        foreground = foregrounds[number % len(foregrounds)]
+        picture = Image.fromarray(drawn.astype(np.uint8))
+        if foreground is True:
+            picture = Image.fromarray(drawn)
+        elif isinstance(foreground, tuple):
+            picture.putpalette([0, 0, 0, *foreground])
+        else:
+            picture = Image.fromarray((drawn * foreground).astype(np.asarray(foreground).dtype))
+        picture.save(path)
+    return words
+
+
+@pytest.mark.parametrize(
+    ("foregrounds", "said"),
+    [
+        ((np.uint8(1), np.uint8(255)), r"1 in \d \(blob_0"),
+        ((np.uint8(1), np.uint16(65535)), r"white in \d \(blob_0"),
+        ((np.uint8(2), np.uint8(1), np.uint8(255)), r"2 in \d \(blob_0"),
+        ((np.uint8(128), np.uint8(255)), r"128 in \d \(blob_0"),
+        (((128, 0, 0), (0, 128, 0)), r"\(0, 128, 0\) in \d \(blob_0"),
+        (((128, 0, 0), np.uint8(255)), r"\(128, 0, 0\) in \d \(blob_0"),
+        ((np.uint8(255), True, np.uint16(65535), np.uint16(255)), ""),
+        ((np.uint8(2), np.uint8(2)), ""),
+        ((True, (255, 255, 255)), ""),
+    ],
+)
+def test_masks_that_mark_their_foreground_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], foregrounds: tuple[object, ...], said: str
+) -> None:
+    words = coded(tmp_path, *foregrounds)
+    usual = all(isinstance(one, np.integer) and int(one) in (1, 255, 65535) for one in foregrounds)
+    stops = bool(said) and not usual
+    assert trained(tmp_path, words, "--dry-run") == (2 if stops else 0)
+    output = capsys.readouterr().err
+    assert ("do not mark their foreground alike" in output) == bool(said)
+    assert re.search(said, output)
+    assert ("All of it is read as foreground" in output) == (bool(said) and usual)
+    if stops:
+        advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
+        assert trained(tmp_path, words, "--dry-run", "--mask-threshold", advised) == 0
+
+
+def test_differing_masks_are_named_from_the_cache_and_by_other_commands(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = coded(tmp_path, np.uint8(1), np.uint8(2))
+    for _ in range(2):
+        assert trained(tmp_path, words, "--dry-run", "--cache", str(tmp_path / "cache")) == 2
+        assert re.search(r"1 in \d \(blob_0", capsys.readouterr().err)
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    words += ["--model", str(model), *SAMPLING]
+    assert evaluate([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "1 in 6 (blob_000" in capsys.readouterr().err
+    assert calibrate([*words, "--allow-few"]) == 2
+    assert "2 in 6 (blob_001" in capsys.readouterr().err
+
+
+def test_masks_to_which_a_threshold_does_not_apply_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = coded(tmp_path, np.uint8(1), np.uint8(200))
+    assert trained(tmp_path, words, "--dry-run", "--mask-threshold", "100") == 0
+    output = capsys.readouterr().err
+    assert re.search(r"levels above the threshold in \d \(blob_0", output)
+    assert re.search(r"1 in \d \(blob_0", output)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "height", "masks_too"),
+    [(1, 64, False), (3, 64, False), (3, 64, True), (2, 48, False), (6, 64, False), (6, 48, False)],
+)
+def test_orientations_that_masks_lack_are_named(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    orientation: int,
+    height: int,
+    masks_too: bool,
+) -> None:
+    words = blobs(tmp_path, count=4)
+    for folder in (Path(words[1]), Path(words[3])):
+        path = sorted(folder.iterdir())[0]
+        pixels = np.array(Image.open(path))[:height]
+        exif = Image.Exif()
+        if folder == Path(words[1]) or masks_too:
+            exif[274] = orientation
+        elif orientation > 4:
+            pixels = np.rot90(pixels, -1)
+        Image.fromarray(pixels).save(path, exif=exif)
+    words += ["--model", str(tiny_model_folder), *SAMPLING, "--out", str(tmp_path / "out")]
+    assert evaluate(words) == 0
+    output = capsys.readouterr().err
+    said = {1: None, 2: "mirrored left", 3: "turned by 180", 6: "turned by 90"}[orientation]
+    assert rows(output).get("orientation", "").startswith(f"1 {said}") == bool(said)
+    sizes_tell = orientation == 6 and height == 48
+    warned = bool(said) and not masks_too and not sizes_tell
+    assert (f"warning: 1 images were {said}" in output) == warned
+    assert ("blob_000. This is right if" in output) == warned
+
+
+def test_an_orientation_of_masks_alone_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = blobs(tmp_path)
+    for path in Path(words[3]).iterdir():
+        exif = Image.Exif()
+        exif[274] = 3
+        Image.open(path).save(path, exif=exif)
+    assert trained(tmp_path, words, "--dry-run") == 0
+    assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)

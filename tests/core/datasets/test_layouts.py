@@ -15,8 +15,9 @@ from skimage.io import imread, imsave
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import load_canvases, read_labelled_pair, read_pair
+from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.layouts import read_layout, training_pairs
+from latentfm_core.datasets.pair_reading import read_labelled, read_pair
 from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.folder import read_card
 from tests.helpers.fixtures import copy_model
@@ -192,9 +193,9 @@ def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(
     pairs = training_pairs(DataConfig(folder=describe(apart)))
     assert [pair.name for pair in pairs] == [pair.name for pair in whole]
     for one, three in zip(whole, pairs, strict=True):
-        first, second = read_labelled_pair(one, 2), read_labelled_pair(three, 2)
-        np.testing.assert_array_equal(first[0].pixels, second[0].pixels)
-        np.testing.assert_array_equal(first[1], second[1])
+        first, second = read_labelled(one, 2), read_labelled(three, 2)
+        np.testing.assert_array_equal(first.image.pixels, second.image.pixels)
+        np.testing.assert_array_equal(first.masks, second.masks)
 
     # A kept copy is out of date when any of the channels changes.
     data = DataConfig(folder=apart, size=64, cache=tmp_path / "cache")

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from latentfm_core.config import DataConfig
-from latentfm_core.datasets.in_memory import load_canvases, read_pair
+from latentfm_core.datasets.in_memory import load_canvases
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import Pair, find_pairs
 from latentfm_core.datasets.splits import (
     Split,
@@ -217,6 +218,31 @@ def test_images_in_subfolders_are_named_but_not_the_masks(tmp_path, inside, capl
         assert len(find_pairs(images, masks)) == 1
     said = [one.getMessage() for one in caplog.records if "in subfolders" in one.getMessage()]
     assert said == [f"{more.parent}: images in subfolders are ignored: more"]
+
+
+def test_a_split_file_that_divides_groups_is_refused(tmp_path):
+    groups = group_csv(tmp_path / "g.csv", [("a", "p"), ("b", "p"), ("c", "q"), ("d", "r")])
+    path = tmp_path / "split.json"
+    config = DataConfig(group_file=groups, group_column="patient", split_file=path)
+    path.write_text(json.dumps({"train": ["a", "c"], "val": ["b"], "test": ["d"]}))
+    with pytest.raises(DatasetError, match=r"divides 1 groups .* a \(train\), b \(val\)"):
+        make_split("abcd", config)
+    folds = config.model_copy(update={"folds": 2})
+    assert make_split("abcd", folds).test == ("d",), "folds do not use the other parts"
+    path.write_text(json.dumps({"train": ["a", "c"], "val": ["d"], "test": ["b"]}))
+    with pytest.raises(DatasetError, match=r"a \(train or val\), b \(test\)"):
+        make_split("abcd", folds)
+    path.write_text(json.dumps({"train": ["a", "b"], "val": ["c"], "test": ["d"]}))
+    assert make_split("abcd", config).train == ("a", "b")
+
+
+def test_a_group_file_whose_entries_are_shifted_is_refused(tmp_path):
+    path = tmp_path / "g.csv"
+    path.write_text("image,patient\nb,p,,\n")
+    assert read_groups(path, "patient", ["b"]) == {"b": "p"}, "empty columns of a spreadsheet"
+    path.write_text("image,note,patient\na,left, upper,p\nb,,p\n")
+    with pytest.raises(DatasetError, match="line 2 has 4 entries for 3 columns"):
+        read_groups(path, "patient", ["b"])
 
 
 def test_missing_group_file(tmp_path):

@@ -13,7 +13,7 @@ from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.datasets.in_memory import read_pair
+from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from latentfm_core.evaluation.evaluate import Case, evaluate

@@ -7,8 +7,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from latentfm_core.config import ReadingConfig
 from latentfm_core.errors import ImageError
+from latentfm_core.images.lossless import is_lossless
 from latentfm_core.images.masks import read_labels, read_mask, read_numbers
+from latentfm_core.images.read import read_image
 from tests.helpers.pictures import rgb, save, write_png16
 
 __all__ = ["rgb"]
@@ -109,12 +112,76 @@ def test_colour_masks_of_16_bits_are_refused_since_small_numbers_would_be_lost(t
             read_mask(tmp_path / name)
 
 
-def test_numbers_in_lossless_webp_files_are_read(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("m.webp", {"lossless": True}),
+        ("with profile.webp", {"lossless": True, "icc_profile": b"x" * 99}),
+        ("m.jp2", {}),
+        ("codestream.jp2", {"no_jp2": True}),
+        ("layers.jp2", {"quality_mode": "rates", "quality_layers": [80, 20, 1]}),
+    ],
+)
+def test_numbers_in_lossless_files_are_read(tmp_path, name, options):
+    labels = np.zeros((60, 80), np.uint8)
+    for number in range(1, 9):
+        labels[number * 5 : number * 5 + 9, number * 8 - 5 : number * 7 + 3] = number
+    colours = labels if name.endswith("jp2") else np.repeat(labels[..., None], 3, axis=2)
+    Image.fromarray(colours).save(tmp_path / name, **options)
+    np.testing.assert_array_equal(read_numbers(tmp_path / name), labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("m.webp", {"quality": 90}),
+        ("wavelet.jp2", {"irreversible": True}),
+        ("cut.jp2", {"quality_mode": "rates", "quality_layers": [40]}),
+        ("noisy.jp2", {"quality_mode": "dB", "quality_layers": [40]}),
+    ],
+)
+def test_numbers_in_lossy_files_of_the_same_formats_are_refused(tmp_path, name, options):
+    rows, columns = np.mgrid[:120, :160]
+    labels = np.zeros((120, 160), np.uint8)
+    for number in range(1, 9):
+        at = (rows - 13 * number) ** 2 + (columns - 17 * number) ** 2 < 300
+        labels[at] = 20 * number
+    colours = labels if name.endswith("jp2") else np.repeat(labels[..., None], 3, axis=2)
+    Image.fromarray(colours).save(tmp_path / name, **options)
+    with pytest.raises(ImageError, match=r"lossy compression|the mask is coloured"):
+        read_numbers(tmp_path / name)
+
+
+def test_a_precision_that_pillow_shifts_counts_as_lossy(tmp_path):
+    labels = np.repeat(np.array([[0, 1, 2, 3]], np.uint8), 4, axis=0)
+    Image.fromarray(labels).save(tmp_path / "m.jp2", no_jp2=True)
+    assert is_lossless(tmp_path / "m.jp2", labels)
+    content = bytearray((tmp_path / "m.jp2").read_bytes())
+    content[content.index(b"\xff\x51") + 4 + 36] = 3  # four bits, which Pillow multiplies by 16
+    (tmp_path / "m.jp2").write_bytes(content)
+    assert not is_lossless(tmp_path / "m.jp2", labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif", ".bmp"])
+@pytest.mark.parametrize("channel", [1, 2, 3])
+def test_a_channel_does_not_apply_to_the_colour_table_of_a_mask(tmp_path, suffix, channel):
     labels = np.repeat(np.array([[0, 1, 2]], np.uint8), 4, axis=0)
-    Image.fromarray(np.repeat(labels[..., None], 3, axis=2)).save(
-        tmp_path / "m.webp", lossless=True
-    )
-    np.testing.assert_array_equal(read_numbers(tmp_path / "m.webp"), labels)
+    limits = ReadingConfig(channel=channel)
+    path = tmp_path / f"m{suffix}"
+    picture = Image.fromarray(labels)
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.save(path)
+    np.testing.assert_array_equal(read_labels(path, 2, limits), labels)
+    picture = Image.fromarray(labels // 2)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.save(path)
+    np.testing.assert_array_equal(read_mask(path, limits=limits), labels == 2)
+    expected = (labels == 2) * (255 if channel == 1 else 0)
+    if channel == 1:
+        np.testing.assert_array_equal(read_image(path, limits).pixels, expected)
+    else:
+        with pytest.raises(ImageError, match="constant"):
+            read_image(path, limits)
 
 
 @pytest.mark.parametrize(("threshold", "marked"), [(0.5, 2), (1.5, 1), (127, 0)])

@@ -20,6 +20,7 @@ from latentfm_core.config import load_config
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.files import read_prompts
 from tests.helpers.prompting import write_discs
 
 FAST = ["--samples", "4", "--device", "cpu", "--precision", "fp32", "--quiet"]
@@ -95,6 +96,14 @@ def test_every_object_of_a_prompt_file_gets_a_result(
         ('{"a": [{"bx": [1, 2, 3, 4]}]}', "cannot be used"),
         ('{"images": [], "annotations": [{"bbox": [1, 2, 3, 4]}]}', "image_id"),
         ('{"unknown": [{"box": [1, 2, 3, 4]}]}', "no prompt for any of the 3 images"),
+        ('{"discs_000": [{"box": ["1", "2", "30", "40"]}]}', "valid number"),
+        ('{"discs_000": [{"positive": [[true, false]]}]}', "valid number"),
+        ('{"caf\u00e9": [], "cafe\u0301": []}', "twice"),
+        (
+            '{"images": [{"id": 1, "file_name": "a/x.png"}, {"id": 2, "file_name": "b/x.png"}], '
+            '"annotations": []}',
+            "a file name twice",
+        ),
         ('{"discs_000": [{"box": [900, 2, 903, 4]}]}', "outside the image of 64 x 96"),
     ],
 )
@@ -113,6 +122,64 @@ def test_prompt_files_that_cannot_be_used_are_named(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_images_and_prompts_without_each_other_are_named(
+    folders: tuple[Path, Path],
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "discs_000.png"}, {"id": 2, "file_name": "other.png"}],
+        "annotations": [
+            {"image_id": 1, "bbox": [5, 5, 30, 30]},
+            {"image_id": 2, "bbox": [5, 5, 30, 30]},
+            {"image_id": 3, "bbox": [5, 5, 30, 30]},
+            {"image_id": 1, "segmentation": []},
+        ],
+    }
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(content))
+    words = [folders[0], "--model", promptable_model_folder, "--prompts", path, "--out", tmp_path]
+    assert predict([*map(str, words), *FAST]) == 0
+    said = capsys.readouterr().err
+    assert "2 of 3 images have no prompt and are not segmented: discs_001.png, discs_002" in said
+    assert "1 names with prompts belong to no image: other.png" in said
+    assert "2 of 4 annotations are not used" in said
+
+
+def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
+    folders: tuple[Path, Path],
+    promptable_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = {"box": list(extent(labels_of(folders, "discs_000") == 1) or ())}
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({"discs_000": [{"box": [900, 1, 990, 9]}, good, {}]}))
+    image = folders[0] / "discs_000.png"
+    words = [image, "--model", promptable_model_folder, "--prompts", path, *FAST]
+    words = [*words, "--format", "png", "--out", tmp_path / "out"]
+    assert predict([*map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing was done" in said, "before any object is segmented"
+    assert "discs_000.png (object1): The box" in said
+    assert predict([*map(str, words), "--skip-bad"]) == 0
+    said = capsys.readouterr()
+    assert "1 of 3 objects segmented" in said.out
+    assert "2 of 3 inputs were skipped" in said.err
+    assert "(object3): The prompt is empty" in said.err
+    mask = imread(tmp_path / "out" / "discs_000_object2_mean_mask.png") > 0
+    assert dice(mask, labels_of(folders, "discs_000") == 1) > 0.85
+    assert not list((tmp_path / "out").glob("*object1*"))
+
+
+def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({"cafe\u0301": {"box": [1, 2, 3, 4]}}))
+    (prompt,) = read_prompts(path).of(Path("caf\u00e9.png"))
+    assert prompt.box == (1, 2, 3, 4)
 
 
 def test_a_box_for_a_model_without_prompts_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,58 @@ def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
         assert samples.geometry == alone.geometry
         assert samples.prompt == alone.prompt
         np.testing.assert_allclose(samples.probabilities, alone.probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (None, r"prompts\[1\]: None is not a prompt"),
+        ((1, 2, 30, 40), r"prompts\[1\]: A tuple is not a prompt"),
+        (Prompt(), r"prompts\[1\]: The prompt is empty"),
+        (Prompt(box=(900, 900, 950, 950)), r"prompts\[1\]: The box .* is outside the image"),
+    ],
+)
+def test_each_of_several_prompts_is_checked_and_named(
+    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]], wrong: Any, message: str
+) -> None:
+    box = Prompt(box=extent(discs[1] == 2))
+    with pytest.raises(ImageError, match=message):
+        segmenter.sample_objects(discs[0], [box, wrong, box], SETTINGS)
+    with pytest.raises(ImageError, match="single Prompt"):
+        segmenter.sample_objects(discs[0], box, SETTINGS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"box": (None, 1, 2, 3)}, r"A box is .* not \(None, 1, 2, 3\)"),
+        ({"box": ("1", "2", "3", "4")}, "A box is"),
+        ({"box": 5}, "A box is .* not 5"),
+        ({"positive": (10, 10)}, "A point is .* not 10"),
+        ({"negative": "10,10"}, "Points are a list"),
+        ({"mask": [[True]]}, "an array"),
+    ],
+)
+def test_parts_of_a_prompt_have_a_form(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        Prompt(**parts)
+
+
+def test_a_prompt_takes_numbers_from_any_container() -> None:
+    points: Any = np.array([[10, 12], [14, 16]])
+    box: Any = np.array([1, 2, 30, 40], np.uint8)
+    assert Prompt(positive=points).positive == ((10.0, 12.0), (14.0, 16.0))
+    assert Prompt(box=box, negative=points[:0]).to_json() == {"box": [1.0, 2.0, 30.0, 40.0]}
+    assert Prompt(positive=points[:0]).is_empty
+
+
+def test_masked_strokes_and_rough_masks_are_refused(
+    discs: tuple[ImageInput, NDArray[np.uint8]],
+) -> None:
+    masked = np.ma.masked_less(discs[1], 2)
+    for part in ("strokes", "mask"):
+        with pytest.raises(ImageError, match=r"values are masked .* array\.filled\(0\)"):
+            Prompt(**{part: masked})
 
 
 def test_the_error_without_memory_for_several_objects_says_what_to_do(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
@@ -21,6 +22,7 @@ from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
+from latentfm_core.training import checkpoint
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.trainer import RunOptions, Trainer
@@ -45,6 +47,33 @@ def validated(images: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 def weights(out: Path) -> list[str]:
     return [read_card(out / f"fold_{fold}").weights_sha256 for fold in range(3)]
+
+
+def folds_with_loaded_tensors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that receives the fold of every checkpoint whose tensors are loaded."""
+    loaded: list[str] = []
+
+    class Opened:
+        def __init__(self, path: Path, framework: str) -> None:
+            self._path, self._open = path, safe_open(path, framework=framework)
+
+        def __enter__(self) -> Any:
+            self._stream = self._open.__enter__()
+            return self
+
+        def __exit__(self, *details: object) -> None:
+            self._open.__exit__(*details)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        def get_tensor(self, name: str) -> Any:
+            if name == next(iter(self._stream.keys())):
+                loaded.append(self._path.parent.parent.name)
+            return self._stream.get_tensor(name)
+
+    monkeypatch.setattr(checkpoint, "safe_open", Opened)
+    return loaded
 
 
 def test_each_fold_is_a_model_validated_on_its_own_images(validated: Path) -> None:
@@ -96,6 +125,7 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
     validated: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "folds"
     stopped_in_fold_1(images, out)
@@ -104,7 +134,9 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
     assert not (out / "cross_validation.csv").exists()
     first = (out / "fold_0" / "model.safetensors").stat().st_mtime_ns
     capsys.readouterr()
+    loaded = folds_with_loaded_tensors(monkeypatch)
     assert main(["--out", str(out), "--resume"]) == 0
+    assert loaded == ["fold_1"], "the only fold to continue, once"
     said = capsys.readouterr().err
     assert "fold_0 is finished already" in said
     assert "Validation figures of 3 folds" in said

@@ -23,7 +23,7 @@ from latentfm_core.names import shown
 from latentfm_core.report.advice import UNUSABLE
 from latentfm_core.report.training import FILE
 from latentfm_core.torchrun import read_launch
-from latentfm_core.training.checkpoint import read_checkpoint
+from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.resuming import (
     check_resumed,
     extends,
@@ -127,7 +127,7 @@ def _is_finished(config: Config, options: RunOptions) -> bool:
     judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
     if finished_card(options.out) is None or not judged:
         return False
-    checkpoint = read_checkpoint(options.out / TRAINING)
+    checkpoint = read_header(options.out / TRAINING)
     longer = extends(checkpoint, config)
     if longer and is_learning(options.out):
         raise CheckpointError(

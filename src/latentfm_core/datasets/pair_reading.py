@@ -1,0 +1,141 @@
+"""Read an image and its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.pairs import Pair
+from latentfm_core.datasets.stored import StoredPair
+from latentfm_core.errors import ImageError
+from latentfm_core.images.decode import decode
+from latentfm_core.images.decoded import Decoded
+from latentfm_core.images.mask_coding import foreground_coding
+from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
+from latentfm_core.images.read import as_image, read_image
+from latentfm_core.names import shown
+from latentfm_core.types import Bool, ImageInput
+
+
+@dataclass(frozen=True)
+class ReadPair:
+    """An image, its masks ``(M, H, W)``, one for each rater, and how the files store them."""
+
+    image: ImageInput
+    masks: NDArray[Any]
+    stored: StoredPair
+
+
+def read_pair(
+    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
+) -> tuple[ImageInput, Bool]:
+    """Read an image and its binary masks ``(M, H, W)``, one for each rater.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read, or sizes differ; the message names the files.
+    """
+    read = read_binary(pair, mask_threshold, limits)
+    return read.image, read.masks
+
+
+def read_binary(
+    pair: Pair, mask_threshold: float | None = None, limits: ReadingConfig = READING
+) -> ReadPair:
+    """Read as `read_pair` does, with how the files store image and masks."""
+    codings: list[str] = []
+
+    def convert(path: Path, decoded: Decoded) -> Bool:
+        mask = mask_of(path, decoded, mask_threshold)
+        codings.append(foreground_coding(decoded, mask, mask_threshold))
+        return mask
+
+    read = _read(pair, convert, limits)
+    has_threshold = mask_threshold is not None
+    stored = replace(read.stored, codings=tuple(codings), has_threshold=has_threshold)
+    return replace(read, stored=stored)
+
+
+def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:
+    """Read an image and its uint8 masks ``(M, H, W)`` of `classes` classes.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask holds a label above `classes`.
+    """
+    return _read(pair, lambda path, decoded: labels_of(path, decoded, classes), limits)
+
+
+def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
+    """Read an image and its uint16 masks ``(M, H, W)`` of numbered objects.
+
+    Raises
+    ------
+    ImageError
+        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
+    """
+    return _read(pair, instances_of, limits)
+
+
+def read_references(
+    pair: Pair, mask_threshold: float | None, classes: int, limits: ReadingConfig = READING
+) -> ReadPair:
+    """Read an image and its masks ``(M, H, W)``: bool for one class, else uint8 labels."""
+    if classes == 1:
+        return read_binary(pair, mask_threshold, limits)
+    return read_labelled(pair, classes, limits)
+
+
+def _read(
+    pair: Pair, convert: Callable[[Path, Decoded], NDArray[Any]], limits: ReadingConfig
+) -> ReadPair:
+    image, orientation = _read_image(pair, limits)
+    rows, columns = image.pixels.shape[:2]
+    masks: list[NDArray[Any]] = []
+    orientations: list[int] = []
+    for path in pair.masks:
+        decoded = decode_mask(path, limits)
+        mask = convert(path, decoded)
+        if mask.shape != (rows, columns):
+            raise ImageError(
+                f"{shown(path)}: the mask has {mask.shape[0]} x {mask.shape[1]} pixels (rows x "
+                f"columns), its image {shown(pair.image)} has {rows} x {columns}. Export both at "
+                "the same size."
+            )
+        masks.append(mask)
+        orientations.append(decoded.orientation)
+    stored = StoredPair(pair.name, orientation, tuple(orientations), square=rows == columns)
+    return ReadPair(image, np.stack(masks), stored)
+
+
+def _read_image(pair: Pair, limits: ReadingConfig) -> tuple[ImageInput, int]:
+    """Read the image of a pair, from one file or one per channel, and its orientation."""
+    decoded = decode(pair.image, limits)
+    # Use the pair's name: the file name may end in the channel number.
+    first = replace(as_image(decoded, pair.image), name=pair.name)
+    if not pair.channels:
+        return first, decoded.orientation
+    planes = [first.pixels]
+    for path in pair.channels:
+        plane = read_image(path, limits).pixels
+        if plane.shape != first.pixels.shape or plane.dtype != first.pixels.dtype:
+            raise ImageError(
+                f"{shown(path)} is {plane.dtype} of shape {plane.shape}, the first channel "
+                f"{shown(pair.image)} {first.pixels.dtype} of shape {first.pixels.shape}. Export "
+                "all channels with the same type and shape."
+            )
+        planes.append(plane)
+    if first.pixels.ndim != 2:
+        raise ImageError(
+            f"{shown(pair.image)} has several channels, but {len(pair.channels)} more files for "
+            "channels exist. Use one grey file per channel, or one colour file."
+        )
+    return replace(first, pixels=np.stack(planes, axis=-1)), decoded.orientation

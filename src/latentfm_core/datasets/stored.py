@@ -1,0 +1,45 @@
+"""How the files of an image and its masks store their pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TURNS = {
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "turned and mirrored",
+    6: "turned by 90 degrees clockwise",
+    7: "turned and mirrored",
+    8: "turned by 90 degrees counterclockwise",
+}
+"""What applying an EXIF or TIFF orientation does to the stored pixels."""
+
+
+@dataclass(frozen=True)
+class StoredPair:
+    """How the files of an image and its masks store their pixels.
+
+    Attributes
+    ----------
+    name
+        Name of the image.
+    orientation
+        EXIF or TIFF orientation (1 to 8) that was applied to the image.
+    mask_orientations
+        The same of each mask.
+    codings
+        How each binary mask marks its foreground, as `foreground_coding` names it; empty where
+        unknown.
+    has_threshold
+        Whether a mask threshold was set.
+    square
+        Whether the image has as many rows as columns.
+    """
+
+    name: str
+    orientation: int = 1
+    mask_orientations: tuple[int, ...] = ()
+    codings: tuple[str, ...] = ()
+    has_threshold: bool = False
+    square: bool = False

@@ -1,0 +1,49 @@
+"""How a mask file marks its foreground."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentfm_core.images.decoded import Decoded
+from latentfm_core.types import Bool
+
+WHITE = "white"
+"""255, or the highest value of the file."""
+ONE = "1"
+LABELS = 8
+"""A threshold below this separates numbered labels, not grey levels."""
+_LEVELS = "levels above the threshold"
+
+
+def is_usual(coding: str) -> bool:
+    """Return whether programs commonly write binary masks in this way."""
+    return coding in (WHITE, ONE, _LEVELS)
+
+
+def foreground_coding(decoded: Decoded, mask: Bool, threshold: float | None = None) -> str:
+    """Return how a binary mask marks its foreground: a value, a colour, or empty without any.
+
+    Parameters
+    ----------
+    decoded
+        The file.
+    mask
+        ``(H, W)``, the foreground that was read from it.
+    threshold
+        The mask threshold that was set.
+    """
+    at = int(mask.argmax())
+    if not mask.size or not mask.flat[at]:
+        return ""
+    # Without a threshold one pixel shows all: the foreground has a single value.
+    pixel = decoded.pixels.reshape(mask.size, -1)[at][:3].tolist()
+    if len(pixel) == 3 and len(set(pixel)) > 1:
+        return f"({', '.join(map(str, pixel))})"
+    value, dtype = pixel[0], decoded.pixels.dtype
+    full = 255 if dtype == np.uint8 else 65535
+    is_white = dtype == np.bool_ or value in (255, full)
+    if decoded.stored_max is not None and not is_white:
+        value = round(value * decoded.stored_max / full)
+    if threshold is not None and (is_white or value != 1 or threshold < LABELS):
+        return _LEVELS
+    return WHITE if is_white else f"{value:g}"
