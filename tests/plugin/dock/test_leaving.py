@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from pycocotools.coco import COCO
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
 from latentfm_core.annotation.export import sidecar_path
 from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.worklist.accepted import export_accepted
+from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.plugin_fixtures import PATIENCE
@@ -68,6 +73,26 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     bench.wait_for(NAMES[1])
     assert panel.foot.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
+
+
+def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
+    pointing: Bench, tmp_path: Path
+) -> None:
+    bench, panel = pointing, pointing.panel
+    work = panel.queue.work
+    assert work is not None
+    add_classes(work.output, {2: "hair"})
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    boxed(bench, 5.0, 35.0)
+    assert [row.number for row in panel.point.form.objects.rows] == [1, 3]
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    list(export_accepted(work, tmp_path / "all.json", "coco"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "all.json"))
+    assert [each["name"] for each in coco.cats.values()] == ["disc", "hair"]
+    assert [each["category_id"] for each in coco.anns.values()] == [1, 1]
 
 
 def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(pointing: Bench) -> None:
