@@ -140,7 +140,8 @@ class LatentFMPanel(QWidget):
         """Accept that there is nothing to mark in this image; go to the next image."""
         self.annotate.note_place()
         if self._is_ready():
-            self.accepting.accept_empty()
+            layer = self.chosen.layer
+            self.accepting.accept_empty(0 if layer is None else len(self.point.untaken(layer)))
 
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""

@@ -75,6 +75,17 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
 
 
+def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -> None:
+    bench, foot = pointing, pointing.panel.foot
+    boxed(bench, 5.0)
+    bench.click(foot.accept_empty)
+    assert "1 object is outlined in this image" in foot.notice.text
+    assert bench.item(NAMES[0]).state == "not started"
+    bench.click(foot.accept_empty)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).empty
+
+
 def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
     pointing: Bench, tmp_path: Path
 ) -> None:
