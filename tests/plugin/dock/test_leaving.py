@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from latentfm_core.worklist.accepted import export_accepted
 from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.preferences import data_folder
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -73,6 +76,43 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     bench.wait_for(NAMES[1])
     assert panel.foot.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
+
+
+def test_marks_come_back_after_the_window_was_closed(
+    pointing: Bench, opened: Callable[..., Any], promptable_model_folder: Path
+) -> None:
+    """The first object was taken, and the other one was not."""
+    bench, panel = pointing, pointing.panel
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    rows = panel.point.form.objects
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[35.0, 35.0], [55.0, 55.0]]))
+    bench.qtbot.waitUntil(
+        lambda: [row.state for row in rows.rows] == ["taken", "proposed"], timeout=PATIENCE
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas, Qt.Key.Key_P)
+    bench.viewer.layers.selection.active.add([[42.0, 44.0]])
+    bench.qtbot.waitUntil(
+        lambda: bool(panel.point._book.all(bench.layer)[1].prompt.positive), timeout=PATIENCE
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    before = panel.point._book.all(bench.layer)[1].prompt
+    bench.viewer.window._qt_window.hide()  # what a closing window does first
+    viewer, again = opened(show=True)
+    again.sampling.form.folder.value = promptable_model_folder
+    later = Bench(viewer, again, bench.folder, bench.qtbot)
+    bench.qtbot.waitUntil(lambda: again.point.has_objects(later.layer), timeout=PATIENCE)
+    (one,) = again.point._book.all(later.layer)
+    assert (one.number, one.prompt.box, one.prompt.positive) == (2, before.box, before.positive)
+    bench.qtbot.waitUntil(lambda: one.answered, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not again.point._runner.busy, timeout=PATIENCE)
+    later.press(later.canvas)
+    later.wait_for(NAMES[1])
+    bench.qtbot.waitUntil(lambda: not list((data_folder() / "marks").glob("*")), timeout=PATIENCE)
 
 
 def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -> None:
