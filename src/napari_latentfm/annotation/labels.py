@@ -109,7 +109,8 @@ class AnnotationLabels(QWidget):
         if layer is not self._autosaver.layer or not isinstance(measured, Measure):
             return
         edits = "1 edit" if facts.strokes == 1 else f"{facts.strokes} edits"
-        texts = [f"{edits} by hand", duration(facts.seconds)]
+        time = duration(facts.seconds).replace(" ", "\u00a0")  # breaks lines before it only
+        texts = [f"{edits} by hand", time]
         if measured.edited is not None:
             texts.insert(0, f"{measured.edited:,} px differ from the proposal")
         self.about.setText(f"<b>{layer.name}</b><br>{', '.join(texts)}")

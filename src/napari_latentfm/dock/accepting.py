@@ -74,6 +74,7 @@ class Accepting:
         self._session, self._chosen, self._queue = session, chosen, queue
         self._autosaver, self._foot = autosaver, foot
         self._pressed = -math.inf
+        self._question = ""
 
     @property
     def in_list(self) -> bool:
@@ -101,6 +102,8 @@ class Accepting:
         """
         if self._asks():
             return
+        if self._foot.notice.text == self._question:
+            self._foot.clear()  # of the other button
         if self.in_list:
             self._queue.accept()
         else:
@@ -144,6 +147,7 @@ class Accepting:
         asked = self._foot.notice.text == question
         self._foot.clear()
         if not asked:
+            self._question = question
             self._foot.warn(question)
         return not asked
 

@@ -111,6 +111,12 @@ def test_no_lesion_asks_once_more_where_something_is_marked(bench: Bench) -> Non
     layer.data_setitem((np.array([30]), np.array([30])), 1)
     bench.click(foot.accept_empty)
     assert "82 pixels are marked" in foot.notice.text, "the question is another one now"
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert not foot.notice.isVisible(), "it was accepted instead"
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    bench.click(foot.accept_empty)
     bench.click(foot.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
