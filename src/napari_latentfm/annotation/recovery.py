@@ -51,9 +51,10 @@ class Offer:
         """The question for the user."""
         info = self.state.info
         pixels = sum(label.pixels for label in info.labels)
+        edits = "1 edit" if info.strokes == 1 else f"{info.strokes} edits"
         return (
             f"An annotation of {info.image} was autosaved {when(info.created)} and never "
-            f"exported: {pixels:,} labelled pixels, {info.strokes} edits by hand, "
+            f"exported: {pixels:,} labelled pixels, {edits} by hand, "
             f"{duration(info.seconds)}."
         )
 
