@@ -207,6 +207,13 @@ def autosaves() -> Files:
     return _made(make)
 
 
+MARKS = (
+    b'{"schema_version": 1, "kind": "marks", "objects": [{"number": 1, "index": [null, null], '
+    b'"box": [1, 2, 30, 40], "positive": [[3.5, 4.5]], "strokes": [[2, 0, 7]]}]}'
+)
+"""A file of marks."""
+
+
 @cache
 def worklist() -> Files:
     """Return a folder of images with a started work list."""

@@ -15,6 +15,7 @@ import numpy as np
 from latentfm_core.adaptation.comparison import compare
 from latentfm_core.adaptation.record import RECORD, AdaptationFolder
 from latentfm_core.annotation.autosave import AutosaveStore
+from latentfm_core.annotation.marks import MarkStore, StoredMarks
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import (
     ADAPTATION,
@@ -153,6 +154,13 @@ def _read_autosave(folder: Path) -> object:
     found = store.newest(seeds.SIGNATURE, LIMITS)
     store.save(seeds.SIGNATURE, np.zeros((4, 4), np.uint8), seeds._facts((4, 4), "YX"))
     return states, found
+
+
+def _read_marks(folder: Path) -> object:
+    store = MarkStore(folder)
+    marks = store.read(seeds.SIGNATURE)
+    store.save(seeds.SIGNATURE, marks or StoredMarks())
+    return marks
 
 
 def _make_worklist(rng: random.Random) -> Files:
@@ -324,6 +332,7 @@ TARGETS: dict[str, Target] = {
     "mask": Target(_pick_pictures(seeds.masks), _read_mask, 10),
     "annotation": Target(_make_annotation, _read_annotation, 10),
     "autosave": Target(_make_autosave, _read_autosave, 8),
+    "marks": Target(_text(f"{seeds.SIGNATURE}.json", seeds.MARKS), _read_marks, 3),
     "worklist": Target(_make_worklist, _read_worklist, 6),
     "model": Target(_make_model, load_model, 10),
     "ensemble": Target(_make_ensemble, read_card, 5),

@@ -1,5 +1,6 @@
-"""Colours of labels, the same in the window, in reports and in files.
+"""Colours of lines and labels, the same in the window, in reports and in files.
 
+`ROLE_COLOURS` and `OBJECT_COLOURS` are the table of what lies on an image: each has one meaning.
 `outline_colour` and `label_colour` answer for a label of a model: its own colour (the setting
 ``model.class_colours``), else one of the default palette.
 """
@@ -7,10 +8,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+ROLE_COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        "mean mask": "#56b4e9",
+        "sample": "#e69f00",
+        "hypothesis": "#f0e442",
+        "uncertain region": "#0072b2",
+        "10% contour": "#f0b8d9",
+        "50% contour": "#cc79a7",
+        "90% contour": "#8f2f66",
+        "positive": "#33ffbb",
+        "negative": "#c8102e",
+        "drawn region": "#ffffff",
+    }
+)
+"""Colour of each kind of line on an image, the first ones Okabe & Ito's. With every kind of colour
+vision they differ from each other and from `OBJECT_COLOURS` (`tests/core/test_colours.py`)."""
+OBJECT_COLOURS = ("#009e73", "#8976ff", "#d55e00", "#9dc489", "#c4149d", "#4e764e")
+"""Labels 1, 2, ... of an annotation and of prompted objects; they repeat after the last."""
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
-"""Okabe & Ito's colours, distinguishable with every kind of colour vision."""
+"""Outlines of the classes of a model with several: Okabe & Ito's, distinguishable with every
+kind of colour vision."""
 REFERENCE_COLOUR = "#00ff00"
 """Outline of the reference mask on validation pictures of a model with one class."""
 MAX_LABEL = 255
@@ -33,7 +54,7 @@ def outline_colour(label: int, own: Sequence[str] = ()) -> str:
     own
         The model's own colours of labels 1, 2, ...; empty if it has none.
     """
-    return _colour(label, own, first=0)
+    return _colour(label, own, CLASS_COLOURS)
 
 
 def label_colour(label: int, own: Sequence[str] = ()) -> str:
@@ -43,7 +64,7 @@ def label_colour(label: int, own: Sequence[str] = ()) -> str:
     annotation and the outline of the proposal can be distinguished. For the parameters see
     `outline_colour`.
     """
-    return _colour(label, own, first=2)
+    return _colour(label, own, OBJECT_COLOURS)
 
 
 def picture_colours(count: int, own: Sequence[str] = ()) -> tuple[str, ...]:
@@ -84,10 +105,10 @@ def palette(own: Sequence[str] = ()) -> list[int]:
     return [value for colour in colours for value in rgb(colour)]
 
 
-def _colour(label: int, own: Sequence[str], first: int) -> str:
-    """Return the colour of a label; `first` is the place of label 1 in the default palette."""
+def _colour(label: int, own: Sequence[str], default: Sequence[str]) -> str:
+    """Return a model's own colour of a label, else that of the default palette."""
     if label <= len(own):
         return own[label - 1]
     # A label that an annotator adds must not look like a class of the model.
-    free = [colour for colour in CLASS_COLOURS if colour not in own] or CLASS_COLOURS
-    return free[(label - 1 + first) % len(free)]
+    free = [colour for colour in default if colour not in own] or default
+    return free[(label - 1) % len(free)]

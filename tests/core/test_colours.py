@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from latentfm_core.colours import (
     CLASS_COLOURS,
+    OBJECT_COLOURS,
+    ROLE_COLOURS,
     checked_colours,
     label_colour,
     outline_colour,
     palette,
+    rgb,
     shade,
 )
 from latentfm_core.config import load_config, with_overrides
@@ -60,19 +66,50 @@ def test_a_misspelt_name_is_answered_with_the_right_one(tmp_path: Path) -> None:
 
 def test_own_colours_come_first_and_no_other_label_has_one_of_them() -> None:
     own = ("#009e73", "#d01c8b")  # the first is in the default palette, too
-    for colour_of in (label_colour, outline_colour):
+    for colour_of, default in ((label_colour, OBJECT_COLOURS), (outline_colour, CLASS_COLOURS)):
         assert [colour_of(label, own) for label in (1, 2)] == list(own)
         later = {colour_of(label, own) for label in range(3, 256)}
-        assert later == set(CLASS_COLOURS) - set(own)
+        assert later == set(default) - set(own)
         assert all(colour_of(k, own) != colour_of(k + 1, own) for k in range(1, 255))
 
 
 def test_without_own_colours_annotation_and_proposal_differ() -> None:
     for label in range(1, 30):
-        assert {label_colour(label), outline_colour(label)} <= set(CLASS_COLOURS)
         assert label_colour(label) != outline_colour(label)
-    assert label_colour(1, CLASS_COLOURS) == CLASS_COLOURS[0]
-    assert label_colour(8, CLASS_COLOURS) in CLASS_COLOURS, "all of the palette is taken"
+    assert label_colour(1, OBJECT_COLOURS) == OBJECT_COLOURS[0]
+    assert label_colour(8, OBJECT_COLOURS) in OBJECT_COLOURS, "all of the palette is taken"
+
+
+VISION = {
+    "full": np.eye(3),
+    "no red cones": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green cones": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "no blue cones": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
+}
+"""Linear RGB as it is seen (Machado, Oliveira and Fernandes 2009, severity 1)."""
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_every_line_and_object_on_an_image_has_its_own_colour(vision: str) -> None:
+    objects = {f"object {number}": label_colour(number) for number in range(1, 7)}
+    roles = {**ROLE_COLOURS, **objects, "black": "#000000"}
+    linear = (np.array([rgb(colour) for colour in roles.values()]) / 255) ** 2.2
+    seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1) ** (1 / 2.2)
+    lab = dict(zip(roles, rgb2lab(seen[None])[0], strict=True))
+    for one, other in combinations(roles, 2):
+        assert deltaE_ciede2000(lab[one], lab[other]) > 9, f"{one} and {other} look alike"
 
 
 def test_palette_and_shades() -> None:

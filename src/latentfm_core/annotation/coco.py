@@ -36,6 +36,10 @@ class CocoFile:
         the outline within a pixel, with holes cut open.
     separate
         Whether each connected piece is an annotation of its own; else one for each label.
+
+    Notes
+    -----
+    Each class is a category, whose id is its lowest label; all objects of a class are of it.
     """
 
     def __init__(self, outline: Outline = "rle", separate: bool = False) -> None:
@@ -56,11 +60,15 @@ class CocoFile:
         height, width = labelled.labels.shape
         number = len(self._images) + 1
         objects = list(objects_of(labelled.labels, self._separate))
-        for label in {*labelled.names, *(label for label, _ in objects)}:
-            known = self._names.setdefault(label, labelled.name(label))
-            if known != labelled.name(label):
+        classes = labelled.class_names
+        known_classes = set(classes.values())
+        found = {label: labelled.name(label) for label, _ in objects}
+        nameless = {label: name for label, name in found.items() if name not in known_classes}
+        for label, name in (classes | nameless).items():
+            known = self._names.setdefault(label, name)
+            if known != name:
                 raise OutputError(
-                    f"{labelled.image}: label {label} is called {labelled.name(label)!r} here, and "
+                    f"{labelled.image}: label {label} is called {name!r} here, and "
                     f"{known!r} in another image. COCO has one name per label. Open one of these "
                     f"images, select label {label} of its annotation, rename it with Name label… "
                     "in the section Annotation, and accept the image again. The name then holds "
@@ -70,7 +78,7 @@ class CocoFile:
             entry = {
                 "id": len(self._annotations) + 1,
                 "image_id": number,
-                "category_id": label,
+                "category_id": found[label],
                 "segmentation": self._segmentation(pieces, (height, width)),
                 "area": sum(piece.pixels for piece in pieces),
                 "bbox": _box(pieces),
@@ -88,6 +96,9 @@ class CocoFile:
         OutputError
             If it cannot be written.
         """
+        ids: dict[str, int] = {}
+        for label, name in sorted(self._names.items()):
+            ids.setdefault(name, label)
         content = {
             "info": {
                 "description": "Annotations made with napari-latentfm",
@@ -98,9 +109,11 @@ class CocoFile:
             "images": self._images,
             "categories": [
                 {"id": label, "name": printable(name), "supercategory": ""}
-                for label, name in sorted(self._names.items())
+                for name, label in ids.items()
             ],
-            "annotations": self._annotations,
+            "annotations": [
+                {**each, "category_id": ids[each["category_id"]]} for each in self._annotations
+            ],
         }
         write_json(path, content)
 

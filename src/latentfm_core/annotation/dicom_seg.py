@@ -35,8 +35,9 @@ _LONGEST = 64
 def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
     """Write an annotation as a binary segmentation of its DICOM image, atomically.
 
-    Every label with a name becomes a segment, marked or not. Segments are numbered from 1 in the
-    order of the labels; their tracking ID tells the label. Viewers are recommended the colour of
+    Every label becomes a segment, and so does every class without a label here. Segments of one
+    class have the same property type, and a number each. Segments are numbered from 1 in the order
+    of the labels; their tracking ID tells the label. Viewers are recommended the colour of
     the label (Recommended Display CIELab Value).
 
     Parameters
@@ -67,8 +68,10 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
     if labels.size == image.Rows * image.Columns and set(labels.shape[:-2]) <= {1}:
         labels = labels.reshape(labels.shape[-2:])
     _check_size(image, labels, source)
-    present = {int(value) for value in np.unique(labels)} | labelled.names.keys()
-    wanted = sorted(present - {0})
+    present = {int(value) for value in np.unique(labels)} - {0}
+    marked = {labelled.name(label) for label in present}
+    unmarked = {label for label, name in labelled.class_names.items() if name not in marked}
+    wanted = sorted(present | unmarked)
     if not wanted:
         raise OutputError(
             "Nothing is marked and no class has a name, but a DICOM segmentation needs at least "
@@ -143,8 +146,11 @@ def _segmentation(
     labelled: LabelledImage,
 ) -> Any:
     version = versions().get(_NAME) or "unknown"
+    of_class: dict[str, list[int]] = {}
+    for label in wanted:
+        of_class.setdefault(labelled.name(label), []).append(label)
     segments = [
-        _segment(library, number, label, labelled, version)
+        _segment(library, number, label, labelled, of_class[labelled.name(label)], version)
         for number, label in enumerate(wanted, 1)
     ]
     made = library.seg.Segmentation(
@@ -168,10 +174,16 @@ def _segmentation(
     return made
 
 
-def _segment(library: Any, number: int, label: int, labelled: LabelledImage, version: str) -> Any:
+def _segment(
+    library: Any, number: int, label: int, labelled: LabelledImage, same: list[int], version: str
+) -> Any:
+    """Return the description of a segment; `same` are all labels of its class."""
     from pydicom.sr.codedict import codes
 
-    label_text = labelled.name(label).replace("\\", "/")[:_LONGEST]
+    name = labelled.name(label).replace("\\", "/")
+    suffix = f" {same.index(label) + 1}" if len(same) > 1 else ""
+    names = (known for known, each in labelled.class_names.items() if each == labelled.name(label))
+    code = min(names, default=same[0])
     algorithm = library.AlgorithmIdentificationSequence(
         name=_NAME,
         family=codes.DCM.ArtificialIntelligence,
@@ -179,10 +191,10 @@ def _segment(library: Any, number: int, label: int, labelled: LabelledImage, ver
     )
     return library.seg.SegmentDescription(
         segment_number=number,
-        segment_label=label_text,
+        segment_label=name[: _LONGEST - len(suffix)] + suffix,
         # The most general of the usual categories (CID 7150): classes may be anything.
         segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
-        segmented_property_type=library.sr.CodedConcept(str(label), _SCHEME, label_text),
+        segmented_property_type=library.sr.CodedConcept(str(code), _SCHEME, name[:_LONGEST]),
         # The model proposes, and a person decides.
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=algorithm,

@@ -26,13 +26,15 @@ class LabelledImage:
     labels
         ``(H, W)`` integers, 0 is background.
     names
-        Names of labels; a label without one is called ``"label 7"``.
+        Names that were given to labels.
     size
         Size of a pixel; None where it is unknown.
     path
         The image's file; None where the image has none.
     colours
         The model's own colours of labels 1, 2, ...; empty for the default palette.
+    classes
+        Names of the model's classes; see `label_name`.
     """
 
     image: str
@@ -41,22 +43,47 @@ class LabelledImage:
     size: PixelSize | None = None
     path: Path | None = None
     colours: tuple[str, ...] = ()
+    classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         refuse_masked(self.labels, f"labels of {self.image}")
 
     def name(self, label: int) -> str:
         """Return the name of the class of a label."""
-        return self.names.get(label) or f"label {label}"
+        return label_name(self.classes, label, self.names)
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the labels that are classes, marked or not; other labels are objects of one."""
+        return dict(enumerate(self.classes, 1)) | dict(self.names)
 
     def colour(self, label: int) -> str:
         """Return the colour of a label as ``"#rrggbb"``."""
         return label_colour(label, self.colours)
 
 
-def class_names(classes: Sequence[str]) -> dict[int, str]:
-    """Return the names of labels 1, 2, ... as a model gives them."""
-    return dict(enumerate(classes, 1))
+def label_name(classes: Sequence[str], label: int, names: Mapping[int, str] | None = None) -> str:
+    """Return the name of the class of a label.
+
+    Parameters
+    ----------
+    classes
+        Of the model. Of a model with one class, every label without a name of its own is an object
+        of that class; of other models, labels 1, 2, ... are the classes.
+    label
+        From 1 on.
+    names
+        Names that the annotator gave to labels. That of label 1 renames the only class of a model.
+
+    Returns
+    -------
+    str
+        ``"label 7"`` if nothing names it.
+    """
+    names = names or {}
+    if len(classes) == 1:
+        return names.get(label) or names.get(1) or classes[0]
+    return names.get(label) or dict(enumerate(classes, 1)).get(label) or f"label {label}"
 
 
 def check_plane(labelled: LabelledImage, kind: str) -> None:

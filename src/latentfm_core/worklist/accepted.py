@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from latentfm_core.annotation.coco import CocoFile
 from latentfm_core.annotation.export import export_annotation, sidecar_path, write_labels_file
 from latentfm_core.annotation.formats import MILLIMETERS, PALETTE, SYMBOLS, Space
-from latentfm_core.annotation.labelled import LabelledImage, class_names
+from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
@@ -203,11 +203,12 @@ def _read(
     labels, sidecar = read_annotation(file, limits)
     if sidecar is not None:
         space = Space(sidecar.axes, sidecar.spacing, sidecar.units)
-        names = class_names(sidecar.classes) | {each.value: each.name for each in sidecar.labels}
+        classes = sidecar.classes
+        names = {} if classes else {each.value: each.name for each in sidecar.labels}
     else:
         image = read_image(file, limits)
         units = (image.unit, image.unit) if image.unit in MILLIMETERS else ()
-        space, names = Space("YX", image.spacing if units else None, units), {}
+        space, names, classes = Space("YX", image.spacing if units else None, units), {}, ()
     if sidecar is not None:
         names |= sidecar.class_names
     names |= read_classes(work.output)
@@ -217,7 +218,7 @@ def _read(
         pixel_size = {"spacing": size.spacing, "units": (unit, unit)}
         sidecar = sidecar.model_copy(update=pixel_size) if len(sidecar.axes) == 2 else sidecar
     colours = () if sidecar is None else sidecar.class_colours
-    labelled = LabelledImage(name, labels, names, known, work.path(name), colours)
+    labelled = LabelledImage(name, labels, names, known, work.path(name), colours, classes)
     return labelled, sidecar, space
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.interchange import ENDINGS, ending_of
-from latentfm_core.annotation.labelled import LabelledImage, class_names
+from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
 from latentfm_core.files.disk_errors import check_folder_exists
@@ -88,8 +88,9 @@ def export_interchange(path: Path, facts: Facts, labels: NDArray[Any]) -> None:
     if turn > 4 and size is not None:
         size = replace(size, row=size.column, column=size.row)
     file = Path(layer.source.path) if layer.source.path else None
-    names = class_names(origin.classes) | facts.names
-    labelled = LabelledImage(origin.image, labels, names, size, file, origin.colours)
+    labelled = LabelledImage(
+        origin.image, labels, facts.names, size, file, origin.colours, origin.classes
+    )
     ENDINGS[ending](path, labelled)
 
 

@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.export import label_counts
 from latentfm_core.annotation.formats import Space
+from latentfm_core.annotation.labelled import label_name
 from latentfm_core.measures.size import area as area_of
 from napari_latentfm.annotation.autosave import Autosaver
-from napari_latentfm.annotation.provenance import Facts, edited_by_plane, facts_of, label_name
+from napari_latentfm.annotation.provenance import Facts, edited_by_plane, facts_of
 from napari_latentfm.annotation.recovery import duration
 from napari_latentfm.annotation.widgets import ask_name
 from napari_latentfm.background.signals import listen, pause_timer
@@ -108,7 +109,8 @@ class AnnotationLabels(QWidget):
         if layer is not self._autosaver.layer or not isinstance(measured, Measure):
             return
         edits = "1 edit" if facts.strokes == 1 else f"{facts.strokes} edits"
-        texts = [f"{edits} by hand", duration(facts.seconds)]
+        time = duration(facts.seconds).replace(" ", "\u00a0")  # breaks lines before it only
+        texts = [f"{edits} by hand", time]
         if measured.edited is not None:
             texts.insert(0, f"{measured.edited:,} px differ from the proposal")
         self.about.setText(f"<b>{layer.name}</b><br>{', '.join(texts)}")

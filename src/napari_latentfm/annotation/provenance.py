@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.export import label_counts
 from latentfm_core.annotation.formats import SECONDS, Space
+from latentfm_core.annotation.labelled import label_name
 from latentfm_core.annotation.provenance import (
     AnnotationSidecar,
     LabelInfo,
@@ -185,13 +185,6 @@ def sidecar_of(facts: Facts, labels: NDArray[Any], signature: str = "") -> Annot
         created=now(),
         versions=versions(),
     )
-
-
-def label_name(classes: Sequence[str], value: int, names: Mapping[int, str] | None = None) -> str:
-    """Return the name of a label: the user's, the model's class, or "label 7" without either."""
-    if names and names.get(value):
-        return names[value]
-    return classes[value - 1] if 1 <= value <= len(classes) else f"label {value}"
 
 
 def space_of(ndim: int, scale: Any, units: Any, axis_labels: Any) -> Space:

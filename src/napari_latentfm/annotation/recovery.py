@@ -51,9 +51,10 @@ class Offer:
         """The question for the user."""
         info = self.state.info
         pixels = sum(label.pixels for label in info.labels)
+        edits = "1 edit" if info.strokes == 1 else f"{info.strokes} edits"
         return (
-            f"An annotation of {info.image} was autosaved {_when(info.created)} and never "
-            f"exported: {pixels:,} labelled pixels, {info.strokes} edits by hand, "
+            f"An annotation of {info.image} was autosaved {when(info.created)} and never "
+            f"exported: {pixels:,} labelled pixels, {edits} by hand, "
             f"{duration(info.seconds)}."
         )
 
@@ -140,7 +141,7 @@ class Recovery:
                 restore(self._session, offer.labels, offer.state.info)
                 self._autosaver.watch()
             elif choice == "compare":
-                name = f"{offer.layer.name} · autosaved {_when(offer.state.info.created)}"
+                name = f"{offer.layer.name} · autosaved {when(offer.state.info.created)}"
                 colours = offer.state.info.class_colours
                 add_labels(self._session, offer, offer.labels, name, colours)
                 return
@@ -241,7 +242,8 @@ def _nothing() -> None:
     return None
 
 
-def _when(created: str) -> str:
+def when(created: str) -> str:
+    """Return a time of saving as text: the time of day, and the date unless it is today."""
     try:
         moment = datetime.datetime.fromisoformat(created).astimezone()
     except ValueError:

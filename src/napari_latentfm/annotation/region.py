@@ -10,6 +10,7 @@ from napari.layers import Shapes
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
+from latentfm_core.colours import ROLE_COLOURS
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.stacking import REGION_KEY, add_above
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Bool = NDArray[np.bool_]
 
-REGION_COLOUR = "#ffffff"
+REGION_COLOUR = ROLE_COLOURS["drawn region"]
 ELLIPSE_POINTS = 128
 
 

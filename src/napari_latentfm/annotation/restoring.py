@@ -59,9 +59,7 @@ def restore(
     if reviewed is None:
         raise ImageError("No samples yet. Run the model on the image first.")
     values = _fitting(labels, reviewed)
-    layer = annotation_of(session)
-    if layer is None or getattr(layer, "locked", False) or not layer.editable:
-        raise ImageError("The annotation is locked. Unlock the layer to change it.")
+    layer = _editable(annotation_of(session))
     changed = layer.data != values
     fits = values.dtype.itemsize <= layer.data.dtype.itemsize
     if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
@@ -77,6 +75,19 @@ def restore(
         carry(layer, sidecar)
         session.restored.emit(sidecar)
     return layer
+
+
+def erase(session: ReviewSession) -> None:
+    """Erase the annotation of the image under review, if there is one, as one undo step.
+
+    Raises
+    ------
+    ImageError
+        If the annotation is locked.
+    """
+    layer = annotation_of(session, create=False)
+    if layer is not None and layer.data.any():
+        _write(_editable(layer), layer.data != 0, np.zeros_like(layer.data))
 
 
 class Target(Protocol):
@@ -110,6 +121,12 @@ def add_labels(
     )
     layer.colormap = label_colours(colours)
     add_above(session.viewer, layer, target.layer)
+    return layer
+
+
+def _editable(layer: Labels | None) -> Labels:
+    if layer is None or getattr(layer, "locked", False) or not layer.editable:
+        raise ImageError("The annotation is locked. Unlock the layer to change it.")
     return layer
 
 

@@ -66,9 +66,12 @@ class RecoveryBar(QFrame):
 
     def show_offer(self, offer: Offer | None) -> None:
         """Show an offer; None hides the bar."""
-        if offer is not None:
-            self.text.setText(offer.question)
-        self.setVisible(offer is not None)
+        self.show_question("" if offer is None else offer.question)
+
+    def show_question(self, text: str) -> None:
+        """Show a question; ``""`` hides the bar."""
+        self.text.setText(text)
+        self.setVisible(bool(text))
 
     def _button(self, text: str, choice: Choice, tooltip: str) -> QPushButton:
         return push_button(text, tooltip, lambda: self.chosen.emit(choice))

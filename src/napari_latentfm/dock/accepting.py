@@ -14,10 +14,10 @@ from napari_latentfm.annotation.acceptance import (
     emptied,
     is_unseen,
     mean_mask_problem,
-    still_marked,
     take_mean_mask,
 )
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.restoring import erase
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import index_slices
 
@@ -33,6 +33,10 @@ NOTHING = "Nothing to accept yet. Run the model on this image first."
 UNSEEN = (
     "This image is unlike those that the model was trained on. Check the outline. If it is right, "
     "press Enter or Accept again; nothing is accepted yet."
+)
+ERASES = (
+    "{what} in this image. Press {none} again to discard that and accept the image as empty; "
+    "nothing is accepted yet."
 )
 RUNNING = "A run is still in progress. Wait for it, or cancel it."
 TOGETHER = 0.5
@@ -70,6 +74,7 @@ class Accepting:
         self._session, self._chosen, self._queue = session, chosen, queue
         self._autosaver, self._foot = autosaver, foot
         self._pressed = -math.inf
+        self._question = ""
 
     @property
     def in_list(self) -> bool:
@@ -97,13 +102,32 @@ class Accepting:
         """
         if self._asks():
             return
+        if self._foot.notice.text == self._question:
+            self._foot.clear()  # of the other button
         if self.in_list:
             self._queue.accept()
         else:
             self._single(self._accept)
 
-    def accept_empty(self) -> None:
-        """Accept that there is nothing to mark in this image; go to the next image."""
+    def accept_empty(self, proposed: int = 0) -> None:
+        """Accept that there is nothing to mark in this image; go to the next image.
+
+        Where something is marked it is erased, the second time only.
+
+        Parameters
+        ----------
+        proposed
+            Number of objects that were pointed at and are not in the annotation.
+        """
+        what = self._marked(proposed)
+        question = ERASES.format(what=what, none=self.empty_name)
+        if what and self._ask(f"{self._chosen.name}: {question}"):
+            return
+        try:
+            erase(self._session)
+        except LatentFMError as error:
+            self._foot.say(f"{self._chosen.name}: {error}")
+            return
         if self.in_list:
             self._queue.accept_empty()
         else:
@@ -112,17 +136,34 @@ class Accepting:
     def _asks(self) -> bool:
         """Ask whether a mean mask that nobody has checked is right; return False once asked."""
         reviewed = self._session.current
-        question = f"{self._chosen.name}: {UNSEEN}"
-        asked = self._foot.notice.text == question
-        if asked:
-            self._foot.clear()
-        if asked or reviewed is None or not is_unseen(reviewed) or self.is_touched(reviewed):
+        if reviewed is None or not is_unseen(reviewed) or self.is_touched(reviewed):
             return False
         if mean_mask_problem(self._session, self.empty_name):
             return False
+        return self._ask(f"{self._chosen.name}: {UNSEEN}")
+
+    def _ask(self, question: str) -> bool:
+        """Ask to press again; return False if that was the press."""
+        asked = self._foot.notice.text == question
         self._foot.clear()
-        self._foot.warn(question)
-        return True
+        if not asked:
+            self._question = question
+            self._foot.warn(question)
+        return not asked
+
+    def _marked(self, proposed: int) -> str:
+        """Return what an empty annotation would discard, or ""."""
+        layer = annotation_of(self._session, create=False)
+        if layer is not None and (count := int(np.count_nonzero(layer.data))):
+            return f"{count:,} pixels are marked" if count > 1 else "1 pixel is marked"
+        if proposed:
+            return f"{proposed} objects are outlined" if proposed > 1 else "1 object is outlined"
+        work, name = self._queue.work, self._queue.current
+        if not self.in_list or work is None or name is None:
+            return ""
+        item = work.item(name)
+        done = item.state == "completed" and not item.empty
+        return "An annotation was accepted" if done else ""
 
     def _single(self, do: Callable[[Reviewed], str]) -> None:
         reviewed = self._session.current
@@ -150,9 +191,6 @@ class Accepting:
         layer = annotation_of(self._session)
         if layer is None:
             return NOTHING
-        marked = still_marked(layer.data, self.empty_name)
-        if marked:
-            return marked
         return f"{self.empty_name}. The layer {layer.name!r} is empty. Export… saves it as a file."
 
     def is_touched(self, reviewed: Reviewed) -> bool:

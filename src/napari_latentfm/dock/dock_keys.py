@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from napari_latentfm.dock.panel import LatentFMPanel
 
 
+CANVAS_KEYS = {
+    "Escape": "End the active tool.",
+    "Ctrl-Z": "Undo the last mark, stroke or edit in the selected layer.",
+    "Ctrl-Shift-Z": "Redo the last undone stroke or edit in the selected layer.",
+}
+"""Keys that layers have, and tools while they are active."""
+
+
 class DockKeys(QObject):
     """Binds the keys of the dock while it is in sight.
 
@@ -73,12 +81,13 @@ class DockKeys(QObject):
         self.tool.release()
 
     def _groups(self) -> Sequence[KeyGroup]:
-        """Return all keys that are bound, for the sheet."""
+        """Return all keys, for the sheet."""
         panel = self._panel
         enter = {"Enter": panel.accept}
         sections = panel.annotate.key_actions().items()
         return [
             KeyGroup("Unless a text field, list or button has the focus", enter),
+            KeyGroup("On the image", CANVAS_KEYS),
             KeyGroup("Everywhere", panel.key_actions()),
             *(KeyGroup(title, actions) for title, actions in sections if actions),
             KeyGroup("Help", {"?": self.show_sheet}),

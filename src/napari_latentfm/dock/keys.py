@@ -33,11 +33,11 @@ class KeyGroup:
         Heading in the sheet.
     actions
         Functions without arguments by napari key strings. The first line of its docstring is
-        its description in the sheet.
+        its description in the sheet. A text in place of a function is the description.
     """
 
     title: str
-    actions: Mapping[str, Callable[[], None]]
+    actions: Mapping[str, Callable[[], None] | str]
 
 
 def key_text(key: str) -> str:
@@ -45,8 +45,10 @@ def key_text(key: str) -> str:
     return key.replace("-", "+")
 
 
-def meaning(action: Callable[[], None]) -> str:
+def meaning(action: Callable[[], None] | str) -> str:
     """Return the description of an action, a sentence."""
+    if isinstance(action, str):
+        return action
     lines = (getdoc(action) or "").splitlines()
     return lines[0].replace("`", "") if lines else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from latentfm_core.worklist.order import tally
 from napari_latentfm.background.signals import listen
+from napari_latentfm.dock.kept_marks import KeptMarks
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -24,7 +26,7 @@ DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
 class LeftImage(QObject):
     """Says what became of an image once the next one is there, and keeps marks of untaken objects.
 
-    The marks are kept until the window is closed.
+    The marks are kept here until the window is closed, and by `KeptMarks` after that.
 
     Parameters
     ----------
@@ -35,6 +37,7 @@ class LeftImage(QObject):
     def __init__(self, panel: LatentFMPanel) -> None:
         super().__init__(panel)
         self._panel, self._queue = panel, panel.queue
+        self.marks = KeptMarks(panel)
         self._open: tuple[str, str, str] | None = None
         self._kept: dict[tuple[str, str], list[PromptObject]] = {}
         self._note = ""
@@ -62,6 +65,7 @@ class LeftImage(QObject):
             return
         _, folder, name = self._open
         left = self._panel.point.untaken(layer)
+        self.marks.save(layer)
         if left:
             self._kept[folder, name] = left
             count = "1 object was" if len(left) == 1 else f"{len(left)} objects were"
@@ -71,7 +75,10 @@ class LeftImage(QObject):
     def _on_shown(self, name: str) -> None:
         work, layer = self._queue.work, self._queue.open_image.layer
         if work is not None and layer is not None:
-            self._panel.point.bring_back(layer, self._kept.pop((str(work.folder), name), []))
+            left = self._kept.pop((str(work.folder), name), [])
+            self._panel.point.bring_back(layer, left)
+            if not left:
+                self.marks.find(layer, partial(self._panel.point.restore, layer))
 
     def _on_settled(self, _ending: str) -> None:
         note, self._note = self._note, ""

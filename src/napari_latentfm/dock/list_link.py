@@ -68,6 +68,8 @@ class ListLink(QObject):
     def _follow_folder(self) -> None:
         """Learn from the folder that is open, unless the user has chosen another one."""
         images, work = self._panel.learning.form.images, self._queue.work
+        if self._panel.learning.running:
+            return
         if work is not None and images.path() in (None, self._learns_from):
             images.set_path(work.folder)
             self._learns_from = work.folder

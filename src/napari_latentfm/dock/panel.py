@@ -106,8 +106,9 @@ class LatentFMPanel(QWidget):
         self._keys = DockKeys(napari_viewer, self)
         self._connect()
         self._reports = FootReports(self, self._keys.tool)
-        self._recovery = RecoveryLink(self)
         self._left = LeftImage(self)
+        self._recovery = RecoveryLink(self, self._left.marks)
+        self._column.insertWidget(1, self._left.marks.bar)
         self._list.show_item()
 
     def show_place(self, place: Place) -> None:
@@ -140,7 +141,8 @@ class LatentFMPanel(QWidget):
         """Accept that there is nothing to mark in this image; go to the next image."""
         self.annotate.note_place()
         if self._is_ready():
-            self.accepting.accept_empty()
+            layer = self.chosen.layer
+            self.accepting.accept_empty(0 if layer is None else len(self.point.untaken(layer)))
 
     def next_image(self) -> None:
         """Keep the annotation and open the next image of the folder."""
@@ -214,6 +216,7 @@ class LatentFMPanel(QWidget):
         """Give the keys back: a dock out of sight must not accept anything."""
         super().hideEvent(event)
         self._keys.release()
+        self._left.marks.flush()
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
         """Take folders."""
@@ -269,7 +272,7 @@ class LatentFMPanel(QWidget):
         self.help.setToolTip("List all keys (?).")
         self.help.clicked.connect(lambda: self.show_keys())
         self.tabs.setCornerWidget(self.help)
-        layout = QVBoxLayout(self)
+        layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.tabs, 1)

@@ -12,6 +12,7 @@ from napari_latentfm.sampling.controls import WHOLE
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_latentfm.dock.kept_marks import KeptMarks
     from napari_latentfm.dock.panel import LatentFMPanel
 
 KEPT_MS = 250
@@ -26,11 +27,13 @@ class RecoveryLink(QObject):
     ----------
     panel
         The dock's content, which owns this object.
+    marks
+        Offers the marks of untaken objects.
     """
 
-    def __init__(self, panel: LatentFMPanel) -> None:
+    def __init__(self, panel: LatentFMPanel, marks: KeptMarks) -> None:
         super().__init__(panel)
-        self._panel = panel
+        self._panel, self._marks = panel, marks
         self._recovery = panel.review.annotation.recovery
         self._timer = pause_timer(self, KEPT_MS, self._look_for_kept)
         listen(self, panel.chosen.settled, self._on_settled)
@@ -43,6 +46,7 @@ class RecoveryLink(QObject):
         """Offer a kept annotation of the chosen image; the list looks for those of its own."""
         if not self._panel.accepting.in_list:
             self._recovery.look_at(self._panel.chosen.layer)
+            self._marks.offer(self._panel.chosen.layer)
 
     def _on_samples_needed(self, layer: Image) -> None:
         """Run the model on an image whose annotation is to be recovered."""

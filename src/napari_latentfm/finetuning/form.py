@@ -32,7 +32,7 @@ from napari_latentfm.ui.folder_edit import FolderEdit
 ANNOTATIONS = "latentfm_annotations"
 """Subfolder of the images with the accepted masks."""
 START_TIP = "Train a copy of the model on the accepted masks."
-STOPPED_TIP = "A stopped run has this name. Resume it, or change the name to start another one."
+STOPPED_TIP = "A stopped run has this name. Resume it with its own images, or change the name."
 DEFAULT_MINUTES = 5.0
 MAX_MINUTES = 600.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -21,7 +21,7 @@ from latentfm_core.finetuning.messages import (
     Verdict,
 )
 from latentfm_core.finetuning.request import LearningRequest
-from latentfm_core.model_io.card import CARD
+from latentfm_core.finetuning.stopped import StoppedRun, stopped_run
 from napari_latentfm import preferences
 from napari_latentfm.background.signals import abandon
 from napari_latentfm.finetuning.form import START_TIP, STOPPED_TIP, LearningForm
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import napari
 
 SECTION = "learning"
-CHECKPOINT = Path("training") / "checkpoint.safetensors"
 
 Ending = Literal["done", "stopped", "failed"]
 
@@ -86,6 +85,8 @@ class LearningPanel(QScrollArea):
         form.keep_new.clicked.connect(lambda: self.keep_new())
         form.keep_old.clicked.connect(lambda: self.keep_old())
         form.name.textChanged.connect(lambda _: self._on_name())
+        for folder in (form.images, form.masks):
+            folder.changed.connect(lambda: self._on_images())
         # A closing window deletes the panel without an event; nothing may report to it then.
         runs = self._runs
         self.destroyed.connect(lambda: abandon(runs))
@@ -251,12 +252,13 @@ class LearningPanel(QScrollArea):
         form, idle = self.form, not self.running
         for control in form.choice_widgets():
             control.setEnabled(idle)
-        open_run = idle and self._has_stopped_run()
-        form.start.setEnabled(idle and not open_run)
-        form.start.setToolTip(STOPPED_TIP if open_run else START_TIP)
+        open_run = self._stopped_run() if idle else None
+        can_resume = open_run is not None and self._is_of_images(open_run)
+        form.start.setEnabled(idle and open_run is None)
+        form.start.setToolTip(START_TIP if open_run is None else STOPPED_TIP)
         form.stop.setEnabled(not idle)
-        form.resume.setEnabled(open_run)
-        form.finish.setEnabled(open_run)
+        form.resume.setEnabled(can_resume)
+        form.finish.setEnabled(can_resume)
         for button in (form.keep_new, form.keep_old):
             button.setEnabled(idle and self.verdict is not None)
 
@@ -265,12 +267,27 @@ class LearningPanel(QScrollArea):
         if self.form.status.text() == _STOPPED and not self.form.resume.isEnabled():
             self.form.status.setText("Ready.")
 
-    def _has_stopped_run(self) -> bool:
+    def _on_images(self) -> None:
+        """Offer no run of other images: what is resumed continues with those that it knows."""
+        form, run = self.form, None if self.running else self._stopped_run()
+        chosen = form.images.path()
+        if run is not None and not self._is_of_images(run) and chosen and chosen.is_dir():
+            text = _OTHER_IMAGES.format(name=form.name.text(), folder=run.images)
+            if form.name.isModified():
+                text += " Or change the name to start another run."
+            else:
+                form.suggest_name()
+            form.status.setText(text)
+        self._enable()
+
+    def _stopped_run(self) -> StoppedRun | None:
         try:
-            out = self.form.out()
+            return stopped_run(self.form.out())
         except LatentFMError:
-            return False
-        return (out / CHECKPOINT).is_file() and not (out / CARD).is_file()
+            return None
+
+    def _is_of_images(self, run: StoppedRun) -> bool:
+        return run.is_of(self.form.images.path(), self.form.masks_folder())
 
     def release(self) -> None:
         """Stop the run, since the panel is no longer visible."""
@@ -288,6 +305,10 @@ _ADVICE = {
 _STOPPED = (
     "Stopped. Resume continues the run; Make model uses its last checkpoint. To start another "
     "run, change the name."
+)
+_OTHER_IMAGES = (
+    "{name} is a stopped run with other images. To resume it, choose {folder} under Images and its "
+    "name."
 )
 _NOTHING = "Stopped before the first step; no model was made."
 

@@ -18,12 +18,13 @@ from qtpy.QtWidgets import (
 )
 
 from latentfm_core.annotation.editing import LIMITS, Kind, Operation
+from latentfm_core.annotation.labelled import label_name
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.provenance import label_name
 from napari_latentfm.background.signals import listen
 from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.stacking import activate
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.ui.common import push_button, wrapped_text
@@ -191,8 +192,9 @@ class FixSection(QWidget):
             self.about.setText("" if reviewed is None else EMPTY)
             return
         label, classes = layer.selected_label, reviewed.result.samples.classes
-        known = 1 <= label <= len(classes)
-        name = f"Label {label}, {label_name(classes, label)}" if known else f"Label {label}"
+        name = label_name(classes, label, record_of(layer).names)
+        unnamed = label < 1 or name == f"label {label}"
+        name = f"Label {label}" if unnamed else f"Label {label}, {name}"
         self.about.setText(f"<b>{name}</b> of {layer.name}")
 
     def _say(self, text: str) -> None:

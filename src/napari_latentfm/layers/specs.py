@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap, DirectLabelColormap
 from numpy.typing import NDArray
 
-from latentfm_core.colours import CLASS_COLOURS, outline_colour, shade
+from latentfm_core.colours import CLASS_COLOURS, ROLE_COLOURS, outline_colour, shade
 from napari_latentfm.layers.placement import placement, with_leading_axis
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import pyramid
@@ -36,9 +36,9 @@ TITLES: dict[Role, str] = {
     "mean_mask": "mean mask",
 }
 
-# Okabe-Ito colours, distinguishable with every kind of colour vision. OTHER_COLOUR is for labels
-# that the user adds by hand.
-MEAN_COLOUR, SAMPLE_COLOUR, OTHER_COLOUR = "#56b4e9", "#e69f00", "#cc79a7"
+MEAN_COLOUR, SAMPLE_COLOUR = ROLE_COLOURS["mean mask"], ROLE_COLOURS["sample"]
+OTHER_COLOUR = CLASS_COLOURS[-1]
+"""Of labels that have no colour of their own."""
 LOW_CONFIDENCE = 0.6
 """Confidence of a pixel whose colour is in the legend."""
 CONTOURS: dict[Role, int] = {"samples": 1, "mean_mask": 2}

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from latentfm_core.colours import ROLE_COLOURS
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS_KEY = "latentfm_colours"
 """Metadata key of what the colours of a layer are for."""
-POSITIVE_COLOUR, NOT_COLOUR = "#33ff77", "#c8102e"
+POSITIVE_COLOUR, NOT_COLOUR = ROLE_COLOURS["positive"], ROLE_COLOURS["negative"]
 """Bright green and dark red, for strokes, boxes and points alike. They also differ in lightness,
 and so with every kind of colour vision."""
 SURE_COLOURS = (POSITIVE_COLOUR, "#0072b2", "#e69f00", "#f0e442", "#cc79a7", "#999999")

@@ -8,6 +8,7 @@ import numpy as np
 
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import MAX_LABEL, annotation_on
+from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.prompting.prompt_model import card_of
 
@@ -85,10 +86,14 @@ class PromptContext:
         return {int(label) for label in np.flatnonzero(counts)} - {0}
 
     def next_number(self, place: Place) -> int:
-        """Return the label above all labels and objects of an image."""
+        """Return a label above all labels and objects of an image, which is not another class."""
         layer = annotation_on(self.viewer, place.layer, place.plane)
         marked = 0 if layer is None else int(layer.data.max(initial=0))
-        return max([marked, *(one.number for one in self.book.all(place.layer))]) + 1
+        number = max([marked, *(one.number for one in self.book.all(place.layer))]) + 1
+        names = self.session.class_names | ({} if layer is None else record_of(layer).names)
+        while number > 1 and number in names:
+            number += 1
+        return number
 
     def class_name(self) -> str:
         """Return the first class of the chosen model."""

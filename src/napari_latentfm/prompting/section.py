@@ -7,9 +7,11 @@ from functools import partial
 from typing import Any
 
 from napari.layers import Image
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from latentfm_core.annotation.marks import StoredMarks
 from napari_latentfm.annotation.mean_mask import removed_mean_mask
 from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.layers.stacking import OWN_KEYS
@@ -21,6 +23,7 @@ from napari_latentfm.prompting.following import Following
 from napari_latentfm.prompting.form import PromptForm
 from napari_latentfm.prompting.layer_keys import LayerKeys
 from napari_latentfm.prompting.mark_layers import MarkLayers
+from napari_latentfm.prompting.mark_records import from_record
 from napari_latentfm.prompting.objects import ObjectBook, PromptObject
 from napari_latentfm.prompting.prompt_model import PromptModel
 from napari_latentfm.prompting.selection import ObjectSelection
@@ -58,7 +61,11 @@ class PromptSection(QWidget):
         Emitted with a message when a prompt needs another model than the chosen one.
     noted
         Emitted with what the user should know after an answer.
+    marked
+        Emitted with an image after its objects, or what is taken of them, may have changed.
     """
+
+    marked = Signal(object)
 
     def __init__(self, session: ReviewSession, panel: SamplingPanel) -> None:
         super().__init__()
@@ -75,6 +82,7 @@ class PromptSection(QWidget):
         self._marks = MarkLayers(self._viewer, self._look.start, lambda: self._drawing.undo())
         self._context = PromptContext(session, panel, self.form, self._book, self._marks)
         self._shown = ShownObjects(self._context, self._refresh.start, self)
+        self._shown.renewed.connect(self.marked.emit)
         self._strokes = StrokeMarks(self._context, self._stroked.start, self)
         self._selection = ObjectSelection(self._context, self._shown, self._strokes)
         self._model = PromptModel(self._context)
@@ -122,6 +130,16 @@ class PromptSection(QWidget):
     def untaken(self, image: Image) -> list[PromptObject]:
         """Return the visible objects of an image that are not in its annotation, unanswered."""
         return self._selection.untaken(image)
+
+    def has_objects(self, image: Image) -> bool:
+        """Return whether objects were pointed at on an image."""
+        return bool(self._book.all(image))
+
+    def restore(self, image: Image, marks: StoredMarks) -> None:
+        """Add objects whose marks were saved, and draw their outlines."""
+        place = self._context.place()
+        if place is not None and place.layer == image:
+            self.bring_back(image, from_record(marks, place.plane, self._context.class_name()))
 
     def bring_back(self, image: Image, objects: list[PromptObject]) -> None:
         """Add objects of an earlier layer of an image again, and draw their outlines."""

@@ -88,11 +88,13 @@ class ObjectSelection:
 
     def bring_back(self, place: Place, objects: list[PromptObject]) -> None:
         """Add objects of an earlier layer of the same image again, with their marks."""
-        book = self._context.book
+        context, numbers = self._context, dict[int, int]()
         for one in objects:
-            if book.find(place.layer, one.number, one.plane) is None:
-                book.put(place.layer, one)
-                self.restore_marks(place, one)
+            used = context.book.find(place.layer, one.number, one.plane) is not None
+            if used or one.number in context.taken_on(place.layer, one.plane):
+                one.number = numbers.setdefault(one.number, context.next_number(place))
+            context.book.put(place.layer, one)
+            self.restore_marks(place, one)
 
     def adopt(self, place: Place) -> None:
         """Add the objects of marks that were saved and opened again."""

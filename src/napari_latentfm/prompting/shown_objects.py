@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
 from qtpy.QtCore import QObject
 
 from napari_latentfm.annotation.layer import annotation_on
@@ -34,7 +35,14 @@ class ShownObjects(QObject):
         Called after every change of the annotation.
     parent
         Owns this object.
+
+    Attributes
+    ----------
+    renewed
+        Emitted with the image on screen when its objects were shown anew.
     """
+
+    renewed = Signal(object)
 
     def __init__(
         self, context: PromptContext, annotated: Callable[[], None], parent: QObject
@@ -75,6 +83,7 @@ class ShownObjects(QObject):
         }
         self._outlines.show(place.layer, place.plane, masks, own)
         self._follow_annotation(place)
+        self.renewed.emit(place.layer)
 
     def look_at_marks(self, place: Place) -> None:
         """Dim the marks of all objects but the current one; hide those of hidden objects."""

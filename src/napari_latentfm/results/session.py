@@ -71,6 +71,8 @@ class ReviewSession:
         Emitted when a prompted object must be sampled again.
     cover_others
         Whether the mask of one object may overwrite other labels of the annotation.
+    class_names
+        Names of labels in the open work list, which all its annotations get.
     work
         What runs in the viewer and can be cancelled.
     renewing
@@ -95,6 +97,7 @@ class ReviewSession:
         self._taken_from: ref[Result] | None = None
         self.work = RunningWork()
         self.cover_others = False
+        self.class_names: dict[int, str] = {}
         self.renewing = False
         viewer.layers.events.removed.connect(self._on_removed)
 

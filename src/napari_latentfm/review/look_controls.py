@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSlider, QVBoxLayout, QWidget
 
-from latentfm_core.colours import label_colour, outline_colour
+from latentfm_core.colours import ROLE_COLOURS, label_colour, outline_colour
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.specs import confidence_colour, mean_colour, sample_colour
 from napari_latentfm.layers.strokes import not_colour, sure_colour
@@ -129,8 +129,10 @@ def legend(classes: Sequence[str], several: bool, own: Sequence[str] = ()) -> li
         (sure_colour(label, own), f"certain {name}")
         for label, name in enumerate(classes[: 1 if several else None], start=1)
     ]
+    uncertain = (ROLE_COLOURS["uncertain region"], "uncertain region")
     confidence = (confidence_colour(), "low confidence")
-    return [*outlines, confidence, *annotation, *strokes, (not_colour(own), "certain background")]
+    background = (not_colour(own), "certain background")
+    return [*outlines, uncertain, confidence, *annotation, *strokes, background]
 
 
 def _swatch(colour: str, text: str) -> str:

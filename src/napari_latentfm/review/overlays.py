@@ -11,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from latentfm_core.colours import ROLE_COLOURS
 from latentfm_core.uncertainty.contours import AGREEMENT_LEVELS, AgreementContour
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.pyramid import is_large, pyramid
@@ -27,7 +28,7 @@ from napari_latentfm.review.thumbnails import PREVIEW_COLOUR, outline_colours
 if TYPE_CHECKING:
     from latentfm_core.types import Mask
 
-CONTOUR_COLOURS = ("#f3d9e8", "#cc79a7", "#8f2f66")
+CONTOUR_COLOURS = tuple(ROLE_COLOURS[f"{level:.0%} contour"] for level in AGREEMENT_LEVELS)
 """Light to dark purple for 10, 50 and 90% of the samples, a hue that no outline has."""
 CONTOUR_WIDTHS = (0.7, 1.0, 1.5)
 """Widths in addition to the colours: the more samples agree, the wider the line."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from latentfm_core.colours import ROLE_COLOURS
 from latentfm_core.uncertainty.regions import UncertainRegion, shape_of
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import LatestTask
@@ -26,8 +27,7 @@ from napari_latentfm.ui.common import push_button, row_of, wrapped_text
 from napari_latentfm.ui.units import area_text, square
 
 NOTHING = "No samples yet. Run the model to see where its samples disagree."
-REGION_COLOUR = "#0072b2"
-"""Okabe-Ito blue, unlike outlines and strokes."""
+REGION_COLOUR = ROLE_COLOURS["uncertain region"]
 
 
 class RegionsSection(QWidget):

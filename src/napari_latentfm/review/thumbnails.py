@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from latentfm_core.colours import outline_colour
+from latentfm_core.colours import ROLE_COLOURS, outline_colour
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.intensity import to_rgb
 from latentfm_core.types import Float32, Mask
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
-PREVIEW_COLOUR = "#f0e442"
-"""Okabe-Ito yellow; the mean mask is blue and the samples are orange."""
+PREVIEW_COLOUR = ROLE_COLOURS["hypothesis"]
 ICON_SIDE = 92
 """Screen pixels; three thumbnails fit into the narrowest panel."""
 PICTURE_SIDE = 2 * ICON_SIDE

@@ -45,8 +45,6 @@ class OpenImage:
         File name of the open image, or None.
     layer
         Its layer.
-    class_names
-        Names of labels in the work list, which every annotation gets.
     digest
         Digest of the annotation's labels as last saved; "" if it never was.
     """
@@ -57,7 +55,6 @@ class OpenImage:
         self.name: str | None = None
         self.layer: Image | None = None
         self.clock = Clock()
-        self.class_names: dict[int, str] = {}
         self._annotation: Labels | None = None
         self._old: list[Any] = []
         self._kept: Opened | None = None
@@ -243,7 +240,7 @@ class OpenImage:
         if record_of(layer).source_id == str(self.layer.unique_id):
             # A closing window removes all layers before the panel is deleted.
             self._annotation = layer
-            record_of(layer).names.update(self.class_names)
+            record_of(layer).names.update(self._session.class_names)
             if self._session.current is not None and self.is_reviewed:
                 remember(layer, self._session.current)
 
@@ -261,7 +258,7 @@ class OpenImage:
                 remember(layer, current)
                 if kept.sidecar is not None:
                     carry(layer, kept.sidecar)
-                    record_of(layer).names.update(self.class_names)
+                    record_of(layer).names.update(self._session.class_names)
                     self._session.restored.emit(kept.sidecar)
                 self.digest = labels_digest(layer.data)
                 self._names = dict(record_of(layer).names)

@@ -194,7 +194,8 @@ class QueuePanel(QScrollArea):
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._display.stop()
-        self.open_image.class_names = {} if self.work is None else read_classes(self.work.output)
+        session = session_of(self._viewer)
+        session.class_names = {} if self.work is None else read_classes(self.work.output)
         self.open_image.show(name, opened)
         self.open_image.clock.watch_around(self)
         self._refresh()

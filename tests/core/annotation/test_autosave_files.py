@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from latentfm_core.annotation import fingerprint as signature_module
+from latentfm_core.annotation import marks as marks_module
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
+from latentfm_core.annotation.marks import MarkedObject, MarkStore, StoredMarks
 from latentfm_core.errors import OutputError
 from tests.helpers.annotations import SIGN, info, labels_of
 
@@ -199,3 +201,48 @@ def test_killed_at_any_moment_the_last_state_is_there(tmp_path: Path) -> None:
         os.utime(file, (0, 0))
     store.save(SIGN, labels_of(1), info())
     assert not [file for file in (tmp_path / SIGN).iterdir() if file.name.startswith(".")]
+
+
+# --- marks of objects that were not taken ---------------------------------------------------
+
+
+def test_marks_are_kept_until_there_are_none(tmp_path: Path) -> None:
+    store, sign = MarkStore(tmp_path / "marks"), "ab" * 16
+    assert store.read(sign) is None
+    box = MarkedObject(number=2, index=(None, None), box=(1.5, 2, 30, 40), positive=((3, 4),))
+    store.save(sign, StoredMarks(objects=(box,)))
+    again = store.read(sign)
+    assert again is not None
+    assert again.objects == (box,)
+    assert [file.name for file in store.folder.iterdir()] == [f"{sign}.json"]
+    store.save(sign, StoredMarks())
+    assert store.read(sign) is None
+    assert not any(store.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"[]", b'{"objects": [{"number": 300, "index": [null, null]}]}', b'{"kind": 1}'],
+)
+def test_damaged_marks_are_ignored_and_replaced(tmp_path: Path, content: bytes) -> None:
+    store, sign = MarkStore(tmp_path), "cd" * 16
+    (tmp_path / f"{sign}.json").write_bytes(content)
+    assert store.read(sign) is None
+    marks = StoredMarks(objects=(MarkedObject(number=1, index=(None, None), box=(0, 0, 2, 2)),))
+    store.save(sign, marks)
+    assert store.read(sign) == marks
+
+
+def test_marks_of_the_images_that_changed_last_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks_module, "KEPT", 2)
+    store = MarkStore(tmp_path)
+    marks = StoredMarks(objects=(MarkedObject(number=1, index=(None, None), box=(0, 0, 2, 2)),))
+    for second, sign in enumerate(("1" * 32, "2" * 32, "3" * 32)):
+        store.save(sign, marks)
+        os.utime(tmp_path / f"{sign}.json", (second, second))
+    store.save("4" * 32, marks)
+    assert {file.stem[0] for file in tmp_path.iterdir()} == {"3", "4"}
+    with pytest.raises(OutputError, match="signature"):
+        store.save("../evil", marks)

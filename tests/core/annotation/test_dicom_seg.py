@@ -68,6 +68,22 @@ def test_every_class_is_a_segment_of_the_image(tmp_path: Path, kind: str) -> Non
     np.testing.assert_array_equal(again[0, :, :, 0] != 0, labels() == 9)
 
 
+def test_objects_of_one_class_are_segments_of_one_property_type(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scan, path = source(tmp_path / "scan.dcm"), tmp_path / "seg.dcm"
+    values = labels()
+    values[values == 1] = 2
+    names, classes = {4: "scar"}, ("lesion",)
+    write_dicom_seg(path, LabelledImage("scan", values, names, path=scan, classes=classes))
+    segments = pydicom.dcmread(path).SegmentSequence
+    assert [each.SegmentLabel for each in segments] == ["lesion 1", "scar", "lesion 2"]
+    assert [each.TrackingID for each in segments] == ["label 2", "label 4", "label 9"]
+    types = [each.SegmentedPropertyTypeCodeSequence[0] for each in segments]
+    assert [(each.CodeValue, each.CodeMeaning) for each in types] == [
+        *(("1", "lesion"), ("4", "scar"), ("1", "lesion"))
+    ]
+
+
 def test_an_empty_mask_needs_named_classes(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     scan, path = source(tmp_path / "scan.dcm"), tmp_path / "seg.dcm"

@@ -126,6 +126,42 @@ def test_pieces_can_be_annotations_of_their_own(tmp_path: Path) -> None:
     ]
 
 
+def test_objects_of_one_class_are_annotations_of_one_category(tmp_path: Path) -> None:
+    """Labels 1 and 3 are objects of the model's only class; label 2 is a class of its own."""
+    values = labels()
+    values[60:66, :9] = 2
+    file = CocoFile()
+    file.add(marked(labels=values, names={2: "hair"}, classes=("lesion",)))
+    file.add(
+        marked(image="b.png", labels=values, names={2: "hair", 3: "hair"}, classes=("lesion",))
+    )
+    file.write(tmp_path / "all.json")
+    coco = opened(tmp_path / "all.json")
+    assert [coco.cats[number]["name"] for number in coco.getCatIds()] == ["lesion", "hair"]
+    lesions, hairs = coco.getCatIds(["lesion"]), coco.getCatIds(["hair"])
+    assert [len(coco.getAnnIds(imgIds=[1], catIds=ids)) for ids in (lesions, hairs)] == [2, 1]
+    assert [len(coco.getAnnIds(imgIds=[2], catIds=ids)) for ids in (lesions, hairs)] == [1, 2]
+    masks = [coco.annToMask(coco.anns[each]) for each in coco.getAnnIds([1], lesions)]
+    np.testing.assert_array_equal(masks, [values == 1, values == 3])
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "wanted"),
+    [
+        (("lesion",), {}, ["lesion", "lesion", "lesion"]),
+        (("object",), {1: "polyp"}, ["polyp", "polyp", "polyp"]),
+        (("object",), {3: "stool"}, ["object", "object", "stool"]),
+        (("disc", "cup"), {}, ["disc", "cup", "label 3"]),
+        ((), {2: "cup"}, ["label 1", "cup", "label 3"]),
+    ],
+)
+def test_what_a_label_is_called(
+    classes: tuple[str, ...], names: dict[int, str], wanted: list[str]
+) -> None:
+    image = marked(classes=classes, names=names)
+    assert [image.name(label) for label in (1, 2, 3)] == wanted
+
+
 def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
     file = CocoFile()
     file.add(marked())
@@ -133,6 +169,15 @@ def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
         file.add(marked(names={1: "nevus"}))
     with pytest.raises(OutputError, match="single planes"):
         CocoFile().add(marked(labels=np.zeros((2, 4, 5), np.uint8)))
+
+
+def test_labelme_shapes_of_several_objects_have_the_name_of_their_class(tmp_path: Path) -> None:
+    path = tmp_path / "skin.json"
+    write_labelme(path, marked(names={}, classes=("lesion",)))
+    shapes = json.loads(path.read_text())["shapes"]
+    assert [(each["label"], each["group_id"]) for each in shapes] == [
+        *(("lesion", 1), ("lesion", 1), ("lesion", None))
+    ]
 
 
 def test_labelme_files_have_all_fields_of_its_reader(tmp_path: Path) -> None:

@@ -80,6 +80,22 @@ def test_names_of_the_list_count_for_all_images(work: WorkList, tmp_path: Path) 
     assert read_classes(work.output) == {}
 
 
+def test_objects_of_all_images_are_of_one_category(work: WorkList, tmp_path: Path) -> None:
+    values = labels_of(2)
+    values[30:35, 3:6] = 3
+    facts = {"value": 2, "name": "label 2", "pixels": 300}  # as written by earlier versions
+    side = info(image="b.png", **MICRONS, labels=[facts], class_names={4: "hair"})
+    export_annotation(work.annotation("b.png"), values, side)
+    list(export_accepted(work, tmp_path / "all.json", "coco"))
+    coco = opened(tmp_path / "all.json")
+    assert {each["id"]: each["name"] for each in coco.cats.values()} == {1: "lesion", 4: "hair"}
+    assert [each["category_id"] for each in coco.anns.values()] == [1, 1, 1]
+    list(export_accepted(work, tmp_path / "all.csv", "csv"))
+    with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["image"] == "b.png"]
+    assert [(row["label"], row["class"]) for row in rows] == [("2", "lesion"), ("3", "lesion")]
+
+
 def test_coco_says_where_to_rename_a_label_with_two_names(work: WorkList, tmp_path: Path) -> None:
     named = info(image="b.png", class_names={1: "nevus"})
     export_annotation(work.annotation("b.png"), labels_of(1), named)

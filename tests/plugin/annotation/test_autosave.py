@@ -209,7 +209,7 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     bar = second.section.bar
     second.wait(lambda: not bar.isHidden())
     assert "skin" in bar.text.text()
-    assert "1 edits by hand" in bar.text.text()
+    assert "1 edit by hand" in bar.text.text()
     assert annotation_of(second.session, create=False) is None
     restored: list[Any] = []
     second.section.restored.connect(restored.append)

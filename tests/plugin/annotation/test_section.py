@@ -123,7 +123,7 @@ def test_region_limits_the_mean_mask_and_can_be_cleared(window: Window) -> None:
 def test_checked_labels_are_never_overwritten(window: Window) -> None:
     write_mask(window.session, disc(*SMALL), label=3)
     window.wait(lambda: len(listed(window)) == 1)
-    assert listed(window)[0].startswith("3  label 3")
+    assert listed(window)[0].startswith("3  cell")
     window.section.labels.list.item(0).setCheckState(Qt.CheckState.Checked)
     assert record_of(window.layer).protected == {3}
     write_mask(window.session, np.ones(SHAPE, bool))
@@ -208,21 +208,21 @@ def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
     window.layer.selected_label = 3
     window.section.labels.ask_name = lambda label, known: f"{known} = hair"
     press(window, "Name label")
-    window.wait(lambda: listed(window) != [] and "3  label 3 = hair" in listed(window)[0])
+    window.wait(lambda: listed(window) != [] and "3  cell = hair" in listed(window)[0])
     assert export(window, tmp_path / "a.tif") == "done"
     side = read_annotation(tmp_path / "a.tif")[1]
     assert side is not None
-    assert side.class_names == {3: "label 3 = hair"}
-    assert side.labels[0].name == "label 3 = hair"
+    assert side.class_names == {3: "cell = hair"}
+    assert side.labels[0].name == "cell = hair"
     assert export(window, tmp_path / "a.csv") == "done"
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text("utf-8-sig").splitlines())
-    assert row["class"] == "label 3 = hair"
+    assert row["class"] == "cell = hair"
     record_of(window.layer).names.clear()
     assert open_file(window, tmp_path / "a.tif") == "done"
     window.wait(lambda: "hair" in listed(window)[0])
     window.section.labels.ask_name = lambda label, known: ""
     window.section.labels.list.itemDoubleClicked.emit(window.section.labels.list.item(0))
-    window.wait(lambda: listed(window)[0].startswith("3  label 3  "))
+    window.wait(lambda: listed(window)[0].startswith("3  cell  "))
 
 
 def test_a_new_label_name_alone_is_autosaved(window: Window) -> None:

@@ -99,17 +99,43 @@ def test_keys_work_in_the_list(bench: Bench) -> None:
     assert bench.item(NAMES[0]).state == "completed"
 
 
-def test_no_lesion_is_refused_where_something_is_marked(bench: Bench) -> None:
+def test_no_lesion_asks_once_more_where_something_is_marked(bench: Bench) -> None:
     foot = bench.panel.foot
     bench.annotate()
     bench.click(foot.accept_empty)
-    assert "81 pixels are marked" in foot.message.text()
-    assert foot.message.isVisible()
+    assert "81 pixels are marked" in foot.notice.text
+    assert foot.notice.isVisible()
     assert bench.item(NAMES[0]).state == "not started"
     layer = annotation_of(bench.panel.session)
     assert layer is not None
-    layer.undo()
+    layer.data_setitem((np.array([30]), np.array([30])), 1)
     bench.click(foot.accept_empty)
+    assert "82 pixels are marked" in foot.notice.text, "the question is another one now"
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    assert not foot.notice.isVisible(), "it was accepted instead"
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    bench.click(foot.accept_empty)
+    bench.click(foot.accept_empty)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).empty
+    assert not tifffile.imread(bench.file(NAMES[0])).any()
+
+
+def test_no_lesion_asks_once_more_where_an_annotation_was_accepted(bench: Bench) -> None:
+    bench.annotate()
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    bench.press(bench.canvas, Qt.Key.Key_PageUp)
+    bench.wait_for(NAMES[0])
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    layer.data_setitem(np.nonzero(layer.data), 0)
+    bench.click(bench.panel.foot.accept_empty)
+    assert "An annotation was accepted" in bench.panel.foot.notice.text
+    assert tifffile.imread(bench.file(NAMES[0])).any()
+    bench.click(bench.panel.foot.accept_empty)
     bench.wait_for(NAMES[1])
     assert bench.item(NAMES[0]).empty
 
@@ -361,8 +387,12 @@ def test_a_single_image_is_accepted_without_a_list(opened: Open, qtbot: Any) -> 
     qtbot.mouseClick(foot.accept, Qt.MouseButton.LeftButton)
     assert "photo: accepted, 2 pixels" in foot.message.text()
     qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
-    assert "2 pixels are marked" in foot.message.text()
+    assert "2 pixels are marked" in foot.notice.text
     assert layer.data.any()
+    qtbot.mouseClick(foot.accept_empty, Qt.MouseButton.LeftButton)
+    assert not layer.data.any()
+    layer.undo()
+    assert np.count_nonzero(layer.data) == 2, "one step brings all back"
 
 
 @pytest.mark.parametrize(("background", "accepts"), [(0.0, False), (0.03, True)])

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from pycocotools.coco import COCO
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
 from latentfm_core.annotation.export import sidecar_path
 from latentfm_core.correction.strokes import FOREGROUND
+from latentfm_core.worklist.accepted import export_accepted
+from latentfm_core.worklist.classes import add_classes
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.preferences import data_folder
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.dock.conftest import NAMES, Bench
 
@@ -68,6 +76,74 @@ def test_objects_that_were_not_taken_come_back_with_their_image(pointing: Bench)
     bench.wait_for(NAMES[1])
     assert panel.foot.message.text() == f"{NAMES[0]} is done, 1 of 3.", "Enter took both"
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1, 2}
+
+
+def test_marks_come_back_after_the_window_was_closed(
+    pointing: Bench, opened: Callable[..., Any], promptable_model_folder: Path
+) -> None:
+    """The first object was taken, and the other one was not."""
+    bench, panel = pointing, pointing.panel
+    boxed(bench, 5.0)
+    bench.click(panel.point.form.take_all_button)
+    rows = panel.point.form.objects
+    bench.qtbot.waitUntil(lambda: rows.rows[0].state == "taken", timeout=PATIENCE)
+    bench.press(bench.canvas, Qt.Key.Key_B)
+    boxes = bench.viewer.layers.selection.active
+    boxes.add_rectangles(np.array([[35.0, 35.0], [55.0, 55.0]]))
+    bench.qtbot.waitUntil(
+        lambda: [row.state for row in rows.rows] == ["taken", "proposed"], timeout=PATIENCE
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    bench.press(bench.canvas, Qt.Key.Key_P)
+    bench.viewer.layers.selection.active.add([[42.0, 44.0]])
+    bench.qtbot.waitUntil(
+        lambda: bool(panel.point._book.all(bench.layer)[1].prompt.positive), timeout=PATIENCE
+    )
+    bench.qtbot.waitUntil(lambda: not panel.point._runner.busy, timeout=PATIENCE)
+    before = panel.point._book.all(bench.layer)[1].prompt
+    bench.viewer.window._qt_window.hide()  # what a closing window does first
+    viewer, again = opened(show=True)
+    again.sampling.form.folder.value = promptable_model_folder
+    later = Bench(viewer, again, bench.folder, bench.qtbot)
+    bench.qtbot.waitUntil(lambda: again.point.has_objects(later.layer), timeout=PATIENCE)
+    (one,) = again.point._book.all(later.layer)
+    assert (one.number, one.prompt.box, one.prompt.positive) == (2, before.box, before.positive)
+    bench.qtbot.waitUntil(lambda: one.answered, timeout=PATIENCE)
+    bench.qtbot.waitUntil(lambda: not again.point._runner.busy, timeout=PATIENCE)
+    later.press(later.canvas)
+    later.wait_for(NAMES[1])
+    bench.qtbot.waitUntil(lambda: not list((data_folder() / "marks").glob("*")), timeout=PATIENCE)
+
+
+def test_no_object_asks_once_more_where_an_object_is_outlined(pointing: Bench) -> None:
+    bench, foot = pointing, pointing.panel.foot
+    boxed(bench, 5.0)
+    bench.click(foot.accept_empty)
+    assert "1 object is outlined in this image" in foot.notice.text
+    assert bench.item(NAMES[0]).state == "not started"
+    bench.click(foot.accept_empty)
+    bench.wait_for(NAMES[1])
+    assert bench.item(NAMES[0]).empty
+
+
+def test_new_objects_are_of_the_model_s_class_and_not_of_one_that_was_named(
+    pointing: Bench, tmp_path: Path
+) -> None:
+    bench, panel = pointing, pointing.panel
+    work = panel.queue.work
+    assert work is not None
+    add_classes(work.output, {2: "hair"})
+    bench.press(bench.canvas, Qt.Key.Key_PageDown)
+    bench.wait_for(NAMES[1])
+    boxed(bench, 5.0, 35.0)
+    assert [row.number for row in panel.point.form.objects.rows] == [1, 3]
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[2])
+    list(export_accepted(work, tmp_path / "all.json", "coco"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "all.json"))
+    assert [each["name"] for each in coco.cats.values()] == ["disc", "hair"]
+    assert [each["category_id"] for each in coco.anns.values()] == [1, 1]
 
 
 def test_outlines_beside_the_mask_of_a_later_run_are_not_accepted_unseen(pointing: Bench) -> None:

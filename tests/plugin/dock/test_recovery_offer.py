@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,32 @@ def left_behind(opened: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
     return np.array(layer.data)
+
+
+def test_marks_of_an_image_outside_a_list_are_offered(
+    opened: Open, qtbot: Any, promptable_model_folder: Path
+) -> None:
+    def window() -> tuple[Any, LatentFMPanel]:
+        viewer, panel = opened(show=True)
+        panel.sampling.form.folder.value = promptable_model_folder
+        viewer.add_image(disc_image(), name="photo")
+        return viewer, panel
+
+    first, left = window()
+    left.point.tools.select("box")
+    first.layers.selection.active.add_rectangles(np.array([[5.0, 5.0], [25.0, 25.0]]))
+    qtbot.waitUntil(lambda: bool(left.point.untaken(first.layers["photo"])), timeout=PATIENCE)
+    first.window._qt_window.hide()
+    viewer, panel = window()
+    image, bar = viewer.layers["photo"], panel._left.marks.bar
+    qtbot.waitUntil(bar.isVisible, timeout=PATIENCE)
+    assert "1 object on photo" in bar.text.text()
+    assert not panel.point.has_objects(image)
+    qtbot.mouseClick(bar.recover, Qt.MouseButton.LeftButton)
+    (one,) = panel.point._book.all(image)
+    assert one.prompt.box == (5.5, 5.5, 25.5, 25.5)
+    assert not bar.isVisible()
+    qtbot.waitUntil(lambda: one.answered and not panel.point._runner.busy, timeout=PATIENCE)
 
 
 def banner(panel: LatentFMPanel) -> Any:

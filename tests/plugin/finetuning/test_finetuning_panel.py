@@ -91,7 +91,9 @@ def test_fine_tuning_in_the_panel_equals_python(
     assert file_sha256(out / weights) == file_sha256(tmp_path / "python" / weights)
 
 
-def test_stop_resume_and_make_model(qtbot: Any, opened: Open) -> None:
+def test_stop_resume_and_make_model(
+    qtbot: Any, opened: Open, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     _, panel = opened()
     form = panel.form
     panel.overrides = (*QUICK, "training.flow.epochs=3000", "training.flow.validate_every=3000")
@@ -103,6 +105,17 @@ def test_stop_resume_and_make_model(qtbot: Any, opened: Open) -> None:
     assert before < 3000
     assert form.resume.isEnabled()
     assert not form.start.isEnabled(), "the stopped run is not overwritten"
+    form.images.set_path(tmp_path)
+    assert form.name.text() != "mine"
+    assert f"mine is a stopped run with other images. To resume it, choose {folders[0]}" in (
+        form.status.text()
+    )
+    assert form.start.isEnabled()
+    form.name.setText("mine")
+    buttons = (form.resume, form.finish, form.start)
+    assert not any(button.isEnabled() for button in buttons)
+    form.images.set_path(folders[0])
+    assert form.resume.isEnabled()
     form.resume.click()
     qtbot.waitUntil(lambda: len(form.loss.points) > before, timeout=PATIENCE)
     assert form.loss.points[before][0] == before + 1, "goes on where it stopped"

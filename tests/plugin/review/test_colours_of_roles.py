@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
-from latentfm_core.colours import label_colour, rgb
+from latentfm_core.colours import ROLE_COLOURS, label_colour, rgb
 from napari_latentfm.annotation.region import REGION_COLOUR as DRAWN_REGION_COLOUR
 from napari_latentfm.layers.specs import mean_colour, sample_colour
 from napari_latentfm.layers.strokes import not_colour, sure_colour
 from napari_latentfm.prompting.mark_data import BOX_COLOUR, NEGATIVE_COLOUR
 from napari_latentfm.prompting.mark_layers import POSITIVE_COLOUR
+from napari_latentfm.review.look_controls import legend
 from napari_latentfm.review.overlays import CONTOUR_COLOURS
 from napari_latentfm.review.regions_section import REGION_COLOUR
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
@@ -37,10 +36,16 @@ def linear(colour: str) -> np.ndarray:
     return (np.array(rgb(colour)) / 255) ** 2.2
 
 
-def test_every_role_has_its_own_colour() -> None:
-    for one, other in combinations(ROLES, 2):
-        distance = np.linalg.norm(np.subtract(rgb(ROLES[one]), rgb(ROLES[other]), dtype=float))
-        assert distance > 40, f"{one} and {other} look alike"
+def test_every_role_has_its_own_colour_of_the_one_table() -> None:
+    assert len(set(ROLES.values())) == len(ROLES)
+    assert set(ROLES.values()) == {*ROLE_COLOURS.values(), label_colour(1)}
+
+
+def test_the_legend_names_every_line_in_its_colour() -> None:
+    entries = {meaning: colour for colour, meaning in legend(("lesion",), several=False)}
+    for role in ("mean mask", "sample", "hypothesis", "uncertain region", "annotation"):
+        assert entries[role] == ROLES[role]
+    assert len(set(entries.values())) == len(entries)
 
 
 def test_positive_is_green_and_negative_red_for_strokes_boxes_and_points_alike() -> None:
