@@ -126,7 +126,7 @@ def test_pieces_can_be_annotations_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
+def test_one_label_with_two_names_is_refused() -> None:
     file = CocoFile()
     file.add(marked())
     with pytest.raises(OutputError, match="one name"):
