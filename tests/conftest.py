@@ -16,18 +16,27 @@ from qtpy.QtWidgets import QApplication
 from latentfm_core.cli.train import main as train_command
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.training.trainer import Trainer
+from tests.helpers.commands import printed, refused
 from tests.helpers.fixtures import (
     blob_folders,
     calibrated_model_folder,
     domain_model_folder,
+    segmenter,
     tiny_model_folder,
 )
 from tests.helpers.folds import fold_models
-from tests.helpers.plugin_fixtures import blob_image, docked_panel, forget_notifications
-from tests.helpers.prompting import promptable_model_folder
+from tests.helpers.plugin_fixtures import (
+    blob_image,
+    docked_panel,
+    forget_notifications,
+    photo_window,
+)
+from tests.helpers.processors import auto_precision
+from tests.helpers.prompting import promptable, promptable_model_folder
 from tests.helpers.two_classes import coloured_model_folder, two_class_folders
 
 __all__ = [
+    "auto_precision",
     "blob_folders",
     "blob_image",
     "calibrated_model_folder",
@@ -36,7 +45,12 @@ __all__ = [
     "domain_model_folder",
     "fold_models",
     "forget_notifications",
+    "photo_window",
+    "printed",
+    "promptable",
     "promptable_model_folder",
+    "refused",
+    "segmenter",
     "tiny_model_folder",
     "two_class_folders",
 ]

@@ -36,7 +36,7 @@ class Parts:
     tuning_val: tuple[str, ...]
 
 
-def draw_parts(names: list[str], seed: int = SEED) -> Parts:
+def draw_parts(names: list[str]) -> Parts:
     """Draw the parts at random; the result does not depend on the order of `names`.
 
     Raises
@@ -48,7 +48,7 @@ def draw_parts(names: list[str], seed: int = SEED) -> Parts:
     needed = sum(COUNTS.values())
     if len(ordered) < needed:
         raise DatasetError(f"{len(ordered)} images are too few: {needed} are needed.")
-    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    shuffled = [ordered[i] for i in np.random.default_rng(SEED).permutation(len(ordered))]
     drawn: dict[str, tuple[str, ...]] = {}
     for part, count in COUNTS.items():
         drawn[part], shuffled = tuple(shuffled[:count]), shuffled[count:]

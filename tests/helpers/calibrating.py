@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from latentfm_core.config import SamplingConfig
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.uncertainty.calibration import Calibration
@@ -13,11 +9,6 @@ from latentfm_core.uncertainty.calibration import Calibration
 SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
 RAW = SETTINGS.model_copy(update={"calibrated": False})
 OPTIONS = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
 
 
 def with_calibration(segmenter: Segmenter, calibration: Calibration | None) -> Segmenter:

@@ -18,8 +18,12 @@ from skimage.io import imsave
 
 from latentfm_core.cli.calibrate import main as calibrate_main
 from latentfm_core.config import Config, config_from_mapping
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.training.trainer import RunOptions, Trainer
 
+Folders = tuple[Path, Path]
+"""Of images and of masks."""
 SIZE = 64
 SMALL_NETWORK = """[model]
 condition = "multiscale"
@@ -69,7 +73,7 @@ def tiny_config(**training: object) -> Config:
     return config_from_mapping(tiny_settings(**training))
 
 
-def write_blobs(folder: Path, count: int = 40, seed: int = 0) -> tuple[Path, Path]:
+def write_blobs(folder: Path, count: int = 40, seed: int = 0) -> Folders:
     """Write dark discs on a bright, noisy ground, and their masks; return both folders."""
     rng = np.random.default_rng(seed)
     images, masks = folder / "images", folder / "masks"
@@ -108,16 +112,14 @@ def made_once(
 
 
 @pytest.fixture(scope="session")
-def blob_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def blob_folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Folders of 40 images and masks of dark discs."""
     folder = made_once(tmp_path_factory, "blobs", write_blobs)
     return folder / "images", folder / "masks"
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(
-    blob_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tiny_model_folder(blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder really trained on `blob_folders`, in a few seconds."""
     images, masks = blob_folders
     values = tiny_settings()
@@ -152,7 +154,16 @@ def with_colours(folder: Path, colours: Sequence[str]) -> Path:
     return folder
 
 
-def _calibrate(model: Path, target: Path, data: tuple[Path, Path], *more: str) -> None:
+def with_sampling(folder: Path, **own: object) -> Path:
+    """Change the sampling settings on the card of a model folder; return `folder`."""
+    card = read_card(folder)
+    sampling = card.config.sampling.model_copy(update=own)
+    config = card.config.model_copy(update={"sampling": sampling})
+    write_card(folder, card.model_copy(update={"config": config}))
+    return folder
+
+
+def _calibrate(model: Path, target: Path, data: Folders, *more: str) -> None:
     """Copy a model, and let the command fit the copy to the model's own validation images."""
     words = ["--images", data[0], "--masks", data[1], "--model", copy_model(model, target)]
     words += ["--split", model / "training" / "split.json", *more]
@@ -163,9 +174,7 @@ def _calibrate(model: Path, target: Path, data: tuple[Path, Path], *more: str) -
 
 @pytest.fixture(scope="session")
 def calibrated_model_folder(
-    tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The tiny model, calibrated by the command on its own validation images."""
 
@@ -177,9 +186,7 @@ def calibrated_model_folder(
 
 @pytest.fixture(scope="session")
 def domain_model_folder(
-    tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The tiny model with the out-of-domain score that the command fits to its own images."""
 
@@ -187,6 +194,12 @@ def domain_model_folder(
         _calibrate(tiny_model_folder, folder / "tiny", blob_folders, "--domain-only")
 
     return made_once(tmp_path_factory, "domain", make) / "tiny"
+
+
+@pytest.fixture(scope="session")
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    """The tiny model, loaded."""
+    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
 
 
 @contextmanager

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.layers import Image
-from skimage.draw import disk
 
 from latentfm_core.types import Geometry, SampleSet, SamplingRecord, Summary
 from napari_latentfm.background.image_request import Result
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.results.session import Reviewed
+from tests.helpers.pictures import disc_mask
 
 SHAPE = (60, 80)
+disc = partial(disc_mask, shape=SHAPE)
 LARGE, SMALL = (30, 30, 18), (28, 64, 9)
 """Row, column and radius of the two looks."""
-
-
-def disc(row: float, column: float, radius: float) -> np.ndarray:
-    mask = np.zeros(SHAPE, bool)
-    mask[disk((row, column), radius, shape=SHAPE)] = True
-    return mask
 
 
 def two_looks() -> np.ndarray:

@@ -7,7 +7,6 @@ way of scaling them gives the same levels. It is `GREY`, or `COLOUR`, as uint8.
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from tests.helpers.pictures import write_png, write_png16
 from tests.helpers.plugin_fixtures import disc_image
 
 
@@ -56,9 +56,9 @@ class Odd:
     refused: str = ""
 
 
-def _with(value: float, where: Any = np.s_[3, 4:6], dtype: Any = np.float32) -> np.ndarray:
-    pixels = _levels().astype(dtype)
-    pixels[where] = value
+def _with(value: float) -> np.ndarray:
+    pixels = _levels().astype(np.float32)
+    pixels[3, 4:6] = value
     return pixels
 
 
@@ -103,12 +103,15 @@ ARRAYS: tuple[Odd, ...] = (
     Odd("float RGB", lambda: COLOUR / np.float32(255), COLOUR),
     Odd("complex", lambda: GREY.astype(complex), refused="complex128 are not grey levels.*Convert"),
     Odd("objects", lambda: GREY.astype(object), refused="object are not grey levels"),
+    Odd("dates", lambda: GREY.astype("datetime64[s]"), refused="datetime"),
     Odd("text", lambda: GREY.astype("U3"), refused="U3 are not grey levels"),
     Odd("NaN", lambda: _with(np.nan), refused="2 NaN or infinite values. Replace them"),
     Odd("infinite", lambda: _with(-np.inf), refused="2 NaN or infinite values. Replace them"),
     Odd("all NaN", lambda: np.full((9, 9), np.nan), refused="81 NaN or infinite"),
     Odd("constant", lambda: np.full((9, 9), 7, np.int32), refused="constant.*7.*nothing to segm"),
     Odd("black RGB", lambda: np.zeros((9, 9, 3), np.uint8), refused="constant.*0, 0, 0"),
+    Odd("all True", lambda: np.ones((9, 9), bool), refused="constant"),
+    Odd("hidden", lambda: np.dstack([np.full((48, 64, 3), 9), _RAMP]), refused="constant"),
     Odd("1 x N", lambda: GREY[:1], refused="1 x 64 pixels is too small"),
     Odd("N x 1", lambda: GREY[:, :1], refused="48 x 1 pixels is too small"),
     Odd("1 x 1", lambda: GREY[:1, :1], refused="1 x 1 pixels is too small"),
@@ -175,32 +178,14 @@ def _lab(path: Path) -> None:
         image.save(path)
 
 
-def _png16(path: Path) -> None:
-    """Write a 16-bit RGB PNG, which Pillow cannot write."""
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in COLOUR.astype(np.uint16) * 257)
-    header = struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-
-
 def _interlaced(path: Path) -> None:
-    """Write an Adam7 PNG (PNG specification, section 8.2), which Pillow cannot write."""
+    """Write an Adam7 PNG (PNG specification, section 8.2)."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
     rows = b""
     for top, left, down, right in (*passes, (1, 0, 2, 1)):
         part = COLOUR[top::down, left::right]
         rows += b"".join(b"\0" + row.tobytes() for row in part if row.size)
-    header = struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 1)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    write_png(path, (64, 48, 8, 2, 1), zlib.compress(rows))
 
 
 def _cut(path: Path, share: float = 0.6) -> None:
@@ -221,7 +206,7 @@ FILES: tuple[Odd, ...] = (
     Odd("grey alpha.png", partial(_pillow, pixels=np.dstack([GREY, _RAMP])), GREY),
     Odd("rgba.png", partial(_pillow, pixels=np.dstack([COLOUR, _RAMP])), COLOUR),
     Odd("16-bit grey.png", partial(_pillow, pixels=GREY.astype(np.uint16) * 257), GREY),
-    Odd("16-bit colour.png", _png16, COLOUR),
+    Odd("16-bit colour.png", partial(write_png16, pixels=COLOUR.astype(np.uint16) * 257), COLOUR),
     Odd("interlaced.png", _interlaced, COLOUR),
     Odd("palette.png", _palette, GREY),
     Odd("palette see-through.png", partial(_palette, transparency=0), GREY),

@@ -109,6 +109,10 @@ def picture(element: Element, name: str = "src") -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
 
+LOG = "training/log.csv"
+"""The table of a training, below its model folder."""
+
+
 def read_table(folder: Path, name: str = "per_image.csv") -> list[dict[str, str]]:
     """Return the rows of a table of comma-separated values."""
     with (folder / name).open(newline="", encoding="utf-8") as stream:

@@ -30,21 +30,35 @@ def disc_image(shape: tuple[int, int] = (60, 80), radius: int = 16) -> np.ndarra
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
+def disc_mask(
+    row: float, column: float, radius: float, shape: tuple[int, int] = (64, 80)
+) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[disk((row, column), radius, shape=shape)] = True
+    return mask
+
+
+def write_png(
+    path: Path, header: tuple[int, int, int, int, int], data: bytes, *more: tuple[bytes, bytes]
+) -> Path:
+    """Write a PNG of a kind that Pillow does not write.
+
+    The header is width, height, bits, kind of colour and kind of interlacing; `data` the
+    compressed rows; `more` are chunks before them.
+    """
+    *first, interlaced = header
+    head = struct.pack(">IIBBBBB", *first, 0, 0, interlaced)
+    chunks = (b"IHDR", head), *more, (b"IDAT", data), (b"IEND", b"")
+    body = b"".join(
+        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+        for kind, part in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
 def write_png16(path: Path, pixels: np.ndarray) -> Path:
-    """Write a 16-bit RGB PNG, which Pillow cannot write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
+    """Write a 16-bit RGB PNG."""
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-    return path
+    return write_png(path, (width, height, 16, 2, 0), zlib.compress(rows))

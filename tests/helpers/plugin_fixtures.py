@@ -30,6 +30,9 @@ PATIENCE = 20_000
 """Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
 
 DOCK = "Sample segmentation"
+Window = tuple[Any, SamplingPanel]
+"""A viewer and the panel docked in it."""
+OpenPanel = Callable[..., Window]
 
 
 @pytest.fixture
@@ -40,10 +43,10 @@ def blob_image() -> np.ndarray:
 @pytest.fixture
 def docked_panel(
     make_napari_viewer_proxy: Callable[..., Any], tiny_model_folder: Path
-) -> Callable[..., tuple[Any, SamplingPanel]]:
+) -> OpenPanel:
     """Return a function that opens a viewer with the panel docked and the tiny model chosen."""
 
-    def open_panel(**viewer_options: Any) -> tuple[Any, SamplingPanel]:
+    def open_panel(**viewer_options: Any) -> Window:
         viewer = make_napari_viewer_proxy(**viewer_options)
         panel = SamplingPanel(viewer)
         viewer.window.add_dock_widget(panel, name=DOCK)
@@ -57,6 +60,14 @@ def docked_panel(
     return open_panel
 
 
+@pytest.fixture
+def photo_window(docked_panel: OpenPanel, blob_image: np.ndarray) -> Window:
+    """A viewer with the panel and a photograph of a disc, named "a"."""
+    viewer, panel = docked_panel()
+    viewer.add_image(blob_image, rgb=True, name="a")
+    return viewer, panel
+
+
 def choose_model(panel: SamplingPanel, folder: Path, n_samples: int) -> None:
     """Choose a model folder, the number of samples, and two ODE steps."""
     panel.form.folder.value = folder
@@ -66,9 +77,14 @@ def choose_model(panel: SamplingPanel, folder: Path, n_samples: int) -> None:
 
 def run(qtbot: Any, panel: SamplingPanel) -> str:
     """Press Run, wait for the end and return how the run ended."""
+    return ending_of(qtbot, panel, panel.form.run_button.native.click)
+
+
+def ending_of(qtbot: Any, panel: Any, start: Callable[[], object]) -> str:
+    """Start what a panel reports the end of; wait for the end and return it."""
     endings: list[str] = []
     panel.finished.connect(endings.append)
-    panel.form.run_button.native.click()
+    start()
     qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
     panel.finished.disconnect(endings.append)
     assert len(endings) == 1

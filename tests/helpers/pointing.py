@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint, Qt
@@ -14,9 +16,11 @@ from qtpy.QtWidgets import QApplication
 
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts.field import extent
+from latentfm_core.types import SampleSet
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel
+from tests.helpers.prompting import two_discs
 
 SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
 PLAIN = Qt.KeyboardModifier.NoModifier
@@ -32,7 +36,11 @@ class Pointer:
         The window, its panels and its image.
     endings
         How runs have ended so far.
+    labels
+        The labels of the objects in the image of `disc_window`.
     """
+
+    labels: NDArray[Any]
 
     def __init__(
         self,
@@ -109,6 +117,18 @@ class Pointer:
         assert found is not None
         self.drag(found[:2], found[2:])
 
+    def answer_box(self, mask: NDArray[Any]) -> None:
+        """Draw a box around a mask with the key of the tool, and wait for the answer."""
+        self.key(Qt.Key.Key_B)
+        self.box(mask)
+        self.settle()
+
+    def click_on(self, mask: NDArray[Any]) -> None:
+        """Click on the middle of a mask, and wait for the answer."""
+        rows, columns = np.nonzero(mask)
+        self.click(rows.mean(), columns.mean())
+        self.settle()
+
     def settle(self) -> None:
         """Wait until nothing runs, and nothing waits to run."""
 
@@ -123,6 +143,13 @@ class Pointer:
 
         self.qtbot.waitUntil(quiet, timeout=PATIENCE)
 
+    @property
+    def samples(self) -> SampleSet:
+        """Those under review."""
+        reviewed = self.panel._session.current
+        assert reviewed is not None
+        return reviewed.result.samples
+
     def shown(self, name: str = "a · mean mask") -> NDArray[Any]:
         return np.squeeze(np.asarray(self.viewer.layers[name].data)) > 0
 
@@ -131,3 +158,26 @@ class Pointer:
 
     def annotation(self) -> NDArray[Any]:
         return np.asarray(self.viewer.layers["a · annotation"].data)
+
+
+Open = Callable[..., Pointer]
+
+
+@pytest.fixture
+def point(qtbot: Any, docked_panel: OpenPanel, promptable_model_folder: Path) -> Open:
+    """Return a function that opens a window with an image to point at."""
+
+    def open_window(image: NDArray[Any], **look: Any) -> Pointer:
+        viewer, panel = docked_panel(show=True)
+        return Pointer(qtbot, viewer, panel, promptable_model_folder, image, **look)
+
+    return open_window
+
+
+@pytest.fixture
+def disc_window(point: Open) -> Pointer:
+    """A window with two discs to point at."""
+    image, labels = two_discs(np.random.default_rng(21))
+    window = point(image, rgb=True)
+    window.labels = labels
+    return window

@@ -1,13 +1,15 @@
-"""Starts commands in several processes, as a user's launcher does."""
+"""Starts commands in processes of their own, as a user does, and loads the project's scripts."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 240
@@ -30,6 +32,17 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
         env=environment(),
         cwd=ROOT,
     )
+
+
+def load_script(name: str) -> ModuleType:
+    """Return a program of the folder ``scripts`` as a module."""
+    path = ROOT / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:

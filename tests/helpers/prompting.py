@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from skimage.draw import disk
 from skimage.io import imsave
 
-from tests.helpers.fixtures import made_once, tiny_settings, train
+from latentfm_core.inference.segmenter import Segmenter
+from tests.helpers.fixtures import Folders, made_once, tiny_settings, train
 
 SHAPE = (64, 96)
 
@@ -30,7 +31,7 @@ def two_discs(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.u
     return paint(labels, rng), labels
 
 
-def write_discs(folder: Path, count: int, seed: int) -> tuple[Path, Path]:
+def write_discs(folder: Path, count: int, seed: int) -> Folders:
     """Write images of two discs and their label images; return both folders."""
     rng = np.random.default_rng(seed)
     images, masks = folder / "images", folder / "masks"
@@ -70,3 +71,9 @@ def promptable_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(disc_settings(*write_discs(folder, 40, seed=0)), folder / "discs")
 
     return made_once(tmp_path_factory, "discs", make) / "discs"
+
+
+@pytest.fixture(scope="session")
+def promptable(promptable_model_folder: Path) -> Segmenter:
+    """The promptable model, loaded."""
+    return Segmenter.load(promptable_model_folder, "cpu", "fp32")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.helpers.fixtures import SMALL_NETWORK
+from latentfm_core.config import Config, load_config, with_overrides
+from tests.helpers.fixtures import SMALL_NETWORK, Folders
 from tests.helpers.processes import environment
 
 TOML = (
@@ -31,12 +32,30 @@ flow = {epochs = 2, batch_size = 4, validate_every = 1}
 )
 
 
-def words(folders: tuple[Path, Path], out: Path, *more: object) -> list[str]:
+class StopAfter:
+    """Asks for a stop after a number of questions."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def words(folders: Folders, out: Path, *more: object) -> list[str]:
     """Return the arguments of a run of seconds; the settings lie beside the images."""
     config = folders[0].parent / "run.toml"
     config.write_text(TOML)
     start = ["--config", config, "--images", folders[0], "--masks", folders[1], "--out", out]
     return [str(word) for word in (*start, *more)]
+
+
+def config_of(folders: Folders, out: Path, *changes: str) -> Config:
+    """Return the settings that `words` are read as, with changes."""
+    config = load_config(Path(words(folders, out)[1]))
+    places = [f"data.images={folders[0]}", f"data.masks={folders[1]}"]
+    return with_overrides(config, [*places, *changes])
 
 
 def start(arguments: list[str], stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:

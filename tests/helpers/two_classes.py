@@ -10,7 +10,7 @@ import pytest
 from skimage.draw import disk, rectangle
 from skimage.io import imsave
 
-from tests.helpers.fixtures import SIZE, made_once, tiny_settings, train
+from tests.helpers.fixtures import SIZE, Folders, made_once, tiny_settings, train
 
 COUNT = 40
 CLASSES = ["disc", "square"]
@@ -27,7 +27,7 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 
-def write_two_classes(folder: Path) -> tuple[Path, Path]:
+def write_two_classes(folder: Path) -> Folders:
     """Write images and masks; return both folders."""
     images, masks = folder / "images", folder / "masks"
     images.mkdir()
@@ -41,7 +41,7 @@ def write_two_classes(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def two_class_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def two_class_folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Folders of 40 images and label images of two classes."""
     folder = made_once(tmp_path_factory, "classes", write_two_classes)
     return folder / "images", folder / "masks"
@@ -49,7 +49,7 @@ def two_class_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
 
 @pytest.fixture(scope="session")
 def coloured_model_folder(
-    two_class_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+    two_class_folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A model of two classes with colours of its own, really trained."""
 
@@ -59,7 +59,7 @@ def coloured_model_folder(
     return made_once(tmp_path_factory, "coloured", make) / "coloured"
 
 
-def _train_two_classes(folders: tuple[Path, Path], out: Path) -> None:
+def _train_two_classes(folders: Folders, out: Path) -> None:
     stage = {"batch_size": 8, "learning_rate": 3e-3, "warmup_steps": 5}
     values: dict[str, Any] = tiny_settings(
         mask_vae={**stage, "epochs": 20},

@@ -95,7 +95,7 @@ def _is_inside(control: QWidget, panel: QWidget) -> bool:
 
 
 def keys_of(panel: Any) -> list[str]:
-    parts = (panel.hypotheses, panel.regions, panel.strokes, panel.annotation)
+    parts = (panel.hypotheses, panel.regions, panel.strokes, panel.fix, panel.annotation)
     return [key for part in parts for key in part.key_actions()]
 
 

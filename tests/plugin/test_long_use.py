@@ -11,13 +11,14 @@ from benchmarks.long_use import cancel_runs, work_through
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist.panel import QueuePanel
+from tests.helpers.fixtures import Folders
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 
 
 def test_long_use_does_not_leak_threads_layers_or_callbacks(
     make_napari_viewer: Any,
     tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     qtbot: Any,
 ) -> None:

@@ -25,7 +25,7 @@ from benchmarks.accuracy.significance import holm
 from benchmarks.accuracy.table import COLUMNS, make_table
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.types import Geometry, ImageInput, SampleSet, SamplingRecord, Summary
-from tests.helpers.fixtures import SIZE
+from tests.helpers.fixtures import SIZE, Folders
 
 BUDGET = 2.0
 SAMPLES = 3
@@ -45,7 +45,7 @@ def write_split(path: Path, images: Path) -> Path:
     return path
 
 
-def arguments(row: str, folders: tuple[Path, Path], split: Path, out: Path) -> list[str]:
+def arguments(row: str, folders: Folders, split: Path, out: Path) -> list[str]:
     images, masks = folders
     command = ["--quiet", "train-and-evaluate", "--row", row, "--out", str(out)]
     command += ["--images", str(images), "--masks", str(masks), "--split", str(split)]
@@ -57,14 +57,12 @@ def arguments(row: str, folders: tuple[Path, Path], split: Path, out: Path) -> l
 
 
 @pytest.fixture(scope="module")
-def split(blob_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def split(blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_split(tmp_path_factory.mktemp("split") / "split.json", blob_folders[0])
 
 
 @pytest.fixture(scope="module")
-def runs(
-    blob_folders: tuple[Path, Path], split: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def runs(blob_folders: Folders, split: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the finished rows `TRAINED`."""
     folder = tmp_path_factory.mktemp("runs")
     for row in TRAINED:
@@ -193,7 +191,7 @@ def test_holm_corrects_as_in_the_textbook() -> None:
 
 
 def test_one_command_ends_in_a_table(
-    blob_folders: tuple[Path, Path], split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blob_folders: Folders, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.accuracy import run_all
 
@@ -215,7 +213,7 @@ def test_one_command_ends_in_a_table(
 
 
 def test_finished_row_is_skipped_and_interrupted_one_is_not_trained_again(
-    runs: Path, blob_folders: tuple[Path, Path], split: Path
+    runs: Path, blob_folders: Folders, split: Path
 ) -> None:
     command = arguments("basic_unet", blob_folders, split, runs / "basic_unet")
     path = runs / "basic_unet" / "result.json"
@@ -231,7 +229,7 @@ def test_finished_row_is_skipped_and_interrupted_one_is_not_trained_again(
 
 
 def test_model_folder_is_evaluated_as_it_is(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], split: Path, tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, split: Path, tmp_path: Path
 ) -> None:
     images, masks = blob_folders
     command = ["--quiet", "evaluate-only", "--model", str(tiny_model_folder), "--limit", "2"]
@@ -246,7 +244,7 @@ def test_model_folder_is_evaluated_as_it_is(
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row not in ("default", "paper")])
 def test_every_network_learns_and_draws(
-    row: str, blob_folders: tuple[Path, Path], split: Path, tmp_path: Path
+    row: str, blob_folders: Folders, split: Path, tmp_path: Path
 ) -> None:
     import torch
 
@@ -307,9 +305,7 @@ class HalfSure:
         return SampleSet(p, geometry, SamplingRecord("half-sure", "", (0,), 1))
 
 
-def test_threshold_is_the_best_one_on_the_validation_images(
-    blob_folders: tuple[Path, Path],
-) -> None:
+def test_threshold_is_the_best_one_on_the_validation_images(blob_folders: Folders) -> None:
     pairs = find_pairs(*blob_folders)[:2]
     fitted = fit_threshold(HalfSure(), read_cases(pairs, None), 2)
     assert 0.05 <= fitted.value <= 0.3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks.following.cli import table
 from benchmarks.following.measure import AGAIN, EVERY, FIRST, NONE, Video, measure
 from latentfm_core.config import SamplingConfig
@@ -11,14 +9,11 @@ from latentfm_core.inference.segmenter import Segmenter
 from tests.core.inference.test_following import images_of, moving_disc
 
 
-def test_following_needs_one_box_where_each_frame_needed_its_own(
-    promptable_model_folder: Path,
-) -> None:
+def test_following_needs_one_box_where_each_frame_needed_its_own(promptable: Segmenter) -> None:
     planes = moving_disc(3)
     video = Video(images_of(planes), [labels == 1 for labels in planes])
-    segmenter = Segmenter.load(promptable_model_folder, "cpu", "fp32")
     settings = SamplingConfig(n_samples=2, steps=2, seed=0, device="cpu", precision="fp32")
-    rows = measure(segmenter, video, settings)
+    rows = measure(promptable, video, settings)
     assert [rows[kind].boxes for kind in (FIRST, AGAIN, EVERY, NONE)] == [1, 1, 3, 0]
     assert min(rows[FIRST].dice) > 0.8
     # Without a prompt both discs are found.

@@ -16,7 +16,7 @@ from skimage.draw import disk
 from skimage.io import imread, imsave
 
 from benchmarks.accuracy import loop
-from benchmarks.prompts.answers import Answer, PromptUse
+from benchmarks.prompts.answers import Answer, Method, PromptUse
 from benchmarks.prompts.bootstrap import interval
 from benchmarks.prompts.cases import make_case
 from benchmarks.prompts.classical import EllipseInBox, GrabCut, RandomWalker, ellipse
@@ -28,6 +28,7 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import first_prompt
 from latentfm_core.types import Bool, ImageInput
+from tests.helpers.commands import Printed
 from tests.helpers.prompting import write_discs
 
 COUNT = 4
@@ -136,18 +137,16 @@ def test_several_results_make_one_page(discs: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_without_prompts_is_measured_without_and_refusals_say_why(
-    tiny_model_folder: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model_folder: Path, discs: Path, tmp_path: Path, refused: Printed
 ) -> None:
     words = ["--kind", "instances", "--model", str(tiny_model_folder), "--rows", "model"]
     content = run(discs, tmp_path / "a.json", *words, "--samples", "2", "--limit", "2")
     [row] = content["rows"].values()
     assert set(row["figures"]) == {"none", "none_object"}
     base = ["--quiet", "run", "--out", str(tmp_path / "b.json")]
-    assert main(base) == 2
-    assert "--dataset NAME" in capsys.readouterr().err
+    assert "--dataset NAME" in refused(main, base)
     data = ["--images", str(discs / "images"), "--masks", str(discs / "masks")]
-    assert main([*base, *data, "--kind", "instances", "--rows", "unet"]) == 2
-    assert "train-unet" in capsys.readouterr().err
+    assert "train-unet" in refused(main, [*base, *data, "--kind", "instances", "--rows", "unet"])
 
 
 def test_the_unet_is_trained_on_the_same_prompts_and_measured(
@@ -209,39 +208,38 @@ def scene() -> tuple[ImageInput, Bool]:
     return ImageInput(pixels), mask
 
 
-@pytest.mark.parametrize("kind", ["box", "point"])
-@pytest.mark.parametrize("make", [RandomWalker, GrabCut])
-def test_classical_methods_find_a_plain_object(make: type, kind: str) -> None:
-    if make is GrabCut:
+@pytest.fixture(params=[RandomWalker, GrabCut])
+def method(request: pytest.FixtureRequest) -> Method:
+    if request.param is GrabCut:
         pytest.importorskip("cv2")
+    method: Method = request.param()
+    return method
+
+
+@pytest.mark.parametrize("kind", ["box", "point"])
+def test_classical_methods_find_a_plain_object(method: Method, kind: str) -> None:
     image, mask = scene()
-    answer = make().answer(image, first_prompt(mask, "box" if kind == "box" else "point"), None)
+    answer = method.answer(image, first_prompt(mask, "box" if kind == "box" else "point"), None)
     assert answer.mask.shape == mask.shape
     assert dice(answer.mask, mask) > 0.97
 
 
-@pytest.mark.parametrize("make", [RandomWalker, GrabCut])
-def test_classical_methods_obey_corrections(make: type) -> None:
-    if make is GrabCut:
-        pytest.importorskip("cv2")
+def test_classical_methods_obey_corrections(method: Method) -> None:
     image, mask = scene()
     wide = Prompt(box=(60.0, 150.0, 230.0, 390.0), negative=((140.5, 190.5),))
-    answer = make().answer(image, wide, None)
+    answer = method.answer(image, wide, None)
     assert not answer.mask[140, 190]
     assert not answer.mask[:59].any()
     # A click in the object takes nothing away from what the box says.
     box = first_prompt(mask, "box")
     assert box is not None
     more = replace(box, positive=((95.5, 250.5),))
-    assert dice(make().answer(image, more, None).mask, mask) > 0.97
+    assert dice(method.answer(image, more, None).mask, mask) > 0.97
 
 
-@pytest.mark.parametrize("make", [RandomWalker, GrabCut])
-def test_a_box_around_everything_still_gets_an_answer(make: type) -> None:
-    if make is GrabCut:
-        pytest.importorskip("cv2")
+def test_a_box_around_everything_still_gets_an_answer(method: Method) -> None:
     image, _ = scene()
-    answer = make().answer(image, Prompt(box=(0.0, 0.0, 300.0, 400.0)), None)
+    answer = method.answer(image, Prompt(box=(0.0, 0.0, 300.0, 400.0)), None)
     assert answer.mask.shape == (300, 400)
     assert answer.mask.any()
 

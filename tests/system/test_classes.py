@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,15 @@ from latentfm_core.images.read import read_image, read_labels
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.classes import class_dice
 from latentfm_core.types import ImageInput
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.fixtures import SIZE, with_colours
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import SIZE, Folders, with_colours
 from tests.helpers.pages import Page
-from tests.helpers.plugin_fixtures import run
+from tests.helpers.plugin_fixtures import OpenPanel, run
 from tests.helpers.two_classes import draw
 
 
 @pytest.fixture
-def folders(two_class_folders: tuple[Path, Path]) -> tuple[Path, Path]:
+def folders(two_class_folders: Folders) -> Folders:
     return two_class_folders
 
 
@@ -56,7 +55,7 @@ def test_both_classes_are_found(model_folder: Path) -> None:
 
 
 def test_predict_writes_labels_that_equal_python(
-    folders: tuple[Path, Path], model_folder: Path, tmp_path: Path
+    folders: Folders, model_folder: Path, tmp_path: Path
 ) -> None:
     words = [folders[0] / "03.png", "--model", model_folder, "--out", tmp_path]
     options = ["--samples", "3", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
@@ -71,7 +70,7 @@ def test_predict_writes_labels_that_equal_python(
 
 
 def test_evaluate_averages_over_the_classes(
-    folders: tuple[Path, Path], model_folder: Path, tmp_path: Path
+    folders: Folders, model_folder: Path, tmp_path: Path
 ) -> None:
     words = ["--images", folders[0], "--masks", folders[1], "--model", model_folder]
     options = ["--samples", "3", "--steps", "2", "--out", tmp_path / "out", "--device", "cpu"]
@@ -89,7 +88,7 @@ def test_evaluate_averages_over_the_classes(
 
 
 def test_a_label_without_a_class_is_named(
-    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     labels = np.zeros((SIZE, SIZE), np.uint8)
     labels[4:9] = 7
@@ -98,15 +97,11 @@ def test_a_label_without_a_class_is_named(
         read_labels(tmp_path / "a.png", 2)
     # Two classes in the files, one in the settings: the message of binary masks.
     words = ["--images", folders[0], "--masks", folders[1], "--out", tmp_path / "model"]
-    assert train_main([str(word) for word in words]) == 2
-    assert "the mask is not binary" in capsys.readouterr().err
+    assert "the mask is not binary" in refused(train_main, [str(word) for word in words])
 
 
 def test_panel_shows_labels_and_the_confidence_of_each_class(
-    qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
-    folders: tuple[Path, Path],
-    model_folder: Path,
+    qtbot: Any, docked_panel: OpenPanel, folders: Folders, model_folder: Path
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(read_image(folders[0] / "03.png").pixels, name="slide", scale=(0.5, 0.5))

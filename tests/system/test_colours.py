@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +35,15 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.review.look_controls import LookControls
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.review.thumbnails import HypothesisResult, search
-from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.dicom_files import source
-from tests.helpers.fixtures import SIZE, copy_model, with_colours
+from tests.helpers.fixtures import SIZE, Folders, copy_model, with_colours
 from tests.helpers.pages import Page
-from tests.helpers.plugin_fixtures import run
+from tests.helpers.plugin_fixtures import OpenPanel, Window, run
 from tests.helpers.two_classes import CLASSES, COLOURS, draw
 
 
 @pytest.fixture
-def folders(two_class_folders: tuple[Path, Path]) -> tuple[Path, Path]:
+def folders(two_class_folders: Folders) -> Folders:
     return two_class_folders
 
 
@@ -95,7 +93,7 @@ def test_the_card_has_colours_only_if_they_were_set(
     ],
 )
 def test_a_run_that_starts_from_a_model_keeps_the_colours_of_its_classes(
-    folders: tuple[Path, Path],
+    folders: Folders,
     coloured: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
@@ -108,7 +106,7 @@ def test_a_run_that_starts_from_a_model_keeps_the_colours_of_its_classes(
 
 
 def test_a_model_may_start_from_one_with_other_colours(
-    folders: tuple[Path, Path], coloured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: Folders, coloured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--images", folders[0], "--masks", folders[1], "--init", coloured, "--dry-run"]
     words += ["--out", tmp_path / "new", "--set", 'model.class_colours=["#1b7837","#762a83"]']
@@ -121,9 +119,9 @@ def test_a_model_may_start_from_one_with_other_colours(
 @pytest.fixture
 def sampled(
     qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     coloured: Path,
-) -> tuple[Any, SamplingPanel]:
+) -> Window:
     """A window with a result of the model."""
     viewer, panel = docked_panel()
     viewer.add_image(draw(np.random.default_rng(99))[0], name="slide")
@@ -133,7 +131,7 @@ def sampled(
     return viewer, panel
 
 
-def test_layers_of_a_result_have_the_colours(sampled: tuple[Any, SamplingPanel]) -> None:
+def test_layers_of_a_result_have_the_colours(sampled: Window) -> None:
     viewer, _ = sampled
     session = session_of(viewer)
     annotation, strokes = annotation_of(session), stroke_layer(session)
@@ -152,7 +150,7 @@ def test_layers_of_a_result_have_the_colours(sampled: tuple[Any, SamplingPanel])
 
 def test_a_model_of_one_class_tells_samples_from_the_mean_mask(
     qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     tiny_model_folder: Path,
     tmp_path: Path,
 ) -> None:
@@ -172,7 +170,7 @@ def test_a_model_of_one_class_tells_samples_from_the_mean_mask(
     controls.deleteLater()
 
 
-def test_thumbnails_of_hypotheses_have_the_colours(sampled: tuple[Any, SamplingPanel]) -> None:
+def test_thumbnails_of_hypotheses_have_the_colours(sampled: Window) -> None:
     reviewed = session_of(sampled[0]).current
     assert reviewed is not None
     results: list[HypothesisResult] = list(search(reviewed))
@@ -182,7 +180,7 @@ def test_thumbnails_of_hypotheses_have_the_colours(sampled: tuple[Any, SamplingP
 
 
 def test_another_model_changes_the_colours_of_what_it_draws(
-    qtbot: Any, sampled: tuple[Any, SamplingPanel], plain: Path
+    qtbot: Any, sampled: Window, plain: Path
 ) -> None:
     viewer, panel = sampled
     mean = viewer.layers["slide · mean mask"]
@@ -192,7 +190,7 @@ def test_another_model_changes_the_colours_of_what_it_draws(
     assert [colour(mean, label) for label in (1, 2)] == ["#56b4e9", "#e69f00"]
 
 
-def test_colours_that_a_user_sets_stay(qtbot: Any, sampled: tuple[Any, SamplingPanel]) -> None:
+def test_colours_that_a_user_sets_stay(qtbot: Any, sampled: Window) -> None:
     viewer, panel = sampled
     session = session_of(viewer)
     section = AnnotationSection(session)
@@ -208,7 +206,7 @@ def test_colours_that_a_user_sets_stay(qtbot: Any, sampled: tuple[Any, SamplingP
 @pytest.mark.parametrize("later", ["coloured", "plain"])
 def test_an_exported_annotation_keeps_the_colours_when_it_is_opened_again(
     qtbot: Any,
-    sampled: tuple[Any, SamplingPanel],
+    sampled: Window,
     plain: Path,
     tmp_path: Path,
     later: str,
@@ -287,7 +285,7 @@ def test_validation_pictures_and_the_report_of_the_training(coloured: Path) -> N
 
 
 def test_outlines_in_the_report_of_an_evaluation(
-    folders: tuple[Path, Path], coloured: Path, tmp_path: Path
+    folders: Folders, coloured: Path, tmp_path: Path
 ) -> None:
     words = ["--images", folders[0], "--masks", folders[1], "--model", coloured]
     options = ["--samples", "2", "--steps", "2", "--out", tmp_path / "out", "--device", "cpu"]
@@ -303,7 +301,7 @@ def test_outlines_in_the_report_of_an_evaluation(
 
 
 def test_a_stored_result_of_tiles_keeps_the_colours(
-    folders: tuple[Path, Path], coloured: Path, tmp_path: Path
+    folders: Folders, coloured: Path, tmp_path: Path
 ) -> None:
     words = ["--tiled", "--samples", "2", "--steps", "1", "--device", "cpu", "--quiet"]
     paths = [str(folders[0] / "03.png"), "--model", str(coloured), "--out", str(tmp_path)]

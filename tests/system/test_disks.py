@@ -25,48 +25,21 @@ from latentfm_core.output.result import read_sidecar
 from latentfm_core.training import run_data, run_files
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.runlog import COLUMNS
+from tests.helpers.commands import Printed
 from tests.helpers.disks import PretendedDisk, RealDisk, disk, parts_in, pretended_disk, real_disk
-from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
+from tests.helpers.fixtures import Folders, copy_model, write_blobs
+from tests.helpers.training_runs import words
 
 __all__ = ["disk", "pretended_disk", "real_disk"]
 
 Disk = RealDisk | PretendedDisk
+Words = Callable[..., list[str]]
 FEW = ["--samples", "2", "--steps", "2", "--device", "cpu"]
-TRAINING = (
-    """
-[data]
-size = 64
-val_fraction = 0.25
-test_fraction = 0.0
-"""
-    + SMALL_NETWORK
-    + """[training]
-device = "cpu"
-precision = "fp32"
-augmentation = "none"
-checkpoint_minutes = 1e-6
-validation_images = 1
-validation_samples = 1
-validation_steps = 1
-image_vae = {epochs = 1, batch_size = 4}
-mask_vae = {epochs = 1, batch_size = 4}
-flow = {epochs = 2, batch_size = 4}
-"""
-)
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> tuple[Path, Path]:
+def images(tmp_path: Path) -> Folders:
     return write_blobs(tmp_path / "data", 4)
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the error that was printed; it is one of ours, and the only one."""
-    lines = capsys.readouterr().err.splitlines()
-    errors = [line for line in lines if line.startswith(("error:", "unexpected"))]
-    assert len(errors) == 1, lines
-    assert errors[0].startswith("error:")
-    return errors[0]
 
 
 def before_call(
@@ -88,31 +61,26 @@ def before_call(
 # --- training -----------------------------------------------------------------------------
 
 
-def training(images: tuple[Path, Path], out: Path) -> list[str]:
-    config = images[0].parent / "config.toml"
-    config.write_text(TRAINING)
-    words = ["--config", config, "--images", images[0], "--masks", images[1], "--out", out]
-    return [str(word) for word in words]
+@pytest.fixture
+def training(images: Folders) -> Words:
+    """Return a function that gives the arguments of a training into a folder."""
+    changes = ("data.test_fraction=0", "training.checkpoint_minutes=1e-6")
+    return lambda out: words(images, out, *(f"--set={change}" for change in changes))
 
 
 def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
-    disk: Disk,
-    images: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    disk: Disk, training: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     out = disk.folder / "model"
     before_call(monkeypatch, run_files, "save_checkpoint", 4, disk.fill)
-    assert train(training(images, out)) == 2
-    message = said(capsys)
+    message = refused(train, training(out))
     assert "the disk is full" in message
     assert "The last checkpoint is kept" in message
     assert "--resume" in message
     assert parts_in(disk.folder) == []
     kept = read_checkpoint(out / "training").position
     assert (kept.stage, kept.step) == ("flow", 1), "what the third of them wrote"
-    assert train(["--out", str(out), "--resume", "--quiet"]) == 2
-    assert "the disk is full" in said(capsys)
+    assert "the disk is full" in refused(train, ["--out", str(out), "--resume", "--quiet"])
     disk.repair()
     assert train(["--out", str(out), "--resume", "--quiet"]) == 0
     load_model(out)
@@ -123,23 +91,16 @@ def test_a_training_whose_disk_fills_keeps_its_checkpoint_and_goes_on(
 
 
 def test_a_training_that_cannot_write_is_refused_before_it_reads_images(
-    disk: Disk,
-    images: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    disk: Disk, training: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     disk.make_read_only()
     read = before_call(monkeypatch, run_data, "load_canvases", 0, disk.repair)
-    assert train(training(images, disk.folder / "model")) == 2
-    assert "read-only" in said(capsys)
+    assert "read-only" in refused(train, training(disk.folder / "model"))
     assert read == []
 
 
 def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
-    tmp_path: Path,
-    images: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, training: Words, monkeypatch: pytest.MonkeyPatch, printed: Printed
 ) -> None:
     out = tmp_path / "model"
     genuine = run_files.RunFiles.save
@@ -152,8 +113,7 @@ def test_a_training_whose_folder_vanishes_makes_it_again_and_loses_nothing(
         genuine(self, *args)
 
     monkeypatch.setattr(run_files.RunFiles, "save", save)
-    assert train(training(images, out)) == 0
-    assert "is gone. It is created again" in capsys.readouterr().err
+    assert "is gone. It is created again" in printed(train, training(out))
     load_model(out)
     assert (out / "training" / "split.json").is_file()
     assert len(read_table(out / "training" / "log.csv", COLUMNS)[1]) == 4, (
@@ -172,16 +132,16 @@ def within_rights(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_rights_that_are_really_missing(tmp_path: Path, images: tuple[Path, Path]) -> None:
+def test_rights_that_are_really_missing(tmp_path: Path, training: Words) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    done = within_rights("-m", "latentfm_core.cli.train", *training(images, locked / "model"))
+    done = within_rights("-m", "latentfm_core.cli.train", *training(locked / "model"))
     assert done.returncode == 2, done.stderr
     assert f"Cannot write {locked / 'model'}: there is no permission" in done.stderr
 
 
 def test_an_image_without_the_right_to_read_it_is_not_called_damaged(
-    tmp_path: Path, images: tuple[Path, Path]
+    tmp_path: Path, images: Folders
 ) -> None:
     secret = Path(shutil.copy(next(iter(sorted(images[0].iterdir()))), tmp_path / "secret.png"))
     secret.chmod(0)
@@ -213,8 +173,11 @@ def test_a_folder_without_the_right_to_read_it_is_an_error_of_our_own(tmp_path: 
 # --- prediction ---------------------------------------------------------------------------
 
 
-def prediction(images: Path, out: Path, model: Path, *more: object) -> list[str]:
-    return [str(word) for word in (images, "--out", out, "--model", model, *FEW, *more)]
+@pytest.fixture
+def prediction(images: Folders, tiny_model_folder: Path) -> Words:
+    """Return a function that gives the arguments of a prediction into a folder."""
+    words = [str(images[0]), "--model", str(tiny_model_folder), *FEW, "--out"]
+    return lambda out, *more: [*words, str(out), *more]
 
 
 KINDS = [pytest.param((), id="plain"), pytest.param(("--tiled",), id="tiled")]
@@ -223,10 +186,9 @@ KINDS = [pytest.param((), id="plain"), pytest.param(("--tiled",), id="tiled")]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
     disk: Disk,
-    images: tuple[Path, Path],
-    tiny_model_folder: Path,
+    prediction: Words,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
     kind: tuple[str, ...],
 ) -> None:
     out = disk.folder / "out"
@@ -234,9 +196,8 @@ def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
     module = f"{package}.tiled._segment" if kind else f"{package}.images._segment"
     owner, _, name = module.rpartition(".")
     before_call(monkeypatch, __import__(owner, fromlist=["x"]), name, 3, disk.fill)
-    words = prediction(images[0], out, tiny_model_folder, *kind)
-    assert predict(words) == 2
-    message = said(capsys)
+    words = prediction(out, *kind)
+    message = refused(predict, words)
     assert "the disk is full" in message
     assert "blob_002" in message, "it names the file"
     assert sorted(path.stem for path in out.glob("*.json")) == ["blob_000", "blob_001"]
@@ -253,59 +214,40 @@ def test_a_prediction_whose_disk_fills_keeps_whole_results_and_goes_on(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prediction_into_a_read_only_folder_is_refused(
-    disk: Disk,
-    images: tuple[Path, Path],
-    tiny_model_folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    kind: tuple[str, ...],
+    disk: Disk, prediction: Words, refused: Printed, kind: tuple[str, ...]
 ) -> None:
     disk.make_read_only()
-    assert predict(prediction(images[0], disk.folder / "out", tiny_model_folder, *kind)) == 2
-    assert "read-only" in said(capsys)
+    words = prediction(disk.folder / "out", *kind)
+    assert "read-only" in refused(predict, words)
 
 
 def test_missing_permissions_are_reported(
-    pretended_disk: PretendedDisk,
-    images: tuple[Path, Path],
-    tiny_model_folder: Path,
-    capsys: pytest.CaptureFixture[str],
+    pretended_disk: PretendedDisk, prediction: Words, training: Words, refused: Printed
 ) -> None:
     pretended_disk.forbid()
     out = pretended_disk.folder / "out"
-    assert predict(prediction(images[0], out, tiny_model_folder)) == 2
-    assert "no permission" in said(capsys)
-    assert train(training(images, out)) == 2
-    assert "no permission" in said(capsys)
+    assert "no permission" in refused(predict, prediction(out))
+    assert "no permission" in refused(train, training(out))
 
 
 def test_a_prediction_whose_folder_vanishes_stops_and_does_not_make_it_again(
-    tmp_path: Path,
-    images: tuple[Path, Path],
-    tiny_model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, prediction: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     out = tmp_path / "out"
     import latentfm_core.cli.images as module
 
     before_call(monkeypatch, module, "describe_result", 3, lambda: shutil.rmtree(out))
-    assert predict(prediction(images[0], out, tiny_model_folder)) == 2
-    assert "the folder is gone" in said(capsys)
+    assert "the folder is gone" in refused(predict, prediction(out))
     assert not out.exists()
 
 
 def test_maps_that_vanish_under_way_are_never_taken_for_whole(
-    tmp_path: Path,
-    images: tuple[Path, Path],
-    tiny_model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, prediction: Words, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     """Zarr would make the folder again, without the chunks that were written before."""
     out = tmp_path / "out"
     before_call(monkeypatch, MapStore, "put", 1, lambda: shutil.rmtree(out))
-    assert predict(prediction(images[0], out, tiny_model_folder, "--tiled")) == 2
-    assert "is gone" in said(capsys)
+    assert "is gone" in refused(predict, prediction(out, "--tiled"))
     assert not list(tmp_path.rglob("*.zarr"))
 
 
@@ -314,10 +256,11 @@ def test_maps_that_vanish_under_way_are_never_taken_for_whole(
 
 def test_an_evaluation_that_cannot_be_written_is_still_printed(
     disk: Disk,
-    images: tuple[Path, Path],
+    images: Folders,
     tiny_model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    refused: Printed,
 ) -> None:
     out = disk.folder / "figures"
     words = ["--images", images[0], "--masks", images[1], "--out", out]
@@ -340,16 +283,15 @@ def test_an_evaluation_that_cannot_be_written_is_still_printed(
     assert {path.name for path in out.iterdir()} == set(older), "the folder is made again"
     capsys.readouterr()
     disk.make_read_only()
-    assert evaluate(command) == 2
-    assert "read-only" in said(capsys)
+    assert "read-only" in refused(evaluate, command)
 
 
 def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
     disk: Disk,
-    images: tuple[Path, Path],
+    images: Folders,
     tiny_model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
 ) -> None:
     model = copy_model(tiny_model_folder, disk.folder / "model")
     words = ["--images", images[0], "--masks", images[1], "--model", model, *FEW, "--allow-few"]
@@ -359,13 +301,11 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
 
     fitted = before_call(monkeypatch, module, "fit_calibration", 0, disk.repair)
     disk.make_read_only()
-    assert calibrate(command) == 2
-    assert "read-only" in said(capsys)
+    assert "read-only" in refused(calibrate, command)
     assert fitted == [], "refused before the work"
     disk.repair()
     before_call(monkeypatch, module, "write_card", 1, disk.fill)
-    assert calibrate(command) == 2
-    assert "the disk is full" in said(capsys)
+    assert "the disk is full" in refused(calibrate, command)
     assert (model / "model.json").read_bytes() == older
     disk.repair()
     assert calibrate(command) == 0
@@ -378,9 +318,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
         return found
 
     monkeypatch.setattr(module, "fit_calibration", fit_and_vanish)
-    capsys.readouterr()
-    assert calibrate(command) == 2
-    assert "the folder is gone" in said(capsys)
+    assert "the folder is gone" in refused(calibrate, command)
     assert not model.exists(), "a card without weights would be no model"
 
 

@@ -20,6 +20,7 @@ from napari_latentfm.results.session import session_of
 from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.disks import PretendedDisk, RealDisk, one_disk, pretended_disk, real_disk
+from tests.helpers.fixtures import Folders
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.plugin.annotation.test_section import export, press
 from tests.plugin.finetuning.test_finetuning_panel import _wait, folders, opened
@@ -185,7 +186,7 @@ def test_a_folder_that_vanishes_blames_no_image_and_loses_no_annotation(
     qtbot: Any,
     queue: Open,
     images: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,8 @@ import pytest
 
 from latentfm_core.config import load_config
 from latentfm_core.model_io.card import read_card
+from tests.helpers.fixtures import Folders
+from tests.helpers.processes import load_script
 from tests.helpers.training_runs import TOML
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,13 +21,7 @@ PARENTS = dict.fromkeys(("cvc_clinicdb", "isic2018", "lidc_idri", "polyp"), "gen
 
 @pytest.fixture
 def script() -> ModuleType:
-    path = ROOT / "scripts" / "make_model.py"
-    spec = importlib.util.spec_from_file_location("make_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("make_model")
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -80,7 +75,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(
 
 
 def test_a_model_is_made_with_its_card_and_a_stopped_run_continues(
-    script: ModuleType, blob_folders: tuple[Path, Path], tmp_path: Path
+    script: ModuleType, blob_folders: Folders, tmp_path: Path
 ) -> None:
     configs, data = tmp_path / "configs", tmp_path / "data" / "blobs"
     (configs / "cards").mkdir(parents=True)

@@ -26,6 +26,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.output.paths import output_names
 from latentfm_core.worklist.state import WorkList
 from tests.core.datasets.test_data_summary import blobs, trained
+from tests.helpers.commands import Printed
 from tests.helpers.fixtures import copy_model
 
 NAMES = ["Läsion Zoë 1", "åßç", "한글", "नमस्ते é"]
@@ -171,16 +172,13 @@ def test_images_without_a_mask_are_named_where_they_are_left_out(
 # --- advice is followed -----------------------------------------------------------------------
 
 
-def test_the_advice_for_a_damaged_checkpoint_leads_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_advice_for_a_damaged_checkpoint_leads_on(tmp_path: Path, refused: Printed) -> None:
     data = blobs(tmp_path)
     assert trained(tmp_path, data) == 0
     checkpoint = tmp_path / "m" / "training" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:99])
     out = ["--out", str(tmp_path / "m")]
-    assert train([*out, "--resume"]) == 2
-    reported = capsys.readouterr().err
+    reported = refused(train, [*out, "--resume"])
     assert "Remove that file and start without --resume, or choose another --out." in reported
     shutil.move(checkpoint, tmp_path / "damaged")
     assert trained(tmp_path, data) == 0

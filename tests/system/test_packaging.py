@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from skimage.io import imread
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.processes import load_script
 
 COMMANDS = ("train", "predict", "evaluate", "calibrate", "export")
 
@@ -73,12 +71,7 @@ def test_commands_explain_themselves(core: dict[str, Any], name: str) -> None:
 
 
 def test_the_sample_image_is_what_its_script_paints() -> None:
-    path = ROOT / "scripts" / "make_sample_image.py"
-    spec = importlib.util.spec_from_file_location("make_sample_image", path)
-    if spec is None or spec.loader is None:
-        pytest.fail(f"{path} cannot be loaded")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("make_sample_image")
     shipped = imread(script.TARGET)
     # Filters of another library version may round differently.
     assert np.abs(script.paint().astype(int) - shipped).mean() < 0.5

@@ -21,17 +21,13 @@ from latentfm_core.images.large import large_image
 from latentfm_core.inference.device import resolve_precision
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
-from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.fixtures import copy_model
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model, with_sampling
 from tests.helpers.pictures import disc_image
-from tests.helpers.plugin_fixtures import run
-from tests.helpers.processors import auto_precision
-
-__all__ = ["auto_precision"]
+from tests.helpers.plugin_fixtures import OpenPanel, run
 
 OTHER: dict[Precision, Precision] = {"fp32": "bf16", "bf16": "fp32"}
 FEW = ["--samples", "3", "--steps", "2", "--seed", "7", "--device", "cpu", "--quiet"]
@@ -54,11 +50,7 @@ def made_for(tiny_model_folder: Path, tmp_path: Path) -> Callable[[Precision], P
 
     def make(precision: Precision) -> Path:
         folder = copy_model(tiny_model_folder, tmp_path / f"made_for_{precision}")
-        card = read_card(folder)
-        sampling = card.config.sampling.model_copy(update={"precision": precision})
-        config = card.config.model_copy(update={"sampling": sampling})
-        write_card(folder, card.model_copy(update={"config": config}))
-        return folder
+        return with_sampling(folder, precision=precision)
 
     return make
 
@@ -105,7 +97,7 @@ def test_command_panel_and_python_take_auto(
     tiny_model_folder: Path,
     image: Path,
     tmp_path: Path,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     qtbot: Any,
 ) -> None:
     """Without an option all three compute in what the processor has, and to the same bits."""
@@ -118,7 +110,7 @@ def test_command_panel_and_python_take_what_the_card_says(
     made_for: Callable[[Precision], Path],
     image: Path,
     tmp_path: Path,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     qtbot: Any,
 ) -> None:
     _all_three_agree(precision, made_for(precision), image, tmp_path, docked_panel, qtbot)
@@ -129,7 +121,7 @@ def _all_three_agree(
     model: Path,
     image: Path,
     tmp_path: Path,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     qtbot: Any,
 ) -> None:
     full = NUMBER_FORMATS[precision]
@@ -187,11 +179,10 @@ def test_a_result_records_how_the_model_was_loaded(
 
 @pytest.mark.parametrize("form", ["one image", "in tiles", "stack"])
 def test_another_precision_than_that_of_the_model_is_refused(
-    form: str, tiny_model_folder: Path, tmp_path: Path
+    form: str, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     """Computing in the model's own instead would be silent, and repeat nothing."""
     image = ImageInput(disc_image((48, 64), 12))
-    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     with pytest.raises(ConfigError, match=r"require precision bf16.*loaded for fp32.*to auto"):
         if form == "one image":
             segmenter.sample(image, few("bf16"))
@@ -215,7 +206,7 @@ def test_skip_done_goes_on_with_the_same_precision_only(
     tiny_model_folder: Path,
     image: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
 ) -> None:
     other = OTHER[auto_precision]
     for extra in ([], ["--tiled"]):
@@ -224,18 +215,13 @@ def test_skip_done_goes_on_with_the_same_precision_only(
         assert predict(words) == 0
         assert predict([*words, "--skip-done"]) == 0
         assert predict([*words, "--skip-done", "--precision", auto_precision]) == 0
-        capsys.readouterr()
-        assert predict([*words, "--skip-done", "--precision", other]) == 2
-        message = capsys.readouterr().err
+        message = refused(predict, [*words, "--skip-done", "--precision", other])
         assert f"computed in {NUMBER_FORMATS[auto_precision]}" in message
         assert f"would use {NUMBER_FORMATS[other]} (--precision)" in message
 
 
 def test_an_evaluation_says_its_precision(
-    auto_precision: Precision,
-    tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
+    auto_precision: Precision, tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
     words = [*folders, "--model", str(tiny_model_folder), "--out", str(tmp_path), *FEW]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -14,17 +13,12 @@ import pytest
 
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.model_io.folder import load_model, read_card, write_card
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "publish_model.py"
+from tests.helpers.processes import load_script
 
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("publish_model", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("publish_model")
     monkeypatch.setattr(module, "BUNDLED", tmp_path / "bundled")
     monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
     return module

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.commands import Printed
 from tests.helpers.predicting import OPTIONS, folder, names, run, save_png
 
 __all__ = ["folder", "run"]
@@ -78,23 +79,25 @@ def test_control_characters_of_names_never_reach_the_terminal(
         assert r"\x1b]0;owned\x07red" in printed
 
 
-def test_a_line_break_in_a_name_forges_no_line(
-    run, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_break_in_a_name_forges_no_line(run, folder: Path, printed: Printed) -> None:
     (folder / "x\nerror: all is lost\n.png").write_text("no picture")
-    assert run(folder, "--skip-bad") == 0
-    assert "\nerror: all is lost" not in capsys.readouterr().err
+    assert "\nerror: all is lost" not in printed(run, folder, "--skip-bad")
 
 
 @pytest.mark.parametrize("length", [245, 251])
 @pytest.mark.parametrize("letter", ["x", "ä", "😀"])
 def test_long_names_are_refused_before_any_work_or_work(
-    run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int, letter: str
+    run,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
+    length: int,
+    letter: str,
 ) -> None:
     name = letter * (length // len(letter.encode()))
     save_png(folder / f"{name}.png")
-    assert run(folder) == 2
-    reported = capsys.readouterr().err
+    reported = refused(run, folder)
     assert f"{name[:20]}" in reported
     assert "bytes, and at most" in reported
     assert not (tmp_path / "out").exists()
@@ -105,39 +108,33 @@ def test_long_names_are_refused_before_any_work_or_work(
     assert "bug in" not in "".join(capsys.readouterr())
 
 
-def test_paths_that_no_file_can_have_are_user_errors(
-    run, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_paths_that_no_file_can_have_are_user_errors(run, folder: Path, refused: Printed) -> None:
     for path in ("y" * 300, "z/" * 3000 + "a.png", os.fsdecode(b"\xff.png")):
-        assert run(folder / path) == 2
-        assert "bug in" not in capsys.readouterr().err
+        assert "bug in" not in refused(run, folder / path)
 
 
 def test_links_to_nowhere_are_named(
-    run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run, folder: Path, capsys: pytest.CaptureFixture[str], printed: Printed, refused: Printed
 ) -> None:
     (folder / "c.png").symlink_to(folder / "gone.png")
-    assert run(folder) == 2
-    assert "c.png: a broken link to" in capsys.readouterr().err
+    assert "c.png: a broken link to" in refused(run, folder)
     assert run(folder, "--skip-bad") == 0
     captured = capsys.readouterr()
     assert "git annex get" in captured.err
     assert "3 of 4 images" in captured.out
     (folder / "round.png").symlink_to(folder / "round.png")
-    assert run(folder, "--skip-bad", "--overwrite", "--follow-links") == 0
-    assert "round.png" in capsys.readouterr().err
+    assert "round.png" in printed(run, folder, "--skip-bad", "--overwrite", "--follow-links")
 
 
 def test_files_that_are_not_images_are_counted_and_named(
-    run, folder: Path, capsys: pytest.CaptureFixture[str]
+    run, folder: Path, printed: Printed
 ) -> None:
     for name in ("scan.heic", "scan.DCM", "notes.txt", "._one.png"):
         (folder / name).write_bytes(b"x")
     (folder / "below").mkdir()
     save_png(folder / "below" / "deep.png")
     (folder / "again.png").symlink_to(folder / "one.png")
-    assert run(folder) == 0
-    reported = capsys.readouterr().err
+    reported = printed(run, folder)
     assert "2 files are not images: scan.DCM, scan.heic" in reported
     assert "2 files are not images: ._one.png, notes.txt" in reported
     assert "images in subfolders are ignored: below" in reported

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentfm_core.flow.path import endpoint, linear_path
-
-Velocity = Callable[[Tensor, Tensor], Tensor]
-"""``v(t, z_t)`` for times ``(B,)`` and states ``(B, c, h, w)``, at a fixed condition."""
+from latentfm_core.flow.path import Velocity, endpoint, linear_path
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.device import release_memory
-from latentfm_core.inference.drawing import draw
+from latentfm_core.inference.drawing import ObjectRow, draw, draw_objects
 from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.model_settings import DEFAULT_BATCH, ModelSettings, seeds_of
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
-from latentfm_core.inference.objects import ObjectRow, draw_objects
 from latentfm_core.inference.prompting import (
     checked_prompt,
     checked_prompts,

@@ -30,8 +30,8 @@ TOOLS = {
 class ModelNotice(QFrame):
     """Says that the chosen model does not take prompts, and offers one that does."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = wrapped_text("Whether the model takes prompts.")
         self.button = QPushButton()

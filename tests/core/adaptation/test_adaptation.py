@@ -411,9 +411,7 @@ def test_the_process_works_until_its_input_ends(
     assert not any(isinstance(event, Failed) for event in [*seen, *rest])
 
 
-def test_an_adapted_model_can_be_kept(
-    adapted: AdaptationSession, promptable_model_folder: Path, tmp_path: Path
-) -> None:
+def test_an_adapted_model_can_be_kept(adapted: AdaptationSession, tmp_path: Path) -> None:
     folder = AdaptationFolder(tmp_path)
     with folder.writing():
         adapted.save(folder)

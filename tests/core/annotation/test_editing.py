@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import numpy as np
 import pytest
-from skimage.draw import disk
 from skimage.measure import label as pieces_of
 from skimage.measure import perimeter
 
 from latentfm_core.annotation.editing import Kind, Operation, edit
 from latentfm_core.errors import ImageError
+from tests.helpers.pictures import disc_mask
 
 SHAPE = (80, 100)
+disc = partial(disc_mask, shape=SHAPE)
 KINDS = get_args(Kind)
-
-
-def disc(row: float, column: float, radius: float) -> np.ndarray:
-    mask = np.zeros(SHAPE, bool)
-    mask[disk((row, column), radius, shape=SHAPE)] = True
-    return mask
 
 
 def scene() -> np.ndarray:

@@ -162,7 +162,7 @@ def test_what_a_label_is_called(
     assert [image.name(label) for label in (1, 2, 3)] == wanted
 
 
-def test_one_label_with_two_names_is_refused(tmp_path: Path) -> None:
+def test_one_label_with_two_names_is_refused() -> None:
     file = CocoFile()
     file.add(marked())
     with pytest.raises(OutputError, match="one name"):

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,17 +18,16 @@ from PIL import Image
 from latentfm_core.cli.predict import main
 from latentfm_core.images.read import read_image
 from latentfm_core.model_io.bundled import bundled_models
-from latentfm_core.model_io.folder import file_sha256, read_card, write_card
+from latentfm_core.model_io.folder import file_sha256, read_card
 from latentfm_core.output import result as result_module
 from latentfm_core.output.sidecar import Sidecar
+from tests.helpers.fixtures import copy_model, with_sampling
 from tests.helpers.predicting import (
-    OPTIONS,
     as_uint8,
     check_result,
     folder,
     names,
     run,
-    said_error,
     save_png,
     scene,
 )
@@ -103,36 +100,12 @@ def test_pixel_size_of_the_image_is_in_every_tiff(run, tmp_path):
     assert sidecar["unit"] == "micrometer"
 
 
-GREY = scene().mean(axis=-1)
-FORMATS = {
-    "grey8.png": as_uint8(GREY),
-    "grey16.png": (GREY * 60000).astype(np.uint16),
-    "twelve_bit.tif": (GREY * 4095).astype(np.uint16),
-    "rgb16.tif": (scene() * 65535).astype(np.uint16),
-    "signed.tif": (GREY * 2000 - 1000).astype(np.int16),
-    "float.tif": GREY.astype(np.float32) * 7 - 3,
-    "double_rgb.tif": scene(),
-    "rgba.png": np.dstack([as_uint8(scene()), np.full((40, 64), 200, np.uint8)]),
-    "grey_alpha.png": np.dstack([as_uint8(GREY), np.full((40, 64), 255, np.uint8)]),
-    "photo.jpg": as_uint8(scene()),
-    "wide.png": as_uint8(scene(5, 173)),
-    "tall.bmp": as_uint8(scene(200, 3)),
-    "bool.tif": GREY > 0.6,
-}
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_any_usual_image_is_segmented_at_its_own_size(run, tmp_path, tiny_model_folder, name):
-    path, pixels = tmp_path / name, FORMATS[name]
-    if path.suffix == ".tif":
-        photometric = "rgb" if pixels.ndim == 3 else "minisblack"
-        tifffile.imwrite(path, pixels, photometric=photometric)
-    else:
-        Image.fromarray(pixels).save(path)
+@pytest.mark.parametrize(("name", "shape"), [("wide.png", (5, 173)), ("tall.bmp", (200, 3))])
+def test_a_narrow_image_is_segmented_at_its_own_size(run, tmp_path, tiny_model_folder, name, shape):
+    path = tmp_path / name
+    Image.fromarray(as_uint8(scene(*shape))).save(path)
     assert run(path) == 0
-    assert (
-        tifffile.imread(tmp_path / "out" / f"{path.stem}_mean_mask.tif").shape == (pixels.shape[:2])
-    )
+    assert tifffile.imread(tmp_path / "out" / f"{path.stem}_mean_mask.tif").shape == shape
     check_result(tmp_path / "out", path, tiny_model_folder)
 
 
@@ -169,13 +142,8 @@ def test_an_image_named_twice_is_segmented_once(run, folder, capsys):
 
 
 def test_settings_not_given_are_those_of_the_model_card(folder, tmp_path, tiny_model_folder):
-    model = tmp_path / "model"
-    shutil.copytree(tiny_model_folder, model, ignore=shutil.ignore_patterns("training"))
-    card = read_card(model)
-    own = {"n_samples": 2, "steps": 3, "seed": 11, "threshold": 0.3, "device": "cuda:7"}
-    sampling = card.config.sampling.model_copy(update=own)
-    config = card.config.model_copy(update={"sampling": sampling})
-    write_card(model, card.model_copy(update={"config": config}))
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    with_sampling(model, n_samples=2, steps=3, seed=11, threshold=0.3, device="cuda:7")
     words = [str(folder / "one.png"), "--model", str(model), "--out", str(tmp_path / "out")]
     assert main([*words, "--steps", "1"]) == 0
     sidecar = json.loads((tmp_path / "out" / "one.json").read_text())
@@ -192,27 +160,15 @@ def test_the_bundled_model_is_the_default(folder, tmp_path):
     assert sidecar["n_samples"] == 1
 
 
-def test_the_module_runs_as_a_program(folder, tmp_path, tiny_model_folder):
-    command = [sys.executable, "-m", "latentfm_core.cli.predict", str(folder), *OPTIONS]
-    command += ["--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "3 of 3 images" in done.stdout
-    assert "Traceback" not in done.stderr
-    for image in folder.iterdir():
-        check_result(tmp_path / "out", image, tiny_model_folder)
-
-
 # --- results that are there already ---------------------------------------------------------
 
 
-def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, capsys):
+def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, refused):
     out = tmp_path / "out"
     out.mkdir()
     mine = out / "two_mean_mask.png"
     mine.write_text("drawn by hand")
-    assert run(folder) == 2
-    message = said_error(capsys)
+    message = refused(run, folder)
     assert "two_mean_mask.png" in message
     assert "--overwrite" in message
     assert names(out) == {"two_mean_mask.png"}
@@ -222,7 +178,7 @@ def test_existing_results_are_kept_unless_overwrite(run, folder, tmp_path, capsy
         assert image.size == (64, 64)
 
 
-def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys):
+def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys, refused):
     out = tmp_path / "out"
     assert run(folder / "one.png") == 0
     before = (out / "one.json").read_bytes()
@@ -233,41 +189,34 @@ def test_skip_done_does_only_missing_images(run, folder, tmp_path, capsys):
     assert {"two.json", "three.json"} < names(out)
     assert run(folder, "--skip-done") == 0
     assert "0 of 3 images" in capsys.readouterr().out
-    assert run(folder, "--skip-done", "--format", "png") == 2
-    assert "one.json" in said_error(capsys)
+    assert "one.json" in refused(run, folder, "--skip-done", "--format", "png")
 
 
-def test_skip_done_refuses_images_that_were_changed_after_their_result(run, folder, capsys):
+def test_skip_done_refuses_images_that_were_changed_after_their_result(run, folder, refused):
     assert run(folder) == 0
     later = time.time() + 60
     os.utime(folder / "two.png", (later, later))
-    capsys.readouterr()
-    assert run(folder, "--skip-done") == 2
-    message = said_error(capsys)
+    message = refused(run, folder, "--skip-done")
     assert "1 images were changed after their results were written: two.png" in message
     assert run(folder, "--overwrite") == 0
 
 
-def test_skip_done_refuses_results_of_another_channel(run, tmp_path, capsys):
+def test_skip_done_refuses_results_of_another_channel(run, tmp_path, refused):
     folder = tmp_path / "channels"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
     tifffile.imwrite(folder / "a.ome.tif", pixels, metadata={"axes": "CYX"})
     assert run(folder, "--channel", "1") == 0
     assert run(folder, "--channel", "1", "--skip-done") == 0
-    capsys.readouterr()
-    assert run(folder, "--channel", "4", "--skip-done") == 2
-    assert "other settings" in said_error(capsys)
+    assert "other settings" in refused(run, folder, "--channel", "4", "--skip-done")
 
 
 def test_an_incomplete_result_is_not_answered_with_the_option_that_was_given(
-    run, folder, tmp_path, capsys
+    run, folder, tmp_path, refused
 ):
     assert run(folder) == 0
     (tmp_path / "out" / "one_mean_mask.tif").unlink()
-    capsys.readouterr()
-    assert run(folder, "--skip-done") == 2
-    message = said_error(capsys)
+    message = refused(run, folder, "--skip-done")
     assert "incomplete or changed" in message
     assert "continue with" not in message
     for file in (tmp_path / "out").glob("one*"):

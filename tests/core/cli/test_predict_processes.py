@@ -13,8 +13,9 @@ import tifffile
 
 from latentfm_core.cli.predict import main
 from latentfm_core.prediction.claims import FOLDER
+from tests.helpers.commands import Printed
 from tests.helpers.pictures import disc_image
-from tests.helpers.predicting import check_result, names, said_error, save_png
+from tests.helpers.predicting import check_result, names, save_png
 from tests.helpers.processes import PATIENCE, environment, wait_for
 
 IMAGES = [f"image_{number:02d}" for number in range(10)]
@@ -119,41 +120,40 @@ def test_unfinished_results_of_a_killed_process_are_replaced(
 
 @pytest.mark.usefixtures("first_of_two")
 def test_a_second_start_does_only_missing_images(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "out"
     assert main(words) == 0
     before = (out / "image_03.json").read_bytes()
     for name in expected(["image_05"]):
         (out / name).unlink()
-    capsys.readouterr()
-    assert main(words) == 0
-    assert "9 of 10 images are already done" in capsys.readouterr().err
+    assert "9 of 10 images are already done" in printed(main, words)
     assert names(out) == expected(IMAGES)
     assert (out / "image_03.json").read_bytes() == before
 
 
 @pytest.mark.usefixtures("first_of_two")
 def test_a_users_own_file_is_not_overwritten(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, refused: Printed
 ) -> None:
     mine = tmp_path / "out" / "image_00_variance.png"
     mine.parent.mkdir()
     mine.write_text("drawn by hand")
-    assert main(words) == 2
-    assert "image_00_variance.png" in said_error(capsys)
+    assert "image_00_variance.png" in refused(main, words)
     assert mine.read_text() == "drawn by hand"
-    assert main([*words, "--overwrite"]) == 2
-    assert "--overwrite cannot be used with torchrun" in said_error(capsys)
+    assert "--overwrite cannot be used with torchrun" in refused(main, [*words, "--overwrite"])
 
 
 @pytest.mark.usefixtures("first_of_two")
 def test_bad_images_are_left_out_and_listed_once(
-    words: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
 ) -> None:
     (folder / "image_02.png").write_bytes(b"no picture")
-    assert main(words) == 2
-    assert "image_02.png" in said_error(capsys)
+    assert "image_02.png" in refused(main, words)
     assert not (tmp_path / "out").exists()
     assert main([*words, "--skip-bad"]) == 0
     captured = capsys.readouterr()

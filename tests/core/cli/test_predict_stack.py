@@ -1,8 +1,9 @@
-"""``latentfm-predict --stack`` on real files, and the stacks that it reads."""
+"""``latentfm-predict --stack`` and ``--follow`` on real files, and the stacks that they read."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.images.tiff_stack import TiffStack
+from latentfm_core.inference.following import follow_object
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.prompts import Prompt
 from latentfm_core.types import ImageInput
+from tests.core.inference.test_following import box_around, images_of, moving_disc
+from tests.helpers.commands import Printed
 from tests.helpers.plugin_fixtures import disc_image
 
 SETTINGS = SamplingConfig(n_samples=2, steps=2, seed=3, device="cpu", precision="fp32")
@@ -35,15 +41,21 @@ def values(shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
 
 @pytest.fixture
 def run(tiny_model_folder: Path, tmp_path: Path) -> Any:
-    def command(*words: object) -> int:
-        model = ["--model", str(tiny_model_folder), "--out", str(tmp_path / "out")]
-        return main([*map(str, words), *model, *OPTIONS])
+    return partial(_run, tiny_model_folder, tmp_path / "out")
 
-    return command
+
+@pytest.fixture
+def follow(promptable_model_folder: Path, tmp_path: Path) -> Any:
+    maps = ["--outputs", "mean_mask,samples"]
+    return partial(_run, promptable_model_folder, tmp_path / "out", *maps)
+
+
+def _run(model: Path, out: Path, *words: object) -> int:
+    return main([*map(str, words), "--model", str(model), "--out", str(out), *OPTIONS])
 
 
 def test_maps_of_a_stack_equal_the_python_api(
-    run: Any, tmp_path: Path, tiny_model_folder: Path
+    run: Any, tmp_path: Path, segmenter: Segmenter
 ) -> None:
     path, stack = tmp_path / "scan.ome.tif", volume()
     space = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
@@ -51,7 +63,6 @@ def test_maps_of_a_stack_equal_the_python_api(
     assert (
         run(path, "--stack", "--outputs", "mean_mask,samples,variance,confidence,probability") == 0
     )
-    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     whole = segment_stack(segmenter, [ImageInput(plane) for plane in stack], SETTINGS)
     wanted = whole.summary
     out = tmp_path / "out"
@@ -87,11 +98,10 @@ def test_maps_of_a_stack_equal_the_python_api(
     assert run(path, "--stack", "--plane", "ZX", *options) == 2
 
 
-def test_planes_along_another_axis(run: Any, tmp_path: Path, tiny_model_folder: Path) -> None:
+def test_planes_along_another_axis(run: Any, tmp_path: Path, segmenter: Segmenter) -> None:
     path, stack = tmp_path / "scan.tif", np.moveaxis(volume(), 0, 1)  # discs in z, x
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "ZYX", "spacing": 3.0})
     assert run(path, "--stack", "--plane", "zx", "--outputs", "mean_mask") == 0
-    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     found = tifffile.imread(tmp_path / "out" / "scan_mean_mask.tif")
     assert found.shape == stack.shape
     for place in range(3):
@@ -132,7 +142,7 @@ def test_an_orientation_of_a_stack_is_said_to_be_ignored(
 
 
 def test_a_stack_without_the_option_and_an_image_with_it(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Any, tmp_path: Path, refused: Printed
 ) -> None:
     stack, flat, png = (tmp_path / name for name in ("scan.tif", "flat.tif", "flat.png"))
     tifffile.imwrite(stack, volume(), photometric="minisblack", metadata={"axes": "ZYX"})
@@ -145,8 +155,7 @@ def test_a_stack_without_the_option_and_an_image_with_it(
         ([stack, "--stack", "--plane", "TX"], "the axes are ZYX"),
         ([stack, "--stack", "--format", "png"], "written as TIFF"),
     ):
-        assert run(*words) == 2
-        assert message in capsys.readouterr().err
+        assert message in refused(run, *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -203,3 +212,56 @@ def test_files_that_are_not_stacks_are_refused(tmp_path: Path) -> None:
         TiffStack(path)
     with pytest.raises(ImageError, match="no such file"):
         TiffStack(tmp_path / "b.tif")
+
+
+def test_a_box_on_one_plane_gives_the_object_on_all(
+    follow: Any, tmp_path: Path, promptable: Segmenter
+) -> None:
+    planes = moving_disc(3)
+    images, path = images_of(planes), tmp_path / "scan.tif"
+    pixels = np.stack([image.pixels for image in images])
+    tifffile.imwrite(path, pixels, photometric="rgb", metadata={"axes": "TYXS"})
+    prompt = box_around(planes[1])
+    assert prompt.box is not None
+    box = ",".join(str(value) for value in prompt.box)
+    assert follow(path, "--stack", "--box", box, "--follow", 1) == 0
+    wanted = follow_object(promptable, images, 1, Prompt(box=prompt.box), SETTINGS)
+    out = tmp_path / "out"
+    found = tifffile.imread(out / "scan_mean_mask.tif")
+    np.testing.assert_array_equal(found > 0, wanted.stack.summary.mean_mask)
+    assert (
+        min(dice(mask > 0, labels == 1) for mask, labels in zip(found, planes, strict=True)) > 0.8
+    )
+    assert tifffile.imread(out / "scan_samples.tif").shape == (2, 3, 64, 96)
+    side = json.loads((out / "scan.json").read_text())
+    assert side["following"] == {"start": 1, "found": [0, 1, 2], "missed": []}
+    assert side["prompt"] == prompt.to_json()
+    assert side["stack"]["shape"] == [3, 64, 96]
+    # Complete, so that it is left alone; but not for another start.
+    before = (out / "scan.json").stat().st_mtime_ns
+    assert follow(path, "--stack", "--box", box, "--follow", 1, "--skip-done") == 0
+    assert (out / "scan.json").stat().st_mtime_ns == before
+    assert follow(path, "--stack", "--box", box, "--follow", 0, "--skip-done") == 2
+
+
+def test_wrong_combinations_say_what_is_missing(
+    follow: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Printed
+) -> None:
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(
+        path, np.zeros((3, 40, 48), np.uint8), photometric="minisblack", metadata={"axes": "ZYX"}
+    )
+    box = ("--box", "5,5,30,30")
+    assert "--follow PLANE" in refused(follow, path, "--stack", *box)
+    assert follow(path, "--stack", "--follow", 1) == 2
+    assert "--follow needs --stack, and --box or --prompts" in capsys.readouterr().err
+    assert "there is no plane 7" in refused(follow, path, "--stack", *box, "--follow", 7)
+    assert "is not a plane" in refused(follow, path, "--stack", *box, "--follow", "first")
+    several = tmp_path / "several.tif"
+    tifffile.imwrite(
+        several,
+        np.zeros((2, 3, 40, 48), np.uint8),
+        photometric="minisblack",
+        metadata={"axes": "TZYX"},
+    )
+    assert "along one axis" in refused(follow, several, "--stack", *box, "--follow", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +19,6 @@ from tests.helpers.plugin_fixtures import disc_image
 
 SHAPE = (60, 80)
 SETTINGS = SamplingConfig(n_samples=4, steps=4, device="cpu", precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
 
 
 @pytest.fixture

@@ -20,42 +20,33 @@ from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
-from tests.helpers.fixtures import SMALL_NETWORK, copy_model, write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model, write_blobs
 from tests.helpers.predicting import OPTIONS
+from tests.helpers.training_runs import words
 
 SAMPLING = [word for word in OPTIONS if word not in ("--seed", "7")]
-TOML = (
-    "[data]\nsize = 64\nval_fraction = 0.2\ntest_fraction = 0.2\n"
-    + SMALL_NETWORK
-    + """[training]
-precision = "fp32"
-device = "cpu"
-validation_images = 2
-[training.image_vae]
-epochs = 1
-[training.mask_vae]
-epochs = 1
-[training.flow]
-epochs = 1
-"""
-)
-
 Change = Callable[[np.ndarray, int], np.ndarray]
 
 
-def blobs(folder: Path, change: Change | None = None, count: int = 12) -> list[str]:
-    """Write images and masks, masks changed by their number, and return the arguments."""
+def blobs(folder: Path, change: Change | None = None, count: int = 12) -> Folders:
+    """Write images and masks, masks changed by their number."""
     images, masks = write_blobs(folder / "data", count)
     for number, path in enumerate(sorted(masks.iterdir())):
         if change is not None:
             mask = np.array(Image.open(path))
             Image.fromarray(change(mask, number)).save(path)
-    return ["--images", str(images), "--masks", str(masks)]
+    return images, masks
 
 
-def trained(folder: Path, data: list[str], *more: str) -> int:
-    (folder / "run.toml").write_text(TOML)
-    return train(["--config", str(folder / "run.toml"), *data, "--out", str(folder / "m"), *more])
+def options(data: Folders) -> list[str]:
+    return ["--images", str(data[0]), "--masks", str(data[1])]
+
+
+def trained(folder: Path, data: Folders, *more: str) -> int:
+    parts = ["--set", "data.val_fraction=0.2", "--set", "data.test_fraction=0.2"]
+    one = ["--set", "training.flow.epochs=1"]
+    return train(words(data, folder / "m", *parts, *one, *more))
 
 
 def rows(printed: str) -> dict[str, str]:
@@ -73,10 +64,9 @@ def rows(printed: str) -> dict[str, str]:
     ],
 )
 def test_masks_of_one_kind_stop_the_training_before_it_begins(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
+    tmp_path: Path, refused: Printed, change: Change, said: str
 ) -> None:
-    assert trained(tmp_path, blobs(tmp_path, change)) == 2
-    output = capsys.readouterr().err
+    output = refused(trained, tmp_path, blobs(tmp_path, change))
     assert said in output
     assert "blob_0" in output, "some are named"
     assert not (tmp_path / "m" / "model.json").exists()
@@ -86,18 +76,15 @@ def test_a_threshold_that_empties_masks_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = blobs(tmp_path, lambda mask, number: mask // 255 * 2 * (1 + 99 * (number == 0)))
-    assert trained(tmp_path, [*data, "--mask-threshold", "250"]) == 2
+    assert trained(tmp_path, data, "--mask-threshold", "250") == 2
     assert "Every mask is empty (8, with the mask threshold 250)" in capsys.readouterr().err
 
 
-def test_the_summary_comes_first_and_is_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_comes_first_and_is_right(tmp_path: Path, printed: Printed) -> None:
     data = blobs(tmp_path, lambda mask, number: mask * (number not in (0, 1)))
     split = {"train": [f"blob_{n:03d}" for n in range(8)], "val": ["blob_008"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
-    assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
-    output = capsys.readouterr().err
+    output = printed(trained, tmp_path, data, "--split", str(tmp_path / "split.json"))
     found = rows(output)
     assert found["device"].startswith("CPU")
     assert found["images"].startswith("8 train, 1 val, 0 test; 3 of the folder are not in any part")
@@ -109,7 +96,7 @@ def test_the_summary_comes_first_and_is_right(
     assert found["objects"] == "0.8 per mask (0 to 1)"
     assert found["empty masks"] == "2 of 9: blob_000, blob_001"
     assert found["stages"] == (
-        "image_vae 1 epochs (1 steps), mask_vae 1 epochs (1 steps), flow 1 epochs (1 steps)"
+        "image_vae 1 epochs (2 steps), mask_vae 1 epochs (2 steps), flow 1 epochs (2 steps)"
     )
     assert "without validation" in found["expected"]
     assert "MB for images" in found["expected"]
@@ -139,30 +126,24 @@ def test_an_estimate_changes_no_weight(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_implausible_data_cause_warnings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, said: str
+    tmp_path: Path, printed: Printed, change: Change, said: str
 ) -> None:
-    assert trained(tmp_path, blobs(tmp_path, change), "--quiet") == 0
-    output = capsys.readouterr().err
+    output = printed(trained, tmp_path, blobs(tmp_path, change), "--quiet", "--dry-run")
     assert said in output
     assert "data summary" not in output, "warnings alone are left by --quiet"
 
 
-def test_a_class_missing_from_all_masks_causes_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_class_missing_from_all_masks_causes_a_warning(tmp_path: Path, printed: Printed) -> None:
     data = blobs(tmp_path, lambda mask, _: mask // 255)
     classes = ["--set", 'model.classes=["disc","cup","rim"]']
-    assert trained(tmp_path, data, *classes) == 0
-    output = capsys.readouterr().err
+    output = printed(trained, tmp_path, data, *classes, "--dry-run")
     assert "No mask has a pixel of the classes cup, rim" in output
     assert "cup 0.0% of the pixels" in rows(output)["classes"]
 
 
-def test_copies_across_parts_and_wild_sizes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_copies_across_parts_and_wild_sizes(tmp_path: Path, printed: Printed) -> None:
     data = blobs(tmp_path)
-    images, masks = Path(data[1]), Path(data[3])
+    images, masks = data
     split = {
         "train": [f"blob_{n:03d}" for n in range(8)],
         "val": ["blob_008"],
@@ -175,8 +156,8 @@ def test_copies_across_parts_and_wild_sizes(
         large = Image.open(folder / "blob_000.png").resize((512, 512), mode)
         large.save(folder / "blob_000.png")
     (tmp_path / "split.json").write_text(json.dumps(split))
-    assert trained(tmp_path, [*data, "--split", str(tmp_path / "split.json")]) == 0
-    output = capsys.readouterr().err
+    more = ["--split", str(tmp_path / "split.json"), "--dry-run"]
+    output = printed(trained, tmp_path, data, *more)
     assert "2 images are in two parts" in output
     assert "test: blob_009 = train: blob_003" in output
     assert "train: blob_004 = val: blob_008" in output
@@ -185,14 +166,13 @@ def test_copies_across_parts_and_wild_sizes(
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
 def test_evaluation_and_calibration_summarise_their_data(
-    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str], command: str
+    tmp_path: Path, tiny_model_folder: Path, printed: Printed, command: str
 ) -> None:
     data = blobs(tmp_path, lambda mask, number: mask * (number != 3), count=6)
     model = copy_model(tiny_model_folder, tmp_path / "model")
     run = evaluate if command == "evaluate" else calibrate
     out = ["--out", str(tmp_path / "out")] if command == "evaluate" else ["--allow-few"]
-    assert run([*data, "--model", str(model), *SAMPLING, *out]) == 0
-    output = capsys.readouterr().err
+    output = printed(run, [*options(data), "--model", str(model), *SAMPLING, *out])
     found = rows(output)
     assert found["images"] == "6"
     assert found["empty masks"] == "1 of 6: blob_003"
@@ -223,7 +203,7 @@ def test_references_without_foreground(
     card = (model / "model.json").read_bytes()
     run = evaluate if command == "evaluate" else calibrate
     out = ["--out", str(tmp_path / "out")] if command == "evaluate" else ["--allow-few"]
-    assert run([*data, "--model", str(model), *SAMPLING, *out, *more]) == code
+    assert run([*options(data), "--model", str(model), *SAMPLING, *out, *more]) == code
     assert "Every mask is empty (4" in capsys.readouterr().err
     assert (model / "model.json").read_bytes() == card
 
@@ -254,6 +234,7 @@ def test_the_advised_threshold_keeps_every_object(
     tmp_path: Path,
     tiny_model_folder: Path,
     capsys: pytest.CaptureFixture[str],
+    refused: Printed,
     levels: tuple[int, ...],
     suffix: str,
     threshold: str | None,
@@ -269,14 +250,13 @@ def test_the_advised_threshold_keeps_every_object(
     Image.fromarray(picture).save(images / "a.png")
     small = drawn if max(levels) > 255 else drawn.astype(np.uint8)
     Image.fromarray(small).save(masks / f"a{suffix}")
-    words = ["--images", str(images), "--masks", str(masks), "--out", str(tmp_path / "out")]
-    words += ["--model", str(tiny_model_folder), *SAMPLING]
-    assert evaluate(words) == 2
-    output = capsys.readouterr().err
+    command = [*options((images, masks)), "--out", str(tmp_path / "out")]
+    command += ["--model", str(tiny_model_folder), *SAMPLING]
+    output = refused(evaluate, command)
     advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
     if threshold is not None:
         assert advised == threshold
-    assert evaluate([*words, "--mask-threshold", advised]) == 0
+    assert evaluate([*command, "--mask-threshold", advised]) == 0
     share = float(np.mean(drawn > levels[0]))
     assert rows(capsys.readouterr().err)["classes"] == f"lesion {share:.1%} of the pixels"
 

@@ -20,7 +20,10 @@ from latentfm_core.datasets.layouts import read_layout, training_pairs
 from latentfm_core.datasets.pair_reading import read_labelled, read_pair
 from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.folder import read_card
-from tests.helpers.fixtures import copy_model
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model
+from tests.helpers.pages import read_table
+from tests.helpers.training_runs import TOML
 
 COUNT = 14
 DESCRIPTION = {
@@ -30,38 +33,13 @@ DESCRIPTION = {
     "file_ending": ".png",
 }
 
-TINY = """
-preset = "default"
-[data]
-size = 64
-val_fraction = 0.2
-test_fraction = 0.2
-[model]
-vae_width = 8
-condition_widths = [8, 16, 16, 16]
-condition_blocks = [1, 1, 1, 1]
-velocity_widths = [16, 16]
-[training]
-device = "cpu"
-precision = "fp32"
-augmentation = "flips"
-validation_images = 2
-validation_samples = 2
-[training.image_vae]
-epochs = 1
-[training.mask_vae]
-epochs = 2
-[training.flow]
-epochs = 2
-"""
-
 
 def save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     imsave(path, pixels, check_contrast=False)
 
 
-def blob(folders: tuple[Path, Path], index: int) -> tuple[np.ndarray, np.ndarray]:
+def blob(folders: Folders, index: int) -> tuple[np.ndarray, np.ndarray]:
     name = f"blob_{index:03d}.png"
     return imread(folders[0] / name), imread(folders[1] / name) > 0
 
@@ -73,7 +51,7 @@ def describe(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.fixture
-def nnunet(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+def nnunet(blob_folders: Folders, tmp_path: Path) -> Path:
     """Colour images in one file each, masks of two classes, a test part."""
     folder = tmp_path / "Dataset007_Blobs"
     for index in range(COUNT):
@@ -87,7 +65,7 @@ def nnunet(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def isic(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+def isic(blob_folders: Folders, tmp_path: Path) -> Path:
     """The folders of the challenge of 2018, as they come out of its archives."""
     folder = tmp_path / "isic"
     for index in range(COUNT):
@@ -107,7 +85,7 @@ def isic(blob_folders: tuple[Path, Path], tmp_path: Path) -> Path:
 
 def train(folder: Path, tmp_path: Path, *more: str) -> int:
     settings = tmp_path / "tiny.toml"
-    settings.write_text(TINY, "utf-8")
+    settings.write_text(TOML, "utf-8")
     words = ["--config", settings, "--data", folder, "--out", tmp_path / "model", "--quiet"]
     return train_main([*map(str, words), *more])
 
@@ -115,6 +93,10 @@ def train(folder: Path, tmp_path: Path, *more: str) -> int:
 def evaluate(folder: Path, tmp_path: Path, *more: str) -> int:
     words = ["--model", tmp_path / "model", "--data", folder, "--out", tmp_path / "scores"]
     return evaluate_main([*map(str, words), "--samples", "2", "--device", "cpu", "--quiet", *more])
+
+
+def names_in(out: Path) -> set[str]:
+    return {row["name"] for row in read_table(out)}
 
 
 def test_train_and_evaluate_an_nnunet_folder(nnunet, tmp_path):
@@ -125,31 +107,29 @@ def test_train_and_evaluate_an_nnunet_folder(nnunet, tmp_path):
     assert evaluate(nnunet, tmp_path) == 0
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text("utf-8"))
     assert summary["data"]["part"] == "test"
-    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
-    assert {row.split(",")[0] for row in rows} == {"blob_012", "blob_013"}
+    assert names_in(tmp_path / "scores") == {"blob_012", "blob_013"}
     split = tmp_path / "model" / "training" / "split.json"
     assert evaluate(nnunet, tmp_path, "--split", str(split), "--part", "val", "--overwrite") == 0
 
 
 def test_train_and_evaluate_an_isic_folder(isic, tmp_path):
-    assert train(isic, tmp_path) == 0
+    # With the encoder of the default preset.
+    assert train(isic, tmp_path, "--set", "model.condition=pretrained") == 0
     card = read_card(tmp_path / "model")
     assert card.config.model.classes == ("lesion",)
     assert card.config.data.folder is None, "a card holds no path of this machine"
     assert card.data.n_train + card.data.n_val + card.data.n_test == COUNT - 2
     assert evaluate(isic, tmp_path) == 0
-    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
-    assert {row.split(",")[0] for row in rows} == {"ISIC_0000012", "ISIC_0000013"}
+    assert names_in(tmp_path / "scores") == {"ISIC_0000012", "ISIC_0000013"}
     # The folder has no validation part, but the model was validated on some of its images.
     assert evaluate(isic, tmp_path, "--part", "val", "--overwrite") == 0
-    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
     split = json.loads((tmp_path / "model" / "training" / "split.json").read_text("utf-8"))
-    assert {row.split(",")[0] for row in rows} == set(split["val"])
+    assert names_in(tmp_path / "scores") == set(split["val"])
 
 
 @pytest.mark.parametrize("kind", ["nnunet", "isic"])
 def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
-    kind, request, tiny_model_folder, tmp_path, capsys
+    kind, request, tiny_model_folder, tmp_path, refused
 ):
     folder = request.getfixturevalue(kind)
     shutil.rmtree(folder / ("labelsTs" if kind == "nnunet" else "ISIC2018_Task1_Test_GroundTruth"))
@@ -162,27 +142,21 @@ def test_a_folder_without_a_test_part_is_evaluated_on_what_training_held_out(
     split = tmp_path / "model" / "training" / "split.json"
     held_out = set(json.loads(split.read_text("utf-8"))["test"])
     assert evaluate(folder, tmp_path) == 0
-    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
-    assert {row.split(",")[0] for row in rows} == held_out
+    assert names_in(tmp_path / "scores") == held_out
     # A model without a split of its own cannot know which images to use.
     other = copy_model(tiny_model_folder, tmp_path / "other")
     words = ("--model", str(other), "--overwrite")
-    capsys.readouterr()
-    assert evaluate(folder, tmp_path, *words) == 2
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(refused(evaluate, folder, tmp_path, *words).split())
     assert "has no part test" in said
     assert ("labelsTs is missing" in said) == (kind == "nnunet")
     assert "--split MODEL/training/split.json --part test" in said
     # What the message advises.
     assert evaluate(folder, tmp_path, *words, "--split", str(split), "--part", "test") == 0
     assert evaluate(folder, tmp_path, *words, "--part", "train") == 0
-    rows = (tmp_path / "scores" / "per_image.csv").read_text("utf-8").splitlines()[1:]
-    assert len(rows) == COUNT - 2
+    assert len(names_in(tmp_path / "scores")) == COUNT - 2
 
 
-def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(
-    blob_folders, nnunet, tmp_path
-):
+def test_one_file_for_each_channel_gives_the_same_as_one_colour_file(nnunet, tmp_path):
     whole = training_pairs(DataConfig(folder=nnunet))
     apart = tmp_path / "apart"
     for pair in whole:
@@ -243,65 +217,56 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
         ({"file_ending": ".tif"}, "holds no .tif files"),
     ],
 )
-def test_unsupported_parts_of_nnunet_are_reported(nnunet, tmp_path, capsys, changes, reason):
+def test_unsupported_parts_of_nnunet_are_reported(nnunet, tmp_path, refused, changes, reason):
     describe(nnunet, **changes)
-    assert train(nnunet, tmp_path) == 2
-    assert reason in capsys.readouterr().err
+    assert reason in refused(train, nnunet, tmp_path)
     assert not (tmp_path / "model" / "model.json").exists()
 
 
-def test_files_that_do_not_match_are_named(nnunet, tmp_path, capsys):
+def test_files_that_do_not_match_are_named(nnunet, tmp_path, refused):
     stray = nnunet / "imagesTr" / "blob_003_0001.png"
     save(stray, np.eye(8, dtype=np.uint8))
-    assert train(nnunet, tmp_path) == 2
-    assert "neither the one channel _0000 nor the three" in capsys.readouterr().err
+    assert "neither the one channel _0000 nor the three" in refused(train, nnunet, tmp_path)
     stray.rename(nnunet / "imagesTr" / "stray.png")
-    assert train(nnunet, tmp_path) == 2
-    assert "lack the channel number: stray.png" in capsys.readouterr().err
+    assert "lack the channel number: stray.png" in refused(train, nnunet, tmp_path)
     (nnunet / "imagesTr" / "stray.png").unlink()
     (nnunet / "labelsTr" / "blob_004.png").unlink()
-    assert train(nnunet, tmp_path) == 2
-    assert "blob_004" in capsys.readouterr().err
+    assert "blob_004" in refused(train, nnunet, tmp_path)
 
 
 def test_unknown_folders_and_duplicate_data_options_are_refused(
-    tmp_path, blob_folders, isic, capsys
+    tmp_path, blob_folders, isic, capsys, refused
 ):
-    assert train(tmp_path, tmp_path) == 2
-    assert "does not have a known layout" in capsys.readouterr().err
-    assert train(tmp_path / "nowhere", tmp_path) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    assert "does not have a known layout" in refused(train, tmp_path, tmp_path)
+    assert "is not a folder" in refused(train, tmp_path / "nowhere", tmp_path)
     assert train(isic, tmp_path, "--images", str(blob_folders[0])) == 2
     assert "use one or the other" in capsys.readouterr().err
     assert train(isic, tmp_path, "--set", 'model.classes=["a","b"]') == 2
     assert "have 1 classes, the model has 2" in capsys.readouterr().err
     (isic / "ISIC-2017_Training_Data").mkdir()
-    assert train(isic, tmp_path) == 2
-    assert "several challenges" in capsys.readouterr().err
+    assert "several challenges" in refused(train, isic, tmp_path)
 
 
-def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, capsys):
+def test_a_link_out_of_the_folder_is_refused(nnunet, tmp_path, refused):
     (nnunet / "labelsTr").rename(tmp_path / "elsewhere")
     (nnunet / "labelsTr").symlink_to(tmp_path / "elsewhere")
-    assert train(nnunet, tmp_path) == 2
-    assert "links to files outside the folder: labelsTr" in capsys.readouterr().err
+    assert "links to files outside the folder: labelsTr" in refused(train, nnunet, tmp_path)
     assert len(training_pairs(DataConfig(folder=nnunet, reading={"follow_links": True}))) == 12
 
 
 def test_colours_belong_to_the_classes_that_the_folder_names(
-    nnunet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    nnunet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Printed
 ) -> None:
     config = tmp_path / "run.toml"
     words = ["--config", str(config), "--data", str(nnunet), "--dump-config"]
     # In another order than that of the folder, whose numbers the masks have.
     named = '[model]\nclasses = ["core", "lesion"]\nclass_colours = ["#d01c8b", "#4dac26"]'
-    config.write_text(TINY.replace("[model]", named))
+    config.write_text(TOML.replace("[model]", named))
     assert train_main(words) == 0
     model = tomllib.loads(capsys.readouterr().out)["model"]
     assert model["classes"] == ["lesion", "core"]
     assert model["class_colours"] == ["#4dac26", "#d01c8b"]
-    config.write_text(TINY.replace("[model]", named.replace("core", "cup")))
-    assert train_main(words) == 2
-    message = capsys.readouterr().err
+    config.write_text(TOML.replace("[model]", named.replace("core", "cup")))
+    message = refused(train_main, words)
     assert "class_colours are for the classes cup, lesion" in message
     assert "names the classes lesion, core" in message

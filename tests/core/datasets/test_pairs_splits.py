@@ -21,6 +21,7 @@ from latentfm_core.datasets.splits import (
     write_split,
 )
 from latentfm_core.errors import DatasetError, ImageError, OutputError
+from tests.helpers.fixtures import Folders
 
 
 def write(path: Path, shape: tuple[int, ...] = (24, 36, 3), seed: int = 0) -> Path:
@@ -38,7 +39,7 @@ def write_mask(path: Path, shape: tuple[int, int] = (24, 36), top: int = 6) -> P
     return path
 
 
-def make_dataset(root: Path, names: list[str], suffix: str = "") -> tuple[Path, Path]:
+def make_dataset(root: Path, names: list[str], suffix: str = "") -> Folders:
     for number, name in enumerate(names):
         write(root / "images" / f"{name}.png", seed=number)
         write_mask(root / "masks" / f"{name}{suffix}.png", top=number % 6)

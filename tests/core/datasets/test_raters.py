@@ -21,11 +21,11 @@ from latentfm_core.model_io.folder import load_model
 from latentfm_core.training.batch_source import Feeder
 from latentfm_core.training.batches import draw_raters
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import SIZE, tiny_settings
+from tests.helpers.fixtures import SIZE, Folders, tiny_settings
 from tests.helpers.pages import Page
 
 
-def write_raters(folder: Path, count: int = 24) -> tuple[Path, Path]:
+def write_raters(folder: Path, count: int = 24) -> Folders:
     """Write discs that the first rater outlines, and the second one sees only half as wide."""
     rng = np.random.default_rng(0)
     images, masks = folder / "images", folder / "masks"
@@ -45,17 +45,17 @@ def write_raters(folder: Path, count: int = 24) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_raters(tmp_path_factory.mktemp("raters"))
 
 
-def settings(folders: tuple[Path, Path], **training: object) -> dict[str, object]:
+def settings(folders: Folders, **training: object) -> dict[str, object]:
     values = tiny_settings(**training)
     paths = {"images": str(folders[0]), "masks": str(folders[1])}
     return values | {"data": {**values["data"], **paths}}  # type: ignore[dict-item]
 
 
-def test_subfolders_of_the_mask_folder_are_raters(folders: tuple[Path, Path]) -> None:
+def test_subfolders_of_the_mask_folder_are_raters(folders: Folders) -> None:
     images, masks = folders
     pairs = find_pairs(images, masks)
     assert len(pairs) == 24
@@ -76,7 +76,7 @@ def test_a_rater_may_leave_an_image_out_but_nobody_may_invent_one(tmp_path: Path
         find_pairs(images, masks)
 
 
-def test_training_draws_each_rater_about_as_often(folders: tuple[Path, Path]) -> None:
+def test_training_draws_each_rater_about_as_often(folders: Folders) -> None:
     data = load_canvases(find_pairs(*folders), DataConfig(size=64))
     index = np.zeros(400, dtype=np.intp)
     raters = draw_raters(data, index, seed=1)
@@ -88,7 +88,7 @@ def test_training_draws_each_rater_about_as_often(folders: tuple[Path, Path]) ->
 
 
 def test_a_model_of_two_raters_is_trained_and_compared_with_both(
-    folders: tuple[Path, Path], tmp_path: Path
+    folders: Folders, tmp_path: Path
 ) -> None:
     values = settings(folders, flow={"epochs": 30, "batch_size": 8, "learning_rate": 3e-3})
     card = Trainer(config_from_mapping(values), RunOptions(tmp_path / "model")).run()
@@ -109,7 +109,7 @@ def test_a_model_of_two_raters_is_trained_and_compared_with_both(
 
 
 def test_init_starts_from_another_model_and_keeps_its_vaes(
-    blob_folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    blob_folders: Folders, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     stage = {"epochs": 0}
     values = settings(blob_folders, image_vae=stage, mask_vae=stage, flow={"epochs": 1})
@@ -125,7 +125,7 @@ def test_init_starts_from_another_model_and_keeps_its_vaes(
 
 
 def test_init_from_another_architecture_is_refused(
-    blob_folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    blob_folders: Folders, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     values = settings(blob_folders)
     values["model"] = {**values["model"], "vae_width": 24}  # type: ignore[dict-item]
@@ -135,7 +135,7 @@ def test_init_from_another_architecture_is_refused(
 
 
 def test_init_of_an_unknown_model_exits_with_2(
-    blob_folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--out", tmp_path / "m"]
     assert train_main([*map(str, words), "--init", "no_such_model"]) == 2

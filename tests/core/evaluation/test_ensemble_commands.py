@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -23,8 +22,10 @@ from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.types import ImageInput
-from tests.helpers.fixtures import copy_model, write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model, write_blobs
 from tests.helpers.folds import MEMBERS, copy_folds
+from tests.helpers.pages import read_table
 
 FEW = ["--samples", "4", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
 SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
@@ -36,7 +37,7 @@ def run(main: Main, model: Path, *more: object) -> int:
 
 
 @pytest.fixture
-def data(blob_folders: tuple[Path, Path]) -> tuple[object, ...]:
+def data(blob_folders: Folders) -> tuple[object, ...]:
     return ("--images", blob_folders[0], "--masks", blob_folders[1])
 
 
@@ -57,12 +58,11 @@ def noise() -> ImageInput:
 
 def column(out: Path, name: str) -> dict[str, str]:
     """Return a column of an evaluation, by image."""
-    with (out / "per_image.csv").open() as stream:
-        return {row["name"]: row[name] for row in csv.DictReader(stream)}
+    return {row["name"]: row[name] for row in read_table(out)}
 
 
 def test_predict_gives_what_python_gives_and_names_the_members(
-    fold_models: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    fold_models: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     image = blob_folders[0] / "blob_003.png"
     assert run(predict, fold_models, image, "--out", tmp_path) == 0
@@ -79,14 +79,10 @@ def test_predict_gives_what_python_gives_and_names_the_members(
 
 
 def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
-    fold_models: Path,
-    data: tuple[object, ...],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    fold_models: Path, data: tuple[object, ...], tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "out"
-    assert run(evaluate, fold_models, *data, "--part", "val", "--out", out) == 0
-    said = capsys.readouterr().err
+    said = printed(run, evaluate, fold_models, *data, "--part", "val", "--out", out)
     assert "Each image is segmented by the one model that was not trained on it" in said
     assert "WARNING" not in said
     found = column(out, "sample_dice")
@@ -102,10 +98,7 @@ def test_each_image_of_a_fold_is_evaluated_by_the_model_that_has_not_seen_it(
 
 
 def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
-    fold_models: Path,
-    data: tuple[object, ...],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    fold_models: Path, data: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(evaluate, fold_models, *data, "--out", tmp_path / "out") == 0
     output = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -118,7 +111,7 @@ def test_the_test_part_is_evaluated_by_all_and_training_images_are_warned_of(
 
 
 def test_a_calibration_is_kept_in_the_folder_and_used_by_all(
-    folds: Path, data: tuple[object, ...], blob_folders: tuple[Path, Path], tmp_path: Path
+    folds: Path, data: tuple[object, ...], blob_folders: Folders, tmp_path: Path
 ) -> None:
     cards = [folds / f"fold_{fold}" / "model.json" for fold in range(MEMBERS)]
     before = [card.read_bytes() for card in cards]
@@ -139,10 +132,7 @@ def test_a_calibration_is_kept_in_the_folder_and_used_by_all(
 
 
 def test_a_calibration_of_other_members_is_not_used(
-    folds: Path,
-    fold_models: Path,
-    data: tuple[object, ...],
-    caplog: pytest.LogCaptureFixture,
+    folds: Path, fold_models: Path, data: tuple[object, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert run_calibration(folds, data) == 0
     shutil.rmtree(folds / "fold_2")
@@ -152,7 +142,7 @@ def test_a_calibration_of_other_members_is_not_used(
 
 
 def test_the_validation_part_of_a_challenge_is_drawn_by_all(
-    folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folds: Path, tmp_path: Path, printed: Printed
 ) -> None:
     challenge = tmp_path / "challenge"
     images, masks = write_blobs(tmp_path / "new", 3, seed=9)
@@ -163,23 +153,21 @@ def test_the_validation_part_of_a_challenge_is_drawn_by_all(
             target = challenge / f"ISIC2018_Task1_Validation_{kind}" / f"new_{number}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-    assert run(calibrate, folds, "--data", challenge, "--allow-few") == 0
-    assert "the one model" not in capsys.readouterr().err
+    assert "the one model" not in printed(run, calibrate, folds, "--data", challenge, "--allow-few")
     fitted = read_card(folds).calibration
     assert fitted is not None
     assert fitted.n_images == 3
 
 
 def test_test_images_are_not_calibrated_on(
-    folds: Path, data: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+    folds: Path, data: tuple[object, ...], refused: Printed
 ) -> None:
-    assert run_calibration(folds, data, "--part", "test") == 2
-    assert "belong to the test part" in capsys.readouterr().err
+    assert "belong to the test part" in refused(run_calibration, folds, data, "--part", "test")
     assert not (folds / "ensemble.json").exists()
 
 
 def test_the_domain_score_is_the_mean_over_the_members(
-    folds: Path, data: tuple[object, ...], blob_folders: tuple[Path, Path]
+    folds: Path, data: tuple[object, ...], blob_folders: Folders
 ) -> None:
     assert Segmenter.load(folds, "cpu", "fp32").domain_score(noise()) is None
     assert run_calibration(folds, data, "--domain-only") == 0
@@ -196,19 +184,14 @@ def test_the_domain_score_is_the_mean_over_the_members(
 
 
 def test_what_needs_a_single_model_says_which_to_choose(
-    fold_models: Path,
-    data: tuple[object, ...],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    fold_models: Path, data: tuple[object, ...], tmp_path: Path, refused: Printed
 ) -> None:
     words = ["--format", "onnx", "--out", tmp_path / "onnx", "--model", fold_models]
-    assert export([*map(str, words)]) == 2
-    said = capsys.readouterr().err
+    said = refused(export, [*map(str, words)])
     assert "Export the folders in it one by one (fold_0, fold_1, fold_2)" in said
     assert not (tmp_path / "onnx").exists()
     for preset in ((), ("--preset", "finetune"), ("--preset", "distill")):
         out = ("--out", tmp_path / "new")
-        assert train([*map(str, (*data, *out, *preset, "--init", fold_models))]) == 2
-        said = capsys.readouterr().err
+        said = refused(train, [*map(str, (*data, *out, *preset, "--init", fold_models))])
         assert f"Choose one of them, for example {fold_models / 'fold_0'}" in said
         assert not (tmp_path / "new").exists()

@@ -16,12 +16,13 @@ from skimage.io import imread, imsave
 from latentfm_core.cli.evaluate import main as evaluate_main
 from latentfm_core.cli.predict import main as predict_main
 from latentfm_core.metrics.overlap import dice, iou
+from tests.helpers.fixtures import Folders
 
 COUNT = 6
 TOLERANCE = 1e-6
 
 
-def challenge(folder: Path, blobs: tuple[Path, Path]) -> tuple[Path, Path]:
+def challenge(folder: Path, blobs: Folders) -> Folders:
     """Lay images and outlines out as the challenge does; the last image has no lesion at all."""
     images = folder / "ISIC2018_Task1-2_Test_Input"
     truth = folder / "ISIC2018_Task1_Test_GroundTruth"
@@ -43,7 +44,7 @@ def challenge(folder: Path, blobs: tuple[Path, Path]) -> tuple[Path, Path]:
     "ignore:The inplace keyword:DeprecationWarning"
 )  # theirs, by pandas 3.1
 def test_the_challenge_scores_our_predictions_as_we_do(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     images, truth = challenge(tmp_path / "isic", blob_folders)
     common = ["--model", tiny_model_folder, "--samples", "3", "--device", "cpu", "--quiet"]

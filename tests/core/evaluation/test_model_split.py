@@ -12,7 +12,9 @@ from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.datasets.splits import Split, read_split, write_split
 from latentfm_core.model_io.card import read_card
-from tests.helpers.fixtures import copy_model
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model
+from tests.helpers.pages import read_table
 
 FEW = ["--samples", "2", "--steps", "1", "--device", "cpu"]
 
@@ -27,7 +29,7 @@ def model(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 
 def run_evaluation(
-    model: Path, folders: tuple[Path, Path], out: Path, *more: object
+    model: Path, folders: Folders, out: Path, *more: object
 ) -> tuple[int, dict[str, object]]:
     words = ["--images", folders[0], "--masks", folders[1], "--model", model, "--out", out]
     code = evaluate([str(word) for word in (*words, *FEW, *more)])
@@ -36,11 +38,10 @@ def run_evaluation(
 
 
 def names_in(out: Path) -> list[str]:
-    lines = (out / "per_image.csv").read_text().splitlines()[1:]
-    return sorted(line.split(",")[0] for line in lines)
+    return sorted(row["name"] for row in read_table(out))
 
 
-def only(folders: tuple[Path, Path], names: tuple[str, ...], target: Path) -> tuple[Path, Path]:
+def only(folders: Folders, names: tuple[str, ...], target: Path) -> Folders:
     for source in folders:
         (target / source.name).mkdir(parents=True)
         for name in names:
@@ -49,10 +50,7 @@ def only(folders: tuple[Path, Path], names: tuple[str, ...], target: Path) -> tu
 
 
 def test_the_test_part_is_taken_and_named(
-    model: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, summary = run_evaluation(model, blob_folders, tmp_path / "out")
     said = capsys.readouterr()
@@ -68,7 +66,7 @@ def test_the_test_part_is_taken_and_named(
 @pytest.mark.parametrize("which", [0, 1])
 def test_an_evaluation_is_not_written_among_images_or_masks(
     model: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     which: int,
     capsys: pytest.CaptureFixture[str],
@@ -84,10 +82,7 @@ def test_an_evaluation_is_not_written_among_images_or_masks(
 
 
 def test_images_that_were_trained_on_are_warned_of(
-    model: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, summary = run_evaluation(model, blob_folders, tmp_path / "out", "--part", "all")
     said = capsys.readouterr()
@@ -104,10 +99,7 @@ def test_images_that_were_trained_on_are_warned_of(
 
 
 def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(
-    model: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = read_split(model / "training" / "split.json").test
     (model / "training" / "trained_on.json").write_text(json.dumps(test[:3]))
@@ -116,10 +108,7 @@ def test_images_of_a_training_part_that_was_drawn_again_count_as_seen(
 
 
 def test_other_images_are_all_taken(
-    model: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, blob_folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = read_split(model / "training" / "split.json")
     some = only(blob_folders, (*split.test[:3], split.train[0]), tmp_path / "some")
@@ -134,16 +123,15 @@ def test_other_images_are_all_taken(
     assert "lacks 5 images of the part test" in capsys.readouterr().err
 
 
-def run_calibration(model: Path, folders: tuple[Path, Path], *more: object) -> int:
+def run_calibration(model: Path, folders: Folders, *more: object) -> int:
     words = ["--images", folders[0], "--masks", folders[1], "--model", model, *FEW, *more]
     return calibrate([str(word) for word in words])
 
 
 def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
-    model: Path, blob_folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    model: Path, blob_folders: Folders, capsys: pytest.CaptureFixture[str], refused: Printed
 ) -> None:
-    assert run_calibration(model, blob_folders) == 2
-    said = capsys.readouterr().err
+    said = refused(run_calibration, model, blob_folders)
     assert "Using the 8 images of part val" in said
     assert "add --allow-few" in said
     assert run_calibration(model, blob_folders, "--allow-few") == 0
@@ -152,8 +140,7 @@ def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
     assert (fitted.part, fitted.n_images) == ("val", 8)
     capsys.readouterr()
     for part, count in (("test", 8), ("all", 8)):
-        assert run_calibration(model, blob_folders, "--part", part, "--allow-few") == 2
-        said = capsys.readouterr().err
+        said = refused(run_calibration, model, blob_folders, "--part", part, "--allow-few")
         assert f"{count} of the" in said
         assert "--allow-test" in said
     assert run_calibration(model, blob_folders, "--part", "all", "--allow-test") == 0
@@ -161,12 +148,11 @@ def test_calibration_takes_the_validation_part_and_refuses_the_wrong_images(
 
 
 def test_two_calibrations_of_one_model_do_not_mix(
-    model: Path, blob_folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    model: Path, blob_folders: Folders, refused: Printed
 ) -> None:
     from latentfm_core.files.locks import FolderLock
 
     lock = FolderLock(model)
     assert lock.acquire()
-    assert run_calibration(model, blob_folders, "--allow-few") == 2
-    assert "Another process" in capsys.readouterr().err
+    assert "Another process" in refused(run_calibration, model, blob_folders, "--allow-few")
     lock.release()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,9 +14,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.distribution import sample_diversity
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.calibration import Calibration, MonotoneMap
-from tests.helpers.calibrating import SETTINGS, segmenter, with_calibration
-
-__all__ = ["segmenter"]
+from tests.helpers.calibrating import SETTINGS, with_calibration
+from tests.helpers.fixtures import Folders
 
 
 def at(scale: float) -> SamplingConfig:
@@ -26,12 +23,12 @@ def at(scale: float) -> SamplingConfig:
 
 
 @pytest.fixture(scope="module")
-def image(blob_folders: tuple[Path, Path]) -> ImageInput:
+def image(blob_folders: Folders) -> ImageInput:
     return read_image(blob_folders[0] / "blob_003.png")
 
 
 @pytest.fixture(scope="module")
-def disputed(blob_folders: tuple[Path, Path]) -> list[Case]:
+def disputed(blob_folders: Folders) -> list[Case]:
     """Cases of two raters, one of whom never finds anything."""
     cases = []
     for index in range(0, 24, 2):

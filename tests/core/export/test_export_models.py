@@ -30,6 +30,8 @@ from latentfm_core.model_io.folder import load_model, read_card, save_model
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.prompts.prompt import Prompt
 from latentfm_core.types import Float32, Geometry, ImageInput
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders
 from tests.helpers.prompting import two_discs
 
 TOLERANCE = 1e-3
@@ -54,7 +56,7 @@ def export(*words: object) -> int:
     return export_main([*map(str, words), "--quiet"])
 
 
-def blob(folders: tuple[Path, Path], index: int = 30) -> ImageInput:
+def blob(folders: Folders, index: int = 30) -> ImageInput:
     return ImageInput(imread(folders[0] / f"blob_{index:03d}.png"))
 
 
@@ -88,10 +90,22 @@ def session(path: Path) -> Any:
 
 def run_recipe(folder: Path, image: Float32, solver: str, steps: int) -> Float32:
     """Draw samples by nothing but the exported files and ``sampling.json``."""
-    recipe = json.loads((folder / "sampling.json").read_text("utf-8"))
-    few = recipe["few_steps"]
+    few = read_recipe(folder)["few_steps"]
     ending = "_few_steps" if few and solver == "euler" and steps <= few["most_steps"] else ""
     maps = session(folder / f"condition{ending}.onnx").run(None, {"image": image})
+    return integrate(folder, maps, solver, steps, ending)
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    recipe: dict[str, Any] = json.loads((folder / "sampling.json").read_text("utf-8"))
+    return recipe
+
+
+def integrate(
+    folder: Path, maps: list[Float32], solver: str, steps: int, ending: str = ""
+) -> Float32:
+    """Return the probabilities of the exported noise, given the maps of the condition."""
+    recipe = read_recipe(folder)
     given = dict(zip(recipe["ode"]["maps"], maps, strict=True))
     h = np.float32(1 / steps)
     if ending:
@@ -124,7 +138,7 @@ def parts(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize(("solver", "steps"), [("euler", 4), ("heun", 2)])
 def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], parts: Path, solver: Any, steps: int
+    tiny_model_folder: Path, blob_folders: Folders, parts: Path, solver: Any, steps: int
 ) -> None:
     image = blob(blob_folders)
     settings = SamplingConfig(n_samples=3, seed=5, steps=steps, solver=solver, noise_scale=1.25)
@@ -139,7 +153,7 @@ def test_onnx_parts_and_recipe_give_the_samples_of_the_model(
 def test_the_recipe_says_where_an_image_lies_on_the_canvas(
     parts: Path, shape: tuple[int, int]
 ) -> None:
-    image = json.loads((parts / "sampling.json").read_text("utf-8"))["image"]
+    image = read_recipe(parts)["image"]
     place = {"height": shape[0], "width": shape[1]}
     names = ("rows", "columns", "top", "left")
     for name in names:
@@ -161,34 +175,28 @@ def box_map(recipe: dict[str, Any], box: tuple[float, ...], geometry: Geometry) 
     maps = np.zeros(recipe["prompt"]["shape"], np.float32)
     top, left, rows, columns = geometry.box
     field = geometry.window or (0, 0, *geometry.shape)
-    ends = []
-    for value, start, scale in (
-        (box[0], field[0], rows / field[2]),
-        (box[1], field[1], columns / field[3]),
-        (box[2], field[0], rows / field[2]),
-        (box[3], field[1], columns / field[3]),
-    ):
-        ends.append(round((value - start) * scale + (top, left)[len(ends) % 2]))
-    maps[0, recipe["prompt"]["channels"].index("box"), ends[0] : ends[2], ends[1] : ends[3]] = 1
+    scale = np.array([rows / field[2], columns / field[3]])
+    ends = (np.reshape(box, (2, 2)) - field[:2]) * scale + (top, left)
+    (y, x), (bottom, right) = np.rint(ends).astype(int)
+    maps[0, recipe["prompt"]["channels"].index("box"), y:bottom, x:right] = 1
     return maps
 
 
 def test_a_promptable_model_is_exported_with_its_prompts(
-    promptable_model_folder: Path, tmp_path: Path
+    promptable_model_folder: Path, promptable: Segmenter, tmp_path: Path
 ) -> None:
     out = tmp_path / "parts"
     words = ["--model", promptable_model_folder, "--format", "onnx", "--out", out]
     assert export(*words, "--samples", 2, "--seed", 3) == 0
-    recipe = json.loads((out / "sampling.json").read_text("utf-8"))
+    recipe = read_recipe(out)
     pixels, _ = two_discs(np.random.default_rng(5))
     image = ImageInput(pixels)
     settings = SamplingConfig(n_samples=2, seed=3, steps=4, solver="euler")
-    segmenter = Segmenter.load(promptable_model_folder, "cpu", "fp32")
     whole = PromptConfig(field_scale=16.0)
     encoder = session(out / "image_encoder.onnx")
     answers = []
     for box in ((8.0, 6.0, 56.0, 42.0), (8.0, 54.0, 56.0, 92.0)):
-        drawn = segmenter.sample(image, settings, prompt=Prompt(box=box), prompting=whole)
+        drawn = promptable.sample(image, settings, prompt=Prompt(box=box), prompting=whole)
         canvas, geometry = to_canvas(to_rgb(image), 64, "pad")
         assert drawn.geometry == geometry, "the whole image"
         given = {"image": canvas.transpose(2, 0, 1)[None]}
@@ -199,7 +207,7 @@ def test_a_promptable_model_is_exported_with_its_prompts(
         )
         prompt = box_map(recipe, box, geometry)
         found = session(out / "prompt_encoder.onnx").run(None, {"prompt": prompt, **features})
-        theirs = integrate_euler(out, recipe, found, steps=4)
+        theirs = integrate(out, found, "euler", steps=4)
         np.testing.assert_allclose(theirs[:, 0], drawn.probabilities, atol=TOLERANCE)
         answers.append(theirs[:, 0].mean(axis=0) > 0.5)
     assert answers[0].any()
@@ -210,20 +218,6 @@ def test_a_promptable_model_is_exported_with_its_prompts(
     plain = session(out / "condition.onnx").run(None, given)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=TOLERANCE)
-
-
-def integrate_euler(
-    folder: Path, recipe: dict[str, Any], maps: list[Float32], steps: int
-) -> Float32:
-    """Return the probabilities of the exported noise, by Euler steps."""
-    network = session(folder / "velocity.onnx")
-    given = dict(zip(recipe["ode"]["maps"], maps, strict=True))
-    z = np.load(folder / recipe["noise"]["file"])
-    for step in range(steps):
-        t = np.array([step / steps], np.float32)
-        z = z + network.run(None, {"z": z, "t": t, **given})[0] / np.float32(steps)
-    decoded: Float32 = session(folder / "decoder.onnx").run(None, {"z": z})[0]
-    return decoded
 
 
 def variant(tiny: Path, folder: Path, **model: Any) -> Path:
@@ -264,7 +258,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Samplin
 
 
 def test_a_package_of_the_zoo_gives_the_maps_of_the_model(
-    model: tuple[Path, SamplingConfig], blob_folders: tuple[Path, Path], tmp_path: Path
+    model: tuple[Path, SamplingConfig], blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder, settings = model
     segmenter = Segmenter.load(folder, "cpu", "fp32")
@@ -316,7 +310,7 @@ def test_a_bundled_model_that_takes_prompts_becomes_a_package(tmp_path: Path) ->
 
 def test_the_zoos_own_program_runs_a_package(
     calibrated_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -334,7 +328,7 @@ def test_the_zoos_own_program_runs_a_package(
 
 
 def test_the_words_of_the_user_are_in_the_package(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     out, picture = tmp_path / "model.zip", blob_folders[0] / "blob_001.png"
     words = ["--model", tiny_model_folder, "--format", "bioimageio", "--out", out]
@@ -353,7 +347,7 @@ def test_the_words_of_the_user_are_in_the_package(
 
 
 def test_models_that_cannot_be_exported_are_refused(
-    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model_folder: Path, tmp_path: Path, refused: Printed
 ) -> None:
     folder, archive = tmp_path / "parts", tmp_path / "model.zip"
     deep = tmp_path / "deep.png"
@@ -367,23 +361,19 @@ def test_models_that_cannot_be_exported_are_refused(
         ([*zoo, archive, "--test-image", deep], "must be 8-bit"),
         ([*zoo, archive, "--confidence", "calibrated"], "has no calibration"),
     ):
-        assert export(*words) == 2
-        assert reason in capsys.readouterr().err
+        assert reason in refused(export, *words)
     assert not folder.exists()
     assert not archive.exists()
     # Nothing to find: one colour but for a pixel.
     flat = np.full((64, 64, 3), 220, np.uint8)
     flat[0, 0] = 0
     imsave(deep, flat, check_contrast=False)
-    assert export(*zoo, archive, "--test-image", deep) == 2
-    assert "finds nothing in the test image" in capsys.readouterr().err
+    assert "finds nothing in the test image" in refused(export, *zoo, archive, "--test-image", deep)
     archive.write_bytes(b"mine")
-    assert export(*zoo, archive) == 2
-    assert "already exists" in capsys.readouterr().err
+    assert "already exists" in refused(export, *zoo, archive)
     assert archive.read_bytes() == b"mine"
     folder.mkdir()
-    assert export(*onnx, folder) == 2
-    assert "already exists" in capsys.readouterr().err
+    assert "already exists" in refused(export, *onnx, folder)
     assert export(*onnx, folder, "--overwrite") == 0
     assert (folder / "sampling.json").is_file()
 
@@ -394,7 +384,7 @@ def test_models_that_cannot_be_exported_are_refused(
 def test_a_missing_package_is_named(
     tiny_model_folder: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
     monkeypatch: pytest.MonkeyPatch,
     package: str,
     form: str,
@@ -403,8 +393,7 @@ def test_a_missing_package_is_named(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     out = tmp_path / "out.zip"
-    assert export("--model", tiny_model_folder, "--format", form, "--out", out) == 2
-    output = capsys.readouterr().err
+    output = refused(export, "--model", tiny_model_folder, "--format", form, "--out", out)
     assert EXTRA in output
     assert package in output
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.training.options import RunOptions
-from tests.helpers.fixtures import copy_model, write_blobs
+from tests.helpers.fixtures import Folders, copy_model, write_blobs
+from tests.helpers.training_runs import StopAfter
 
 QUICK = (
     "training.precision=fp32",
@@ -40,7 +41,7 @@ QUICK = (
 )
 
 
-def write_shifted(folder: Path, count: int, n_masks: int, seed: int = 5) -> tuple[Path, Path]:
+def write_shifted(folder: Path, count: int, n_masks: int, seed: int = 5) -> Folders:
     """Write blobs as a negative: bright on dark, which the tiny model has never seen."""
     images, masks = write_blobs(folder, count, seed)
     for path in images.iterdir():
@@ -57,17 +58,8 @@ def learning(model: Path, images: Path, masks: Path, out: Path, **options: objec
     return FineTune(request.config(), RunOptions(out, init=str(model), **options))  # type: ignore[arg-type]
 
 
-class StopAfter:
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
 @pytest.fixture(scope="module")
-def shifted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def shifted(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_shifted(tmp_path_factory.mktemp("shifted"), 24, 12)
 
 
@@ -92,9 +84,7 @@ class Learned:
 
 @pytest.fixture(scope="module")
 def learned(
-    tiny_model_folder: Path,
-    shifted: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model_folder: Path, shifted: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> Learned:
     folder, events = tmp_path_factory.mktemp("learned"), []
     source = copy_model(tiny_model_folder, folder / "source")
@@ -149,7 +139,7 @@ def test_vaes_and_latent_scale_are_unchanged(learned: Learned) -> None:
 
 
 def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     images, masks = blob_folders
     mine = tmp_path / "masks"
@@ -172,7 +162,7 @@ def test_verdict_keeps_the_old_model_when_the_masks_are_garbage(
 
 
 def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
+    tiny_model_folder: Path, shifted: Folders, learned: Learned, tmp_path: Path
 ) -> None:
     out = tmp_path / "parts"
     assert learning(tiny_model_folder, *shifted, out, should_stop=StopAfter(20)).run() is None
@@ -186,7 +176,7 @@ def test_stopped_run_resumes_to_the_same_model_and_can_be_finished_early(
 
 
 def test_command_equals_python(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], learned: Learned, tmp_path: Path
+    tiny_model_folder: Path, shifted: Folders, learned: Learned, tmp_path: Path
 ) -> None:
     words = ["--init", tiny_model_folder, "--preset", "finetune", "--images", shifted[0]]
     words += ["--masks", shifted[1], "--out", tmp_path / "a", "--device", "cpu"]
@@ -203,7 +193,7 @@ def test_command_equals_python(
 @pytest.mark.parametrize(
     ("count", "held_out"), [(1, 0), (7, 0), (8, 3), (14, 3), (20, 4), (50, 10)]
 )
-def test_held_out_part(count: int, held_out: int, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_held_out_part(count: int, held_out: int) -> None:
     from latentfm_core.datasets.splits import make_split
 
     config = DataConfig(val_fraction=held_out_fraction(count, 0.2), test_fraction=0.0)
@@ -211,9 +201,7 @@ def test_held_out_part(count: int, held_out: int, tiny_model_folder: Path, tmp_p
     assert (len(split.train), len(split.val)) == (count - held_out, held_out)
 
 
-def test_no_model_is_overwritten(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_no_model_is_overwritten(tiny_model_folder: Path, shifted: Folders, tmp_path: Path) -> None:
     other = copy_model(tiny_model_folder, tmp_path / "other")
     for out in (other, tiny_model_folder):
         with pytest.raises(OutputError, match="another name"):
@@ -222,9 +210,7 @@ def test_no_model_is_overwritten(
         FineTune(None, RunOptions(tmp_path / "none", resume=True))
 
 
-def test_errors_say_what_to_do(
-    tiny_model_folder: Path, shifted: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_errors_say_what_to_do(tiny_model_folder: Path, shifted: Folders, tmp_path: Path) -> None:
     card = read_card(tiny_model_folder)
     with pytest.raises(ConfigError, match="No training data named"):
         finetune_config(card, DataConfig())
@@ -236,7 +222,7 @@ def test_errors_say_what_to_do(
     assert main(arguments) == 2
 
 
-def test_masks_of_other_images_are_refused(shifted: tuple[Path, Path], tmp_path: Path) -> None:
+def test_masks_of_other_images_are_refused(shifted: Folders, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
     imsave(masks / "stranger.png", np.zeros((64, 64), np.uint8), check_contrast=False)

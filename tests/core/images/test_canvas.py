@@ -20,8 +20,8 @@ from latentfm_core.types import Geometry
 SHAPES = [(256, 256), (450, 600), (600, 450), (64, 64), (33, 100), (2, 300), (1000, 3), (64, 65)]
 
 
-def smooth_rgb(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).random((*shape, 3))
+def smooth_rgb(shape: tuple[int, int]) -> np.ndarray:
+    noise = np.random.default_rng(0).random((*shape, 3))
     blurred = ndimage.gaussian_filter(noise, (*(max(side / 16, 0.5) for side in shape), 0))
     low, high = blurred.min(), blurred.max()
     return ((blurred - low) / (high - low)).astype(np.float32)

@@ -48,17 +48,6 @@ def test_masks_of_every_png_mode(tmp_path, mode):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), pattern)
 
 
-def test_palette_masks_whatever_their_colours(tmp_path):
-    pattern = np.indices((12, 17)).sum(0) % 3 == 0
-    image = Image.fromarray(pattern.astype(np.uint8), mode="P")
-    image.putpalette([0, 0, 0, 128, 0, 0])
-    image.save(tmp_path / "red.png")
-    image.putpalette([255, 255, 255, 0, 0, 0])
-    image.save(tmp_path / "inverted.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "red.png"), pattern)
-    np.testing.assert_array_equal(read_mask(tmp_path / "inverted.png"), ~pattern)
-
-
 def test_grey_masks_are_refused_with_their_values_and_advice(tmp_path):
     path = save(tmp_path / "m.png", np.tile(np.arange(20, dtype=np.uint8) * 10, (8, 1)))
     with pytest.raises(ImageError, match=r"m\.png.* 0, 10, 20.*20 different.*--mask-threshold"):

@@ -20,6 +20,7 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.open_large import open_large
 from latentfm_core.images.read import read_image, read_instances, read_labels, read_mask
 from latentfm_core.images.tiff_stack import TiffStack
+from tests.helpers.pictures import write_png
 
 SHAPE = (60, 80)
 DRAWN = np.zeros(SHAPE, bool)
@@ -130,21 +131,11 @@ def test_transparent_grey_levels_are_refused_unless_black(
 
 def test_transparent_levels_of_few_bits(tmp_path: Path) -> None:
     """Pillow spreads four bits over 0 to 255, but not the level in the chunk tRNS."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        check = zlib.crc32(kind + body)
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
-
     rows = b"".join(b"\0" + (b"\xf0" * 4 if row > 3 else b"\0" * 4) for row in range(8))
     for level, right in ((15, False), (1, True)):
+        transparent = b"tRNS", struct.pack(">H", level)
         path = tmp_path / f"{level}.png"
-        path.write_bytes(
-            b"\x89PNG\r\n\x1a\n"
-            + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 4, 0, 0, 0, 0))
-            + chunk(b"tRNS", struct.pack(">H", level))
-            + chunk(b"IDAT", zlib.compress(rows))
-            + chunk(b"IEND", b"")
-        )
+        write_png(path, (8, 8, 4, 0, 0), zlib.compress(rows), transparent)
         if right:
             assert read_mask(path).sum() == 16
         else:

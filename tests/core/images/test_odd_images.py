@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from skimage.draw import disk
 from latentfm_core.cli.predict import main
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
-from latentfm_core.images.read import read_image, to_rgb
+from latentfm_core.images.read import check_pixels, read_image, to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import ImageInput, Summary
+from tests.helpers.commands import Printed
 from tests.helpers.odd_images import ARRAYS, COLOUR, FILES, GREY, Odd
 
 SETTINGS = SamplingConfig(n_samples=2, steps=2, seed=1, device="cpu", precision="fp32")
@@ -30,11 +32,6 @@ OPTIONS = [
 LOSSLESS = 4e-3
 """Largest difference of a level: half a step of 8 bits, and percentiles between two levels."""
 BAD_NAMES_OF_WINDOWS = ("line\nbreak.png",)
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
 
 
 def segment(segmenter: Segmenter, image: ImageInput) -> Summary:
@@ -81,8 +78,9 @@ def test_arrays(odd: Odd, segmenter: Segmenter, wanted: dict[int, np.ndarray]) -
     image = ImageInput(odd.make(), name="layer 1")
     before = image.pixels.copy()
     if odd.same_as is None:
-        with pytest.raises(ImageError, match=f"layer 1: .*{odd.refused}"):
-            segmenter.sample(image, SETTINGS)
+        for use in (check_pixels, to_rgb, partial(segmenter.sample, settings=SETTINGS)):
+            with pytest.raises(ImageError, match=f"layer 1: .*{odd.refused}"):
+                use(image)
     else:
         check_levels(odd, image)
         assert dice(segment(segmenter, image).mean_mask, wanted[id(odd.same_as)]) > 0.95
@@ -138,16 +136,15 @@ def test_the_command_equals_the_python_api(
 
 
 def test_the_command_names_every_bad_file_at_once_and_writes_nothing(
-    folder: Path, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, tiny_model_folder: Path, refused: Printed
 ) -> None:
     words = ["--out", str(tmp_path / "out"), "--model", str(tiny_model_folder), *OPTIONS]
     bad = [odd for odd in FILES if odd.same_as is None]
-    assert main([*(str(place(folder, odd)) for odd in bad), *words]) == 2
-    output = capsys.readouterr().err
+    output = refused(main, [*(str(place(folder, odd)) for odd in bad), *words])
     assert f"{len(bad)} of {len(bad)} inputs cannot be used; nothing was done" in output
     for odd in bad:
         assert re.search(f"{re.escape(odd.name)}: .*{odd.refused}", output), odd.name
-    assert "Traceback" not in output
+    assert "--skip-bad" in output
     assert "bug in" not in output
     assert not (tmp_path / "out").exists()
 

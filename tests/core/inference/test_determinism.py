@@ -6,7 +6,7 @@ The bounds are those of docs/reliability.md, "Determinism".
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,7 @@ from latentfm_core.images.large import large_image
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import segment_large
 from latentfm_core.types import Float32, ImageInput
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import disc_image, run
-from tests.helpers.processors import auto_precision
-
-__all__ = ["auto_precision"]
+from tests.helpers.plugin_fixtures import OpenPanel, disc_image, run
 
 BATCH_BOUND = 2e-5
 """Largest difference of a probability between numbers of samples at once, float32."""
@@ -37,11 +33,6 @@ REFINED_SHARE = 1e-3
 """Largest share of sample mask pixels that differ after the second pass, float32."""
 
 BUNDLED = ("isic2018", "cvc_clinicdb")
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +62,13 @@ def draw(segmenter: Segmenter, image: ImageInput, **changes: Any) -> Float32:
 
 
 def test_one_at_a_time_a_sample_is_the_same_whatever_their_number(
-    tiny: Segmenter, image: ImageInput
+    segmenter: Segmenter, image: ImageInput
 ) -> None:
-    most = draw(tiny, image, n_samples=16, batch_size=1)
+    most = draw(segmenter, image, n_samples=16, batch_size=1)
     for count in (1, 4, 7):
-        fewer = draw(tiny, image, n_samples=count, batch_size=1)
+        fewer = draw(segmenter, image, n_samples=count, batch_size=1)
         np.testing.assert_array_equal(fewer, most[:count])
-    np.testing.assert_array_equal(draw(tiny, image, batch_size=1, seed=9), most[4:8])
+    np.testing.assert_array_equal(draw(segmenter, image, batch_size=1, seed=9), most[4:8])
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -111,14 +102,14 @@ def test_refined_masks_change_next_to_nothing(name: str, image: ImageInput) -> N
 
 
 def test_the_time_embedding_does_not_depend_on_other_samples(
-    tiny: Segmenter, image: ImageInput
+    segmenter: Segmenter, image: ImageInput
 ) -> None:
     seen: list[torch.Tensor] = []
-    hook = tiny.model.velocity.time_embedding.register_forward_hook(
+    hook = segmenter.model.velocity.time_embedding.register_forward_hook(
         lambda *call: seen.append(call[2][0])
     )
     for count in (1, 2, 3, 16):
-        draw(tiny, image, n_samples=count)
+        draw(segmenter, image, n_samples=count)
     hook.remove()
     assert len(seen) == 8
     for first, later in zip(seen[:2] * 3, seen[2:], strict=True):
@@ -144,13 +135,13 @@ def test_the_number_of_threads_changes_little(
 
 
 def test_with_several_threads_every_run_is_the_same_also_in_the_background(
-    tiny: Segmenter, image: ImageInput
+    segmenter: Segmenter, image: ImageInput
 ) -> None:
     found: list[Float32] = []
     with threads(3):
-        first, second = draw(tiny, image), draw(tiny, image)
+        first, second = draw(segmenter, image), draw(segmenter, image)
         # What the panel does: its work runs in a thread of its own.
-        worker = threading.Thread(target=lambda: found.append(draw(tiny, image)))
+        worker = threading.Thread(target=lambda: found.append(draw(segmenter, image)))
         worker.start()
         worker.join()
     np.testing.assert_array_equal(second, first)
@@ -160,7 +151,7 @@ def test_with_several_threads_every_run_is_the_same_also_in_the_background(
 def test_command_panel_and_python_give_the_same_bits(
     auto_precision: Precision,
     qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     calibrated_model_folder: Path,
     tmp_path: Path,
 ) -> None:

@@ -18,7 +18,7 @@ from latentfm_core.inference.stack import segment_stack
 from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.prompts import Prompt
 from latentfm_core.types import ImageInput
-from tests.helpers.fixtures import copy_model
+from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.folds import MEMBERS, copy_folds
 from tests.helpers.tiling import picture, tiled
 
@@ -33,7 +33,7 @@ def ensemble(fold_models: Path) -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def image(blob_folders: tuple[Path, Path]) -> ImageInput:
+def image(blob_folders: Folders) -> ImageInput:
     return read_image(blob_folders[0] / "blob_000.png")
 
 
@@ -97,10 +97,9 @@ def test_progress_rises_to_its_total_and_a_run_is_cancelled_within_a_step(
 
 
 def test_prompts_objects_strokes_and_stacks_are_those_of_a_single_model(
-    copies: Path, promptable_model_folder: Path
+    copies: Path, promptable: Segmenter
 ) -> None:
     joint = Segmenter.load(copies, "cpu", "fp32")
-    single = Segmenter.load(promptable_model_folder, "cpu", "fp32")
     pixels = np.random.default_rng(0).integers(100, 160, (64, 96, 3)).astype(np.uint8)
     pixels[20:45, 15:40] = 60
     image = ImageInput(pixels)
@@ -113,13 +112,13 @@ def test_prompts_objects_strokes_and_stacks_are_those_of_a_single_model(
         {"prompt": Prompt(box=(18, 12, 47, 42))},
         {"strokes": strokes},
     ):
-        mine, wanted = (each.sample(image, SETTINGS, **given) for each in (joint, single))
+        mine, wanted = (each.sample(image, SETTINGS, **given) for each in (joint, promptable))
         assert mine.geometry == wanted.geometry
         np.testing.assert_allclose(mine.probabilities, wanted.probabilities, atol=1e-4)
-    objects = [each.sample_objects(image, [click, click], SETTINGS) for each in (joint, single)]
+    objects = [each.sample_objects(image, [click, click], SETTINGS) for each in (joint, promptable)]
     for mine, wanted in zip(*objects, strict=True):
         np.testing.assert_allclose(mine.probabilities, wanted.probabilities, atol=1e-4)
-    stacks = [segment_stack(each, [image, image], SETTINGS) for each in (joint, single)]
+    stacks = [segment_stack(each, [image, image], SETTINGS) for each in (joint, promptable)]
     np.testing.assert_allclose(
         stacks[0].summary.mean_probability, stacks[1].summary.mean_probability, atol=1e-4
     )

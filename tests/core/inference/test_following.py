@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -30,11 +28,6 @@ SETTINGS = SamplingConfig(n_samples=4, steps=4, seed=3, device="cpu", precision=
 OTHER = (32.0, 74.0)
 
 
-@pytest.fixture(scope="module")
-def segmenter(promptable_model_folder: Path) -> Segmenter:
-    return Segmenter.load(promptable_model_folder, "cpu", "fp32")
-
-
 def moving_disc(count: int = 5) -> list[NDArray[np.uint8]]:
     """Return labels of a disc 1 that moves slowly, beside a disc 2 that does not."""
     planes = []
@@ -55,9 +48,9 @@ def box_around(labels: NDArray[np.uint8]) -> Prompt:
     return Prompt(box=extent(labels == 1))
 
 
-def test_a_box_on_one_plane_finds_the_object_on_all(segmenter: Segmenter) -> None:
+def test_a_box_on_one_plane_finds_the_object_on_all(promptable: Segmenter) -> None:
     planes = moving_disc()
-    followed = follow_object(segmenter, images_of(planes), 2, box_around(planes[2]), SETTINGS)
+    followed = follow_object(promptable, images_of(planes), 2, box_around(planes[2]), SETTINGS)
     assert followed.found == (0, 1, 2, 3, 4)
     assert followed.missed == ()
     for number, labels in enumerate(planes):
@@ -68,11 +61,11 @@ def test_a_box_on_one_plane_finds_the_object_on_all(segmenter: Segmenter) -> Non
     assert followed.first.prompt == box_around(planes[2]).to_json()
 
 
-def test_the_plane_of_the_prompt_equals_the_plane_alone(segmenter: Segmenter) -> None:
+def test_the_plane_of_the_prompt_equals_the_plane_alone(promptable: Segmenter) -> None:
     planes = moving_disc(2)
     images = images_of(planes)
-    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
-    alone = segmenter.sample(images[0], SETTINGS, prompt=box_around(planes[0]))
+    followed = follow_object(promptable, images, 0, box_around(planes[0]), SETTINGS)
+    alone = promptable.sample(images[0], SETTINGS, prompt=box_around(planes[0]))
     drawn = followed.stack.samples[0]
     assert drawn is not None
     np.testing.assert_array_equal(drawn.probabilities, alone.probabilities)
@@ -82,12 +75,12 @@ def test_the_plane_of_the_prompt_equals_the_plane_alone(segmenter: Segmenter) ->
     assert after.seeds == alone.seeds
 
 
-def test_known_planes_are_left_alone_and_followed_from(segmenter: Segmenter) -> None:
+def test_known_planes_are_left_alone_and_followed_from(promptable: Segmenter) -> None:
     planes = moving_disc()
     images = images_of(planes)
     other = planes[2] == 2
     steps = follow_steps(
-        segmenter,
+        promptable,
         5,
         images.__getitem__,
         0,
@@ -105,12 +98,12 @@ def test_known_planes_are_left_alone_and_followed_from(segmenter: Segmenter) -> 
     assert dice(followed.stack.summary_of(3).mean_mask, planes[3] == 2) > 0.85
 
 
-def test_a_known_plane_with_samples_is_a_start(segmenter: Segmenter) -> None:
+def test_a_known_plane_with_samples_is_a_start(promptable: Segmenter) -> None:
     planes = moving_disc(3)
     images = images_of(planes)
-    samples = segmenter.sample(images[1], SETTINGS, prompt=box_around(planes[1]))
+    samples = promptable.sample(images[1], SETTINGS, prompt=box_around(planes[1]))
     known = {1: KnownPlane(planes[1] == 1, samples)}
-    steps = follow_steps(segmenter, 3, images.__getitem__, 1, SETTINGS, known=known)
+    steps = follow_steps(promptable, 3, images.__getitem__, 1, SETTINGS, known=known)
     visited: list[int] = []
     followed = finish(steps, lambda step: visited.append(step.plane))
     assert set(visited) == {0, 2}
@@ -118,13 +111,13 @@ def test_a_known_plane_with_samples_is_a_start(segmenter: Segmenter) -> None:
     assert followed.stack.samples[1] is samples
 
 
-def test_following_ends_at_constant_planes(segmenter: Segmenter) -> None:
+def test_following_ends_at_constant_planes(promptable: Segmenter) -> None:
     planes = moving_disc(6)
     images = images_of(planes)
     for number in (2, 3):
         images[number] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
     visited: list[FollowProgress] = []
-    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS, visited.append)
+    followed = follow_object(promptable, images, 0, box_around(planes[0]), SETTINGS, visited.append)
     assert followed.found == (0, 1)
     assert followed.missed == (2, 3)
     assert {step.plane for step in visited} == {0, 1}
@@ -132,19 +125,19 @@ def test_following_ends_at_constant_planes(segmenter: Segmenter) -> None:
     assert not followed.stack.summary_of(5).mean_mask.any()
 
 
-def test_one_plane_without_the_object_is_skipped(segmenter: Segmenter) -> None:
+def test_one_plane_without_the_object_is_skipped(promptable: Segmenter) -> None:
     planes = moving_disc(4)
     images = images_of(planes)
     images[1] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
-    followed = follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
+    followed = follow_object(promptable, images, 0, box_around(planes[0]), SETTINGS)
     assert followed.found == (0, 2, 3)
     assert followed.missed == (1,)
 
 
-def test_cancelling_ends_within_one_step(segmenter: Segmenter) -> None:
+def test_cancelling_ends_within_one_step(promptable: Segmenter) -> None:
     planes = moving_disc()
     steps = follow_steps(
-        segmenter, 5, images_of(planes).__getitem__, 0, SETTINGS, box_around(planes[0])
+        promptable, 5, images_of(planes).__getitem__, 0, SETTINGS, box_around(planes[0])
     )
     while next(steps).plane != 1:
         pass
@@ -153,17 +146,16 @@ def test_cancelling_ends_within_one_step(segmenter: Segmenter) -> None:
         next(steps)
 
 
-def test_wrong_starts_are_refused(segmenter: Segmenter, tiny_model_folder: Path) -> None:
+def test_wrong_starts_are_refused(promptable: Segmenter, segmenter: Segmenter) -> None:
     planes = moving_disc(2)
     images = images_of(planes)
     with pytest.raises(ImageError, match="no plane 7"):
-        follow_object(segmenter, images, 7, box_around(planes[0]), SETTINGS)
+        follow_object(promptable, images, 7, box_around(planes[0]), SETTINGS)
     nothing = {0: KnownPlane(np.zeros(SHAPE, bool))}
     with pytest.raises(ImageError, match="no object to follow"):
-        finish(follow_steps(segmenter, 2, images.__getitem__, 0, SETTINGS, known=nothing))
-    without = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+        finish(follow_steps(promptable, 2, images.__getitem__, 0, SETTINGS, known=nothing))
     with pytest.raises(ConfigError, match="does not take prompts"):
-        follow_object(without, images, 0, box_around(planes[0]), SETTINGS)
+        follow_object(segmenter, images, 0, box_around(planes[0]), SETTINGS)
 
 
 def test_an_object_that_moved_is_the_nearest_piece_of_similar_area() -> None:

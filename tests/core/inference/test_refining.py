@@ -17,15 +17,11 @@ from latentfm_core.images.canvas import from_canvas
 from latentfm_core.inference import refining
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import Bool, Float32, SampleSet
+from tests.helpers.fixtures import Folders
 from tests.helpers.plugin_fixtures import disc_image
 
 SETTINGS = SamplingConfig(n_samples=3, steps=2, seed=5, batch_size=1)
 SKIN, LESION = (222, 170, 150), (95, 60, 50)
-
-
-@pytest.fixture(scope="module")
-def promptable(promptable_model_folder: Path) -> Segmenter:
-    return Segmenter.load(promptable_model_folder, "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +113,7 @@ def test_an_outline_that_fills_its_field_is_not_taken(
 
 
 def test_the_command_can_do_without(
-    promptable_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    promptable_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     picture = next(iter(sorted(blob_folders[0].iterdir())))
     for words, refine in ((["--no-refine"], False), ([], True)):
@@ -126,3 +122,24 @@ def test_the_command_can_do_without(
         assert predict([str(picture), "--out", str(out), *model, *words]) == 0
         facts = json.loads((out / f"{picture.stem}.json").read_text())
         assert (facts["refine"], facts["nfe"]) == (refine, 8 if refine else 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "centre", "radius"),
+    [
+        ((160, 220), (70, 80), 35),
+        ((220, 160), (100, 70), 35),
+        ((300, 400), (150, 200), 60),
+        ((160, 220), (50, 150), 20),
+        ((256, 256), (128, 128), 70),
+    ],
+)
+def test_a_dark_ellipse_is_found_without_a_prompt(
+    bundled: Segmenter, shape: tuple[int, int], centre: tuple[int, int], radius: int
+) -> None:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    mask = ((rows - centre[0]) / radius) ** 2 + ((columns - centre[1]) / radius / 1.3) ** 2 < 1
+    image = np.where(mask[..., np.newaxis], LESION, SKIN)
+    image = image + np.random.default_rng(0).normal(0, 5, image.shape)
+    samples = bundled.sample(image.clip(0, 255).astype(np.uint8), SamplingConfig(n_samples=8))
+    assert dice(bundled.summarise(samples).mean_mask, mask) > 0.95

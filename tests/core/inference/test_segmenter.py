@@ -20,11 +20,6 @@ TOLERANCE = 2e-5
 
 
 @pytest.fixture(scope="module")
-def segmenter(tiny_model_folder: Path) -> Segmenter:
-    return Segmenter.load(tiny_model_folder, "cpu", "fp32")
-
-
-@pytest.fixture(scope="module")
 def image() -> ImageInput:
     pixels = np.random.default_rng(3).integers(60, 220, (50, 70, 3), dtype=np.uint8)
     pixels[15:40, 20:50] //= 2

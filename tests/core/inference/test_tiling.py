@@ -131,9 +131,7 @@ def test_tiles_agree_with_the_whole(
     assert (disagreement < 0.0135) == (fault != "own noise")
 
 
-def test_strips_and_tile_order_do_not_change_the_result(
-    segmenter: Segmenter,
-) -> None:
+def test_strips_and_tile_order_do_not_change_the_result(segmenter: Segmenter) -> None:
     wide = np.random.default_rng(2).integers(0, 255, (70, 1100, 3), dtype=np.uint8)
     settings = SETTINGS.model_copy(update={"n_samples": 1, "steps": 1})
     one = tiled(segmenter, wide, settings, overlap=0.0)

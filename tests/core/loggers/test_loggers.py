@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -18,7 +17,9 @@ import pytest
 
 from latentfm_core.cli.train import build_parser, main
 from latentfm_core.loggers.tracking import Tracking
-from tests.helpers.fixtures import write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, write_blobs
+from tests.helpers.pages import LOG, read_table
 from tests.helpers.processes import PATIENCE, wait_for
 from tests.helpers.training_runs import start, words
 
@@ -51,18 +52,15 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> tuple[Path, Path]:
+def images(tmp_path: Path) -> Folders:
     return write_blobs(tmp_path / "data", 12)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    with (out / "training" / "log.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_table(out, LOG)
 
 
-def test_tensorboard_has_rate_losses_figures_and_pictures(
-    images: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_tensorboard_has_rate_losses_figures_and_pictures(images: Folders, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -81,7 +79,7 @@ def test_tensorboard_has_rate_losses_figures_and_pictures(
 
 
 def test_mlflow_has_a_run_in_the_folder_which_a_resumed_training_continues(
-    images: tuple[Path, Path], tmp_path: Path
+    images: Folders, tmp_path: Path
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
@@ -111,9 +109,7 @@ def test_mlflow_has_a_run_in_the_folder_which_a_resumed_training_continues(
         assert len(client.search_runs([place])) == count
 
 
-def test_wandb_is_offline_and_holds_curves_and_pictures(
-    images: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_wandb_is_offline_and_holds_curves_and_pictures(images: Folders, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     out = tmp_path / "model"
     assert main(words(images, out, "--wandb", "--quiet")) == 0
@@ -168,9 +164,7 @@ def log_records(data: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-def test_a_second_part_of_a_run_continues_its_wandb_run(
-    images: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_second_part_of_a_run_continues_its_wandb_run(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     from latentfm_core.loggers.logger import Point
     from latentfm_core.loggers.wandb import WandbLogger
@@ -187,11 +181,7 @@ def test_a_second_part_of_a_run_continues_its_wandb_run(
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_library_is_named_before_the_images_are_read(
-    name: str,
-    images: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    name: str, images: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     import importlib.util
 
@@ -199,8 +189,7 @@ def test_a_missing_library_is_named_before_the_images_are_read(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n, *more: None if n == name else find(n, *more)
     )
-    assert main(words(images, tmp_path / "model", f"--{name}")) == 2
-    said = capsys.readouterr().err
+    said = refused(main, words(images, tmp_path / "model", f"--{name}"))
     assert f"napari-latentfm[{name}]" in said
     assert f"leave --{name} out" in said
     assert "reading" not in said
@@ -208,7 +197,7 @@ def test_a_missing_library_is_named_before_the_images_are_read(
 
 
 def test_a_logger_that_fails_does_not_end_the_training(
-    images: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    images: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("tensorboard")
     from latentfm_core.loggers.tensorboard import TensorBoardLogger
@@ -225,10 +214,9 @@ def test_a_logger_that_fails_does_not_end_the_training(
 
 
 def test_an_epoch_has_a_line_that_a_person_can_read(
-    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
-    assert main(words(images, tmp_path / "model")) == 0
-    said = capsys.readouterr().err
+    said = printed(main, words(images, tmp_path / "model"))
     lines = [line for line in said.splitlines() if ", epoch " in line]
     assert len(lines) == 4
     first = r"Mask VAE, epoch 1 of 1: loss \d+\.\d{4}; \d+\.\d images/s"
@@ -241,24 +229,20 @@ def test_an_epoch_has_a_line_that_a_person_can_read(
 
 
 def test_an_online_run_without_a_login_says_what_to_do(
-    images: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    images: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Printed
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "settings"))
-    assert main(words(images, tmp_path / "model", "--wandb", "online", "--quiet")) == 2
-    said = capsys.readouterr().err
+    said = refused(main, words(images, tmp_path / "model", "--wandb", "online", "--quiet"))
     assert "The W&B run cannot start" in said
     assert "wandb login" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_the_command_that_continues_a_stopped_run_names_its_loggers(
-    images: tuple[Path, Path], tmp_path: Path
+    images: Folders, tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorboard")
     out = tmp_path / "model"

@@ -25,7 +25,8 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prediction.large import large_steps, resolved_for_tiles, segment_large
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, REFINED_THRESHOLD
-from tests.helpers.fixtures import SIZE
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import SIZE, Folders
 from tests.helpers.tiling import SETTINGS, picture, segmenter, tiled
 
 __all__ = ["picture", "segmenter"]
@@ -234,7 +235,7 @@ def test_the_command_equals_the_python_api(
 
 
 def test_a_tiled_image_has_the_domain_score_of_the_whole_image(
-    domain_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    domain_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     blob = np.array(Image.open(sorted(blob_folders[0].iterdir())[0]).resize((192, 192)))
     noise = np.random.default_rng(0).integers(0, 255, (160, 192, 3), np.uint8)
@@ -262,19 +263,17 @@ def test_a_tiled_image_has_the_domain_score_of_the_whole_image(
     ],
 )
 def test_options_that_do_not_go_together_are_explained(
-    predict: Any, words: list[str], message: str, tmp_path: Path, capsys: Any
+    predict: Any, words: list[str], message: str, tmp_path: Path, refused: Printed
 ) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((80, 80), np.uint8))
-    assert predict(path, *words) == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(predict, path, *words)
     assert not (tmp_path / "out").exists()
 
 
 def test_tiles_of_an_uncalibrated_promptable_model_have_the_threshold_of_one_pass(
-    promptable_model_folder: Path,
+    promptable: Segmenter,
 ) -> None:
-    promptable = Segmenter.load(promptable_model_folder, "cpu", "fp32")
     assert promptable.resolved().threshold == REFINED_THRESHOLD
     used = resolved_for_tiles(promptable, None)
     assert (used.refine, used.threshold, used.precision) == (False, DEFAULT_THRESHOLD, "fp32")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +19,24 @@ from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.files import read_prompts
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import SMALL_NETWORK, Folders, copy_model
+from tests.helpers.pages import read_table
 from tests.helpers.prompting import write_discs
 
 FAST = ["--samples", "4", "--device", "cpu", "--precision", "fp32", "--quiet"]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_discs(tmp_path_factory.mktemp("new"), 3, seed=9)
 
 
-def labels_of(folders: tuple[Path, Path], name: str) -> np.ndarray[Any, Any]:
+def labels_of(folders: Folders, name: str) -> np.ndarray[Any, Any]:
     return np.asarray(imread(folders[1] / f"{name}.png"))
 
 
-def prompts_as(kind: str, folders: tuple[Path, Path], folder: Path) -> Path:
+def prompts_as(kind: str, folders: Folders, folder: Path) -> Path:
     """Write the same prompts, one box for each disc of each image, in one of the formats."""
     boxes = {
         path.stem: [extent(labels_of(folders, path.stem) == k) for k in (1, 2)]
@@ -62,7 +63,7 @@ def prompts_as(kind: str, folders: tuple[Path, Path], folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["lists", "coco", "labels"])
 def test_every_object_of_a_prompt_file_gets_a_result(
-    kind: str, folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path
+    kind: str, folders: Folders, promptable_model_folder: Path, tmp_path: Path
 ) -> None:
     prompts = prompts_as(kind, folders, tmp_path)
     words = [folders[0], "--model", promptable_model_folder, "--prompts", prompts]
@@ -110,16 +111,15 @@ def test_every_object_of_a_prompt_file_gets_a_result(
 def test_prompt_files_that_cannot_be_used_are_named(
     content: str,
     message: str,
-    folders: tuple[Path, Path],
+    folders: Folders,
     promptable_model_folder: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Printed,
 ) -> None:
     path = tmp_path / "prompts.json"
     path.write_text(content, encoding="utf-8")
     words = [folders[0], "--model", promptable_model_folder, "--prompts", path, "--out"]
-    assert predict([*map(str, words), str(tmp_path / "out"), *FAST]) == 2
-    error = capsys.readouterr().err
+    error = refused(predict, [*map(str, words), str(tmp_path / "out"), *FAST])
     assert message in error
     assert "Traceback" not in error
 
@@ -183,31 +183,16 @@ def test_names_of_prompts_are_compared_in_one_unicode_form(tmp_path: Path) -> No
 
 
 def test_a_box_for_a_model_without_prompts_is_refused(
-    folders: tuple[Path, Path],
-    tiny_model_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    folders: Folders, tiny_model_folder: Path, tmp_path: Path, refused: Printed
 ) -> None:
-    words = [
-        folders[0],
-        "--model",
-        tiny_model_folder,
-        "--box",
-        "1,1,20,20",
-        "--out",
-        tmp_path / "o",
-    ]
-    assert predict([*map(str, words), *FAST]) == 2
-    assert "does not take prompts" in capsys.readouterr().err
+    words = [folders[0], "--model", tiny_model_folder, "--box", "1,1,20,20", "--out", tmp_path]
+    assert "does not take prompts" in refused(predict, [*map(str, words), *FAST])
 
 
 def test_evaluation_after_a_box_and_calibration_of_it(
-    folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path
+    folders: Folders, promptable_model_folder: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("model.json", "model.safetensors"):
-        shutil.copy(promptable_model_folder / name, model)
+    model = copy_model(promptable_model_folder, tmp_path / "model")
     masks = tmp_path / "masks"
     masks.mkdir()
     for path in folders[1].iterdir():
@@ -219,8 +204,7 @@ def test_evaluation_after_a_box_and_calibration_of_it(
         assert evaluate([*data, "--prompt", prompt, "--out", str(out)]) == 0
         summary = json.loads((out / "summary.json").read_text())
         assert summary["data"]["prompt"] == prompt
-        with (out / "per_image.csv").open(newline="") as stream:
-            found[prompt] = np.mean([float(row["dice"]) for row in csv.DictReader(stream)])
+        found[prompt] = np.mean([float(row["dice"]) for row in read_table(out)])
     assert min(found["box"], found["point"], found["corrections"]) > 0.85
     assert calibrate([*data, "--prompt", "box", "--allow-few"]) == 0
     card = read_card(model)
@@ -234,7 +218,8 @@ def test_evaluation_after_a_box_and_calibration_of_it(
 
 def test_several_sets_train_one_model(tmp_path: Path) -> None:
     write_discs(tmp_path / "b", 8, seed=3)
-    toml = """
+    toml = (
+        """
 [data]
 size = 64
 val_fraction = 0.25
@@ -250,14 +235,10 @@ name = "c"
 images = "b/images"
 masks = "b/masks"
 kind = "instances"
-[model]
-classes = ["disc"]
+"""
+        + SMALL_NETWORK
+        + """classes = ["disc"]
 prompts = true
-condition = "multiscale"
-vae_width = 16
-condition_widths = [16, 24, 32, 32]
-condition_blocks = [1, 1, 1, 1]
-velocity_widths = [24, 32]
 [training]
 validation_images = 2
 [training.image_vae]
@@ -269,6 +250,7 @@ epochs = 1
 epochs = 1
 batch_size = 4
 """
+    )
     path = tmp_path / "sets.toml"
     path.write_text(toml, encoding="utf-8")
     assert load_config(path).data.sets[0].images == (tmp_path / "b" / "images").resolve()

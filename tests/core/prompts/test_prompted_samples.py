@@ -21,64 +21,56 @@ from latentfm_core.prompts.field import extent
 from latentfm_core.types import ImageInput
 from tests.helpers.prompting import paint, two_discs
 
+Discs = tuple[ImageInput, NDArray[np.uint8]]
+"""An image, and the labels of its discs."""
 SETTINGS = SamplingConfig(n_samples=4, steps=4, seed=3, device="cpu", precision="fp32")
 
 
-@pytest.fixture(scope="module")
-def segmenter(promptable_model_folder: Path) -> Segmenter:
-    return Segmenter.load(promptable_model_folder, "cpu", "fp32")
-
-
 @pytest.fixture
-def discs() -> tuple[ImageInput, NDArray[np.uint8]]:
+def discs() -> Discs:
     image, labels = two_discs(np.random.default_rng(77))
     return ImageInput(image, name="discs"), labels
 
 
-def answer(segmenter: Segmenter, image: ImageInput, prompt: Prompt | None) -> NDArray[np.bool_]:
-    samples = segmenter.sample(image, SETTINGS, prompt=prompt)
-    return np.asarray(segmenter.summarise(samples).mean_mask)
+def answer(promptable: Segmenter, image: ImageInput, prompt: Prompt | None) -> NDArray[np.bool_]:
+    samples = promptable.sample(image, SETTINGS, prompt=prompt)
+    return np.asarray(promptable.summarise(samples).mean_mask)
 
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("kind", ["box", "point"])
 def test_a_prompt_chooses_the_object(
-    segmenter: Segmenter,
-    discs: tuple[ImageInput, NDArray[np.uint8]],
-    kind: str,
-    number: int,
+    promptable: Segmenter, discs: Discs, kind: str, number: int
 ) -> None:
     image, labels = discs
-    found = answer(segmenter, image, first_prompt(labels == number, kind))  # type: ignore[arg-type]
+    found = answer(promptable, image, first_prompt(labels == number, kind))  # type: ignore[arg-type]
     assert dice(found, labels == number) > 0.9
     assert dice(found, labels == 3 - number) < 0.1
 
 
-def test_without_a_prompt_all_objects_are_found(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]]
-) -> None:
+def test_without_a_prompt_all_objects_are_found(promptable: Segmenter, discs: Discs) -> None:
     image, labels = discs
-    assert dice(answer(segmenter, image, None), labels > 0) > 0.8
+    assert dice(answer(promptable, image, None), labels > 0) > 0.8
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_strokes_and_rough_masks_select_the_object(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]], number: int
+    promptable: Segmenter, discs: Discs, number: int
 ) -> None:
     image, labels = discs
     strokes = np.zeros(labels.shape, np.uint8)
     row, column = (int(v) for v in first_prompt(labels == number, "point").positive[0])  # type: ignore[union-attr]
     strokes[row, column - 4 : column + 5] = 2
-    samples = segmenter.sample(image, SETTINGS, strokes=strokes)
-    found = np.asarray(segmenter.summarise(samples).mean_mask)
+    samples = promptable.sample(image, SETTINGS, strokes=strokes)
+    found = np.asarray(promptable.summarise(samples).mean_mask)
     assert dice(found, labels == number) > 0.85
     assert found[strokes == 2].all()
     rough = np.roll(labels == number, 2, axis=1)
-    assert dice(answer(segmenter, image, Prompt(mask=rough)), labels == number) > 0.85
+    assert dice(answer(promptable, image, Prompt(mask=rough)), labels == number) > 0.85
 
 
 def test_a_small_object_in_a_large_image_is_seen_large_and_placed_exactly(
-    segmenter: Segmenter,
+    promptable: Segmenter,
 ) -> None:
     rng = np.random.default_rng(5)
     labels = np.zeros((700, 900), np.uint8)
@@ -86,12 +78,12 @@ def test_a_small_object_in_a_large_image_is_seen_large_and_placed_exactly(
         labels[disk(centre, 14, shape=labels.shape)] = number
     image = ImageInput(paint(labels, rng), name="large")
     prompt = Prompt(box=extent(labels == 1))
-    samples = segmenter.sample(image, SETTINGS, prompt=prompt)
+    samples = promptable.sample(image, SETTINGS, prompt=prompt)
     window = samples.geometry.window
     assert window is not None
     top, left, height, width = window
     assert max(height, width) <= 64
-    summary = segmenter.summarise(samples)
+    summary = promptable.summarise(samples)
     assert summary.mean_mask.shape == labels.shape
     assert dice(np.asarray(summary.mean_mask), labels == 1) > 0.9
     outside = np.ones(labels.shape, bool)
@@ -101,13 +93,13 @@ def test_a_small_object_in_a_large_image_is_seen_large_and_placed_exactly(
 
 
 def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]]
+    promptable: Segmenter, discs: Discs
 ) -> None:
     image, labels = discs
     prompts = [first_prompt(labels == 2, "box"), first_prompt(labels == 1, "point")]
-    together = segmenter.sample_objects(image, prompts, SETTINGS)  # type: ignore[arg-type]
+    together = promptable.sample_objects(image, prompts, SETTINGS)  # type: ignore[arg-type]
     for prompt, samples in zip(prompts, together, strict=True):
-        alone = segmenter.sample(image, SETTINGS, prompt=prompt)
+        alone = promptable.sample(image, SETTINGS, prompt=prompt)
         assert samples.geometry == alone.geometry
         assert samples.prompt == alone.prompt
         np.testing.assert_allclose(samples.probabilities, alone.probabilities, atol=1e-3)
@@ -166,9 +158,7 @@ def test_masked_strokes_and_rough_masks_are_refused(
 
 
 def test_the_error_without_memory_for_several_objects_says_what_to_do(
-    promptable_model_folder: Path,
-    discs: tuple[ImageInput, NDArray[np.uint8]],
-    monkeypatch: pytest.MonkeyPatch,
+    promptable_model_folder: Path, discs: Discs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = Segmenter.load(promptable_model_folder, "cpu", "fp32")
 
@@ -182,44 +172,40 @@ def test_the_error_without_memory_for_several_objects_says_what_to_do(
 
 
 def test_a_prompt_after_others_equals_that_of_a_fresh_model(
-    segmenter: Segmenter,
-    promptable_model_folder: Path,
-    discs: tuple[ImageInput, NDArray[np.uint8]],
+    promptable: Segmenter, promptable_model_folder: Path, discs: Discs
 ) -> None:
     image, labels = discs
     box = first_prompt(labels == 2, "box")
     for number in (1, 2):
-        segmenter.sample(image, SETTINGS, prompt=first_prompt(labels == number, "point"))
-    used = segmenter.sample(image, SETTINGS, prompt=box)
+        promptable.sample(image, SETTINGS, prompt=first_prompt(labels == number, "point"))
+    used = promptable.sample(image, SETTINGS, prompt=box)
     fresh = Segmenter.load(promptable_model_folder, "cpu", "fp32")
     again = fresh.sample(image, SETTINGS, prompt=box)
     np.testing.assert_array_equal(used.probabilities, again.probabilities)
 
 
-def test_corrections_improve_on_a_box_that_is_off(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]]
-) -> None:
+def test_corrections_improve_on_a_box_that_is_off(promptable: Segmenter, discs: Discs) -> None:
     image, labels = discs
     target = np.asarray(labels == 1)
     top, left, bottom, right = extent(target)  # type: ignore[misc]
     prompt = Prompt(box=(top + 14, left + 14, bottom + 14, right + 14))
-    before = dice(answer(segmenter, image, prompt), target)
+    before = dice(answer(promptable, image, prompt), target)
     for _ in range(4):
-        prompt = corrected(prompt, answer(segmenter, image, prompt), target)
-    after = dice(answer(segmenter, image, prompt), target)
+        prompt = corrected(prompt, answer(promptable, image, prompt), target)
+    after = dice(answer(promptable, image, prompt), target)
     assert len(prompt.positive) + len(prompt.negative) == 4
     assert after > max(0.8, before)
 
 
 def test_a_point_without_the_second_pass_sees_the_whole_image(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]]
+    promptable: Segmenter, discs: Discs
 ) -> None:
     image, labels = discs
     prompt = first_prompt(labels == 1, "point")
-    once = segmenter.sample(
+    once = promptable.sample(
         image, SETTINGS, prompt=prompt, prompting=PromptConfig(second_pass=False)
     )
-    twice = segmenter.sample(image, SETTINGS, prompt=prompt)
+    twice = promptable.sample(image, SETTINGS, prompt=prompt)
     assert once.geometry.window is None
     assert twice.geometry.window is not None
     assert once.prompt == twice.prompt == prompt.to_json()  # type: ignore[union-attr]
@@ -242,18 +228,12 @@ def test_a_point_without_the_second_pass_sees_the_whole_image(
     ],
 )
 def test_prompts_that_do_not_fit_are_refused(
-    segmenter: Segmenter,
-    discs: tuple[ImageInput, NDArray[np.uint8]],
-    prompt: Prompt,
-    message: str,
+    promptable: Segmenter, discs: Discs, prompt: Prompt, message: str
 ) -> None:
     with pytest.raises(ImageError, match=message):
-        segmenter.sample(discs[0], SETTINGS, prompt=prompt)
+        promptable.sample(discs[0], SETTINGS, prompt=prompt)
 
 
-def test_a_model_without_prompts_says_so(
-    tiny_model_folder: Path, discs: tuple[ImageInput, NDArray[np.uint8]]
-) -> None:
-    plain = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+def test_a_model_without_prompts_says_so(segmenter: Segmenter, discs: Discs) -> None:
     with pytest.raises(ConfigError, match="does not take prompts"):
-        plain.sample(discs[0], SETTINGS, prompt=Prompt(box=(1, 1, 9, 9)))
+        segmenter.sample(discs[0], SETTINGS, prompt=Prompt(box=(1, 1, 9, 9)))

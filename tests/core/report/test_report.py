@@ -26,7 +26,8 @@ from latentfm_core.output.sidecar import now
 from latentfm_core.report.evaluation import evaluation_page
 from latentfm_core.report.gallery import Gallery
 from latentfm_core.types import ImageInput
-from tests.helpers.fixtures import SIZE, write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import SIZE, Folders, write_blobs
 from tests.helpers.pages import Element, Page, check_that_it_loads_nothing, picture, read_table
 
 FEW = ["--samples", "3", "--steps", "2", "--precision", "fp32", "--device", "cpu", "--quiet"]
@@ -34,21 +35,19 @@ COUNT = 7
 EXPERT, MEAN, SAMPLE = "#009e73", "#56b4e9", "#e69f00"
 
 
-def evaluated(out: Path, folders: tuple[Path, Path], model: Path, *more: object) -> int:
+def evaluated(out: Path, folders: Folders, model: Path, *more: object) -> int:
     words = ["--images", folders[0], "--masks", folders[1], "--model", model, "--out", out]
     return main([str(word) for word in (*words, *FEW, *more)])
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_blobs(tmp_path_factory.mktemp("seven"), COUNT, seed=3)
 
 
 @pytest.fixture(scope="module")
 def out(
-    folders: tuple[Path, Path],
-    calibrated_model_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    folders: Folders, calibrated_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The files of an evaluation with a report."""
     out = tmp_path_factory.mktemp("evaluated")
@@ -182,7 +181,7 @@ def test_worst_and_best_are_those_of_the_csv(page: Page, out: Path) -> None:
 
 
 def test_cases_show_expert_mean_and_samples(
-    page: Page, folders: tuple[Path, Path], calibrated_model_folder: Path
+    page: Page, folders: Folders, calibrated_model_folder: Path
 ) -> None:
     segmenter = Segmenter.load(calibrated_model_folder, "cpu", "fp32")
     settings = SamplingConfig(n_samples=3, steps=2, precision="fp32", device="cpu")
@@ -246,7 +245,7 @@ def test_it_needs_neither_network_nor_other_files(page: Page) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not allow such names")
 def test_file_names_cannot_inject_html(
-    folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    folders: Folders, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     evil = "<img src=x onerror=alert(1)>&\"'<script>alert(2)<!--"
     for source, kind in zip(folders, ("images", "masks"), strict=True):
@@ -263,10 +262,7 @@ def test_file_names_cannot_inject_html(
     assert evil in {row["name"] for row in read_table(tmp_path / "out")}
 
 
-def test_the_report_stays_small_for_many_images(
-    folders: tuple[Path, Path], tiny_model_folder: Path
-) -> None:
-    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
+def test_the_report_stays_small_for_many_images(folders: Folders, segmenter: Segmenter) -> None:
     settings = SamplingConfig(n_samples=2, steps=1, precision="fp32", device="cpu")
     gallery = Gallery(segmenter, settings, ReportConfig(cases=1, rows=3, points=4, samples=1))
     cases = []
@@ -298,7 +294,7 @@ def test_the_report_stays_small_for_many_images(
 
 
 def test_a_small_evaluation_has_a_report(
-    folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+    folders: Folders, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     for source, kind in zip(folders, ("images", "masks"), strict=True):
         (tmp_path / kind).mkdir()
@@ -319,14 +315,12 @@ def test_a_small_evaluation_has_a_report(
 
 
 def test_options_of_the_report_are_checked(
-    folders: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path, capsys: Any
+    folders: Folders, tiny_model_folder: Path, tmp_path: Path, capsys: Any, refused: Printed
 ) -> None:
     model = tiny_model_folder
-    assert evaluated(tmp_path / "out", folders, model, "--report-cases", 3) == 2
-    assert "--report" in capsys.readouterr().err
+    assert "--report" in refused(evaluated, tmp_path / "out", folders, model, "--report-cases", 3)
     assert evaluated(tmp_path / "out", folders, model, "--report", "--report-cases", -1) == 2
     assert "cases" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.html").write_text("of last year")
-    assert evaluated(tmp_path / "out", folders, model, "--report") == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "--overwrite" in refused(evaluated, tmp_path / "out", folders, model, "--report")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage
 from latentfm_core.training.step_timer import PARTS, PartsClock
 from tests.helpers.fixtures import tiny_settings
+from tests.helpers.pages import LOG, read_table
 
 CPU = torch.device("cpu")
 COUNT = 5
@@ -205,9 +205,7 @@ def test_shares_of_a_batch_add_up_to_its_loss_and_gradient(canvases: CanvasSet, 
 
 
 def test_the_log_records_the_time_of_each_part(tiny_model_folder: Path) -> None:
-    with (tiny_model_folder / "training" / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
+    for row in read_table(tiny_model_folder, LOG):
         shares = {part: float(row[f"{part}_share"]) for part in PARTS}
         assert sum(shares.values()) == pytest.approx(1, abs=0.003)
         # Rounded to thousandths; the smallest part of a tiny model may round to nothing.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import Config, config_from_mapping, load_config, with_overrides
+from latentfm_core.config import config_from_mapping
 from latentfm_core.datasets.folds import read_folds
 from latentfm_core.datasets.splits import read_split
 from latentfm_core.errors import ConfigError
@@ -26,19 +25,21 @@ from latentfm_core.training import checkpoint
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.cross_validation import CrossValidation, shared_out
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, write_blobs
+from tests.helpers.pages import read_table
 from tests.helpers.processes import PATIENCE, torchrun
 from tests.helpers.prompting import disc_settings, write_discs
-from tests.helpers.training_runs import words
+from tests.helpers.training_runs import config_of, words
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_blobs(tmp_path_factory.mktemp("folds"), 12)
 
 
 @pytest.fixture(scope="module")
-def validated(images: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def validated(images: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-validation of three folds, in one go."""
     out = tmp_path_factory.mktemp("runs") / "folds"
     assert main(words(images, out, "--folds", 3, "--quiet")) == 0
@@ -87,8 +88,7 @@ def test_each_fold_is_a_model_validated_on_its_own_images(validated: Path) -> No
 
 
 def test_the_table_holds_the_figures_of_the_cards(validated: Path) -> None:
-    with (validated / "cross_validation.csv").open() as stream:
-        rows = {row["fold"]: row for row in csv.DictReader(stream)}
+    rows = {row["fold"]: row for row in read_table(validated, "cross_validation.csv")}
     assert list(rows) == ["0", "1", "2", "mean", "std"]
     dice = [read_card(validated / f"fold_{fold}").metrics["val_dice"] for fold in range(3)]
     mean = sum(dice) / 3
@@ -103,12 +103,7 @@ def test_the_table_holds_the_figures_of_the_cards(validated: Path) -> None:
     assert [one["metrics"]["val_dice"] for one in output["folds"]] == dice
 
 
-def settings(images: tuple[Path, Path], out: Path, *more: str) -> Config:
-    config = load_config(Path(words(images, out)[1]))
-    return with_overrides(config, [f"data.images={images[0]}", f"data.masks={images[1]}", *more])
-
-
-def stopped_in_fold_1(images: tuple[Path, Path], out: Path, *more: str, **options: Any) -> None:
+def stopped_in_fold_1(images: Folders, out: Path, *more: str, **options: Any) -> None:
     left = 1
 
     def stop() -> bool:
@@ -116,15 +111,15 @@ def stopped_in_fold_1(images: tuple[Path, Path], out: Path, *more: str, **option
         left -= (out / "fold_0" / "model.json").is_file()
         return left < 0
 
-    config = settings(images, out, "data.folds=3", *more)
+    config = config_of(images, out, "data.folds=3", *more)
     assert CrossValidation(config, RunOptions(out, should_stop=stop, **options)).run() is None
 
 
 def test_a_stopped_cross_validation_goes_on_where_it_was(
-    images: tuple[Path, Path],
+    images: Folders,
     validated: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    printed: Printed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "folds"
@@ -133,11 +128,9 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
     assert not (out / "fold_1" / "model.json").exists()
     assert not (out / "cross_validation.csv").exists()
     first = (out / "fold_0" / "model.safetensors").stat().st_mtime_ns
-    capsys.readouterr()
     loaded = folds_with_loaded_tensors(monkeypatch)
-    assert main(["--out", str(out), "--resume"]) == 0
+    said = printed(main, ["--out", str(out), "--resume"])
     assert loaded == ["fold_1"], "the only fold to continue, once"
-    said = capsys.readouterr().err
     assert "fold_0 is finished already" in said
     assert "Validation figures of 3 folds" in said
     assert (out / "fold_0" / "model.safetensors").stat().st_mtime_ns == first
@@ -146,21 +139,21 @@ def test_a_stopped_cross_validation_goes_on_where_it_was(
 
 
 def test_finished_folds_are_extended_by_settings_that_ask_for_more(
-    images: tuple[Path, Path],
+    images: Folders,
     validated: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    printed: Printed,
 ) -> None:
     out = tmp_path / "folds"
     shutil.copytree(validated, out)
-    epochs = settings(images, out).training.flow.epochs
+    epochs = config_of(images, out).training.flow.epochs
     more = ["--out", str(out), "--resume", "--trust-paths"]
     # Refused before the first fold is trained.
     assert main([*more, "--fold", "1", "--set", f"training.flow.epochs={epochs - 1}"]) == 2
     assert "has trained" in capsys.readouterr().err
     assert weights(out) == weights(validated)
-    assert main([*more, "--set", f"training.flow.epochs={epochs + 1}"]) == 0
-    said = capsys.readouterr().err
+    said = printed(main, [*more, "--set", f"training.flow.epochs={epochs + 1}"])
     assert said.count("is extended after epoch") == 3
     assert "finished already" not in said
     trained = [
@@ -174,35 +167,27 @@ def test_finished_folds_are_extended_by_settings_that_ask_for_more(
     "changed", ["training.seed=4", "data.size=96", "training.flow.batch_size=2"]
 )
 def test_folds_with_different_settings_are_refused(
-    images: tuple[Path, Path],
-    validated: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    changed: str,
+    validated: Path, tmp_path: Path, refused: Printed, changed: str
 ) -> None:
     out = tmp_path / "folds"
     shutil.copytree(validated, out)
     shutil.rmtree(out / "fold_2")
     more = ["--out", str(out), "--resume", "--trust-paths"]
-    assert main([*more, "--set", changed]) == 2
-    assert changed.split("=")[0] in capsys.readouterr().err
+    assert changed.split("=")[0] in refused(main, [*more, "--set", changed])
     assert not (out / "fold_2").exists()
 
 
-def test_folds_with_different_masks_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folds_with_different_masks_are_refused(tmp_path: Path, refused: Printed) -> None:
     images, out = write_blobs(tmp_path / "data", 12), tmp_path / "folds"
     stopped_in_fold_1(images, out)
     for mask in images[1].iterdir():
         imsave(mask, np.roll(imread(mask), 9, axis=0), check_contrast=False)
     shutil.rmtree(out / "fold_1")
-    assert main(["--out", str(out), "--resume"]) == 2
-    assert "needs the same images in all folds" in capsys.readouterr().err
+    assert "needs the same images in all folds" in refused(main, ["--out", str(out), "--resume"])
 
 
 def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_command(
-    images: tuple[Path, Path], validated: Path, tmp_path: Path
+    images: Folders, validated: Path, tmp_path: Path
 ) -> None:
     out, parent = tmp_path / "folds", validated / "fold_2"
     kept = ("training.image_vae.epochs=0", "training.mask_vae.epochs=0")
@@ -222,10 +207,7 @@ def test_folds_that_begin_later_have_the_card_and_initial_model_of_the_first_com
 
 
 def test_folds_trained_one_by_one_are_the_same_and_the_last_writes_the_table(
-    images: tuple[Path, Path],
-    validated: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    images: Folders, validated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "folds"
     for fold in (2, 0):
@@ -239,11 +221,10 @@ def test_folds_trained_one_by_one_are_the_same_and_the_last_writes_the_table(
 
 
 def test_a_dry_run_shows_the_folds_and_writes_nothing(
-    images: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Folders, tmp_path: Path, printed: Printed
 ) -> None:
     out = tmp_path / "folds"
-    assert main(words(images, out, "--folds", 3, "--dry-run")) == 0
-    said = capsys.readouterr().err
+    said = printed(main, words(images, out, "--folds", 3, "--dry-run"))
     assert "3 folds of 9 images (seed 0); 3 test images in no fold" in said
     assert "fold_2: 6 train, 3 val" in said
     assert "data summary" in said
@@ -251,10 +232,7 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(
 
 
 def test_what_cannot_be_cross_validated_is_refused_before_any_work(
-    images: tuple[Path, Path],
-    validated: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    images: Folders, validated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(out: Path, *more: object) -> str:
         assert main(words(images, out, *more)) == 2
@@ -279,11 +257,11 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_work(
     assert "holds a model" in refused(validated / "fold_0", "--folds", 3)
     assert not new.exists()
     with pytest.raises(ConfigError, match="CrossValidation"):
-        Trainer(settings(images, new, "data.folds=3"), RunOptions(new))
+        Trainer(config_of(images, new, "data.folds=3"), RunOptions(new))
 
 
-def test_the_time_is_shared_out_over_the_folds(images: tuple[Path, Path], tmp_path: Path) -> None:
-    config = settings(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
+def test_the_time_is_shared_out_over_the_folds(images: Folders, tmp_path: Path) -> None:
+    config = config_of(images, tmp_path / "out", "data.folds=4", "training.minutes=60")
     assert shared_out(config).training.minutes == 15
 
 
@@ -311,7 +289,7 @@ def test_each_of_several_data_sets_is_divided_by_itself(tmp_path: Path) -> None:
 
 
 def test_several_processes_train_one_fold_at_a_time(
-    images: tuple[Path, Path],
+    images: Folders,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -17,9 +17,11 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.model_io.folder import read_card
 from latentfm_core.training.distillation import distill_config
 from latentfm_core.training.trainer import RunOptions, Trainer
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders
 
 
-def _words(folders: tuple[Path, Path], parent: Path, out: Path) -> list[str]:
+def _words(folders: Folders, parent: Path, out: Path) -> list[str]:
     words = ["--preset", "distill", "--init", parent, "--out", out]
     words += ["--images", folders[0], "--masks", folders[1], "--device", "cpu"]
     for setting in ("batch_size=8", "epochs=3", "small_epochs=0", "warmup_steps=2"):
@@ -29,9 +31,7 @@ def _words(folders: tuple[Path, Path], parent: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def distilled(
-    blob_folders: tuple[Path, Path],
-    calibrated_model_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    blob_folders: Folders, calibrated_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("distilled") / "fast"
     assert main(_words(blob_folders, calibrated_model_folder, out)) == 0
@@ -39,7 +39,7 @@ def distilled(
 
 
 def test_only_runs_of_few_euler_steps_change(
-    distilled: Path, calibrated_model_folder: Path, blob_folders: tuple[Path, Path]
+    distilled: Path, calibrated_model_folder: Path, blob_folders: Folders
 ) -> None:
     image = read_image(sorted(blob_folders[0].iterdir())[0])
     new = Segmenter.load(distilled, "cpu", "fp32")
@@ -65,10 +65,7 @@ def test_the_card_keeps_its_metrics_and_records_the_distillation(
 
 
 def test_a_stopped_run_resumes_to_the_same_network(
-    distilled: Path,
-    calibrated_model_folder: Path,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
+    distilled: Path, calibrated_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     out = tmp_path / "fast"
     card = read_card(distilled)
@@ -93,7 +90,7 @@ def test_a_stopped_run_resumes_to_the_same_network(
 
 
 def test_learning_on_drops_a_network_that_would_answer_as_before(
-    distilled: Path, blob_folders: tuple[Path, Path]
+    distilled: Path, blob_folders: Folders
 ) -> None:
     data = DataConfig(images=blob_folders[0], masks=blob_folders[1])
     assert finetune_config(read_card(distilled), data).model.distilled_steps == 0
@@ -103,7 +100,7 @@ def test_learning_on_drops_a_network_that_would_answer_as_before(
 def test_further_training_sees_the_images_as_the_parent_did(
     recipe: Callable[[ModelCard, DataConfig], Config],
     tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
 ) -> None:
     card = read_card(tiny_model_folder)
     seen = card.config.data.model_copy(update={"resolution": 384, "unprompted": 0.6})
@@ -122,12 +119,7 @@ def test_further_training_sees_the_images_as_the_parent_did(
     ],
 )
 def test_models_that_cannot_be_distilled_are_refused(
-    words: list[str],
-    expected: str,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], expected: str, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
-    assert main([*words, *folders, "--out", str(tmp_path / "out")]) == 2
-    assert expected in capsys.readouterr().err
+    assert expected in refused(main, [*words, *folders, "--out", str(tmp_path / "out")])

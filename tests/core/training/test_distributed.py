@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -20,7 +19,8 @@ from latentfm_core.torchrun import Launch, read_launch
 from latentfm_core.training.checkpoint import read_checkpoint
 from latentfm_core.training.distributed import Team, join_team
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import tiny_settings
+from tests.helpers.fixtures import Folders, tiny_settings
+from tests.helpers.pages import LOG, read_table
 from tests.helpers.processes import PATIENCE, alive, children, torchrun, wait_for
 
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3"}
@@ -28,7 +28,7 @@ LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
-def _settings(folders: tuple[Path, Path], **flow: object) -> dict[str, object]:
+def _settings(folders: Folders, **flow: object) -> dict[str, object]:
     """Batches of seven, which two processes cannot share evenly."""
     values = tiny_settings(augmentation="strong", validation_images=8)
     images, masks = map(str, folders)
@@ -40,17 +40,12 @@ def _settings(folders: tuple[Path, Path], **flow: object) -> dict[str, object]:
     return values
 
 
-def _config(folders: tuple[Path, Path], **flow: object) -> Config:
+def _config(folders: Folders, **flow: object) -> Config:
     return config_from_mapping(_settings(folders, **flow))
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "training" / "log.csv").open() as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_two_processes_equal_one_and_a_single_process_can_resume(
-    blob_folders: tuple[Path, Path], tmp_path: Path
+    blob_folders: Folders, tmp_path: Path
 ) -> None:
     config = _config(blob_folders)
     (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
@@ -63,9 +58,9 @@ def test_two_processes_equal_one_and_a_single_process_can_resume(
     stopped = read_checkpoint(tmp_path / "parts" / "training").position
     assert (stopped.stage, stopped.step) == ("flow", 5)  # in the middle of the second epoch
     assert not (tmp_path / "parts" / "model.json").exists()
-    assert len(_rows(tmp_path / "parts")) == 3
+    assert len(read_table(tmp_path / "parts", LOG)) == 3
     assert Trainer(config, RunOptions(tmp_path / "parts", resume=True)).run() is not None
-    whole, parts = _rows(tmp_path / "whole"), _rows(tmp_path / "parts")
+    whole, parts = read_table(tmp_path / "whole", LOG), read_table(tmp_path / "parts", LOG)
     assert [row["stage"] for row in parts] == ["image_vae", "mask_vae"] + ["flow"] * 4
     for number, (one, two) in enumerate(zip(whole, parts, strict=True)):
         names = ["val_dice", "val_sample_dice"]
@@ -83,7 +78,7 @@ def test_two_processes_equal_one_and_a_single_process_can_resume(
 
 @on_linux
 def test_when_a_process_is_killed_the_others_end_and_the_run_can_resume(
-    blob_folders: tuple[Path, Path], tmp_path: Path
+    blob_folders: Folders, tmp_path: Path
 ) -> None:
     values = _settings(blob_folders, epochs=100_000)
     values["training"] |= {"checkpoint_minutes": 1e-6}  # type: ignore[operator]
@@ -129,7 +124,7 @@ def test_senseless_variables_of_a_launcher_are_named(wrong: dict[str, str]) -> N
 
 
 def test_options_that_processes_cannot_share_are_refused(
-    blob_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blob_folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)

@@ -10,6 +10,7 @@ import pytest
 from latentfm_core.cli.train import main
 from latentfm_core.config import Config, with_overrides
 from latentfm_core.training.plan import plan_findings
+from tests.helpers.commands import Printed
 from tests.helpers.fixtures import write_blobs
 from tests.helpers.training_runs import words
 
@@ -97,13 +98,10 @@ def test_a_stage_that_is_not_trained_is_not_named() -> None:
     assert texts("training.distill.epochs=0", "training.distill.warmup_steps=9999") == []
 
 
-def test_the_command_warns_before_it_trains(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_warns_before_it_trains(tmp_path: Path, printed: Printed) -> None:
     data = write_blobs(tmp_path / "data", 8)
     options = ("--set", "training.flow.warmup_steps=9999")
-    assert main(words(data, tmp_path / "out", *options)) == 0
-    said = capsys.readouterr().err
+    said = printed(main, words(data, tmp_path / "out", *options))
     warning = said.index("warning: training.flow.warmup_steps is 9,999, but the stage has")
     assert said.index("data summary") < warning
     assert "flow epoch 1" not in said[:warning]

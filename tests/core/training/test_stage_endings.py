@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from pathlib import Path
 
@@ -13,22 +12,22 @@ from latentfm_core.config import Config, with_overrides
 from latentfm_core.training import run_files, selection
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.time_budget import stage_seconds
-from tests.helpers.fixtures import write_blobs
+from tests.helpers.fixtures import Folders, write_blobs
+from tests.helpers.pages import LOG, read_table
 from tests.helpers.training_runs import words
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> tuple[Path, Path]:
+def images(tmp_path: Path) -> Folders:
     return write_blobs(tmp_path / "data", 8)
 
 
 def _epochs(out: Path, stage: str) -> int:
-    with (out / "training" / "log.csv").open() as stream:
-        return sum(row["stage"] == stage for row in csv.DictReader(stream))
+    return sum(row["stage"] == stage for row in read_table(out, LOG))
 
 
 def test_patience_ends_the_flow_and_keeps_the_best_weights(
-    images: tuple[Path, Path],
+    images: Folders,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -44,7 +43,7 @@ def test_patience_ends_the_flow_and_keeps_the_best_weights(
     assert "No improvement in 2 validations in a row" in caplog.text
 
 
-def test_the_budget_of_a_run_ends_every_stage(images: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_budget_of_a_run_ends_every_stage(images: Folders, tmp_path: Path) -> None:
     endless = [f"training.{stage}.epochs=100000" for stage in ("image_vae", "mask_vae", "flow")]
     sets = [part for change in endless for part in ("--set", change)]
     assert main(words(images, tmp_path / "out", "--minutes", "0.05", *sets)) == 0
@@ -63,7 +62,7 @@ def test_the_budget_is_shared_out_over_the_stages_that_train() -> None:
 
 
 def test_checkpoints_are_written_after_so_many_steps(
-    images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[tuple[str, int]] = []
     save = run_files.save_checkpoint

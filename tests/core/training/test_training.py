@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import subprocess
@@ -17,14 +16,17 @@ from safetensors.torch import load_file
 from skimage.io import imread
 
 from latentfm_core.cli.train import main
-from latentfm_core.config import StageConfig, config_from_mapping, preset
+from latentfm_core.config import Config, StageConfig, config_from_mapping, preset
 from latentfm_core.errors import CheckpointError
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.stages import learning_rate
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import SMALL_NETWORK, tiny_settings, write_blobs
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import SMALL_NETWORK, Folders, tiny_settings, write_blobs
+from tests.helpers.pages import LOG, read_table
+from tests.helpers.training_runs import StopAfter
 
 TOML = (
     """
@@ -55,18 +57,7 @@ validate_every = 1
 )
 
 
-class StopAfter:
-    """Asks for a stop after a number of steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-def _short_config(images: Path, masks: Path, augmentation: str = "strong"):  # type: ignore[no-untyped-def]
+def _short_config(images: Path, masks: Path, augmentation: str = "strong") -> Config:
     values = tiny_settings()
     values["data"] = {"size": 64, "images": str(images), "masks": str(masks)}
     values["model"]["dropout"] = 0.1  # type: ignore[index]
@@ -77,43 +68,47 @@ def _short_config(images: Path, masks: Path, augmentation: str = "strong"):  # t
     return config_from_mapping(values)
 
 
+@pytest.fixture(scope="module")
+def whole(
+    request: pytest.FixtureRequest, blob_folders: Folders, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Path]:
+    """The settings and the model of a run that nothing interrupted, by its augmentation."""
+    config, out = _short_config(*blob_folders, request.param), tmp_path_factory.mktemp("whole")
+    assert Trainer(config, RunOptions(out)).run() is not None
+    return config, out
+
+
 @pytest.mark.parametrize(
-    ("stop_at", "augmentation"),
-    [([3], "strong"), ([5, 2], "strong"), ([9], "strong"), ([10], "flips")],
+    ("whole", "stop_at"),
+    [("strong", [3]), ("strong", [5, 2]), ("strong", [9]), ("flips", [10])],
     ids=["image VAE", "mask VAE", "flow", "flow with kept latents"],
+    indirect=["whole"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    blob_folders: tuple[Path, Path], tmp_path: Path, stop_at: list[int], augmentation: str
+    whole: tuple[Config, Path], tmp_path: Path, stop_at: list[int]
 ) -> None:
-    config = _short_config(*blob_folders, augmentation)
-    assert Trainer(config, RunOptions(tmp_path / "whole")).run() is not None
+    config, model = whole
     for index, steps in enumerate(stop_at):
         options = RunOptions(tmp_path / "parts", resume=index > 0, should_stop=StopAfter(steps))
         assert Trainer(config, options).run() is None
         assert not (tmp_path / "parts" / "model.json").exists()
     assert Trainer(config, RunOptions(tmp_path / "parts", resume=True)).run() is not None
-    whole = load_file(tmp_path / "whole" / "model.safetensors")
-    parts = load_file(tmp_path / "parts" / "model.safetensors")
-    assert whole.keys() == parts.keys()
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, parts[name]), name
+    assert read_card(tmp_path / "parts").weights_sha256 == read_card(model).weights_sha256
 
 
 def test_a_second_run_does_not_overwrite_the_first(
-    blob_folders: tuple[Path, Path], tiny_model_folder: Path
+    blob_folders: Folders, tiny_model_folder: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="--resume"):
         Trainer(_short_config(*blob_folders), RunOptions(tiny_model_folder))
 
 
-def test_resume_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path / "nothing"), "--resume"]) == 2
-    assert "no checkpoint" in capsys.readouterr().err
+def test_resume_without_a_run_says_so(tmp_path: Path, refused: Printed) -> None:
+    assert "no checkpoint" in refused(main, ["--out", str(tmp_path / "nothing"), "--resume"])
 
 
 def test_training_writes_log_pictures_and_report(tiny_model_folder: Path) -> None:
-    with (tiny_model_folder / "training" / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_table(tiny_model_folder, LOG)
     assert [row["stage"] for row in rows] == ["image_vae"] + ["mask_vae"] * 10 + ["flow"] * 10
     assert float(rows[-1]["velocity"]) < float(rows[11]["velocity"])
     assert 0 <= float(rows[-1]["val_dice"]) <= 1
@@ -126,7 +121,7 @@ def test_training_writes_log_pictures_and_report(tiny_model_folder: Path) -> Non
 
 
 def test_the_trained_model_finds_the_lesions(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path]
+    tiny_model_folder: Path, blob_folders: Folders
 ) -> None:
     """A few seconds of training must beat the best constant answer by far."""
     from latentfm_core.images.read import read_image, read_mask
@@ -184,17 +179,12 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
     ],
 )
 def test_bad_settings_are_named_and_exit_with_2(
-    arguments: list[str],
-    message: str,
-    blob_folders: tuple[Path, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     images, masks = blob_folders
     out = tmp_path / "model"
     base = ["--out", str(out), "--images", str(images), "--masks", str(masks)]
-    assert main([*base, *arguments]) == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(main, [*base, *arguments])
     assert not out.exists()
 
 
@@ -218,9 +208,7 @@ def test_the_paper_model_trains_only_the_velocity_network_in_the_flow_stage() ->
     assert trained == {id(p) for p in model.velocity.parameters()}
 
 
-def test_a_paper_like_model_trains_end_to_end(
-    blob_folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_paper_like_model_trains_end_to_end(blob_folders: Folders, tmp_path: Path) -> None:
     """The frozen condition, f = 4 and no average of weights, as the paper has it."""
     images, masks = blob_folders
     values = preset("paper").to_json()
@@ -235,14 +223,13 @@ def test_a_paper_like_model_trains_end_to_end(
     assert not torch.equal(stored["image_latent_std"], torch.ones_like(stored["image_latent_std"]))
 
 
-def test_a_time_budget_ends_every_stage(blob_folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_time_budget_ends_every_stage(blob_folders: Folders, tmp_path: Path) -> None:
     values = _short_config(*blob_folders).to_json()
     for stage in ("image_vae", "mask_vae", "flow"):
         values["training"][stage] |= {"epochs": 100_000, "max_seconds": 0.2}
     card = Trainer(config_from_mapping(values), RunOptions(tmp_path / "model")).run()
     assert card is not None
-    with (tmp_path / "model" / "training" / "log.csv").open() as stream:
-        stages = [row["stage"] for row in csv.DictReader(stream)]
+    stages = [row["stage"] for row in read_table(tmp_path / "model", LOG)]
     assert list(dict.fromkeys(stages)) == ["image_vae", "mask_vae", "flow"]
 
 
@@ -255,7 +242,7 @@ def test_the_rate_is_annealed_by_time_as_well_as_by_steps() -> None:
 
 
 def test_training_from_a_model_takes_its_network(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     words = ["--init", tiny_model_folder, "--images", blob_folders[0], "--masks", blob_folders[1]]
     words += ["--out", tmp_path / "more", "--device", "cpu", "--quiet"]

@@ -17,12 +17,12 @@ from latentfm_core.report.advice import UNUSABLE, advice
 from latentfm_core.report.grids import chosen
 from latentfm_core.report.training import TrainingReport
 from latentfm_core.training.trainer import RunOptions, Trainer
-from tests.helpers.fixtures import SIZE, tiny_settings, write_blobs
+from tests.helpers.fixtures import SIZE, Folders, tiny_settings, write_blobs
 from tests.helpers.pages import Page, check_that_it_loads_nothing, picture, read_table
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_blobs(tmp_path_factory.mktemp("seven"), 7, seed=3)
 
 
@@ -52,7 +52,7 @@ def test_a_training_has_a_point_for_each_epoch(tiny_model_folder: Path) -> None:
     assert picture(grid.one("img")).shape == (2 * SIZE, 5 * SIZE, 3)
 
 
-def short_config(folders: tuple[Path, Path]) -> Config:
+def short_config(folders: Folders) -> Config:
     short = {"epochs": 1, "batch_size": 4}
     flow = {**short, "epochs": 3, "validate_every": 1}
     values = tiny_settings(image_vae=short, mask_vae=short, flow=flow)
@@ -60,9 +60,7 @@ def short_config(folders: tuple[Path, Path]) -> Config:
     return config_from_mapping(values)
 
 
-def test_a_resumed_training_continues_its_report(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_resumed_training_continues_its_report(folders: Folders, tmp_path: Path) -> None:
     config, out = short_config(folders), tmp_path / "model"
     training = out / "training"
     answers = iter([False])  # before the only validation image; then after the step
@@ -87,7 +85,7 @@ def test_a_resumed_training_continues_its_report(
 
 
 def test_a_report_that_cannot_be_written_does_not_end_the_training(
-    folders: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "model"
     (out / "training" / "report.html" / "in the way").mkdir(parents=True)
@@ -163,7 +161,7 @@ def test_the_page_says_what_to_do_about_over_and_underfitting() -> None:
 
 
 def test_the_command_ends_with_words_for_a_person(
-    folders: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, config = tmp_path / "model", tmp_path / "run.toml"
     config.write_text(to_toml(short_config(folders)))
@@ -210,7 +208,7 @@ def test_raters_are_judged_by_their_ged() -> None:
 
 
 def test_the_best_epoch_is_marked_and_the_page_begins_with_best_and_last(
-    folders: tuple[Path, Path], tmp_path: Path
+    folders: Folders, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     assert Trainer(short_config(folders), RunOptions(out)).run() is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,12 @@ from latentfm_core.training.validate import draft_card
 from latentfm_core.types import ImageInput, SampleSet
 from latentfm_core.uncertainty.calibration import MAX_KNOTS, Calibration
 from latentfm_core.uncertainty.summary import summarise
-from tests.helpers.calibrating import RAW, SETTINGS, segmenter, with_calibration
-from tests.helpers.fixtures import tiny_settings
-
-__all__ = ["segmenter"]
+from tests.helpers.calibrating import RAW, SETTINGS, with_calibration
+from tests.helpers.fixtures import Folders, tiny_settings
 
 
 @pytest.fixture(scope="module")
-def odd_cases(blob_folders: tuple[Path, Path]) -> list[Case]:
+def odd_cases(blob_folders: Folders) -> list[Case]:
     """Cases of two raters who draw as the model never learnt to: one wide, one narrow.
 
     What the samples agree on is then often wrong.
@@ -142,8 +139,7 @@ def test_the_threshold_leaves_one_half_only_for_more_than_chance() -> None:
     assert choose_threshold(always_better[:1]) == middle, "one image says nothing of chance"
 
 
-def test_half_of_the_refined_samples_are_enough(promptable_model_folder: Path) -> None:
-    promptable = Segmenter.load(promptable_model_folder, "cpu", "fp32")
+def test_half_of_the_refined_samples_are_enough(promptable: Segmenter) -> None:
     once = SamplingConfig(refine=False)
     assert promptable.resolved().threshold == 0.45
     assert promptable.resolved(once).threshold == 0.5

@@ -27,16 +27,15 @@ from latentfm_core.model_io.folder import read_card, write_card
 from latentfm_core.types import ImageInput, SampleSet
 from latentfm_core.uncertainty.calibration import MonotoneMap
 from latentfm_core.uncertainty.summary import summarise
-from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS, segmenter
-from tests.helpers.fixtures import copy_model
-
-__all__ = ["segmenter"]
+from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS
+from tests.helpers.commands import Printed
+from tests.helpers.fixtures import Folders, copy_model, with_sampling
 
 # --- in the card --------------------------------------------------------------------------
 
 
 def test_a_model_without_calibration_gives_raw_maps(
-    segmenter: Segmenter, blob_folders: tuple[Path, Path]
+    segmenter: Segmenter, blob_folders: Folders
 ) -> None:
     samples = segmenter.sample(read_image(blob_folders[0] / "blob_001.png"), SETTINGS)
     found = segmenter.summarise(samples)
@@ -123,7 +122,7 @@ AS_TRAINED = SETTINGS.model_copy(update={"noise_scale": 1.0})
 )
 def test_predict_equals_the_python_api(
     marked: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     flags: list[str],
     settings: SamplingConfig,
@@ -155,12 +154,11 @@ def test_predict_equals_the_python_api(
 
 
 def test_asking_for_a_calibration_that_is_not_there(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path, capsys: Any
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
 ) -> None:
     words = [str(blob_folders[0] / "blob_001.png"), "--model", str(tiny_model_folder)]
     words += ["--out", str(tmp_path / "out"), *OPTIONS]
-    assert predict([*words, "--confidence", "calibrated"]) == 2
-    assert "latentfm-calibrate" in capsys.readouterr().err
+    assert "latentfm-calibrate" in refused(predict, [*words, "--confidence", "calibrated"])
     assert predict(words) == 0
     sidecar = json.loads((tmp_path / "out" / "blob_001.json").read_text())
     assert (sidecar["confidence"], sidecar["threshold"]) == ("raw", 0.5)
@@ -168,7 +166,7 @@ def test_asking_for_a_calibration_that_is_not_there(
 
 @pytest.fixture
 def command(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> tuple[Path, Callable[..., int]]:
     """A copy of the tiny model, and a function that calibrates it on 10 of 14 images."""
     folder = copy_model(tiny_model_folder, tmp_path / "model")
@@ -184,14 +182,12 @@ def command(
 
 
 def test_the_command_writes_the_calibration_into_the_card(
-    command: tuple[Path, Callable[..., int]], blob_folders: tuple[Path, Path], tmp_path: Path
+    command: tuple[Path, Callable[..., int]], blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder, run = command
     card = read_card(folder)
     # Cards of trained models may state the usual threshold; the fitted one replaces it.
-    sampling = card.config.sampling.model_copy(update={"threshold": 0.5})
-    config = card.config.model_copy(update={"sampling": sampling})
-    write_card(folder, card.model_copy(update={"config": config}))
+    with_sampling(folder, threshold=0.5)
     weights = (folder / "model.safetensors").read_bytes()
     assert run() == 0
     found = read_card(folder).calibration
@@ -229,22 +225,19 @@ def test_the_command_writes_the_calibration_into_the_card(
 
 
 def test_errors_are_reported_and_the_card_is_unchanged(
-    command: tuple[Path, Callable[..., int]], blob_folders: tuple[Path, Path], capsys: Any
+    command: tuple[Path, Callable[..., int]], refused: Printed
 ) -> None:
     folder, run = command
     card = (folder / "model.json").read_bytes()
-    assert run("--part", "train") == 2
-    assert "empty" in capsys.readouterr().err
-    assert run("--masks", folder / "nowhere") == 2
-    assert "nowhere" in capsys.readouterr().err
-    assert run("--model", folder / "nothing") == 2
-    assert "nothing" in capsys.readouterr().err
+    assert "empty" in refused(run, "--part", "train")
+    assert "nowhere" in refused(run, "--masks", folder / "nowhere")
+    assert "nothing" in refused(run, "--model", folder / "nothing")
     assert run("--threshold", "0.4") == 2, "the threshold is what is fitted"
     assert (folder / "model.json").read_bytes() == card
 
 
 def test_a_bad_mask_stops_the_command_before_the_work_or_is_left_out(
-    command: tuple[Path, Callable[..., int]], blob_folders: tuple[Path, Path], tmp_path: Path
+    command: tuple[Path, Callable[..., int]], blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder, run = command
     masks = tmp_path / "masks"
@@ -271,7 +264,7 @@ def test_samples_record_the_settings_of_their_summary(marked: Path) -> None:
 
 def test_the_command_reads_masks_and_groups(
     tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

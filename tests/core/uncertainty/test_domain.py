@@ -29,7 +29,7 @@ from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import distances, fit_domain
 from latentfm_core.worklist.order import uncertainty_of
 from tests.helpers.calibrating import OPTIONS
-from tests.helpers.fixtures import copy_model
+from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.pages import read_table
 
 SETTINGS = SamplingConfig(n_samples=4, steps=2, device="cpu", precision="fp32")
@@ -46,7 +46,7 @@ def knowing(domain_model_folder: Path) -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def held_out(tiny_model_folder: Path, blob_folders: tuple[Path, Path]) -> list[ImageInput]:
+def held_out(tiny_model_folder: Path, blob_folders: Folders) -> list[ImageInput]:
     split = json.loads((tiny_model_folder / "training" / "split.json").read_text())
     return [read_image(blob_folders[0] / f"{name}.png") for name in split["val"]]
 
@@ -74,14 +74,13 @@ def test_out_of_domain_images_have_no_expected_dice_and_are_listed_first(
 
 
 def test_samples_are_those_of_the_model_without_it(
-    knowing: Segmenter, tiny_model_folder: Path, held_out: list[ImageInput]
+    knowing: Segmenter, segmenter: Segmenter, held_out: list[ImageInput]
 ) -> None:
-    plain = Segmenter.load(tiny_model_folder, "cpu", "fp32")
-    before, after = (one.sample(held_out[0], SETTINGS) for one in (plain, knowing))
+    before, after = (one.sample(held_out[0], SETTINGS) for one in (segmenter, knowing))
     np.testing.assert_array_equal(before.probabilities, after.probabilities)
     assert before.domain_score is None
-    assert not plain.summarise(before).out_of_domain
-    assert plain.summarise(before).expected_dice is not None
+    assert not segmenter.summarise(before).out_of_domain
+    assert segmenter.summarise(before).expected_dice is not None
 
 
 def test_each_plane_of_a_stack_has_its_own(knowing: Segmenter, held_out: list[ImageInput]) -> None:
@@ -96,7 +95,7 @@ def test_each_plane_of_a_stack_has_its_own(knowing: Segmenter, held_out: list[Im
 
 def test_result_files_record_the_domain_score(
     domain_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -124,7 +123,7 @@ def test_result_files_record_the_domain_score(
 
 
 def test_table_and_report_show_the_domain_score(
-    domain_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    domain_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     images, masks = tmp_path / "images", tmp_path / "masks"
     for source, target in zip(blob_folders, (images, masks), strict=True):
@@ -143,9 +142,8 @@ def test_table_and_report_show_the_domain_score(
 
 
 def test_an_empty_mean_mask_has_no_expected_dice(
-    tiny_model_folder: Path, held_out: list[ImageInput]
+    segmenter: Segmenter, held_out: list[ImageInput]
 ) -> None:
-    segmenter = Segmenter.load(tiny_model_folder, "cpu", "fp32")
     samples = segmenter.sample(held_out[0], SETTINGS)
     nothing = SETTINGS.model_copy(update={"threshold": 0.999999})
     summary = segmenter.summarise(samples, nothing)
@@ -175,9 +173,7 @@ def test_a_damaged_file_is_refused(
         Segmenter.load(folder, "cpu", "fp32")
 
 
-def test_too_few_images_are_said_and_the_calibration_is_kept(
-    calibrated_model_folder: Path,
-) -> None:
+def test_too_few_images_are_said_and_the_calibration_is_kept(calibrated_model_folder: Path) -> None:
     assert not (calibrated_model_folder / DOMAIN).exists(), "it has 8 validation images"
     assert read_card(calibrated_model_folder).calibration is not None
 
@@ -189,7 +185,7 @@ def test_fitting_it_leaves_the_card_alone(
 
 
 def test_a_configuration_names_the_data(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     folder = copy_model(tiny_model_folder, tmp_path / "tiny")
     file = tmp_path / "config.toml"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +25,14 @@ from latentfm_core.uncertainty.expected_dice import (
     fit_quality,
     sample_agreement,
 )
-from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS, segmenter, with_calibration
-from tests.helpers.fixtures import copy_model
+from tests.helpers.calibrating import OPTIONS, RAW, SETTINGS, with_calibration
+from tests.helpers.fixtures import Folders, copy_model
+from tests.helpers.pages import read_table
 from tests.helpers.plugin_fixtures import run
-from tests.helpers.processors import auto_precision
-
-__all__ = ["auto_precision", "segmenter"]
 
 
 @pytest.fixture(scope="module")
-def cases(blob_folders: tuple[Path, Path]) -> list[Case]:
+def cases(blob_folders: Folders) -> list[Case]:
     """Images more or less covered by noise, of which raters saw less than the model does."""
     rng, found = np.random.default_rng(0), []
     for index in range(24):
@@ -145,7 +141,7 @@ def test_planes_of_a_stack_have_their_own(segmenter: Segmenter, cases: list[Case
 def test_command_line_and_panel_report_the_same_score(
     auto_precision: Precision,
     tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     docked_panel: Any,
     qtbot: Any,
@@ -168,7 +164,7 @@ def test_command_line_and_panel_report_the_same_score(
 
 def test_the_command_names_the_images_to_look_at_first(
     tiny_model_folder: Path,
-    blob_folders: tuple[Path, Path],
+    blob_folders: Folders,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -187,13 +183,12 @@ def test_the_command_names_the_images_to_look_at_first(
 
 
 def test_an_evaluation_says_whether_it_comes_true(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path], tmp_path: Path
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path
 ) -> None:
     folders = ["--images", str(blob_folders[0]), "--masks", str(blob_folders[1])]
     arguments = [*folders, "--model", str(tiny_model_folder), "--out", str(tmp_path), *OPTIONS]
     assert evaluate_main([*arguments, "--part", "all"]) == 0
-    table = (tmp_path / "per_image.csv").read_text()
-    rows = list(csv.DictReader(io.StringIO(table)))
+    rows = read_table(tmp_path)
     error = np.mean([abs(float(r["expected_dice"]) - float(r["dice"])) for r in rows])
     metrics = json.loads((tmp_path / "summary.json").read_text())["metrics"]
     assert metrics["quality_error"] == pytest.approx(error, abs=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from skimage.draw import disk
@@ -10,14 +12,10 @@ from skimage.measure import label
 from latentfm_core.types import Summary
 from latentfm_core.uncertainty.regions import shape_of, uncertain_regions
 from latentfm_core.uncertainty.size import area_spread, diameter_spread
+from tests.helpers.pictures import disc_mask
 
 SHAPE = (128, 160)
-
-
-def disc(row: float, column: float, radius: float) -> np.ndarray:
-    mask = np.zeros(SHAPE, bool)
-    mask[disk((row, column), radius, shape=SHAPE)] = True
-    return mask
+disc = partial(disc_mask, shape=SHAPE)
 
 
 def summary_of(masks: np.ndarray, calibrated: bool = False) -> Summary:

@@ -19,6 +19,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.worklist.item import Item
 from latentfm_core.worklist.order import ordered, step, tally, uncertainty_of
 from latentfm_core.worklist.state import WorkList
+from tests.helpers.fixtures import Folders
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_tally() -> None:
 
 
 def test_uncertainty_is_that_of_the_evaluation(
-    tiny_model_folder: Path, blob_folders: tuple[Path, Path]
+    tiny_model_folder: Path, blob_folders: Folders
 ) -> None:
     segmenter = Segmenter.load(tiny_model_folder, "cpu")
     image = read_image(next(iter(sorted(blob_folders[0].iterdir()))))

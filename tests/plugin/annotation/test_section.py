@@ -77,13 +77,6 @@ def test_the_section_says_what_to_do_without_a_result(window: Window) -> None:
     assert "No annotation yet" in window.section.labels.about.text()
 
 
-def test_every_control_has_a_tooltip_and_fits(window: Window) -> None:
-    buttons = window.section.findChildren(QAbstractButton)
-    assert len(buttons) >= 12
-    assert all(button.toolTip() for button in buttons)
-    assert window.section.minimumSizeHint().width() <= 300
-
-
 def test_taking_the_mean_mask_shows_area_and_edits(window: Window) -> None:
     press(window, "(Shift+M)")
     mean = disc(*LARGE)

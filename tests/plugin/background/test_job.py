@@ -31,6 +31,7 @@ from napari_latentfm.background.warm_model import load_segmenter
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter
 
 SETTINGS = SamplingConfig(n_samples=2, steps=3, seed=5, device="cpu")
+SlowRun = tuple[GatedSegmenter, SamplingJob, Run[Result]]
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def request_for(blob_image: np.ndarray) -> Callable[..., ImageRequest]:
         return ImageRequest(lambda: ImageInput(blob_image), model, settings)
 
     return make
+
+
+@pytest.fixture
+def slow_run(request_for: Any) -> SlowRun:
+    """A run whose every step waits to be allowed, and its job."""
+    slow = GatedSegmenter()
+    job = SamplingJob(slow.load)
+    return slow, job, job.start(request_for())
 
 
 def _end(qtbot: Any, run: Run[Result]) -> Outcome[Result]:
@@ -146,10 +155,8 @@ def test_a_rewritten_model_is_loaded_again(
     assert isinstance(outcome.error, ModelFolderError)
 
 
-def test_cancel_ends_within_one_step(qtbot: Any, request_for: Any) -> None:
-    slow = GatedSegmenter()
-    job = SamplingJob(slow.load)
-    run = job.start(request_for())
+def test_cancel_ends_within_one_step(qtbot: Any, slow_run: SlowRun) -> None:
+    slow, job, run = slow_run
     slow.allow(3)
     qtbot.waitUntil(lambda: slow.done == 3, timeout=PATIENCE)
     run.cancel()
@@ -163,11 +170,9 @@ def test_cancel_ends_within_one_step(qtbot: Any, request_for: Any) -> None:
 
 
 def test_cancelled_run_can_be_followed_by_another(
-    qtbot: Any, tiny_model_folder: Path, request_for: Any
+    qtbot: Any, tiny_model_folder: Path, request_for: Any, slow_run: SlowRun
 ) -> None:
-    slow = GatedSegmenter()
-    job = SamplingJob(slow.load)
-    run = job.start(request_for())
+    slow, job, run = slow_run
     run.cancel()
     slow.allow(10)
     _end(qtbot, run)
@@ -175,10 +180,10 @@ def test_cancelled_run_can_be_followed_by_another(
     assert _end(qtbot, job.start(request_for(tiny_model_folder))).result is not None
 
 
-def test_second_run_is_refused_while_one_is_running(qtbot: Any, request_for: Any) -> None:
-    slow = GatedSegmenter()
-    job = SamplingJob(slow.load)
-    run = job.start(request_for())
+def test_second_run_is_refused_while_one_is_running(
+    qtbot: Any, request_for: Any, slow_run: SlowRun
+) -> None:
+    slow, job, run = slow_run
     with pytest.raises(ResourceError, match="not ended yet"):
         job.start(request_for())
     run.cancel()
@@ -186,10 +191,8 @@ def test_second_run_is_refused_while_one_is_running(qtbot: Any, request_for: Any
     _end(qtbot, run)
 
 
-def test_an_abandoned_run_emits_no_signal(qtbot: Any, request_for: Any) -> None:
-    slow = GatedSegmenter()
-    job = SamplingJob(slow.load)
-    run = job.start(request_for())
+def test_an_abandoned_run_emits_no_signal(qtbot: Any, slow_run: SlowRun) -> None:
+    slow, job, run = slow_run
     heard: list[Any] = []
     run.ended.connect(heard.append)
     run.progressed.connect(heard.append)

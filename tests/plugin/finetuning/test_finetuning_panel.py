@@ -17,21 +17,20 @@ from napari_latentfm.finetuning import process as process_module
 from napari_latentfm.finetuning.form import FOLDER_CHOICE, models_folder
 from napari_latentfm.finetuning.panel import LearningPanel
 from tests.core.finetuning.test_finetuning import QUICK, write_shifted
-from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.fixtures import Folders
+from tests.helpers.plugin_fixtures import PATIENCE, ending_of
 
 Open = Callable[[], tuple[Any, LearningPanel]]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return write_shifted(tmp_path_factory.mktemp("panel"), 14, 10)
 
 
 @pytest.fixture
 def opened(
-    make_napari_viewer_proxy: Callable[..., Any],
-    tiny_model_folder: Path,
-    folders: tuple[Path, Path],
+    make_napari_viewer_proxy: Callable[..., Any], tiny_model_folder: Path, folders: Folders
 ) -> Open:
     def open_panel() -> tuple[Any, LearningPanel]:
         viewer = make_napari_viewer_proxy()
@@ -50,16 +49,6 @@ def opened(
     return open_panel
 
 
-def _wait(qtbot: Any, panel: LearningPanel, press: Any) -> str:
-    endings: list[str] = []
-    panel.finished.connect(endings.append)
-    press.click()
-    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
-    panel.finished.disconnect(endings.append)
-    assert len(endings) == 1
-    return endings[0]
-
-
 def test_fine_tuning_in_the_panel_equals_python(
     qtbot: Any, opened: Open, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +56,7 @@ def test_fine_tuning_in_the_panel_equals_python(
     form = panel.form
     assert not form.keep_new.isEnabled()
     request = form.request(QUICK)
-    assert _wait(qtbot, panel, form.start) == "done", panel.last_error
+    assert ending_of(qtbot, panel, form.start.click) == "done", panel.last_error
     assert panel.verdict is not None
     assert panel.verdict.n_held_out == 3
     assert "old" in form.verdict.text()
@@ -100,7 +89,7 @@ def test_stop_resume_and_make_model(
     form.start.click()
     assert not form.start.isEnabled()
     qtbot.waitUntil(lambda: len(form.loss.points) >= 3, timeout=PATIENCE)
-    assert _wait(qtbot, panel, form.stop) == "stopped"
+    assert ending_of(qtbot, panel, form.stop.click) == "stopped"
     before = len(form.loss.points)
     assert before < 3000
     assert form.resume.isEnabled()
@@ -119,8 +108,8 @@ def test_stop_resume_and_make_model(
     form.resume.click()
     qtbot.waitUntil(lambda: len(form.loss.points) > before, timeout=PATIENCE)
     assert form.loss.points[before][0] == before + 1, "goes on where it stopped"
-    assert _wait(qtbot, panel, form.stop) == "stopped"
-    assert _wait(qtbot, panel, form.finish) == "done", panel.last_error
+    assert ending_of(qtbot, panel, form.stop.click) == "stopped"
+    assert ending_of(qtbot, panel, form.finish.click) == "done", panel.last_error
     assert read_card(models_folder() / "mine").id == "mine"
 
 
@@ -144,11 +133,11 @@ def test_closing_stops_the_run_and_keeps_its_checkpoint(qtbot: Any, opened: Open
 def test_errors_of_the_annotation_are_shown(qtbot: Any, opened: Open, tmp_path: Path) -> None:
     _, panel = opened()
     panel.form.masks.set_path(tmp_path / "nowhere")
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "nowhere" in panel.form.status.text()
     assert panel.form.start.isEnabled()
     panel.form.name.setText("../evil")
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "cannot be the name" in panel.form.status.text()
 
 
@@ -158,7 +147,7 @@ def test_a_crash_of_the_process_is_reported(
     _, panel = opened()
     crash = (sys.executable, "-c", "import os, sys; sys.stderr.write('boom'); os._exit(9)")
     monkeypatch.setattr(process_module, "COMMAND", crash)
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "code 9" in panel.form.status.text()
     assert "boom" in panel.form.status.text()
 
@@ -169,20 +158,9 @@ def test_choices_are_saved_between_sessions(
     viewer, panel = opened()
     monkeypatch.setattr(process_module, "COMMAND", (sys.executable, "-c", ""))
     panel.form.minutes.setValue(2.5)
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     again, before = LearningPanel(viewer).form, panel.form
     assert again.model_source() == before.model_source() == str(tiny_model_folder)
     assert again.images.path() == before.images.path()
     assert again.masks.path() == before.masks.path()
     assert (again.minutes.value(), again.device.currentText()) == (2.5, "cpu")
-
-
-def test_fits_a_small_window(qtbot: Any, opened: Open) -> None:
-    _, panel = opened()
-    panel.window().resize(1280, 720)
-    panel.window().show()
-    qtbot.wait(50)
-    assert panel.window().height() <= 720
-    assert panel.horizontalScrollBar().maximum() == 0
-    tipless = [w for w in panel.form.choice_widgets() if not w.toolTip() and w.layout() is None]
-    assert not tipless

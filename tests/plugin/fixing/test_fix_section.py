@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_model.types import KeyBinding
 from napari.layers import Labels
-from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QPushButton
 
@@ -433,9 +431,3 @@ def test_a_deleted_panel_is_not_called(desk: Desk) -> None:
     desk.show_result()
     desk.viewer.layers.remove(layer)
     desk.qtbot.wait(50)
-
-
-def test_keys_do_not_conflict_with_napari_and_the_panel_is_narrow(desk: Desk) -> None:
-    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.fix.key_actions())
-    assert desk.fix.minimumSizeHint().width() <= 310

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,7 @@ from napari_latentfm.preferences import HOME_VARIABLE
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
-
-Open = Callable[..., tuple[Any, SamplingPanel]]
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, disc_image, run
 
 ROW, COLUMN, SLICE = 0.5, 0.25, 3.0
 """Pixel size in mm."""
@@ -116,7 +113,7 @@ def by_plugin(name: str, plugin: str) -> Any:
     ]
 )
 def opened(
-    request: pytest.FixtureRequest, docked_panel: Open, npe2pm: Any, tmp_path: Path
+    request: pytest.FixtureRequest, docked_panel: OpenPanel, npe2pm: Any, tmp_path: Path
 ) -> tuple[Any, SamplingPanel, Any]:
     """Return viewer, panel and the layer of a file, opened by a reader plugin if it is there."""
     name, plugin = request.param
@@ -143,9 +140,7 @@ def everything_below(folder: Path) -> bytes:
 # ITK's own classes; as an error the warning crashes the process that imports them.
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 def test_results_lie_on_the_image_and_contain_no_patient_data(
-    qtbot: Any,
-    opened: tuple[Any, SamplingPanel, Any],
-    tmp_path: Path,
+    qtbot: Any, opened: tuple[Any, SamplingPanel, Any], tmp_path: Path
 ) -> None:
     viewer, panel, layer = opened
     assert layer.data.shape == (1, *scan().shape)

@@ -20,9 +20,7 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.odd_images import ARRAYS, BOOL, COLOUR, GREY
-from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, run, run_to_first_step
-
-Open = Callable[..., tuple[Any, SamplingPanel]]
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, assert_idle, run, run_to_first_step
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def show(viewer: Any, row: OddLayer, folder: Path) -> Any:
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:All-NaN")
 def test_every_odd_layer_gives_a_placed_result_or_a_message(
-    qtbot: Any, docked_panel: Open, tiny_model_folder: Path, tmp_path: Path
+    qtbot: Any, docked_panel: OpenPanel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     viewer, panel = docked_panel()
     segmenter = Segmenter.load(tiny_model_folder, "cpu")
@@ -215,7 +213,9 @@ def _told(panel: SamplingPanel) -> str:
     return str(panel.last_error)
 
 
-def test_data_replaced_during_a_run_do_not_get_its_result(qtbot: Any, docked_panel: Open) -> None:
+def test_data_replaced_during_a_run_do_not_get_its_result(
+    qtbot: Any, docked_panel: OpenPanel
+) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(COLOUR, rgb=True, name="a")
     slow, endings = run_to_first_step(qtbot, panel, total=2)

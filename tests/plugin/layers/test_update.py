@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_latentfm.layers.edits import EditedLayers, digest
 from napari_latentfm.layers.specs import METADATA_KEY
@@ -16,9 +16,15 @@ from tests.helpers.result_layers import by_role, never_asked, show, viewer
 __all__ = ["viewer"]
 
 
-def test_rerun_updates_its_own_layers(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+@pytest.fixture
+def source(viewer: ViewerModel) -> Image:
+    """An image with its first result."""
+    layer = viewer.add_image(np.zeros((12, 20)), name="a")
+    show(viewer, layer)
+    return layer
+
+
+def test_rerun_updates_its_own_layers(viewer: ViewerModel, source: Image) -> None:
     before = list(viewer.layers)
     mean = by_role(viewer, "mean_mask")
     mean.name, mean.opacity, mean.visible = "my outline", 0.3, False
@@ -45,9 +51,7 @@ def test_images_do_not_share_results(viewer: ViewerModel) -> None:
     assert len(viewer.layers) == 10
 
 
-def test_a_deleted_result_layer_is_added_again(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_a_deleted_result_layer_is_added_again(viewer: ViewerModel, source: Image) -> None:
     viewer.layers.remove("a · confidence")
     show(viewer, source)
     assert sorted(layer.name for layer in viewer.layers if "confidence" in layer.name) == [
@@ -56,9 +60,7 @@ def test_a_deleted_result_layer_is_added_again(viewer: ViewerModel) -> None:
     assert len(viewer.layers) == 5
 
 
-def test_a_copy_of_a_result_is_not_updated(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_a_copy_of_a_result_is_not_updated(viewer: ViewerModel, source: Image) -> None:
     copy = Labels(
         **by_role(viewer, "mean_mask").as_layer_data_tuple()[1], data=np.ones((12, 20), int)
     )
@@ -73,9 +75,7 @@ def _edit(layer: Labels) -> np.ndarray:
     return layer.data.copy()
 
 
-def test_edited_layer_is_kept_on_request(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_edited_layer_is_kept_on_request(viewer: ViewerModel, source: Image) -> None:
     mine = by_role(viewer, "mean_mask")
     edited = _edit(mine)
     asked: list[list[str]] = []
@@ -96,9 +96,7 @@ def test_edited_layer_is_kept_on_request(viewer: ViewerModel) -> None:
     assert len(viewer.layers) == 6
 
 
-def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel, source: Image) -> None:
     mine = by_role(viewer, "mean_mask")
     edited = _edit(mine)
     assert show(viewer, source, seed=3, ask=lambda names: EditedLayers.OVERWRITE)
@@ -107,9 +105,7 @@ def test_edited_layer_is_overwritten_on_request(viewer: ViewerModel) -> None:
     assert show(viewer, source)
 
 
-def test_cancelling_the_question_changes_nothing(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_cancelling_the_question_changes_nothing(viewer: ViewerModel, source: Image) -> None:
     _edit(by_role(viewer, "mean_mask"))
     before = {layer.name: digest(layer.data) for layer in viewer.layers}
     assert not show(viewer, source, seed=3, ask=lambda names: EditedLayers.CANCEL)
@@ -118,9 +114,9 @@ def test_cancelling_the_question_changes_nothing(viewer: ViewerModel) -> None:
 
 @pytest.mark.parametrize("role", ["mean_mask", "samples"])
 @pytest.mark.parametrize("how", ["fill", "data_setitem", "new data", "into the array", "redo"])
-def test_every_kind_of_edit_is_detected(viewer: ViewerModel, role: str, how: str) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_every_kind_of_edit_is_detected(
+    viewer: ViewerModel, source: Image, role: str, how: str
+) -> None:
     layer = by_role(viewer, role)
     origin = (0,) * layer.ndim
     if how == "fill":
@@ -145,9 +141,7 @@ def test_every_kind_of_edit_is_detected(viewer: ViewerModel, role: str, how: str
     assert asked == [layer.name]
 
 
-def test_changing_the_view_is_not_an_edit(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_changing_the_view_is_not_an_edit(viewer: ViewerModel, source: Image) -> None:
     samples, mean = by_role(viewer, "samples"), by_role(viewer, "mean_mask")
     viewer.dims.set_current_step(0, 2)
     samples.contour, mean.visible = 0, False
@@ -157,9 +151,9 @@ def test_changing_the_view_is_not_an_edit(viewer: ViewerModel) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 6])
-def test_undo_after_a_rerun_does_not_touch_the_new_result(viewer: ViewerModel, count: int) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_undo_after_a_rerun_does_not_touch_the_new_result(
+    viewer: ViewerModel, source: Image, count: int
+) -> None:
     labels = [by_role(viewer, "mean_mask"), by_role(viewer, "samples")]
     for layer in labels:
         layer.fill((0,) * layer.ndim, 7)
@@ -176,9 +170,7 @@ def test_undo_after_a_rerun_does_not_touch_the_new_result(viewer: ViewerModel, c
         np.testing.assert_array_equal(layer.data, written)
 
 
-def test_a_rerun_keeps_the_users_tool(viewer: ViewerModel) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_a_rerun_keeps_the_users_tool(viewer: ViewerModel, source: Image) -> None:
     mean = by_role(viewer, "mean_mask")
     mean.mode, mean.brush_size = "paint", 4
     show(viewer, source, seed=1)
@@ -198,9 +190,9 @@ def _linked(viewer: ViewerModel, *chosen: str) -> None:
         ("mean probability", "mean mask", "confidence"),
     ],
 )
-def test_linked_layers_get_their_own_results(viewer: ViewerModel, chosen: tuple[str, ...]) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
+def test_linked_layers_get_their_own_results(
+    viewer: ViewerModel, source: Image, chosen: tuple[str, ...]
+) -> None:
     source.scale = (3, 3)
     _linked(viewer, *chosen)
     assert show(viewer, source, count=5, seed=4)
@@ -217,10 +209,8 @@ def test_linked_layers_get_their_own_results(viewer: ViewerModel, chosen: tuple[
 
 @pytest.mark.parametrize("broken", ["confidence", "samples", "mean_mask"])
 def test_an_error_between_two_layers_keeps_the_previous_result(
-    viewer: ViewerModel, broken: str
+    viewer: ViewerModel, source: Image, broken: str
 ) -> None:
-    source = viewer.add_image(np.zeros((12, 20)), name="a")
-    show(viewer, source)
     viewer.layers.remove(by_role(viewer, "mean_probability"))
     before = {layer: (layer.data.copy(), dict(layer.metadata)) for layer in viewer.layers}
 

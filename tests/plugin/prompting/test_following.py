@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,27 +17,13 @@ from napari_latentfm.annotation.keeper import keeper_of
 from napari_latentfm.annotation.writing import edited_pixels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
-from napari_latentfm.sampling.panel import SamplingPanel
 from tests.core.inference.test_following import images_of, moving_disc
 from tests.helpers.plugin_fixtures import PATIENCE
-from tests.helpers.pointing import CTRL, LEFT, SHIFT, Pointer
+from tests.helpers.pointing import CTRL, LEFT, SHIFT, Open, Pointer, point
 
 Key = Qt.Key
-Open = Callable[..., Pointer]
+__all__ = ["point"]
 COUNT = 4
-
-
-@pytest.fixture
-def point(
-    qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
-    promptable_model_folder: Path,
-) -> Open:
-    def open_window(image: NDArray[Any], **look: Any) -> Pointer:
-        viewer, panel = docked_panel(show=True)
-        return Pointer(qtbot, viewer, panel, promptable_model_folder, image, **look)
-
-    return open_window
 
 
 @pytest.fixture
@@ -47,8 +31,12 @@ def labels() -> list[NDArray[np.uint8]]:
     return moving_disc(COUNT)
 
 
-def movie_of(labels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.stack([image.pixels for image in images_of(labels)])
+@pytest.fixture
+def window(point: Open, labels: list[NDArray[np.uint8]]) -> Pointer:
+    """A window with the moving disc, at its first plane."""
+    window = point(np.stack([image.pixels for image in images_of(labels)]), rgb=True)
+    to_plane(window, 0)
+    return window
 
 
 def to_plane(window: Pointer, number: int) -> None:
@@ -67,24 +55,17 @@ def follow(window: Pointer) -> None:
     window.settle()
 
 
-def prompted(window: Pointer, mask: NDArray[np.bool_]) -> None:
-    window.key(Key.Key_B)
-    window.box(mask)
-    window.settle()
-
-
 def mean_masks(window: Pointer) -> NDArray[Any]:
     return np.asarray(window.viewer.layers["a · mean mask"].data)
 
 
 def test_a_box_on_one_plane_is_followed_to_all(
-    point: Open, labels: list[NDArray[np.uint8]]
+    window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
-    window = point(movie_of(labels), rgb=True)
     to_plane(window, 1)
     assert button(window).isVisible()
     assert not button(window).isEnabled()
-    prompted(window, labels[1] == 1)
+    window.answer_box(labels[1] == 1)
     assert button(window).isEnabled()
     follow(window)
     assert window.endings[-1] == "done", window.panel.last_error
@@ -110,11 +91,9 @@ def test_a_box_on_one_plane_is_followed_to_all(
 
 
 def test_taken_and_corrected_planes_are_left_alone(
-    point: Open, labels: list[NDArray[np.uint8]]
+    window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
-    window = point(movie_of(labels), rgb=True)
-    to_plane(window, 0)
-    prompted(window, labels[0] == 1)
+    window.answer_box(labels[0] == 1)
     follow(window)
     to_plane(window, 1)
     window.key(Key.Key_M, SHIFT)
@@ -122,9 +101,7 @@ def test_taken_and_corrected_planes_are_left_alone(
     to_plane(window, 2)
     # A correction of this plane stays in the layers of the stack.
     window.key(Key.Key_P)
-    rows, columns = np.nonzero(labels[2] == 1)
-    window.click(rows.mean(), columns.mean())
-    window.settle()
+    window.click_on(labels[2] == 1)
     assert set(window.section._session.current.result.samples.prompt) == {"box", "positive"}
     assert window.section._session.stack is not None
     before, annotated = mean_masks(window).copy(), window.annotation().copy()
@@ -137,10 +114,10 @@ def test_taken_and_corrected_planes_are_left_alone(
     assert set(window.section._session.current.result.samples.prompt) == {"box", "positive"}
 
 
-def test_cancel_leaves_everything_as_it_was(point: Open, labels: list[NDArray[np.uint8]]) -> None:
-    window = point(movie_of(labels), rgb=True)
-    to_plane(window, 0)
-    prompted(window, labels[0] == 1)
+def test_cancel_leaves_everything_as_it_was(
+    window: Pointer, labels: list[NDArray[np.uint8]]
+) -> None:
+    window.answer_box(labels[0] == 1)
     before = [layer.name for layer in window.viewer.layers]
     window.qtbot.mouseClick(button(window), LEFT)
     window.qtbot.waitUntil(lambda: window.panel.running, timeout=PATIENCE)
@@ -156,18 +133,16 @@ def test_cancel_leaves_everything_as_it_was(point: Open, labels: list[NDArray[np
 
 
 def test_a_flat_image_has_nothing_to_follow(point: Open, labels: list[NDArray[np.uint8]]) -> None:
-    window = point(movie_of(labels)[0], rgb=True)
-    prompted(window, labels[0] == 1)
+    window = point(images_of(labels)[0].pixels, rgb=True)
+    window.answer_box(labels[0] == 1)
     assert not button(window).isVisible()
 
 
 def test_an_object_is_taken_on_all_planes_in_one_step(
-    point: Open, labels: list[NDArray[np.uint8]]
+    window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
-    window = point(movie_of(labels), rgb=True)
-    to_plane(window, 0)
     take = window.section._following.take_button
-    prompted(window, labels[0] == 1)
+    window.answer_box(labels[0] == 1)
     assert not take.isVisible()
     follow(window)
     # One plane is taken, and painted on, beforehand.
@@ -203,11 +178,9 @@ def test_an_object_is_taken_on_all_planes_in_one_step(
 
 
 def test_planes_that_were_taken_together_are_autosaved(
-    point: Open, labels: list[NDArray[np.uint8]]
+    window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
-    window = point(movie_of(labels), rgb=True)
-    to_plane(window, 0)
-    prompted(window, labels[0] == 1)
+    window.answer_box(labels[0] == 1)
     follow(window)
     window.qtbot.mouseClick(window.section._following.take_button, LEFT)
     window.settle()

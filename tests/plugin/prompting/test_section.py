@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,14 @@ from latentfm_core.colours import label_colour
 from latentfm_core.correction.strokes import FOREGROUND
 from napari_latentfm.layers.stacking import PROMPT_KEY, source_of
 from napari_latentfm.prompting.object_list import SWATCH
-from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.fixtures import copy_model, with_colours
-from tests.helpers.plugin_fixtures import PATIENCE
-from tests.helpers.pointing import CTRL, SHIFT, Pointer
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel
+from tests.helpers.pointing import CTRL, SHIFT, Open, Pointer, disc_window, point
 from tests.helpers.prompting import two_discs
 
 Key = Qt.Key
-Open = Callable[..., Pointer]
-
-
-@pytest.fixture
-def point(
-    qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
-    promptable_model_folder: Path,
-) -> Open:
-    def open_window(image: np.ndarray, **look: Any) -> Pointer:
-        viewer, panel = docked_panel(show=True)
-        return Pointer(qtbot, viewer, panel, promptable_model_folder, image, **look)
-
-    return open_window
+__all__ = ["disc_window", "point"]
 
 
 @pytest.fixture
@@ -45,22 +30,15 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
     return two_discs(np.random.default_rng(21))
 
 
-def test_objects_in_turn_get_labels_of_their_own(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+def test_objects_in_turn_get_labels_of_their_own(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
+    window.answer_box(labels == 1)
     assert window.fits(labels == 1) > 0.85
     # The tool stays selected.
     layers = window.viewer.layers
     assert layers.selection.active.name == "a · prompt boxes"
     window.key(Key.Key_P)
-    rows, columns = np.nonzero(labels == 1)
-    window.click(rows.mean(), columns.mean())
-    window.settle()
+    window.click_on(labels == 1)
     assert window.fits(labels == 1) > 0.85
     prompt = layers["a · mean mask"].metadata["latentfm"]["prompt"]
     assert set(prompt) == {"box", "positive"}
@@ -87,15 +65,10 @@ def test_objects_in_turn_get_labels_of_their_own(
     assert window.states == {1: "taken", 2: "proposed"}
 
 
-def test_an_object_covers_another_only_if_the_user_says_so(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+def test_an_object_covers_another_only_if_the_user_says_so(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
     for _ in range(2):
-        window.key(Key.Key_B)
-        window.box(labels == 1)
-        window.settle()
+        window.answer_box(labels == 1)
         window.key(Key.Key_M, SHIFT)
         window.settle()
     assert set(np.unique(window.annotation())) == {0, 1}
@@ -105,13 +78,10 @@ def test_an_object_covers_another_only_if_the_user_says_so(
 
 
 def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
+    disc_window: Pointer,
 ) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+    window, labels = disc_window, disc_window.labels
+    window.answer_box(labels == 1)
     first = window.shown().copy()
     window.key(Key.Key_O, SHIFT)
     outline = window.viewer.layers["a · objects"]
@@ -136,12 +106,9 @@ def test_new_object_keeps_the_first_as_an_outline_until_it_is_chosen_again(
     assert list(window.states) == [2]
 
 
-def test_marks_are_undone_and_cleared(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+def test_marks_are_undone_and_cleared(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
+    window.answer_box(labels == 1)
     with_box = window.shown().copy()
     window.key(Key.Key_P, SHIFT)
     window.click(4, 90)
@@ -160,21 +127,14 @@ def test_marks_are_undone_and_cleared(point: Open, discs: tuple[np.ndarray, np.n
     np.testing.assert_array_equal(window.shown(), with_box)
 
 
-def test_a_stroke_refines_the_current_object(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+def test_a_stroke_refines_the_current_object(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
+    window.answer_box(labels == 1)
     window.key(Key.Key_G)
     rows, columns = np.nonzero(labels == 1)
     window.drag((rows.mean() - 3, columns.mean()), (rows.mean() + 3, columns.mean()))
     window.settle()
-    reviewed = window.panel._session.current
-    assert reviewed is not None
-    samples = reviewed.result.samples
+    samples = window.samples
     assert samples.prompt["stroke_pixels"] == np.count_nonzero(samples.strokes == FOREGROUND) > 5
     assert "box" in samples.prompt
     # The next object begins without them.
@@ -182,9 +142,8 @@ def test_a_stroke_refines_the_current_object(
     assert not window.viewer.layers["a · strokes"].data.any()
 
 
-def test_the_last_prompt_wins(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+def test_the_last_prompt_wins(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
     window.panel.form.steps.value = 40
     window.key(Key.Key_B)
     window.box(labels == 1)
@@ -197,9 +156,8 @@ def test_the_last_prompt_wins(point: Open, discs: tuple[np.ndarray, np.ndarray])
     assert len(window.viewer.layers["a · prompt boxes"].data) == 1
 
 
-def test_clicks_and_marks_outside_say_so(point: Open, discs: tuple[np.ndarray, np.ndarray]) -> None:
-    image, _ = discs
-    window = point(image, rgb=True)
+def test_clicks_and_marks_outside_say_so(disc_window: Pointer) -> None:
+    window = disc_window
     window.key(Key.Key_B)
     window.drag((30, 30), (30, 30))
     assert "Drag to draw a box" in window.status
@@ -224,15 +182,10 @@ def test_scaled_and_moved_image_in_millimetres(
         image[..., 0], scale=(0.2, 0.3), translate=(7, -3), rotate=20, units=("mm", "mm")
     )
     window.key(Key.Key_P)
-    rows, columns = np.nonzero(labels == 2)
-    window.click(rows.mean(), columns.mean())
-    window.settle()
+    window.click_on(labels == 2)
     assert window.endings == ["done"]
-    reviewed = window.panel._session.current
-    assert reviewed is not None
-    ((row, column),) = reviewed.result.samples.prompt["positive"]
-    assert abs(row - rows.mean()) < 1.5
-    assert abs(column - columns.mean()) < 1.5
+    (clicked,) = window.samples.prompt["positive"]
+    np.testing.assert_allclose(clicked, np.argwhere(labels == 2).mean(axis=0), atol=1.5)
     assert "mm²" in window.status
 
 
@@ -240,9 +193,7 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     image, labels = discs
     window = point(np.stack([image] * 3), rgb=True)
     window.viewer.dims.set_point(0, 1)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+    window.answer_box(labels == 1)
     assert window.fits(labels == 1, "a [1] · mean mask") > 0.85
     window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 2)
     window.settle()
@@ -264,10 +215,9 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
 
 
 def test_a_model_without_prompts_names_one_that_takes_them(
-    point: Open, discs: tuple[np.ndarray, np.ndarray], tiny_model_folder: Path
+    disc_window: Pointer, tiny_model_folder: Path
 ) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+    window, labels = disc_window, disc_window.labels
     promptable = window.panel.form.folder.value
     window.panel.form.folder.value = tiny_model_folder
     window.key(Key.Key_B)
@@ -290,11 +240,8 @@ def test_a_model_without_prompts_names_one_that_takes_them(
 
 
 @pytest.mark.parametrize("earlier", ["none", "whole image", "box"])
-def test_marks_whose_run_was_cancelled_have_no_outline(
-    point: Open, discs: tuple[np.ndarray, np.ndarray], earlier: str
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+def test_marks_whose_run_was_cancelled_have_no_outline(disc_window: Pointer, earlier: str) -> None:
+    window, labels = disc_window, disc_window.labels
     if earlier == "whole image":
         window.panel.run()
         window.settle()
@@ -323,11 +270,8 @@ def test_marks_whose_run_was_cancelled_have_no_outline(
     assert not window.section.unanswered()
 
 
-def test_a_mark_that_was_undone_leaves_the_samples_of_the_whole_image(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+def test_a_mark_that_was_undone_leaves_the_samples_of_the_whole_image(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
     window.panel.run()
     window.settle()
     window.key(Key.Key_B)
@@ -342,17 +286,12 @@ def test_a_mark_that_was_undone_leaves_the_samples_of_the_whole_image(
     assert not window.section.unanswered()
 
 
-def test_a_labels_layer_becomes_a_rough_mask_or_strokes(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+def test_a_labels_layer_becomes_a_rough_mask_or_strokes(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
     window.viewer.add_labels((labels == 2).astype(np.uint8) * 3, name="rough").selected_label = 3
     window.section.form.labels_button.click()
     window.settle()
-    reviewed = window.panel._session.current
-    assert reviewed is not None
-    assert reviewed.result.samples.prompt == {"mask_pixels": int((labels == 2).sum())}
+    assert window.samples.prompt == {"mask_pixels": int((labels == 2).sum())}
     assert window.fits(labels == 2) > 0.85
     line = np.zeros(labels.shape, np.uint8)
     rows, columns = np.nonzero(labels == 1)
@@ -361,16 +300,14 @@ def test_a_labels_layer_becomes_a_rough_mask_or_strokes(
     window.viewer.add_labels(line, name="line")
     window.section.form.labels_button.click()
     window.settle()
-    reviewed = window.panel._session.current
-    assert reviewed is not None
-    assert set(reviewed.result.samples.prompt) == {"stroke_pixels"}
+    assert set(window.samples.prompt) == {"stroke_pixels"}
 
 
 def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
-    point: Open, discs: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    disc_window: Pointer, tmp_path: Path
 ) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
+    window, labels = disc_window, disc_window.labels
+    image = window.layer.data
     own_points = window.viewer.add_points([[1, 1]], name="mine")
     own_shapes = window.viewer.add_shapes(name="mine too")
     own_labels = window.viewer.add_labels(np.zeros(labels.shape, np.uint8), name="painted")
@@ -381,9 +318,7 @@ def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
     window.box(labels == 1)
     window.settle()
     window.section.form.tools["point"].click()
-    rows, columns = np.nonzero(labels == 1)
-    window.click(rows.mean(), columns.mean())
-    window.settle()
+    window.click_on(labels == 1)
     assert len(own_points.data) == 1
     assert len(own_shapes.data) == 0
     layers = window.viewer.layers
@@ -408,14 +343,9 @@ def test_layers_of_marks_are_apart_from_the_users_and_known_after_reopening(
     assert not any(isinstance(x, Labels) for x in again)
 
 
-def test_accepting_takes_every_object_that_is_shown(
-    point: Open, discs: tuple[np.ndarray, np.ndarray]
-) -> None:
-    image, labels = discs
-    window = point(image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+def test_accepting_takes_every_object_that_is_shown(disc_window: Pointer) -> None:
+    window, labels = disc_window, disc_window.labels
+    window.answer_box(labels == 1)
     window.key(Key.Key_O, SHIFT)
     window.box(labels == 2)
     window.settle()
@@ -432,7 +362,7 @@ def test_accepting_takes_every_object_that_is_shown(
 
 def test_objects_have_the_colours_of_their_labels(
     qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
+    docked_panel: OpenPanel,
     promptable_model_folder: Path,
     discs: tuple[np.ndarray, np.ndarray],
     tmp_path: Path,
@@ -443,9 +373,7 @@ def test_objects_have_the_colours_of_their_labels(
     image, labels = discs
     viewer, panel = docked_panel(show=True)
     window = Pointer(qtbot, viewer, panel, folder, image, rgb=True)
-    window.key(Key.Key_B)
-    window.box(labels == 1)
-    window.settle()
+    window.answer_box(labels == 1)
     window.key(Key.Key_O, SHIFT)
     window.box(labels == 2)
     window.settle()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,8 @@ from qtpy.QtWidgets import QApplication
 
 from latentfm_core.colours import outline_colour
 from napari_latentfm.review.thumbnails import PREVIEW_COLOUR
-from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed
-from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, disc_image, run
 from tests.helpers.reviewing import Desk, desk, skin
 
 __all__ = ["desk", "skin"]
@@ -105,15 +103,8 @@ def test_no_button_moves_or_is_covered_when_pictures_come_or_go(desk: Desk, skin
     assert room() == before
 
 
-def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
-    desk.review(skin)
-    assert desk.section.minimumSizeHint().width() <= 310
-
-
 def test_the_section_shows_the_hypotheses_of_a_real_run(
-    qtbot: Any,
-    docked_panel: Callable[..., tuple[Any, SamplingPanel]],
-    blob_image: np.ndarray,
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     desk = Desk(viewer, qtbot)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from app_model.types import KeyBinding
 from napari.layers import Image
-from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtGui import QColor
 
 from napari_latentfm.annotation.layer import annotation_of
@@ -65,12 +63,6 @@ def test_keys_navigate_the_hypotheses(desk: Desk, skin: Image) -> None:
         walk.append(desk.checked.index(True) if any(desk.checked) else None)
     assert walk == [0, 1, 2, 0, 2, 1, None, 2]
     np.testing.assert_array_equal(desk.viewer.layers["skin · preview"].data, False)
-
-
-def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
-    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    ours = [KeyBinding.from_str(key) for key in desk.section.key_actions()]
-    assert not taken.intersection(ours)
 
 
 def test_keys_do_nothing_while_nothing_is_under_review(desk: Desk) -> None:

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_model.types import KeyBinding
 from napari.layers import Image, Labels
-from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 
 from napari_latentfm.review.regions_section import RegionsSection
@@ -228,8 +226,3 @@ def test_a_deleted_section_is_not_called(desk: Desk, skin: Image) -> None:
     desk.session.show(replace(shown))
     desk.viewer.layers.remove(skin)
     desk.qtbot.wait(50)
-
-
-def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
-    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())

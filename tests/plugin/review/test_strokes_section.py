@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from app_model.types import KeyBinding
 from napari.layers import Labels
-from napari.utils.shortcuts import default_shortcuts
 
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.review.stroke_layer import painted_strokes, stroke_layer
 from napari_latentfm.review.strokes_section import StrokesSection
 from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, gate, run
+from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, OpenPanel, gate, run
 
 
 class Desk:
@@ -53,9 +50,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(
-    qtbot: Any, docked_panel: Callable[..., tuple[Any, SamplingPanel]], blob_image: np.ndarray
-) -> Desk:
+def desk(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> Desk:
     viewer, panel = docked_panel()
     return Desk(qtbot, viewer, panel, blob_image)
 
@@ -185,11 +180,6 @@ def test_closing_the_section_during_a_run_ends_it(desk: Desk) -> None:
     desk.qtbot.waitUntil(lambda: not desk.panel.job.busy, timeout=PATIENCE)
     assert desk.endings == []
     np.testing.assert_array_equal(desk.samples(), before)
-
-
-def test_keys_do_not_conflict_with_napari(desk: Desk) -> None:
-    taken = {KeyBinding.from_str(str(k)) for keys in default_shortcuts.values() for k in keys}
-    assert not taken.intersection(KeyBinding.from_str(key) for key in desk.section.key_actions())
 
 
 def test_removed_image_ends_the_correction(desk: Desk) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.plugin_fixtures import (
     DOCK,
     PATIENCE,
+    OpenPanel,
+    Window,
     assert_idle,
     contents_of,
     gate,
@@ -22,18 +23,14 @@ from tests.helpers.plugin_fixtures import (
     shown_errors,
 )
 
-Open = Callable[..., tuple[Any, SamplingPanel]]
 pytestmark = pytest.mark.usefixtures("forget_notifications")
 
 
 # --- cancel and errors --------------------------------------------------------------------
 
 
-def test_cancelling_does_not_change_the_viewer(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_cancelling_does_not_change_the_viewer(qtbot: Any, photo_window: Window) -> None:
+    viewer, panel = photo_window
     run(qtbot, panel)
     before = contents_of(viewer)
     slow = gate(panel)
@@ -56,11 +53,8 @@ def test_cancelling_does_not_change_the_viewer(
     assert_idle(panel)
 
 
-def test_a_failed_run_notifies_and_leaves_the_panel_idle(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_a_failed_run_notifies_and_leaves_the_panel_idle(qtbot: Any, photo_window: Window) -> None:
+    viewer, panel = photo_window
     failing = gate(panel, error=MemoryError())
     failing.allow(1)
     assert run(qtbot, panel) == "failed"
@@ -72,10 +66,9 @@ def test_a_failed_run_notifies_and_leaves_the_panel_idle(
 
 
 def test_a_folder_without_a_model_is_reported(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tmp_path: Path
+    qtbot: Any, photo_window: Window, tmp_path: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True)
+    _, panel = photo_window
     panel.form.folder.value = tmp_path
     assert run(qtbot, panel) == "failed"
     assert "model.json" in str(panel.last_error)
@@ -83,17 +76,14 @@ def test_a_folder_without_a_model_is_reported(
     assert_idle(panel)
 
 
-def test_a_missing_model_folder_choice_is_reported(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True)
+def test_a_missing_model_folder_choice_is_reported(qtbot: Any, photo_window: Window) -> None:
+    _, panel = photo_window
     panel.form.folder.line_edit.value = " "
     assert run(qtbot, panel) == "failed"
     assert "Choose the folder" in str(panel.last_error)
 
 
-def test_a_run_without_an_image_fails_with_a_message(qtbot: Any, docked_panel: Open) -> None:
+def test_a_run_without_an_image_fails_with_a_message(qtbot: Any, docked_panel: OpenPanel) -> None:
     _, panel = docked_panel()
     assert "Open an image first" in panel.form.status.value
     assert run(qtbot, panel) == "failed"
@@ -107,7 +97,7 @@ def test_a_run_without_an_image_fails_with_a_message(qtbot: Any, docked_panel: O
     ids=["NaN", "5D of 2 columns", "one pixel"],
 )
 def test_odd_images_end_in_a_result_or_a_message(
-    qtbot: Any, docked_panel: Open, pixels: np.ndarray
+    qtbot: Any, docked_panel: OpenPanel, pixels: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(pixels, contrast_limits=(0, 1), rgb=False)
@@ -118,7 +108,7 @@ def test_odd_images_end_in_a_result_or_a_message(
     assert_idle(panel)
 
 
-def test_three_dimensional_display(qtbot: Any, docked_panel: Open) -> None:
+def test_three_dimensional_display(qtbot: Any, docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(np.zeros((4, 40, 40), np.uint8))
     viewer.dims.ndisplay = 3
@@ -126,7 +116,7 @@ def test_three_dimensional_display(qtbot: Any, docked_panel: Open) -> None:
     assert "2D/3D button" in str(panel.last_error)
 
 
-def test_error_then_success(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_error_then_success(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> None:
     viewer, panel = docked_panel()
     assert run(qtbot, panel) == "failed"
     viewer.add_image(blob_image, rgb=True)
@@ -139,10 +129,9 @@ def test_error_then_success(qtbot: Any, docked_panel: Open, blob_image: np.ndarr
 
 
 def test_removing_the_image_stops_its_run(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, photo_window: Window, blob_image: np.ndarray
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     viewer.add_image(blob_image, rgb=True, name="b")
     panel.form.image.value = viewer.layers["a"].__wrapped__
     slow, endings = run_to_first_step(qtbot, panel)
@@ -157,7 +146,7 @@ def test_removing_the_image_stops_its_run(
 
 
 def test_an_image_that_changed_size_does_not_get_the_old_result(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(blob_image, rgb=True, name="a")
@@ -170,9 +159,8 @@ def test_an_image_that_changed_size_does_not_get_the_old_result(
     assert len(viewer.layers) == 1
 
 
-def test_closing_the_dock_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_closing_the_dock_cancels(qtbot: Any, photo_window: Window) -> None:
+    viewer, panel = photo_window
     slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     viewer.window.remove_dock_widget(panel)
@@ -184,11 +172,8 @@ def test_closing_the_dock_cancels(qtbot: Any, docked_panel: Open, blob_image: np
     assert_idle(panel)
 
 
-def test_hiding_the_dock_does_not_cancel(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_hiding_the_dock_does_not_cancel(qtbot: Any, photo_window: Window) -> None:
+    _, panel = photo_window
     slow = gate(panel, total=3)
     endings: list[str] = []
     panel.finished.connect(endings.append)
@@ -200,9 +185,8 @@ def test_hiding_the_dock_does_not_cancel(
     assert endings == ["done"]
 
 
-def test_closing_the_window_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_closing_the_window_cancels(qtbot: Any, photo_window: Window) -> None:
+    viewer, panel = photo_window
     slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     viewer.close()
@@ -213,10 +197,9 @@ def test_closing_the_window_cancels(qtbot: Any, docked_panel: Open, blob_image: 
     assert shown_errors() == []
 
 
-def test_deleting_the_panel_cancels(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_deleting_the_panel_cancels(qtbot: Any, photo_window: Window) -> None:
     """Without napari's own help: an older napari does not know of the worker."""
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    _, panel = photo_window
     slow, _ = run_to_first_step(qtbot, panel)
     job = panel.job
     gone: list[bool] = []
@@ -229,10 +212,9 @@ def test_deleting_the_panel_cancels(qtbot: Any, docked_panel: Open, blob_image: 
 
 
 def test_model_stays_warm_when_the_panel_is_opened_again(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tiny_model_folder: Path
+    qtbot: Any, photo_window: Window, tiny_model_folder: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     run(qtbot, panel)
     viewer.window.remove_dock_widget(panel)
     again = SamplingPanel(viewer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,24 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.card import read_card, write_card
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.fixtures import copy_model
+from tests.helpers.fixtures import copy_model, with_sampling
 from tests.helpers.plugin_fixtures import (
     PATIENCE,
+    OpenPanel,
+    Window,
     assert_idle,
     choose_model,
     contents_of,
+    ending_of,
     gate,
     run,
 )
 
-Open = Callable[..., tuple[Any, SamplingPanel]]
-
 
 def test_confidence_of_a_calibrated_model_equals_python(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+    qtbot: Any, photo_window: Window, blob_image: np.ndarray, calibrated_model_folder: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     choose_model(panel, calibrated_model_folder, 3)
     assert panel.form.confidence.enabled
     assert panel.form.confidence.value == "calibrated"
@@ -55,14 +54,9 @@ def test_confidence_of_a_calibrated_model_equals_python(
 
 
 def test_raw_and_calibrated_change_the_maps_without_new_samples(
-    qtbot: Any,
-    docked_panel: Open,
-    blob_image: np.ndarray,
-    calibrated_model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    qtbot: Any, photo_window: Window, calibrated_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     choose_model(panel, calibrated_model_folder, 3)
     run(qtbot, panel)
     mine = viewer.layers["a · mean mask"]
@@ -73,12 +67,8 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
     panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
     panel.form.n_samples.value = 7
     for choice, calibrated in (("raw", False), ("calibrated", True)):
-        endings: list[str] = []
-        panel.finished.connect(endings.append)
-        panel.form.confidence.value = choice
-        qtbot.waitUntil(lambda seen=endings: bool(seen), timeout=PATIENCE)
-        panel.finished.disconnect(endings.append)
-        assert endings == ["done"]
+        change = partial(setattr, panel.form.confidence, "value", choice)
+        assert ending_of(qtbot, panel, change) == "done"
         for role in ("confidence", "mean probability"):
             metadata = viewer.layers[f"a · {role}"].metadata[METADATA_KEY]
             assert metadata["calibrated"] is calibrated
@@ -92,10 +82,9 @@ def test_raw_and_calibrated_change_the_maps_without_new_samples(
 
 
 def test_an_uncalibrated_model_offers_only_raw_confidence(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, calibrated_model_folder: Path
+    qtbot: Any, photo_window: Window, calibrated_model_folder: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    _, panel = photo_window
     confidence = panel.form.confidence
     assert (confidence.enabled, confidence.value) == (False, "raw")
     assert "latentfm-calibrate" in confidence.tooltip
@@ -111,14 +100,12 @@ def test_an_uncalibrated_model_offers_only_raw_confidence(
 
 def test_a_calibration_is_noticed_at_the_next_run(
     qtbot: Any,
-    docked_panel: Open,
-    blob_image: np.ndarray,
+    photo_window: Window,
     tiny_model_folder: Path,
     calibrated_model_folder: Path,
     tmp_path: Path,
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     folder = copy_model(tiny_model_folder, tmp_path / "model")
     choose_model(panel, folder, 3)
     run(qtbot, panel)
@@ -130,15 +117,11 @@ def test_a_calibration_is_noticed_at_the_next_run(
 
 
 def test_choosing_a_model_takes_its_settings(
-    docked_panel: Open, tiny_model_folder: Path, tmp_path: Path
+    docked_panel: OpenPanel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     _, panel = docked_panel()
     folder = copy_model(tiny_model_folder, tmp_path / "model")
-    card = read_card(folder)
-    own = {"n_samples": 500, "steps": 9, "solver": "heun", "threshold": 0.3, "batch_size": 2}
-    sampling = card.config.sampling.model_copy(update=own)
-    config = card.config.model_copy(update={"sampling": sampling})
-    write_card(folder, card.model_copy(update={"config": config}))
+    with_sampling(folder, n_samples=500, steps=9, solver="heun", threshold=0.3, batch_size=2)
     panel.form.seed.value = 77
     panel.form.folder.value = folder
     settings = panel.form.settings()
@@ -150,10 +133,9 @@ def test_choosing_a_model_takes_its_settings(
 
 
 def test_unloading_releases_the_model_and_the_next_run_loads_it(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, photo_window: Window
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True)
+    _, panel = photo_window
     panel.form.unload_button.native.click()
     assert panel.form.status.value == "No model was loaded."
     held: list[weakref.ref[Any]] = []
@@ -174,11 +156,8 @@ def test_unloading_releases_the_model_and_the_next_run_loads_it(
     assert len(held) == 2
 
 
-def test_a_model_in_use_is_not_unloaded(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
-) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True)
+def test_a_model_in_use_is_not_unloaded(qtbot: Any, photo_window: Window) -> None:
+    _, panel = photo_window
     segmenter = gate(panel)
     panel.form.run_button.native.click()
     assert not panel.form.unload_button.enabled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +13,9 @@ from qtpy.QtCore import QTimer
 
 from napari_latentfm.background import image_request, job
 from napari_latentfm.layers.edits import is_result
-from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, run
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, Window, assert_idle, contents_of, run
 
 SHAPE = (1100, 1300, 3)
-Open = Callable[..., Any]
 
 
 def photograph() -> np.ndarray:
@@ -26,8 +24,16 @@ def photograph() -> np.ndarray:
     return pixels
 
 
+@pytest.fixture
+def large_window(docked_panel: OpenPanel) -> Window:
+    """A window with the panel and a large photograph."""
+    viewer, panel = docked_panel()
+    viewer.add_image(photograph(), rgb=True)
+    return viewer, panel
+
+
 def test_outlines_are_computed_only_for_the_drawn_level(
-    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+    qtbot: Any, docked_panel: OpenPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
     real = napari_labels.get_contours
@@ -45,7 +51,7 @@ def test_outlines_are_computed_only_for_the_drawn_level(
 
 
 def test_the_worker_measures_the_mean_mask(
-    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+    qtbot: Any, docked_panel: OpenPanel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
     real = image_request.mask_figures
@@ -63,9 +69,8 @@ def test_the_worker_measures_the_mean_mask(
     assert threading.get_ident() not in threads
 
 
-def test_the_window_responds_between_the_layers(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(photograph(), rgb=True)
+def test_the_window_responds_between_the_layers(qtbot: Any, large_window: Window) -> None:
+    viewer, panel = large_window
     log: list[str] = []
     viewer.layers.events.inserted.connect(lambda event: log.append(event.value.name))
     timer = QTimer()
@@ -85,9 +90,8 @@ def test_the_window_responds_between_the_layers(qtbot: Any, docked_panel: Open) 
     }
 
 
-def test_cancelling_while_layers_are_shown_removes_them(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(photograph(), rgb=True)
+def test_cancelling_while_layers_are_shown_removes_them(qtbot: Any, large_window: Window) -> None:
+    viewer, panel = large_window
     count = [0]
 
     def cancel(event: Any) -> None:
@@ -107,7 +111,7 @@ def test_cancelling_while_layers_are_shown_removes_them(qtbot: Any, docked_panel
 
 
 def test_cancelling_while_layers_are_shown_keeps_the_selection(
-    qtbot: Any, docked_panel: Open
+    qtbot: Any, docked_panel: OpenPanel
 ) -> None:
     viewer, panel = docked_panel()
     image = viewer.add_image(photograph(), rgb=True)
@@ -118,9 +122,10 @@ def test_cancelling_while_layers_are_shown_keeps_the_selection(
     assert viewer.layers.selection.active.name == image.name
 
 
-def test_cancelling_while_layers_are_updated_restores_them(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(photograph(), rgb=True)
+def test_cancelling_while_layers_are_updated_restores_them(
+    qtbot: Any, large_window: Window
+) -> None:
+    viewer, panel = large_window
     assert run(qtbot, panel) == "done"
     before = contents_of(viewer)
     panel.form.seed.value = 99
@@ -131,12 +136,11 @@ def test_cancelling_while_layers_are_updated_restores_them(qtbot: Any, docked_pa
 
 
 def test_every_phase_is_named(
-    qtbot: Any, docked_panel: Open, monkeypatch: pytest.MonkeyPatch
+    qtbot: Any, large_window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The small model needs less than the usual pause between two updates for some phases.
     monkeypatch.setattr(job, "PROGRESS_MS", 0)
-    viewer, panel = docked_panel()
-    viewer.add_image(photograph(), rgb=True)
+    viewer, panel = large_window
     output: list[str] = []
     real = panel.job.start
 
@@ -153,7 +157,7 @@ def test_every_phase_is_named(
 
 
 def test_the_image_can_be_removed_while_its_layers_are_shown(
-    qtbot: Any, docked_panel: Open
+    qtbot: Any, docked_panel: OpenPanel
 ) -> None:
     viewer, panel = docked_panel()
     layer = viewer.add_image(photograph(), rgb=True)

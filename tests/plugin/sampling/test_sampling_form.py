@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,10 @@ from latentfm_core.model_io.bundled import bundled_models, resolve_model
 from latentfm_core.model_io.card import read_card
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
-from tests.helpers.plugin_fixtures import PATIENCE, run
-
-Open = Callable[..., tuple[Any, SamplingPanel]]
+from tests.helpers.plugin_fixtures import PATIENCE, OpenPanel, run
 
 
-def test_defaults_and_bounds_are_those_of_the_configuration(
-    make_napari_viewer_proxy: Any,
-) -> None:
+def test_defaults_and_bounds_are_those_of_the_configuration(make_napari_viewer_proxy: Any) -> None:
     form = SamplingPanel(make_napari_viewer_proxy()).form
     # Those of the model that is chosen first, and the usual ones where it says nothing.
     card = read_card(resolve_model(bundled_models()[0]))
@@ -37,7 +32,7 @@ def test_defaults_and_bounds_are_those_of_the_configuration(
     assert form.settings().seed == 2**31 - 1
 
 
-def test_the_sample_slider_responds_to_the_keyboard(qtbot: Any, docked_panel: Open) -> None:
+def test_the_sample_slider_responds_to_the_keyboard(qtbot: Any, docked_panel: OpenPanel) -> None:
     _, panel = docked_panel(show=True)
     slider = panel.form.n_samples
     native = slider.native.findChild(QSlider)
@@ -50,7 +45,7 @@ def test_the_sample_slider_responds_to_the_keyboard(qtbot: Any, docked_panel: Op
     assert (slider.value, panel.form.sample_count.value) == (1, "1")
 
 
-def test_every_control_has_a_tooltip(docked_panel: Open) -> None:
+def test_every_control_has_a_tooltip(docked_panel: OpenPanel) -> None:
     _, panel = docked_panel()
     form = panel.form
     for name in (
@@ -70,12 +65,12 @@ def test_every_control_has_a_tooltip(docked_panel: Open) -> None:
     assert form.disclaimer.value == "Research use only; not a medical device."
 
 
-def test_bundled_models_are_offered(docked_panel: Open) -> None:
+def test_bundled_models_are_offered(docked_panel: OpenPanel) -> None:
     _, panel = docked_panel()
     assert list(panel.form.model.choices) == [*bundled_models(), FOLDER_CHOICE]
 
 
-def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: Open) -> None:
+def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: OpenPanel) -> None:
     _, panel = docked_panel(show=True)
     qtbot.waitUntil(lambda: panel.form.folder.visible, timeout=PATIENCE)
     panel.form.model.value = bundled_models()[0]
@@ -84,7 +79,7 @@ def test_folder_row_is_shown_only_when_it_is_used(qtbot: Any, docked_panel: Open
 
 
 def test_the_image_choice_lists_images_and_follows_the_viewer(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     box = panel.form.image
@@ -105,7 +100,7 @@ def test_the_image_choice_lists_images_and_follows_the_viewer(
     assert box.value.name == "b"
 
 
-def test_panel_fits_a_small_screen(docked_panel: Open) -> None:
+def test_panel_fits_a_small_screen(docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel(show=True)
     viewer.window.resize(1280, 720)
     QApplication.processEvents()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,15 @@ from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.summary import summarise
 from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import METADATA_KEY
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import BEFORE_0_7, assert_idle, run, shown_errors
+from tests.helpers.plugin_fixtures import (
+    BEFORE_0_7,
+    OpenPanel,
+    Window,
+    assert_idle,
+    run,
+    shown_errors,
+)
 
-Open = Callable[..., tuple[Any, SamplingPanel]]
 pytestmark = pytest.mark.usefixtures("forget_notifications")
 
 
@@ -28,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("forget_notifications")
 
 
 def test_run_makes_four_layers_on_the_image(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     affine = np.array([[1, 0.1, 5], [0, 1, -2], [0, 0, 1]])
@@ -55,7 +59,7 @@ def test_run_makes_four_layers_on_the_image(
 
 
 def test_the_mean_mask_finds_the_disc(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
 ) -> None:
     viewer, panel = docked_panel()
     viewer.add_image(blob_image, rgb=True, name="skin")
@@ -66,10 +70,9 @@ def test_the_mean_mask_finds_the_disc(
 
 
 def test_equal_seed_equals_python(
-    qtbot: Any, docked_panel: Open, blob_image: np.ndarray, tiny_model_folder: Path
+    qtbot: Any, photo_window: Window, blob_image: np.ndarray, tiny_model_folder: Path
 ) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     form = panel.form
     form.n_samples.value, form.steps.value, form.seed.value = 4, 3, 11
     form.solver.value = "heun"
@@ -83,14 +86,13 @@ def test_equal_seed_equals_python(
     assert viewer.layers["a · samples"].metadata[METADATA_KEY]["settings"]["solver"] == "heun"
 
 
-def test_resolved_device_is_shown(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True)
+def test_resolved_device_is_shown(qtbot: Any, photo_window: Window) -> None:
+    _, panel = photo_window
     run(qtbot, panel)
     assert "CPU" in panel.form.device_label.value
 
 
-def test_plane_of_a_stack(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_plane_of_a_stack(qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray) -> None:
     viewer, panel = docked_panel()
     stack = np.full((4, *blob_image.shape), 255, np.uint8)
     stack[2] = blob_image
@@ -105,9 +107,8 @@ def test_plane_of_a_stack(qtbot: Any, docked_panel: Open, blob_image: np.ndarray
 # --- reruns -------------------------------------------------------------------------------
 
 
-def test_rerun_updates_the_layers(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+def test_rerun_updates_the_layers(qtbot: Any, photo_window: Window) -> None:
+    viewer, panel = photo_window
     run(qtbot, panel)
     before = [layer.unique_id for layer in viewer.layers]
     panel.form.n_samples.value = 5
@@ -126,17 +127,10 @@ def test_rerun_updates_the_layers(qtbot: Any, docked_panel: Open, blob_image: np
     ],
 )
 def test_an_edited_layer_raises_a_question(
-    qtbot: Any,
-    docked_panel: Open,
-    blob_image: np.ndarray,
-    button: str | None,
-    ending: str,
-    layers: int,
-    kept: bool,
+    qtbot: Any, photo_window: Window, button: str | None, ending: str, layers: int, kept: bool
 ) -> None:
     """The real question is answered by a click, and (None) by Escape."""
-    viewer, panel = docked_panel()
-    viewer.add_image(blob_image, rgb=True, name="a")
+    viewer, panel = photo_window
     run(qtbot, panel)
     mine = viewer.layers["a · mean mask"]
     mine.fill((0, 0), 3)
@@ -163,7 +157,9 @@ def test_an_edited_layer_raises_a_question(
     assert_idle(panel)
 
 
-def test_undo_key_after_a_rerun(qtbot: Any, docked_panel: Open, blob_image: np.ndarray) -> None:
+def test_undo_key_after_a_rerun(
+    qtbot: Any, docked_panel: OpenPanel, blob_image: np.ndarray
+) -> None:
     viewer, panel = docked_panel(show=True)
     viewer.add_image(blob_image, rgb=True, name="a")
     run(qtbot, panel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,19 @@ from napari_latentfm.review.panel import ReviewPanel
 from napari_latentfm.review.stroke_layer import stroke_layer
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.sampling.plane_choice import CURRENT, ON_SCREEN
-from tests.helpers.plugin_fixtures import PATIENCE, assert_idle, contents_of, disc_image, gate, run
+from tests.helpers.plugin_fixtures import (
+    PATIENCE,
+    OpenPanel,
+    Window,
+    assert_idle,
+    choose_model,
+    contents_of,
+    disc_image,
+    ending_of,
+    gate,
+    run,
+)
 
-Open = Callable[..., tuple[Any, SamplingPanel]]
 SETTINGS = SamplingConfig(n_samples=3, steps=2, device="cpu")
 ROLES = ("mean probability", "confidence", "samples", "mean mask")
 
@@ -43,6 +53,15 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
     return Segmenter.load(tiny_model_folder, "cpu")
 
 
+@pytest.fixture
+def scan_window(docked_panel: OpenPanel) -> Window:
+    """A viewer with a stack of three planes, "scan", of which all are to be segmented."""
+    viewer, panel = docked_panel()
+    viewer.add_image(grey_stack(), name="scan")
+    panel.form.plane_choice.planes.value = "0"
+    return viewer, panel
+
+
 def alone(segmenter: Segmenter, pixels: np.ndarray) -> Summary:
     samples = segmenter.sample(ImageInput(pixels), SETTINGS)
     return segmenter.summarise(samples, SETTINGS)
@@ -57,7 +76,7 @@ def labels_of(box: Any) -> list[str]:
 
 
 def test_all_planes_of_a_stack_equal_single_runs(
-    qtbot: Any, docked_panel: Open, segmenter: Segmenter
+    qtbot: Any, docked_panel: OpenPanel, segmenter: Segmenter
 ) -> None:
     viewer, panel = docked_panel()
     stack = grey_stack()
@@ -90,7 +109,7 @@ def test_all_planes_of_a_stack_equal_single_runs(
 
 
 def test_a_lazy_colour_movie_is_read_frame_by_frame(
-    qtbot: Any, docked_panel: Open, segmenter: Segmenter
+    qtbot: Any, docked_panel: OpenPanel, segmenter: Segmenter
 ) -> None:
     viewer, panel = docked_panel()
     movie, read = colour_stack(), []
@@ -112,7 +131,7 @@ def test_a_lazy_colour_movie_is_read_frame_by_frame(
         np.testing.assert_array_equal(viewer.layers["movie · mean mask"].data[number], wanted)
 
 
-def test_choices_follow_the_layer_and_the_axes_on_screen(docked_panel: Open) -> None:
+def test_choices_follow_the_layer_and_the_axes_on_screen(docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel()
     choice = panel.form.plane_choice
     viewer.add_image(disc_image(), rgb=True, name="flat")
@@ -134,7 +153,7 @@ def test_choices_follow_the_layer_and_the_axes_on_screen(docked_panel: Open) -> 
 
 
 def test_planes_are_segmented_along_one_or_several_axes(
-    qtbot: Any, docked_panel: Open, segmenter: Segmenter
+    qtbot: Any, docked_panel: OpenPanel, segmenter: Segmenter
 ) -> None:
     viewer, panel = docked_panel()
     choice = panel.form.plane_choice
@@ -163,10 +182,8 @@ def test_planes_are_segmented_along_one_or_several_axes(
     np.testing.assert_array_equal(both.data[1], one.data[0])
 
 
-def test_rerun_updates_its_layers_and_asks_about_edits(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(grey_stack(), name="scan")
-    panel.form.plane_choice.planes.value = "0"
+def test_rerun_updates_its_layers_and_asks_about_edits(qtbot: Any, scan_window: Window) -> None:
+    viewer, panel = scan_window
     run(qtbot, panel)
     before = [layer.unique_id for layer in viewer.layers]
     panel.form.n_samples.value = 4
@@ -186,10 +203,8 @@ def test_rerun_updates_its_layers_and_asks_about_edits(qtbot: Any, docked_panel:
     assert len(viewer.layers) == 9
 
 
-def test_cancelling_a_stack_run_does_not_change_the_viewer(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(grey_stack(), name="scan")
-    panel.form.plane_choice.planes.value = "0"
+def test_cancelling_a_stack_run_does_not_change_the_viewer(qtbot: Any, scan_window: Window) -> None:
+    viewer, panel = scan_window
     run(qtbot, panel)
     before, under_review = contents_of(viewer), session_of(viewer).current
     slow = _slow(panel)
@@ -215,7 +230,7 @@ def test_cancelling_a_stack_run_does_not_change_the_viewer(qtbot: Any, docked_pa
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
-def test_unusable_stacks_end_the_run_with_a_reason(qtbot: Any, docked_panel: Open) -> None:
+def test_unusable_stacks_end_the_run_with_a_reason(qtbot: Any, docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel()
     stack = grey_stack().astype(np.float32)
     stack[1, 5, 5] = np.nan
@@ -230,10 +245,8 @@ def test_unusable_stacks_end_the_run_with_a_reason(qtbot: Any, docked_panel: Ope
     assert "rotated or sheared" in str(panel.last_error)
 
 
-def test_closing_the_window_ends_the_run(qtbot: Any, docked_panel: Open) -> None:
-    viewer, panel = docked_panel()
-    viewer.add_image(grey_stack(), name="scan")
-    panel.form.plane_choice.planes.value = "0"
+def test_closing_the_window_ends_the_run(qtbot: Any, scan_window: Window) -> None:
+    viewer, panel = scan_window
     slow = _slow(panel)
     job = panel.job
     panel.run()
@@ -249,7 +262,7 @@ def test_closing_the_window_ends_the_run(qtbot: Any, docked_panel: Open) -> None
 
 
 @pytest.fixture
-def reviewing(qtbot: Any, docked_panel: Open) -> tuple[Any, SamplingPanel, ReviewPanel]:
+def reviewing(qtbot: Any, docked_panel: OpenPanel) -> tuple[Any, SamplingPanel, ReviewPanel]:
     viewer, panel = docked_panel()
     review = ReviewPanel(viewer)
     viewer.window.add_dock_widget(review, name="Review")
@@ -343,22 +356,19 @@ def test_strokes_update_only_their_plane(qtbot: Any, reviewing: Any) -> None:
 
 
 def test_confidence_of_all_planes_changes_without_new_samples(
-    qtbot: Any, docked_panel: Open, calibrated_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    qtbot: Any,
+    scan_window: Window,
+    calibrated_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    viewer, panel = docked_panel()
-    panel.form.folder.value = calibrated_model_folder
-    panel.form.n_samples.value, panel.form.steps.value = 3, 2
-    viewer.add_image(grey_stack(), name="scan")
-    panel.form.plane_choice.planes.value = "0"
+    viewer, panel = scan_window
+    choose_model(panel, calibrated_model_folder, 3)
     assert run(qtbot, panel) == "done"
     layer = viewer.layers["scan · confidence"]
     assert layer.metadata[METADATA_KEY]["calibrated"] is True
     monkeypatch.setattr(Segmenter, "sample_steps", None)
-    endings: list[str] = []
-    panel.finished.connect(endings.append)
-    panel.form.confidence.value = "raw"
-    qtbot.waitUntil(lambda: bool(endings), timeout=PATIENCE)
-    assert endings == ["done"], panel.last_error
+    ending = ending_of(qtbot, panel, partial(setattr, panel.form.confidence, "value", "raw"))
+    assert ending == "done", panel.last_error
     monkeypatch.undo()
     raw = SETTINGS.model_copy(update={"calibrated": False})
     model = Segmenter.load(calibrated_model_folder, "cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ from napari_latentfm.sampling import form_memory
 from napari_latentfm.sampling.controls import TILES
 from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.sampling.tiled import PlaneOfLevel, unused_path
-from tests.helpers.plugin_fixtures import disc_image, run
+from tests.helpers.plugin_fixtures import OpenPanel, disc_image, run
 
-OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
 ROLES = ["mean probability", "confidence", "samples", "mean mask"]
 
 

@@ -17,10 +17,7 @@ from napari_latentfm.layers.crop import KEY, crop_on_screen, crop_placement, rea
 from napari_latentfm.layers.edits import is_result
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.sampling.controls import VISIBLE
-from napari_latentfm.sampling.panel import SamplingPanel
-from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, disc_image, gate, run
-
-OpenPanel = Callable[..., tuple[Any, SamplingPanel]]
+from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, OpenPanel, disc_image, gate, run
 
 
 def look_at(viewer: Any, centre: tuple[float, float], zoom: float) -> None:

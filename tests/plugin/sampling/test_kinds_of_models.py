@@ -1,0 +1,178 @@
+"""Ensembles, promptable models and models that know their domain in the panel."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+
+from latentfm_core.cli.calibrate import main as calibrate
+from latentfm_core.config import SamplingConfig
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.metrics.overlap import dice
+from latentfm_core.prompts import Prompt
+from latentfm_core.prompts.field import extent
+from latentfm_core.types import ImageInput
+from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.annotation.provenance import facts_of, sidecar_of
+from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.layers.specs import METADATA_KEY
+from napari_latentfm.results.session import session_of
+from napari_latentfm.sampling.status import UNLIKE
+from tests.helpers.fixtures import Folders
+from tests.helpers.folds import copy_folds
+from tests.helpers.plugin_fixtures import (
+    OpenPanel,
+    Window,
+    assert_idle,
+    choose_model,
+    ending_of,
+    run,
+)
+from tests.helpers.prompting import two_discs
+
+pytestmark = pytest.mark.usefixtures("forget_notifications")
+
+
+def test_samples_of_the_panel_are_those_of_python(
+    qtbot: Any, photo_window: Window, blob_image: np.ndarray, fold_models: Path
+) -> None:
+    viewer, panel = photo_window
+    choose_model(panel, fold_models, 4)
+    assert run(qtbot, panel) == "done"
+    segmenter = Segmenter.load(fold_models, "cpu")
+    samples = segmenter.sample(ImageInput(blob_image), SamplingConfig(n_samples=4, steps=2))
+    wanted = segmenter.summarise(samples)
+    np.testing.assert_array_equal(viewer.layers["a · mean mask"].data, wanted.mean_mask)
+    np.testing.assert_array_equal(viewer.layers["a · samples"].data, wanted.sample_masks)
+    found = viewer.layers["a · mean mask"].metadata[METADATA_KEY]
+    assert found["model_sha256"] == segmenter.card.weights_sha256
+
+
+def test_a_calibration_made_meanwhile_is_noticed(
+    qtbot: Any, photo_window: Window, blob_folders: Folders, fold_models: Path, tmp_path: Path
+) -> None:
+    folder = copy_folds(fold_models, tmp_path / "folds")
+    _, panel = photo_window
+    choose_model(panel, folder, 4)
+    assert run(qtbot, panel) == "done"
+    assert not panel.form.confidence.enabled
+    words = ["--images", blob_folders[0], "--masks", blob_folders[1], "--model", folder]
+    options = ["--samples", "4", "--steps", "2", "--device", "cpu", "--allow-few", "--quiet"]
+    assert calibrate([*map(str, words), *options]) == 0
+    assert run(qtbot, panel) == "done"
+    assert panel.form.confidence.enabled
+    assert "Confidence: calibrated." in panel.form.status.value
+
+
+def test_a_half_finished_cross_validation_says_what_is_missing(
+    qtbot: Any, photo_window: Window, fold_models: Path, tmp_path: Path
+) -> None:
+    folder = copy_folds(fold_models, tmp_path / "folds")
+    (folder / "fold_2" / "model.json").unlink()
+    _, panel = photo_window
+    choose_model(panel, folder, 4)
+    assert run(qtbot, panel) == "failed"
+    assert "fold_2 is not trained yet" in panel.form.status.value
+    assert_idle(panel)
+
+
+def test_the_panel_says_that_a_model_is_an_ensemble(
+    docked_panel: OpenPanel, fold_models: Path, tiny_model_folder: Path
+) -> None:
+    _, panel = docked_panel()
+    choose_model(panel, fold_models, 4)
+    count = len(list(fold_models.glob("fold_*/model.json")))
+    assert str(panel.form.status.value).startswith(f"Ensemble of {count} models")
+    choose_model(panel, tiny_model_folder, 4)
+    assert panel.form.status.value == ""
+
+
+def test_a_box_prompt_gives_the_same_result_as_python(
+    qtbot: Any, docked_panel: OpenPanel, promptable_model_folder: Path
+) -> None:
+    image, labels = two_discs(np.random.default_rng(21))
+    viewer, panel = docked_panel()
+    viewer.add_image(image, rgb=True, name="discs", scale=(0.5, 0.5))
+    panel.form.folder.value = promptable_model_folder
+    panel.form.n_samples.value = 3
+    panel.form.steps.value = 2
+    segmenter = Segmenter.load(promptable_model_folder, "cpu")
+    for number in (2, 1):
+        prompt = Prompt(box=extent(labels == number))
+        assert ending_of(qtbot, panel, partial(panel.run_prompt, prompt)) == "done"
+        shown = np.asarray(viewer.layers["discs · mean mask"].data) > 0
+        assert dice(shown, labels == number) > 0.85
+        settings = SamplingConfig(n_samples=3, steps=2, device="cpu")
+        samples = segmenter.sample(ImageInput(image), settings, prompt=prompt)
+        np.testing.assert_array_equal(shown, segmenter.summarise(samples).mean_mask)
+
+
+def test_a_prompt_outside_the_image_shows_an_error(
+    qtbot: Any, docked_panel: OpenPanel, promptable_model_folder: Path
+) -> None:
+    image, _ = two_discs(np.random.default_rng(21))
+    viewer, panel = docked_panel()
+    viewer.add_image(image, rgb=True, name="discs")
+    panel.form.folder.value = promptable_model_folder
+    outside = Prompt(box=(500, 500, 600, 600))
+    assert ending_of(qtbot, panel, partial(panel.run_prompt, outside)) == "failed"
+    assert "outside the image of 64 x 96" in str(panel.last_error)
+    assert len(viewer.layers) == 1
+
+
+def warnings() -> list[str]:
+    return [note.message for note in notification_manager.records if UNLIKE in note.message]
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_the_out_of_domain_warning_comes_first_and_notifies_once(
+    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    panel.form.folder.value = domain_model_folder
+    viewer.add_image(noise(), rgb=True, name="something else")
+    for _ in range(2):
+        assert run(qtbot, panel) == "done"
+        assert panel.form.status.value.startswith(f"something else: ⚠ {UNLIKE}")
+        assert "Expected Dice" not in panel.form.status.value
+    assert len(warnings()) == 1
+    assert "something else" in warnings()[0]
+    mean = viewer.layers["something else · mean mask"]
+    assert mean.metadata[METADATA_KEY]["domain_score"] > 1
+
+
+def test_there_is_no_warning_for_an_image_like_the_training_images(
+    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path, blob_folders: Folders
+) -> None:
+    viewer, panel = docked_panel()
+    panel.form.folder.value = domain_model_folder
+    viewer.open(str(blob_folders[0] / "blob_000.png"), plugin="napari")
+    assert run(qtbot, panel) == "done"
+    assert panel.form.status.value.startswith("blob_000: ")
+    assert warnings() == []
+
+
+def test_an_annotation_records_the_domain_score(
+    qtbot: Any, docked_panel: OpenPanel, domain_model_folder: Path
+) -> None:
+    viewer, panel = docked_panel()
+    panel.form.folder.value = domain_model_folder
+    viewer.add_image(noise(), rgb=True, name="something else")
+    assert run(qtbot, panel) == "done"
+    session = session_of(viewer)
+    assert session.current is not None
+    write_mask(session, session.current.result.summary.sample_masks[0])
+    layer = annotation_of(session)
+    assert layer is not None
+    facts = facts_of(layer)
+    assert facts is not None
+    output = sidecar_of(facts, layer.data)
+    assert output.proposals[0].domain_score == session.current.result.summary.domain_score
