@@ -122,9 +122,13 @@ class FolderLock:
                 os.close(descriptor)
                 raise
             logger.debug("%s: this file system has no locks", self.path)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError:  # such as a full disk
+            self.release()
+            raise
         return True
 
     def _is_current(self, descriptor: int) -> bool:
