@@ -150,7 +150,9 @@ class FolderLock:
 
 
 @contextmanager
-def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
+def one_writer(
+    folder: Path, doing: str, advice: str, name: str = NAME, patience: float = 0.2
+) -> Iterator[None]:
     """Hold the lock of `folder` inside the block.
 
     Parameters
@@ -161,6 +163,10 @@ def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
         What another process is doing there, such as ``writing results to``.
     advice
         Remedy, as full sentences.
+    name
+        Name of the lock file.
+    patience
+        Seconds to wait for the lock.
 
     Raises
     ------
@@ -169,8 +175,8 @@ def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
     OutputError
         If the lock file cannot be created.
     """
-    lock = FolderLock(folder)
-    if not lock.acquire(patience=0.2):
+    lock = FolderLock(folder, name)
+    if not lock.acquire(patience):
         raise busy(lock, doing, advice)
     try:
         yield
