@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main as train
 from latentfm_core.errors import OutputError
-from latentfm_core.files.atomic import write_text
+from latentfm_core.files.atomic import atomic_folder, write_text
+from latentfm_core.files.temporary import new_file, remove_dead
 from latentfm_core.loggers.csv_table import read_table
 from latentfm_core.model_io.folder import load_model
 from latentfm_core.output.maps import MapStore
@@ -326,8 +330,6 @@ def test_a_calibration_that_cannot_be_written_leaves_the_card_as_it_was(
 
 
 def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_path: Path) -> None:
-    from latentfm_core.files.temporary import new_file, remove_dead
-
     dead = tmp_path / ".latentfm-abcd1234-a.txt"
     dead.write_text("half")
     aside = tmp_path / ".latentfm-abcd1234-old-b.zarr"
@@ -344,8 +346,6 @@ def test_a_part_is_removed_when_its_process_is_dead_and_left_while_it_lives(tmp_
 
 
 def test_a_link_called_like_a_part_is_not_followed(tmp_path: Path) -> None:
-    from latentfm_core.files.temporary import remove_dead
-
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "work.txt").write_text("precious")
@@ -370,3 +370,48 @@ def test_a_quota_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(OutputError, match="quota"):
         write_text(tmp_path / "a.txt", "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_flushed_as_windows_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    genuine = os.fsync
+
+    def flush(descriptor: int) -> None:
+        access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and access == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        genuine(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path: Path) -> None:
+    final = tmp_path / "a.zarr"
+    with pytest.raises(OutputError, match="already exists"), atomic_folder(final) as mine:
+        (mine / "mine.txt").write_text("x")
+        final.mkdir()
+        (final / "other.txt").write_text("y")
+    assert [path.name for path in final.iterdir()] == ["other.txt"]
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_folder_that_was_removed_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, made = tempfile.mkdtemp, []
+
+    def make(*args: Any, **options: Any) -> str:
+        made.append(genuine(*args, **options))
+        if len(made) == 1:
+            remove_dead(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    with atomic_folder(tmp_path / "a.zarr") as folder:
+        (folder / "a.txt").write_text("x")
+    assert (tmp_path / "a.zarr" / "a.txt").exists()
+    assert len(made) == 2

@@ -94,6 +94,21 @@ def test_a_link_in_place_of_the_lock_is_not_written_through(tmp_path: Path) -> N
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of the size of files")
+def test_a_lock_that_cannot_be_written_is_not_held(tmp_path: Path) -> None:
+    import resource
+
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    try:
+        with pytest.raises(OutputError, match="file limit"):
+            FolderLock(tmp_path).acquire()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    assert FolderLock(tmp_path).acquire()
+
+
 def test_two_writers_of_one_work_list_keep_every_state(tmp_path: Path) -> None:
     names = [f"image_{number:02d}.png" for number in range(30)]
     for name in names:

@@ -89,6 +89,18 @@ def test_auto_is_chosen_by_the_processor_and_the_limit_for_onednn(
     assert resolve_precision("auto", torch.device("cpu")) == wanted
 
 
+@pytest.mark.parametrize(
+    ("capability", "wanted"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
+)
+def test_auto_is_bf16_only_on_a_gpu_that_does_not_emulate_it(
+    capability: tuple[int, int], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    # True on older GPUs too, which emulate it.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert resolve_precision("auto", torch.device("cuda")) == wanted
+
+
 # --- one default ----------------------------------------------------------------------------
 
 

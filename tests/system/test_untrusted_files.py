@@ -28,6 +28,7 @@ from latentfm_core.errors import (
     ModelFolderError,
     OutputError,
 )
+from latentfm_core.files.untrusted import parse_json
 from latentfm_core.images.read import list_images
 from latentfm_core.model_io.folder import file_sha256, load_model
 from latentfm_core.output.result import read_sidecar
@@ -185,6 +186,13 @@ def test_keys_of_thousands_of_parts_are_not_parsed(tmp_path: Path, key: str) -> 
         load_config(file)
     file.write_text(f'# {"." * 99}\n[data]\nimages = "a{"." * 99}"')
     load_config(file)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="number"):
+        parse_json(f'{{"a": [1.5, {number}]}}')
+    assert parse_json("[1.5, 1e300]") == [1.5, 1e300]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")

@@ -167,6 +167,8 @@ class _Loop:
     def _restore(self) -> None:
         """Compute features of images of an earlier session again."""
         for known in reversed(self._session.record.images[-RESTORED:]):
+            if self._inbox.is_undone or self._inbox.stopped:
+                return
             try:
                 accepted = read_accepted(self._start, known.name, known.file)
             except (ImageError, OutputError, ResourceError):

@@ -113,7 +113,7 @@ class ViewStore:
     """Views by the fingerprint of their image, within a limit of memory.
 
     Views of an image are independent draws: if memory runs short, every image keeps the same
-    smaller number of them, and the oldest images are dropped last.
+    smaller number of them. If one of each is still too much, the oldest images are dropped.
     """
 
     def __init__(self, limit: int) -> None:

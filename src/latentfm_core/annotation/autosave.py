@@ -271,7 +271,10 @@ def _remove(*files: Path) -> None:
 def _remove_leftovers(folder: Path) -> None:
     """Remove leftovers of a killed process: temporary files and TIFFs without a JSON file."""
     limit = time.time() - STALE_SECONDS
-    for file in folder.iterdir():
+    files: list[Path] = []
+    with contextlib.suppress(OSError):  # another window may have moved the folder aside
+        files = list(folder.iterdir())
+    for file in files:
         orphan = file.suffix == ".tif" and not file.with_suffix(".json").exists()
         with contextlib.suppress(OSError):
             if (orphan or file.name.startswith(".")) and file.stat().st_mtime < limit:

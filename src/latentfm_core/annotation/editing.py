@@ -205,7 +205,10 @@ def _grow(area: _Area) -> Bool:
 
 
 def _shrink(area: _Area) -> Bool:
-    # The border of the image is not a border of the label.
+    # The border of the image is not a border of the label. On a plane that the label fills there
+    # is no other one, and SciPy would measure from a place outside it.
+    if area.mask.all():
+        return area.mask
     return np.asarray(ndimage.distance_transform_edt(area.mask) > area.pixels)
 
 

@@ -233,7 +233,7 @@ def correction(index: PlaneIndex, strokes: NDArray[np.uint8]) -> CorrectionInfo:
 def painted(info: CorrectionInfo, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
     """Return the strokes ``(H, W)`` that `correction` recorded.
 
-    None if there were too many to record, or the plane had another shape.
+    None if there were too many to record, or they do not fit into the shape.
     """
     flat = np.zeros(shape[0] * shape[1], np.uint8)
     for value, first, length in info.runs:

@@ -42,7 +42,7 @@ def measured_rows(
         Whether each connected piece is an object.
     """
     size = labelled.size
-    base = {"image": printable(labelled.image), **(facts or {})}
+    base = {"image": labelled.image, **(facts or {})}
     if size is not None:
         base |= {"unit": size.unit, "pixel_height": _text(size.row), "pixel_width": ""}
         base["pixel_width"] = _text(size.column)
@@ -55,7 +55,7 @@ def measured_rows(
                 "plane": plane,
                 "object": str(measured.number),
                 "label": str(measured.label),
-                "class": printable(labelled.name(measured.label)),
+                "class": labelled.name(measured.label),
                 "pieces": str(measured.pieces),
             }
             for end, sizes in (("_px", measured.pixels), ("", measured.physical)):
@@ -91,7 +91,8 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _safe(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: names come from strangers."""
+    """Return a cell as UTF-8 that no spreadsheet takes for a formula: names come from strangers."""
+    text = printable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

@@ -19,8 +19,8 @@ from latentfm_core.files.temporary import held, new_file, new_folder, old_name, 
 __all__ = ["atomic_folder", "atomic_path", "write_text"]
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path: Path, access: int) -> None:
+    descriptor = os.open(path, access)
     try:
         os.fsync(descriptor)
     finally:
@@ -60,16 +60,17 @@ def atomic_path(final: Path) -> Iterator[Path]:
         with new_file(final) as temporary:
             try:
                 yield temporary
+                # Windows flushes only what is open for writing.
+                _sync(temporary, os.O_RDWR)
                 # Temporary files are private; results get ordinary permissions.
                 temporary.chmod(0o666 & ~_umask())
-                _sync(temporary)
                 os.replace(temporary, final)
             except BaseException:
                 with contextlib.suppress(OSError):
                     temporary.unlink()
                 raise
         if os.name == "posix":
-            _sync(final.parent)
+            _sync(final.parent, os.O_RDONLY)
 
 
 @contextmanager
@@ -96,8 +97,7 @@ def atomic_folder(
         If it exists and `overwrite` is false, cannot be written, or the temporary folder
         vanished.
     """
-    if final.exists() and not overwrite:
-        raise OutputError(f"{final} already exists. Choose another name, or replace it.")
+    _refuse_existing(final, overwrite)
     with _as_output_error(final):
         make_folder(final.parent)
         remove_dead_once(final.parent)
@@ -108,6 +108,8 @@ def atomic_folder(
                 if temporary.stat().st_ino != made:
                     # Removed externally and recreated by a writer: files would be missing.
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                # Another process may have made it meanwhile.
+                _refuse_existing(final, overwrite)
                 temporary.chmod(0o777 & ~_umask())
                 for path in outdated:
                     path.unlink(missing_ok=True)
@@ -115,6 +117,11 @@ def atomic_folder(
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
+
+
+def _refuse_existing(final: Path, overwrite: bool) -> None:
+    if final.exists() and not overwrite:
+        raise OutputError(f"{final} already exists. Choose another name, or replace it.")
 
 
 def _take_place(temporary: Path, final: Path) -> None:

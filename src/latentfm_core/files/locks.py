@@ -122,9 +122,13 @@ class FolderLock:
                 os.close(descriptor)
                 raise
             logger.debug("%s: this file system has no locks", self.path)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._descriptor = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError:  # such as a full disk
+            self.release()
+            raise
         return True
 
     def _is_current(self, descriptor: int) -> bool:
@@ -146,7 +150,9 @@ class FolderLock:
 
 
 @contextmanager
-def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
+def one_writer(
+    folder: Path, doing: str, advice: str, name: str = NAME, patience: float = 0.2
+) -> Iterator[None]:
     """Hold the lock of `folder` inside the block.
 
     Parameters
@@ -157,6 +163,10 @@ def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
         What another process is doing there, such as ``writing results to``.
     advice
         Remedy, as full sentences.
+    name
+        Name of the lock file.
+    patience
+        Seconds to wait for the lock.
 
     Raises
     ------
@@ -165,8 +175,8 @@ def one_writer(folder: Path, doing: str, advice: str) -> Iterator[None]:
     OutputError
         If the lock file cannot be created.
     """
-    lock = FolderLock(folder)
-    if not lock.acquire(patience=0.2):
+    lock = FolderLock(folder, name)
+    if not lock.acquire(patience):
         raise busy(lock, doing, advice)
     try:
         yield

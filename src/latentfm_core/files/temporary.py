@@ -58,12 +58,14 @@ def new_file(final: Path) -> Iterator[Path]:
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
     """Create an empty folder beside `final`, locked until the end of the block; not removed."""
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=_suffix(final), dir=final.parent))
-        with held(path) as mine:
-            if mine:
-                yield path
-                return
+    mine = False
+    with contextlib.ExitStack() as stack:
+        # Before it was locked, another process may have removed it as abandoned.
+        while not mine:
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=_suffix(final), dir=final.parent))
+            with contextlib.suppress(FileNotFoundError):
+                mine = stack.enter_context(held(path))
+        yield path
 
 
 @contextmanager

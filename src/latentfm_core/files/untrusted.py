@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import math
 import os
 import re
 import tomllib
@@ -106,7 +107,8 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     Parameters
     ----------
     finite
-        Reject ``NaN`` and ``Infinity``, which are not JSON but which Python writes.
+        Reject ``NaN`` and ``Infinity``, which are not JSON but which Python writes, and numbers
+        that overflow to infinity, such as ``1e999``.
 
     Raises
     ------
@@ -116,7 +118,12 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     """
     text = decoded_text(content)
     try:
-        return json.loads(text, parse_constant=_refuse if finite else None, object_pairs_hook=_once)
+        return json.loads(
+            text,
+            parse_constant=_refuse if finite else None,
+            parse_float=_finite if finite else None,
+            object_pairs_hook=_once,
+        )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -133,6 +140,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:60]} is too large a number")
+    return value
 
 
 def parse_toml(content: bytes | str) -> dict[str, Any]:

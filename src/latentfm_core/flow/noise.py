@@ -33,7 +33,7 @@ def field_noise(
 
     Crops agree where they overlap, in any order: the field consists of blocks drawn from (seed,
     block row, block column) alone, and nothing is cached. The first block is `seeded_noise`: an
-    image within one block starts from the same noise as without a field.
+    image of exactly one block starts from the same noise as without a field.
 
     Parameters
     ----------

@@ -54,6 +54,8 @@ def own_device(name: str, local_rank: int) -> str:
     return f"cuda:{local_rank % torch.cuda.device_count()}"
 
 
+_CUDA_WITH_BF16 = (8, 0)
+"""Compute capability of the first NVIDIA GPUs that compute in bf16 (Ampere)."""
 _BF16_FEATURES = ("avx512_bf16", "amx_bf16")
 _ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Environment variables that limit the instructions of oneDNN, which computes the convolutions."""
@@ -77,7 +79,9 @@ def has_bf16(device: torch.device) -> bool:
     features of the processor.
     """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        # `torch.cuda.is_bf16_supported` counts emulation, and asks only the current GPU.
+        hip = torch.version.hip is not None
+        return hip or torch.cuda.get_device_capability(device) >= _CUDA_WITH_BF16
     if device.type != "cpu":
         return False
     limit = next((os.environ[name] for name in _ISA_LIMITS if name in os.environ), "")

@@ -133,7 +133,8 @@ def follow_steps(
     Raises
     ------
     ImageError
-        If nothing is found in the plane `start`, or a plane or the prompt cannot be used.
+        If nothing is found in the plane `start`, nor, if that is known without samples, in any
+        other plane; or a plane or the prompt cannot be used.
     ConfigError
         If the model does not take prompts.
     ResourceError
@@ -178,7 +179,8 @@ def follow_object(
     ImageError, ConfigError, ResourceError
         As `follow_steps` does.
     """
-    chosen = settings or segmenter.resolved()
+    # Not resolved: threshold and noise scale are those for the prompts of each plane.
+    chosen = settings or segmenter.usual()
     steps = follow_steps(segmenter, len(planes), planes.__getitem__, start, chosen, prompt)
     return finish(steps, on_step)
 
@@ -238,6 +240,11 @@ class _Job:
         for plane, known in self._known.items():
             if known.samples is not None:
                 self._keep_plane(plane, known.samples, f"plane {plane}")
+        if not self._drawn:
+            raise ImageError(
+                f"The object of plane {start} was not found on any other plane. Prompt it on one "
+                "of them."
+            )
         drawn = [self._drawn.get(plane) for plane in range(self._count)]
         stack = replace(self._maps.result(drawn), blank=())
         missed = tuple(sorted(self._missed))

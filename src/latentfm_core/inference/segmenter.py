@@ -233,7 +233,7 @@ class Segmenter:
         Parameters, results and errors are those of `sample_steps`; without `settings`, those of
         the model card are used.
         """
-        used = settings or self._sampler.settings.usual()
+        used = settings or self.usual()
         steps = self.sample_steps(image, used, strokes, correction, prompt, prompting)
         return finish(steps, on_step)
 
@@ -265,7 +265,7 @@ class Segmenter:
         Parameters, results and errors are those of `sample_objects_steps`; without `settings`,
         those of the model card are used.
         """
-        used = settings or self._sampler.settings.usual()
+        used = settings or self.usual()
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
@@ -288,6 +288,10 @@ class Segmenter:
             overlap and together cover the scaled image.
         """
         return self._sampler.tiles(image, settings, tiling, sink)
+
+    def usual(self) -> SamplingConfig:
+        """Return the settings of the card, with the precision in use."""
+        return self._sampler.settings.usual()
 
     def resolved(
         self, settings: SamplingConfig | None = None, group: PromptGroup = "none"

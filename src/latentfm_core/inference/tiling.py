@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.types import Float32
 
@@ -72,7 +73,7 @@ class TileAxis:
         return (shape / total).astype(np.float32)
 
 
-def window(tile: int, ramp: int) -> Float32:
+def window(tile: int, ramp: int) -> NDArray[np.float64]:
     """Return ``(tile,)`` weights: 1 in the middle, falling to almost 0 along `ramp` pixels.
 
     The ramp is sin^2 (a Tukey window), so that the weights of two tiles that overlap by `ramp`
@@ -81,7 +82,7 @@ def window(tile: int, ramp: int) -> Float32:
     distance = np.arange(tile) + 0.5
     inwards = np.minimum(distance, tile - distance)
     share = np.minimum(1.0, inwards / max(ramp, 1))
-    shape: Float32 = np.square(np.sin(0.5 * np.pi * share)).astype(np.float64)
+    shape: NDArray[np.float64] = np.square(np.sin(0.5 * np.pi * share))
     return shape
 
 

@@ -124,9 +124,9 @@ def segment_large(
 
 def resolved_for_tiles(segmenter: Segmenter, settings: SamplingConfig | None) -> SamplingConfig:
     """Return `Segmenter.resolved`, without the second pass, which tiles do not have."""
-    usual = segmenter.card.config.sampling.model_copy(update={"precision": "auto"})
     # Turned off first: the usual threshold depends on it.
-    return segmenter.resolved((settings or usual).model_copy(update={"refine": False}))
+    chosen = (settings or segmenter.usual()).model_copy(update={"refine": False})
+    return segmenter.resolved(chosen)
 
 
 def write_sidecar(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from latentfm_core.correction.strokes import FOREGROUND
 from latentfm_core.prompts.prompt import Box, Prompt
 from latentfm_core.types import Bool
 
@@ -22,15 +21,21 @@ Window = tuple[int, int, int, int]
 def field_of(prompt: Prompt, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
     """Return the square field around a prompt, clipped to the image.
 
-    Without a box and a rough mask the extent of the object is unknown: None means the
-    whole image, and so does a field that would be as large.
+    It holds all positive points and strokes; negative ones do not enlarge it. Without a box and a
+    rough mask the extent of the object is unknown: None means the whole image, and so does a field
+    that would be as large.
     """
     box = prompt.box
     if box is None and prompt.mask is not None:
         box = extent(prompt.mask)
     if box is None:
         return None
-    return field_around(_including_marks(box, prompt), shape, scale)
+    box = _including_points(box, prompt)
+    window = field_around(box, shape, scale)
+    painted = None if prompt.strokes is None else extent(prompt.strokes >= FOREGROUND)
+    if window is None or painted is None or _holds(window, painted):
+        return window
+    return field_around(_joined(box, painted), shape, scale)
 
 
 def field_around(box: Box, shape: tuple[int, int], scale: float = FIELD_SCALE) -> Window | None:
@@ -65,11 +70,20 @@ def extent(mask: Bool) -> Box | None:
     return top, left, bottom, right
 
 
-def _including_marks(box: Box, prompt: Prompt) -> Box:
-    """Extend a box so that all marks of the prompt are inside the field."""
-    marks: Sequence[tuple[float, float]] = prompt.positive
-    top, left, bottom, right = box
-    for row, column in marks:
-        top, bottom = min(top, row), max(bottom, row)
-        left, right = min(left, column), max(right, column)
-    return top, left, bottom, right
+def _including_points(box: Box, prompt: Prompt) -> Box:
+    """Extend a box to all positive points."""
+    for row, column in prompt.positive:
+        box = _joined(box, (row, column, row, column))
+    return box
+
+
+def _joined(one: Box, other: Box) -> Box:
+    """Return the box around two boxes."""
+    top, left = min(one[0], other[0]), min(one[1], other[1])
+    return top, left, max(one[2], other[2]), max(one[3], other[3])
+
+
+def _holds(window: Window, box: Box) -> bool:
+    top, left, height, width = window
+    within = top <= box[0] and left <= box[1]
+    return within and box[2] <= top + height and box[3] <= left + width

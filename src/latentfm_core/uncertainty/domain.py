@@ -30,6 +30,7 @@ FEWEST = 20
 """Fewest images of each part to fit a domain."""
 
 _SMALLEST = 1e-6
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,10 @@ def fit_domain(
     """
     means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in train])
     centred = np.concatenate([rows - mean for rows, mean in zip(train, means, strict=True)])
-    # In the stored precision, so that the limit holds after loading.
-    factor = inverse_factor(centred).astype(np.float16).astype(np.float32)
+    # In the stored precision, so that the limit holds after loading. A channel that hardly varies
+    # between the training images has a larger factor than that can hold.
+    exact = np.clip(inverse_factor(centred), -_LARGEST, _LARGEST)
+    factor = exact.astype(np.float16).astype(np.float32)
     centres = means.astype(np.float32)
     limit = float(np.quantile(distances(val, centres, factor), PASSING))
     return TrainingDomain(centres, factor, max(limit, _SMALLEST), size, n_train, n_val)

@@ -13,6 +13,7 @@ from latentfm_core.annotation.provenance import ClassNames
 from latentfm_core.config import Settings
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.untrusted import decoded_text, read_bounded
+from latentfm_core.worklist.state import one_change, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,7 @@ class _File(Settings):
 def read_classes(output: Path) -> dict[int, str]:
     """Return the names by label in the output folder of a work list; empty without any."""
     try:
-        text = decoded_text(read_bounded(output / FILE_NAME, MAX_BYTES))
-        return dict(_File.model_validate_json(text).names)
-    except FileNotFoundError:
-        return {}
+        return _read(output)
     except (OSError, ValueError) as error:
         logger.warning("%s cannot be read: %s", output / FILE_NAME, error)
         return {}
@@ -41,12 +39,30 @@ def read_classes(output: Path) -> dict[int, str]:
 def add_classes(output: Path, names: Mapping[int, str]) -> None:
     """Add names, or replace those of the same labels.
 
+    A file that cannot be read is kept under another name. Several windows may add names.
+
     Raises
     ------
+    FolderBusy
+        If another window writes for several seconds.
     OutputError
         If the file cannot be written.
     """
-    known = read_classes(output)
-    if any(known.get(label) != name for label, name in names.items()):
+    if names.items() <= read_classes(output).items():
+        return
+    with one_change(output):
+        try:
+            known = _read(output)
+        except (OSError, ValueError):
+            known = {}
+            set_aside(output / FILE_NAME)
         file = _File(names=known | dict(names))
         write_text(output / FILE_NAME, file.model_dump_json(indent=1) + "\n")
+
+
+def _read(output: Path) -> dict[int, str]:
+    try:
+        text = decoded_text(read_bounded(output / FILE_NAME, MAX_BYTES))
+    except FileNotFoundError:
+        return {}
+    return dict(_File.model_validate_json(text).names)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from latentfm_core.config import READING, ReadingConfig
@@ -13,7 +12,7 @@ from latentfm_core.datasets.pairs import UNFINISHED
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.atomic import write_text
 from latentfm_core.files.disk_errors import check_still_there
-from latentfm_core.files.locks import FolderLock, busy
+from latentfm_core.files.locks import one_writer
 from latentfm_core.files.untrusted import decoded_text, read_bounded
 from latentfm_core.images.read import list_images
 from latentfm_core.names import comparable, existing_form, shown, storable
@@ -134,7 +133,7 @@ class WorkList:
         check_still_there(self.output)
 
     def update(self, name: str, **changes: object) -> Item:
-        """Change the state of an image, and write the file.
+        """Change the state of an image, and write the file; long notes and errors are cut short.
 
         Raises
         ------
@@ -144,10 +143,10 @@ class WorkList:
             If a value is out of range.
         """
         check_name(name)
-        if "note" in changes:
-            changes["note"] = printable(str(changes["note"]))[:MAX_NOTE]
+        for text in {"note", "error"} & changes.keys():
+            changes[text] = printable(str(changes[text]))[:MAX_NOTE]
         self.check_there()
-        with self._one_writer():
+        with one_change(self.output):
             items = {**self._items, **self._changed_elsewhere()}
             values = items.get(storable(name), Item()).model_dump() | changes | {"updated": now()}
             item = Item.model_validate(values)
@@ -156,23 +155,6 @@ class WorkList:
             self._read_at = _version(self.file)
         self._items = items
         return item
-
-    @contextmanager
-    def _one_writer(self) -> Iterator[None]:
-        """Lock the state against other windows and processes between reading and writing.
-
-        Raises
-        ------
-        FolderBusy
-            If another one holds the lock for several seconds.
-        """
-        lock = FolderLock(self.output, LOCK)
-        if not lock.acquire(patience=LOCK_SECONDS):
-            raise busy(lock, "writing the work list in", "Try again when it has finished.")
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _changed_elsewhere(self) -> dict[str, Item]:
         """Return the items in the file if another window has written it since it was read."""
@@ -239,6 +221,18 @@ class WorkList:
             "saved annotations are still there."
         )
         logger.warning("%s", self.warning)
+
+
+def one_change(output: Path) -> AbstractContextManager[None]:
+    """Lock the files of a work list against other windows between reading and writing.
+
+    Raises
+    ------
+    FolderBusy
+        If another one holds the lock for several seconds.
+    """
+    again = "Try again when it has finished."
+    return one_writer(output, "writing the work list in", again, LOCK, LOCK_SECONDS)
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:

@@ -7,13 +7,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from skimage.io import imsave
 
-from latentfm_core.adaptation.background import Inbox, run
+from latentfm_core.adaptation.background import Inbox, _Loop, run
 from latentfm_core.adaptation.calibrating import shifted_quality
 from latentfm_core.adaptation.comparison import HeldOutTest, compare
 from latentfm_core.adaptation.messages import (
@@ -29,7 +30,12 @@ from latentfm_core.adaptation.messages import (
     event_from,
     to_line,
 )
-from latentfm_core.adaptation.record import AdaptationFolder, keep_as_model
+from latentfm_core.adaptation.record import (
+    AdaptationFolder,
+    AdaptationRecord,
+    LearnedImage,
+    keep_as_model,
+)
 from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
 from latentfm_core.adaptation.views import View, ViewStore, draw_views, training_image
@@ -386,6 +392,29 @@ def test_the_loop_learns_pauses_undoes_and_stops(
         inbox.stop()
         thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def test_the_end_does_not_wait_for_images_of_an_earlier_session(tmp_path: Path) -> None:
+    listed, inbox = Listed(tmp_path, tmp_path / "model"), Inbox()
+    restored: list[str] = []
+
+    class Session:
+        record = AdaptationRecord(
+            images=tuple(
+                LearnedImage(name=f"{n}.png", file=f"{n}.tif", fingerprint="", labels="")
+                for n in range(5)
+            )
+        )
+
+        def restore(self, accepted: AcceptedImage) -> Iterator[None]:
+            restored.append(accepted.image.name)
+            inbox.stop()
+            yield
+
+    folder = AdaptationFolder(listed.output)
+    loop = _Loop(listed.start, cast(AdaptationSession, Session()), folder, inbox, listed.emit)
+    loop._restore()
+    assert restored == ["4.png"]
 
 
 def test_the_process_works_until_its_input_ends(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentfm_core.annotation import autosave as autosave_module
 from latentfm_core.annotation import fingerprint as signature_module
 from latentfm_core.annotation import marks as marks_module
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
@@ -131,6 +132,21 @@ def test_exported_states_are_moved_aside_not_deleted(tmp_path: Path) -> None:
     store.finish(SIGN)
     store.save(SIGN, labels_of(2), info())
     assert store.newest(SIGN) is not None
+
+
+def test_a_state_is_saved_while_another_window_finishes_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = AutosaveStore(tmp_path), AutosaveStore(tmp_path)
+    genuine = autosave_module.write_text
+
+    def write(path: Path, text: str) -> None:
+        genuine(path, text)
+        other.finish(SIGN)
+
+    monkeypatch.setattr(autosave_module, "write_text", write)
+    store.save(SIGN, labels_of(1), info())
+    assert store.history(SIGN) == ()
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "AB" * 16, "ab" * 15])

@@ -151,3 +151,7 @@ def test_impossible_edits_are_refused() -> None:
 def test_nothing_to_change_is_an_empty_edit() -> None:
     found = edit(disc(40, 50, 20).astype(np.uint8), 1, Operation("fill"))
     assert (found.added, found.removed) == (0, 0)
+
+
+def test_a_label_that_fills_the_plane_does_not_shrink() -> None:
+    assert after(np.ones((20, 30), np.uint8), Operation("shrink", 2)).all()

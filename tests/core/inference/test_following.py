@@ -22,6 +22,7 @@ from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.field import extent
 from latentfm_core.types import ImageInput
+from latentfm_core.uncertainty.calibration import Calibration, MonotoneMap
 from tests.helpers.prompting import SHAPE, paint
 
 SETTINGS = SamplingConfig(n_samples=4, steps=4, seed=3, device="cpu", precision="fp32")
@@ -109,6 +110,40 @@ def test_a_known_plane_with_samples_is_a_start(promptable: Segmenter) -> None:
     assert set(visited) == {0, 2}
     assert followed.found == (0, 1, 2)
     assert followed.stack.samples[1] is samples
+
+
+def test_without_settings_the_fitted_numbers_for_boxes_count(promptable: Segmenter) -> None:
+    same = MonotoneMap(x=(0, 1), y=(0, 1))
+    fitted = Calibration(
+        sigma=1, confidence=same, n_images=20, n_samples=2, steps=2, solver="euler",
+        threshold=0.7, noise_scale=1.5,
+    )  # fmt: skip
+    of_boxes = fitted.model_copy(update={"threshold": 0.3, "noise_scale": 0.75})
+    card = promptable.card
+    few = card.config.sampling.model_copy(update={"n_samples": 2, "steps": 2})
+    update = {
+        "config": card.config.model_copy(update={"sampling": few}),
+        "calibration": fitted,
+        "prompt_calibrations": {"box": of_boxes},
+    }
+    planes = moving_disc(2)
+    promptable.card = card.model_copy(update=update)
+    try:
+        followed = follow_object(promptable, images_of(planes), 0, box_around(planes[0]))
+    finally:
+        promptable.card = card
+    for samples in followed.stack.samples:
+        assert samples is not None
+        assert (samples.settings["threshold"], samples.settings["noise_scale"]) == (0.3, 0.75)
+
+
+def test_a_known_object_that_is_on_no_other_plane_is_said(promptable: Segmenter) -> None:
+    planes = moving_disc(2)
+    images = images_of(planes)
+    images[1] = ImageInput(np.full((*SHAPE, 3), 90, np.uint8), name="blank")
+    known = {0: KnownPlane(planes[0] == 1)}
+    with pytest.raises(ImageError, match="not found on any other plane"):
+        finish(follow_steps(promptable, 2, images.__getitem__, 0, SETTINGS, known=known))
 
 
 def test_following_ends_at_constant_planes(promptable: Segmenter) -> None:

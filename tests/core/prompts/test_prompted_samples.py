@@ -17,7 +17,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.annotator import corrected, first_prompt
-from latentfm_core.prompts.field import extent
+from latentfm_core.prompts.field import extent, field_of
 from latentfm_core.types import ImageInput
 from tests.helpers.prompting import paint, two_discs
 
@@ -35,6 +35,22 @@ def discs() -> Discs:
 def answer(promptable: Segmenter, image: ImageInput, prompt: Prompt | None) -> NDArray[np.bool_]:
     samples = promptable.sample(image, SETTINGS, prompt=prompt)
     return np.asarray(promptable.summarise(samples).mean_mask)
+
+
+def test_the_field_holds_strokes_on_the_object() -> None:
+    shape, box = (300, 400), (10.0, 20.0, 50.0, 60.0)
+    without = field_of(Prompt(box=box), shape)
+    strokes = np.zeros(shape, np.uint8)
+    strokes[:8, 5:70] = 2
+    strokes[200:210, 300] = 1
+    assert field_of(Prompt(box=box, strokes=strokes), shape) == without
+    strokes[120:125, 90:110] = 2
+    window = field_of(Prompt(box=box, strokes=strokes), shape)
+    assert window is not None
+    top, left, height, width = window
+    assert (top, left) == (0, 0)
+    assert top + height >= 125
+    assert left + width >= 110
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -240,3 +240,14 @@ def test_bundled_statistics_fit_the_weights(name: str) -> None:
     unlike = segmenter.domain_score(noise(side=256))
     assert unlike is not None
     assert unlike > 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-7])
+def test_a_channel_that_hardly_varies_leaves_scores_finite(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 4)).astype(np.float32)
+    features[:, 2] = 0.25 + spread * rng.normal(size=40)
+    domain = fit_domain([features[:20]], features[20:], 64, 20, 20)
+    assert np.isfinite(domain.factor).all()
+    assert 0 < domain.limit < 100
+    assert domain.score(features[20]) < 2

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -17,10 +18,12 @@ from pycocotools.coco import COCO
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.colours import label_colour
-from latentfm_core.errors import OutputError
+from latentfm_core.errors import FolderBusy, OutputError
+from latentfm_core.files.locks import FolderLock
 from latentfm_core.measures.objects import PixelSize
+from latentfm_core.worklist import state
 from latentfm_core.worklist.accepted import Format, export_accepted
-from latentfm_core.worklist.classes import add_classes, read_classes
+from latentfm_core.worklist.classes import FILE_NAME, add_classes, read_classes
 from latentfm_core.worklist.state import WorkList
 from tests.helpers.annotations import info, labels_of
 
@@ -54,6 +57,36 @@ def test_the_table_says_why_an_image_could_not_be_read(work: WorkList, tmp_path:
     with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
         notes = {row["image"]: row["note"] for row in csv.DictReader(stream)}
     assert notes["c.png"] == "blurred; damaged"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are always Unicode")
+def test_a_table_holds_images_of_any_name(work: WorkList, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    (work.folder / name).write_bytes((work.folder / "a.png").read_bytes())
+    work.refresh()
+    list(export_accepted(work, tmp_path / "all.csv", "csv"))
+    with (tmp_path / "all.csv").open(encoding="utf-8-sig", newline="") as stream:
+        states = {row["image"]: row["state"] for row in csv.DictReader(stream)}
+    assert states["_.png"] == "not started"
+    assert len(states) == 5
+
+
+def test_names_of_another_window_are_waited_for_and_damaged_ones_kept(
+    work: WorkList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "LOCK_SECONDS", 0.0)
+    add_classes(work.output, {1: "nevus"})
+    other = FolderLock(work.output, state.LOCK)
+    assert other.acquire()
+    with pytest.raises(FolderBusy):
+        add_classes(work.output, {2: "melanoma"})
+    other.release()
+    add_classes(work.output, {2: "melanoma"})
+    assert read_classes(work.output) == {1: "nevus", 2: "melanoma"}
+    (work.output / FILE_NAME).write_text("{")
+    add_classes(work.output, {3: "seborrhoeic keratosis"})
+    assert (work.output / f"{FILE_NAME}.broken").read_text() == "{"
+    assert read_classes(work.output) == {3: "seborrhoeic keratosis"}
 
 
 def test_table_of_all_accepted_images(work: WorkList, tmp_path: Path) -> None:

@@ -113,6 +113,15 @@ def test_names_outside_are_refused(folder: Path) -> None:
             work.path(name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names there are always Unicode")
+def test_errors_about_any_name_are_kept(folder: Path) -> None:
+    work = WorkList(folder)
+    work.update("a.png", error=os.fsdecode(b"\xff.png: ") + "x" * 3000)
+    kept = WorkList(folder).item("a.png").error
+    assert kept.startswith("_.png: x")
+    assert len(kept) == 2000
+
+
 @pytest.mark.skipif(os.name == "nt", reason="these names lead elsewhere on Windows")
 def test_names_that_only_other_systems_refuse(folder: Path) -> None:
     for name in ("1:30 visit.png", "set\\b.png", "C:\\x.png", "line\nbreak.png", "a\x1b[31m.png"):
