@@ -10,11 +10,9 @@ import numpy as np
 
 from latentfm_core.annotation.coco import write_json
 from latentfm_core.annotation.labelled import LabelledImage, check_plane
-from latentfm_core.annotation.reading import read_sidecar
-from latentfm_core.errors import OutputError
+from latentfm_core.annotation.reading import check_no_provenance
 from latentfm_core.measures.objects import objects_of
 from latentfm_core.measures.outlines import polygon
-from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import printable
 
 VERSION = "5.5.0"
@@ -34,11 +32,7 @@ def write_labelme(path: Path, labelled: LabelledImage, separate: bool = False) -
         annotation.
     """
     check_plane(labelled, "LabelMe")
-    if is_there(path) and read_sidecar(path) is not None:
-        raise OutputError(
-            f"{shown(path)} is the provenance of an annotation and would be overwritten. Choose "
-            "another name."
-        )
+    check_no_provenance(path)
     shapes: list[dict[str, Any]] = []
     for number, (label, pieces) in enumerate(objects_of(labelled.labels, separate), 1):
         for piece in pieces:

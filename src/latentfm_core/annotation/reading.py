@@ -17,7 +17,7 @@ from latentfm_core.annotation.fingerprint import compact, labels_digest
 from latentfm_core.annotation.formats import PALETTE, nibabel, suffix_of
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.config import READING, ReadingConfig
-from latentfm_core.errors import ImageError
+from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.files.regular import open_regular
 from latentfm_core.files.untrusted import decoded_text, read_bounded, read_start
 from latentfm_core.images.colour_tables import check_numbered
@@ -28,7 +28,7 @@ from latentfm_core.images.decoded import orient
 from latentfm_core.images.limits import check_bytes_of
 from latentfm_core.images.masks import read_numbers
 from latentfm_core.images.tiff import check_series, open_tiff
-from latentfm_core.names import shown, storable
+from latentfm_core.names import is_there, shown, storable
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,21 @@ def read_sidecar(path: Path) -> AnnotationSidecar | None:
         return AnnotationSidecar.model_validate_json(text)
     except (OSError, ValueError):
         return None
+
+
+def check_no_provenance(path: Path) -> None:
+    """Refuse to replace the JSON file that records how an annotation was made.
+
+    Raises
+    ------
+    OutputError
+        If `path` is such a file.
+    """
+    if is_there(path) and read_sidecar(path) is not None:
+        raise OutputError(
+            f"{shown(path)} is the provenance of an annotation and would be overwritten. Choose "
+            "another name."
+        )
 
 
 def read_tiff(

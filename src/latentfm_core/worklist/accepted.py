@@ -13,7 +13,7 @@ from latentfm_core.annotation.formats import MILLIMETERS, PALETTE, SYMBOLS, Spac
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.annotation.reading import read_annotation
+from latentfm_core.annotation.reading import check_no_provenance, read_annotation
 from latentfm_core.annotation.table import Row, measured_rows, write_table
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, OutputError, ResourceError
@@ -67,20 +67,29 @@ def accepted(work: WorkList) -> list[str]:
     return [name for name in work.names if items[name].state == "completed"]
 
 
-def export_files(work: WorkList, target: Path, kind: Format) -> list[Path]:
-    """Return the files that `export_accepted` will write, provenance not counted.
+def export_files(work: WorkList, target: Path, kind: Format) -> dict[str, Path]:
+    """Return the file of each accepted image, which may be one for all; provenance not counted.
 
     Raises
     ------
     OutputError
-        If one of them is an image of the list, or a file that the list keeps for itself.
+        If no image is accepted, the format does not exist, or a file is an image of the list, one
+        that the list keeps for itself, or the provenance of an annotation.
     """
-    files = [target]
+    if kind not in get_args(Format):
+        raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
+    names = accepted(work)
+    if not names:
+        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
+    files = dict.fromkeys(names, target)
     if kind not in ONE_FILE:
-        names = output_names([work.path(name) for name in accepted(work)])
-        files = [target / f"{name}{ENDINGS[kind]}" for name in names]
-    own_names = _own_names(work, files[0].parent)
-    for file in files:
+        stems = output_names([work.path(name) for name in names])
+        files = {
+            name: target / f"{stem}{ENDINGS[kind]}" for name, stem in zip(names, stems, strict=True)
+        }
+    own_names = _own_names(work, files[names[0]].parent)
+    for file in set(files.values()):
+        check_no_provenance(file)
         if _same_case(file.name) in own_names:
             raise OutputError(
                 f"{shown(file)} belongs to the work list itself and would be overwritten. Choose "
@@ -145,7 +154,7 @@ def export_accepted(
     OutputError
         If nothing is accepted, no annotation can be read, or a file cannot be written.
     """
-    files = _file_of_each(work, target, kind)
+    files = export_files(work, target, kind)
     coco = CocoFile("polygons" if kind == "coco-polygons" else "rle", separate)
     rows: list[Row] = []
     problems: list[str] = []
@@ -173,16 +182,6 @@ def export_accepted(
     elif kind in ONE_FILE:
         coco.write(target)
     yield Progress(len(files), len(files), problems=tuple(problems))
-
-
-def _file_of_each(work: WorkList, target: Path, kind: Format) -> dict[str, Path]:
-    """Return the file for each accepted image, which may be one for all."""
-    if kind not in get_args(Format):
-        raise OutputError(f"{kind!r} is not a format; choose one of {', '.join(ENDINGS)}.")
-    names = accepted(work)
-    if not names:
-        raise OutputError("No image in this list is accepted yet. Accept one, then export.")
-    return dict(zip(names, export_files(work, target, kind) * len(names), strict=False))
 
 
 def _write_labels(

@@ -62,7 +62,8 @@ class Exporting:
         if wanted is None:
             return
         try:
-            existing = [p for p in export_files(work, wanted.target, wanted.kind) if p.exists()]
+            files = set(export_files(work, wanted.target, wanted.kind).values())
+            existing = sorted(file for file in files if file.exists())
         except LatentFMError as error:
             self.failed.emit(error)
             return

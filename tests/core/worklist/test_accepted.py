@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.export import export_annotation, sidecar_path
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import FolderBusy, OutputError
@@ -232,6 +232,18 @@ def test_files_of_the_list_itself_are_never_replaced(work: WorkList) -> None:
             list(export_accepted(work, target, kind))  # type: ignore[arg-type]
     after = {path: path.read_bytes() for path in work.folder.rglob("*") if path.is_file()}
     assert after == before
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv"])
+def test_the_provenance_of_an_export_is_never_replaced(
+    work: WorkList, tmp_path: Path, kind: Format
+) -> None:
+    list(export_accepted(work, tmp_path / "out", "tiff"))
+    provenance = sidecar_path(tmp_path / "out" / "a.tif")
+    before = provenance.read_bytes()
+    with pytest.raises(OutputError, match="provenance of an annotation"):
+        list(export_accepted(work, provenance, kind))
+    assert provenance.read_bytes() == before
 
 
 def test_nothing_accepted_says_so(work: WorkList, tmp_path: Path) -> None:
