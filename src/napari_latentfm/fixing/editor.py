@@ -20,6 +20,7 @@ from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
 from napari_latentfm.annotation.writing import write_mean_mask, write_pixels
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def find_target(session: ReviewSession) -> Target:
     layer = annotation_of(session, create=False)
     if layer is None or _is_new(layer, plane):
         layer = _take_mean_mask(session, reviewed, plane)
-    if getattr(layer, "locked", False) or not layer.editable:
-        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
+    check_unlocked(layer)
     if layer.selected_label == 0:
         raise ImageError(
             f"Label 0 is the background. Select the label to fix in the controls of {layer.name!r}."
