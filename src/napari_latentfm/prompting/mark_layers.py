@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from app_model.types import KeyBinding
 from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 BOXES, POINTS = "prompt boxes", "prompt points"
 POINTS_PER_SIDE = 40
+UNDO = KeyBinding.from_str("Ctrl-Z")
 FINAL = ("added", "removed", "changed")
 """Actions of napari's data event after which the marks are as they will stay."""
 
@@ -194,6 +196,7 @@ class MarkLayers:
         """Stop listening to the layers."""
         for layer in self._followed:
             layer.events.data.disconnect(self._on_data)
+            layer.keymap.pop(UNDO, None)
         self._followed.clear()
 
     @contextmanager
@@ -241,7 +244,7 @@ class MarkLayers:
         self._followed = [one for one in self._followed if one in self._viewer.layers]
         self._followed.append(layer)
         layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", lambda _layer: self._undo(), overwrite=True)
+        layer.bind_key(UNDO, lambda _layer: self._undo(), overwrite=True)
 
     def _on_data(self, event: Any) -> None:
         if not self._writing and str(getattr(event, "action", "changed")) in FINAL:
