@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from app_model.types import KeyBinding
 from napari.layers import Points, Shapes
-from numpy.typing import NDArray
 
 from latentfm_core.prompts import Box, Point, Prompt
-from napari_latentfm.layers.placement import placement
+from napari_latentfm.layers.placement import place, placement
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
 from napari_latentfm.layers.strokes import POSITIVE_COLOUR
@@ -283,18 +282,10 @@ class MarkLayers:
 
     def _bring_up(self, layer: Any, image: Image, plane: Plane) -> None:
         layers = self._viewer.layers
-        for name, value in placement(image, plane.first()).items():
-            # The image may have been scaled or moved since.
-            if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
-                setattr(layer, name, value)
+        # The image may have been scaled or moved since.
+        place(layer, placement(image, plane.first()))
         for each in self.there(image):
             each.visible = True
         # On top, or the marks would be hidden below the results.
         layers.move(layers.index(layer), len(layers))
         layers.selection.active = layer
-
-
-def _plain(value: Any) -> NDArray[Any]:
-    if isinstance(value, tuple):
-        return np.array([str(part) for part in value])
-    return np.asarray(getattr(value, "affine_matrix", value))
