@@ -175,6 +175,9 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     click_switch(qtbot, panel)
     assert not adapting.running
     assert not adapting.form.state.isVisible()
+    adapting.keep_as(panel.queue.work.folder.parent / "mine")
+    qtbot.waitUntil(adapting.form.state.isVisible, timeout=PATIENCE)
+    assert adapting.form.state.text().startswith("Kept as mine")
 
 
 def test_the_order_by_uncertainty_follows_the_adapted_model(
