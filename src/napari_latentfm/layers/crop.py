@@ -23,7 +23,13 @@ from latentfm_core.types import ImageInput
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.pixels import known_spacing, read_pixels
 from napari_latentfm.layers.placement import place, placement, shear_matrix
-from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, Plane, displayed_plane, level_index
+from napari_latentfm.layers.planes import (
+    MAX_PLANE_PIXELS,
+    Plane,
+    displayed_plane,
+    in_layer_units,
+    level_index,
+)
 from napari_latentfm.layers.pyramid import levels_of
 from napari_latentfm.layers.rollback import all_or_nothing
 
@@ -131,7 +137,8 @@ def _box_on_screen(
     for signs in product((-1, 1), repeat=2):
         point = np.asarray(viewer.dims.point, float)[-layer.ndim :].copy()
         point[order] = np.asarray(camera.center[-2:]) + signs * reach
-        corners_in_view.append(np.asarray(layer.world_to_data(point))[axes])
+        in_units = in_layer_units(layer, viewer.dims, point)
+        corners_in_view.append(np.asarray(layer.world_to_data(in_units))[axes])
     low, high = np.min(corners_in_view, axis=0), np.max(corners_in_view, axis=0) + 1
     return np.stack([np.maximum(box[0], low), np.minimum(box[1], high)])
 

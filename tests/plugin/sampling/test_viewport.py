@@ -162,6 +162,21 @@ def test_cancelling_does_not_change_the_viewer(docked_panel: OpenPanel, qtbot: A
     assert not any(KEY in layer.metadata for layer in viewer.layers)
 
 
+@pytest.mark.skipif(
+    not hasattr(ViewerModel(), "canvas"), reason="napari does not give the size of its canvas"
+)
+def test_the_view_of_a_pyramid_beside_an_image_in_other_units(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    pixels = np.zeros((400, 600), np.uint8)
+    slide = viewer.add_image([pixels, pixels[::2, ::2]], multiscale=True, units="mm")
+    viewer.add_image(np.zeros((10, 10)), units="um")
+    viewer.canvas.size = 60, 80
+    slide.corner_pixels = np.array([[0, 0], [399, 599]])
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 200e3, 300e3), 1e-3
+    field = crop_on_screen(viewer, slide)
+    assert (field.start, field.shape) == ((170, 260), (61, 81))
+
+
 def field_target(image: Image, viewer: Any) -> ViewportTarget:
     """Return the part of an image that begins at pixel (5, 7)."""
     plane = displayed_plane(image, viewer.dims)
