@@ -52,8 +52,9 @@ def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
     """Return the layer of strokes on an image, or None; one of another shape does not count."""
     key, shape = str(image.unique_id), tuple(level_zero(image).shape[: image.ndim])
     for layer in viewer.layers:
-        is_own = isinstance(layer, Labels) and layer.metadata.get(STROKES_KEY) == key
-        if is_own and tuple(layer.data.shape) == shape:
+        if not isinstance(layer, Labels) or layer.metadata.get(STROKES_KEY) != key:
+            continue
+        if tuple(layer.data.shape) == shape:
             return layer
     return None
 

@@ -181,7 +181,7 @@ class Drawing:
         complaint, box = "", None
         if drawn.box is not None:
             box = clipped(drawn.box, shape)
-            if self._context.marks.is_drawing_click(drawn.box, place.layer, CLICK):
+            if self._context.marks.is_drawing_click(drawn.box, place.layer, place.plane, CLICK):
                 box, complaint = None, "Drag to draw a box. To click an object, use Point + (P)."
             elif box is None:
                 complaint = f"The box is outside {name!r}. Draw it over the image."

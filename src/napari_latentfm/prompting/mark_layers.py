@@ -11,8 +11,9 @@ from app_model.types import KeyBinding
 from napari.layers import Points, Shapes
 
 from latentfm_core.prompts import Box, Point, Prompt
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.placement import place, placement
-from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.planes import Plane, to_viewer_units
 from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
 from napari_latentfm.layers.strokes import POSITIVE_COLOUR
 from napari_latentfm.prompting.mark_data import (
@@ -183,13 +184,12 @@ class MarkLayers:
             layer.mode = "pan_zoom"
             layer.visible = False
 
-    def is_drawing_click(self, box: Box, image: Image, pixels: float) -> bool:
+    def is_drawing_click(self, box: Box, image: Image, plane: Plane, pixels: float) -> bool:
         """Return whether a box is so small on screen that a click was meant."""
-        scale = float(np.abs(np.asarray(image.scale, float)[-2:]).max())
-        # napari 0.9 moved the camera.
-        camera: Any = getattr(self._viewer, "scene", self._viewer).camera
+        sizes = np.abs(image.scale) * to_viewer_units(image, self._viewer.dims)
         side = max(box[2] - box[0], box[3] - box[1])
-        return side * scale * float(camera.zoom) < pixels or side < 1
+        on_screen = side * sizes[list(plane.axes)].max() * camera_of(self._viewer).zoom
+        return bool(on_screen < pixels or side < 1)
 
     def release(self) -> None:
         """Stop listening to the layers."""

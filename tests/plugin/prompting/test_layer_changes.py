@@ -14,6 +14,7 @@ from qtpy.QtCore import QCoreApplication, QEvent
 
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
+from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.objects import PromptObject
@@ -24,6 +25,11 @@ from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.looks import SHAPE, reviewed, two_looks
 
 BOX, OTHER_BOX = (10, 10, 30, 30), (20, 50, 40, 70)
+
+
+needs_world_units = pytest.mark.skipif(
+    not hasattr(ViewerModel().dims, "units"), reason="the viewer has no units"
+)
 
 
 class Bench:
@@ -137,6 +143,28 @@ def test_strokes_on_one_plane_do_not_copy_the_others(bench: Bench) -> None:
     assert most < layer.data.nbytes
     layer.undo()
     assert np.count_nonzero(layer.data) == min(SHAPE)
+
+
+@needs_world_units
+def test_a_box_beside_an_image_in_other_units_is_not_a_click(bench: Bench) -> None:
+    image = bench.viewer.add_image(np.zeros(SHAPE, np.float32), units="mm")
+    bench.viewer.add_image(np.zeros((5, 5), np.float32), units="um")
+    bench.panel.form.image.value = image
+    place, marks = bench.panel.place_on_screen(), bench.section._marks
+    # The viewer is in micrometres: ten pixels of the screen for one of the image.
+    camera_of(bench.viewer).zoom = 0.01
+    assert not marks.is_drawing_click(BOX, image, place.plane, 5)
+    assert marks.is_drawing_click((10, 10, 10.4, 10.4), image, place.plane, 5)
+
+
+def test_a_box_is_measured_along_the_axes_of_its_plane(bench: Bench) -> None:
+    image = bench.viewer.add_image(np.zeros((50, *SHAPE), np.float32), scale=(10, 1, 1))
+    bench.panel.form.image.value = image
+    bench.viewer.dims.order = (1, 0, 2)
+    plane = bench.panel.place_on_screen().plane
+    assert plane.axes == (0, 2)
+    camera_of(bench.viewer).zoom = 1
+    assert not bench.section._marks.is_drawing_click((3, 3, 5, 5), image, plane, 5)
 
 
 def test_following_layers_in_turn_adds_no_connections(bench: Bench) -> None:
