@@ -12,13 +12,14 @@ from napari_latentfm.layers.planes import to_viewer_units
 
 if TYPE_CHECKING:
     import napari
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
 FILLED = 0.95
 """Share of the canvas that a fitted layer fills, as napari's own."""
 
 
-def camera_of(viewer: napari.viewer.Viewer) -> Any:
+def camera_of(viewer: ViewerModel) -> Any:
     """Return the camera; napari 0.9 moved it from ``viewer`` to ``viewer.scene``."""
     return getattr(viewer, "scene", viewer).camera
 
