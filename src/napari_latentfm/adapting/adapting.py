@@ -226,7 +226,7 @@ class Adapting(QObject):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Working):
             seconds = max(1, round(event.seconds_left))
-            self.form.state.setText(f"Adapting… {seconds} s")
+            self.form.say(f"Adapting… {seconds} s")
         elif isinstance(event, Adapted):
             before = self._stored
             self.look()
@@ -236,11 +236,11 @@ class Adapting(QObject):
                 self._queue.read_ahead()
                 self._measure_again(event.images)
         elif isinstance(event, Skipped):
-            self.form.state.setText(f"Nothing was learned from {event.name}: {event.reason}")
+            self.form.say(f"Nothing was learned from {event.name}: {event.reason}")
         elif isinstance(event, Failed):
             logger.warning("%s", event.message)
             self.release()
-            self.form.state.setText(event.message)
+            self.form.say(event.message)
 
     def _measure_again(self, images: int) -> None:
         """Measure the uncertainty with the adapted model when it has learned enough new images."""
@@ -254,13 +254,13 @@ class Adapting(QObject):
     def _on_forgotten(self, error: Any) -> None:
         self.look()
         if isinstance(error, LatentFMError):
-            self.form.state.setText(str(error))
+            self.form.say(str(error))
         else:
             self._open_again()
 
     def _on_kept(self, target: Path, error: Any) -> None:
         kept = f"Kept as {target.name}. Choose its folder as the model to use it elsewhere."
-        self.form.state.setText(str(error) if isinstance(error, LatentFMError) else kept)
+        self.form.say(str(error) if isinstance(error, LatentFMError) else kept)
 
     def _update_pause(self) -> None:
         """Pause while samples are drawn, which need the processor more."""

@@ -236,6 +236,14 @@ def _work(
         return Outcome(error=explain(error, request.settings))
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False  # not its error; importing it takes seconds
+    from latentfm_core.inference.device import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
 def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:
     """Turn any error of a run into one whose message is meant for the user.
 
@@ -243,10 +251,7 @@ def explain(error: Exception, settings: SamplingConfig) -> LatentFMError:
     """
     if isinstance(error, LatentFMError):
         return error
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (
-        torch is not None and isinstance(error, torch.OutOfMemoryError)
-    ):
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return ResourceError(
             f"Not enough memory for {settings.n_samples} samples. Lower the number of samples, "
             "choose a smaller image or crop, or choose device cpu."

@@ -9,10 +9,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from latentfm_core.errors import LatentFMError
+from latentfm_core.errors import LatentFMError, ResourceError
 from napari_latentfm.background.thread_task import ThreadTask
 
 logger = logging.getLogger(__name__)
+
+
+def reported(error: Exception) -> LatentFMError:
+    """Turn any error of a task into one for the user; an unexpected one is logged."""
+    if isinstance(error, LatentFMError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("Not enough memory. Close other images and try again.")
+    logger.error("A background task failed", exc_info=error)
+    return LatentFMError(
+        f"Failed because of a bug in napari-latentfm ({type(error).__name__}: {error}). Please "
+        "report it, with the details in the log."
+    )
 
 
 class _Task:
@@ -31,15 +44,8 @@ class _Task:
                 return
             try:
                 self._result = task()
-            except LatentFMError as error:
-                self._result = error
             except Exception as error:
-                logger.exception("A background task failed")
-                self._result = LatentFMError(
-                    "Failed because of a bug in napari-latentfm "
-                    f"({type(error).__name__}: {error}). Please report it, with the "
-                    "details in the log."
-                )
+                self._result = reported(error)
 
     def steps(self) -> Iterator[None]:
         """Run the task; it reports nothing before its end."""
@@ -103,10 +109,13 @@ class TaskQueue:
         thread.start()
 
     def _on_ended(self, entry: _Task) -> None:
-        if entry is self._running:
-            self._running = None
-            self._report(entry)
-        self._next()
+        try:
+            if entry is self._running:
+                self._running = None
+                self._report(entry)
+        finally:
+            # An error of a listener must not hold up the other tasks.
+            self._next()
 
     def _report(self, entry: _Task) -> None:
         if not self._closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,15 @@ from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
 from napari_latentfm.annotation.writing import write_mean_mask, write_pixels
+from napari_latentfm.background.task_queue import reported
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.annotation_record import record_of
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import Plane, displayed_plane, plane_index
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_latentfm.results.session import Reviewed, ReviewSession
 
 NOTHING = "No samples yet. Run the model before you fix an annotation."
@@ -42,6 +46,10 @@ class Target:
     layer: Labels
     plane: Plane
     label: int
+
+    def exists(self, layers: Collection[Layer]) -> bool:
+        """Return whether `layers` have the layer, and its plane."""
+        return self.layer in layers and tuple(self.layer.data.shape) == self.plane.layer_shape
 
     @property
     def view(self) -> NDArray[Any]:
@@ -66,8 +74,7 @@ def find_target(session: ReviewSession) -> Target:
     layer = annotation_of(session, create=False)
     if layer is None or _is_new(layer, plane):
         layer = _take_mean_mask(session, reviewed, plane)
-    if getattr(layer, "locked", False) or not layer.editable:
-        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
+    check_unlocked(layer)
     if layer.selected_label == 0:
         raise ImageError(
             f"Label 0 is the background. Select the label to fix in the controls of {layer.name!r}."
@@ -159,7 +166,7 @@ class LabelEditor:
         result: Edit | LatentFMError,
     ) -> None:
         self._task = None
-        if target.layer not in self._session.viewer.layers:
+        if not target.exists(self._session.viewer.layers):
             self._waiting.clear()
         elif isinstance(result, LatentFMError):
             self.reported.emit(str(result))
@@ -167,8 +174,7 @@ class LabelEditor:
             # The labels were painted on meanwhile: compute again.
             self._waiting.appendleft((target, operation))
         else:
-            write_pixels(target.layer, target.plane, result.rows, result.columns, result.values)
-            self.reported.emit(_describe(operation, result))
+            self.reported.emit(_written(target, operation, result))
         self._next()
         if self._task is None:
             self.working.emit(False)
@@ -179,10 +185,18 @@ def _compute(
 ) -> Iterator[Edit | LatentFMError]:
     try:
         yield edit(labels, label, operation)
-    except LatentFMError as error:
-        yield error
-    except MemoryError:
-        yield ImageError("Not enough memory for this operation. Close other images and try again.")
+    except Exception as error:
+        yield reported(error)
+
+
+def _written(target: Target, operation: Operation, change: Edit) -> str:
+    """Write a change into the annotation, and return its description, or why it was not written."""
+    try:
+        check_unlocked(target.layer)
+    except ImageError as error:
+        return str(error)
+    write_pixels(target.layer, target.plane, change.rows, change.columns, change.values)
+    return _describe(operation, change)
 
 
 def _describe(operation: Operation, change: Edit) -> str:

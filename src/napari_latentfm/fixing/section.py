@@ -47,6 +47,7 @@ class FixSection(QWidget):
         super().__init__()
         self._session = session
         self._layer: Labels | None = None
+        self._end_following: Callable[[], None] = lambda: None
         self._image = ""
         self.editor, self.tools = LabelEditor(session), PieceTools(session, self)
         self._lay_out()
@@ -175,8 +176,11 @@ class FixSection(QWidget):
         if layer is not self._layer:
             self.tools.deactivate()
             self._layer = layer
+            self._end_following()
+            self._end_following = lambda: None
             if layer is not None:
-                listen(self, layer.events.selected_label, self._describe)
+                selected = layer.events.selected_label
+                self._end_following = listen(self, selected, self._describe)
         self.setEnabled(reviewed is not None)
         image = "" if reviewed is None else str(reviewed.layer.unique_id)
         if reviewed is None:

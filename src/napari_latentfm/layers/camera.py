@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_latentfm.layers.planes import to_viewer_units
+
 if TYPE_CHECKING:
     import napari
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
 FILLED = 0.95
 """Share of the canvas that a fitted layer fills, as napari's own."""
 
 
-def camera_of(viewer: napari.viewer.Viewer) -> Any:
+def camera_of(viewer: ViewerModel) -> Any:
     """Return the camera; napari 0.9 moved it from ``viewer`` to ``viewer.scene``."""
     return getattr(viewer, "scene", viewer).camera
 
@@ -27,8 +30,9 @@ def fit_view(viewer: napari.viewer.Viewer, layer: Layer) -> None:
     size = _canvas_size(viewer)
     if size is None or viewer.dims.ndisplay != 2 or _grid(viewer).enabled:
         return
-    low, high = layer.extent.world[:, -2:]
-    sides = np.maximum(high - low + np.abs(layer.scale[-2:]), 1e-9)
+    factor = to_viewer_units(layer, viewer.dims)[-2:]
+    low, high = layer.extent.world[:, -2:] * factor
+    sides = np.maximum(high - low + np.abs(layer.scale[-2:]) * factor, 1e-9)
     camera = camera_of(viewer)
     camera.center = (*camera.center[:-2], *((low + high) / 2))
     camera.zoom = FILLED * float(np.min(np.asarray(size, float) / sides))

@@ -7,9 +7,11 @@ sampled, reviewed, annotated and exported.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from napari.layers import Image
@@ -20,12 +22,20 @@ from latentfm_core.images.intensity import MIN_SIDE
 from latentfm_core.types import ImageInput
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.layers.pixels import known_spacing, read_pixels
-from napari_latentfm.layers.placement import placement, shear_matrix
-from napari_latentfm.layers.planes import MAX_PLANE_PIXELS, Plane, displayed_plane, level_index
+from napari_latentfm.layers.placement import place, placement, shear_matrix
+from napari_latentfm.layers.planes import (
+    MAX_PLANE_PIXELS,
+    Plane,
+    displayed_plane,
+    in_layer_units,
+    level_index,
+)
 from napari_latentfm.layers.pyramid import levels_of
+from napari_latentfm.layers.rollback import all_or_nothing
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Layer
 
 SIDE = 1024
 """Pixels that the longer side of a crop should have, if the image has several levels."""
@@ -127,7 +137,8 @@ def _box_on_screen(
     for signs in product((-1, 1), repeat=2):
         point = np.asarray(viewer.dims.point, float)[-layer.ndim :].copy()
         point[order] = np.asarray(camera.center[-2:]) + signs * reach
-        corners_in_view.append(np.asarray(layer.world_to_data(point))[axes])
+        in_units = in_layer_units(layer, viewer.dims, point)
+        corners_in_view.append(np.asarray(layer.world_to_data(in_units))[axes])
     low, high = np.min(corners_in_view, axis=0), np.max(corners_in_view, axis=0) + 1
     return np.stack([np.maximum(box[0], low), np.minimum(box[1], high)])
 
@@ -172,28 +183,44 @@ def read_crop(layer: Image, crop: PlaneCrop) -> ImageInput:
     return ImageInput(pixels, spacing, unit, layer.name)
 
 
+@contextmanager
 def crop_layer(
     viewer: napari.viewer.Viewer, source: Image, crop: PlaneCrop, pixels: NDArray[Any]
-) -> Image:
-    """Return the existing layer of the crop, or add one above `source`."""
-    origin = crop.origin(source)
-    for layer in viewer.layers:
-        if not isinstance(layer, Image) or layer.metadata.get(KEY) != origin:
-            continue
-        if layer.data.shape[: layer.ndim] == crop.own_plane.layer_shape:
-            return layer
-    axes = tuple(axis for axis, at in enumerate(crop.plane.index) if at is not None)
+) -> Iterator[Image]:
+    """Yield the layer of the crop, which is added above `source` if there is none.
+
+    It shows these pixels in the place where the source is now. An error in the block undoes that.
+    """
+    data = np.expand_dims(pixels, tuple(crop.plane.fixed))
+    known = [layer for layer in viewer.layers if _is_layer_of(layer, source, crop)][:1]
+    layer = known[0] if known else _new_layer(source, crop, data)
+    with all_or_nothing(viewer, known) as added:
+        if not known:
+            viewer.layers.insert(viewer.layers.index(source) + 1, layer)
+            added.append(layer)
+        elif not np.array_equal(layer.data, data):
+            layer.data = data
+        place(layer, crop_placement(source, crop))
+        yield layer
+
+
+def _is_layer_of(layer: Layer, source: Image, crop: PlaneCrop) -> TypeGuard[Image]:
+    if not isinstance(layer, Image) or layer.metadata.get(KEY) != crop.origin(source):
+        return False
+    return bool(layer.data.shape[: layer.ndim] == crop.own_plane.layer_shape)
+
+
+def _new_layer(source: Image, crop: PlaneCrop, data: NDArray[Any]) -> Image:
     layer = Image(
-        np.expand_dims(pixels, axes),
+        data,
         name=f"{source.name}{crop.plane.label()} [field]",
         rgb=source.rgb,
-        metadata={KEY: origin},
+        metadata={KEY: crop.origin(source)},
         **crop_placement(source, crop),
     )
     if not source.rgb:
         layer.contrast_limits = source.contrast_limits
         layer.colormap = source.colormap
-    viewer.layers.insert(viewer.layers.index(source) + 1, layer)
     return layer
 
 

@@ -1,4 +1,4 @@
-"""Fast writing of many pixels of a Labels layer as one undo step."""
+"""Writing of many pixels of a Labels layer, fast and as one undo step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import different_values
 
 if TYPE_CHECKING:
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 16
 """Most labels that are written with a pass over the window each; more are written by pixel."""
+
+
+def check_unlocked(layer: Labels) -> None:
+    """Check that a layer may be changed.
+
+    Raises
+    ------
+    ImageError
+        If the user has locked it.
+    """
+    # napari has locks from 0.9 on.
+    if getattr(layer, "locked", False) or not layer.editable:
+        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
 
 
 def paint_where(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from napari_latentfm.layers.planes import Plane
     from napari_latentfm.layers.stacks import PlaneStack
@@ -34,6 +35,19 @@ def placement(layer: Image, plane: Plane | PlaneStack) -> dict[str, Any]:
         "units": tuple(layer.units),
         "axis_labels": tuple(layer.axis_labels),
     }
+
+
+def place(layer: Layer, space: Mapping[str, Any]) -> None:
+    """Give a layer a `placement`; what is equal already is not set, since that emits events."""
+    for key, value in space.items():
+        if not _equal(getattr(layer, key), value):
+            setattr(layer, key, value)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    if isinstance(new, tuple):
+        return tuple(map(str, old)) == tuple(map(str, new))
+    return np.array_equal(np.asarray(old), new)
 
 
 def with_leading_axis(space: dict[str, Any], label: str) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def position_of(
 
     By default it is the position of the sliders.
     """
-    point = _point_in_layer_units(layer, dims, dims.point if position is None else position)
+    point = in_layer_units(layer, dims, dims.point if position is None else position)
     return tuple(math.floor(coordinate + 0.5) for coordinate in layer.world_to_data(point))
 
 
@@ -187,7 +187,7 @@ def _is_tilted(layer: Image, across: Sequence[int]) -> bool:
     return bool(worst > 1e-6 * mixing.max())
 
 
-def _point_in_layer_units(layer: Layer, dims: Dims, position: Sequence[float]) -> Matrix:
+def in_layer_units(layer: Layer, dims: Dims, position: Sequence[float] | Matrix) -> Matrix:
     """Return a world position in the units of the layer."""
     point = np.asarray(position, float)[-layer.ndim :]
     world_units = getattr(dims, "units", None)
@@ -195,6 +195,11 @@ def _point_in_layer_units(layer: Layer, dims: Dims, position: Sequence[float]) -
         return point
     pairs = zip(world_units[-layer.ndim :], layer.units, strict=True)
     return point * [unit_factor(world, own) for world, own in pairs]
+
+
+def to_viewer_units(layer: Layer, dims: Dims) -> Matrix:
+    """Return the factor from the units of each axis of a layer to those of the viewer."""
+    return np.asarray(1.0 / in_layer_units(layer, dims, np.ones(layer.ndim)))
 
 
 def unit_factor(unit: Any, target: Any) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_latentfm.layers.annotation_record import Record, record_of
+from napari_latentfm.layers.planes import unit_factor
 from napari_latentfm.layers.specs import METADATA_KEY, own_facts
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def _covers(layer: Layer, source: Image) -> bool:
 
 def _in_place_of(layer: Layer, source: Image) -> bool:
     one, other = (np.asarray(each.extent.world)[:, -2:] for each in (layer, source))
+    pairs = zip(layer.units[-2:], source.units[-2:], strict=True)
+    one = one * [unit_factor(unit, wanted) for unit, wanted in pairs]
     common = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
     size = np.maximum(other[1] - other[0], 1e-9)
     return bool(np.prod(np.maximum(common, 0) / size) >= SAME_PLACE)

@@ -13,6 +13,7 @@ from latentfm_core.colours import ROLE_COLOURS
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.stacking import STROKES_KEY, add_above
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def not_colour(own: Sequence[str] = ()) -> str:
 
 
 def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
-    """Return the layer of strokes on an image, or None."""
-    key = str(image.unique_id)
+    """Return the layer of strokes on an image, or None; one of another shape does not count."""
+    key, shape = str(image.unique_id), tuple(level_zero(image).shape[: image.ndim])
     for layer in viewer.layers:
-        if isinstance(layer, Labels) and layer.metadata.get(STROKES_KEY) == key:
+        if not isinstance(layer, Labels) or layer.metadata.get(STROKES_KEY) != key:
+            continue
+        if tuple(layer.data.shape) == shape:
             return layer
     return None
 

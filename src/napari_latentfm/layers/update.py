@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image, Labels
 
 from napari_latentfm.layers.edits import (
@@ -23,6 +22,7 @@ from napari_latentfm.layers.edits import (
     plane_indices,
 )
 from napari_latentfm.layers.handover import is_handed_over, renew_look
+from napari_latentfm.layers.placement import place
 from napari_latentfm.layers.rollback import all_or_nothing, unlink, without_history
 from napari_latentfm.layers.specs import METADATA_KEY, LayerSpec, own_facts
 from napari_latentfm.layers.stacking import add_below, add_result
@@ -195,9 +195,7 @@ def _overwrite(layer: Layer, spec: LayerSpec) -> None:
     with without_history(layer):
         # napari 0.6 does not take a list of levels here.
         layer.data = type(layer.data)(spec.levels) if layer.multiscale else spec.levels
-        for key, value in spec.space.items():
-            if not _equal(getattr(layer, key), value):
-                setattr(layer, key, value)
+        place(layer, spec.space)
     _stamp(layer, spec)
 
 
@@ -215,9 +213,3 @@ def _overwrite_part(layer: Layer, spec: LayerSpec, number: int) -> None:
     digests = [*facts["digest"]]
     digests[number] = checksum(layer.data[index])
     layer.metadata = {**layer.metadata, METADATA_KEY: {**facts, "digest": digests}}
-
-
-def _equal(old: Any, new: Any) -> bool:
-    if isinstance(new, tuple):
-        return tuple(map(str, old)) == tuple(map(str, new))
-    return np.array_equal(np.asarray(old), new)

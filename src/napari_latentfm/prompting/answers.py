@@ -83,7 +83,7 @@ class Answers:
         elif not self._model.is_usable():
             self._waiting = one
             # What was on screen stays the result until the object has one.
-            self._selection.stale.show_again()
+            self._selection.stale.show_again(place.layer)
             self._shown.renew()
         else:
             at = replace(place, label=one.number)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from latentfm_core.errors import LatentFMError
-from napari_latentfm.annotation.layer import MAX_LABEL, annotation_on
+from latentfm_core.images.intensity import different_values
+from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.prompting.prompt_model import card_of
@@ -79,11 +78,7 @@ class PromptContext:
         layer = annotation_on(self.viewer, image, plane)
         if layer is None:
             return set()
-        counts = np.bincount(
-            np.asarray(layer.data[plane_index(plane)], np.uint8).ravel(),
-            minlength=MAX_LABEL + 1,
-        )
-        return {int(label) for label in np.flatnonzero(counts)} - {0}
+        return {int(label) for label in different_values(layer.data[plane_index(plane)])} - {0}
 
     def next_number(self, place: Place) -> int:
         """Return a label above all labels and objects of an image, which is not another class."""

@@ -66,19 +66,22 @@ class Drawing:
         if not drawn.is_empty:
             self._add(place, drawn)
             return
+        changed = []
         for one in context.book.on(place.layer, place.plane):
             marks = context.marks.read(place.layer, place.plane, one.number)
             now = with_marks(one.prompt, marks)
             if not same(now, one.prompt):
-                context.book.choose(place.layer, place.plane, one)
-                one.closed = False
-                self._change(place, one, now)
-                return
+                changed.append((one, now))
+        # Marks of several objects may be deleted at once; the last one with marks left is drawn.
+        for one, now in sorted(changed, key=lambda each: not each[1].is_empty):
+            context.book.choose(place.layer, place.plane, one)
+            one.closed = False
+            self._change(place, one, now)
 
     def read_strokes(self, is_painting: bool) -> None:
         """Read the strokes; `is_painting` is whether the brush of the section is selected."""
         place, one = self._context.current()
-        if place is None or not self._strokes.is_readable:
+        if place is None or not self._strokes.follows(place.layer):
             return
         strokes = self._strokes.read(place)
         if one is None or one.closed:
@@ -178,7 +181,7 @@ class Drawing:
         complaint, box = "", None
         if drawn.box is not None:
             box = clipped(drawn.box, shape)
-            if self._context.marks.is_drawing_click(drawn.box, place.layer, CLICK):
+            if self._context.marks.is_drawing_click(drawn.box, place.layer, place.plane, CLICK):
                 box, complaint = None, "Drag to draw a box. To click an object, use Point + (P)."
             elif box is None:
                 complaint = f"The box is outside {name!r}. Draw it over the image."

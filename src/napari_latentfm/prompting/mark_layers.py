@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from app_model.types import KeyBinding
 from napari.layers import Points, Shapes
-from numpy.typing import NDArray
 
 from latentfm_core.prompts import Box, Point, Prompt
-from napari_latentfm.layers.placement import placement
-from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.camera import camera_of
+from napari_latentfm.layers.placement import place, placement
+from napari_latentfm.layers.planes import Plane, to_viewer_units
 from napari_latentfm.layers.stacking import PROMPT_KEY, add_above, keeping_active
 from napari_latentfm.layers.strokes import POSITIVE_COLOUR
 from napari_latentfm.prompting.mark_data import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 BOXES, POINTS = "prompt boxes", "prompt points"
 POINTS_PER_SIDE = 40
+UNDO = KeyBinding.from_str("Ctrl-Z")
 FINAL = ("added", "removed", "changed")
 """Actions of napari's data event after which the marks are as they will stay."""
 
@@ -182,18 +184,18 @@ class MarkLayers:
             layer.mode = "pan_zoom"
             layer.visible = False
 
-    def is_drawing_click(self, box: Box, image: Image, pixels: float) -> bool:
+    def is_drawing_click(self, box: Box, image: Image, plane: Plane, pixels: float) -> bool:
         """Return whether a box is so small on screen that a click was meant."""
-        scale = float(np.abs(np.asarray(image.scale, float)[-2:]).max())
-        # napari 0.9 moved the camera.
-        camera: Any = getattr(self._viewer, "scene", self._viewer).camera
+        sizes = np.abs(image.scale) * to_viewer_units(image, self._viewer.dims)
         side = max(box[2] - box[0], box[3] - box[1])
-        return side * scale * float(camera.zoom) < pixels or side < 1
+        on_screen = side * sizes[list(plane.axes)].max() * camera_of(self._viewer).zoom
+        return bool(on_screen < pixels or side < 1)
 
     def release(self) -> None:
         """Stop listening to the layers."""
         for layer in self._followed:
             layer.events.data.disconnect(self._on_data)
+            layer.keymap.pop(UNDO, None)
         self._followed.clear()
 
     @contextmanager
@@ -241,7 +243,7 @@ class MarkLayers:
         self._followed = [one for one in self._followed if one in self._viewer.layers]
         self._followed.append(layer)
         layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", lambda _layer: self._undo(), overwrite=True)
+        layer.bind_key(UNDO, lambda _layer: self._undo(), overwrite=True)
 
     def _on_data(self, event: Any) -> None:
         if not self._writing and str(getattr(event, "action", "changed")) in FINAL:
@@ -280,18 +282,10 @@ class MarkLayers:
 
     def _bring_up(self, layer: Any, image: Image, plane: Plane) -> None:
         layers = self._viewer.layers
-        for name, value in placement(image, plane.first()).items():
-            # The image may have been scaled or moved since.
-            if not np.array_equal(_plain(getattr(layer, name)), _plain(value)):
-                setattr(layer, name, value)
+        # The image may have been scaled or moved since.
+        place(layer, placement(image, plane.first()))
         for each in self.there(image):
             each.visible = True
         # On top, or the marks would be hidden below the results.
         layers.move(layers.index(layer), len(layers))
         layers.selection.active = layer
-
-
-def _plain(value: Any) -> NDArray[Any]:
-    if isinstance(value, tuple):
-        return np.array([str(part) for part in value])
-    return np.asarray(getattr(value, "affine_matrix", value))

@@ -12,6 +12,7 @@ from latentfm_core.prompts import Prompt
 from latentfm_core.types import Bool, Mask, SampleSet
 from napari_latentfm.layers.annotation_record import PlaneIndex
 from napari_latentfm.layers.planes import Plane
+from napari_latentfm.layers.pyramid import level_zero
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -153,18 +154,24 @@ class ObjectBook:
         self._objects: dict[str, list[PromptObject]] = {}
         self._current: dict[str, dict[PlaneIndex, PromptObject]] = {}
 
-    def forget(self, image: Image) -> None:
-        """Forget all objects of a removed image."""
-        self._objects.pop(str(image.unique_id), None)
+    def forget(self, image: Image) -> bool:
+        """Forget all objects of a removed image; return whether there were any."""
         self._current.pop(str(image.unique_id), None)
+        return bool(self._objects.pop(str(image.unique_id), None))
 
     def on(self, image: Image, plane: Plane) -> list[PromptObject]:
         """Return the objects of a plane, by number."""
         return [one for one in self.all(image) if one.plane.index == plane.index]
 
     def all(self, image: Image) -> list[PromptObject]:
-        """Return the objects of all planes of an image, by number."""
-        return sorted(self._objects.get(str(image.unique_id), []), key=lambda one: one.number)
+        """Return the objects of all planes of an image, by number.
+
+        Those of an array of another shape, which the image had before, are left out.
+        """
+        shape = tuple(level_zero(image).shape[: image.ndim])
+        every = self._objects.get(str(image.unique_id), [])
+        fitting = (one for one in every if one.plane.layer_shape == shape)
+        return sorted(fitting, key=lambda one: one.number)
 
     def find(self, image: Image, number: int, plane: Plane) -> PromptObject | None:
         """Return the object of a number on a plane, or None."""
@@ -176,7 +183,8 @@ class ObjectBook:
 
     def current(self, image: Image, plane: Plane) -> PromptObject | None:
         """Return the current object, or None: the next mark begins one."""
-        return self._current.get(str(image.unique_id), {}).get(plane.index)
+        one = self._current.get(str(image.unique_id), {}).get(plane.index)
+        return one if one is not None and one.plane == plane else None
 
     def choose(self, image: Image, plane: Plane, chosen: PromptObject | None) -> None:
         """Make an object the current one, or none."""

@@ -13,7 +13,12 @@ from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.layers.specs import CONTOURS, own_facts
-from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, keeping_active
+from napari_latentfm.layers.stacking import (
+    OVERLAY_SOURCE_KEY,
+    add_above,
+    keeping_active,
+    source_of,
+)
 from napari_latentfm.layers.strokes import COLOURS_KEY
 
 if TYPE_CHECKING:
@@ -49,6 +54,10 @@ class Outlines:
         `own` are the model's own colours of its classes, as in the annotation.
         """
         layer = self.layer(image)
+        if layer is not None and tuple(layer.data.shape) != plane.layer_shape:
+            # The image has got other pixels.
+            self._viewer.layers.remove(layer)
+            layer = None
         if layer is None:
             if not masks:
                 return
@@ -105,8 +114,10 @@ class StaleResults:
                 layer.visible = False
                 self._hidden.append(layer)
 
-    def show_again(self) -> None:
-        """Show the hidden layers: they hold another result now."""
+    def show_again(self, image: Image) -> None:
+        """Show the hidden layers of an image: they hold another result now."""
+        key = str(image.unique_id)
         for layer in self._hidden:
-            layer.visible = True
-        self._hidden.clear()
+            if source_of(layer) == key:
+                layer.visible = True
+        self._hidden = [layer for layer in self._hidden if source_of(layer) != key]

@@ -197,7 +197,7 @@ class PromptSection(QWidget):
         reviewed = self._session.current
         if reviewed is None:
             return
-        self._selection.stale.show_again()
+        self._selection.stale.show_again(reviewed.layer)
         if reviewed.label is not None:
             self._answers.keep(reviewed)
             if (strokes := strokes_of(self._viewer, reviewed.layer)) is not None:
@@ -262,9 +262,8 @@ class PromptSection(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         self._strokes.forget(event.value)
-        if isinstance(event.value, Image) and self._book.all(event.value):
+        if isinstance(event.value, Image) and self._book.forget(event.value):
             self._runner.cancel()
-            self._book.forget(event.value)
             # napari is still changing its list of layers.
             key = str(event.value.unique_id)
             QTimer.singleShot(0, partial(_remove_orphans, self._viewer, key))

@@ -51,6 +51,7 @@ class ShownObjects(QObject):
         self._context, self._annotated = context, annotated
         self._outlines = Outlines(context.viewer)
         self._annotation: Labels | None = None
+        self._end_following: Callable[[], None] = lambda: None
 
     def clear(self) -> None:
         """Show no objects in the list."""
@@ -105,9 +106,11 @@ class ShownObjects(QObject):
         layer = annotation_on(self._context.viewer, place.layer, place.plane)
         if layer != self._annotation:
             self._annotation = layer
+            self._end_following()
+            self._end_following = lambda: None
             if layer is not None:
                 # Undo emits no other event; it may remove an object that was taken.
-                listen(self, layer.events.set_data, self._on_annotated)
+                self._end_following = listen(self, layer.events.set_data, self._on_annotated)
 
     def _on_annotated(self, _event: Any = None) -> None:
         self._annotated()

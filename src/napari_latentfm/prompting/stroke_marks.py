@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
 from napari_latentfm.background.signals import listen
+from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import plane_index
 from napari_latentfm.layers.stacking import keeping_active
 from napari_latentfm.layers.strokes import add_strokes, strokes_of, take_brush
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer
+    from napari.layers import Image, Labels, Layer
 
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.sampling.plane import Place
@@ -43,7 +44,7 @@ class StrokeMarks(QObject):
         self._context, self._painted = context, painted
         self._viewer = context.viewer
         self._layer: Labels | None = None
-        self._is_writing = False
+        self._ends: list[Callable[[], None]] = []
 
     def take_brush(self, place: Place, label: int) -> None:
         """Select the brush for a label of strokes."""
@@ -51,15 +52,15 @@ class StrokeMarks(QObject):
 
     def read(self, place: Place) -> NDArray[np.uint8] | None:
         """Return the strokes of a plane, None without any."""
-        if self._layer is None:
+        layer = strokes_of(self._viewer, place.layer)
+        if layer is None:
             return None
-        painted = np.asarray(self._layer.data[plane_index(place.plane)])
+        painted = np.asarray(layer.data[plane_index(place.plane)])
         return painted.astype(np.uint8) if painted.any() else None
 
-    @property
-    def is_readable(self) -> bool:
-        """Whether there is a layer with strokes of the user's."""
-        return self._layer is not None and not self._is_writing
+    def follows(self, image: Image) -> bool:
+        """Return whether the events of the strokes on this image are reported."""
+        return self._layer is not None and self._layer == strokes_of(self._viewer, image)
 
     def put(self, place: Place, strokes: NDArray[np.uint8] | None) -> None:
         """Replace the strokes of a plane, as one undo step."""
@@ -68,33 +69,29 @@ class StrokeMarks(QObject):
             layer = self._layer_at(place)
         if layer is None:
             return
-        wanted = layer.data.copy()
-        wanted[plane_index(place.plane)] = 0 if strokes is None else strokes
-        changed = np.nonzero(wanted != layer.data)
-        if changed[0].size:
-            self._is_writing = True
-            try:
-                with layer.block_history():
-                    layer.data_setitem(changed, wanted[changed])
-            finally:
-                self._is_writing = False
+        plane = place.plane
+        window = tuple(
+            slice(0, side) if at is None else slice(at, at + 1)
+            for at, side in zip(plane.index, plane.layer_shape, strict=True)
+        )
+        wanted = plane.embed(np.zeros(plane.shape, np.uint8) if strokes is None else strokes)
+        paint_where(layer, window, wanted != layer.data[window], wanted)
 
     def follow(self, layer: Labels | None) -> None:
         """Listen to a layer of strokes, and to no other."""
         if layer == self._layer:
             return
-        if self._layer is not None:
-            for name in STROKE_EVENTS:
-                self._layer.events.emitters[name].disconnect(self._on_event)
-        self._layer = layer
+        for end in self._ends:
+            end()
+        self._layer, self._ends = layer, []
         if layer is not None:
-            for name in STROKE_EVENTS:
-                listen(self, layer.events.emitters[name], self._on_event)
+            emitters = layer.events.emitters
+            self._ends = [listen(self, emitters[name], self._on_event) for name in STROKE_EVENTS]
 
     def forget(self, layer: Layer) -> None:
         """Stop following a layer that was removed."""
         if layer == self._layer:
-            self._layer = None
+            self.follow(None)
 
     def _layer_at(self, place: Place) -> Labels:
         found = strokes_of(self._viewer, place.layer)

@@ -15,8 +15,10 @@ from napari_latentfm.annotation.writing import (
     write_mask,
     write_mean_mask,
     write_objects,
+    write_pixels,
     write_planes,
 )
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.planes import plane_index
 
 if TYPE_CHECKING:
@@ -79,8 +81,8 @@ class Taking:
         objects = self._answered(place)
         if not objects:
             self._context.say("There are no objects on this plane yet.")
-        elif self._context.session.current is None:
-            # Writing needs an object under review.
+        elif not self._reviews(place):
+            # What is written goes to the plane under review.
             first = min(objects, key=lambda each: each.number)
             self._context.book.choose(place.layer, place.plane, first)
             self._answers.show(place, first, then=self.take_all)
@@ -97,8 +99,9 @@ class Taking:
         place, one = self._context.current()
         if place is None or one is None or self._is_renewing():
             return
-        if self._context.session.current is None:
-            # Writing needs an object under review.
+        reviewed = self._context.session.current
+        if reviewed is None or reviewed.layer != place.layer:
+            # What is written goes to the image under review.
             self._answers.show(place, one, then=self.take_on_all_planes)
             return
         objects = self._found(place, one.number)
@@ -169,15 +172,22 @@ class Taking:
 
     def _erase(self, place: Place, one: PromptObject) -> bool:
         """Remove an object's pixels from the annotation; return whether there were any."""
-        session = self._context.session
-        if one.number not in self._context.taken(place) or session.current is None:
+        session, nothing = self._context.session, np.zeros(place.plane.shape, bool)
+        layer = annotation_on(session.viewer, place.layer, place.plane)
+        if layer is None or one.number not in self._context.taken(place):
             return False
         try:
-            nothing = np.zeros(place.plane.shape, bool)
-            return write_mask(session, nothing, label=one.number, origin="mask") > 0
+            if self._reviews(place):
+                return write_mask(session, nothing, label=one.number, origin="mask") > 0
+            check_unlocked(layer)
         except LatentFMError as error:
             self._context.say(str(error))
             return False
+        # Ctrl+Z acts on the active layer, and must undo this.
+        session.viewer.layers.selection.active = layer
+        rows, columns = np.nonzero(layer.data[plane_index(place.plane)] == one.number)
+        write_pixels(layer, place.plane, rows, columns, np.zeros(rows.size, layer.data.dtype))
+        return True
 
     def _is_renewing(self) -> bool:
         """Return whether a run will replace the masks, and say so."""
@@ -199,14 +209,18 @@ class Taking:
             if not each.closed and each.number not in taken and each.mask and each.mask.pixels
         ]
 
-    def _reviews_object(self, place: Place) -> bool:
-        """Return whether an object of a plane is under review."""
+    def _reviews(self, place: Place) -> bool:
+        """Return whether a result of a plane is under review."""
         reviewed = self._context.session.current
         return (
             reviewed is not None
-            and self._context.reviews_object_of(place.layer)
+            and reviewed.layer == place.layer
             and reviewed.plane.index == place.plane.index
         )
+
+    def _reviews_object(self, place: Place) -> bool:
+        """Return whether an object of a plane is under review."""
+        return self._reviews(place) and self._context.reviews_object_of(place.layer)
 
     def _found(self, place: Place, number: int) -> list[PromptObject]:
         """Return an object on the planes that have it and on which it was not taken yet."""

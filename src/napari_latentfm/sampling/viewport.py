@@ -66,8 +66,8 @@ class ViewportTarget(ReviewTarget[CropRun]):
         self, viewer: napari.viewer.Viewer, result: CropRun, ask: AskAboutEdits
     ) -> Generator[None, None, bool]:
         """Show the crop as a layer, and put its result under review."""
-        with keeping_view(viewer):
-            layer = crop_layer(viewer, self.layer, self.crop, result.pixels)
+        crop = crop_layer(viewer, self.layer, self.crop, result.pixels)
+        with keeping_view(viewer), crop as layer:
             reviewed = Reviewed(layer, self.crop.own_plane, self.model, result)
             return (yield from show_plane_steps(viewer, reviewed, ask))
 

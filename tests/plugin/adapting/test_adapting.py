@@ -8,21 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from skimage.io import imsave
 
 from latentfm_core.adaptation.record import AdaptationFolder
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.config import AdaptationConfig
+from latentfm_core.errors import OutputError
 from latentfm_core.model_io.card import read_card
 from napari_latentfm import preferences
-from napari_latentfm.adapting.adapting import SECTION
+from napari_latentfm.adapting.adapting import SECTION, Adapting
 from napari_latentfm.annotation.writing import write_mask
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.results.session import session_of
+from napari_latentfm.sampling.panel import SamplingPanel
 from napari_latentfm.ui.choices import FOLDER_CHOICE
 from napari_latentfm.worklist.form import BY_UNCERTAINTY
+from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.plugin_fixtures import PATIENCE
 from tests.helpers.prompting import two_discs
 
@@ -175,6 +179,19 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     click_switch(qtbot, panel)
     assert not adapting.running
     assert not adapting.form.state.isVisible()
+
+
+def test_the_end_of_keeping_is_shown_while_it_is_switched_off(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    queue, sampling = QueuePanel(viewer), SamplingPanel(viewer)
+    for widget in (queue, sampling):
+        qtbot.addWidget(widget)
+    adapting = Adapting(queue, sampling)
+    assert not adapting.on
+    assert adapting.form.state.isHidden()
+    adapting._on_kept(Path("mine"), OutputError("The disk is full."))
+    assert not adapting.form.state.isHidden()
+    assert adapting.form.state.text() == "The disk is full."
 
 
 def test_the_order_by_uncertainty_follows_the_adapted_model(

@@ -211,6 +211,7 @@ def test_an_abandoned_run_emits_no_signal(qtbot: Any, slow_run: SlowRun) -> None
         (ImageError("NaN pixels."), ImageError, "^NaN pixels.$"),
         (MemoryError(), ResourceError, "Lower the number of samples"),
         (torch.OutOfMemoryError("CUDA"), ResourceError, "Lower the number of samples"),
+        (RuntimeError("MPS backend out of memory"), ResourceError, "Lower the number of samples"),
     ],
 )
 def test_error_reaches_the_user_and_the_job_is_idle(

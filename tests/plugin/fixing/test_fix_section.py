@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QPushButton
 
+from latentfm_core.annotation.editing import Operation
 from napari_latentfm.annotation import autosave as autosave_module
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.fixing.editor import LabelEditor
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
@@ -394,6 +397,49 @@ def test_operations_run_in_order_and_cancel_drops_them(desk: Desk) -> None:
     np.testing.assert_array_equal(layer.data, before)
     assert "Cancelled" in desk.fix.status.text()
     assert not desk.session.work.busy
+
+
+@pytest.mark.parametrize("change", ["locked", "reshaped"])
+def test_an_annotation_that_changes_during_an_operation_is_left_alone(
+    qtbot: Any, change: str
+) -> None:
+    viewer = ViewerModel()
+    editor, layer, reports = editor_without_window(viewer)
+    editor.do(Operation("fill"))
+    if change == "locked":
+        layer.editable = False
+    else:
+        layer.data = np.ones((9, 9), np.uint8)
+    before = layer.data.copy()
+    qtbot.waitUntil(lambda: not editor.busy, timeout=PATIENCE)
+    np.testing.assert_array_equal(layer.data, before)
+    assert reports[-1] == "working: False"
+    assert change != "locked" or "locked" in reports[-2]
+
+
+def test_an_operation_that_fails_says_so_and_the_next_one_runs(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    editor, layer, reports = editor_without_window(viewer)
+    editor.do(Operation("cut"))  # type: ignore[arg-type]  # a bug
+    editor.do(Operation("fill"))
+    qtbot.waitUntil(lambda: not editor.busy, timeout=PATIENCE)
+    assert "bug in napari-latentfm" in reports[1]
+    assert (layer.data[disc(*HOLE)] == 1).all()
+
+
+def editor_without_window(viewer: ViewerModel) -> tuple[LabelEditor, Labels, list[str]]:
+    """Return an editor, the annotation of `pieces`, and a list of what the editor reports."""
+    reports: list[str] = []
+    image = viewer.add_image(np.zeros(SHAPE, np.uint8))
+    session = session_of(viewer)
+    session.show(reviewed(image, viewer, np.stack([pieces()] * 3)))
+    write_mask(session, pieces())
+    layer = annotation_of(session, create=False)
+    assert layer is not None
+    editor = LabelEditor(session)
+    editor.reported.connect(reports.append)
+    editor.working.connect(lambda working: reports.append(f"working: {working}"))
+    return editor, layer, reports
 
 
 def test_removing_the_layer_during_an_operation_ends_it(desk: Desk) -> None:

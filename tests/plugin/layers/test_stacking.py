@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
 from latentfm_core.progress import finish
 from napari_latentfm.annotation.layer import annotation_of
+from napari_latentfm.layers.camera import camera_of, fit_view
 from napari_latentfm.layers.stacking import bring_forward, source_of
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import show_result_steps
@@ -28,6 +30,19 @@ def patients(viewer: Any, count: int = 6) -> list[Any]:
 
 def visible(viewer: Any, layers: list[Any]) -> list[str]:
     return [layer.name for layer in layers if layer.visible]
+
+
+@pytest.mark.skipif(not hasattr(ViewerModel().dims, "units"), reason="the viewer has no units")
+def test_an_image_in_other_units_is_fitted_and_covers(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    below = viewer.add_image(np.zeros(SHAPE), units="mm")
+    cover = viewer.add_image(np.zeros((60_000, 2)), units="um", scale=(1, 40_000))
+    fit_view(viewer, below)
+    # The viewer is in micrometres.
+    middle = 1000 * (np.array(SHAPE) - 1) / 2
+    np.testing.assert_allclose(camera_of(viewer).center[-2:], middle)
+    assert bring_forward(viewer, below) == 1
+    assert not cover.visible
 
 
 def test_results_lie_above_their_image_and_are_not_covered(docked_panel: Any, qtbot: Any) -> None:

@@ -214,6 +214,42 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     assert not taken[2].any()
 
 
+def test_objects_are_written_on_their_plane_while_another_one_is_under_review(
+    point: Open, discs: tuple[np.ndarray, np.ndarray]
+) -> None:
+    image, labels = discs
+    window = point(np.stack([image] * 2), rgb=True)
+
+    def go_to(plane: int) -> None:
+        window.viewer.dims.set_point(window.viewer.dims.ndim - 3, plane)
+        window.settle()
+
+    def review_first_plane() -> None:
+        go_to(0)
+        window.panel.run()
+        window.settle()
+        go_to(1)
+        assert window.panel._session.current.plane.index[0] == 0
+
+    go_to(1)
+    window.key(Key.Key_B)
+    window.box(labels == 1)
+    window.settle()
+    first = window.shown("a [1] · mean mask").copy()
+    review_first_plane()
+    window.section.form.take_all_button.click()
+    window.settle()
+    assert not window.annotation()[0].any()
+    np.testing.assert_array_equal(window.annotation()[1] == 1, first)
+    review_first_plane()
+    window.viewer.layers["a · annotation"].data[0, :4] = 1
+    window.section.form.delete_button.click()
+    assert np.count_nonzero(window.annotation()[0]) == window.annotation()[0, :4].size
+    assert not window.annotation()[1].any()
+    window.key(Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(window.annotation()[1] == 1, first)
+
+
 def test_a_model_without_prompts_names_one_that_takes_them(
     disc_window: Pointer, tiny_model_folder: Path
 ) -> None:

@@ -8,15 +8,27 @@ from typing import Any
 import dask.array
 import numpy as np
 import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.progress import finish
 from latentfm_core.types import ImageInput
-from napari_latentfm.layers.crop import KEY, crop_on_screen, crop_placement, read_crop
-from napari_latentfm.layers.edits import is_result
+from napari_latentfm.layers.crop import (
+    KEY,
+    PlaneCrop,
+    crop_on_screen,
+    crop_placement,
+    read_crop,
+)
+from napari_latentfm.layers.edits import EditedLayers, is_result
+from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.sampling.controls import VISIBLE
+from napari_latentfm.sampling.viewport import CropRun, ViewportTarget
+from tests.helpers.looks import SHAPE, reviewed, two_looks
 from tests.helpers.plugin_fixtures import BEFORE_0_7, PATIENCE, OpenPanel, disc_image, gate, run
 
 
@@ -145,6 +157,72 @@ def test_cancelling_does_not_change_the_viewer(docked_panel: OpenPanel, qtbot: A
     assert segmenter.closed.wait(PATIENCE / 1000)
     assert [layer.name for layer in viewer.layers] == ["slide"]
     assert not any(KEY in layer.metadata for layer in viewer.layers)
+
+
+@pytest.mark.skipif(
+    not hasattr(ViewerModel(), "canvas"), reason="napari does not give the size of its canvas"
+)
+def test_the_view_of_a_pyramid_beside_an_image_in_other_units(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    pixels = np.zeros((400, 600), np.uint8)
+    slide = viewer.add_image([pixels, pixels[::2, ::2]], multiscale=True, units="mm")
+    viewer.add_image(np.zeros((10, 10)), units="um")
+    viewer.canvas.size = 60, 80
+    slide.corner_pixels = np.array([[0, 0], [399, 599]])
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 200e3, 300e3), 1e-3
+    field = crop_on_screen(viewer, slide)
+    assert (field.start, field.shape) == ((170, 260), (61, 81))
+
+
+def field_target(image: Image, viewer: Any) -> ViewportTarget:
+    """Return the part of an image that begins at pixel (5, 7)."""
+    plane = displayed_plane(image, viewer.dims)
+    return ViewportTarget(image, PlaneCrop(plane, 0, (5, 7), SHAPE, (1.0, 1.0)), "test")
+
+
+def field_run(image: Image, viewer: Any) -> CropRun:
+    """Return a result of `field_target`, with the pixels that the image has now."""
+    pixels = image.data[5 : 5 + SHAPE[0], 7 : 7 + SHAPE[1]]
+    small = viewer.add_image(pixels)
+    result = reviewed(small, viewer, two_looks()).result
+    viewer.layers.remove(small)
+    return CropRun(result.samples, result.summary, result.device, pixels)
+
+
+def overwrite(_names: object) -> EditedLayers:
+    return EditedLayers.OVERWRITE
+
+
+def test_cancelling_while_the_layers_are_added_removes_the_field(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((80, 100), np.uint8), name="slide")
+    target, run = field_target(image, viewer), field_run(image, viewer)
+    steps = target.show(viewer, run, overwrite)
+    for _ in range(6):
+        next(steps)
+    assert len(viewer.layers) > 1
+    steps.close()
+    assert [layer.name for layer in viewer.layers] == ["slide"]
+
+
+def test_the_field_of_an_image_that_was_changed_shows_its_pixels_and_place(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((80, 100), np.uint8), name="slide")
+    target = field_target(image, viewer)
+    assert finish(target.show(viewer, field_run(image, viewer), overwrite))
+    field = viewer.layers["slide [field]"]
+    image.data, image.scale = np.full((80, 100), 9, np.uint8), (2, 3)
+    run = field_run(image, viewer)
+    steps = target.show(viewer, run, overwrite)
+    next(steps)
+    assert field.data.all()
+    steps.close()
+    assert not field.data.any()
+    np.testing.assert_array_equal(field.translate, (5, 7))
+    assert finish(target.show(viewer, run, overwrite))
+    assert viewer.layers["slide [field]"] is field
+    assert field.data.all()
+    np.testing.assert_array_equal(field.translate, (10, 21))
 
 
 def test_an_invisible_image_is_reported(make_napari_viewer_proxy: Callable[..., Any]) -> None:
