@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from psygnal import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
@@ -13,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 from napari_latentfm.background.signals import listen
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.layers.channels import ChannelAxis, find_channels
-from napari_latentfm.layers.planes import position_of
+from napari_latentfm.layers.planes import position_of, to_viewer_units
 from napari_latentfm.ui.common import narrow
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class ChannelChoice(QWidget):
         point = [0.0] * layer.ndim
         point[channels.axis] = place
         axis = self._viewer.dims.ndim - layer.ndim + channels.axis
-        self._viewer.dims.set_point(axis, layer.data_to_world(point)[channels.axis])
+        world = np.asarray(layer.data_to_world(point)) * to_viewer_units(layer, self._viewer.dims)
+        self._viewer.dims.set_point(axis, world[channels.axis])
 
     def _follow(self, _event: Any = None) -> None:
         layer, channels = self._layer, self._channels

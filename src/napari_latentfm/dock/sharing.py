@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,14 +34,22 @@ class SharedModel:
     def _to_queue(self) -> None:
         if self._busy:
             return
-        self._busy = True
         head, queue = self._head, self._queue
-        # The model first: it brings a number of samples of its own.
-        queue.model.setCurrentIndex(queue.model.findData(head.model.value))
-        queue.model_folder.setText(head.folder.line_edit.value.strip())
-        queue.n_samples.setValue(head.n_samples.value)
-        self._busy = False
+        with self._sharing():
+            # The model first: it brings a number of samples of its own.
+            queue.model.setCurrentIndex(queue.model.findData(head.model.value))
+            queue.model_folder.setText(head.folder.line_edit.value.strip())
+            queue.n_samples.setValue(head.n_samples.value)
         self._to_learning()
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Let the forms change without an echo inside the block."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
 
     def _to_learning(self) -> None:
         """Let *Learn* start from the chosen model, unless it is learning."""
@@ -54,13 +64,12 @@ class SharedModel:
     def _to_head(self, *_: object) -> None:
         if self._busy:
             return
-        self._busy = True
         head, queue = self._head, self._queue
         model, folder = queue.model.currentData(), queue.model_folder.text().strip()
-        if head.model.value != model:
-            head.model.value = model
-        if folder and folder != head.folder.line_edit.value.strip():
-            head.folder.value = Path(folder)
-        head.n_samples.value = queue.n_samples.value()
-        self._busy = False
+        with self._sharing():
+            if head.model.value != model:
+                head.model.value = model
+            if folder and folder != head.folder.line_edit.value.strip():
+                head.folder.value = Path(folder)
+            head.n_samples.value = queue.n_samples.value()
         self._to_learning()

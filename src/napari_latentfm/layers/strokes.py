@@ -49,9 +49,20 @@ def not_colour(own: Sequence[str] = ()) -> str:
     return next((each for each in (NOT_COLOUR, *SURE_COLOURS) if each not in own), NOT_COLOUR)
 
 
-def strokes_of(viewer: ViewerModel, image: Image) -> Labels | None:
-    """Return the layer of strokes on an image, or None; one of another shape does not count."""
-    key, shape = str(image.unique_id), tuple(level_zero(image).shape[: image.ndim])
+def strokes_of(
+    viewer: ViewerModel, image: Image, shape: tuple[int, ...] | None = None
+) -> Labels | None:
+    """Return the layer of strokes on an image, or None.
+
+    Parameters
+    ----------
+    viewer, image
+        The viewer and the image.
+    shape
+        Shape of the layer, others do not count; None for that of the image as it is now.
+    """
+    key = str(image.unique_id)
+    shape = shape or tuple(level_zero(image).shape[: image.ndim])
     for layer in viewer.layers:
         if not isinstance(layer, Labels) or layer.metadata.get(STROKES_KEY) != key:
             continue

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentfm.layers.camera import camera_of
-from napari_latentfm.layers.planes import Plane, unit_factor
+from napari_latentfm.layers.planes import Plane, to_viewer_units
 
 if TYPE_CHECKING:
     import napari
@@ -42,7 +42,7 @@ def go_to(
         Index of the box to show.
     """
     top, left, bottom, right = boxes[number]
-    factor = _to_viewer(viewer, layer)
+    factor = to_viewer_units(layer, viewer.dims)
     missing = viewer.dims.ndim - layer.ndim
     centre = factor * _world(layer, plane, (top + bottom - 1) / 2, (left + right - 1) / 2)
     for axis, at in enumerate(centre):
@@ -70,15 +70,6 @@ def _world(layer: Image, plane: Plane, row: float, column: float) -> NDArray[np.
     point = np.array([0 if at is None else at for at in plane.index], float)
     point[list(plane.axes)] = row, column
     return np.asarray(layer.data_to_world(point), float)
-
-
-def _to_viewer(viewer: napari.viewer.Viewer, layer: Image) -> NDArray[np.float64]:
-    """Return the factor from the units of each layer axis to those of the viewer."""
-    units = getattr(viewer.dims, "units", None)
-    if units is None or len(units) < layer.ndim:
-        return np.ones(layer.ndim)
-    pairs = zip(layer.units, units[-layer.ndim :], strict=True)
-    return np.array([unit_factor(own, world) for own, world in pairs])
 
 
 def _canvas_size(viewer: napari.viewer.Viewer) -> tuple[int, int]:

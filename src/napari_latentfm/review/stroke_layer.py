@@ -29,7 +29,7 @@ def stroke_layer(session: ReviewSession, create: bool = True) -> Labels | None:
     reviewed = session.current
     if reviewed is None:
         return None
-    layer = strokes_of(session.viewer, reviewed.layer)
+    layer = strokes_of(session.viewer, reviewed.layer, reviewed.plane.layer_shape)
     samples = reviewed.result.samples
     if layer is not None:
         recolour_strokes(layer, len(samples.classes), samples.colours)

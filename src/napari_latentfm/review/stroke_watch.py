@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,19 +39,19 @@ class StrokeWatch(QObject):
         self.timer = pause_timer(self, PAUSE_MS, self._on_pause)
         self._layer: Labels | None = None
         self._painted: NDArray[Any] | None = None
+        self._endings: list[Callable[[], None]] = []
 
     def follow(self, layer: Labels | None) -> None:
         """Follow a layer from its present pixels, or none."""
         if layer is self._layer:
             return
-        if self._layer is not None:
-            for name in STROKE_EVENTS:
-                self._layer.events.emitters[name].disconnect(self._on_painted)
-        self._layer = layer
+        for end in self._endings:
+            end()
+        self._layer, self._endings = layer, []
         if layer is not None:
             self._painted = layer.data.copy()
-            for name in STROKE_EVENTS:
-                listen(self, layer.events.emitters[name], self._on_painted)
+            emitters = (layer.events.emitters[name] for name in STROKE_EVENTS)
+            self._endings = [listen(self, each, self._on_painted) for each in emitters]
 
     def repeat(self) -> None:
         """Emit `paused` again after another pause, though nothing was painted."""

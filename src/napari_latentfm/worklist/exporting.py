@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.accepted import Progress, export_accepted, export_files
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.background.task_queue import reported
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.notices import show_warning
 from napari_latentfm.reading import reading_limits
@@ -115,8 +116,8 @@ def _steps(work: WorkList, wanted: Wanted) -> Iterator[object]:
         yield from export_accepted(
             work, wanted.target, wanted.kind, wanted.separate, wanted.size, reading_limits()
         )
-    except LatentFMError as error:
-        yield error
+    except Exception as error:
+        yield reported(error)
 
 
 def _summary(report: Progress, target: str) -> str:

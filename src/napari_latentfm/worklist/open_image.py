@@ -155,6 +155,10 @@ class OpenImage:
             # An existing layer may have become the annotation.
             annotation = annotation_of(self._session, create=False)
             self._annotation = annotation or self._annotation
+        layers = self._viewer.layers
+        if self.layer in layers and self._annotation not in layers:
+            # Deleted by the user. A closing window removes the image as well, and its work is kept.
+            self._annotation = None
         return self._annotation
 
     @property

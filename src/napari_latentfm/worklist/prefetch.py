@@ -208,8 +208,10 @@ class Prefetcher:
                 self._keep(active.key, drawn)
         elif active.run.cancelled and active.kind == "measure":
             self._to_measure.appendleft(active.task)
-        self.ended.emit(active.task, active.kind, drawn, outcome.error)
-        self._go()
+        try:
+            self.ended.emit(active.task, active.kind, drawn, outcome.error)
+        finally:
+            self._go()
 
     def _keep(self, key: str, drawn: Drawn) -> None:
         self._cache[key] = drawn

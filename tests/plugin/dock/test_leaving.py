@@ -325,6 +325,18 @@ def test_deleting_an_object_leaves_the_other_one_to_accept(pointing: Bench) -> N
     assert set(np.unique(tifffile.imread(bench.file(NAMES[0])))) == {0, 1}
 
 
+def test_an_annotation_that_was_deleted_is_not_accepted(bench: Bench) -> None:
+    bench.annotate()
+    annotation = annotation_of(bench.panel.session, create=False)
+    mean = np.asarray(bench.mean_mask.data) > 0
+    assert annotation is not None
+    assert not np.array_equal(annotation.data > 0, mean)
+    bench.viewer.layers.remove(annotation)
+    bench.press(bench.canvas)
+    bench.wait_for(NAMES[1])
+    np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[0])) > 0, mean)
+
+
 def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(pointing: Bench) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)
@@ -333,6 +345,11 @@ def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(pointing: Bench
     bench.qtbot.waitUntil(lambda: not any(map(QTimer.isActive, timers)), timeout=PATIENCE)
     item = table.topLevelItem(0)
     assert item is not None
+
+    def is_on_screen() -> bool:
+        return bool(table.viewport().rect().contains(table.visualItemRect(item).center()))
+
+    bench.qtbot.waitUntil(is_on_screen, timeout=PATIENCE)
     look = QStyleOptionViewItem()
     table.initViewItemOption(look)
     look.rect = table.visualItemRect(item)

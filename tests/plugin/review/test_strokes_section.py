@@ -188,3 +188,11 @@ def test_removed_image_ends_the_correction(desk: Desk) -> None:
     assert not desk.section.isEnabled()
     desk.section.redraw()
     assert not desk.section.running
+
+
+def test_an_image_of_another_shape_gets_one_layer_of_strokes(desk: Desk) -> None:
+    """The result under review is of the earlier shape until the next run."""
+    desk.image.data = np.zeros((40, 50, 3), np.uint8)
+    layers = {desk.strokes.unique_id for _ in range(3)}
+    assert len(layers) == 1
+    assert desk.strokes.data.shape == desk.panel._session.current.plane.layer_shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import QApplication, QDialogButtonBox
 from latentfm_core.annotation.export import export_annotation
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.worklist.state import WorkList
+from napari_latentfm.worklist import exporting
 from napari_latentfm.worklist.export_dialog import ExportDialog, Wanted
 from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.annotations import info
@@ -80,6 +82,21 @@ def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Pat
     assert rows[0]["unit"] == "mm"
     if "SHOTS" in os.environ:
         panel._viewer.window._qt_window.grab().save(f"{os.environ['SHOTS']}/window.png")
+
+
+def test_an_unexpected_error_is_not_called_a_cancelled_export(
+    qtbot: Any, panel: QueuePanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Iterator[object]:
+        yield from ()
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(exporting, "export_accepted", fail)
+    errors: list[Exception] = []
+    panel.exporting.failed.connect(errors.append)
+    panel.exporting.ask = lambda _work, _table: Wanted("png", tmp_path / "out")
+    assert finish(qtbot, panel, panel.form.export) == "failed"
+    assert "bug in napari-latentfm (RuntimeError: unforeseen)" in str(errors[0])
 
 
 def test_existing_files_are_replaced_only_if_allowed(
