@@ -105,7 +105,7 @@ class BoundedStore(WrapperStore[Store]):
         decoded = _DECODED[bound.codec](value.to_bytes(), bound.nbytes)
         if decoded > bound.nbytes:
             raise ValueError(
-                f"chunk {name} decodes to at least {decoded:,} bytes, a chunk of this array has "
+                f"chunk {key} decodes to at least {decoded:,} bytes, a chunk of this array has "
                 f"at most {bound.nbytes:,}"
             )
 
