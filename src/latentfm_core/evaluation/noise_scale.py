@@ -22,17 +22,13 @@ from latentfm_core.uncertainty.summary import USUAL_SCALE
 NOISE_SCALES = (0.75, USUAL_SCALE, 1.25, 1.5, 2.0)
 """Candidates for the noise scale."""
 
-DICE_LOSS = 0.005
-"""Dice of the mean mask that a candidate may lose at most, however few the images are."""
-
 
 def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None) -> int:
     """Return the index of the noise scale to use.
 
-    Candidates are scales at which the mean mask, the most used result, is about as good as at 1:
-    its mean Dice is lower by at most one standard error and at most `DICE_LOSS`. Of those with
-    mean GED within one standard error of the minimum, the one nearest to 1 is chosen: the minimum
-    may be chance, and samples with unneeded spread are individually less useful.
+    Candidates are scales at which the mean mask, the most used result, is as good as at 1. Of
+    those with mean GED within one standard error of the minimum, the one nearest to 1 is chosen:
+    the minimum may be chance, and samples with unneeded spread are individually less useful.
     GED is the energy score of the samples for the raters' masks (Gneiting and Raftery 2007), up
     to a term independent of the scale: it penalises both too little and too much spread.
 
@@ -46,10 +42,8 @@ def choose_noise_scale(ged: Float64, dice: Float64, groups: Groups | None = None
         Group of each image; None makes an image its own group, the default for all.
     """
     usual = NOISE_SCALES.index(USUAL_SCALE)
-    lost = {k: dice[:, usual] - dice[:, k] for k in range(len(NOISE_SCALES))}
-    allowed = [
-        k for k, loss in lost.items() if loss.mean() <= min(DICE_LOSS, standard_error(loss, groups))
-    ]
+    mean = dice.mean(axis=0)
+    allowed = [k for k in range(len(NOISE_SCALES)) if mean[k] >= mean[usual]]
     least = min(allowed, key=lambda k: ged[:, k].mean())
     losses = {k: ged[:, k] - ged[:, least] for k in allowed}
     near = [k for k, loss in losses.items() if loss.mean() <= standard_error(loss, groups)]

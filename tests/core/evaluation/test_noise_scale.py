@@ -93,13 +93,6 @@ def test_the_noise_scale_stays_near_one_without_clear_gain() -> None:
     assert choose_noise_scale(ged, dice) == middle + 1
     worse = dice - 0.001 * (np.arange(len(NOISE_SCALES)) == middle + 1)
     assert choose_noise_scale(ged, worse) == middle, "the mean mask must not lose"
-    by_chance = dice.copy()
-    by_chance[:, middle + 1] -= 0.02 * rng.standard_normal(40)
-    by_chance[:, middle + 1] += 0.8 - by_chance[:, middle + 1].mean() - 0.0005
-    assert choose_noise_scale(ged, by_chance) == middle + 1, "a loss that may be chance is allowed"
-    by_chance[:, middle + 1] += 0.1 * rng.standard_normal(40)
-    by_chance[:, middle + 1] += 0.8 - by_chance[:, middle + 1].mean() - 0.01
-    assert choose_noise_scale(ged, by_chance) == middle, "but not a large one, on few images"
     # Of three videos one is far better off, the others are not: that is one observation.
     videos = ["a"] * 30 + ["b"] * 5 + ["c"] * 5
     ged[:, middle + 1] = own - np.where(np.array(videos) == "a", 0.02, -0.03)
