@@ -21,9 +21,9 @@ from napari_latentfm.worklist.panel import QueuePanel
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.disks import PretendedDisk, RealDisk, one_disk, pretended_disk, real_disk
 from tests.helpers.fixtures import Folders
-from tests.helpers.plugin_fixtures import PATIENCE
+from tests.helpers.plugin_fixtures import PATIENCE, ending_of
 from tests.plugin.annotation.test_section import export, press
-from tests.plugin.finetuning.test_finetuning_panel import _wait, folders, opened
+from tests.plugin.finetuning.test_finetuning_panel import folders, opened
 from tests.plugin.worklist.test_worklist_panel import NAMES, annotate, images, queue, wait_for
 
 __all__ = ["folders", "images", "one_disk", "open_window", "opened", "pretended_disk", "queue"]
@@ -251,13 +251,13 @@ def test_learning_on_a_full_disk_fails_with_a_message_and_resumes_when_there_is_
     each_step = "training.checkpoint_minutes=0.000001"
     panel.overrides = (*panel.overrides, "training.flow.epochs=10", each_step)
     monkeypatch.setattr(panel, "_on_event", before(panel._on_event, fill))
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "the disk is full" in panel.form.status.text()
     assert panel.form.resume.isEnabled()
     monkeypatch.undo()
     monkeypatch.setenv(HOME_VARIABLE, str(real_disk.folder))
     real_disk.repair()
-    assert _wait(qtbot, panel, panel.form.resume) == "done"
+    assert ending_of(qtbot, panel, panel.form.resume.click) == "done"
     assert (out / "model.json").is_file()
 
 
@@ -279,6 +279,6 @@ def test_learning_where_nothing_can_be_written_fails_with_a_message(
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "models").write_text("in the way")
     _, panel = opened()
-    assert _wait(qtbot, panel, panel.form.start) == "failed"
+    assert ending_of(qtbot, panel, panel.form.start.click) == "failed"
     assert "Cannot write" in panel.form.status.text()
     assert panel.form.start.isEnabled()
