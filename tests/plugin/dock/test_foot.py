@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from napari.layers import Labels, Shapes
 from napari.utils._proxies import PublicOnlyProxy
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QSlider, QTabBar
 
 from latentfm_core.worklist.order import tally
@@ -22,6 +22,7 @@ from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.background.signals import pause_timer
 from napari_latentfm.dock import accepting
 from napari_latentfm.dock.accepting import UNSEEN
 from napari_latentfm.dock.entries import open_dock
@@ -266,10 +267,12 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
         closed.append(any("(before)" in layer.name for layer in bench.viewer.layers))
         bench.viewer.window.remove_dock_widget(bench.panel)
 
+    timer = pause_timer(bench.panel, 0, close)
+
     def on_listed() -> None:
         if bench.panel.queue.current == NAMES[1] and not closed:
-            # The next image is there, and its samples are not.
-            QTimer.singleShot(0, close)
+            # The next image is there, and its samples are not. The list may change again before.
+            timer.start()
 
     bench.annotate()
     bench.panel.queue.listed.connect(on_listed)
