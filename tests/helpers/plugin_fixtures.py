@@ -26,7 +26,7 @@ from napari_latentfm.ui.choices import FOLDER_CHOICE
 from tests.helpers.pictures import disc_image
 
 BEFORE_0_7 = tuple(int(part) for part in version("napari").split(".")[:2]) < (0, 7)
-PATIENCE = 20_000
+PATIENCE = 120_000
 """Milliseconds; a busy machine may take long, and a test that passes never waits it out."""
 
 DOCK = "Sample segmentation"

@@ -43,6 +43,11 @@ def options(data: Folders) -> list[str]:
     return ["--images", str(data[0]), "--masks", str(data[1])]
 
 
+def named(data: Folders) -> list[str]:
+    """Return the arguments that name the folders."""
+    return ["--images", str(data[0]), "--masks", str(data[1])]
+
+
 def trained(folder: Path, data: Folders, *more: str) -> int:
     parts = ["--set", "data.val_fraction=0.2", "--set", "data.test_fraction=0.2"]
     one = ["--set", "training.flow.epochs=1"]
@@ -297,7 +302,7 @@ def test_a_model_trained_on_one_channel_asks_for_it(
     card = json.loads((model / "model.json").read_text())
     card["config"]["data"]["reading"]["channel"] = 2
     (model / "model.json").write_text(json.dumps(card))
-    words = [*blobs(tmp_path, count=4), "--model", str(model), *SAMPLING, "--out"]
+    words = [*named(blobs(tmp_path, count=4)), "--model", str(model), *SAMPLING, "--out"]
     assert evaluate([*words, str(tmp_path / "1")]) == 0
     assert "trained on channel 2 of files with several. Add --channel 2" in capsys.readouterr().err
     assert evaluate([*words, str(tmp_path / "2"), "--channel", "2"]) == 0
@@ -315,10 +320,10 @@ def test_sizes_are_ordered_by_their_pixels() -> None:
 # --- how the files store their pixels -----------------------------------------------------------
 
 
-def coded(folder: Path, *foregrounds: object) -> list[str]:
-    """Write masks whose foreground is each value or colour in turn; return the arguments."""
-    words = blobs(folder)
-    for number, path in enumerate(sorted(Path(words[3]).iterdir())):
+def coded(folder: Path, *foregrounds: object) -> Folders:
+    """Write images, and masks whose foreground is each value or colour in turn."""
+    data = blobs(folder)
+    for number, path in enumerate(sorted(data[1].iterdir())):
         drawn = np.array(Image.open(path)) > 0
         foreground = foregrounds[number % len(foregrounds)]
         picture = Image.fromarray(drawn.astype(np.uint8))
@@ -329,7 +334,7 @@ def coded(folder: Path, *foregrounds: object) -> list[str]:
         else:
             picture = Image.fromarray((drawn * foreground).astype(np.asarray(foreground).dtype))
         picture.save(path)
-    return words
+    return data
 
 
 @pytest.mark.parametrize(
@@ -349,28 +354,28 @@ def coded(folder: Path, *foregrounds: object) -> list[str]:
 def test_masks_that_mark_their_foreground_differently(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], foregrounds: tuple[object, ...], said: str
 ) -> None:
-    words = coded(tmp_path, *foregrounds)
+    data = coded(tmp_path, *foregrounds)
     usual = all(isinstance(one, np.integer) and int(one) in (1, 255, 65535) for one in foregrounds)
     stops = bool(said) and not usual
-    assert trained(tmp_path, words, "--dry-run") == (2 if stops else 0)
+    assert trained(tmp_path, data, "--dry-run") == (2 if stops else 0)
     output = capsys.readouterr().err
     assert ("do not mark their foreground alike" in output) == bool(said)
     assert re.search(said, output)
     assert ("All of it is read as foreground" in output) == (bool(said) and usual)
     if stops:
         advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
-        assert trained(tmp_path, words, "--dry-run", "--mask-threshold", advised) == 0
+        assert trained(tmp_path, data, "--dry-run", "--mask-threshold", advised) == 0
 
 
 def test_differing_masks_are_named_from_the_cache_and_by_other_commands(
     tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = coded(tmp_path, np.uint8(1), np.uint8(2))
+    data = coded(tmp_path, np.uint8(1), np.uint8(2))
     for _ in range(2):
-        assert trained(tmp_path, words, "--dry-run", "--cache", str(tmp_path / "cache")) == 2
+        assert trained(tmp_path, data, "--dry-run", "--cache", str(tmp_path / "cache")) == 2
         assert re.search(r"1 in \d \(blob_0", capsys.readouterr().err)
     model = copy_model(tiny_model_folder, tmp_path / "model")
-    words += ["--model", str(model), *SAMPLING]
+    words = [*named(data), "--model", str(model), *SAMPLING]
     assert evaluate([*words, "--out", str(tmp_path / "out")]) == 2
     assert "1 in 6 (blob_000" in capsys.readouterr().err
     assert calibrate([*words, "--allow-few"]) == 2
@@ -380,8 +385,8 @@ def test_differing_masks_are_named_from_the_cache_and_by_other_commands(
 def test_masks_to_which_a_threshold_does_not_apply_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = coded(tmp_path, np.uint8(1), np.uint8(200))
-    assert trained(tmp_path, words, "--dry-run", "--mask-threshold", "100") == 0
+    data = coded(tmp_path, np.uint8(1), np.uint8(200))
+    assert trained(tmp_path, data, "--dry-run", "--mask-threshold", "100") == 0
     output = capsys.readouterr().err
     assert re.search(r"levels above the threshold in \d \(blob_0", output)
     assert re.search(r"1 in \d \(blob_0", output)
@@ -399,18 +404,18 @@ def test_orientations_that_masks_lack_are_named(
     height: int,
     masks_too: bool,
 ) -> None:
-    words = blobs(tmp_path, count=4)
-    for folder in (Path(words[1]), Path(words[3])):
+    data = blobs(tmp_path, count=4)
+    for folder in data:
         path = sorted(folder.iterdir())[0]
         pixels = np.array(Image.open(path))[:height]
         exif = Image.Exif()
-        if folder == Path(words[1]) or masks_too:
+        if folder == data[0] or masks_too:
             exif[274] = orientation
         elif orientation > 4:
             pixels = np.rot90(pixels, -1)
         Image.fromarray(pixels).save(path, exif=exif)
-    words += ["--model", str(tiny_model_folder), *SAMPLING, "--out", str(tmp_path / "out")]
-    assert evaluate(words) == 0
+    words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
+    assert evaluate([*words, "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().err
     said = {1: None, 2: "mirrored left", 3: "turned by 180", 6: "turned by 90"}[orientation]
     assert rows(output).get("orientation", "").startswith(f"1 {said}") == bool(said)
@@ -423,10 +428,10 @@ def test_orientations_that_masks_lack_are_named(
 def test_an_orientation_of_masks_alone_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = blobs(tmp_path)
-    for path in Path(words[3]).iterdir():
+    data = blobs(tmp_path)
+    for path in data[1].iterdir():
         exif = Image.Exif()
         exif[274] = 3
         Image.open(path).save(path, exif=exif)
-    assert trained(tmp_path, words, "--dry-run") == 0
+    assert trained(tmp_path, data, "--dry-run") == 0
     assert re.search(r"warning: \d+ masks were turned as their", capsys.readouterr().err)

@@ -131,13 +131,13 @@ def test_several_objects_in_shared_batches_are_those_drawn_one_by_one(
     ],
 )
 def test_each_of_several_prompts_is_checked_and_named(
-    segmenter: Segmenter, discs: tuple[ImageInput, NDArray[np.uint8]], wrong: Any, message: str
+    promptable: Segmenter, discs: Discs, wrong: Any, message: str
 ) -> None:
     box = Prompt(box=extent(discs[1] == 2))
     with pytest.raises(ImageError, match=message):
-        segmenter.sample_objects(discs[0], [box, wrong, box], SETTINGS)
+        promptable.sample_objects(discs[0], [box, wrong, box], SETTINGS)
     with pytest.raises(ImageError, match="single Prompt"):
-        segmenter.sample_objects(discs[0], box, SETTINGS)  # type: ignore[arg-type]
+        promptable.sample_objects(discs[0], box, SETTINGS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_huge_image_is_refused_before_it_is_read() -> None:
     side = int(MAX_PLANE_PIXELS**0.5) + 1
     huge = np.broadcast_to(np.uint8(0), (side, side))
     source = Image([huge, huge[::64, ::64]], multiscale=True, name="slide")
-    with pytest.raises(ImageError, match="Choose another field"):
+    with pytest.raises(ImageError, match="set Field to current view"):
         displayed_plane(source, ViewerModel().dims)
 
 
