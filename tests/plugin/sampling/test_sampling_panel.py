@@ -170,7 +170,7 @@ def test_undo_key_after_a_rerun(
     run(qtbot, panel)
     written = samples.data.copy()
     viewer.layers.selection.active = samples
-    canvas = viewer.__wrapped__.window._qt_window
+    canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     samples.undo()
     np.testing.assert_array_equal(samples.data, written)
