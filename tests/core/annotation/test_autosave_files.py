@@ -164,20 +164,23 @@ from pathlib import Path
 import numpy as np
 from latentfm_core.annotation.autosave import AutosaveStore
 from latentfm_core.annotation.provenance import AnnotationSidecar
+def say(*words):
+    # Whole lines at once: print without a buffer may be killed, or interrupted, within one.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 def save_for_ever(start):
     store = AutosaveStore(Path(sys.argv[1]))
     for step in range(start, start + 100000):
         labels = np.random.default_rng(step).integers(0, 3, (400, 500), np.uint8)
         info = AnnotationSidecar(image="a.png", shape=(400, 500), axes="YX", strokes=step)
         store.save("ab" * 16, labels, info)
-        print(step, flush=True)
+        say(step)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         save_for_ever(int(line))
-    print("child", child, flush=True)
+    say("child", child)
     os.waitpid(child, 0)
-    print("dead", flush=True)
+    say("dead")
 """
 
 
