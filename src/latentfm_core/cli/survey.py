@@ -9,22 +9,20 @@ from latentfm_core.config import READING, ReadingConfig, SamplingConfig
 from latentfm_core.datasets.facts import MaskFacts, copies, mask_facts
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
-    coding_findings,
     copy_findings,
     mask_findings,
-    orientation_findings,
     say_findings,
     size_findings,
+    stored_findings,
 )
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
-    channel_text,
     duration,
     mask_rows,
     megabytes,
-    orientation_text,
     say_summary,
     size_text,
+    stored_rows,
 )
 from latentfm_core.evaluation.evaluate import Case
 from latentfm_core.inference.segmenter import Segmenter
@@ -98,8 +96,7 @@ class Survey:
             *mask_findings(
                 self.masks, self.classes, threshold, stops=stops or threshold is not None
             ),
-            *coding_findings(self.stored),
-            *orientation_findings(self.stored),
+            *stored_findings(self.stored),
             *size_findings(self.sizes),
             *copy_findings(copies({"": self.pairs})),
         ]
@@ -110,8 +107,7 @@ class Survey:
                 "device": segmenter.device_label,
                 "images": f"{len(self.pairs)}{f' of the part {part}' if part else ''}",
                 "sizes": size_text(self.sizes),
-                "orientation": orientation_text(self.stored),
-                "channel": channel_text(self._limits),
+                **stored_rows(self.stored, self._limits),
                 "masks": f"{len(self.masks)}, up to {raters} per image",
                 **mask_rows(self.masks, self.classes),
                 "stages": f"{settings.n_samples} samples of {settings.steps} {settings.solver} "

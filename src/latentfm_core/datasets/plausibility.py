@@ -123,6 +123,14 @@ def _inverted(masks: Sequence[MaskFacts], where: str) -> list[Finding]:
     ]
 
 
+def stored_findings(stored: Sequence[StoredPair], where: str = "") -> list[Finding]:
+    """Return the findings about how the files of a folder or set store their pixels.
+
+    For the parameters see `coding_findings`.
+    """
+    return [*coding_findings(stored, where), *orientation_findings(stored)]
+
+
 def orientation_findings(stored: Iterable[StoredPair]) -> list[Finding]:
     """Return a finding for each orientation that masks lack.
 

@@ -206,7 +206,7 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
 
 
 def _check_undivided(split: Split, config: DataConfig, path: Path) -> None:
-    """Reject a split file that divides groups; folds draw training and validation anew."""
+    """Reject a split file that divides groups; folds draw their own parts."""
     parts = {name: part for part in PARTS for name in getattr(split, part)}
     if config.folds is not None:
         parts = {name: part if part == "test" else "train or val" for name, part in parts.items()}

@@ -58,7 +58,12 @@ def mask_rows(masks: Sequence[MaskFacts], classes: Sequence[str]) -> dict[str, s
     return rows
 
 
-def orientation_text(stored: Iterable[StoredPair]) -> str:
+def stored_rows(stored: Iterable[StoredPair], reading: ReadingConfig) -> dict[str, str]:
+    """Return the rows about how the files store their pixels, and what of it is read."""
+    return {"orientation": _orientation_text(stored), "channel": _channel_text(reading)}
+
+
+def _orientation_text(stored: Iterable[StoredPair]) -> str:
     """Return how many images were oriented as their metadata say, and how; empty if none."""
     turned: dict[str, list[str]] = defaultdict(list)
     for pair in stored:
@@ -67,7 +72,7 @@ def orientation_text(stored: Iterable[StoredPair]) -> str:
     return "; ".join(f"{len(names)} {how}: {name_some(names)}" for how, names in turned.items())
 
 
-def channel_text(reading: ReadingConfig) -> str:
+def _channel_text(reading: ReadingConfig) -> str:
     """Return which channel of files with several is read; empty if none was chosen."""
     parts = [
         f"{number} of every {kind} with several, colours included"

@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from dataclasses import asdict
+from itertools import chain
 
 import numpy as np
 import torch
@@ -23,22 +24,20 @@ from latentfm_core.datasets.in_memory import CanvasSet
 from latentfm_core.datasets.object_set import ObjectSet
 from latentfm_core.datasets.pairs import Pair
 from latentfm_core.datasets.plausibility import (
-    coding_findings,
     copy_findings,
     mask_findings,
-    orientation_findings,
     say_findings,
     size_findings,
+    stored_findings,
 )
 from latentfm_core.datasets.stored import StoredPair
 from latentfm_core.datasets.summary import (
-    channel_text,
     duration,
     mask_rows,
     megabytes,
-    orientation_text,
     say_summary,
     size_text,
+    stored_rows,
 )
 from latentfm_core.inference.device import autocast, describe
 from latentfm_core.training.batches import steps_per_epoch
@@ -80,8 +79,7 @@ def announce(run: RunState) -> None:
             "device": describe(run.device, run.dtype),
             "images": _parts(run.data),
             "sizes": f"{size_text(sizes)}{where}; the network sees {side} x {side}",
-            "orientation": orientation_text([one for part in stored.values() for one in part]),
-            "channel": channel_text(run.config.data.reading),
+            **stored_rows(chain.from_iterable(stored.values()), run.config.data.reading),
             "masks": f"{len(masks) + len(held_out)} of train and val",
             **mask_rows([*masks, *held_out], classes),
             "stages": _stages(run.config, len(train.names)),
@@ -92,8 +90,7 @@ def announce(run: RunState) -> None:
     findings = plan_findings(run.config, len(train.names), validated=val is not None)
     findings += mask_findings(masks, classes, threshold)
     for name, pairs in stored.items():
-        findings += coding_findings(pairs, f" of the set {name}" if name else "")
-        findings += orientation_findings(pairs)
+        findings += stored_findings(pairs, f" of the set {name}" if name else "")
     if isinstance(train, CanvasSet):
         part = " of the validation part"
         findings += mask_findings(held_out, classes, threshold, where=part, stops=False)

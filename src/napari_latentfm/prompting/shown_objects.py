@@ -39,7 +39,7 @@ class ShownObjects(QObject):
     Attributes
     ----------
     renewed
-        Emitted with the image on screen when its objects were shown anew.
+        Emitted with the image on screen when its objects were shown again.
     """
 
     renewed = Signal(object)
