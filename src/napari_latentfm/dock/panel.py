@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import Adapting
 from napari_latentfm.annotation.acceptance import newer_by_strokes
+from napari_latentfm.background.lasting import LastingObjects
 from napari_latentfm.background.signals import listen
 from napari_latentfm.dock.accepting import RUNNING, Accepting
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
@@ -107,6 +108,7 @@ class LatentFMPanel(QWidget):
         self._connect()
         self._reports = FootReports(self, self._keys.tool)
         self._left = LeftImage(self)
+        self._lasting = LastingObjects(napari_viewer, self.session.changed, self)
         self._recovery = RecoveryLink(self, self._left.marks)
         self._column.insertWidget(1, self._left.marks.bar)
         self._list.show_item()

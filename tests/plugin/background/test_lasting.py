@@ -1,0 +1,97 @@
+"""Objects of modules are left out of garbage collections, removed layers are released."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+from psygnal import Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_latentfm.background import lasting
+from napari_latentfm.background.lasting import LastingObjects
+
+
+class Shown:
+    """Tells that a result is shown."""
+
+    changed = Signal()
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def owner(qtbot: Any, viewer: ViewerModel) -> Iterator[QWidget]:
+    """The owner of what leaves objects out; its deletion includes all of them again."""
+    gc.unfreeze()
+    widget = QWidget()
+    shown = Shown()
+    viewer.add_image(np.zeros((8, 8)))
+    add(viewer, "first")
+    LastingObjects(viewer, shown.changed, widget)
+    shown.changed.emit()
+    yield widget
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: gc.get_freeze_count() == 0)
+
+
+def add(viewer: ViewerModel, name: str) -> None:
+    """Add a layer that is part of a reference cycle, below the others."""
+    layer = Image(np.zeros((8, 8)), name=name)
+    layer.metadata["itself"] = layer
+    viewer.layers.insert(0, layer)
+    viewer.layers.selection.active = viewer.layers[-1]  # the selection remembers a removed layer
+
+
+def remove(viewer: ViewerModel, name: str) -> weakref.ref[Any]:
+    """Remove a layer, and collect garbage as napari does."""
+    removed = weakref.ref(viewer.layers[name])
+    viewer.layers.remove(viewer.layers[name])
+    gc.collect()
+    return removed
+
+
+def test_modules_are_left_out(owner: QWidget) -> None:
+    assert gc.get_freeze_count() > lasting.MANY
+    assert len(gc.get_objects()) < lasting.MANY / 10
+
+
+def test_layers_that_come_later_are_released_at_once(owner: QWidget, viewer: ViewerModel) -> None:
+    add(viewer, "later")
+    assert remove(viewer, "later")() is None
+
+
+@pytest.mark.parametrize("limit", ["LARGE", "PAUSE"])
+def test_layers_that_were_there_are_released_if_large_or_later(
+    limit: str, owner: QWidget, viewer: ViewerModel, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = remove(viewer, "first")
+    qtbot.wait(1)
+    assert first() is not None, "otherwise this would collect through all modules"
+    add(viewer, "second")
+    monkeypatch.setattr(lasting, limit, 0)
+    for each in owner.findChildren(LastingObjects):
+        each._freeze()
+    second = remove(viewer, "second")
+    qtbot.waitUntil(lambda: second() is None)
+    assert first() is None
+    assert gc.get_freeze_count() > lasting.MANY, "modules are left out again"
+
+
+def test_what_others_have_left_out_stays(qtbot: Any, viewer: ViewerModel) -> None:
+    gc.freeze()
+    count, shown, widget = gc.get_freeze_count(), Shown(), QWidget()
+    LastingObjects(viewer, shown.changed, widget)
+    shown.changed.emit()
+    widget.deleteLater()
+    qtbot.wait(10)
+    assert count >= gc.get_freeze_count() > lasting.MANY
