@@ -42,8 +42,6 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
 
     Parameters
     ----------
-    path
-        The new file.
     labelled
         Its `path` is the DICOM file with one frame from which the image was opened, and the
         labels lie as the pixels are stored there.

@@ -48,8 +48,6 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
 
     Parameters
     ----------
-    args
-        The options.
     default
         The part to use without ``--part``.
 

@@ -17,8 +17,6 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
 
     Parameters
     ----------
-    parser
-        Parser to extend.
     layout
         Further meaning of ``--data`` for the command.
     split

@@ -67,8 +67,6 @@ class BadFiles:
 
     Attributes
     ----------
-    total
-        Number of all inputs.
     reasons
         The problem, by name of the input.
     """

@@ -57,8 +57,6 @@ def add_sampling_arguments(
 
     Parameters
     ----------
-    parser
-        Parser to extend.
     leave_out
         Fields of `SamplingConfig` that the command sets itself.
     own_model

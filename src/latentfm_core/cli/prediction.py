@@ -55,12 +55,6 @@ class Mode(ABC, Generic[JobT]):
 
     Attributes
     ----------
-    segmenter, settings
-        Model and sampling settings.
-    limits
-        Limits for the image files.
-    out
-        Folder of the results.
     unit
         Name of the counted items: images or objects.
     """
@@ -104,17 +98,7 @@ class Mode(ABC, Generic[JobT]):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of the loop.
-
-    Attributes
-    ----------
-    out
-        Folder of the results.
-    launch
-        The processes that share the images.
-    overwrite, skip_done, skip_bad, quiet
-        As on the command line.
-    """
+    """Options of the loop."""
 
     out: Path
     launch: Launch

@@ -78,8 +78,6 @@ def load_canvases(
         Side of the canvas; None uses ``data.size``.
     on_progress
         Called in this thread with (pairs done, total pairs).
-    classes
-        Number of foreground classes of the masks.
 
     Raises
     ------

@@ -52,12 +52,6 @@ def mask_findings(
 
     Parameters
     ----------
-    masks
-        All masks of the part.
-    classes
-        Names of the classes.
-    threshold
-        The mask threshold, if set.
     where
         Name of the part, for example ``" of the validation part"``.
     stops
@@ -166,8 +160,6 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
 
     Parameters
     ----------
-    stored
-        All pairs of the folder.
     where
         Name of the folder or set, for example ``" of the set polyps"``.
     """

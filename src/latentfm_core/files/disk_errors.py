@@ -27,8 +27,6 @@ def write_error(path: Path, error: BaseException) -> OutputError:
 
     Parameters
     ----------
-    path
-        The file or folder to write.
     error
         Exception of a library. safetensors gives the operating system's error number only in
         its text, NumPy not at all; then free space decides.

@@ -43,8 +43,6 @@ class FolderLock:
     ----------
     folder
         The folder; it must exist.
-    name
-        Name of the lock file.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
@@ -157,14 +155,10 @@ def one_writer(
 
     Parameters
     ----------
-    folder
-        An existing folder.
     doing
         What another process is doing there, such as ``writing results to``.
     advice
         Remedy, as full sentences.
-    name
-        Name of the lock file.
     patience
         Seconds to wait for the lock.
 

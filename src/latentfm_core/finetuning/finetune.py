@@ -37,8 +37,6 @@ class Note:
 
     Attributes
     ----------
-    id, sha256, title, licence
-        From the parent's card.
     dice
         Dice of the parent on each held-out image.
     """
@@ -72,8 +70,6 @@ class FineTune:
         use that of the run.
     options
         ``init`` names the model to start from, ``out`` the folder of the new one.
-    on_event
-        Called with progress events.
 
     Raises
     ------

@@ -25,12 +25,8 @@ def foreground_coding(decoded: Decoded, mask: Bool, threshold: float | None = No
 
     Parameters
     ----------
-    decoded
-        The file.
     mask
         ``(H, W)``, the foreground that was read from it.
-    threshold
-        The mask threshold that was set.
     """
     at = int(mask.argmax())
     if not mask.size or not mask.flat[at]:

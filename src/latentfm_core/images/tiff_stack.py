@@ -43,8 +43,6 @@ class TiffStack:
 
     Parameters
     ----------
-    path
-        The file.
     plane
         Letters of the two axes of a plane, in the file's order. Planes other than YX load the
         whole stack.

@@ -30,8 +30,6 @@ class ModelSettings:
 
     Attributes
     ----------
-    card
-        Card of the model.
     network
         The loaded network; its precision is not on the card.
     """

@@ -25,14 +25,10 @@ def checked_prompt(
 
     Parameters
     ----------
-    prompt
-        The caller's prompt.
     strokes
         Validated strokes ``(H, W)``. A model without prompts uses them only for guidance.
     shape
         ``(H, W)`` of the image.
-    card
-        Of the model.
 
     Raises
     ------

@@ -18,8 +18,6 @@ class Point:
 
     Attributes
     ----------
-    stage
-        Name of the stage.
     epoch, step
         Finished epochs (from 1) and optimiser steps of that stage.
     """

@@ -61,14 +61,8 @@ class Tracking:
 
         Parameters
         ----------
-        folder
-            The run's folder ``training``.
-        name
-            Name of the run.
         settings
             Nested settings to record, without paths.
-        resumed
-            Whether the run continues an earlier one.
 
         Raises
         ------

@@ -109,8 +109,6 @@ def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool 
 
     Parameters
     ----------
-    files
-        Files that must not exist.
     go_on
         The option that resumes the command after an interruption, if any.
     incomplete

@@ -51,8 +51,6 @@ def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
 
     Parameters
     ----------
-    prompt
-        The prompt so far.
     answer, target
         ``(H, W)`` bool, the prediction and the target.
     """

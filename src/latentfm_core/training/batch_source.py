@@ -34,15 +34,6 @@ class Feeder:
 
     On the CPU, downscaled images are cached: resizing them for every batch would take
     longer than the optimiser. A GPU has better uses for its memory.
-
-    Parameters
-    ----------
-    canvases
-        The data set.
-    channels
-        Channels K of the masks.
-    device
-        Device of the batches. Both are kept as attributes.
     """
 
     KEEP_BYTES = 4 * 2**30
@@ -122,21 +113,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Source:
-    """Images and masks of one process in one step; a stage reads only what it needs.
-
-    Attributes
-    ----------
-    feeder
-        The data set.
-    index, raters
-        Indices of the images and their raters.
-    size
-        Side of the images.
-    clock
-        Measures reading and network time.
-    dtype
-        Data type of the network's convolutions.
-    """
+    """Images and masks of one process in one step; a stage reads only what it needs."""
 
     feeder: Feeder
     index: Index

@@ -45,12 +45,6 @@ class DivergenceWatch:
 
     Parameters
     ----------
-    stage
-        Name of the stage.
-    settings
-        Its settings, for the suggestion.
-    dtype
-        Format of the convolutions.
     first_loss
         Loss of the first step, if the stage is resumed.
     """

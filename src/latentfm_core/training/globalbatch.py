@@ -24,10 +24,6 @@ class GlobalBatch:
     ----------
     generator
         CPU generator of the step, in the same state in every process.
-    total
-        Rows of the whole batch.
-    rows
-        Rows of this process.
     mean
         Mean over the processes, weighted by their rows, of a figure of this process's rows.
     """

@@ -34,8 +34,6 @@ def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     ----------
     images
         ``(B, 3, S, S)`` float in [0, 1].
-    global_batch
-        The random numbers of the step.
     """
 
     def share(probability: float) -> Tensor:

@@ -24,17 +24,7 @@ from latentfm_core.training.stages import Batch, Stage, freeze_except
 
 
 class Optimisation:
-    """Optimises the parameters of a stage, step by step.
-
-    Parameters
-    ----------
-    stage, data, team, dtype
-        As for `StageLoop`.
-    progress
-        Source of learning rate and image size.
-    watch
-        Rejects losses that are not finite.
-    """
+    """Optimises the parameters of a stage, step by step."""
 
     def __init__(
         self,

@@ -36,8 +36,6 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
 
     Parameters
     ----------
-    out
-        The model folder.
     trust_paths
         Follow the paths in the checkpoint even if it is another user's or was moved.
     named
@@ -94,8 +92,6 @@ def begun_with(options: RunOptions, begun: Path | None) -> RunOptions:
 
     Parameters
     ----------
-    options
-        Options of the cross-validation.
     begun
         Folder of a fold that has begun, None if there is none.
     """

@@ -27,13 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunFiles:
-    """Writes the files of a run; only the first process calls it.
-
-    Parameters
-    ----------
-    run
-        State of the run.
-    """
+    """Writes the files of a run; only the first process calls it."""
 
     def __init__(self, run: RunState) -> None:
         self._run = run

@@ -94,15 +94,7 @@ def check_initial(init: str, config: Config) -> None:
 
 
 class RunFolder:
-    """Lock that lets one process write a run to a model folder.
-
-    Parameters
-    ----------
-    out
-        The model folder.
-    resume
-        Whether an existing run continues.
-    """
+    """Lock that lets one process write a run to a model folder."""
 
     def __init__(self, out: Path, resume: bool) -> None:
         self._out, self._resume = out, resume

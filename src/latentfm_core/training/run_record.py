@@ -78,12 +78,8 @@ class RunRecord:
     ----------
     commands
         The commands that the run was started and resumed with, in their order.
-    data
-        Its images.
     signature
         See `latentfm_core.files.own_runs`.
-    card
-        Hand-written fields of the model card.
     init
         Model that the run started from, empty without one; None if an older version wrote this.
     encoder
@@ -150,14 +146,8 @@ def resumed_split(
 
     Parameters
     ----------
-    record
-        Record from the checkpoint.
-    names
-        Images that are there now.
     data, stored
         Current settings, and those in the checkpoint.
-    changed
-        Action if the images have changed.
 
     Raises
     ------

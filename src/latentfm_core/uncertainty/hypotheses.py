@@ -113,8 +113,6 @@ def ordered(hypotheses: Iterable[Hypothesis], by: Order = "weight") -> tuple[Hyp
 
     Parameters
     ----------
-    hypotheses
-        What `find_hypotheses` returned.
     by
         ``"weight"``: the most frequent first. ``"area"``: the largest first.
         ``"agreement"``: the nearest to the mean mask first. ``"difference"``: the farthest

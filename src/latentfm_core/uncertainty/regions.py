@@ -83,8 +83,6 @@ def uncertain_regions(
 
     Parameters
     ----------
-    summary
-        The maps of one image.
     max_regions
         Largest number of regions. Pieces with less at stake that cannot be merged are dropped.
 

@@ -41,8 +41,6 @@ class WorkList:
 
     Parameters
     ----------
-    folder
-        Folder of images.
     output
         Folder for annotations and state; None is ``latentfm_annotations`` below `folder`.
     limits
