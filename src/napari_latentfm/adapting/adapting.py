@@ -61,8 +61,6 @@ class Adapting(QObject):
 
     Attributes
     ----------
-    form
-        The controls.
     config
         Settings of the adaptation, for use from Python.
     """

@@ -44,8 +44,6 @@ def annotation_of(session: ReviewSession, create: bool = True) -> Labels | None:
 
     Parameters
     ----------
-    session
-        The session with the result under review.
     create
         Whether to add an empty annotation to the viewer if there is none.
     """

@@ -37,8 +37,6 @@ def restore(
 
     Parameters
     ----------
-    session
-        The session with the image under review.
     labels
         Integers of the shape of the image; axes of length 1 may be missing.
     sidecar

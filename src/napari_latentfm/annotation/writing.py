@@ -31,12 +31,8 @@ class PlaneObject:
 
     Attributes
     ----------
-    plane
-        The plane.
     mask
         ``(H, W)`` bool, the mean mask of `samples`.
-    samples
-        Of the object on this plane.
     domain_score
         How unlike the training images the plane is; None if unknown.
     """
@@ -59,8 +55,6 @@ def write_mask(
 
     Parameters
     ----------
-    session
-        The session with the result under review.
     mask
         ``(H, W)`` bool.
     how

@@ -57,8 +57,6 @@ class ImageRequest:
         Returns the image; called in the worker thread, since it may load a lazy array.
     model
         Name of a bundled model, or a model folder.
-    settings
-        Sampling settings, including device and precision.
     samples
         Earlier samples of this model, to be summarised with these settings; then the image is
         not read and nothing is sampled.

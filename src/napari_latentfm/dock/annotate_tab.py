@@ -49,8 +49,6 @@ class AnnotateTab(QWidget):
         The widgets of each section by its title; each has `key_actions` and `release`.
     sections
         The folded sections by title, *Advanced* included.
-    area
-        The scrolling area.
     """
 
     def __init__(self, head: Head, point: PromptSection, review: ReviewSections) -> None:

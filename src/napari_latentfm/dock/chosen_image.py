@@ -26,15 +26,6 @@ class ChosenImage(QObject):
     it or one of its results in the layer list. During a run the choice stays; an image that is
     opened or selected meanwhile is chosen when the run has ended.
 
-    Parameters
-    ----------
-    session
-        Of the viewer.
-    panel
-        Whose *Image* list is meant.
-    parent
-        Owns this object.
-
     Attributes
     ----------
     changed

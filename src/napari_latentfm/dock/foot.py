@@ -31,13 +31,7 @@ NOTE_TIP = "A remark on this image, kept in the work list."
 
 
 class Foot(QWidget):
-    """Buttons and lines, independent of the viewer.
-
-    Attributes
-    ----------
-    noted
-        Emitted with the note when it was changed.
-    """
+    """Buttons and lines, independent of the viewer."""
 
     noted = QtSignal(str)
 
@@ -158,13 +152,7 @@ class Foot(QWidget):
 
 
 class Notice(QFrame):
-    """A warning or error, whole, with a button that dismisses it.
-
-    Attributes
-    ----------
-    text
-        What is shown, or ``""``.
-    """
+    """A warning or error, whole, with a button that dismisses it."""
 
     def __init__(self) -> None:
         super().__init__()

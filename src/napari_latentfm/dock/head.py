@@ -25,17 +25,8 @@ LABEL_WIDTH = 66
 class Head(QWidget):
     """Lays out the controls of a sampling panel, which keeps working them.
 
-    Parameters
-    ----------
-    panel
-        The sampling panel.
-    viewer
-        Shows the chosen channel.
-
     Attributes
     ----------
-    channel
-        Channels of the chosen image.
     status, advanced
         The status line and the folded settings, for the scrolling part of the dock.
     """

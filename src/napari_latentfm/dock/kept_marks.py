@@ -30,11 +30,6 @@ QUESTION = "{count} on {name}, marked {when}, {was} not taken. Recover draws the
 class KeptMarks(QObject):
     """Saves the marks of untaken objects after a pause, and offers or returns them.
 
-    Parameters
-    ----------
-    panel
-        The dock's content, which owns this object.
-
     Attributes
     ----------
     bar

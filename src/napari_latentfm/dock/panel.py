@@ -73,8 +73,6 @@ class LatentFMPanel(QWidget):
     ----------
     sampling, point, review, queue, learning
         The parts, which also work in docks of their own.
-    head, annotate, foot, tabs
-        The layout of the parts.
     chosen
         The image that everything in the dock acts on.
     accepting

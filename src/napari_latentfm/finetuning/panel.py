@@ -41,11 +41,6 @@ Ending = Literal["done", "stopped", "failed"]
 class LearningPanel(QScrollArea):
     """Fine-tunes a model on accepted masks.
 
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose window contains the panel.
-
     Attributes
     ----------
     kept
@@ -53,12 +48,8 @@ class LearningPanel(QScrollArea):
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"stopped"`` or
         ``"failed"``; the panel is idle then.
-    form
-        The controls.
     overrides
         ``section.key=value`` settings that differ from the recipe, for use from Python.
-    verdict
-        Verdict of the last finished run, or None.
     last_error
         Message of the error that ended the last run, or None.
     """

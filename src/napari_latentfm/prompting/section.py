@@ -48,15 +48,11 @@ class PromptSection(QWidget):
 
     Parameters
     ----------
-    session
-        Of the viewer.
     panel
         The viewer's sampling panel, which chooses image, model and settings, and runs the model.
 
     Attributes
     ----------
-    form, tools
-        The controls, and the tools that they select.
     model_missing
         Emitted with a message when a prompt needs another model than the chosen one.
     noted

@@ -58,12 +58,6 @@ class SamplingPanel(QScrollArea):
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"cancelled"`` or
         ``"failed"``; the panel is idle then.
-    form
-        The controls.
-    images
-        The choices of image and plane.
-    job
-        The viewer's job.
     ask_about_edits
         Decides about edited result layers; by default it asks the user.
     last_error

@@ -24,8 +24,6 @@ class Collapsible(QWidget):
     ----------
     toggled
         Emitted when the section was collapsed or expanded.
-    header
-        The button.
     """
 
     toggled = QtSignal(bool)

@@ -23,17 +23,6 @@ ALL_DONE = "All images are done. Export them in the tab Folder."
 class Browsing:
     """Goes through the images of a folder in the order of the form.
 
-    Parameters
-    ----------
-    navigator
-        Closes and opens images, and holds the work list.
-    open_image
-        The open image.
-    form
-        Folders, order, and whether images that are done are skipped.
-    sampling
-        Samples of the images.
-
     Attributes
     ----------
     said

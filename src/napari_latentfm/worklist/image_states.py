@@ -13,13 +13,6 @@ from napari_latentfm.worklist.open_image import OpenImage
 class ImageStates:
     """Changes states, flags and notes.
 
-    Parameters
-    ----------
-    navigator
-        Holds the work list.
-    open_image
-        The open image.
-
     Attributes
     ----------
     changed

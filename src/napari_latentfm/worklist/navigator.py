@@ -23,8 +23,6 @@ class Navigator:
 
     Parameters
     ----------
-    open_image
-        The open image.
     drawn
         Returns the samples of an image if there are any, or None.
 

@@ -43,8 +43,6 @@ class OpenImage:
     ----------
     name
         File name of the open image, or None.
-    layer
-        Its layer.
     digest
         Digest of the annotation's labels as last saved; "" if it never was.
     """

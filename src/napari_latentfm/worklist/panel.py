@@ -44,11 +44,6 @@ if TYPE_CHECKING:
 class QueuePanel(QScrollArea):
     """Works through a folder of images: samples, annotation, next image.
 
-    Parameters
-    ----------
-    napari_viewer
-        The viewer.
-
     Attributes
     ----------
     status_changed
@@ -61,10 +56,6 @@ class QueuePanel(QScrollArea):
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
     completed
         Emitted with the name of an image and the file of its annotation when it was accepted.
-    form, open_image, states
-        Controls, the open image, and what is recorded about all images.
-    sampling, sampler, exporting
-        Samples of the images and the background work that draws them; exports.
     described
         Description of the samples under review, as last shown in the status line.
     """
