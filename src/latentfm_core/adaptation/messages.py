@@ -127,22 +127,10 @@ def to_line(message: Command | Event) -> str:
 
 
 def command_from(line: str) -> Command:
-    """Return the command of a line.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
+    """Return the command of a line; raise `ValueError` if it is not one."""
     return _COMMANDS.validate_json(line)
 
 
 def event_from(line: str) -> Event:
-    """Return the event of a line.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
+    """Return the event of a line; raise `ValueError` if it is not one."""
     return _EVENTS.validate_json(line)

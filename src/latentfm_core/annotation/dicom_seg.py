@@ -94,13 +94,7 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
 
 
 def highdicom() -> ModuleType:
-    """Import and return highdicom, which is optional.
-
-    Raises
-    ------
-    OutputError
-        If it is not installed.
-    """
+    """Import and return highdicom; raise `OutputError` if it is not installed."""
     return optional_package(
         "highdicom.seg",
         "DICOM segmentations need highdicom, which is not installed. Install it (pip install "

@@ -274,13 +274,7 @@ def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
 
 
 def nibabel() -> ModuleType:
-    """Import and return nibabel, which is optional.
-
-    Raises
-    ------
-    OutputError
-        If it is not installed.
-    """
+    """Import and return nibabel; raise `OutputError` if it is not installed."""
     return optional_package(
         "nibabel",
         "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "

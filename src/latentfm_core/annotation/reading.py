@@ -137,13 +137,7 @@ def read_sidecar(path: Path) -> AnnotationSidecar | None:
 
 
 def check_no_provenance(path: Path) -> None:
-    """Refuse to replace the JSON file that records how an annotation was made.
-
-    Raises
-    ------
-    OutputError
-        If `path` is such a file.
-    """
+    """Raise `OutputError` for the path of a JSON file that records how an annotation was made."""
     if is_there(path) and read_sidecar(path) is not None:
         raise OutputError(
             f"{shown(path)} is the provenance of an annotation and would be overwritten. Choose "

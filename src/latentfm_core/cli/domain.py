@@ -118,13 +118,7 @@ def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> Trainin
 
 
 def check_domain_arguments(args: argparse.Namespace) -> None:
-    """Refuse options of the out-of-domain score that do not go together.
-
-    Raises
-    ------
-    ConfigError
-        If that is so.
-    """
+    """Raise `ConfigError` for options of the out-of-domain score that do not go together."""
     if args.training_config is not None and not args.domain_only:
         raise ConfigError("--training-config needs --domain-only. Add --domain-only.")
     if args.training_config is not None and (args.images or args.masks or args.data or args.split):

@@ -236,13 +236,7 @@ def _listed(groups: Iterable[tuple[str, ...]]) -> str:
 
 
 def say_findings(findings: Sequence[Finding]) -> None:
-    """Log findings as warnings.
-
-    Raises
-    ------
-    DatasetError
-        If the data are unusable.
-    """
+    """Log findings as warnings; raise `DatasetError` if the data are unusable."""
     for finding in findings:
         if finding.stops:
             raise DatasetError(finding.text)

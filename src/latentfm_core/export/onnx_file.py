@@ -37,13 +37,7 @@ class Graph:
 
 
 def needed(name: str) -> Any:
-    """Import a package of the extra ``export``.
-
-    Raises
-    ------
-    ConfigError
-        If it is not installed.
-    """
+    """Import a package of the extra ``export``; raise `ConfigError` if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -200,10 +200,7 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
 def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     """Return the values of the file, which decoding may have stretched.
 
-    Raises
-    ------
-    ImageError
-        If decoding has reduced them: small numbers would be lost.
+    Raise `ImageError` if decoding has reduced them: small numbers would be lost.
     """
     if decoded.reduced:
         raise ImageError(

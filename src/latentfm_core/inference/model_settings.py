@@ -43,13 +43,7 @@ class ModelSettings:
         return sampling.model_copy(update={"precision": self.network.precision})
 
     def check_precision(self, settings: SamplingConfig) -> None:
-        """Reject settings that require another precision.
-
-        Raises
-        ------
-        ConfigError
-            If they do.
-        """
+        """Raise `ConfigError` for settings that require another precision."""
         if settings.precision in ("auto", self.network.precision):
             return
         raise ConfigError(

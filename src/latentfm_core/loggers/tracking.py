@@ -40,13 +40,7 @@ class Tracking:
         return chosen + ([] if self.mlflow is None else ["--mlflow", self.mlflow])
 
     def check(self) -> None:
-        """Check that the libraries are installed.
-
-        Raises
-        ------
-        ConfigError
-            If one is not.
-        """
+        """Raise `ConfigError` if a library is not installed."""
         if self.tensorboard:
             tensorboard.check()
         if self.wandb is not None:

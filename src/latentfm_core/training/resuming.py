@@ -203,13 +203,7 @@ def data_settings(stored: Config, config: Config) -> list[str]:
 
 
 def refuse_other_data(stored: Config, config: Config, out: Path) -> None:
-    """Reject settings of the data that a finished run was not trained with.
-
-    Raises
-    ------
-    CheckpointError
-        The message names them.
-    """
+    """Raise a `CheckpointError` that names data settings that a finished run did not have."""
     changed = data_settings(stored, config)
     if changed:
         raise CheckpointError(

@@ -33,13 +33,7 @@ class RunFiles:
         self._run = run
 
     def write_facts(self) -> None:
-        """Write the facts of the whole run.
-
-        Raises
-        ------
-        OutputError
-            If that fails, as for the other files.
-        """
+        """Write the facts of the whole run; raise `OutputError`, as the others, if that fails."""
         run, folder = self._run, self._run.folder
         write_text(folder / "config.json", json.dumps(run.config.to_json(), indent=2) + "\n")
         write_split(folder / "split.json", run.data.split)

@@ -126,13 +126,7 @@ class RunFolder:
         self._ready = True
 
     def claim_if_there(self) -> None:
-        """Lock the folder if it exists.
-
-        Raises
-        ------
-        FolderBusy
-            If another process has it.
-        """
+        """Lock the folder if it exists; raise `FolderBusy` if another process has it."""
         if self._out.is_dir() and not self._lock.acquire(patience=0.2):
             raise busy(
                 self._lock,
@@ -165,13 +159,7 @@ class RunFolder:
 
 
 def refuse_second_run(out: Path) -> None:
-    """Reject a new run in a folder with a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If there is one.
-    """
+    """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
             f"{out} already holds a training run. Add --resume to continue it, "

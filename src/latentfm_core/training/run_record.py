@@ -99,13 +99,7 @@ class RunRecord:
 
     @classmethod
     def from_text(cls, text: str) -> RunRecord:
-        """Read a record.
-
-        Raises
-        ------
-        ValueError
-            If `text` is not a record or is too long.
-        """
+        """Read a record; raise `ValueError` if `text` is not one, or too long."""
         if len(text) > MAX_CHARACTERS:
             raise ValueError("its record is too large")
         return _RECORD.validate_python(parse_json(text))
@@ -209,13 +203,7 @@ def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
 
 
 def refuse_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> None:
-    """Reject images or masks that have changed since the run began.
-
-    Raises
-    ------
-    CheckpointError
-        The message names the first of them.
-    """
+    """Raise a `CheckpointError` that names images or masks changed since the run began."""
     known = record.fingerprints
     changed = {name for name, digest in digests.items() if known.get(name, digest) != digest}
     if changed:

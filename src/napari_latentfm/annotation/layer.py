@@ -94,13 +94,7 @@ def adopt(session: ReviewSession, layer: Labels) -> None:
 
 
 def under_review(session: ReviewSession) -> Reviewed:
-    """Return what is under review.
-
-    Raises
-    ------
-    ImageError
-        If nothing is.
-    """
+    """Return what is under review; raise `ImageError` if nothing is."""
     if session.current is None:
         raise ImageError("No samples yet. Run the model on an image first.")
     return session.current

@@ -119,13 +119,7 @@ class ImageRequest:
 
 
 def check_same_model(samples: SampleSet, segmenter: Segmenter) -> None:
-    """Check that samples were drawn with the weights of a model.
-
-    Raises
-    ------
-    ModelFolderError
-        If the model has changed.
-    """
+    """Raise `ModelFolderError` if samples were not drawn with the weights of a model."""
     if samples.record.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
 

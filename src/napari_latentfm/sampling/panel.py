@@ -162,13 +162,7 @@ class SamplingPanel(QScrollArea):
                 self._memory.keep()
 
     def place_on_screen(self) -> Place:
-        """Return the plane on screen of the chosen image.
-
-        Raises
-        ------
-        ImageError
-            If there is none.
-        """
+        """Return the plane on screen of the chosen image; raise `ImageError` if there is none."""
         layer = chosen_image(self.form)
         return Place(layer, self.form.plane_choice.on_screen(layer, self._viewer.dims))
 

@@ -198,23 +198,11 @@ class QueueForm(QWidget):
         self._offer()
 
     def chosen_model(self) -> str | Path:
-        """Return the name of the bundled model, or the folder.
-
-        Raises
-        ------
-        ModelFolderError
-            If the folder is not given.
-        """
+        """Return a bundled model's name or a folder; raise `ModelFolderError` without one."""
         return model_source(str(self.model.currentData()), self.model_folder.text())
 
     def source(self, name: str | None = None) -> str | Path:
-        """Return the model to use for an image, or for any: the chosen one, or its stand-in.
-
-        Raises
-        ------
-        ModelFolderError
-            If the folder is not given.
-        """
+        """Return the model to use for an image, or for any: `chosen_model`, or its stand-in."""
         return self.stand_in(self.chosen_model(), name)
 
     def settings(self) -> SamplingConfig:
