@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from latentfm_core.datasets.facts import MaskFacts
 from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.mask_coding import WHITE, is_usual
+from latentfm_core.images.mask_coding import USUAL, WHITE
 from latentfm_core.images.read import name_some
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
         for coding, names in sorted(masks.items(), key=lambda item: (-len(item[1]), item[0]))
     )
     asked = any(pair.has_threshold for pair in stored)
-    stops = not asked and not all(map(is_usual, masks))
+    stops = not asked and not masks.keys() <= USUAL
     text = f"The masks{where} do not mark their foreground alike: {listed}."
     if stops:
         text += (

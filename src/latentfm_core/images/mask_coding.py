@@ -13,11 +13,8 @@ ONE = "1"
 LABELS = 8
 """A threshold below this separates numbered labels, not grey levels."""
 _LEVELS = "levels above the threshold"
-
-
-def is_usual(coding: str) -> bool:
-    """Return whether programs commonly write binary masks in this way."""
-    return coding in (WHITE, ONE, _LEVELS)
+USUAL = {WHITE, ONE, _LEVELS}
+"""How programs commonly write binary masks."""
 
 
 def foreground_coding(decoded: Decoded, mask: Bool, threshold: float | None = None) -> str:

@@ -76,10 +76,6 @@ class ModelSettings:
             }
         )
 
-    def refines(self, settings: SamplingConfig) -> bool:
-        """Return whether samples without a prompt are drawn again in their own extent."""
-        return bool(self.resolved(settings).refine)
-
     def noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
         """Return the standard deviation of the noise for prompts of `group`."""
         # Filled in by `resolved`; the default only satisfies the type checker.

@@ -20,13 +20,8 @@ from latentfm_core.training.step_timer import PartsClock
 Index = NDArray[np.intp]
 
 
-def _small_images(images: Tensor, size: int) -> Tensor:
-    small = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    return small.clamp(0, 1)
-
-
-def _small_masks(masks: Tensor, size: int) -> Tensor:
-    return harden(F.interpolate(masks, (size, size), mode="bilinear", antialias=True))
+def _resized(values: Tensor, size: int) -> Tensor:
+    return F.interpolate(values, (size, size), mode="bilinear", antialias=True)
 
 
 class Feeder:
@@ -56,7 +51,7 @@ class Feeder:
         """Return the images at `index`, ``(B, 3, size, size)`` float32 in [0, 1]."""
 
         def small(index: Index) -> Tensor:
-            return _small_images(self._full_images(index), size)
+            return _resized(self._full_images(index), size).clamp(0, 1)
 
         if size == self.canvases.images.shape[1]:
             return self._full_images(index)
@@ -68,7 +63,7 @@ class Feeder:
         most = self.canvases.masks.shape[1]
 
         def small(row: Index) -> Tensor:
-            return _small_masks(self._full_masks(row // most, row % most), size)
+            return harden(_resized(self._full_masks(row // most, row % most), size))
 
         if size == self.canvases.masks.shape[-1]:
             return self._full_masks(index, raters)

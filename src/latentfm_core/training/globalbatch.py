@@ -9,10 +9,6 @@ import torch
 from torch import Tensor
 
 
-def _alone(value: Tensor) -> Tensor:
-    return value
-
-
 @dataclass(frozen=True)
 class GlobalBatch:
     """The batch of a step and the rows of it that this process holds.
@@ -31,7 +27,7 @@ class GlobalBatch:
     generator: torch.Generator
     total: int
     rows: slice
-    mean: Callable[[Tensor], Tensor] = _alone
+    mean: Callable[[Tensor], Tensor] = lambda value: value
 
     @classmethod
     def alone(cls, generator: torch.Generator, total: int) -> GlobalBatch:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from latentfm_core.config import Config, DataConfig
@@ -142,7 +142,8 @@ class RunFolder:
         """Move the files of an earlier run aside, so that they are not mistaken for this one's."""
         folder = self._out / TRAINING
         if any((folder / name).exists() for name in _WORTH_KEEPING):
-            aside = next(path for path in _free_names(self._out) if not path.exists())
+            names = (self._out / f"{EARLIER}-{number}" for number in itertools.count(1))
+            aside = next(path for path in names if not path.exists())
             try:
                 folder.rename(aside)
             except OSError as error:
@@ -165,10 +166,3 @@ def refuse_second_run(out: Path) -> None:
             f"{out} already holds a training run. Add --resume to continue it, "
             "or choose another --out."
         )
-
-
-def _free_names(out: Path) -> Iterator[Path]:
-    number = 1
-    while True:
-        yield out / f"{EARLIER}-{number}"
-        number += 1

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from latentfm_core.config import DataConfig
@@ -112,21 +113,18 @@ def fingerprints(*sets: CanvasSet | ObjectSet | None) -> dict[str, str]:
     """Return a digest of image and masks by name; equal pixels have equal digests."""
     digests: dict[str, str] = {}
     for data in sets:
-        if data is None:
-            continue
         if isinstance(data, ObjectSet):
-            for image in data.images:
-                digest = hashlib.blake2b(digest_size=8)
-                digest.update(image.rgb.tobytes())
-                digest.update(image.masks.tobytes())
-                digests[image.name] = digest.hexdigest()
-            continue
-        for row, name in enumerate(data.names):
-            digest = hashlib.blake2b(digest_size=8)
-            digest.update(data.images[row].tobytes())
-            digest.update(data.masks[row, : data.raters[row]].tobytes())
-            digests[name] = digest.hexdigest()
+            digests |= {image.name: _digest(image.rgb, image.masks) for image in data.images}
+        elif data is not None:
+            for row, name in enumerate(data.names):
+                digests[name] = _digest(data.images[row], data.masks[row, : data.raters[row]])
     return digests
+
+
+def _digest(image: NDArray[Any], masks: NDArray[Any]) -> str:
+    digest = hashlib.blake2b(image.tobytes(), digest_size=8)
+    digest.update(masks.tobytes())
+    return digest.hexdigest()
 
 
 def resumed_split(

@@ -29,7 +29,6 @@ def run(args: argparse.Namespace, command: str) -> None:
     if not launch.first:
         logging.getLogger("latentfm_core").setLevel(logging.ERROR)
     options = RunOptions(
-        out=args.out,
         launch=launch,
         overwrite=args.overwrite,
         # Processes that are started again continue.
