@@ -12,10 +12,9 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 
 from latentfm_core.metrics.classes import class_dice, class_iou
-from latentfm_core.metrics.overlap import dice, iou
+from latentfm_core.metrics.overlap import Float64, dice, iou
 from latentfm_core.types import Mask, is_binary
 
-Float64 = NDArray[np.float64]
 Coverage = NDArray[np.float32]
 
 MAX_HYPOTHESES = 6

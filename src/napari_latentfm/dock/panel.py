@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtGui import (
-    QDragMoveEvent,
-    QDropEvent,
-    QHideEvent,
-    QShowEvent,
-)
+from qtpy.QtGui import QDragMoveEvent, QDropEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,

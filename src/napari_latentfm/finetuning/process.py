@@ -10,14 +10,7 @@ from collections.abc import Generator
 
 from psygnal import Signal
 
-from latentfm_core.finetuning.messages import (
-    Doing,
-    Event,
-    Failed,
-    Stopped,
-    Verdict,
-    from_line,
-)
+from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, Verdict, from_line
 from latentfm_core.finetuning.request import LearningRequest
 from napari_latentfm.background.child_process import ChildProcess, worker_command
 from napari_latentfm.background.signals import start_worker
