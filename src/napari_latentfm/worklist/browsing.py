@@ -82,6 +82,12 @@ class Browsing:
         moving = self._navigator.moving or self._open_image.name is None
         self._step_from(self._navigator.wanted if moving else self._open_image.name)
 
+    def read_ahead(self) -> None:
+        """Draw samples of the next image in the background."""
+        work = self._navigator.work
+        if work is not None:
+            self._sampling.read_ahead(self._form.neighbour(work, self._open_image.name, 1))
+
     def skip(self, name: str) -> None:
         """Open the image after one that cannot be read, in the direction of the last step."""
         self._step_from(name)
