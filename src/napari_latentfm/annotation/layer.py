@@ -17,6 +17,7 @@ from napari.layers import Labels
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import Record, record_of
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import OTHER_COLOUR
@@ -98,6 +99,21 @@ def under_review(session: ReviewSession) -> Reviewed:
     if session.current is None:
         raise ImageError("No samples yet. Run the model on an image first.")
     return session.current
+
+
+def writable_annotation(session: ReviewSession) -> Labels:
+    """Return the annotation of what is under review, created if there is none.
+
+    Raises
+    ------
+    ImageError
+        If nothing is under review, or the annotation is locked.
+    """
+    reviewed = under_review(session)
+    layer = annotation_on(session.viewer, reviewed.layer, reviewed.plane)
+    layer = _create(session, reviewed) if layer is None else layer
+    check_unlocked(layer)
+    return layer
 
 
 def _belongs(layer: Layer, image: Image, plane: Plane) -> TypeGuard[Labels]:
