@@ -35,8 +35,8 @@ class Foot(QWidget):
 
     noted = QtSignal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._name: str | None = None
         self._kept_note = ""
         self.accept = push_button(

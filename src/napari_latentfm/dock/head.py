@@ -31,10 +31,8 @@ class Head(QWidget):
         The status line and the folded settings, for the scrolling part of the dock.
     """
 
-    def __init__(
-        self, panel: SamplingPanel, viewer: napari.viewer.Viewer, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, panel: SamplingPanel, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self._panel, form = panel, panel.form
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 2)
