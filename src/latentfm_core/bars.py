@@ -49,10 +49,6 @@ def progress_bar(
     ----------
     total, what, unit
         Number of steps, title of the bar, and unit of one step.
-    quiet
-        Show nothing.
-    initial
-        Number of steps already done.
     """
     shown = sys.stderr
     terminal = shown is not None and shown.isatty()

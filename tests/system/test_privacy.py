@@ -66,7 +66,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     tmp_path: Path, tiny_model_folder: Path, make_napari_viewer_proxy: Any, qtbot: Any
 ) -> None:
     """Through the work list, which knows the path of every image."""
-    from napari_latentfm.annotation.writing import write_mask
+    from napari_latentfm.annotation.writing import write_labels
     from napari_latentfm.results.session import session_of
     from napari_latentfm.ui.choices import FOLDER_CHOICE
     from napari_latentfm.worklist.panel import QueuePanel
@@ -89,7 +89,7 @@ def test_an_annotation_holds_nothing_of_the_patient(
     qtbot.waitUntil(lambda: "a.jpg" in seen, timeout=PATIENCE)
     mask = np.zeros((64, 64), bool)
     mask[:9, :9] = True
-    write_mask(session_of(viewer), mask)
+    write_labels(session_of(viewer), mask)
     panel.accept()
     qtbot.waitUntil(lambda: "b.png" in seen, timeout=PATIENCE)
     assert (tmp_path / "out" / "a.tif.json").is_file()

@@ -26,11 +26,6 @@ class HeldOutCalibration:
 
     They come from earlier versions of the model, with fewer images: confidence and expected
     Dice of the present one tend to be too low rather than too high.
-
-    Parameters
-    ----------
-    config
-        Configuration of the model.
     """
 
     def __init__(self, config: Config) -> None:
@@ -49,8 +44,6 @@ class HeldOutCalibration:
         ----------
         group
             Kind of prompt.
-        samples, summary
-            Of the adapted model.
         target
             ``(H, W)`` bool, what is marked.
         """

@@ -29,14 +29,6 @@ def adapted_card(
     parent
         Card of the model that was adapted, without a network for few steps, and with the
         calibration of the adapted model.
-    record
-        The images and tests so far.
-    comparison
-        The comparison of both models.
-    config
-        Settings of the adaptation.
-    device
-        Description of the device.
     """
     count = len(record.images)
     images = "1 image" if count == 1 else f"{count} images"

@@ -86,21 +86,11 @@ class Learner:
     ----------
     original
         The model to adapt; not changed. The weights are pulled back to its own.
-    parent
-        Its configuration.
-    config
-        Settings of the adaptation.
-    dtype
-        Data type of the computation.
 
     Attributes
     ----------
     model
         The adapted model in evaluation mode, with averaged weights. Updated by `publish`.
-    stage
-        Makes batches of views, and computes their losses.
-    steps
-        Number of steps so far.
     """
 
     def __init__(

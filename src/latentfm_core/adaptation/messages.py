@@ -19,8 +19,6 @@ class Start(Settings):
         Name of a bundled model, or a model folder.
     images, output
         Folders of the work list.
-    config, limits
-        Settings of the adaptation, and limits for files.
     """
 
     kind: Literal["start"] = "start"
@@ -62,13 +60,7 @@ Command = Start | Accept | Pause | Undo
 
 
 class Working(Settings):
-    """Adaptation is in progress.
-
-    Attributes
-    ----------
-    seconds_left
-        Computing time that is left.
-    """
+    """Adaptation is in progress."""
 
     kind: Literal["working"] = "working"
     seconds_left: float
@@ -81,8 +73,6 @@ class Adapted(Settings):
     ----------
     images, tests
         Number of images learned from, and of held-out tests.
-    used
-        Whether the adapted model is used.
     figures
         Dice of both models on held-out images; empty without tests.
     fewest
@@ -137,22 +127,10 @@ def to_line(message: Command | Event) -> str:
 
 
 def command_from(line: str) -> Command:
-    """Return the command of a line.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
+    """Return the command of a line; raise `ValueError` if it is not one."""
     return _COMMANDS.validate_json(line)
 
 
 def event_from(line: str) -> Event:
-    """Return the event of a line.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
+    """Return the event of a line; raise `ValueError` if it is not one."""
     return _EVENTS.validate_json(line)

@@ -38,8 +38,6 @@ def held_out_steps(
         The image and its accepted labels ``(H, W)``.
     learned
         Number of images that the adapted model has learned from.
-    calibration
-        Gets the samples of the adapted model.
     """
     marked = np.asarray(labels > 0)
     many = len(np.unique(labels[labels > 0])) > 1

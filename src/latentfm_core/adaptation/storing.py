@@ -28,8 +28,6 @@ def store(
         Of the work list; the caller holds its lock (`AdaptationFolder.writing`).
     record
         Its version is replaced by a new number.
-    model
-        The adapted model.
     card
         Its card without ``weights``.
     domain

@@ -39,8 +39,6 @@ class View:
         ``(S, S)`` bool, the mask to learn.
     shown
         ``(S, S)`` bool, the object that a prompt is made from.
-    prompted
-        Whether there is a prompt.
     """
 
     features: tuple[Tensor, ...]
@@ -60,8 +58,6 @@ def training_image(image: ImageInput, labels: NDArray[Any]) -> TrainingImage:
 
     Parameters
     ----------
-    image
-        The image.
     labels
         ``(H, W)`` integers. A single label is the foreground; several are separate objects.
     """
@@ -89,14 +85,8 @@ def draw_views(
     ----------
     model
         Its encoder is never changed by the adaptation.
-    item
-        Image and mask.
-    size
-        Side S of the canvas.
     number
         Different for each image; the random choices depend on it and on the seed.
-    dtype
-        Data type of the encoder's computation.
     """
     for index in range(config.views):
         seed = seed_for(config.seed, number, index)

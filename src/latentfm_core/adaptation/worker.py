@@ -13,13 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from latentfm_core.adaptation.messages import (
-    Event,
-    Failed,
-    Start,
-    command_from,
-    to_line,
-)
+from latentfm_core.adaptation.messages import Event, Failed, Start, command_from, to_line
 from latentfm_core.worker import Send, run_worker
 
 if TYPE_CHECKING:

@@ -67,10 +67,6 @@ class Autosaved:
 
     Attributes
     ----------
-    file
-        The TIFF.
-    writer
-        The writer's name.
     info
         Provenance so far; `info.created` is the time of the save.
     """
@@ -121,8 +117,6 @@ class AutosaveStore:
             `image_signature` of the image.
         labels
             Integers of the shape of `info`.
-        info
-            Provenance so far.
         writer
             Eight hexadecimal digits that identify this window.
 

@@ -42,8 +42,6 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
 
     Parameters
     ----------
-    path
-        The new file.
     labelled
         Its `path` is the DICOM file with one frame from which the image was opened, and the
         labels lie as the pixels are stored there.
@@ -96,13 +94,7 @@ def write_dicom_seg(path: Path, labelled: LabelledImage) -> None:
 
 
 def highdicom() -> ModuleType:
-    """Import and return highdicom, which is optional.
-
-    Raises
-    ------
-    OutputError
-        If it is not installed.
-    """
+    """Import and return highdicom; raise `OutputError` if it is not installed."""
     return optional_package(
         "highdicom.seg",
         "DICOM segmentations need highdicom, which is not installed. Install it (pip install "

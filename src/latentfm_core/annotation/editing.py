@@ -95,8 +95,6 @@ def edit(labels: NDArray[Any], label: int, operation: Operation) -> Edit:
         ``(H, W)`` integers, 0 is background; not changed here.
     label
         The label to edit, not 0.
-    operation
-        The edit.
 
     Raises
     ------

@@ -122,13 +122,7 @@ def _check_names(*paths: Path) -> None:
 def _write_and_read_back(
     write: Write, temporary: Path, path: Path, values: NDArray[Any], space: Space
 ) -> None:
-    """Write labels, and check that our own reader returns the same labels.
-
-    Raises
-    ------
-    OutputError
-        If it does not.
-    """
+    """Write labels; raise `OutputError` if our own reader does not return the same."""
     write(temporary, values, space)
     try:
         read_back = read_labels_file(temporary, suffix_of(path), _OWN)

@@ -23,6 +23,7 @@ from latentfm_core.colours import palette
 from latentfm_core.errors import OutputError
 from latentfm_core.files.optional import optional_package
 from latentfm_core.measures.objects import PixelSize
+from latentfm_core.output.images import LENGTHS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,12 +46,7 @@ SECONDS = {
 }
 SYMBOLS = {
     "pixel": "pixel",
-    "nanometer": "nm",
-    "micrometer": "µm",
-    "millimeter": "mm",
-    "centimeter": "cm",
-    "meter": "m",
-    "inch": "in",
+    **LENGTHS,
     "nanosecond": "ns",
     "microsecond": "µs",
     "millisecond": "ms",
@@ -206,13 +202,17 @@ def write_tiff(path: Path, labels: NDArray[Any], space: Space) -> None:
 
 
 def _resolution(space: Space) -> dict[str, Any]:
-    sizes = [space.millimeters(axis) for axis in "XY"]
-    if None in sizes:
-        return {}
-    per_cm = tuple(10 / size for size in sizes if size)
-    if len(per_cm) < 2 or not all(1 / _LARGEST < density < _LARGEST for density in per_cm):
+    per_cm = _pixels_per(10, space)
+    if not per_cm or not all(1 / _LARGEST < density < _LARGEST for density in per_cm):
         return {}
     return {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+
+
+def _pixels_per(millimeters: int, space: Space) -> tuple[float, ...]:
+    """Return the pixels along X and Y in a length; empty if one is not known."""
+    sizes = (space.millimeters(axis) for axis in "XY")
+    densities = tuple(millimeters / size for size in sizes if size)
+    return densities if len(densities) == 2 else ()
 
 
 def write_png(path: Path, labels: NDArray[Any], space: Space) -> None:
@@ -238,14 +238,11 @@ def write_palette_png(
 
 def _density(space: Space) -> dict[str, Any]:
     """Return the pixel size as Pillow's option; empty if it is not known."""
-    options: dict[str, Any] = {}
-    sizes = [space.millimeters(axis) for axis in "XY"]
-    if None not in sizes:
-        per_metre = [1000 / size for size in sizes if size]
-        if len(per_metre) == 2 and all(1 <= density < _LARGEST for density in per_metre):
-            # Pillow takes pixels per inch and stores pixels per metre.
-            options["dpi"] = tuple(density * 0.0254 for density in per_metre)
-    return options
+    per_metre = _pixels_per(1000, space)
+    if not per_metre or not all(1 <= density < _LARGEST for density in per_metre):
+        return {}
+    # Pillow takes pixels per inch and stores pixels per metre.
+    return {"dpi": tuple(density * 0.0254 for density in per_metre)}
 
 
 def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
@@ -274,13 +271,7 @@ def write_nifti(path: Path, labels: NDArray[Any], space: Space) -> None:
 
 
 def nibabel() -> ModuleType:
-    """Import and return nibabel, which is optional.
-
-    Raises
-    ------
-    OutputError
-        If it is not installed.
-    """
+    """Import and return nibabel; raise `OutputError` if it is not installed."""
     return optional_package(
         "nibabel",
         "NIfTI files need nibabel, which is not installed. Install it (pip install nibabel) "

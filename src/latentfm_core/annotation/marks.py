@@ -35,8 +35,6 @@ class MarkedObject(Settings):
     ----------
     number
         Label that it would get.
-    index
-        Which plane.
     box
         Top, left, bottom and right.
     positive, negative

@@ -137,13 +137,7 @@ def read_sidecar(path: Path) -> AnnotationSidecar | None:
 
 
 def check_no_provenance(path: Path) -> None:
-    """Refuse to replace the JSON file that records how an annotation was made.
-
-    Raises
-    ------
-    OutputError
-        If `path` is such a file.
-    """
+    """Raise `OutputError` for the path of a JSON file that records how an annotation was made."""
     if is_there(path) and read_sidecar(path) is not None:
         raise OutputError(
             f"{shown(path)} is the provenance of an annotation and would be overwritten. Choose "
@@ -175,26 +169,22 @@ def read_tiff(
             raise ImageError(
                 f"{shown(name)}: a picture, not labels. Choose a file of integer labels."
             )
+        keyframe: Any = series.keyframe
         end = tiff.filehandle.size
         for page in series.pages:
             parts = () if page is None else zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(offset + length > end for offset, length in parts):
                 # tifffile would fill the missing part with zeros.
                 raise ImageError(f"{shown(name)}: cut short. Copy the file again.")
-        if page_of(series).photometric == tifffile.PHOTOMETRIC.PALETTE:
-            check_numbered(Path(name), tiff_palette(page_of(series)))
+        if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            check_numbered(Path(name), tiff_palette(keyframe))
         labels = np.asarray(series.asarray())
-        turn = int(page_of(series).tags.valueof(274, 1) or 1)
+        turn = int(keyframe.tags.valueof(274, 1) or 1)
         if turn == 1 or labels.ndim < 2:
             return labels
         planes = labels.reshape(-1, *labels.shape[-2:])
         turned = np.stack([orient(plane, turn) for plane in planes])
         return turned.reshape(*labels.shape[:-2], *turned.shape[-2:])
-
-
-def page_of(series: tifffile.TiffPageSeries) -> Any:
-    """Return the page that represents a series."""
-    return series.keyframe
 
 
 def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:

@@ -48,8 +48,6 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> list[Pair]:
 
     Parameters
     ----------
-    args
-        The options.
     default
         The part to use without ``--part``.
 
@@ -106,12 +104,6 @@ def _chosen(args: argparse.Namespace, own: ModelSplit | None, default: str) -> l
     return [pairs[name] for name in names]
 
 
-def _check_classes(args: argparse.Namespace, count: int) -> None:
-    """Refuse a model of `count` classes if ``--data`` has a different number of classes."""
-    if args.data is not None:
-        read_layout(args.data, reading_from(args)).check_classes(count)
-
-
 @dataclass(frozen=True)
 class OpenCases:
     """Cases to compare, facts about all of them, the files left out, and the sampling function."""
@@ -138,7 +130,8 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
     limits = reading_from(args)
     survey = Survey(segmenter.card.config.model.classes, limits)
     classes = len(survey.classes)
-    _check_classes(args, classes)
+    if args.data is not None:
+        read_layout(args.data, limits).check_classes(classes)
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(pairs))
     good: list[Pair] = []

@@ -17,8 +17,6 @@ def add_data_arguments(parser: argparse.ArgumentParser, layout: str, split: str 
 
     Parameters
     ----------
-    parser
-        Parser to extend.
     layout
         Further meaning of ``--data`` for the command.
     split
@@ -94,13 +92,7 @@ def add_skip_bad(parser: argparse._ActionsContainer) -> None:
 
 
 def refuse_two_sources(args: argparse.Namespace) -> None:
-    """Refuse ``--data`` together with ``--images`` or ``--masks``.
-
-    Raises
-    ------
-    ConfigError
-        If both are given.
-    """
+    """Raise `ConfigError` if ``--data`` is given together with ``--images`` or ``--masks``."""
     if args.data is not None and (args.images is not None or args.masks is not None):
         raise ConfigError("--data replaces --images and --masks: use one or the other.")
 
@@ -151,11 +143,5 @@ def reading_overrides(args: argparse.Namespace) -> dict[str, object]:
 
 
 def reading_from(args: argparse.Namespace) -> ReadingConfig:
-    """Return the file limits set by the options.
-
-    Raises
-    ------
-    ConfigError
-        If an option is out of range.
-    """
+    """Return the file limits set by the options; raise `ConfigError` if one is out of range."""
     return reading_settings(reading_overrides(args))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentfm_core.cli.common import progress_bar, say
 from latentfm_core.cli.data_options import reading_from
-from latentfm_core.cli.model_split import ModelSplit, model_split
+from latentfm_core.cli.model_split import model_split
 from latentfm_core.config import ReadingConfig, load_config
 from latentfm_core.datasets.folds import training_split
 from latentfm_core.datasets.layouts import read_layout, training_pairs
@@ -65,8 +65,11 @@ def parts_of_config(file: Path) -> Parts:
 def training_part(args: argparse.Namespace) -> list[Pair]:
     """Return the training pairs that belong to the arguments; empty if they are not there."""
     own = model_split(args)
-    split = _split(args, own)
-    if split is None:
+    if args.split is not None:
+        split = read_split(args.split)
+    elif own is not None:
+        split = own.split
+    else:
         return []
     limits = reading_from(args)
     try:
@@ -79,12 +82,6 @@ def training_part(args: argparse.Namespace) -> list[Pair]:
         return []
     wanted = set(split.train)
     return [pair for pair in found if pair.name in wanted]
-
-
-def _split(args: argparse.Namespace, own: ModelSplit | None) -> Split | None:
-    if args.split is not None:
-        return read_split(args.split)
-    return None if own is None else own.split
 
 
 def _parts(pairs: dict[str, Pair], split: Split) -> tuple[list[Pair], list[Pair]]:
@@ -118,13 +115,7 @@ def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> Trainin
 
 
 def check_domain_arguments(args: argparse.Namespace) -> None:
-    """Refuse options of the out-of-domain score that do not go together.
-
-    Raises
-    ------
-    ConfigError
-        If that is so.
-    """
+    """Raise `ConfigError` for options of the out-of-domain score that do not go together."""
     if args.training_config is not None and not args.domain_only:
         raise ConfigError("--training-config needs --domain-only. Add --domain-only.")
     if args.training_config is not None and (args.images or args.masks or args.data or args.split):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from latentfm_core.output.paths import printable
 from latentfm_core.output.result import read_sidecar
@@ -14,38 +13,24 @@ MOST = 5
 """Most images to name."""
 
 
-class Result(Protocol):
-    """A result on disk."""
-
-    @property
-    def name(self) -> str:
-        """Prefix of its file names."""
-        ...
-
-    @property
-    def sidecar(self) -> Path:
-        """Its JSON file."""
-        ...
-
-
-def first_look(plans: Iterable[Result]) -> str | None:
+def first_look(results: Iterable[tuple[str, Path]]) -> str | None:
     """Return a line that names the images with the lowest expected Dice, lowest first.
 
-    Lines before it name images that are unlike the training images, with and without a prompt. It
-    is read from what lies on disk, so that results of other processes and of a run before count as
-    well. None if no image is unlike them, and there are not two images whose expected Dice is
-    known.
+    Lines before it name images that are unlike the training images, with and without a prompt.
+    `results` are the names of results and their JSON files on disk: those of other processes and
+    of a run before count as well. None if no image is unlike them, and there are not two images
+    whose expected Dice is known.
     """
     known = []
     unlike: dict[bool, list[str]] = {False: [], True: []}
-    for plan in plans:
-        sidecar = read_sidecar(plan.sidecar)
+    for name, file in results:
+        sidecar = read_sidecar(file)
         if sidecar is None:
             continue
         if sidecar.out_of_domain:
-            unlike[bool(sidecar.prompt)].append(printable(plan.name))
+            unlike[bool(sidecar.prompt)].append(printable(name))
         if sidecar.expected_dice is not None:
-            known.append((sidecar.expected_dice, printable(plan.name)))
+            known.append((sidecar.expected_dice, printable(name)))
     lines = []
     for prompted, names in unlike.items():
         if not names:

@@ -47,13 +47,7 @@ def find_images(sources: Sequence[Path], limits: ReadingConfig = READING) -> lis
 
 
 def refuse_among(sources: Sequence[Path], out: Path) -> None:
-    """Refuse an output folder that is also a folder of images or masks.
-
-    Raises
-    ------
-    OutputError
-        If it is.
-    """
+    """Raise `OutputError` if an output folder is also a folder of images or masks."""
     if any(source.is_dir() and source.resolve() == out.resolve() for source in sources):
         raise OutputError(
             f"{shown(out)} contains images or masks of this run, and the next run would mistake "
@@ -67,8 +61,6 @@ class BadFiles:
 
     Attributes
     ----------
-    total
-        Number of all inputs.
     reasons
         The problem, by name of the input.
     """
@@ -82,13 +74,7 @@ class BadFiles:
         logger.warning("skipped: %s", error)
 
     def check_any_left(self) -> None:
-        """Raise if every input is bad.
-
-        Raises
-        ------
-        DatasetError
-            The message lists all of them.
-        """
+        """Raise a `DatasetError` that lists all inputs if every one is bad."""
         if self.total and len(self.reasons) == self.total:
             raise DatasetError(
                 f"None of the {self.total} inputs can be used:\n  {self._listed()}\n"
@@ -121,13 +107,7 @@ def with_possible_names(
 
 
 def refuse_all(problems: Sequence[str], total: int) -> None:
-    """Refuse inputs before anything is done.
-
-    Raises
-    ------
-    DatasetError
-        If there are problems; the message lists them all.
-    """
+    """Raise a `DatasetError` that lists the problems of inputs, if there are any."""
     if problems:
         listed = "\n  ".join(problems)
         raise DatasetError(

@@ -25,8 +25,6 @@ def load_segmenter(
 
     Parameters
     ----------
-    args
-        The options.
     group
         Kind of prompts whose fitted values are the defaults of the options; None leaves them
         unset, for objects with several kinds of prompts.

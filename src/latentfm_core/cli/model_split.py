@@ -110,12 +110,6 @@ def pairs_of_model(
 
     Parameters
     ----------
-    args
-        The options.
-    pairs
-        All images given by the user.
-    model
-        The model's split, if there is one.
     default
         The part to use without ``--part``.
 

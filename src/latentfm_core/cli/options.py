@@ -57,8 +57,6 @@ def add_sampling_arguments(
 
     Parameters
     ----------
-    parser
-        Parser to extend.
     leave_out
         Fields of `SamplingConfig` that the command sets itself.
     own_model
@@ -147,13 +145,7 @@ def sampling_from(args: argparse.Namespace, base: SamplingConfig | None = None) 
 
 
 def tiling_from(args: argparse.Namespace) -> TilingConfig:
-    """Return the tiling that the options set.
-
-    Raises
-    ------
-    ConfigError
-        If an option is out of range.
-    """
+    """Return the tiling that the options set; raise `ConfigError` if one is out of range."""
     given = {"scale": args.scale, "overlap": args.overlap}
     return tiling_settings(**{key: value for key, value in given.items() if value is not None})
 

@@ -55,12 +55,6 @@ class Mode(ABC, Generic[JobT]):
 
     Attributes
     ----------
-    segmenter, settings
-        Model and sampling settings.
-    limits
-        Limits for the image files.
-    out
-        Folder of the results.
     unit
         Name of the counted items: images or objects.
     """
@@ -104,19 +98,8 @@ class Mode(ABC, Generic[JobT]):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of the loop.
+    """Options of the loop."""
 
-    Attributes
-    ----------
-    out
-        Folder of the results.
-    launch
-        The processes that share the images.
-    overwrite, skip_done, skip_bad, quiet
-        As on the command line.
-    """
-
-    out: Path
     launch: Launch
     overwrite: bool = False
     skip_done: bool = False
@@ -132,7 +115,7 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     LatentFMError
         If results exist, images cannot be used, or nothing can be written.
     """
-    out, launch = options.out, options.launch
+    out, launch = mode.out, options.launch
     jobs, unnamed = with_possible_names(
         mode.plan(images), lambda job: job.image, lambda job: job.paths()
     )
@@ -156,7 +139,7 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     done = bad.total if launch.size == 1 else total
     if launch.first:
         say(f"{done - len(bad.reasons)} of {total} {mode.unit} segmented into {shown(out)}")
-        look = first_look(jobs)
+        look = first_look((job.name, job.sidecar) for job in jobs)
         if look is not None:
             say(look)
         bad.report()

@@ -28,10 +28,6 @@ class PromptedImage:
 
     Attributes
     ----------
-    image
-        The file.
-    prompt
-        The object, or None.
     suffix
         Added to the name of the result.
     """
@@ -122,12 +118,8 @@ class ObjectDraws:
 
     Attributes
     ----------
-    segmenter, settings
-        Model and sampling settings.
     wanted
         All objects to draw, in any order.
-    limits
-        Limits for the image files.
     """
 
     segmenter: Segmenter

@@ -10,7 +10,6 @@ from pathlib import Path
 from latentfm_core.cli.images import ImageJob, ImageMode, Segmented, write
 from latentfm_core.cli.prediction import Show
 from latentfm_core.cli.prompts import PromptedImage
-from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.inference.stack import StackProgress, StackResult, stack_steps
 from latentfm_core.output.sidecar import StackFacts
@@ -24,8 +23,9 @@ class StackMode(ImageMode):
     plane: str = field(kw_only=True)
 
     def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
-        """Check a file as `check_stack` does."""
-        check_stack(image, self.plane, self.limits)
+        """Open a stack and read its first plane."""
+        with TiffStack(image, self.plane, self.limits) as stack:
+            stack.read(0)
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these files and writes its result."""
@@ -65,15 +65,3 @@ def stack_facts(stack: TiffStack, result: StackResult) -> StackFacts:
         expected_dice=result.expected_dice,
         domain_score=result.domain_score,
     )
-
-
-def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:
-    """Open a stack and read its first plane.
-
-    Raises
-    ------
-    ImageError
-        If the stack cannot be used.
-    """
-    with TiffStack(path, plane, limits) as stack:
-        stack.read(0)

@@ -56,13 +56,7 @@ class TolerantStream(io.TextIOBase):
         return False
 
     def fileno(self) -> int:
-        """Return the descriptor of the stream.
-
-        Raises
-        ------
-        OSError
-            If it has no descriptor.
-        """
+        """Return the descriptor of the stream; raise `OSError` if it has none."""
         if self._target is None:
             raise OSError("the stream is closed")
         return self._target.fileno()

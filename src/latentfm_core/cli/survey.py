@@ -32,15 +32,7 @@ _ENOUGH = 5
 
 
 class Survey:
-    """Facts about images and masks, collected while each is read once.
-
-    Parameters
-    ----------
-    classes
-        Names of the foreground classes.
-    limits
-        How the files are read.
-    """
+    """Facts about images and masks, collected while each is read once."""
 
     def __init__(self, classes: Sequence[str], limits: ReadingConfig = READING) -> None:
         self.classes = tuple(classes)
@@ -75,8 +67,6 @@ class Survey:
 
         Parameters
         ----------
-        segmenter, settings
-            Model and sampling settings.
         part
             The part of the data, or "".
         threshold

@@ -39,13 +39,7 @@ class LargeJob:
 
 @dataclass(frozen=True)
 class TiledMode(Mode[LargeJob]):
-    """Prediction of images of any size in tiles.
-
-    Attributes
-    ----------
-    tiling
-        Overlap and scale.
-    """
+    """Prediction of images of any size in tiles."""
 
     tiling: TilingConfig
     parts: ClassVar[int] = 1000

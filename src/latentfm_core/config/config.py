@@ -6,9 +6,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from latentfm_core.config.base import (
-    Settings,
-)
+from latentfm_core.config.base import Settings
 from latentfm_core.config.data import DataConfig
 from latentfm_core.config.model import ModelConfig
 from latentfm_core.config.sampling import SamplingConfig

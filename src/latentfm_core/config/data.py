@@ -7,11 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from latentfm_core.config.base import (
-    Fraction,
-    Seed,
-    Settings,
-)
+from latentfm_core.config.base import Fraction, Seed, Settings
 
 
 class ReadingConfig(Settings):

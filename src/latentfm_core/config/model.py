@@ -7,13 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from latentfm_core.config.base import (
-    Blocks,
-    ClassName,
-    Colour,
-    Settings,
-    Width,
-)
+from latentfm_core.config.base import Blocks, ClassName, Colour, Settings, Width
 
 
 class ModelConfig(Settings):

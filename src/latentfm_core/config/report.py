@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from latentfm_core.config.base import (
-    Settings,
-)
+from latentfm_core.config.base import Settings
 
 
 class ReportConfig(Settings):

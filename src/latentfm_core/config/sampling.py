@@ -6,12 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from latentfm_core.config.base import (
-    Precision,
-    Seed,
-    Settings,
-    SolverName,
-)
+from latentfm_core.config.base import Precision, Seed, Settings, SolverName
 
 
 class SamplingConfig(Settings):

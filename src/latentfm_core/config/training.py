@@ -6,11 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latentfm_core.config.base import (
-    Precision,
-    Seed,
-    Settings,
-)
+from latentfm_core.config.base import Precision, Seed, Settings
 
 Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]

@@ -23,8 +23,6 @@ class Mismatch:
     ----------
     canvas
         ``(S, S)`` strokes on the model's canvas.
-    device
-        Device of the masks.
     """
 
     def __init__(self, canvas: Labels, device: torch.device) -> None:

@@ -27,8 +27,6 @@ def check_strokes(strokes: NDArray[np.generic], shape: tuple[int, int], classes:
         ``(H, W)`` integers: `UNMARKED`, `BACKGROUND`, or ``k + 1`` for the k-th class.
     shape
         ``(H, W)`` of the image in pixels.
-    classes
-        Number of foreground classes of the model.
 
     Raises
     ------

@@ -36,10 +36,6 @@ def balanced(
 
     Parameters
     ----------
-    data
-        Training images.
-    classes
-        Names of the classes.
     rare
         Share of the images below which a class is rare; 0 changes nothing.
     """

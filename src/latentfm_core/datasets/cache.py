@@ -61,10 +61,6 @@ class CanvasCache:
         Folder of the cache; other files in it are kept.
     data
         Sets `fit`, `mask_threshold` and the channels to read.
-    size
-        Side of the canvas.
-    classes
-        Number of foreground classes of the masks.
     """
 
     folder: Path

@@ -33,8 +33,6 @@ class MaskFacts:
 
     Attributes
     ----------
-    name
-        Name of its image.
     shares
         Share of pixels covered by each class.
     objects

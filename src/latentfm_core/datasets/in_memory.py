@@ -62,7 +62,6 @@ class CanvasSet:
 def load_canvases(
     pairs: Sequence[Pair],
     data: DataConfig,
-    size: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     classes: int = 1,
 ) -> CanvasSet:
@@ -73,13 +72,9 @@ def load_canvases(
     pairs
         Pairs to read; the order is kept.
     data
-        Sets `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
-    size
-        Side of the canvas; None uses ``data.size``.
+        Sets `size`, `fit`, `mask_threshold`, `skip_bad`, `cache` and `reading`.
     on_progress
         Called in this thread with (pairs done, total pairs).
-    classes
-        Number of foreground classes of the masks.
 
     Raises
     ------
@@ -91,7 +86,7 @@ def load_canvases(
     OutputError
         If the cache folder cannot be created.
     """
-    side = size or data.size
+    side = data.size
     raters = np.array([len(pair.masks) for pair in pairs], dtype=np.intp)
     most = int(raters.max(initial=1))
     check_memory(

@@ -35,16 +35,10 @@ class Layout:
 
     Attributes
     ----------
-    kind
-        Kind of layout.
-    folder
-        The folder itself.
     parts
         Folders of images and masks of each existing part: train, val, test.
     classes
         Class names, if the folder lists them; else its masks are binary.
-    ending
-        File name ending in an nnU-Net folder.
     """
 
     kind: Literal["nnU-Net", "ISIC"]

@@ -42,8 +42,6 @@ class TrainingImage:
         ``(H, W, 3)`` uint8, 255 = 1.0 of `to_rgb`.
     masks
         ``(M, H, W)``, one for each rater: uint8 0 or 1, or uint16 with objects numbered from 1.
-    kind
-        Kind of masks.
     set_name
         Name of its data set; empty if there is one.
     stored
@@ -64,8 +62,6 @@ class ObjectSet:
 
     Attributes
     ----------
-    images
-        All of them, set by set.
     weights
         ``(N,)`` float64 sampling probabilities, sum 1.
     skipped

@@ -149,13 +149,7 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def _say_unfinished(masks: Path) -> None:
-    """Log the unfinished annotations below `masks`, which are skipped.
-
-    Raises
-    ------
-    DatasetError
-        If there are no others.
-    """
+    """Log the unfinished annotations below `masks`; raise `DatasetError` if there are no others."""
     if not masks.is_dir():
         return
     if is_unfinished(masks):

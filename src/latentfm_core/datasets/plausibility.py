@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from latentfm_core.datasets.facts import MaskFacts
 from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
-from latentfm_core.images.mask_coding import WHITE, is_usual
+from latentfm_core.images.mask_coding import USUAL, WHITE
 from latentfm_core.images.read import name_some
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,6 @@ def mask_findings(
 
     Parameters
     ----------
-    masks
-        All masks of the part.
-    classes
-        Names of the classes.
-    threshold
-        The mask threshold, if set.
     where
         Name of the part, for example ``" of the validation part"``.
     stops
@@ -166,8 +160,6 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
 
     Parameters
     ----------
-    stored
-        All pairs of the folder.
     where
         Name of the folder or set, for example ``" of the set polyps"``.
     """
@@ -182,7 +174,7 @@ def coding_findings(stored: Sequence[StoredPair], where: str = "") -> list[Findi
         for coding, names in sorted(masks.items(), key=lambda item: (-len(item[1]), item[0]))
     )
     asked = any(pair.has_threshold for pair in stored)
-    stops = not asked and not all(map(is_usual, masks))
+    stops = not asked and not masks.keys() <= USUAL
     text = f"The masks{where} do not mark their foreground alike: {listed}."
     if stops:
         text += (
@@ -244,13 +236,7 @@ def _listed(groups: Iterable[tuple[str, ...]]) -> str:
 
 
 def say_findings(findings: Sequence[Finding]) -> None:
-    """Log findings as warnings.
-
-    Raises
-    ------
-    DatasetError
-        If the data are unusable.
-    """
+    """Log findings as warnings; raise `DatasetError` if the data are unusable."""
     for finding in findings:
         if finding.stops:
             raise DatasetError(finding.text)

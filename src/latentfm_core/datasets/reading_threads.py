@@ -23,10 +23,6 @@ def in_threads(work: Callable[[int], T], count: int, threads: int) -> Generator[
     ----------
     work
         Called with a number from 0 to `count` - 1.
-    count
-        Number of calls.
-    threads
-        Number of threads.
 
     Raises
     ------

@@ -22,8 +22,6 @@ class StoredPair:
 
     Attributes
     ----------
-    name
-        Name of the image.
     orientation
         EXIF or TIFF orientation (1 to 8) that was applied to the image.
     mask_orientations
@@ -31,10 +29,6 @@ class StoredPair:
     codings
         How each binary mask marks its foreground, as `foreground_coding` names it; empty where
         unknown.
-    has_threshold
-        Whether a mask threshold was set.
-    square
-        Whether the image has as many rows as columns.
     """
 
     name: str

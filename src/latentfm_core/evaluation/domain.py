@@ -47,8 +47,6 @@ def changed(rgb: Float32, rng: np.random.Generator) -> Float32:
     ----------
     rgb
         ``(H, W, 3)`` float32 in [0, 1].
-    rng
-        Source of the changes.
     """
     rows, columns = (_part(length, rng) for length in rgb.shape[:2])
     part = rgb[rows, columns]
@@ -76,14 +74,10 @@ def domain_of(
 
     Parameters
     ----------
-    segmenter
-        The model, which provides the image features.
     train
         Images of each training set, consumed one by one.
     val
         Validation images; never those of reported scores.
-    on_image
-        Called after each image.
 
     Raises
     ------

@@ -33,8 +33,6 @@ class Case:
 
     Attributes
     ----------
-    image
-        The image to segment.
     references
         ``(M, H, W)``, one mask per rater, M at least 1, of the image's size: bool with one
         class, else uint8 labels.
@@ -49,13 +47,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Full results of one image during evaluation.
-
-    Attributes
-    ----------
-    case, samples, summary, scores
-        The image and its references, its samples, maps, and scores.
-    """
+    """Full results of one image during evaluation."""
 
     case: Case
     samples: SampleSet

@@ -41,16 +41,6 @@ class Evidence:
     pixel of level l is in the mean mask at ``THRESHOLDS[k]`` if l > k, so one pass over the
     images covers all thresholds. Labels of several classes have no threshold: there the truth
     is "the mean mask is right" and every level is 1.
-
-    Parameters
-    ----------
-    config
-        Configuration of the model.
-
-    Attributes
-    ----------
-    n_images
-        Number of images so far.
     """
 
     def __init__(self, config: Config) -> None:

@@ -33,8 +33,6 @@ class Annotator:
 
     Attributes
     ----------
-    kind
-        Kind of prompt.
     corrections
         With kind ``"corrections"``, number of points added one by one in the middle of the
         largest error of the mean mask.

@@ -50,8 +50,6 @@ class Described:
 
     Attributes
     ----------
-    authors
-        Names.
     licence
         SPDX identifier, or None.
     picture

@@ -19,13 +19,15 @@ from latentfm_core.uncertainty.calibration import TRUNCATE, Calibration, Monoton
 from latentfm_core.uncertainty.summary import DEFAULT_THRESHOLD, SAMPLE_THRESHOLD
 
 
-class ConditionPart(nn.Module):
-    """Image ``(1, 3, S, S)`` in [0, 1] to the condition maps of one velocity network."""
-
+class _ConditionedPart(nn.Module):
     def __init__(self, model: LatentFM, few_steps: bool) -> None:
         super().__init__()
         self.model = model
         self.few_steps = few_steps
+
+
+class ConditionPart(_ConditionedPart):
+    """Image ``(1, 3, S, S)`` in [0, 1] to the condition maps of one velocity network."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the maps, finest first."""
@@ -52,13 +54,8 @@ class ImagePart(nn.Module):
         return [features[index] for index in self.kept]
 
 
-class PromptPart(nn.Module):
+class PromptPart(_ConditionedPart):
     """Prompt maps ``(1, 4, S, S)`` and image features to the maps of one velocity network."""
-
-    def __init__(self, model: LatentFM, few_steps: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.few_steps = few_steps
 
     def forward(self, prompt: Tensor, *features: Tensor) -> list[Tensor]:
         """Return the maps, finest first."""

@@ -26,8 +26,6 @@ class Graph:
     ----------
     inputs
         Name and example, in the order of the module's arguments.
-    outputs
-        Names.
     samples
         Names of inputs and outputs whose first axis may have any length.
     """
@@ -39,13 +37,7 @@ class Graph:
 
 
 def needed(name: str) -> Any:
-    """Import a package of the extra ``export``.
-
-    Raises
-    ------
-    ConfigError
-        If it is not installed.
-    """
+    """Import a package of the extra ``export``; raise `ConfigError` if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -59,11 +51,6 @@ def write_graph(path: Path, graph: Graph, facts: Mapping[str, str]) -> list[str]
     """Write `graph` to `path` with all weights, and check the file.
 
     Returns the inputs of the file: those of `graph` that its outputs depend on.
-
-    Parameters
-    ----------
-    facts
-        Metadata of the file.
 
     Raises
     ------

@@ -101,13 +101,7 @@ def _write_network(
 
 
 def refuse_ensemble(segmenter: Segmenter) -> None:
-    """Refuse a model that is not a single network.
-
-    Raises
-    ------
-    ModelFolderError
-        If it is an ensemble; the message says what to export instead.
-    """
+    """Raise a `ModelFolderError` that says what to export instead if a model is an ensemble."""
     members = segmenter.card.members
     if members:
         folders = ", ".join(member.folder for member in members)

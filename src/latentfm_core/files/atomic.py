@@ -84,10 +84,6 @@ def atomic_folder(
 
     Parameters
     ----------
-    final
-        The folder.
-    overwrite
-        Whether to replace an existing folder.
     outdated
         Files that describe the previous folder; removed just before it is replaced.
 

@@ -27,8 +27,6 @@ def write_error(path: Path, error: BaseException) -> OutputError:
 
     Parameters
     ----------
-    path
-        The file or folder to write.
     error
         Exception of a library. safetensors gives the operating system's error number only in
         its text, NumPy not at all; then free space decides.
@@ -50,14 +48,9 @@ def free_space(path: Path) -> float:
 
 
 def check_still_there(folder: Path) -> None:
-    """Check that a folder in use still exists before writing there.
+    """Raise `OutputError` if a folder in use does not exist any more.
 
     Otherwise it would be recreated, perhaps on another disk at the mount point of a drive.
-
-    Raises
-    ------
-    OutputError
-        If it does not exist.
     """
     if not folder.is_dir():
         raise OutputError(

@@ -17,13 +17,7 @@ from filelock import FileLock, Timeout
 from latentfm_core.errors import FolderBusy
 from latentfm_core.files.disk_errors import write_error
 from latentfm_core.files.regular import open_regular
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    _FCNTL = None
-else:
-    _FCNTL = fcntl
+from latentfm_core.files.temporary import FCNTL
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +37,6 @@ class FolderLock:
     ----------
     folder
         The folder; it must exist.
-    name
-        Name of the lock file.
     """
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
@@ -105,12 +97,12 @@ class FolderLock:
             return ""
 
     def _try(self) -> bool:
-        if _FCNTL is None:
+        if FCNTL is None:
             return self._try_elsewhere()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self.path, flags, 0o666)
         try:
-            _FCNTL.flock(descriptor, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+            FCNTL.flock(descriptor, FCNTL.LOCK_EX | FCNTL.LOCK_NB)
             if not self._is_current(descriptor):
                 os.close(descriptor)  # its last owner has removed it
                 return False
@@ -157,14 +149,10 @@ def one_writer(
 
     Parameters
     ----------
-    folder
-        An existing folder.
     doing
         What another process is doing there, such as ``writing results to``.
     advice
         Remedy, as full sentences.
-    name
-        Name of the lock file.
     patience
         Seconds to wait for the lock.
 

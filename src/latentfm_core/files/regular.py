@@ -51,13 +51,7 @@ def _named(mode: int) -> str:
 
 
 def check_regular(path: Path) -> None:
-    """Reject a path that is not a file; a missing one passes.
-
-    Raises
-    ------
-    NotRegularError
-        If it is a folder, pipe, socket or device.
-    """
+    """Raise `NotRegularError` for a folder, pipe, socket or device; a missing path passes."""
     kind = other_kind(path)
     if kind:
         raise NotRegularError(errno.EINVAL, f"it is {kind}, not a file", str(path))

@@ -22,9 +22,10 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    _FCNTL = None
+    FCNTL = None
 else:
-    _FCNTL = fcntl
+    FCNTL = fcntl
+"""Locks of files; None where the system has none of this kind."""
 
 PREFIX = ".latentfm-"
 OLD = "old-"
@@ -45,7 +46,7 @@ def new_file(final: Path) -> Iterator[Path]:
     """
     descriptor, path = _made(final)
     # Windows cannot rename an open file.
-    if _FCNTL is None:
+    if FCNTL is None:
         os.close(descriptor)
         yield path
         return
@@ -71,7 +72,7 @@ def new_folder(final: Path) -> Iterator[Path]:
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
     """Hold the lock of a file or folder; yield whether it is held, or locks are unavailable."""
-    if _FCNTL is None:
+    if FCNTL is None:
         yield True
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -115,7 +116,7 @@ def _remove_if_dead(path: Path, final: str) -> None:
     kind = os.lstat(path)
     if stat.S_ISLNK(kind.st_mode):
         return  # not ours, despite its name
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if _FCNTL else -1
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if FCNTL else -1
     try:
         free = _lock(descriptor) if descriptor >= 0 else None
         old = time.time() - kind.st_mtime > STALE_SECONDS
@@ -138,7 +139,7 @@ def _made(final: Path) -> tuple[int, Path]:
         made = tempfile.mkstemp(prefix=PREFIX, suffix=_suffix(final), dir=final.parent)
         descriptor, path = made[0], Path(made[1])
         # Before it was locked, another process may have removed it as abandoned.
-        if _FCNTL is None or (_lock(descriptor) is not False and os.fstat(descriptor).st_nlink):
+        if FCNTL is None or (_lock(descriptor) is not False and os.fstat(descriptor).st_nlink):
             return descriptor, path
         os.close(descriptor)
 
@@ -150,10 +151,10 @@ def _suffix(final: Path) -> str:
 
 def _lock(descriptor: int) -> bool | None:
     """Return whether the lock was acquired; None where there are no locks."""
-    if _FCNTL is None:
+    if FCNTL is None:
         return None
     try:
-        _FCNTL.flock(descriptor, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+        FCNTL.flock(descriptor, FCNTL.LOCK_EX | FCNTL.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

@@ -36,10 +36,6 @@ def held_out_dice(
 
     Parameters
     ----------
-    model
-        Model folder.
-    pairs
-        The images and their masks.
     config
         Sampling settings, and device and precision of the training.
     should_stop

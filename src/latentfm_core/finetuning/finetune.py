@@ -20,7 +20,7 @@ from latentfm_core.finetuning.recipe import model_source
 from latentfm_core.model_io.bundled import resolve_model
 from latentfm_core.model_io.card import CARD, ModelCard, ParentInfo, read_card, write_card
 from latentfm_core.torchrun import read_launch
-from latentfm_core.training.meters import EpochReport, StepReport
+from latentfm_core.training.meters import EpochReport, StepReport, ignore
 from latentfm_core.training.options import RunOptions
 from latentfm_core.training.resuming import resumed_config
 from latentfm_core.training.trainer import Trainer
@@ -37,8 +37,6 @@ class Note:
 
     Attributes
     ----------
-    id, sha256, title, licence
-        From the parent's card.
     dice
         Dice of the parent on each held-out image.
     """
@@ -55,10 +53,6 @@ def is_learning(out: Path) -> bool:
     return (out / "training" / NOTE).is_file()
 
 
-def _ignore(event: Event) -> None:
-    pass
-
-
 class FineTune:
     """Fine-tune a copy of a model on a few images, and compare both on held-out ones.
 
@@ -72,8 +66,6 @@ class FineTune:
         use that of the run.
     options
         ``init`` names the model to start from, ``out`` the folder of the new one.
-    on_event
-        Called with progress events.
 
     Raises
     ------
@@ -91,7 +83,7 @@ class FineTune:
         self,
         config: Config | None,
         options: RunOptions,
-        on_event: Callable[[Event], None] = _ignore,
+        on_event: Callable[[Event], None] = ignore,
     ) -> None:
         if read_launch().size > 1:
             raise ConfigError("Fine-tuning runs in one process: start it without torchrun.")

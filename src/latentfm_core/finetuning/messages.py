@@ -104,13 +104,7 @@ def to_line(event: Event) -> str:
 
 
 def from_line(line: str) -> Event:
-    """Return the event of a line.
-
-    Raises
-    ------
-    ValueError
-        If the line is not an event.
-    """
+    """Return the event of a line; raise `ValueError` if it is not one."""
     values = json.loads(line)
     kind = _KINDS.get(values.pop("kind", "")) if isinstance(values, dict) else None
     if kind is None or set(values) != {field.name for field in fields(kind)}:

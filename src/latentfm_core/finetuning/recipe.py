@@ -34,8 +34,6 @@ def finetune_config(parent: ModelCard, data: DataConfig, base: Config | None = N
 
     Parameters
     ----------
-    parent
-        Card of the model to start from.
     data
         Folders of images and masks; a split file, if set, decides what is held out.
     base

@@ -53,8 +53,7 @@ def to_canvas(rgb: Float32, size: int, fit: Fit) -> tuple[Float32, Geometry]:
         What `from_canvas` needs to go back.
     """
     geometry = canvas_geometry((rgb.shape[0], rgb.shape[1]), size, fit)
-    _, _, rows, columns = geometry.box
-    content = _resize(np.moveaxis(rgb, -1, 0), (rows, columns))
+    content = _resize(np.moveaxis(rgb, -1, 0), geometry.box[2:])
     content = np.clip(np.moveaxis(content, 0, -1), 0.0, 1.0)
     padded = np.pad(content, (*_margins(geometry), (0, 0)), mode="edge")
     return np.ascontiguousarray(padded, dtype=np.float32), geometry
@@ -66,8 +65,7 @@ def mask_to_canvas(mask: Bool, size: int, fit: Fit) -> Bool:
     A canvas pixel is foreground when at least half of it is. Padding repeats the edge.
     """
     geometry = canvas_geometry((mask.shape[0], mask.shape[1]), size, fit)
-    _, _, rows, columns = geometry.box
-    cover = _resize(mask.astype(np.float32)[np.newaxis], (rows, columns))[0]
+    cover = _resize(mask[np.newaxis], geometry.box[2:])[0]
     return np.pad(cover >= 0.5, _margins(geometry), mode="edge")
 
 
@@ -81,8 +79,7 @@ def labels_to_canvas(labels: NDArray[Any], size: int, fit: Fit) -> NDArray[Any]:
         inside = mask_to_canvas(np.asarray(labels > 0), size, fit)
         return np.asarray(inside * values[-1:])
     geometry = canvas_geometry((labels.shape[0], labels.shape[1]), size, fit)
-    _, _, rows, columns = geometry.box
-    cover = _resize((labels == values[:, None, None]).astype(np.float32), (rows, columns))
+    cover = _resize(labels == values[:, None, None], geometry.box[2:])
     chosen: NDArray[Any] = values[cover.argmax(axis=0)]
     return np.pad(chosen, _margins(geometry), mode="edge")
 
@@ -94,11 +91,10 @@ def strokes_to_canvas(strokes: NDArray[np.uint8], size: int, fit: Fit) -> NDArra
     on a large image must not be lost. Padding is unmarked.
     """
     geometry = canvas_geometry((strokes.shape[0], strokes.shape[1]), size, fit)
-    _, _, rows, columns = geometry.box
     values = np.unique(strokes[strokes > 0])
     if values.size == 0:
         return np.zeros((size, size), np.uint8)
-    cover = _resize((strokes == values[:, None, None]).astype(np.float32), (rows, columns))
+    cover = _resize(strokes == values[:, None, None], geometry.box[2:])
     # Half the pixel, or half of what the thinnest stroke covers: excludes what bilinear
     # resizing smears beyond the brush.
     needed = np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True) / 2)

@@ -36,8 +36,6 @@ class Channels:
 
     Attributes
     ----------
-    count
-        Length of the axis.
     kind
         ``"alpha"``: colours or grey, and alpha as the last one; ``"colours"``: the first three
         are red, green and blue; ``"measured"``: one must be chosen.
@@ -59,10 +57,6 @@ def channels_of(page: Any, label: str, count: int, described: Sequence[Channel] 
         The key frame of the series.
     label
         Axis letter: S for samples of a pixel, C for channels.
-    count
-        Its length.
-    described
-        Names and colours that the file gives to its channels.
     """
     if label == "C":
         return named_channels(count, described)
@@ -92,10 +86,6 @@ def check_channel(name: str, channels: Channels, chosen: int | None) -> None:
 
     Parameters
     ----------
-    name
-        The file, for messages.
-    channels
-        Its channels.
     chosen
         Number of the channel to use, counted from 1, or None.
 

@@ -73,13 +73,7 @@ def foreground_by_colour(path: Path, decoded: Decoded, used: NDArray[np.intp]) -
 
 
 def check_numbered(path: Path, palette: NDArray[np.uint8]) -> None:
-    """Reject a colour table whose index 0 is not black and so cannot be the background.
-
-    Raises
-    ------
-    ImageError
-        If index 0 is not black.
-    """
+    """Raise `ImageError` if index 0 of a colour table is not black, as the background is."""
     if palette[0, :3].any():
         raise ImageError(
             f"{shown(path)}: index 0 of its colour table is {_colour(palette[0])}, not black. The "

@@ -75,13 +75,7 @@ def _highest_of_pnm(opened: Image.Image) -> int | None:
 
 
 def _converted(path: Path, image: Image.Image) -> Image.Image:
-    """Return an image in a mode that is grey or RGB, with or without alpha.
-
-    Raises
-    ------
-    ImageError
-        If its colours are L*a*b*.
-    """
+    """Return an image as grey or RGB, with or without alpha; raise `ImageError` for L*a*b*."""
     if image.mode == "LAB":
         raise ImageError(
             f"{shown(path)}: L*a*b* colours are not supported. Save it as RGB or grey."
@@ -106,14 +100,9 @@ def _transparent_grey(opened: Image.Image, raw_modes: list[str]) -> int | None:
 
 
 def _check_bmp(path: Path, opened: Image.Image) -> None:
-    """Reject a BMP whose depth Pillow misreads, which would give wrong pixels.
+    """Raise `ImageError` for a BMP whose depth Pillow misreads, which would give wrong pixels.
 
     This happens when a grey colour table has fewer entries than its depth has values.
-
-    Raises
-    ------
-    ImageError
-        If the depth would be misread.
     """
     if opened.format != "BMP" or opened.mode not in {"1", "L"}:
         return

@@ -75,8 +75,6 @@ class PixelField:
 
     Parameters
     ----------
-    image
-        The image.
     scale
         Pixels of the field per image pixel, at most 1. Reads the coarsest level that is fine
         enough.

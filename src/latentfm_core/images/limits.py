@@ -24,13 +24,7 @@ PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "TGA",
 
 
 def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -> None:
-    """Reject a plane with too many pixels.
-
-    Raises
-    ------
-    ImageError
-        The message says how to raise the limit.
-    """
+    """Raise an `ImageError` that says how to raise the limit if a plane has too many pixels."""
     if rows * columns > limits.max_pixels:
         raise ImageError(
             f"{shown(name)}: {columns} x {rows} is {rows * columns / _MEGA:,.0f} megapixels, the "
@@ -41,13 +35,7 @@ def check_pixels_of(name: str, rows: int, columns: int, limits: ReadingConfig) -
 
 
 def check_bytes_of(name: str, nbytes: int, limits: ReadingConfig) -> None:
-    """Reject a file that is too large when decoded.
-
-    Raises
-    ------
-    ImageError
-        The message says how to raise the limit.
-    """
+    """Raise an `ImageError` with how to raise the limit if a file is too large when decoded."""
     if nbytes > limits.max_bytes:
         raise ImageError(
             f"{shown(name)}: {nbytes / _MEGA:,.0f} megabytes when decoded, the limit is "
@@ -89,13 +77,7 @@ def _open(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 def refuse_links_out(
     files: Iterable[Path], folder: Path, limits: ReadingConfig, what: str = "files"
 ) -> None:
-    """Reject symbolic links that lead out of `folder`.
-
-    Raises
-    ------
-    DatasetError
-        If there are any.
-    """
+    """Raise a `DatasetError` that names the symbolic links out of `folder`, if there are any."""
     if limits.follow_links:
         return
     root = folder.resolve()

@@ -30,8 +30,6 @@ def is_lossless(path: Path, pixels: NDArray[Any]) -> bool:
 
     Parameters
     ----------
-    path
-        The file.
     pixels
         Its pixels as decoded, before any orientation.
     """

@@ -13,11 +13,8 @@ ONE = "1"
 LABELS = 8
 """A threshold below this separates numbered labels, not grey levels."""
 _LEVELS = "levels above the threshold"
-
-
-def is_usual(coding: str) -> bool:
-    """Return whether programs commonly write binary masks in this way."""
-    return coding in (WHITE, ONE, _LEVELS)
+USUAL = {WHITE, ONE, _LEVELS}
+"""How programs commonly write binary masks."""
 
 
 def foreground_coding(decoded: Decoded, mask: Bool, threshold: float | None = None) -> str:
@@ -25,12 +22,8 @@ def foreground_coding(decoded: Decoded, mask: Bool, threshold: float | None = No
 
     Parameters
     ----------
-    decoded
-        The file.
     mask
         ``(H, W)``, the foreground that was read from it.
-    threshold
-        The mask threshold that was set.
     """
     at = int(mask.argmax())
     if not mask.size or not mask.flat[at]:

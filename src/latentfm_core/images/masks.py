@@ -81,15 +81,6 @@ def mask_of(path: Path, decoded: Decoded, threshold: float | None = None) -> Boo
 def read_labels(path: Path, classes: int, limits: ReadingConfig = READING) -> NDArray[np.uint8]:
     """Read a multi-class mask as ``(H, W)`` uint8: 0 background, k the k-th class.
 
-    Parameters
-    ----------
-    path
-        The file.
-    classes
-        Number of foreground classes.
-    limits
-        Of the file's size and links.
-
     Raises
     ------
     ImageError
@@ -146,10 +137,6 @@ def read_numbers(
 
     Parameters
     ----------
-    path
-        The file.
-    limits
-        Of the file's size and links.
     binary
         Read black and one other colour as 0 and 1 where indices cannot be numbers.
 
@@ -213,10 +200,7 @@ def _grey_levels(path: Path, decoded: Decoded) -> NDArray[Any]:
 def _stored(path: Path, decoded: Decoded, grey: NDArray[Any]) -> NDArray[Any]:
     """Return the values of the file, which decoding may have stretched.
 
-    Raises
-    ------
-    ImageError
-        If decoding has reduced them: small numbers would be lost.
+    Raise `ImageError` if decoding has reduced them: small numbers would be lost.
     """
     if decoded.reduced:
         raise ImageError(

@@ -34,8 +34,6 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
         The file that the pixels were opened from.
     pixels
         ``(H, W)`` or ``(H, W, C)``, as stored in the file or already oriented.
-    limits
-        Limits for the file.
     """
     try:
         decoded = decode(path, limits)

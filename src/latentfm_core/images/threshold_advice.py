@@ -29,7 +29,7 @@ def advice_for(grey: NDArray[Any], values: NDArray[Any], lossy: bool) -> str:
         Whether compression is lossy, so that values between two levels are noise.
     """
     low, high = float(values[0]), float(values[-1])
-    middle = _round(low + (high - low) / 2)
+    middle = low + (high - low) / 2
     if values.size == 1:
         return (
             "A mask needs 0 for the background. Or set --mask-threshold (data.mask_threshold): "
@@ -77,7 +77,3 @@ def _ignored(values: NDArray[Any]) -> float | None:
     """Return the usual value for ignored pixels, if it is separate from the others."""
     last = float(values[-1])
     return last if last in (255.0, 65535.0) and float(values[-2]) < last - 1 else None
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")

@@ -43,8 +43,6 @@ class TiffStack:
 
     Parameters
     ----------
-    path
-        The file.
     plane
         Letters of the two axes of a plane, in the file's order. Planes other than YX load the
         whole stack.
@@ -240,13 +238,7 @@ def _user_error(error: Exception, path: Path) -> Exception:
 
 
 def _named(labels: str) -> str:
-    """Replace unknown axis letters with those of OME.
-
-    Raises
-    ------
-    ImageError
-        If there are more axes than letters.
-    """
+    """Replace unknown axis letters with those of OME; raise `ImageError` if they run out."""
     free = [name for name in "ZT" if name not in labels]
     named = ""
     for label in labels:

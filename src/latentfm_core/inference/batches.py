@@ -32,15 +32,9 @@ class Batches:
     ----------
     seeds
         One for each sample; batches keep their order.
-    size
-        Samples in a batch.
-    steps
-        ODE steps of a batch.
 
     Attributes
     ----------
-    size
-        Current samples per batch.
     note
         Message about reduced batches, or empty.
     """

@@ -137,31 +137,22 @@ def _checked(probabilities: Float32, network: Network) -> Float32:
     return probabilities
 
 
-@dataclass(frozen=True)
-class ObjectRow:
-    """Network input for an object, and the standard deviation of its noise."""
-
-    frame: Frame
-    noise_scale: float
-
-
 def draw_objects(
     network: Network,
-    objects: Sequence[ObjectRow],
+    objects: Sequence[tuple[Frame, float]],
     path: PlainPath,
     seeds: Seeds,
     batch: int,
-) -> Generator[Progress, None, list[Float32]]:
-    """Yield after each ODE step, and return the probabilities ``(N, S, S)`` of each object.
+) -> Generator[Progress, None, Float32]:
+    """Yield after each ODE step, and return the probabilities ``(N, objects, S, S)``.
 
-    All objects have the same N seeds, and the scale of the noise is theirs, not that of `path`,
-    which must be 1. A batch may mix rows of different objects: ten objects with eight samples
-    each take five passes of sixteen rows, not ten of eight. Raises as `draw` does.
+    All objects have the same N seeds, and the scale of the noise is theirs, the second item, not
+    that of `path`, which must be 1. A batch may mix rows of different objects: ten objects with
+    eight samples each take five passes of sixteen rows, not ten of eight. Raises as `draw` does.
     """
     rows: list[Row] = []
-    for one in objects:
-        condition = condition_of(network, one.frame.canvas, path, one.frame.maps)
-        rows += [Row(condition, seed, one.noise_scale) for seed in seeds]
-    decoded = yield from draw_rows(network, rows, path, len(objects[0].frame.canvas), batch)
-    count = len(seeds)
-    return [decoded[i * count : (i + 1) * count] for i in range(len(objects))]
+    for seen, noise_scale in objects:
+        condition = condition_of(network, seen.canvas, path, seen.maps)
+        rows += [Row(condition, seed, noise_scale) for seed in seeds]
+    decoded = yield from draw_rows(network, rows, path, len(objects[0][0].canvas), batch)
+    return decoded.reshape(len(objects), len(seeds), *decoded.shape[1:]).swapaxes(0, 1)

@@ -30,8 +30,6 @@ class ModelSettings:
 
     Attributes
     ----------
-    card
-        Card of the model.
     network
         The loaded network; its precision is not on the card.
     """
@@ -45,13 +43,7 @@ class ModelSettings:
         return sampling.model_copy(update={"precision": self.network.precision})
 
     def check_precision(self, settings: SamplingConfig) -> None:
-        """Reject settings that require another precision.
-
-        Raises
-        ------
-        ConfigError
-            If they do.
-        """
+        """Raise `ConfigError` for settings that require another precision."""
         if settings.precision in ("auto", self.network.precision):
             return
         raise ConfigError(
@@ -83,10 +75,6 @@ class ModelSettings:
                 "calibrated": chosen.calibrated and calibration is not None,
             }
         )
-
-    def refines(self, settings: SamplingConfig) -> bool:
-        """Return whether samples without a prompt are drawn again in their own extent."""
-        return bool(self.resolved(settings).refine)
 
     def noise_scale(self, settings: SamplingConfig, group: PromptGroup) -> float:
         """Return the standard deviation of the noise for prompts of `group`."""

@@ -66,8 +66,6 @@ class Network:
 
     Attributes
     ----------
-    model, device
-        The model in evaluation mode, and its device.
     precision
         Number format of the convolutions, never ``"auto"``.
     label

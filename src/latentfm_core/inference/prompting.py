@@ -25,14 +25,10 @@ def checked_prompt(
 
     Parameters
     ----------
-    prompt
-        The caller's prompt.
     strokes
         Validated strokes ``(H, W)``. A model without prompts uses them only for guidance.
     shape
         ``(H, W)`` of the image.
-    card
-        Of the model.
 
     Raises
     ------
@@ -88,10 +84,8 @@ def wants_second_pass(prompt: Prompt | None, settings: PromptConfig) -> bool:
     """Return whether a first pass must find the extent of the object."""
     if prompt is None or not settings.second_pass:
         return False
-    return prompt.box is None and prompt.mask is None and _has_positive(prompt)
-
-
-def _has_positive(prompt: Prompt) -> bool:
+    if prompt.box is not None or prompt.mask is not None:
+        return False
     painted = prompt.strokes is not None and bool((prompt.strokes >= FOREGROUND).any())
     return bool(prompt.positive) or painted
 

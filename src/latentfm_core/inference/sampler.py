@@ -19,7 +19,7 @@ from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.device import release_memory
-from latentfm_core.inference.drawing import ObjectRow, draw, draw_objects
+from latentfm_core.inference.drawing import draw, draw_objects
 from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.model_settings import DEFAULT_BATCH, ModelSettings, seeds_of
 from latentfm_core.inference.network import GuidedPath, Network, PlainPath
@@ -30,7 +30,7 @@ from latentfm_core.inference.prompting import (
     with_box,
 )
 from latentfm_core.inference.refining import Drawn, Refiner
-from latentfm_core.inference.shares import draw_shares
+from latentfm_core.inference.shares import DrawShare, draw_shares
 from latentfm_core.inference.tiled import Sink, sample_tiled
 from latentfm_core.inference.training_distance import TrainingDistance
 from latentfm_core.model_io.card import ModelCard
@@ -109,7 +109,8 @@ class Sampler:
         decoded = yield from self._draw(seen, path, settings)
         unlike = self.distance.score(rgb, seen)
         geometry, nfe = seen.geometry, path.nfe
-        if given is None and isinstance(path, PlainPath) and self.settings.refines(settings):
+        refines = given is None and self.settings.resolved(settings).refine
+        if refines and isinstance(path, PlainPath):
             refiner = Refiner(rgb, self.card.config.data, chosen.field_scale)
             first = Drawn(decoded, geometry)
             decoded = yield from self._refine(refiner, first, path, settings)
@@ -140,22 +141,21 @@ class Sampler:
                 objects[index] = yield from self._with_first_answer(rgb, one, settings, chosen)
         data = self.card.config.data
         frames = [frame(rgb, one, data, chosen.field_scale) for one in objects]
-        rows = [
-            ObjectRow(seen, self.settings.noise_scale(settings, group_of(one)))
-            for seen, one in zip(frames, meant, strict=True)
-        ]
+        scales = [self.settings.noise_scale(settings, group_of(one)) for one in meant]
+        rows = list(zip(frames, scales, strict=True))
         path = replace(self.settings.plain_path(settings), noise_scale=1.0)
         batch = settings.batch_size or DEFAULT_BATCH
-        try:
-            drawn = yield from self._draw_objects(rows, path, seeds_of(settings), batch)
-        finally:
-            release_memory(self._first.device)
+
+        def share(network: Network, seeds: Seeds) -> Generator[Progress, None, Float32]:
+            return draw_objects(network, rows, path, seeds, batch)
+
+        drawn = yield from self._draw_shares(settings, share)
         unlike = self.distance.score(rgb)
         seconds = time.perf_counter() - start
         records = [self.settings.record(settings, path.nfe, seconds, one) for one in meant]
         return [
             SampleSet(values, seen.geometry, record, domain_score=unlike)
-            for values, seen, record in zip(drawn, frames, records, strict=True)
+            for values, seen, record in zip(drawn.swapaxes(0, 1), frames, records, strict=True)
         ]
 
     def tiles(
@@ -225,10 +225,7 @@ class Sampler:
             own = first.probabilities[[seed - settings.seed for seed in seeds]]
             return refiner.draw(network, replace(first, probabilities=own), path, seeds, batch)
 
-        try:
-            return (yield from draw_shares(self.networks, seeds_of(settings), share))
-        finally:
-            release_memory(self._first.device)
+        return (yield from self._draw_shares(settings, share))
 
     def _draw(
         self, seen: Frame, path: PlainPath | GuidedPath, settings: SamplingConfig
@@ -240,20 +237,12 @@ class Sampler:
             noise = partial(network.noise, size=size)
             return draw(network, seen.canvas, path, batches, noise, seen.maps)
 
+        return (yield from self._draw_shares(settings, share))
+
+    def _draw_shares(
+        self, settings: SamplingConfig, share: DrawShare
+    ) -> Generator[Progress, None, Float32]:
         try:
             return (yield from draw_shares(self.networks, seeds_of(settings), share))
         finally:
             release_memory(self._first.device)
-
-    def _draw_objects(
-        self, rows: Sequence[ObjectRow], path: PlainPath, seeds: Seeds, batch: int
-    ) -> Generator[Progress, None, list[Float32]]:
-        if len(self.networks) == 1:
-            return (yield from draw_objects(self._first, rows, path, seeds, batch))
-
-        def share(network: Network, part: Seeds) -> Generator[Progress, None, Float32]:
-            drawn = yield from draw_objects(network, rows, path, part, batch)
-            return np.stack(drawn, axis=1)
-
-        drawn = yield from draw_shares(self.networks, seeds, share)
-        return [drawn[:, index] for index in range(len(rows))]

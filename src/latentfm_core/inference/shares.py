@@ -26,8 +26,6 @@ def draw_shares(
 
     Parameters
     ----------
-    networks
-        The M networks.
     seeds
         One for each of the N samples.
     draw

@@ -150,10 +150,6 @@ def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = Tr
 
     Parameters
     ----------
-    count
-        Number of planes.
-    samples, summary
-        Results of one plane.
     keep
         Whether the probabilities of all samples are kept.
 

@@ -34,10 +34,6 @@ class TiledJob:
 
     Attributes
     ----------
-    rows, columns
-        Tiles along each axis.
-    seeds
-        Seeds of the samples.
     path
         From noise to latents.
     batch, channels

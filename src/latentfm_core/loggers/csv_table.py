@@ -22,8 +22,6 @@ class CsvTable:
 
     Parameters
     ----------
-    path
-        The file.
     columns
         Its columns; other metrics are left out.
     rows

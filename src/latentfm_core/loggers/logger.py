@@ -18,8 +18,6 @@ class Point:
 
     Attributes
     ----------
-    stage
-        Name of the stage.
     epoch, step
         Finished epochs (from 1) and optimiser steps of that stage.
     """
@@ -43,25 +41,13 @@ class Logger(Protocol):
 
 
 def check_installed(package: str, extra: str, option: str) -> None:
-    """Check that an optional library is installed, without importing it.
-
-    Raises
-    ------
-    ConfigError
-        If it is not; the message names the extra and the option.
-    """
+    """Raise `ConfigError` if an optional library is not installed, without importing it."""
     if importlib.util.find_spec(package) is None:
         raise _missing(package, extra, option)
 
 
 def library(module: str, extra: str, option: str) -> Any:
-    """Import an optional library.
-
-    Raises
-    ------
-    ConfigError
-        If it is not installed.
-    """
+    """Import an optional library; raise `ConfigError` if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:

@@ -34,12 +34,6 @@ class MlflowLogger:
 
     Parameters
     ----------
-    folder
-        The run's folder ``training``.
-    name
-        Name of the run.
-    config
-        Settings to record as parameters.
     uri
         Tracking URI; `LOCAL` writes ``mlflow.db`` and ``mlflow-artifacts`` in `folder` and
         sends nothing, whatever ``MLFLOW_TRACKING_URI`` says.

@@ -20,11 +20,6 @@ def check() -> None:
 class TensorBoardLogger:
     """Writes events to the folder ``tensorboard`` of a run.
 
-    Parameters
-    ----------
-    folder
-        The run's folder ``training``.
-
     Raises
     ------
     ConfigError

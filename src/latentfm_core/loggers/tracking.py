@@ -40,13 +40,7 @@ class Tracking:
         return chosen + ([] if self.mlflow is None else ["--mlflow", self.mlflow])
 
     def check(self) -> None:
-        """Check that the libraries are installed.
-
-        Raises
-        ------
-        ConfigError
-            If one is not.
-        """
+        """Raise `ConfigError` if a library is not installed."""
         if self.tensorboard:
             tensorboard.check()
         if self.wandb is not None:
@@ -61,14 +55,8 @@ class Tracking:
 
         Parameters
         ----------
-        folder
-            The run's folder ``training``.
-        name
-            Name of the run.
         settings
             Nested settings to record, without paths.
-        resumed
-            Whether the run continues an earlier one.
 
         Raises
         ------

@@ -33,12 +33,6 @@ class WandbLogger:
 
     Parameters
     ----------
-    folder
-        The run's folder ``training``.
-    name
-        Name of the run.
-    config
-        Settings to record.
     mode
         ``"offline"`` sends nothing; ``"online"`` uploads metrics and pictures.
 

@@ -90,8 +90,6 @@ def polygon(piece: Piece, tolerance: float = TOLERANCE) -> Ring:
 
     Parameters
     ----------
-    piece
-        The piece.
     tolerance
         Pixels by which the polygon may depart from the outline. Pieces of which less would be
         left, such as lines one pixel wide, are simplified less or not at all.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from latentfm_core.models.blocks import ResidualBlock
 from latentfm_core.models.efficientnet import IMAGE_STRIDES, EfficientNetLite
-from latentfm_core.models.pyramid import STRIDES
+from latentfm_core.models.pyramid import STRIDES, top_down
 
 
 class PretrainedPyramid(nn.Module):
@@ -67,12 +67,7 @@ class PretrainedPyramid(nn.Module):
 
     def merge(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Carry coarse features down to the finer ones; shapes stay the same."""
-        maps = [features[-1]]
-        for i in reversed(range(len(self.laterals))):
-            lateral = self.laterals[i](maps[0])
-            raised = F.interpolate(lateral, scale_factor=2.0, mode="nearest")
-            maps.insert(0, self.merges[i](features[i] + raised))
-        return maps
+        return top_down(features, self.laterals, self.merges)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the merged features of images ``(B, 3, H, W)`` in [-1, 1], finest first."""

@@ -23,8 +23,6 @@ class PromptEncoder(nn.Module):
         Channels of the image features, finest first.
     finest
         Stride of the finest features.
-    width
-        Channels inside.
     """
 
     def __init__(self, channels: Sequence[int], finest: int, width: int = 96) -> None:

@@ -69,9 +69,15 @@ class Pyramid(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        maps = [features[-1]]
-        for i in reversed(range(len(self.laterals))):
-            lateral = self.laterals[i](maps[0])
-            raised = F.interpolate(lateral, scale_factor=2.0, mode="nearest")
-            maps.insert(0, self.merges[i](features[self._first + i] + raised))
-        return maps
+        return top_down(features[self._first :], self.laterals, self.merges)
+
+
+def top_down(
+    features: Sequence[Tensor], laterals: nn.ModuleList, merges: nn.ModuleList
+) -> list[Tensor]:
+    """Carry coarse features down to the finer ones; shapes stay the same."""
+    maps = [features[-1]]
+    for i in reversed(range(len(laterals))):
+        raised = F.interpolate(laterals[i](maps[0]), scale_factor=2.0, mode="nearest")
+        maps.insert(0, merges[i](features[i] + raised))
+    return maps

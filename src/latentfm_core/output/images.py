@@ -13,7 +13,7 @@ from PIL import Image
 
 from latentfm_core.types import ImageInput
 
-_OME_UNITS = {
+LENGTHS = {
     "nanometer": "nm",
     "micrometer": "µm",
     "millimeter": "mm",
@@ -21,6 +21,7 @@ _OME_UNITS = {
     "meter": "m",
     "inch": "in",
 }
+"""Units of length, and their spellings in OME-XML and in common use."""
 _PER_CENTIMETER = {
     "nanometer": 1e7,
     "micrometer": 1e4,
@@ -76,9 +77,9 @@ def write_tiff(
     is_ome = axes.endswith("YX")
     if not is_ome and channels is not None:
         metadata = {"axes": f"C{axes}"}
-    if is_ome and source.spacing is not None and source.unit in _OME_UNITS:
+    if is_ome and source.spacing is not None and source.unit in LENGTHS:
         row, column = (float(size) for size in source.spacing)
-        unit = _OME_UNITS[source.unit]
+        unit = LENGTHS[source.unit]
         metadata |= {"PhysicalSizeX": column, "PhysicalSizeXUnit": unit}
         metadata |= {"PhysicalSizeY": row, "PhysicalSizeYUnit": unit}
         if depth is not None:

@@ -78,8 +78,6 @@ class MapStore:
     ----------
     folder
         An empty folder.
-    grid
-        Shape and place of the maps.
     """
 
     def __init__(self, folder: Path, grid: MapGrid) -> None:

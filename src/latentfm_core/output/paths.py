@@ -73,10 +73,9 @@ def prepare_folder(folder: Path) -> None:
     _refuse_broken_link(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
     except OSError as error:
         raise write_error(folder, error) from None
+    check_writable(folder)
 
 
 def check_writable(folder: Path) -> None:
@@ -109,8 +108,6 @@ def refuse_existing(files: Sequence[Path], go_on: str = "", *, incomplete: bool 
 
     Parameters
     ----------
-    files
-        Files that must not exist.
     go_on
         The option that resumes the command after an interruption, if any.
     incomplete

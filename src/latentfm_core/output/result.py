@@ -40,8 +40,6 @@ class ResultPlan:
 
     Attributes
     ----------
-    folder
-        Folder of all files.
     name
         Prefix of every file name.
     kinds, formats

@@ -202,8 +202,6 @@ class Sidecar(Settings):
 
         Parameters
         ----------
-        record
-            How its samples were drawn.
         source
             The image, for its name and pixel size.
         facts

@@ -51,8 +51,6 @@ def corrected(prompt: Prompt, answer: Bool, target: Bool) -> Prompt:
 
     Parameters
     ----------
-    prompt
-        The prompt so far.
     answer, target
         ``(H, W)`` bool, the prediction and the target.
     """
@@ -71,15 +69,12 @@ def centre_of_largest(
 
     With `rng` it is any pixel at least half as deep. None if `region` is empty.
     """
-    pieces, count = ndimage.label(region)
-    if not count:
+    part = largest_object(region)
+    box = None if part is None else extent(part)
+    if part is None or box is None:
         return None
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    part = pieces == int(sizes.argmax())
-    rows, columns = (np.flatnonzero(part.any(axis=axis)) for axis in (1, 0))
-    top, left = int(rows[0]), int(columns[0])
-    inside = np.pad(part[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    top, left, bottom, right = map(int, box)
+    inside = np.pad(part[top:bottom, left:right], 1)
     depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
     if rng is None:
         flat_index = int(depth.argmax())

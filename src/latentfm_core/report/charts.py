@@ -27,10 +27,6 @@ class Axis:
 
     Attributes
     ----------
-    label
-        Name of the quantity.
-    low, high
-        Its ends.
     log
         Whether powers of ten have equal distances; `low` is then above 0.
     """

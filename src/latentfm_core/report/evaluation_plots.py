@@ -22,8 +22,6 @@ class Plot:
 
     Attributes
     ----------
-    note
-        Plain text.
     chart
         The ``svg`` element; None if there is nothing to show.
     truth, points

@@ -54,15 +54,7 @@ def anchor(index: int) -> str:
 
 
 class Gallery:
-    """Collects the pictures of a report in bounded memory.
-
-    Parameters
-    ----------
-    segmenter, settings
-        Model and settings of the evaluation.
-    report
-        Number and size of the pictures.
-    """
+    """Collects the pictures of a report in bounded memory."""
 
     def __init__(
         self, segmenter: Segmenter, settings: SamplingConfig, report: ReportConfig = REPORT

@@ -24,8 +24,6 @@ class Grids:
     ----------
     folder
         Holds ``epoch_*.png`` and, of a few-step network, ``steps_*.png``.
-    report
-        Number and width of the pictures.
     """
 
     def __init__(self, folder: Path, report: ReportConfig) -> None:
@@ -37,11 +35,6 @@ class Grids:
 
         A picture of an epoch that is not among them is left out: a killed run, which will come
         to it again, has left it.
-
-        Parameters
-        ----------
-        epochs
-            Rows of the log.
         """
         known = validated(epochs)
         best = best_of(known)

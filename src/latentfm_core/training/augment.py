@@ -101,8 +101,6 @@ def augment(
         ``(B, K, S, S)`` float in {0, 1}, one-hot if K > 1.
     kind
         ``"none"``, ``"flips"`` or ``"strong"``.
-    global_batch
-        Position of the B rows in the batch, and its random numbers.
     """
     if kind == "none":
         return images, masks

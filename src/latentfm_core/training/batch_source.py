@@ -20,13 +20,8 @@ from latentfm_core.training.step_timer import PartsClock
 Index = NDArray[np.intp]
 
 
-def _small_images(images: Tensor, size: int) -> Tensor:
-    small = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    return small.clamp(0, 1)
-
-
-def _small_masks(masks: Tensor, size: int) -> Tensor:
-    return harden(F.interpolate(masks, (size, size), mode="bilinear", antialias=True))
+def _resized(values: Tensor, size: int) -> Tensor:
+    return F.interpolate(values, (size, size), mode="bilinear", antialias=True)
 
 
 class Feeder:
@@ -34,15 +29,6 @@ class Feeder:
 
     On the CPU, downscaled images are cached: resizing them for every batch would take
     longer than the optimiser. A GPU has better uses for its memory.
-
-    Parameters
-    ----------
-    canvases
-        The data set.
-    channels
-        Channels K of the masks.
-    device
-        Device of the batches. Both are kept as attributes.
     """
 
     KEEP_BYTES = 4 * 2**30
@@ -65,7 +51,7 @@ class Feeder:
         """Return the images at `index`, ``(B, 3, size, size)`` float32 in [0, 1]."""
 
         def small(index: Index) -> Tensor:
-            return _small_images(self._full_images(index), size)
+            return _resized(self._full_images(index), size).clamp(0, 1)
 
         if size == self.canvases.images.shape[1]:
             return self._full_images(index)
@@ -77,7 +63,7 @@ class Feeder:
         most = self.canvases.masks.shape[1]
 
         def small(row: Index) -> Tensor:
-            return _small_masks(self._full_masks(row // most, row % most), size)
+            return harden(_resized(self._full_masks(row // most, row % most), size))
 
         if size == self.canvases.masks.shape[-1]:
             return self._full_masks(index, raters)
@@ -122,21 +108,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Source:
-    """Images and masks of one process in one step; a stage reads only what it needs.
-
-    Attributes
-    ----------
-    feeder
-        The data set.
-    index, raters
-        Indices of the images and their raters.
-    size
-        Side of the images.
-    clock
-        Measures reading and network time.
-    dtype
-        Data type of the network's convolutions.
-    """
+    """Images and masks of one process in one step; a stage reads only what it needs."""
 
     feeder: Feeder
     index: Index

@@ -51,8 +51,6 @@ class Position:
         Best validation figure of the flow stage so far: Dice, or -GED with several raters.
     stale
         Validations since the best score.
-    metrics
-        Validation figures for the model card.
     epoch
         Sums of the current epoch, so that its line in the log equals that of an
         uninterrupted run.

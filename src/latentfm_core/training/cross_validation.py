@@ -22,12 +22,7 @@ from latentfm_core.training.checkpoint import read_header
 from latentfm_core.training.fold_checks import refuse_other_images, refuse_other_settings
 from latentfm_core.training.fold_table import CrossValidated, finished_folds
 from latentfm_core.training.options import RunOptions
-from latentfm_core.training.resuming import (
-    begun_with,
-    check_resumed,
-    extends,
-    finished_card,
-)
+from latentfm_core.training.resuming import begun_with, check_resumed, extends, finished_card
 from latentfm_core.training.run_folder import TRAINING, check_places
 from latentfm_core.training.trainer import Trainer
 

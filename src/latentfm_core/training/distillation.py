@@ -61,8 +61,6 @@ def distilled_card(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     ----------
     folder
         Where `remember_parent` kept the card.
-    card
-        Card of the run.
 
     Raises
     ------

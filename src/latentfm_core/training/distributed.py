@@ -34,15 +34,7 @@ _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl"
 
 
 class Team:
-    """A single training process.
-
-    Attributes
-    ----------
-    rank, size
-        Rank of this process, and number of processes.
-    device
-        Device of this process.
-    """
+    """A single training process."""
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size, self.device = 0, 1, device
@@ -173,11 +165,6 @@ class _StageLosses(nn.Module):
 
 def join_team(device: str) -> Team:
     """Join the processes that were started with this one, or train in one process.
-
-    Parameters
-    ----------
-    device
-        Device name from the settings.
 
     Raises
     ------

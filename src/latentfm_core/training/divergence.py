@@ -45,12 +45,6 @@ class DivergenceWatch:
 
     Parameters
     ----------
-    stage
-        Name of the stage.
-    settings
-        Its settings, for the suggestion.
-    dtype
-        Format of the convolutions.
     first_loss
         Loss of the first step, if the stage is resumed.
     """
@@ -68,24 +62,12 @@ class DivergenceWatch:
         return self._level() <= SUSPECT
 
     def check_finite(self, loss: float, step: int) -> None:
-        """Reject a NaN or infinite loss before it reaches the weights.
-
-        Raises
-        ------
-        Diverged
-            If it is NaN or infinite.
-        """
+        """Raise `Diverged` for a NaN or infinite loss, before it reaches the weights."""
         if not math.isfinite(loss):
             raise self._error(f"is not finite at step {step}", numbers=True)
 
     def add(self, loss: float, step: int) -> None:
-        """Record the loss of a step.
-
-        Raises
-        ------
-        Diverged
-            If the last losses are far above the first one.
-        """
+        """Record a loss; raise `Diverged` if the last ones are far above the first one."""
         if self.first_loss is None:
             self.first_loss = loss
         self._latest.append(loss)
@@ -95,13 +77,7 @@ class DivergenceWatch:
             )
 
     def check_end(self, step: int) -> None:
-        """Reject the result of a stage whose loss ended far above its first value.
-
-        Raises
-        ------
-        Diverged
-            If that is so.
-        """
+        """Raise `Diverged` if the loss of a stage ended far above its first value."""
         if step >= JUDGED_FROM and len(self._latest) == WINDOW and self._level() > FAILED:
             raise self._error(
                 f"was {self.first_loss:.3g} at the first step and is {median(self._latest):.3g} "

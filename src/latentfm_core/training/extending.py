@@ -43,10 +43,6 @@ def check_extension(position: Position, config: Config, changed: list[str]) -> N
 
     Parameters
     ----------
-    position
-        End of the run.
-    config
-        New settings.
     changed
         Dotted names of the settings that differ from those of the run; none is no extension.
 
@@ -78,10 +74,6 @@ def reopen(position: Position, config: Config, images: int) -> None:
     ----------
     position
         Changed in place.
-    config
-        New settings.
-    images
-        Number of training images.
     """
     settings = config.training.flow
     position.stage = STAGE

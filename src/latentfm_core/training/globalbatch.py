@@ -9,10 +9,6 @@ import torch
 from torch import Tensor
 
 
-def _alone(value: Tensor) -> Tensor:
-    return value
-
-
 @dataclass(frozen=True)
 class GlobalBatch:
     """The batch of a step and the rows of it that this process holds.
@@ -24,10 +20,6 @@ class GlobalBatch:
     ----------
     generator
         CPU generator of the step, in the same state in every process.
-    total
-        Rows of the whole batch.
-    rows
-        Rows of this process.
     mean
         Mean over the processes, weighted by their rows, of a figure of this process's rows.
     """
@@ -35,7 +27,7 @@ class GlobalBatch:
     generator: torch.Generator
     total: int
     rows: slice
-    mean: Callable[[Tensor], Tensor] = _alone
+    mean: Callable[[Tensor], Tensor] = lambda value: value
 
     @classmethod
     def alone(cls, generator: torch.Generator, total: int) -> GlobalBatch:

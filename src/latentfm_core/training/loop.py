@@ -37,12 +37,8 @@ class Hooks:
     ----------
     should_stop
         Called after every step; True ends the loop after saving.
-    save
-        Writes a checkpoint.
     end_of_epoch
         Receives the report and may add validation metrics to it.
-    end_of_step
-        Receives the progress of the stage.
     urgent
         Called several times within a step of a single process; True aborts the step.
     """
@@ -59,16 +55,10 @@ class StageLoop:
 
     Parameters
     ----------
-    stage
-        The stage to train.
-    data
-        Training images.
     position
         Updated after every step.
     team
         The processes that share each batch, and the device of this one.
-    dtype
-        Data type of the computation.
 
     Raises
     ------
@@ -109,8 +99,6 @@ class StageLoop:
 
         Parameters
         ----------
-        hooks
-            Callbacks.
         save_every
             Seconds between checkpoints.
         """

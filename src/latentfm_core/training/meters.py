@@ -18,8 +18,6 @@ class EpochReport:
     ----------
     stage, epoch, step
         Position; `epoch` counts from 1.
-    losses
-        Mean of each named loss.
     learning_rate
         At the end of the epoch.
     seconds, images_per_second
@@ -27,8 +25,6 @@ class EpochReport:
     shares
         How that time was spent: data, augmentation, network and optimiser (with the average
         of the weights), in shares that add up to 1.
-    validation
-        Validation metrics, if there was a validation.
     epochs, seconds_left
         Epochs of the stage unless a time budget ends it earlier, and an estimate of the time
         left for it, as in `StepReport`.
@@ -57,12 +53,8 @@ class StepReport:
 
     Attributes
     ----------
-    stage
-        Name of the stage.
     step, total
         Steps finished, and steps of the stage unless a time budget ends it earlier.
-    loss
-        Of the step's batch.
     seconds, seconds_left
         Optimisation time of the stage so far, and an estimate of what is left: the work of
         a step is assumed to grow with the pixels of its images.
@@ -82,15 +74,7 @@ def ignore(_: object) -> None:
 
 @dataclass
 class EpochSums:
-    """Sums of an epoch so far; stored in checkpoints.
-
-    Attributes
-    ----------
-    steps, images, seconds
-        Of the optimisation.
-    losses
-        Sum of each named loss over the steps.
-    """
+    """Sums of an epoch so far; stored in checkpoints."""
 
     steps: int = 0
     images: int = 0

@@ -34,20 +34,13 @@ def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
     ----------
     images
         ``(B, 3, S, S)`` float in [0, 1].
-    global_batch
-        The random numbers of the step.
     """
-
-    def share(probability: float) -> Tensor:
-        return global_batch.uniform(0, 1) < probability
-
     grey, inverted, shaded, speckled = (
-        share(GREY),
-        share(INVERTED),
-        share(SHADED),
-        share(SPECKLED),
+        global_batch.uniform(0, 1) < share for share in (GREY, INVERTED, SHADED, SPECKLED)
     )
-    _remove_colours(images, _rows(grey, images))
+    rows = _rows(grey, images)
+    if len(rows):
+        images[rows] = images[rows].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     _speckle(images, grey & speckled, global_batch)
     _shade(images, shaded, global_batch)
     rows = _rows(inverted, images)
@@ -58,11 +51,6 @@ def change_modality(images: Tensor, global_batch: GlobalBatch) -> Tensor:
 
 def _rows(chosen: Tensor, images: Tensor) -> Tensor:
     return chosen.nonzero()[:, 0].to(images.device)
-
-
-def _remove_colours(images: Tensor, rows: Tensor) -> None:
-    if len(rows):
-        images[rows] = images[rows].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
 
 
 def _speckle(images: Tensor, chosen: Tensor, global_batch: GlobalBatch) -> None:

@@ -49,8 +49,6 @@ class Crop:
         ``(S, S)`` bool, the target object, by one rater.
     shown
         ``(S, S)`` bool, the object that the prompt is made from, by any rater.
-    prompted
-        Whether there is a prompt.
 
     A target that is empty where `shown` is not is an object that has gone.
     """
@@ -77,18 +75,8 @@ class ObjectSource:
 
     Attributes
     ----------
-    objects
-        The data.
-    index
-        Indices of the images.
     seeds
         One for each of them, from which all random choices of its crop follow.
-    size
-        Side of the crops.
-    clock
-        Measures reading and networks.
-    device, dtype
-        Device and data type of the networks.
     """
 
     objects: ObjectSet
@@ -152,12 +140,6 @@ def draw_crop(item: TrainingImage, size: int, rng: np.random.Generator, unprompt
 
     Parameters
     ----------
-    item
-        Image and masks.
-    size
-        Side S of the canvas.
-    rng
-        Source of all choices.
     unprompted
         Chance of showing the whole image without a prompt.
     """

@@ -12,17 +12,7 @@ from latentfm_core.training.time_budget import is_trained
 
 
 def plan_findings(config: Config, images: int, *, validated: bool) -> list[Finding]:
-    """Return the chosen settings that are out of proportion to the run. Defaults are not named.
-
-    Parameters
-    ----------
-    config
-        Of the run.
-    images
-        Number of training images.
-    validated
-        Whether there is a validation part.
-    """
+    """Return the chosen settings that are out of proportion to the run. Defaults are not named."""
     texts = []
     if config.data.cache is not None and config.model.prompts:
         texts.append(

@@ -39,8 +39,6 @@ def simulate_prompts(
         `simulate_prompt`.
     prompted
         ``(B,)``, whether there is a prompt.
-    sources
-        A source of random choices for each.
     """
     prompts = np.zeros((len(shown), 4, *shown.shape[1:]), np.float32)
     corrected = np.zeros(len(shown), bool)
@@ -58,8 +56,6 @@ def simulate_prompt(shown: Bool, rng: np.random.Generator, *, absent: bool = Fal
     ----------
     shown
         ``(S, S)`` bool, the object; not empty.
-    rng
-        Source of all choices.
     absent
         Whether the object was there in another plane alone: then the prompt is its rough mask,
         because a user neither draws a box nor clicks where there is no object.
@@ -92,8 +88,6 @@ def correct(maps: Float32, sample: Bool, target: Bool, rng: np.random.Generator)
         ``(4, S, S)``.
     sample, target
         ``(S, S)`` bool, the model's sample and the target.
-    rng
-        Source of all choices.
     """
     error = sample != target
     for _ in range(int(rng.integers(1, MOST_POINTS + 1))):

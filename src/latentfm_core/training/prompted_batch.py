@@ -59,8 +59,6 @@ def with_corrections(
         `LatentFM.image_features` of the batch.
     batch
         From `prompted_batch`.
-    global_batch
-        The random numbers of the step.
     """
     prompts = batch["prompts"]
     side = prompts.shape[-1] // model.config.downsample

@@ -36,8 +36,6 @@ def resumed_config(out: Path, trust_paths: bool = False, *, named: bool = False)
 
     Parameters
     ----------
-    out
-        The model folder.
     trust_paths
         Follow the paths in the checkpoint even if it is another user's or was moved.
     named
@@ -94,8 +92,6 @@ def begun_with(options: RunOptions, begun: Path | None) -> RunOptions:
 
     Parameters
     ----------
-    options
-        Options of the cross-validation.
     begun
         Folder of a fold that has begun, None if there is none.
     """
@@ -207,13 +203,7 @@ def data_settings(stored: Config, config: Config) -> list[str]:
 
 
 def refuse_other_data(stored: Config, config: Config, out: Path) -> None:
-    """Reject settings of the data that a finished run was not trained with.
-
-    Raises
-    ------
-    CheckpointError
-        The message names them.
-    """
+    """Raise a `CheckpointError` that names data settings that a finished run did not have."""
     changed = data_settings(stored, config)
     if changed:
         raise CheckpointError(

@@ -44,14 +44,8 @@ def card_fields(
         Settings without paths.
     name
         Name of the model's folder.
-    commands
-        Commands that started and resumed the run.
     position
         Time, epochs and metrics.
-    split
-        The images.
-    device
-        Device of the run.
     """
     data = written.get("data", {})
     counts = {f"n_{part}": len(getattr(split, part)) for part in ("train", "val", "test")}

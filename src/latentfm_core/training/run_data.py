@@ -65,14 +65,8 @@ class DataReader:
 
     Parameters
     ----------
-    config
-        Settings.
-    options
-        Options of the run.
     checkpoint
         Checkpoint that the run resumes from; its split is kept.
-    quiet
-        Whether to show no progress bar.
     """
 
     def __init__(

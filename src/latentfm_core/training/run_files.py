@@ -27,25 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 class RunFiles:
-    """Writes the files of a run; only the first process calls it.
-
-    Parameters
-    ----------
-    run
-        State of the run.
-    """
+    """Writes the files of a run; only the first process calls it."""
 
     def __init__(self, run: RunState) -> None:
         self._run = run
 
     def write_facts(self) -> None:
-        """Write the facts of the whole run.
-
-        Raises
-        ------
-        OutputError
-            If that fails, as for the other files.
-        """
+        """Write the facts of the whole run; raise `OutputError`, as the others, if that fails."""
         run, folder = self._run, self._run.folder
         write_text(folder / "config.json", json.dumps(run.config.to_json(), indent=2) + "\n")
         write_split(folder / "split.json", run.data.split)

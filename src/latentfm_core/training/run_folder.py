@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from latentfm_core.config import Config, DataConfig
@@ -94,15 +94,7 @@ def check_initial(init: str, config: Config) -> None:
 
 
 class RunFolder:
-    """Lock that lets one process write a run to a model folder.
-
-    Parameters
-    ----------
-    out
-        The model folder.
-    resume
-        Whether an existing run continues.
-    """
+    """Lock that lets one process write a run to a model folder."""
 
     def __init__(self, out: Path, resume: bool) -> None:
         self._out, self._resume = out, resume
@@ -134,13 +126,7 @@ class RunFolder:
         self._ready = True
 
     def claim_if_there(self) -> None:
-        """Lock the folder if it exists.
-
-        Raises
-        ------
-        FolderBusy
-            If another process has it.
-        """
+        """Lock the folder if it exists; raise `FolderBusy` if another process has it."""
         if self._out.is_dir() and not self._lock.acquire(patience=0.2):
             raise busy(
                 self._lock,
@@ -156,7 +142,8 @@ class RunFolder:
         """Move the files of an earlier run aside, so that they are not mistaken for this one's."""
         folder = self._out / TRAINING
         if any((folder / name).exists() for name in _WORTH_KEEPING):
-            aside = next(path for path in _free_names(self._out) if not path.exists())
+            names = (self._out / f"{EARLIER}-{number}" for number in itertools.count(1))
+            aside = next(path for path in names if not path.exists())
             try:
                 folder.rename(aside)
             except OSError as error:
@@ -173,22 +160,9 @@ class RunFolder:
 
 
 def refuse_second_run(out: Path) -> None:
-    """Reject a new run in a folder with a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If there is one.
-    """
+    """Raise `CheckpointError` if a folder has the checkpoint of an earlier run."""
     if (out / TRAINING / FILE).is_file():
         raise CheckpointError(
             f"{out} already holds a training run. Add --resume to continue it, "
             "or choose another --out."
         )
-
-
-def _free_names(out: Path) -> Iterator[Path]:
-    number = 1
-    while True:
-        yield out / f"{EARLIER}-{number}"
-        number += 1

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from latentfm_core.config import DataConfig
@@ -78,12 +79,8 @@ class RunRecord:
     ----------
     commands
         The commands that the run was started and resumed with, in their order.
-    data
-        Its images.
     signature
         See `latentfm_core.files.own_runs`.
-    card
-        Hand-written fields of the model card.
     init
         Model that the run started from, empty without one; None if an older version wrote this.
     encoder
@@ -103,13 +100,7 @@ class RunRecord:
 
     @classmethod
     def from_text(cls, text: str) -> RunRecord:
-        """Read a record.
-
-        Raises
-        ------
-        ValueError
-            If `text` is not a record or is too long.
-        """
+        """Read a record; raise `ValueError` if `text` is not one, or too long."""
         if len(text) > MAX_CHARACTERS:
             raise ValueError("its record is too large")
         return _RECORD.validate_python(parse_json(text))
@@ -122,21 +113,18 @@ def fingerprints(*sets: CanvasSet | ObjectSet | None) -> dict[str, str]:
     """Return a digest of image and masks by name; equal pixels have equal digests."""
     digests: dict[str, str] = {}
     for data in sets:
-        if data is None:
-            continue
         if isinstance(data, ObjectSet):
-            for image in data.images:
-                digest = hashlib.blake2b(digest_size=8)
-                digest.update(image.rgb.tobytes())
-                digest.update(image.masks.tobytes())
-                digests[image.name] = digest.hexdigest()
-            continue
-        for row, name in enumerate(data.names):
-            digest = hashlib.blake2b(digest_size=8)
-            digest.update(data.images[row].tobytes())
-            digest.update(data.masks[row, : data.raters[row]].tobytes())
-            digests[name] = digest.hexdigest()
+            digests |= {image.name: _digest(image.rgb, image.masks) for image in data.images}
+        elif data is not None:
+            for row, name in enumerate(data.names):
+                digests[name] = _digest(data.images[row], data.masks[row, : data.raters[row]])
     return digests
+
+
+def _digest(image: NDArray[Any], masks: NDArray[Any]) -> str:
+    digest = hashlib.blake2b(image.tobytes(), digest_size=8)
+    digest.update(masks.tobytes())
+    return digest.hexdigest()
 
 
 def resumed_split(
@@ -150,14 +138,8 @@ def resumed_split(
 
     Parameters
     ----------
-    record
-        Record from the checkpoint.
-    names
-        Images that are there now.
     data, stored
         Current settings, and those in the checkpoint.
-    changed
-        Action if the images have changed.
 
     Raises
     ------
@@ -219,13 +201,7 @@ def _refuse_other_canvas(data: DataConfig, stored: DataConfig) -> None:
 
 
 def refuse_changed_pixels(record: DataRecord, digests: Mapping[str, str]) -> None:
-    """Reject images or masks that have changed since the run began.
-
-    Raises
-    ------
-    CheckpointError
-        The message names the first of them.
-    """
+    """Raise a `CheckpointError` that names images or masks changed since the run began."""
     known = record.fingerprints
     changed = {name for name, digest in digests.items() if known.get(name, digest) != digest}
     if changed:

@@ -24,16 +24,6 @@ class RunState:
 
     Attributes
     ----------
-    config, options
-        Settings, and options that do not affect the result.
-    team, dtype
-        Processes of the run, and data type of the computation.
-    data
-        The images.
-    model, position
-        Networks, and progress of their training.
-    record
-        Metadata for the checkpoint.
     checkpoint
         What the run resumes from; None once it is restored.
     """

@@ -54,8 +54,6 @@ class RunLog:
 
     Parameters
     ----------
-    folder
-        Folder of the log.
     position
         Progress of the run, which its owner keeps up to date. Rows of later epochs, which a
         killed process wrote after its last checkpoint, are left out, since those epochs are

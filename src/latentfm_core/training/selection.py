@@ -33,8 +33,6 @@ def validate_epoch(run: RunState, loop: StageLoop, report: EpochReport) -> None:
     ----------
     run
         State of the run; receives the scores.
-    loop
-        Loop at the end of an epoch.
     report
         Report of the epoch; receives the validation metrics.
     """

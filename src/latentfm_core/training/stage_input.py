@@ -22,8 +22,6 @@ class StageInput:
     ----------
     stage
         The stage; it chooses the side of the images and the seed of a step.
-    data
-        Training images.
     device, dtype
         Device of the batches, and data type of networks that run without gradients.
     """
@@ -44,8 +42,6 @@ class StageInput:
 
         Parameters
         ----------
-        step
-            Number of the step.
         index
             Images of the whole batch.
         rows

@@ -57,12 +57,8 @@ class StageProgress:
 
     Parameters
     ----------
-    stage
-        The stage.
     position
         Progress of the run, which its owner keeps up to date.
-    images
-        Number of training images.
     """
 
     def __init__(self, stage: Stage, position: Position, images: int) -> None:

@@ -17,15 +17,7 @@ from latentfm_core.training.stages import make_stage
 
 
 def run_stages(run: RunState, files: RunFiles) -> bool:
-    """Train the remaining stages; return False if stopped, with a checkpoint.
-
-    Parameters
-    ----------
-    run
-        State of the run, changed in place.
-    files
-        Writer of its files.
-    """
+    """Train the remaining stages; return False if stopped, with a checkpoint."""
     log = None
     if run.team.first:
         files.write_facts()

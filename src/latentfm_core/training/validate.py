@@ -191,8 +191,6 @@ def picture_row(
         ``(S, S, 3)``.
     truth
         Reference mask ``(S, S)``, bool or labels.
-    samples, summary
-        Samples of the image and their summary.
     """
     colours = [rgb(each) for each in picture_colours(len(samples.classes), samples.colours)]
     outlined = image.copy()

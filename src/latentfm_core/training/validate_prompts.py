@@ -50,8 +50,6 @@ def validate_prompts(
 
     Parameters
     ----------
-    team
-        The processes among which the images are divided.
     picture
         PNG file that gets a row for each of the first images, with a box where there is one.
     steps

@@ -76,8 +76,6 @@ class Calibration(Settings):
     quality
         From the agreement of the samples to the expected Dice of the mean mask; None if too
         few images were there to fit it.
-    part
-        Description of the images it was fitted on.
     n_images, n_samples, steps, solver
         Number of images, and the sampling settings.
     """

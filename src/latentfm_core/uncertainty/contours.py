@@ -25,8 +25,6 @@ class AgreementContour:
 
     Attributes
     ----------
-    level
-        The share, in (0, 1].
     paths
         Closed lines ``(V, 2)`` float64 of (row, column) in pixels, the first vertex equal to
         the last. A pixel's centre has whole coordinates, so the image reaches from -0.5 to

@@ -48,8 +48,6 @@ def mask_figures(summary: Summary, spacing: tuple[float, float] = (1.0, 1.0)) ->
 
     Parameters
     ----------
-    summary
-        The displayed maps.
     spacing
         Pixel size (row, column).
     """

@@ -12,10 +12,9 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 
 from latentfm_core.metrics.classes import class_dice, class_iou
-from latentfm_core.metrics.overlap import dice, iou
+from latentfm_core.metrics.overlap import Float64, dice, iou
 from latentfm_core.types import Mask, is_binary
 
-Float64 = NDArray[np.float64]
 Coverage = NDArray[np.float32]
 
 MAX_HYPOTHESES = 6
@@ -63,10 +62,8 @@ class Hypothesis:
         return self.area == 0
 
 
-def find_hypotheses(
-    sample_masks: Mask, mean_mask: Mask, max_hypotheses: int = MAX_HYPOTHESES
-) -> tuple[Hypothesis, ...]:
-    """Group samples by 1 - IoU and return the groups, the heaviest first.
+def find_hypotheses(sample_masks: Mask, mean_mask: Mask) -> tuple[Hypothesis, ...]:
+    """Group samples by 1 - IoU and return at most `MAX_HYPOTHESES` groups, the heaviest first.
 
     Average linkage (Sokal and Michener 1958) on the distances of `sample_distances`. One
     group where the last merge is within `ALIKE`, else the number of groups with the largest
@@ -79,26 +76,22 @@ def find_hypotheses(
         ``(N, H, W)`` bool, or labels with 0 as background; N >= 1.
     mean_mask
         ``(H, W)``, as `Summary.mean_mask`.
-    max_hypotheses
-        Largest number of groups, 2 or more, the empty one included.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is no sample, or `max_hypotheses` is below 2.
+        If the shapes do not fit, or there is no sample.
     """
     if sample_masks.ndim != 3 or not len(sample_masks):
         raise ValueError(f"samples must be (N, H, W) with N >= 1, not {sample_masks.shape}")
     if sample_masks.shape[1:] != mean_mask.shape:
         raise ValueError(f"shapes differ: {sample_masks.shape} and {mean_mask.shape}")
-    if max_hypotheses < 2:
-        raise ValueError(f"max_hypotheses must be 2 or more, not {max_hypotheses}")
     areas = np.array([np.count_nonzero(mask) for mask in sample_masks])
     empty, filled = np.flatnonzero(areas == 0), np.flatnonzero(areas)
     groups = [(int(empty[0]), empty)] if empty.size else []
     if filled.size:
         distances = sample_distances(sample_masks[filled] if empty.size else sample_masks)
-        for group in _groups(distances, max_hypotheses - len(groups)):
+        for group in _groups(distances, MAX_HYPOTHESES - len(groups)):
             total = distances[np.ix_(group, group)].sum(axis=1)
             groups.append((int(filled[group[total.argmin()]]), filled[group]))
     hypotheses = [
@@ -113,8 +106,6 @@ def ordered(hypotheses: Iterable[Hypothesis], by: Order = "weight") -> tuple[Hyp
 
     Parameters
     ----------
-    hypotheses
-        What `find_hypotheses` returned.
     by
         ``"weight"``: the most frequent first. ``"area"``: the largest first.
         ``"agreement"``: the nearest to the mean mask first. ``"difference"``: the farthest

@@ -72,21 +72,15 @@ class UncertainRegion:
 
 
 def uncertain_regions(
-    summary: Summary, max_regions: int = MAX_REGIONS
+    summary: Summary,
 ) -> tuple[tuple[UncertainRegion, ...], NDArray[np.int32]]:
     """Return the regions of low confidence, by decreasing stake.
 
     Pixels with a confidence below nine in ten: calibrated, that is 0.9 itself; raw, it is the
     confidence of a pixel that nine of ten samples agree on. Small gaps are bridged. A region
     along the whole outline is cut into stretches of the smoothed outline, to be reviewed one at
-    a time. If there are too many, the smallest join their neighbours.
-
-    Parameters
-    ----------
-    summary
-        The maps of one image.
-    max_regions
-        Largest number of regions. Pieces with less at stake that cannot be merged are dropped.
+    a time. If there are more than `MAX_REGIONS`, the smallest join their neighbours, or are
+    dropped if they cannot.
 
     Returns
     -------
@@ -105,12 +99,12 @@ def uncertain_regions(
     # Specks of the mean mask do not cut regions.
     lines = [line for line in outline if length(line) > SMOOTH_SHARE * side]
     smooth = [smoothed(line, SMOOTH_SHARE * side) for line in lines]
-    pieces = cut(uncertain, smooth, _stretch(smooth, side, max_regions), GAP_SHARE * side)
+    pieces = cut(uncertain, smooth, _stretch(smooth, side), GAP_SHARE * side)
     least = max(4, LEAST_SHARE * uncertain.size)
     labels = np.zeros(uncertain.shape, np.int32)
     regions = []
     sizes = LARGEST_SHARE * side, REACH_SHARE * side
-    groups = merge(pieces, stakes, least, *sizes, max_regions)
+    groups = merge(pieces, stakes, least, *sizes, MAX_REGIONS)
     for rank, numbers in enumerate(groups, start=1):
         inside = np.isin(pieces, numbers)
         labels[inside] = rank
@@ -151,10 +145,10 @@ def enlarged(region: UncertainRegion, step: int, shape: tuple[int, int]) -> Unce
     )
 
 
-def _stretch(outline: list[NDArray[np.float64]], side: int, count: int) -> float:
-    """Return how long a stretch of outline may be, so that `count` of them are enough."""
+def _stretch(outline: list[NDArray[np.float64]], side: int) -> float:
+    """Return how long a stretch of outline may be, so that `MAX_REGIONS` of them are enough."""
     total = sum(map(length, outline))
-    return min(max(LONGEST_SHARE * side, total / count), LARGEST_SHARE * side)
+    return min(max(LONGEST_SHARE * side, total / MAX_REGIONS), LARGEST_SHARE * side)
 
 
 def _stakes(probability: Float32) -> Float32:

@@ -41,8 +41,6 @@ class WorkList:
 
     Parameters
     ----------
-    folder
-        Folder of images.
     output
         Folder for annotations and state; None is ``latentfm_annotations`` below `folder`.
     limits
@@ -123,12 +121,9 @@ class WorkList:
         return {name: self.item(name) for name in self._names}
 
     def check_there(self) -> None:
-        """Check that the output folder still exists.
+        """Raise `OutputError` if the output folder has disappeared.
 
-        Raises
-        ------
-        OutputError
-            If not; it is not created again, perhaps on another disk below a drive's mount point.
+        It is not created again, perhaps on another disk below a drive's mount point.
         """
         check_still_there(self.output)
 

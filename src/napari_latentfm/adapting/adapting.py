@@ -61,8 +61,6 @@ class Adapting(QObject):
 
     Attributes
     ----------
-    form
-        The controls.
     config
         Settings of the adaptation, for use from Python.
     """
@@ -233,7 +231,7 @@ class Adapting(QObject):
             if before.learned and not event.images:
                 self._open_again()
             elif before.model != self._stored.model:
-                self._queue.read_ahead()
+                self._queue.browsing.read_ahead()
                 self._measure_again(event.images)
         elif isinstance(event, Skipped):
             self.form.say(f"Nothing was learned from {event.name}: {event.reason}")

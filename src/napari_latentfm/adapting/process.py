@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 from psygnal import Signal
 
 from latentfm_core.adaptation.messages import Command, Event, Failed, Start, event_from, to_line
-from napari_latentfm.background.child_process import ChildProcess, worker_command
+from napari_latentfm.background.child_process import ChildProcess, parsed, worker_command
 from napari_latentfm.background.thread_task import ThreadTask
-
-logger = logging.getLogger(__name__)
 
 COMMAND = worker_command("latentfm_core.adaptation.worker")
 PATIENCE = 60.0
@@ -59,11 +56,9 @@ class AdaptationProcess:
         process, failed = self._process, False
         try:
             with process.running() as lines:
-                for line in lines or ():
-                    event = _parse(line)
-                    if event is not None:
-                        failed = failed or isinstance(event, Failed)
-                        yield event
+                for event in parsed(lines or (), event_from):
+                    failed = failed or isinstance(event, Failed)
+                    yield event
         except OSError as error:
             yield Failed(message=f"The process of the adaptation cannot be started: {error}.")
             return
@@ -72,11 +67,3 @@ class AdaptationProcess:
                 message="The process of the adaptation ended unexpectedly (code "
                 f"{process.code}), perhaps out of memory. Its output: {process.output}"
             )
-
-
-def _parse(line: str) -> Event | None:
-    try:
-        return event_from(line)
-    except ValueError:
-        logger.warning("unexpected output: %s", line[:200])
-        return None

@@ -76,9 +76,9 @@ class Autosaver:
     touched = Signal()
     watched = Signal()
 
-    def __init__(self, session: ReviewSession, store: AutosaveStore | None = None) -> None:
+    def __init__(self, session: ReviewSession) -> None:
         self._session = session
-        self.store = store or AutosaveStore(autosave_folder())
+        self.store = AutosaveStore(autosave_folder())
         self.work = TaskQueue()
         self._layer: Labels | None = None
         self._known: WeakKeyDictionary[Labels, _Watched] = WeakKeyDictionary()

@@ -85,10 +85,17 @@ def paint(session: ReviewSession, layer: Labels, changes: Sequence[Change]) -> i
     changes = [each for each in changes if each.where.any()]
     if not changes:
         return 0
+    return write_where(layer, *_joined(changes))
+
+
+def write_where(
+    layer: Labels, window: Sequence[slice], changed: NDArray[np.bool_], target: NDArray[Any]
+) -> int:
+    """Write labels as `paint_where`, which does not count as an edit by hand."""
     record = record_of(layer)
     record.writing = True
     try:
-        return paint_where(layer, *_joined(changes))
+        return paint_where(layer, window, changed, target)
     finally:
         record.writing = False
 

@@ -17,6 +17,7 @@ from napari.layers import Labels
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import ImageError
 from napari_latentfm.layers.annotation_record import Record, record_of
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.specs import OTHER_COLOUR
@@ -44,8 +45,6 @@ def annotation_of(session: ReviewSession, create: bool = True) -> Labels | None:
 
     Parameters
     ----------
-    session
-        The session with the result under review.
     create
         Whether to add an empty annotation to the viewer if there is none.
     """
@@ -96,16 +95,25 @@ def adopt(session: ReviewSession, layer: Labels) -> None:
 
 
 def under_review(session: ReviewSession) -> Reviewed:
-    """Return what is under review.
+    """Return what is under review; raise `ImageError` if nothing is."""
+    if session.current is None:
+        raise ImageError("No samples yet. Run the model on an image first.")
+    return session.current
+
+
+def writable_annotation(session: ReviewSession) -> Labels:
+    """Return the annotation of what is under review, created if there is none.
 
     Raises
     ------
     ImageError
-        If nothing is.
+        If nothing is under review, or the annotation is locked.
     """
-    if session.current is None:
-        raise ImageError("No samples yet. Run the model on an image first.")
-    return session.current
+    reviewed = under_review(session)
+    layer = annotation_on(session.viewer, reviewed.layer, reviewed.plane)
+    layer = _create(session, reviewed) if layer is None else layer
+    check_unlocked(layer)
+    return layer
 
 
 def _belongs(layer: Layer, image: Image, plane: Plane) -> TypeGuard[Labels]:

@@ -71,8 +71,6 @@ def protected_pixels(
 
     Parameters
     ----------
-    current, target
-        Labels before and after.
     labels
         Labels that may not be overwritten or erased.
     preserve

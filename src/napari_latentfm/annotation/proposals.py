@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.annotation.provenance import ProposalInfo
 from napari_latentfm.layers.annotation_record import MEAN_MASK, Proposal, Record
 from napari_latentfm.layers.pyramid import is_large
 
@@ -18,31 +19,33 @@ if TYPE_CHECKING:
     from napari_latentfm.results.session import Reviewed
 
 
-def record_proposal(record: Record, plane: Plane, proposal: Proposal) -> None:
+def record_proposal(record: Record, proposal: Proposal) -> None:
     """Record a proposal; pixels that a union or a region leaves out count as edited."""
     record.spend(time.monotonic())
-    record.proposals[plane.index] = proposal
+    record.proposals[proposal.info.index] = proposal
 
 
 def proposal_of(
+    plane: Plane,
     values: NDArray[np.uint8],
     samples: SampleSet,
     domain_score: float | None,
     name: str = MEAN_MASK,
     how: str = "replace",
 ) -> Proposal:
-    """Return the proposal of labels made from samples; for the other facts see `Proposal`."""
+    """Return the proposal of labels made from samples; for the other facts see `ProposalInfo`."""
     sample = re.fullmatch(r"sample (\d+)", name)
-    return Proposal(
-        values,
-        name,
-        how,
-        samples.seeds[0 if sample is None else int(sample[1])],
-        samples.model_id,
-        samples.model_hash,
-        dict(samples.settings),
-        domain_score,
+    info = ProposalInfo(
+        index=plane.index,
+        origin=name,
+        how=how,
+        seed=samples.seeds[0 if sample is None else int(sample[1])],
+        model_id=samples.model_id,
+        model_sha256=samples.model_hash,
+        settings=dict(samples.settings),
+        domain_score=domain_score,
     )
+    return Proposal(values, info)
 
 
 def kept_values(reviewed: Reviewed, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from latentfm_core.annotation.labelled import label_name
 from latentfm_core.annotation.provenance import (
     AnnotationSidecar,
     LabelInfo,
-    ProposalInfo,
     correction,
     file_name,
     now,
@@ -117,16 +116,7 @@ def carry(layer: Labels, sidecar: AnnotationSidecar) -> None:
     for info in sidecar.proposals:
         if len(info.index) != layer.ndim:
             continue
-        proposal = Proposal(
-            np.array(layer.data[index_slices(info.index)], np.uint8),
-            info.origin,
-            info.how,
-            info.seed,
-            info.model_id,
-            info.model_sha256,
-            dict(info.settings),
-            info.domain_score,
-        )
+        proposal = Proposal(np.array(layer.data[index_slices(info.index)], np.uint8), info)
         record.proposals[info.index] = proposal
         record.carried[info.index] = (proposal, info.edited_pixels)
     if record.origin is not None:
@@ -174,7 +164,7 @@ def sidecar_of(facts: Facts, labels: NDArray[Any], signature: str = "") -> Annot
             for value, count in label_counts(labels).items()
         ),
         proposals=tuple(
-            _proposal_info(index, proposal, edited[index])
+            proposal.info.model_copy(update={"edited_pixels": edited[index]})
             for index, proposal in facts.proposals.items()
         ),
         strokes=facts.strokes,
@@ -229,17 +219,3 @@ def _dress(layer: Labels, older: Origin | None, colours: tuple[str, ...]) -> Non
     """Give a layer the colours of another model; else those that a user set stay."""
     if colours != (older.colours if older else ()):
         layer.colormap = label_colours(colours)
-
-
-def _proposal_info(index: PlaneIndex, proposal: Proposal, edited: int) -> ProposalInfo:
-    return ProposalInfo(
-        index=index,
-        origin=proposal.origin,
-        how=proposal.how,
-        seed=proposal.seed,
-        model_id=proposal.model,
-        model_sha256=proposal.model_sha256,
-        settings=proposal.settings,
-        domain_score=proposal.domain_score,
-        edited_pixels=edited,
-    )

@@ -178,7 +178,7 @@ class Recovery:
     def _discard(self, offer: Offer) -> None:
         own = self._autosaver.writer_of(annotation_of(self._session, create=False))
         task = partial(self._autosaver.store.discard, offer.signature, own)
-        self._autosaver.work.submit(task, _ignore)
+        self._autosaver.work.submit(task)
 
     def _on_searched(self, offer: Any) -> None:
         # An error of the image is reported elsewhere.
@@ -232,10 +232,6 @@ def _is_newer(offer: Offer, layer: Labels) -> bool:
     since = record_of(layer).restored
     same = layer.data.shape == offer.labels.shape and np.array_equal(layer.data, offer.labels)
     return bool(since) and offer.state.info.created > since and not same
-
-
-def _ignore(_result: Any) -> None:
-    pass
 
 
 def _nothing() -> None:

@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.errors import ImageError
-from napari_latentfm.annotation.layer import adopt, annotation_of, label_colours
+from napari_latentfm.annotation.changes import write_where
+from napari_latentfm.annotation.layer import (
+    adopt,
+    annotation_of,
+    label_colours,
+    under_review,
+    writable_annotation,
+)
 from napari_latentfm.annotation.provenance import carry, remember
-from napari_latentfm.layers.annotation_record import record_of
-from napari_latentfm.layers.painting import paint_where
+from napari_latentfm.layers.painting import check_unlocked
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.stacking import add_above
@@ -37,8 +43,6 @@ def restore(
 
     Parameters
     ----------
-    session
-        The session with the image under review.
     labels
         Integers of the shape of the image; axes of length 1 may be missing.
     sidecar
@@ -55,11 +59,9 @@ def restore(
     ImageError
         If nothing is under review, the shape differs, or the annotation is locked.
     """
-    reviewed = session.current
-    if reviewed is None:
-        raise ImageError("No samples yet. Run the model on the image first.")
+    reviewed = under_review(session)
     values = _fitting(labels, reviewed)
-    layer = _editable(annotation_of(session))
+    layer = writable_annotation(session)
     changed = layer.data != values
     fits = values.dtype.itemsize <= layer.data.dtype.itemsize
     if fits and np.count_nonzero(changed) <= UNDO_PIXELS:
@@ -87,7 +89,8 @@ def erase(session: ReviewSession) -> None:
     """
     layer = annotation_of(session, create=False)
     if layer is not None and layer.data.any():
-        _write(_editable(layer), layer.data != 0, np.zeros_like(layer.data))
+        check_unlocked(layer)
+        _write(layer, layer.data != 0, np.zeros_like(layer.data))
 
 
 class Target(Protocol):
@@ -124,12 +127,6 @@ def add_labels(
     return layer
 
 
-def _editable(layer: Labels | None) -> Labels:
-    if layer is None or getattr(layer, "locked", False) or not layer.editable:
-        raise ImageError("The annotation is locked. Unlock the layer to change it.")
-    return layer
-
-
 def _fitting(labels: NDArray[Any], target: Target) -> NDArray[Any]:
     wanted = target.plane.layer_shape
     longer = [tuple(n for n in shape if n > 1) for shape in (labels.shape, wanted)]
@@ -142,9 +139,4 @@ def _fitting(labels: NDArray[Any], target: Target) -> NDArray[Any]:
 
 
 def _write(layer: Labels, changed: NDArray[np.bool_], values: NDArray[Any]) -> None:
-    record = record_of(layer)
-    record.writing = True
-    try:
-        paint_where(layer, [slice(0, side) for side in values.shape], changed, values)
-    finally:
-        record.writing = False
+    write_where(layer, [slice(0, side) for side in values.shape], changed, values)

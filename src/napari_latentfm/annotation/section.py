@@ -41,10 +41,6 @@ class AnnotationSection(QWidget):
         holds seed and sampling settings.
     export_offered
         Emitted with the tooltip of *Export…*, and whether there is an annotation to export.
-    autosaver, recovery, files
-        Autosave, recovery after a crash, and export and opening of files.
-    labels
-        The labels of the plane.
     """
 
     finished = Signal(str)

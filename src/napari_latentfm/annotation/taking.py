@@ -26,7 +26,7 @@ def take_mask(
     Parameters
     ----------
     session, mask, origin, how
-        As in `napari_latentfm.annotation.writing.write_mask`; with several classes ``(H, W)``
+        As in `napari_latentfm.annotation.writing.write_labels`; with several classes ``(H, W)``
         labels.
     in_region
         Write only inside the region that is drawn on the plane.

@@ -39,13 +39,7 @@ AskFile = Callable[[Path], Path | None]
 
 
 class RecoveryBar(QFrame):
-    """Offers an autosaved annotation with three buttons, without blocking.
-
-    Attributes
-    ----------
-    chosen
-        Emitted with the choice.
-    """
+    """Offers an autosaved annotation with three buttons, without blocking."""
 
     chosen = Signal(str)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.changes import change_of, paint
-from napari_latentfm.annotation.layer import MAX_LABEL, annotation_of, under_review
+from napari_latentfm.annotation.layer import under_review, writable_annotation
 from napari_latentfm.annotation.mean_mask import count_as_taken, mean_mask_on_screen
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.proposals import kept_values, name_of, proposal_of, record_proposal
@@ -31,12 +31,8 @@ class PlaneObject:
 
     Attributes
     ----------
-    plane
-        The plane.
     mask
         ``(H, W)`` bool, the mean mask of `samples`.
-    samples
-        Of the object on this plane.
     domain_score
         How unlike the training images the plane is; None if unknown.
     """
@@ -47,53 +43,8 @@ class PlaneObject:
     domain_score: float | None = None
 
 
-def write_mask(
-    session: ReviewSession,
-    mask: NDArray[Any],
-    how: How | str = "replace",
-    region: NDArray[Any] | None = None,
-    label: int | None = None,
-    origin: str | None = None,
-) -> int:
-    """Write a mask into the annotation of the plane under review, as one undo step.
-
-    Parameters
-    ----------
-    session
-        The session with the result under review.
-    mask
-        ``(H, W)`` bool.
-    how
-        ``"replace"`` sets `label` to the mask, ``"union"`` adds the mask to it, and
-        ``"intersect"`` erases it outside the mask.
-    region
-        ``(H, W)`` bool, outside of which nothing changes; None for the whole plane.
-    label
-        The label to write, 1 to 255; None for that of the object under review, else 1.
-    origin
-        Name of the mask for the provenance; None looks it up among the samples.
-
-    Returns
-    -------
-    int
-        Number of changed pixels. Protected labels do not change: those in the annotation's
-        record, and with the layer's ``preserve_labels`` all but `label`.
-
-    Raises
-    ------
-    ImageError
-        If nothing is under review, a shape is wrong or the annotation is locked.
-    """
-    chosen = np.asarray(mask).astype(bool, copy=False)
-    if label is None:
-        return write_labels(session, chosen.astype(np.uint8), how, region, None, origin)
-    if not 1 <= label <= MAX_LABEL:
-        raise ImageError(f"The label {label} cannot be written; choose one from 1 to {MAX_LABEL}.")
-    return write_labels(session, chosen * np.uint8(label), how, region, (label,), origin)
-
-
 def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) -> int:
-    """Write the mean mask under review as it is on screen; return and raise as `write_mask`.
+    """Write the mean mask under review as it is on screen; return and raise as `write_labels`.
 
     Pixels that were painted on its layer count as edited.
     """
@@ -108,7 +59,7 @@ def write_mean_mask(session: ReviewSession, region: NDArray[Any] | None = None) 
 
 
 def write_objects(session: ReviewSession, masks: Mapping[int, NDArray[Any]]) -> int:
-    """Write the masks of several prompted objects as one undo step; return as `write_mask`.
+    """Write the masks of several prompted objects as one undo step; return as `write_labels`.
 
     Where masks overlap, the lower label is written; other labels are kept unless the session's
     ``cover_others`` is set. The object under review is written as it is on screen.
@@ -151,7 +102,7 @@ def write_labels(
     origin: str | None = None,
     proposed: NDArray[Any] | None = None,
 ) -> int:
-    """Write labels of several classes into the annotation as one undo step; return as `write_mask`.
+    """Write a mask or labels into the annotation of the plane under review, as one undo step.
 
     A prompted object is written with its own label, whatever value `labels` has inside, and does
     not overwrite other labels unless the session's ``cover_others`` is set.
@@ -159,19 +110,30 @@ def write_labels(
     Parameters
     ----------
     labels
-        ``(H, W)`` integers, 0 is background.
+        ``(H, W)`` bool, or integers with 0 as background.
+    how
+        ``"replace"`` sets a label to its mask, ``"union"`` adds the mask to it, and
+        ``"intersect"`` erases it outside the mask.
+    region
+        ``(H, W)`` bool, outside of which nothing changes; None for the whole plane.
     classes
         The labels concerned; others in the annotation are not erased. None for the object
         under review, else 1 to the number of classes of the model.
+    origin
+        Name of the mask for the provenance; None looks it up among the samples.
     proposed
         As `labels`, before the user painted on them; the difference counts as edited.
-    session, how, region, origin
-        As in `write_mask`.
+
+    Returns
+    -------
+    int
+        Number of changed pixels. Protected labels do not change: those in the annotation's
+        record, and with the layer's ``preserve_labels`` all others.
 
     Raises
     ------
     ImageError
-        As `write_mask`.
+        If nothing is under review, a shape is wrong or the annotation is locked.
     """
     reviewed = under_review(session)
     values, concerned = _values(reviewed, labels, classes)
@@ -181,7 +143,7 @@ def write_labels(
             raise ImageError(
                 f"A mask of {array.shape} does not fit the plane of {reviewed.plane.shape} pixels."
             )
-    layer = _writable_annotation(session)
+    layer = writable_annotation(session)
     is_object = reviewed.label is not None
     change = change_of(session, layer, reviewed.plane, values, concerned, how, is_object)
     if proposed is not None:
@@ -193,9 +155,10 @@ def write_labels(
     result = reviewed.result
     name = origin or name_of(reviewed, change.proposal)
     kept = kept_values(reviewed, change.proposal)
-    proposal = proposal_of(kept, result.samples, result.summary.domain_score, name, how)
+    score = result.summary.domain_score
+    proposal = proposal_of(reviewed.plane, kept, result.samples, score, name, how)
     with undoable(layer, [change]):
-        record_proposal(record_of(layer), reviewed.plane, proposal)
+        record_proposal(record_of(layer), proposal)
         count = paint(session, layer, [change])
     session.note_taken()
     if how == "replace" and region is None:
@@ -204,7 +167,9 @@ def write_labels(
 
 
 def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObject]) -> int:
-    """Write the mean masks of an object on several planes as one undo step; return as `write_mask`.
+    """Write the mean masks of an object on several planes as one undo step.
+
+    Returns as `write_labels`.
 
     Parameters
     ----------
@@ -218,17 +183,17 @@ def write_planes(session: ReviewSession, label: int, objects: Sequence[PlaneObje
     Raises
     ------
     ImageError
-        As `write_mask`.
+        As `write_labels`.
     """
-    layer = _writable_annotation(session)
+    layer = writable_annotation(session)
     changes = [
         change_of(session, layer, one.plane, one.mask * np.uint8(label), (label,), "replace", True)
         for one in objects
     ]
     with undoable(layer, changes):
         for one, change in zip(objects, changes, strict=True):
-            proposal = proposal_of(change.proposal, one.samples, one.domain_score)
-            record_proposal(record_of(layer), one.plane, proposal)
+            proposal = proposal_of(one.plane, change.proposal, one.samples, one.domain_score)
+            record_proposal(record_of(layer), proposal)
         count = paint(session, layer, changes)
     session.taken.emit()
     return count
@@ -245,15 +210,6 @@ def _values(
     if reviewed.label is not None:
         return (values > 0) * np.uint8(reviewed.label), (reviewed.label,)
     return values, range(1, len(reviewed.result.samples.classes) + 1)
-
-
-def _writable_annotation(session: ReviewSession) -> Labels:
-    layer = annotation_of(session)
-    if layer is None:
-        raise ImageError("No samples yet. Run the model on an image first.")
-    if getattr(layer, "locked", False) or not layer.editable:
-        raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")
-    return layer
 
 
 def write_pixels(

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TypeVar
 
 logger = logging.getLogger(__name__)
+
+Event = TypeVar("Event")
 
 TAIL = 400
 """Characters of the last output of a crashed process in the error message."""
@@ -25,6 +27,17 @@ TAIL = 400
 def worker_command(module: str) -> tuple[str, ...]:
     """Return the command that runs a module with this Python, not one in the current folder."""
     return sys.executable, "-P", "-m", module
+
+
+def parsed(lines: Iterable[str], parse: Callable[[str], Event]) -> Iterator[Event]:
+    """Yield the events of the lines of a process; a line that is none is logged."""
+    for line in lines:
+        try:
+            event = parse(line)
+        except ValueError:
+            logger.warning("unexpected output: %s", line[:200])
+        else:
+            yield event
 
 
 class ChildProcess:

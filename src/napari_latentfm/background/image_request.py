@@ -57,8 +57,6 @@ class ImageRequest:
         Returns the image; called in the worker thread, since it may load a lazy array.
     model
         Name of a bundled model, or a model folder.
-    settings
-        Sampling settings, including device and precision.
     samples
         Earlier samples of this model, to be summarised with these settings; then the image is
         not read and nothing is sampled.
@@ -121,13 +119,7 @@ class ImageRequest:
 
 
 def check_same_model(samples: SampleSet, segmenter: Segmenter) -> None:
-    """Check that samples were drawn with the weights of a model.
-
-    Raises
-    ------
-    ModelFolderError
-        If the model has changed.
-    """
+    """Raise `ModelFolderError` if samples were not drawn with the weights of a model."""
     if samples.record.model_hash != segmenter.card.weights_sha256:
         raise ModelFolderError("The model was changed since these samples were drawn. Run again.")
 

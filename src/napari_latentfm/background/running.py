@@ -8,13 +8,7 @@ from psygnal import Signal
 
 
 class RunningWork:
-    """The work that runs, as the functions that cancel it.
-
-    Attributes
-    ----------
-    changed
-        Emitted when work has started or ended.
-    """
+    """The work that runs, as the functions that cancel it."""
 
     changed = Signal()
 

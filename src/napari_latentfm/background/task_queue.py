@@ -31,9 +31,9 @@ def reported(error: Exception) -> LatentFMError:
 class _Task:
     """One task; the first thread that calls `run` does it, and others wait until it is done."""
 
-    def __init__(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def __init__(self, task: Callable[[], Any], done: Callable[[Any], None] | None) -> None:
         self._task: Callable[[], Any] | None = task
-        self._done: Callable[[Any], None] | None = done
+        self._done = done
         self._lock = threading.Lock()
         self._result: Any = None
 
@@ -77,7 +77,7 @@ class TaskQueue:
         """Whether a task is running."""
         return self._running is not None
 
-    def submit(self, task: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def submit(self, task: Callable[[], Any], done: Callable[[Any], None] | None = None) -> None:
         """Run `task` in a worker thread after all tasks that were submitted before."""
         if self._closed:
             return

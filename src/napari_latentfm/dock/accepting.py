@@ -50,17 +50,11 @@ class Accepting:
 
     Parameters
     ----------
-    session
-        Reviews the chosen image.
-    chosen
-        The chosen image.
     queue
         The work list. An image that is not its open one is accepted by itself, and the user
         exports it.
     autosaver
         Keeps what was accepted without a work list.
-    foot
-        Shows messages and the question.
     """
 
     def __init__(

@@ -35,8 +35,6 @@ class ActiveTool(QObject):
 
     Parameters
     ----------
-    viewer
-        Whose layers.
     panel
         Owns this object; Escape works while the focus is in it, too.
 

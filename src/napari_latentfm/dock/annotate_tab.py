@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_latentfm import preferences
+from napari_latentfm.background.signals import pause_timer
 from napari_latentfm.dock.head import ADVANCED, Head
 from napari_latentfm.ui.area import scroll_down
 from napari_latentfm.ui.collapsible import Collapsible
@@ -49,8 +50,6 @@ class AnnotateTab(QWidget):
         The widgets of each section by its title; each has `key_actions` and `release`.
     sections
         The folded sections by title, *Advanced* included.
-    area
-        The scrolling area.
     """
 
     def __init__(self, head: Head, point: PromptSection, review: ReviewSections) -> None:
@@ -68,14 +67,9 @@ class AnnotateTab(QWidget):
         self._place: Collapsible | None = None
         self._unfolded: Collapsible | None = None
         self._noted = self._returning = False
-        self._settled = QTimer(self)
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(SETTLE_MS)
-        self._settled.timeout.connect(self._stop_returning)
+        self._settled = pause_timer(self, SETTLE_MS, self._stop_returning)
         # The place of a section is known once Qt has laid it out.
-        self._laid_out = QTimer(self)
-        self._laid_out.setSingleShot(True)
-        self._laid_out.timeout.connect(self._return)
+        self._laid_out = pause_timer(self, 0, self._return)
         self._lay_out(head, review.hypotheses.view.legend)
         bar = self.area.verticalScrollBar()
         bar.rangeChanged.connect(lambda _low, _high: self._laid_out.start())

@@ -39,8 +39,6 @@ class ChannelChoice(QWidget):
     ----------
     found
         Emitted with an image when its channel axis was found.
-    box
-        The names of the channels.
     """
 
     found = Signal(object)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
 from psygnal import Signal
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
-from napari_latentfm.background.signals import listen
+from napari_latentfm.background.signals import listen, pause_timer
 from napari_latentfm.dock.reviews import KeptReviews
 from napari_latentfm.layers.crop import KEY as FIELD_KEY
 from napari_latentfm.layers.edits import is_result
@@ -25,15 +25,6 @@ class ChosenImage(QObject):
     The choice in *Image* decides. Another image is chosen there, by opening it, or by selecting
     it or one of its results in the layer list. During a run the choice stays; an image that is
     opened or selected meanwhile is chosen when the run has ended.
-
-    Parameters
-    ----------
-    session
-        Of the viewer.
-    panel
-        Whose *Image* list is meant.
-    parent
-        Owns this object.
 
     Attributes
     ----------
@@ -56,9 +47,7 @@ class ChosenImage(QObject):
         self._inserted: Layer | None = None
         self._selected: Image | None = None
         # Layers may not be moved or reviewed in the middle of napari's own work on the list.
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self.settle)
+        self._timer = pause_timer(self, 0, self.settle)
         layers = self._viewer.layers
         listen(self, panel.form.image.changed, self._on_chosen)
         listen(self, panel.finished, self._on_finished)

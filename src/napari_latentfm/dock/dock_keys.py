@@ -28,20 +28,7 @@ CANVAS_KEYS = {
 
 
 class DockKeys(QObject):
-    """Binds the keys of the dock while it is in sight.
-
-    Parameters
-    ----------
-    viewer
-        Whose keys.
-    panel
-        The dock's content, which owns this object.
-
-    Attributes
-    ----------
-    tool
-        The active tool, which Escape ends.
-    """
+    """Binds the keys of the dock while it is in sight."""
 
     def __init__(self, viewer: napari.viewer.Viewer, panel: LatentFMPanel) -> None:
         super().__init__(panel)

@@ -56,12 +56,8 @@ class CanvasEnter:
 
     Parameters
     ----------
-    viewer
-        Whose canvas.
     panel
         The dock. Its deletion ends the connection to the viewer.
-    accept
-        Is called.
     """
 
     def __init__(

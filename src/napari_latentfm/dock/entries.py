@@ -75,11 +75,6 @@ class _Entry(QWidget):
 
     What a script asks of it beyond a widget is asked of the part that the entry opened as a dock
     of its own, in earlier versions.
-
-    Attributes
-    ----------
-    panel
-        The content of the dock.
     """
 
     place: ClassVar[Place] = "as it was"

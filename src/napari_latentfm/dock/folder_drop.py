@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QDropEvent
@@ -13,28 +13,26 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.images.read import list_images
 from napari_latentfm.reading import reading_limits
 
+if TYPE_CHECKING:
+    from napari_latentfm.dock.panel import LatentFMPanel
+
 NAPARI_KEYS = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
 """With which napari opens files as a stack, or asks for a reader."""
 
 
 class FolderDrop(QObject):
-    """Takes a folder that is dropped on the canvas before napari passes it to its readers.
+    """Takes a folder that is dropped on the dock, or on the canvas before napari's readers get it.
 
     napari would open a folder of single images as one stack. It still does so with Shift or Alt,
     and with a folder without images of its own, such as that of a stored array.
-
-    Parameters
-    ----------
-    panel
-        The dock's content; drops on it are its own.
-    open_folder
-        Called with the folder.
     """
 
-    def __init__(self, panel: QWidget, open_folder: Callable[[Path], None]) -> None:
+    def __init__(self, panel: LatentFMPanel) -> None:
         super().__init__(panel)
-        self._open = open_folder
+        self._panel = panel
         self._watched: QWidget | None = None
+        panel.setAcceptDrops(True)
+        panel.installEventFilter(self)
 
     def watch(self, window: QWidget) -> None:
         """Watch the middle of a main window, once."""
@@ -48,15 +46,27 @@ class FolderDrop(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Open a folder of images; everything else goes on to napari, which accepts all drags."""
-        if event.type() != QEvent.Type.Drop or not isinstance(event, QDropEvent):
+        if not isinstance(event, QDropEvent):
             return False
-        if event.modifiers() & NAPARI_KEYS:
+        if watched is self._panel:
+            return self._on_dock(event)
+        if event.type() != QEvent.Type.Drop or event.modifiers() & NAPARI_KEYS:
             return False
         folder = folder_of(event)
         if folder is None or not self._is_shown() or not holds_images(folder):
             return False
         event.acceptProposedAction()
-        self._open(folder)
+        self._panel.open_folder(folder)
+        return True
+
+    def _on_dock(self, event: QDropEvent) -> bool:
+        """Take a folder that is dragged over the dock, and open it when it is dropped."""
+        folder = folder_of(event)
+        if folder is None or self._panel.tabs.currentWidget() is self._panel.learning:
+            return False  # which has lines for folders
+        event.acceptProposedAction()
+        if event.type() == QEvent.Type.Drop:
+            self._panel.open_folder(folder)
         return True
 
     def _is_shown(self) -> bool:

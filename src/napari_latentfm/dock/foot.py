@@ -31,18 +31,12 @@ NOTE_TIP = "A remark on this image, kept in the work list."
 
 
 class Foot(QWidget):
-    """Buttons and lines, independent of the viewer.
-
-    Attributes
-    ----------
-    noted
-        Emitted with the note when it was changed.
-    """
+    """Buttons and lines, independent of the viewer."""
 
     noted = QtSignal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._name: str | None = None
         self._kept_note = ""
         self.accept = push_button(
@@ -158,13 +152,7 @@ class Foot(QWidget):
 
 
 class Notice(QFrame):
-    """A warning or error, whole, with a button that dismisses it.
-
-    Attributes
-    ----------
-    text
-        What is shown, or ``""``.
-    """
+    """A warning or error, whole, with a button that dismisses it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class FootReports(QObject):
-    """Shows results, warnings, the active tool and autosaving in the foot.
-
-    Parameters
-    ----------
-    panel
-        The dock's content, which owns this object.
-    tool
-        The active tool.
-    """
+    """Shows results, warnings, the active tool and autosaving in the foot."""
 
     def __init__(self, panel: LatentFMPanel, tool: ActiveTool) -> None:
         super().__init__(panel)

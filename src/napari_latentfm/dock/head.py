@@ -25,25 +25,14 @@ LABEL_WIDTH = 66
 class Head(QWidget):
     """Lays out the controls of a sampling panel, which keeps working them.
 
-    Parameters
-    ----------
-    panel
-        The sampling panel.
-    viewer
-        Shows the chosen channel.
-
     Attributes
     ----------
-    channel
-        Channels of the chosen image.
     status, advanced
         The status line and the folded settings, for the scrolling part of the dock.
     """
 
-    def __init__(
-        self, panel: SamplingPanel, viewer: napari.viewer.Viewer, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, panel: SamplingPanel, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self._panel, form = panel, panel.form
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 2)

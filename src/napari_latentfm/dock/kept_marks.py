@@ -30,11 +30,6 @@ QUESTION = "{count} on {name}, marked {when}, {was} not taken. Recover draws the
 class KeptMarks(QObject):
     """Saves the marks of untaken objects after a pause, and offers or returns them.
 
-    Parameters
-    ----------
-    panel
-        The dock's content, which owns this object.
-
     Attributes
     ----------
     bar
@@ -78,7 +73,7 @@ class KeptMarks(QObject):
             return
         objects = self._panel.point.untaken(image)
         offered = self._offered[1] if self._offered and self._offered[0] == image else None
-        self._work.submit(partial(_save, self._store, image, objects, offered), _ignore)
+        self._work.submit(partial(_save, self._store, image, objects, offered))
 
     def find(self, image: Image, found: Callable[[StoredMarks], None]) -> None:
         """Look for marks of an image in a worker thread, and call `found` with them."""
@@ -135,7 +130,3 @@ def _save(store: MarkStore, image: Image, objects: Any, offered: StoredMarks | N
 def _find(store: MarkStore, image: Image) -> StoredMarks | None:
     # Without any file a large image is not read.
     return store.read(signature_of(image)) if any(store.folder.glob("*.json")) else None
-
-
-def _ignore(_result: Any) -> None:
-    pass

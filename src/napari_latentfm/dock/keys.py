@@ -58,8 +58,6 @@ class KeySheet(QDialog):
 
     Parameters
     ----------
-    groups
-        Keys to list.
     taken
         napari key strings that keep another meaning in this window.
     """

@@ -27,11 +27,6 @@ class LeftImage(QObject):
     """Says what became of an image once the next one is there, and keeps marks of untaken objects.
 
     The marks are kept here until the window is closed, and by `KeptMarks` after that.
-
-    Parameters
-    ----------
-    panel
-        The dock's content, which owns this object.
     """
 
     def __init__(self, panel: LatentFMPanel) -> None:

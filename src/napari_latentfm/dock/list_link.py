@@ -19,8 +19,6 @@ class ListLink(QObject):
 
     Parameters
     ----------
-    panel
-        The dock's content, which owns this object.
     accepting
         Knows whether the chosen image is that of the list.
     """

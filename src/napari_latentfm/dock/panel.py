@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtGui import (
-    QDragMoveEvent,
-    QDropEvent,
-    QHideEvent,
-    QShowEvent,
-)
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -34,7 +29,7 @@ from napari_latentfm.dock.accepting import RUNNING, Accepting
 from napari_latentfm.dock.annotate_tab import COMPARE, SECTION, AnnotateTab, remember
 from napari_latentfm.dock.chosen_image import ChosenImage
 from napari_latentfm.dock.dock_keys import DockKeys
-from napari_latentfm.dock.folder_drop import FolderDrop, folder_of
+from napari_latentfm.dock.folder_drop import FolderDrop
 from napari_latentfm.dock.foot import Foot
 from napari_latentfm.dock.foot_reports import FootReports
 from napari_latentfm.dock.head import Head
@@ -74,8 +69,6 @@ class LatentFMPanel(QWidget):
     ----------
     sampling, point, review, queue, learning
         The parts, which also work in docks of their own.
-    head, annotate, foot, tabs
-        The layout of the parts.
     chosen
         The image that everything in the dock acts on.
     accepting
@@ -103,7 +96,7 @@ class LatentFMPanel(QWidget):
         self.accepting = Accepting(self.session, self.chosen, self.queue, saver, self.foot)
         self._list = ListLink(self, self.accepting)
         self.adapting = Adapting(self.queue, self.sampling)
-        self._drop = FolderDrop(self, self.open_folder)
+        self._drop = FolderDrop(self)
         self._keys = DockKeys(napari_viewer, self)
         self._connect()
         self._reports = FootReports(self, self._keys.tool)
@@ -220,20 +213,6 @@ class LatentFMPanel(QWidget):
         self._keys.release()
         self._left.marks.flush()
 
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
-        """Take folders."""
-        if self._dropped_folder(event) is not None:
-            event.acceptProposedAction()
-
-    dragEnterEvent = dragMoveEvent  # noqa: N815
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Open a folder as a work list."""
-        folder = self._dropped_folder(event)
-        if folder is not None:
-            event.acceptProposedAction()
-            self.open_folder(folder)
-
     def _is_ready(self) -> bool:
         """Return whether the chosen image can be accepted now; say why not."""
         if self.accepting.is_repeated():
@@ -258,7 +237,6 @@ class LatentFMPanel(QWidget):
     def _lay_out(self) -> None:
         self.setObjectName("LatentFM")
         self.setStyleSheet(STYLE)
-        self.setAcceptDrops(True)
         self.setMinimumWidth(WIDTH)
         # The panel's form is in the head; the panel itself has nothing to show.
         self.sampling.setParent(self)
@@ -272,7 +250,7 @@ class LatentFMPanel(QWidget):
         self.help = QToolButton()
         self.help.setText("?")
         self.help.setToolTip("List all keys (?).")
-        self.help.clicked.connect(lambda: self.show_keys())
+        on_click(self.help, self.show_keys)
         self.tabs.setCornerWidget(self.help)
         layout = self._column = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -313,11 +291,6 @@ class LatentFMPanel(QWidget):
         self.foot.clear()
         self.foot.show_kept("")
         self._list.show_item()
-
-    def _dropped_folder(self, event: QDropEvent) -> Path | None:
-        if self.tabs.currentWidget() is self.learning:
-            return None  # which has lines for folders
-        return folder_of(event)
 
 
 def _end(panel: LatentFMPanel) -> None:

@@ -21,15 +21,7 @@ together are chosen one after the other."""
 
 
 class RecoveryLink(QObject):
-    """Looks for a kept annotation when an image is chosen, and draws the samples that it needs.
-
-    Parameters
-    ----------
-    panel
-        The dock's content, which owns this object.
-    marks
-        Offers the marks of untaken objects.
-    """
+    """Looks for a kept annotation when an image is chosen, and draws the samples that it needs."""
 
     def __init__(self, panel: LatentFMPanel, marks: KeptMarks) -> None:
         super().__init__(panel)

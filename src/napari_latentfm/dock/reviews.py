@@ -35,13 +35,7 @@ class KeptStack:
 
 
 class KeptReviews:
-    """The last result of each image of a viewer.
-
-    Parameters
-    ----------
-    session
-        Of the viewer.
-    """
+    """The last result of each image of a viewer."""
 
     def __init__(self, session: ReviewSession) -> None:
         self._session = session

@@ -15,13 +15,7 @@ STEPS = (
 
 
 class Welcome(QFrame):
-    """Three steps, until they are dismissed.
-
-    Attributes
-    ----------
-    dismissed
-        Emitted when the user has read them.
-    """
+    """Three steps, until they are dismissed."""
 
     dismissed = QtSignal()
 

@@ -151,13 +151,7 @@ class LearningForm(QWidget):
         column.addStretch(1)
 
     def out(self) -> Path:
-        """Return the folder of the new model.
-
-        Raises
-        ------
-        ConfigError
-            If the name is not valid.
-        """
+        """Return the folder of the new model; raise `ConfigError` if its name is not valid."""
         name = self.name.text().strip()
         if not NAME.fullmatch(name):
             raise ConfigError(
@@ -172,13 +166,7 @@ class LearningForm(QWidget):
         return self.masks.path() or (images / ANNOTATIONS if images else None)
 
     def model_source(self) -> str:
-        """Return a bundled model's name or a folder.
-
-        Raises
-        ------
-        ModelFolderError
-            If the folder is not given.
-        """
+        """Return a bundled model's name or a folder; raise `ModelFolderError` without one."""
         chosen = str(self.model.currentData())
         if chosen in bundled_models():
             return chosen
@@ -187,13 +175,7 @@ class LearningForm(QWidget):
         return str(Path(model_source(chosen, self.folder.line.text())).expanduser())
 
     def request(self, overrides: tuple[str, ...] = ()) -> LearningRequest:
-        """Return the request for a run.
-
-        Raises
-        ------
-        ConfigError
-            If something is missing.
-        """
+        """Return the request for a run; raise `ConfigError` if something is missing."""
         images, masks = self.images.path(), self.masks_folder()
         if images is None or masks is None:
             raise ConfigError("No images are given. Choose the folder of the annotated images.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari.utils.notifications import show_error
 from psygnal import Signal
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import LatentFMError
 from latentfm_core.finetuning.messages import (
@@ -27,7 +26,7 @@ from napari_latentfm.background.signals import abandon
 from napari_latentfm.finetuning.form import START_TIP, STOPPED_TIP, LearningForm
 from napari_latentfm.finetuning.process import LearningRun
 from napari_latentfm.results.session import session_of
-from napari_latentfm.ui.area import fill_dock
+from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import show_progress
 
 if TYPE_CHECKING:
@@ -38,13 +37,8 @@ SECTION = "learning"
 Ending = Literal["done", "stopped", "failed"]
 
 
-class LearningPanel(QScrollArea):
+class LearningPanel(DockPanel):
     """Fine-tunes a model on accepted masks.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer whose window contains the panel.
 
     Attributes
     ----------
@@ -53,12 +47,8 @@ class LearningPanel(QScrollArea):
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"stopped"`` or
         ``"failed"``; the panel is idle then.
-    form
-        The controls.
     overrides
         ``section.key=value`` settings that differ from the recipe, for use from Python.
-    verdict
-        Verdict of the last finished run, or None.
     last_error
         Message of the error that ended the last run, or None.
     """
@@ -76,7 +66,7 @@ class LearningPanel(QScrollArea):
         self.last_error: str | None = None
         self.form = LearningForm()
         self._restore_choices()
-        fill_dock(self, "LatentFM learning", self.form)
+        self.fill("LatentFM learning", self.form)
         form = self.form
         form.start.clicked.connect(lambda: self.start())
         form.stop.clicked.connect(lambda: self.stop())
@@ -100,24 +90,15 @@ class LearningPanel(QScrollArea):
 
     def start(self) -> None:
         """Start a run with the settings on screen; `finished` is emitted at its end."""
-        if self.running:
-            return
-        self.last_error = None
-        try:
-            request = self.form.request(self.overrides)
-        except LatentFMError as error:
-            self._fail(str(error))
-            return
-        self._keep_choices(request)
-        self._run(request)
+        self._run(lambda: self.form.request(self.overrides))
 
     def resume(self) -> None:
         """Continue the stopped run whose name is on screen."""
-        self._go_on("resume")
+        self._run(lambda: LearningRequest(action="resume", out=self.form.out()))
 
     def make_model(self) -> None:
         """Make a model from the last checkpoint of the stopped run."""
-        self._go_on("finish")
+        self._run(lambda: LearningRequest(action="finish", out=self.form.out()))
 
     def stop(self) -> None:
         """Stop the run within one training step; its checkpoint is kept."""
@@ -140,12 +121,6 @@ class LearningPanel(QScrollArea):
         """Keep using the old model; nothing is deleted."""
         if self._out is not None and self.verdict is not None:
             self._decide(f"The old model stays in use. The new one is in {self._out}.")
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Stop a run when the panel leaves its dock, which sends no close event."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.release()
 
     def _restore_choices(self) -> None:
         kept = preferences.get(SECTION)
@@ -173,19 +148,18 @@ class LearningPanel(QScrollArea):
         }
         preferences.put(SECTION, values)
 
-    def _go_on(self, action: Literal["resume", "finish"]) -> None:
+    def _run(self, chosen: Callable[[], LearningRequest]) -> None:
+        """Start a run with the settings on screen, unless one of them cannot be used."""
         if self.running:
             return
         self.last_error = None
         try:
-            out = self.form.out()
+            request = chosen()
         except LatentFMError as error:
             self._fail(str(error))
             return
-        self._run(LearningRequest(action=action, out=out))
-
-    def _run(self, request: LearningRequest) -> None:
         if request.action == "learn":
+            self._keep_choices(request)
             self.form.loss.clear()
         self.form.dice.clear()
         self.form.verdict.clear()

@@ -32,12 +32,8 @@ class CurvePlot(QWidget):
     ----------
     title
         Text above the curve.
-    colour
-        Colour of the curve.
     bounds
         Lowest and highest value of the axis; None to follow the values.
-    marks
-        Whether points are marked.
 
     Attributes
     ----------
@@ -45,8 +41,6 @@ class CurvePlot(QWidget):
         Values so far as (step, value).
     level
         Value of the dashed line, or None.
-    level_name
-        Its name.
     final
         The final value, which is shown beside the title instead of the last point; None during
         a run.

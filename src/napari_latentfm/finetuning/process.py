@@ -10,16 +10,9 @@ from collections.abc import Generator
 
 from psygnal import Signal
 
-from latentfm_core.finetuning.messages import (
-    Doing,
-    Event,
-    Failed,
-    Stopped,
-    Verdict,
-    from_line,
-)
+from latentfm_core.finetuning.messages import Doing, Event, Failed, Stopped, Verdict, from_line
 from latentfm_core.finetuning.request import LearningRequest
-from napari_latentfm.background.child_process import ChildProcess, worker_command
+from napari_latentfm.background.child_process import ChildProcess, parsed, worker_command
 from napari_latentfm.background.signals import start_worker
 
 logger = logging.getLogger(__name__)
@@ -98,21 +91,12 @@ def _follow(process: ChildProcess) -> Generator[Event, None, Event]:
         if lines is None:
             return Stopped(resumable=False)
         yield Doing("Starting…")
-        for line in lines:
-            event = _parse(line)
+        for event in parsed(lines, from_line):
             if isinstance(event, Verdict | Stopped | Failed):
                 ending = event
-            elif event is not None:
+            else:
                 yield event
     return ending or Failed(
         f"The training process ended unexpectedly (code {process.code}), perhaps out of memory. "
         f"Resume continues from the last checkpoint. Its output: {process.output}"
     )
-
-
-def _parse(line: str) -> Event | None:
-    try:
-        return from_line(line)
-    except ValueError:
-        logger.warning("unexpected output: %s", line[:200])
-        return None

@@ -35,13 +35,7 @@ EMPTY = "No annotation yet. The first step takes the mean mask."
 
 
 class FixSection(QWidget):
-    """Fixes the selected label of the annotation on the plane on screen.
-
-    Attributes
-    ----------
-    editor, tools
-        The operations, and the two mouse tools.
-    """
+    """Fixes the selected label of the annotation on the plane on screen."""
 
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()

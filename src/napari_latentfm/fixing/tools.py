@@ -38,8 +38,6 @@ class PieceTools:
 
     Parameters
     ----------
-    session
-        The session with the annotation.
     widget
         In its window Escape ends the tool, wherever the focus is.
 

@@ -11,7 +11,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from latentfm_core.annotation.formats import Space
-from latentfm_core.annotation.provenance import CorrectionInfo
+from latentfm_core.annotation.provenance import CorrectionInfo, ProposalInfo
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -31,28 +31,12 @@ class Proposal:
     ----------
     labels
         ``(H, W)`` uint8, as proposed.
-    origin
-        ``"mean mask"``, ``"sample 3"`` or ``"mask"``.
-    how
-        ``"replace"``, ``"union"`` or ``"intersect"``.
-    seed
-        Seed of the sample, or of the first one for the mean mask.
-    model, model_sha256
-        Model that proposed it.
-    settings
-        Sampling settings as JSON values.
-    domain_score
-        Distance of the image from the training images, out of domain above 1; None if unknown.
+    info
+        What it was made from; the edited pixels of an annotation are counted when it is saved.
     """
 
     labels: NDArray[np.uint8]
-    origin: str
-    how: str
-    seed: int
-    model: str
-    model_sha256: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    domain_score: float | None = None
+    info: ProposalInfo
 
 
 @dataclass(frozen=True)

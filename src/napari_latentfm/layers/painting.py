@@ -19,13 +19,7 @@ MOST_LABELS = 16
 
 
 def check_unlocked(layer: Labels) -> None:
-    """Check that a layer may be changed.
-
-    Raises
-    ------
-    ImageError
-        If the user has locked it.
-    """
+    """Raise `ImageError` if the user has locked a layer."""
     # napari has locks from 0.9 on.
     if getattr(layer, "locked", False) or not layer.editable:
         raise ImageError(f"{layer.name!r} is locked. Unlock the layer to change it.")

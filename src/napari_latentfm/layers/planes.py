@@ -89,8 +89,6 @@ def displayed_plane(
 
     Parameters
     ----------
-    layer, dims
-        The layer, and the dimensions of the viewer.
     axes
         Axes of the layer that form the plane, at the position of the sliders. None for those
         on screen.

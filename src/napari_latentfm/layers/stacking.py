@@ -49,6 +49,17 @@ def source_of(layer: Layer) -> str:
     return record_of(layer).source_id if isinstance(layer, Labels) and Record.is_in(layer) else ""
 
 
+def is_own(layer: Layer, key: str) -> bool:
+    """Return whether a layer, by `OWN_KEYS`, belongs to the image of an id."""
+    return any(layer.metadata.get(own) == key for own in OWN_KEYS)
+
+
+def remove_own(viewer: ViewerModel, key: str) -> None:
+    """Remove the marks, strokes and outlines of an image that was removed, by its id."""
+    for layer in [layer for layer in viewer.layers if is_own(layer, key)]:
+        viewer.layers.remove(layer)
+
+
 def add_result(viewer: ViewerModel, layer: Layer) -> None:
     """Add a result above its image and other results, below painted layers."""
     _insert(viewer.layers, layer, METADATA_KEY)

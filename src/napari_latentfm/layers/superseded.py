@@ -21,8 +21,6 @@ def remove_plane_results(viewer: ViewerModel, image: Image, planes: PlaneStack) 
 
     Parameters
     ----------
-    viewer
-        The viewer.
     image, planes
         The image, and the planes whose results are now in layers of the whole stack.
     """

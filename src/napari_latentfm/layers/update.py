@@ -46,8 +46,6 @@ def place_steps(
 
     Parameters
     ----------
-    viewer
-        The viewer.
     specs
         The results, from bottom to top.
     ask

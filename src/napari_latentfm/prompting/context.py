@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
 
 class PromptContext:
-    """The plane on screen, its objects, and the result under review.
-
-    Attributes
-    ----------
-    session, panel
-        Of the viewer.
-    form, book, marks
-        Controls, objects and mark layers of the section.
-    """
+    """The plane on screen, its objects, and the result under review."""
 
     def __init__(
         self,

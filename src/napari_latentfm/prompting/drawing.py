@@ -35,8 +35,6 @@ class Drawing:
 
     Parameters
     ----------
-    context, shown, strokes, selection, answers
-        The parts of the section.
     write_later
         Causes a call of `write_marks` after the run has started.
     """

@@ -66,8 +66,8 @@ class PromptForm(QWidget):
         Buttons of the tools by name, see `TOOLS`.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.tools = {name: push_button(text, tip) for name, (text, tip) in TOOLS.items()}
         for tool in self.tools.values():
             tool.setCheckable(True)

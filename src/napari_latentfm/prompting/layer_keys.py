@@ -31,8 +31,6 @@ class LayerKeys(QObject):
         The viewer whose keys take precedence.
     keys
         napari key strings.
-    parent
-        Owns this object.
     """
 
     def __init__(self, viewer: ViewerModel, keys: tuple[str, ...], parent: QObject) -> None:

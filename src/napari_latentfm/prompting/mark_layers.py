@@ -53,8 +53,6 @@ class MarkLayers:
 
     Parameters
     ----------
-    viewer
-        The viewer.
     marked
         Called after a mark was drawn, moved or deleted by the user.
     undo

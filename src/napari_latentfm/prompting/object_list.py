@@ -82,8 +82,6 @@ class ObjectList(QTreeWidget):
 
         Parameters
         ----------
-        rows
-            The objects.
         current
             Number of the current one, 0 for none.
         own

@@ -61,10 +61,6 @@ class PromptObject:
     number
         Label with which it is written into the annotation. An object that was followed through
         the planes of a stack has the same on each.
-    plane
-        Where it is.
-    name
-        Name of its class, from the model's card.
     prompt
         All marks, as they were read last.
     visible
@@ -200,8 +196,6 @@ class ObjectBook:
 
         Parameters
         ----------
-        image, plane, name
-            Where it is, and its class.
         above
             The highest label that something else has.
         number

@@ -13,12 +13,7 @@ from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane, plane_index
 from napari_latentfm.layers.specs import CONTOURS, own_facts
-from napari_latentfm.layers.stacking import (
-    OVERLAY_SOURCE_KEY,
-    add_above,
-    keeping_active,
-    source_of,
-)
+from napari_latentfm.layers.stacking import OVERLAY_SOURCE_KEY, add_above, keeping_active, source_of
 from napari_latentfm.layers.strokes import COLOURS_KEY
 
 if TYPE_CHECKING:

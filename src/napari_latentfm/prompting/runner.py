@@ -21,13 +21,6 @@ class PromptRunner(QObject):
 
     A newer request replaces one that waits, and cancels a run that was started here. It waits
     for a run that was started elsewhere.
-
-    Parameters
-    ----------
-    panel
-        Runs the model.
-    parent
-        Owns this object.
     """
 
     def __init__(self, panel: SamplingPanel, parent: QObject) -> None:

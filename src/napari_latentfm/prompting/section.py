@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from latentfm_core.annotation.marks import StoredMarks
 from napari_latentfm.annotation.mean_mask import removed_mean_mask
 from napari_latentfm.background.signals import listen, pause_timer
-from napari_latentfm.layers.stacking import OWN_KEYS
+from napari_latentfm.layers.stacking import remove_own
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
 from napari_latentfm.prompting.context import PromptContext
@@ -33,6 +33,7 @@ from napari_latentfm.prompting.taking import Taking
 from napari_latentfm.prompting.tools import PromptTools
 from napari_latentfm.results.session import ReviewSession
 from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.ui.common import on_click
 
 SETTLE_MS = 120
 """Pause after the last move of a slider, before its plane is shown."""
@@ -48,15 +49,11 @@ class PromptSection(QWidget):
 
     Parameters
     ----------
-    session
-        Of the viewer.
     panel
         The viewer's sampling panel, which chooses image, model and settings, and runs the model.
 
     Attributes
     ----------
-    form, tools
-        The controls, and the tools that they select.
     model_missing
         Emitted with a message when a prompt needs another model than the chosen one.
     noted
@@ -213,28 +210,11 @@ class PromptSection(QWidget):
             self._answers.run(place, one)
 
     def _on_taken(self) -> None:
-        reviewed = self._session.current
-        if reviewed is not None and reviewed.label is not None:
-            one = self._book.find(reviewed.layer, reviewed.label, reviewed.plane)
-            if one is not None:
-                one.take()
-            self._marks.hide(reviewed.layer)
-            strokes = strokes_of(self._viewer, reviewed.layer)
-            if strokes is not None:
-                strokes.visible = False
-            self.form.hold("")
+        self._selection.close_taken()
         self._refresh.start()
 
     def _on_untaken(self) -> None:
-        """Propose objects again after Undo has removed them from the annotation."""
-        place = self._context.place()
-        if place is not None:
-            taken = self._context.taken(place)
-            for one in self._book.on(place.layer, place.plane):
-                if one.closed and one.number not in taken:
-                    one.reopen()
-            for layer in self._marks.there(place.layer):
-                layer.visible = True
+        self._selection.reopen_untaken()
         self._refresh.start()
 
     def _on_finished(self, ending: str) -> None:
@@ -266,13 +246,13 @@ class PromptSection(QWidget):
             self._runner.cancel()
             # napari is still changing its list of layers.
             key = str(event.value.unique_id)
-            QTimer.singleShot(0, partial(_remove_orphans, self._viewer, key))
+            QTimer.singleShot(0, partial(remove_own, self._viewer, key))
         self._settle.start()
 
     def _connect(self) -> None:
         form = self.form
         for tool, button in form.tools.items():
-            button.clicked.connect(partial(_call, self.tools.select, tool))
+            on_click(button, partial(self.tools.select, tool))
         for button, slot in (
             (form.labels_button, self._drawing.use_labels),
             (form.undo_button, self._drawing.undo),
@@ -286,7 +266,7 @@ class PromptSection(QWidget):
             (self._following.take_button, self._taking.take_on_all_planes),
             (form.notice.button, self._use_better_model),
         ):
-            button.clicked.connect(partial(_call, slot))
+            on_click(button, slot)
         form.cover.toggled.connect(partial(setattr, self._session, "cover_others"))
         form.objects.chosen.connect(self.choose)
         form.objects.toggled.connect(self._shown.toggle)
@@ -304,17 +284,3 @@ class PromptSection(QWidget):
         listen(self, self._viewer.layers.events.removed, self._on_removed)
         marks = self._marks
         self.destroyed.connect(lambda: marks.release())
-
-
-def _call(slot: Callable[..., None], *arguments: Any) -> None:
-    """Call a slot without the state that Qt passes for a button."""
-    slot(*[each for each in arguments if not isinstance(each, bool)])
-
-
-def _remove_orphans(viewer: Any, key: str) -> None:
-    """Remove the marks, strokes and outlines of an image that was removed."""
-    doomed = [
-        layer for layer in viewer.layers if any(layer.metadata.get(own) == key for own in OWN_KEYS)
-    ]
-    for layer in doomed:
-        viewer.layers.remove(layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_latentfm.annotation.layer import MAX_LABEL
+from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.outlines import StaleResults
 
 if TYPE_CHECKING:
@@ -70,6 +71,33 @@ class ObjectSelection:
         self._context.marks.write(place.layer, one.plane, one.number, one.prompt)
         self._strokes.put(place, one.prompt.strokes)
         self._shown.look_at_marks(place)
+
+    def close_taken(self) -> None:
+        """Close the object under review, which was written into the annotation."""
+        context = self._context
+        reviewed = context.session.current
+        if reviewed is None or reviewed.label is None:
+            return
+        one = context.book.find(reviewed.layer, reviewed.label, reviewed.plane)
+        if one is not None:
+            one.take()
+        context.marks.hide(reviewed.layer)
+        strokes = strokes_of(context.viewer, reviewed.layer)
+        if strokes is not None:
+            strokes.visible = False
+        context.form.hold("")
+
+    def reopen_untaken(self) -> None:
+        """Propose objects again after Undo has removed them from the annotation."""
+        context = self._context
+        place = context.place()
+        if place is not None:
+            taken = context.taken(place)
+            for one in context.book.on(place.layer, place.plane):
+                if one.closed and one.number not in taken:
+                    one.reopen()
+            for layer in context.marks.there(place.layer):
+                layer.visible = True
 
     def untaken(self, image: Image) -> list[PromptObject]:
         """Return the visible objects of an image that are not in its annotation, unanswered.

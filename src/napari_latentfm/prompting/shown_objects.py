@@ -29,12 +29,8 @@ class ShownObjects(QObject):
 
     Parameters
     ----------
-    context
-        Of the section.
     annotated
         Called after every change of the annotation.
-    parent
-        Owns this object.
 
     Attributes
     ----------
@@ -123,8 +119,6 @@ def row_of(plane: Plane, layer: Image, one: PromptObject, taken: set[int]) -> Ro
     ----------
     plane, layer
         The plane and its image, for the pixel size.
-    one
-        The object.
     taken
         Labels in the annotation of the plane.
     """

@@ -29,12 +29,8 @@ class StrokeMarks(QObject):
 
     Parameters
     ----------
-    context
-        Of the section.
     painted
         Called after every event of the layer that may be a stroke.
-    parent
-        Owns this object.
     """
 
     def __init__(

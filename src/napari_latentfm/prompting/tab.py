@@ -27,8 +27,6 @@ class PromptTab(QWidget):
     ----------
     changed
         Emitted when `section` was created or removed.
-    section
-        The section, or None.
     """
 
     changed = Signal()

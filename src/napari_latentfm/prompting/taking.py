@@ -12,7 +12,7 @@ from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import (
     PlaneObject,
-    write_mask,
+    write_labels,
     write_mean_mask,
     write_objects,
     write_pixels,
@@ -178,7 +178,8 @@ class Taking:
             return False
         try:
             if self._reviews(place):
-                return write_mask(session, nothing, label=one.number, origin="mask") > 0
+                changed = write_labels(session, nothing, classes=(one.number,), origin="mask")
+                return changed > 0
             check_unlocked(layer)
         except LatentFMError as error:
             self._context.say(str(error))

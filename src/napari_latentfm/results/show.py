@@ -39,10 +39,6 @@ def show_result_steps(
 
     Parameters
     ----------
-    viewer
-        The viewer, which holds the image layer.
-    reviewed
-        The result and its image.
     ask
         Decides about result layers that the user has edited.
     roles

@@ -57,8 +57,6 @@ class StackReview:
     moved
         Emitted in the GUI thread with the plane to review when the slider goes to another one:
         None if there are no samples of it.
-    layer, planes, model, label
-        As given.
     """
 
     moved = Signal(object)

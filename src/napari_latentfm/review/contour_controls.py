@@ -26,8 +26,6 @@ class ContourControls(QWidget):
     ----------
     changed
         Emitted when the user has chosen something else.
-    shown, levels
-        The check boxes.
     """
 
     changed = Signal()

@@ -24,13 +24,7 @@ Entry = tuple[str, str]
 
 
 class LookControls(QWidget):
-    """Shows and hides the layers on the image under review.
-
-    Attributes
-    ----------
-    look
-        The state of the layers.
-    """
+    """Shows and hides the layers on the image under review."""
 
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()
@@ -108,8 +102,6 @@ def legend(classes: Sequence[str], several: bool, own: Sequence[str] = ()) -> li
 
     Parameters
     ----------
-    classes
-        Names of the model's classes.
     several
         Whether outlines have the colours of their classes.
     own

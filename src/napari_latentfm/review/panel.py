@@ -25,15 +25,8 @@ class ReviewPanel(QTabWidget):
 
     Each tab scrolls by itself, so that a window of 1280 x 720 shows all controls.
 
-    Parameters
-    ----------
-    napari_viewer
-        The viewer.
-
     Attributes
     ----------
-    session
-        The session with the result under review.
     point, hypotheses, regions, strokes, fix, annotation
         The sections; `point` has content only while a sampling panel is open.
     """

@@ -21,20 +21,7 @@ Section = HypothesesSection | RegionsSection | StrokesSection | FixSection | Ann
 
 
 class ReviewSections:
-    """The sections; their owner arranges them and binds their keys.
-
-    Parameters
-    ----------
-    session
-        The session with the result under review.
-    owner
-        The widget in which the sections are shown.
-
-    Attributes
-    ----------
-    hypotheses, regions, strokes, fix, annotation
-        The sections.
-    """
+    """The sections; their owner arranges them and binds their keys."""
 
     def __init__(self, session: ReviewSession, owner: QWidget) -> None:
         self.session = session

@@ -21,8 +21,6 @@ def stroke_layer(session: ReviewSession, create: bool = True) -> Labels | None:
 
     Parameters
     ----------
-    session
-        The session with the image under review.
     create
         Whether to add the layer if there is none.
     """

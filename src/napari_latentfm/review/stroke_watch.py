@@ -27,8 +27,6 @@ class StrokeWatch(QObject):
         Emitted in a pause after pixels of the layer have changed.
     enabled
         Whether strokes are noticed.
-    timer
-        Measures the pause.
     """
 
     paused = Signal()

@@ -57,8 +57,6 @@ def thumbnails(
         ``(H, W, 3)`` float32 in [0, 1].
     sample_masks
         ``(N, H, W)`` bool, or labels with 0 as background.
-    hypotheses
-        The hypotheses to show.
     several
         Whether labels are classes, each with its own colour.
     own

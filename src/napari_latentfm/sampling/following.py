@@ -51,8 +51,6 @@ class FollowTarget(ReviewTarget[FollowRun]):
 
     Attributes
     ----------
-    layer, planes
-        The image layer and its planes.
     model
         Name of a bundled model, or a model folder.
     label

@@ -127,13 +127,7 @@ class SamplingForm(Container[Any]):
         self.device.changed.connect(self.show_device)
 
     def settings(self) -> SamplingConfig:
-        """Return the validated sampling settings; others are those of the model's card.
-
-        Raises
-        ------
-        ConfigError
-            If a value is out of range.
-        """
+        """Return the sampling settings, others as on the card, or raise `ConfigError`."""
         return sampling_settings(
             self._base(),
             n_samples=self.n_samples.value,
@@ -145,13 +139,7 @@ class SamplingForm(Container[Any]):
         )
 
     def tiling(self) -> TilingConfig:
-        """Return the validated settings of tiles.
-
-        Raises
-        ------
-        ConfigError
-            If a value is out of range.
-        """
+        """Return the settings of tiles; raise `ConfigError` if one is out of range."""
         return tiling_settings(scale=self.scale.value)
 
     def model_source(self) -> str | Path:

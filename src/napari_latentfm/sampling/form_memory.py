@@ -41,8 +41,6 @@ class FormMemory:
 
     Parameters
     ----------
-    form, session
-        The form and the session of its viewer.
     owner
         Widget whose deletion ends this.
     is_running

@@ -23,8 +23,6 @@ class ImageChoice:
 
     Parameters
     ----------
-    viewer, form
-        The viewer and the form.
     owner
         Widget whose deletion ends this.
     is_locked

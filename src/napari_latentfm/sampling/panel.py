@@ -9,9 +9,7 @@ from weakref import WeakSet
 
 from napari.layers import Image
 from psygnal import Signal
-from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import LatentFMError
@@ -31,7 +29,7 @@ from napari_latentfm.sampling.status_line import StatusLine
 from napari_latentfm.sampling.target import SamplingTarget
 from napari_latentfm.sampling.target_choice import chosen_image, chosen_target, summary_again
 from napari_latentfm.sampling.target_run import CANCELLED, Ending, RunEnd, TargetRun
-from napari_latentfm.ui.area import fill_dock
+from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.questions import ask_about_edits
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from latentfm_core.types import SampleSet
 
 
-class SamplingPanel(QScrollArea):
+class SamplingPanel(DockPanel):
     """Draws samples of an image layer and shows them as layers.
 
     Parameters
@@ -58,12 +56,6 @@ class SamplingPanel(QScrollArea):
     finished
         Emitted in the GUI thread after every run, with ``"done"``, ``"cancelled"`` or
         ``"failed"``; the panel is idle then.
-    form
-        The controls.
-    images
-        The choices of image and plane.
-    job
-        The viewer's job.
     ask_about_edits
         Decides about edited result layers; by default it asks the user.
     last_error
@@ -89,7 +81,7 @@ class SamplingPanel(QScrollArea):
         self.form.unload_button.changed.connect(self.unload)
         self.form.confidence.changed.connect(self._summarise_again)
         self._memory = FormMemory(self.form, self._session, self, lambda: self.running)
-        fill_dock(self, "LatentFM sampling", self.form.native)
+        self.fill("LatentFM sampling", self.form.native)
         self.form.native.layout().addStretch(1)
         self.images = ImageChoice(napari_viewer, self.form, self, lambda: self.running)
         self._status = StatusLine(self.form, self._session, lambda: self.running)
@@ -168,13 +160,7 @@ class SamplingPanel(QScrollArea):
                 self._memory.keep()
 
     def place_on_screen(self) -> Place:
-        """Return the plane on screen of the chosen image.
-
-        Raises
-        ------
-        ImageError
-            If there is none.
-        """
+        """Return the plane on screen of the chosen image; raise `ImageError` if there is none."""
         layer = chosen_image(self.form)
         return Place(layer, self.form.plane_choice.on_screen(layer, self._viewer.dims))
 
@@ -217,12 +203,6 @@ class SamplingPanel(QScrollArea):
             self.form.status.value = str(error)
             return
         self.form.status.value = "Model unloaded." if held else "No model was loaded."
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Cancel a run when the panel leaves its dock, which sends no close event."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.release()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Protect the canvas of the window in which the panel is shown."""

@@ -45,8 +45,6 @@ class Place:
 
     Attributes
     ----------
-    layer, plane
-        The image layer and the plane.
     label
         Label with which the object is written into the annotation; None for that of its class.
     """
@@ -62,8 +60,6 @@ class PlaneTarget(ReviewTarget[Result]):
 
     Attributes
     ----------
-    layer, plane
-        The image layer and the plane.
     model
         Name of a bundled model, or a model folder.
     label

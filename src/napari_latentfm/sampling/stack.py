@@ -35,8 +35,6 @@ class StackTarget(ReviewTarget[StackRun]):
 
     Attributes
     ----------
-    layer, planes
-        The image layer and its planes.
     model
         Name of a bundled model, or a model folder.
     drawn

@@ -29,13 +29,7 @@ NO_IMAGE = "Open an image first (File > Open File, or File > Open Sample)."
 
 
 def chosen_image(form: SamplingForm) -> Image:
-    """Return the chosen image layer.
-
-    Raises
-    ------
-    ImageError
-        If there is none.
-    """
+    """Return the chosen image layer; raise `ImageError` if there is none."""
     if form.image.value is None:
         raise ImageError(NO_IMAGE)
     layer: Image = form.image.value

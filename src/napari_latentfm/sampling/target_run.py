@@ -55,10 +55,6 @@ class TargetRun(Generic[R]):
 
     Parameters
     ----------
-    viewer
-        The viewer that gets the layers.
-    target, settings
-        What is segmented, and the sampling settings.
     ask
         Decides about result layers that the user has edited.
 
@@ -68,8 +64,6 @@ class TargetRun(Generic[R]):
         Emitted in the GUI thread with an `Update`.
     ended
         Emitted in the GUI thread exactly once with a `RunEnd`, unless the run was abandoned.
-    target
-        As given.
     """
 
     progressed = Signal(Update)

@@ -50,8 +50,6 @@ class TiledTarget:
 
     Attributes
     ----------
-    layer, plane
-        The image layer and the plane.
     model
         Name of a bundled model, or a model folder.
     tiling

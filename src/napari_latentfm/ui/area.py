@@ -1,8 +1,8 @@
-"""Layout of panels in their dock: they scroll vertically, never horizontally."""
+"""Panels in a dock: they scroll vertically, never horizontally, and end when taken out."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QWidget
 
 MIN_WIDTH = 310
@@ -17,9 +17,22 @@ def scroll_down(area: QScrollArea, content: QWidget) -> None:
     area.setWidget(content)
 
 
-def fill_dock(area: QScrollArea, name: str, content: QWidget) -> None:
-    """Make `area` a panel, with an object name for Qt's tools."""
-    area.setObjectName(name)
-    scroll_down(area, content)
-    area.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-    area.setMinimumWidth(MIN_WIDTH)
+class DockPanel(QScrollArea):
+    """A panel that ends its work when it leaves its dock."""
+
+    def fill(self, name: str, content: QWidget) -> None:
+        """Show `content`, and set an object name for Qt's tools."""
+        self.setObjectName(name)
+        scroll_down(self, content)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.setMinimumWidth(MIN_WIDTH)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """End the work when the panel leaves its dock, which sends no close event."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.release()
+
+    def release(self) -> None:
+        """End the work, since the panel is not visible."""
+        raise NotImplementedError

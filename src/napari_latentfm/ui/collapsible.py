@@ -24,16 +24,12 @@ class Collapsible(QWidget):
     ----------
     toggled
         Emitted when the section was collapsed or expanded.
-    header
-        The button.
     """
 
     toggled = QtSignal(bool)
 
-    def __init__(
-        self, title: str, tooltip: str = "", opened: bool = False, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, tooltip: str, opened: bool = False) -> None:
+        super().__init__()
         self.title = title
         self.header = QToolButton()
         self.header.setObjectName("LatentFM section")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -24,7 +25,7 @@ def push_button(text: str, tooltip: str, slot: Callable[[], None] | None = None)
     return button
 
 
-def on_click(button: QPushButton, slot: Callable[[], object]) -> None:
+def on_click(button: QAbstractButton, slot: Callable[[], object]) -> None:
     """Call `slot` when a button is clicked."""
     # Without the lambda, Qt would pass whether the button is checked.
     button.clicked.connect(lambda: slot())

@@ -13,10 +13,6 @@ class FolderEdit(QWidget):
 
     Parameters
     ----------
-    tooltip
-        Tooltip of the line.
-    title
-        Title of the dialog.
     hint
         Text of the line while it is empty.
     compact
@@ -28,8 +24,6 @@ class FolderEdit(QWidget):
         Emitted when the text changes.
     chosen
         Emitted when a folder was chosen in the dialog, or Enter was pressed in the line.
-    line, button
-        The two widgets.
     """
 
     changed = QtSignal()

@@ -23,17 +23,6 @@ ALL_DONE = "All images are done. Export them in the tab Folder."
 class Browsing:
     """Goes through the images of a folder in the order of the form.
 
-    Parameters
-    ----------
-    navigator
-        Closes and opens images, and holds the work list.
-    open_image
-        The open image.
-    form
-        Folders, order, and whether images that are done are skipped.
-    sampling
-        Samples of the images.
-
     Attributes
     ----------
     said
@@ -92,6 +81,12 @@ class Browsing:
         self._direction = by
         moving = self._navigator.moving or self._open_image.name is None
         self._step_from(self._navigator.wanted if moving else self._open_image.name)
+
+    def read_ahead(self) -> None:
+        """Draw samples of the next image in the background."""
+        work = self._navigator.work
+        if work is not None:
+            self._sampling.read_ahead(self._form.neighbour(work, self._open_image.name, 1))
 
     def skip(self, name: str) -> None:
         """Open the image after one that cannot be read, in the direction of the last step."""

@@ -51,8 +51,6 @@ class ExportDialog(QDialog):
 
     Parameters
     ----------
-    work
-        The work list.
     table
         Whether to export measurements; then there is no choice of a format.
     """

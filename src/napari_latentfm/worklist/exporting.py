@@ -16,8 +16,10 @@ from napari_latentfm.background.task_queue import reported
 from napari_latentfm.background.thread_task import ThreadTask
 from napari_latentfm.notices import show_warning
 from napari_latentfm.reading import reading_limits
+from napari_latentfm.ui.common import on_click
 from napari_latentfm.worklist.export_dialog import Wanted, ask_export
 from napari_latentfm.worklist.form import QueueForm
+from napari_latentfm.worklist.navigator import Navigator
 
 _PROBLEMS_SHOWN = 3
 
@@ -28,7 +30,7 @@ class Exporting:
     Parameters
     ----------
     form
-        Form whose bar and status line show the progress.
+        Form whose buttons start it, and whose bar and status line show the progress.
 
     Attributes
     ----------
@@ -45,22 +47,25 @@ class Exporting:
     finished = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, form: QueueForm) -> None:
-        self._form = form
+    def __init__(self, form: QueueForm, navigator: Navigator) -> None:
+        self._form, self._navigator = form, navigator
         self._task: ThreadTask | None = None
         self._ending = ""
         self.ask: Callable[[WorkList, bool], Wanted | None] = partial(ask_export, form)
         self.may_replace: Callable[[list[Path]], bool] = partial(_may_replace, form)
+        on_click(form.export, partial(self._ask_and_start, table=False))
+        on_click(form.sizes, partial(self._ask_and_start, table=True))
 
     @property
     def busy(self) -> bool:
         """Whether an export is running."""
         return self._task is not None
 
-    def ask_and_start(self, work: WorkList, table: bool) -> None:
-        """Ask for the options, and export in a worker thread."""
-        wanted = None if self.busy else self.ask(work, table)
-        if wanted is None:
+    def _ask_and_start(self, table: bool) -> None:
+        """Ask for the options, and export annotations or a table of measurements."""
+        work = self._navigator.work
+        wanted = None if self.busy or work is None else self.ask(work, table)
+        if work is None or wanted is None:
             return
         try:
             files = set(export_files(work, wanted.target, wanted.kind).values())
@@ -75,7 +80,7 @@ class Exporting:
         task.reported.connect(partial(self._on_progress, wanted))
         task.ended.connect(self._on_ended)
         self._task = task
-        self._form.show_exporting(True)
+        self._form.show_busy("export", True)
         task.start()
 
     def cancel(self) -> None:
@@ -107,7 +112,7 @@ class Exporting:
 
     def _on_ended(self) -> None:
         self._task = None
-        self._form.show_exporting(False)
+        self._form.show_busy("export", False)
         self.finished.emit(self._ending)
 
 

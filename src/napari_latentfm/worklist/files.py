@@ -14,11 +14,7 @@ from latentfm_core.annotation.export import export_annotation, write_labels_file
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.formats import Space
 from latentfm_core.annotation.provenance import AnnotationSidecar, file_name
-from latentfm_core.annotation.reading import (
-    older_sidecar_path,
-    read_annotation,
-    sidecar_path,
-)
+from latentfm_core.annotation.reading import older_sidecar_path, read_annotation, sidecar_path
 from latentfm_core.errors import ImageError, LatentFMError
 from latentfm_core.images.read import read_image
 from latentfm_core.output.paths import name_problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from qtpy.QtCore import Signal as QtSignal
 from qtpy.QtWidgets import (
@@ -143,8 +144,7 @@ class QueueForm(QWidget):
             "Measurements…", "Write area, diameter and perimeter of all accepted objects."
         )
         self.cancel = push_button("Cancel", "Stop at once; finished results are kept.")
-        self.cancel.setEnabled(False)
-        self._exporting = False
+        self._busy: set[str] = set()
         buttons = (self.previous, self.next, self.reset, self.measure, self.export, self.sizes)
         self._tips = {button: button.toolTip() for button in buttons}
         self._offer()
@@ -192,29 +192,17 @@ class QueueForm(QWidget):
         self.tally.setText(str(tally(items)))
         self._offer()
 
-    def show_exporting(self, busy: bool) -> None:
-        """Show whether an export is running: another one has to wait."""
-        self._exporting = busy
+    def show_busy(self, work: Literal["export", "samples"], busy: bool) -> None:
+        """Show whether work that can be cancelled is running; another export has to wait."""
+        self._busy = self._busy | {work} if busy else self._busy - {work}
         self._offer()
 
     def chosen_model(self) -> str | Path:
-        """Return the name of the bundled model, or the folder.
-
-        Raises
-        ------
-        ModelFolderError
-            If the folder is not given.
-        """
+        """Return a bundled model's name or a folder; raise `ModelFolderError` without one."""
         return model_source(str(self.model.currentData()), self.model_folder.text())
 
     def source(self, name: str | None = None) -> str | Path:
-        """Return the model to use for an image, or for any: the chosen one, or its stand-in.
-
-        Raises
-        ------
-        ModelFolderError
-            If the folder is not given.
-        """
+        """Return the model to use for an image, or for any: `chosen_model`, or its stand-in."""
         return self.stand_in(self.chosen_model(), name)
 
     def settings(self) -> SamplingConfig:
@@ -244,9 +232,10 @@ class QueueForm(QWidget):
         for button, tip in self._tips.items():
             reason = "" if rows.names else NO_LIST
             if button in (self.export, self.sizes) and not reason:
-                reason = EXPORTING if self._exporting else "" if done else NONE_ACCEPTED
+                reason = EXPORTING if "export" in self._busy else "" if done else NONE_ACCEPTED
             button.setEnabled(not reason)
             button.setToolTip(f"{tip} {reason}".strip())
+        self.cancel.setEnabled(bool(self._busy))
 
     def _on_folder(self, edit: FolderEdit) -> None:
         """Open a chosen folder, or the one that waits; an open one again with another output."""

@@ -13,13 +13,6 @@ from napari_latentfm.worklist.open_image import OpenImage
 class ImageStates:
     """Changes states, flags and notes.
 
-    Parameters
-    ----------
-    navigator
-        Holds the work list.
-    open_image
-        The open image.
-
     Attributes
     ----------
     changed
@@ -73,7 +66,11 @@ class ImageStates:
         if work is not None and work.item(name).error:
             self.update(name, error="")
 
-    def mark_bad(self, name: str, error: object) -> None:
-        """Flag an image that cannot be read, with the reason; a note of the user stays."""
-        reason = str(error)[:MAX_NOTE]
-        self.update(name, state="flagged", error=reason, uncertainty=None, measured_with="")
+    def mark_bad(self, name: str, error: object) -> str:
+        """Flag an image that cannot be read, and return the reason; a note of the user stays."""
+        work = self._navigator.work
+        path = name if work is None else str(work.path(name))
+        reason = str(error).removeprefix(f"{path}: ").replace(path, name)
+        kept = reason[:MAX_NOTE]
+        self.update(name, state="flagged", error=kept, uncertainty=None, measured_with="")
+        return reason

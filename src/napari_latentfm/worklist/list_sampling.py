@@ -22,17 +22,11 @@ class ListSampling:
 
     Parameters
     ----------
-    navigator
-        Holds the work list.
     form
         Model and settings; shows the progress of a measurement.
-    states
-        Records uncertainty and errors.
 
     Attributes
     ----------
-    sampler
-        The background work.
     drawn
         Emitted with `Task` and `Drawn` of an opened image, which may be closed by then.
     cancelled

@@ -12,15 +12,7 @@ from napari_latentfm.worklist.prefetch import Prefetcher, Task
 
 
 class Measuring:
-    """Measures images whose uncertainty is not known, and shows the progress.
-
-    Parameters
-    ----------
-    sampler
-        Draws the samples.
-    bar
-        Shows the progress.
-    """
+    """Measures images whose uncertainty is not known, and shows the progress."""
 
     def __init__(self, sampler: Prefetcher, bar: QProgressBar) -> None:
         self._sampler, self._bar = sampler, bar

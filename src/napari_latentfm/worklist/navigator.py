@@ -13,7 +13,7 @@ from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.background.task_queue import TaskQueue
 from napari_latentfm.worklist.files import Opened, Snapshot, load, remove, save_in
-from napari_latentfm.worklist.keeping import count_time, going_on, note_unfinished
+from napari_latentfm.worklist.keeping import count_time, going_on, keep, note_unfinished
 from napari_latentfm.worklist.open_image import OpenImage
 from napari_latentfm.worklist.prefetch import Drawn
 
@@ -23,8 +23,6 @@ class Navigator:
 
     Parameters
     ----------
-    open_image
-        The open image.
     drawn
         Returns the samples of an image if there are any, or None.
 
@@ -109,6 +107,10 @@ class Navigator:
             count_time(self.work, self._open_image)
         except LatentFMError as error:
             self.failed.emit(error)
+
+    def keep(self) -> None:
+        """Save the annotation and the time; a failure is only logged."""
+        keep(self.work, self._open_image)
 
     def close(self) -> None:
         """Finish the remaining work without further signals."""

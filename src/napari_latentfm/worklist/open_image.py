@@ -20,7 +20,7 @@ from napari_latentfm.layers.handover import hand_over, is_handed_over
 from napari_latentfm.layers.planes import Plane
 from napari_latentfm.layers.pyramid import level_zero
 from napari_latentfm.layers.specs import METADATA_KEY, own_facts
-from napari_latentfm.layers.stacking import OWN_KEYS, hide_others
+from napari_latentfm.layers.stacking import hide_others, is_own
 from napari_latentfm.results.session import Reviewed, session_of
 from napari_latentfm.results.show import show_result_steps
 from napari_latentfm.worklist.clock import Clock
@@ -43,8 +43,6 @@ class OpenImage:
     ----------
     name
         File name of the open image, or None.
-    layer
-        Its layer.
     digest
         Digest of the annotation's labels as last saved; "" if it never was.
     """
@@ -290,4 +288,4 @@ def _is_ours(layer: Any, key: str) -> bool:
     if METADATA_KEY in layer.metadata:
         # A result that was edited by hand belongs to the user.
         return own_facts(layer).get("source_id") == key and not is_edited(layer)
-    return any(layer.metadata.get(own) == key for own in OWN_KEYS)
+    return is_own(layer, key)

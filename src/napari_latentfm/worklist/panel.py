@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QScrollArea
 
 from latentfm_core.errors import LatentFMError
 from latentfm_core.worklist.classes import read_classes
@@ -21,7 +19,7 @@ from napari_latentfm.layers.planes import load_units
 from napari_latentfm.notices import show_error
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import describe
-from napari_latentfm.ui.area import fill_dock
+from napari_latentfm.ui.area import DockPanel
 from napari_latentfm.ui.common import on_click
 from napari_latentfm.worklist.browsing import ALL_DONE, Browsing
 from napari_latentfm.worklist.exporting import Exporting
@@ -29,7 +27,7 @@ from napari_latentfm.worklist.files import Opened
 from napari_latentfm.worklist.form import QueueForm
 from napari_latentfm.worklist.form_memory import FormMemory
 from napari_latentfm.worklist.image_states import ImageStates
-from napari_latentfm.worklist.keeping import keep, ready_as_empty, ready_to_accept
+from napari_latentfm.worklist.keeping import ready_as_empty, ready_to_accept
 from napari_latentfm.worklist.list_sampling import ListSampling
 from napari_latentfm.worklist.navigator import Navigator
 from napari_latentfm.worklist.open_image import OpenImage
@@ -41,13 +39,8 @@ if TYPE_CHECKING:
     import napari
 
 
-class QueuePanel(QScrollArea):
+class QueuePanel(DockPanel):
     """Works through a folder of images: samples, annotation, next image.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer.
 
     Attributes
     ----------
@@ -61,10 +54,6 @@ class QueuePanel(QScrollArea):
         Emitted with ``"done"`` or ``"failed"`` when opening an image has ended.
     completed
         Emitted with the name of an image and the file of its annotation when it was accepted.
-    form, open_image, states
-        Controls, the open image, and what is recorded about all images.
-    sampling, sampler, exporting
-        Samples of the images and the background work that draws them; exports.
     described
         Description of the samples under review, as last shown in the status line.
     """
@@ -82,16 +71,16 @@ class QueuePanel(QScrollArea):
         self.form = QueueForm()
         self.open_image = OpenImage(napari_viewer)
         self._navigator = Navigator(self.open_image, lambda name: self.sampling.find(name))
-        self.exporting = Exporting(self.form)
+        self.exporting = Exporting(self.form, self._navigator)
         self.described = ""
         self._late: list[str] = []
-        fill_dock(self, "LatentFM queue", self.form)
+        self.fill("LatentFM queue", self.form)
         self._memory = FormMemory(self.form)
         self.keeper = keeper_of(session_of(napari_viewer), self)
         self.states = ImageStates(self._navigator, self.open_image)
         self.sampling = ListSampling(self._navigator, self.form, self.states)
         self.sampler = self.sampling.sampler
-        self._browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling)
+        self.browsing = Browsing(self._navigator, self.open_image, self.form, self.sampling)
         self._display = SampleDisplay(self.open_image, self.sampling)
         self._unsaved = UnsavedSearch(self.keeper.autosaver, self._navigator, self.form.table)
         self._connect_form()
@@ -102,7 +91,7 @@ class QueuePanel(QScrollArea):
             self.sampler.close,
             self.exporting.close,
             self._unsaved.close,
-            partial(_keep, self._navigator, self.open_image),
+            self._navigator.keep,
             self.open_image.close,
         )
         self.destroyed.connect(partial(_close, endings))
@@ -119,27 +108,27 @@ class QueuePanel(QScrollArea):
 
     def open_folder(self) -> None:
         """Open the chosen folder as a work list, and its first image."""
-        self._browsing.open_folder()
+        self.browsing.open_folder()
 
     def next(self) -> None:
         """Save the annotation and open the next image."""
-        self._browsing.step(1)
+        self.browsing.step(1)
 
     def previous(self) -> None:
         """Save the annotation and open the previous image."""
-        self._browsing.step(-1)
+        self.browsing.step(-1)
 
     def open(self, name: str) -> None:
         """Save the annotation of the open image, and open another one."""
-        self._browsing.open(name)
+        self.browsing.open(name)
 
     def accept(self) -> None:
         """Save the annotation, or else the mean mask, as done, and open the next image."""
-        self._browsing.complete(ready_to_accept, self.form.empty_name)
+        self.browsing.complete(ready_to_accept, self.form.empty_name)
 
     def accept_empty(self) -> None:
         """Save an empty annotation as done, and open the next image."""
-        self._browsing.complete(ready_as_empty, self.form.empty_name)
+        self.browsing.complete(ready_as_empty, self.form.empty_name)
 
     def cancel(self) -> None:
         """Stop all background work; it ends within one ODE step."""
@@ -147,22 +136,10 @@ class QueuePanel(QScrollArea):
         self.exporting.cancel()
         self._say("Cancelled.")
 
-    def _export(self, table: bool) -> None:
-        """Ask for the options, and export annotations, or a table of measurements."""
-        if self.work is not None:
-            self.exporting.ask_and_start(self.work, table)
-            self._show_busy()
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Save the work when the panel leaves its dock, which sends no close event."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.release()
-
     def release(self) -> None:
         """Stop the background work and save the annotation, since the panel is not visible."""
         self.cancel()
-        keep(self.work, self.open_image)
+        self._navigator.keep()
         self._display.stop()
         self.open_image.discard_previous()
 
@@ -180,7 +157,7 @@ class QueuePanel(QScrollArea):
     def _on_unreadable(self, name: str, error: object) -> None:
         if not self.sampling.is_folder_missing():
             self._mark_bad(name, error)
-            self._browsing.skip(name)
+            self.browsing.skip(name)
             if not self._navigator.moving:
                 self._warn()  # it was the last image
 
@@ -190,7 +167,7 @@ class QueuePanel(QScrollArea):
             self.keeper.autosaver.exported(self.open_image.annotation, self.open_image.digest)
         self.completed.emit(name, path)
         self._refresh()
-        self._browsing.step(1)
+        self.browsing.step(1)
 
     def _show_image(self, name: str, opened: Opened) -> None:
         self._display.stop()
@@ -212,7 +189,7 @@ class QueuePanel(QScrollArea):
 
     def _on_shown(self, task: Task) -> None:
         self._describe()
-        self.read_ahead()
+        self.browsing.read_ahead()
         self.shown.emit(task.name)
         self.settled.emit("done")
 
@@ -221,20 +198,13 @@ class QueuePanel(QScrollArea):
         current = session_of(self._viewer).current
         if current is not None and self.open_image.is_reviewed:
             text = self.described = describe(current.layer, current.plane, current.result)
-            start = f"{ALL_DONE} " if self._browsing.all_done else ""
+            start = f"{ALL_DONE} " if self.browsing.all_done else ""
             self._say(f"{start}{text} {self.open_image.hidden_note}".strip())
 
-    def read_ahead(self) -> None:
-        """Draw samples of the next image in the background."""
-        if self.work is not None:
-            self.sampling.read_ahead(self.form.neighbour(self.work, self.current, 1))
-
     def _mark_bad(self, name: str, error: object) -> None:
-        path = "" if self.work is None else str(self.work.path(name))
-        reason = str(error).removeprefix(f"{path}: ").replace(path or name, name)
-        self.states.mark_bad(name, reason)
-        self._say(f"{name} is flagged: {reason}")
-        self._say_later(f"{name} is flagged: {reason}")
+        text = f"{name} is flagged: {self.states.mark_bad(name, error)}"
+        self._say(text)
+        self._say_later(text)
         self.settled.emit("failed")
 
     def _on_bad_samples(self, name: str, error: object) -> None:
@@ -272,7 +242,7 @@ class QueuePanel(QScrollArea):
             self._say(f"{self.current}: {update.text}")
 
     def _show_busy(self) -> None:
-        self.form.cancel.setEnabled(self.sampler.busy or self.exporting.busy)
+        self.form.show_busy("samples", self.sampler.busy)
 
     def _fail(self, error: LatentFMError) -> None:
         if not (self._navigator.moving or self._display.busy):
@@ -292,8 +262,6 @@ class QueuePanel(QScrollArea):
             (form.next, self.next),
             (form.reset, self._reset),
             (form.measure, self.sampling.measure),
-            (form.export, partial(self._export, table=False)),
-            (form.sizes, partial(self._export, table=True)),
             (form.cancel, self.cancel),
         ):
             on_click(button, slot)
@@ -309,28 +277,18 @@ class QueuePanel(QScrollArea):
         self._navigator.unreadable.connect(self._on_unreadable)
         self._navigator.completed.connect(self._on_completed)
         self._navigator.warned.connect(self._say_later)
-        self._browsing.opened.connect(self._on_opened)
-        self._browsing.said.connect(self._say)
+        self.browsing.opened.connect(self._on_opened)
+        self.browsing.said.connect(self._say)
         self.states.changed.connect(self._refresh)
         self._display.shown.connect(self._on_shown)
         self.sampling.cancelled.connect(self._on_cancelled)
         self.sampling.unreadable.connect(self._on_bad_samples)
-        for part in (
-            self._navigator,
-            self._browsing,
-            self.exporting,
-            self.states,
-            self._display,
-            self.sampling,
-        ):
+        moving = (self._navigator, self.browsing, self.states)
+        for part in (*moving, self.exporting, self._display, self.sampling):
             part.failed.connect(self._fail)
         self.sampler.progressed.connect(self._on_progress)
-        for change in (self.sampler.started, self.sampler.ended, self.exporting.finished):
+        for change in (self.sampler.started, self.sampler.ended):
             change.connect(self._show_busy)
-
-
-def _keep(navigator: Navigator, open_image: OpenImage) -> None:
-    keep(navigator.work, open_image)
 
 
 def _close(endings: Iterable[Callable[[], None]]) -> None:

@@ -89,8 +89,6 @@ class Prefetcher:
 
     Attributes
     ----------
-    job
-        Runs one request at a time.
     ended
         Emitted in the GUI thread with task, kind, `Drawn` or None, error or None; both are None
         if it was cancelled.

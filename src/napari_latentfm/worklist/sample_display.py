@@ -18,8 +18,6 @@ class SampleDisplay:
 
     Parameters
     ----------
-    open_image
-        The open image.
     sampling
         Draws the samples; those of other images are not shown.
 

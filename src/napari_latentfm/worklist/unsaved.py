@@ -24,17 +24,7 @@ from napari_latentfm.worklist.table import ImageTable
 
 
 class UnsavedSearch:
-    """Searches a work list for images with unsaved work, and marks them in its table.
-
-    Parameters
-    ----------
-    autosaver
-        Keeps the autosaved annotations.
-    navigator
-        Holds the work list.
-    table
-        The table of the work list.
-    """
+    """Searches a work list for images with unsaved work, and marks them in its table."""
 
     def __init__(self, autosaver: Autosaver, navigator: Navigator, table: ImageTable) -> None:
         self._autosaver, self._navigator, self._table = autosaver, navigator, table

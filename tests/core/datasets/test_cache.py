@@ -68,7 +68,7 @@ def test_a_changed_file_and_other_settings_are_decoded(pairs: list[Pair], data: 
     after = load_canvases(pairs, data)
     assert (after.masks[0] != before.masks[0]).mean() > 0.95
     np.testing.assert_array_equal(after.masks[1:], before.masks[1:])
-    assert load_canvases(pairs, data, size=64).images.shape[1] == 64
+    assert load_canvases(pairs, data.model_copy(update={"size": 64})).images.shape[1] == 64
     stretched = data.model_copy(update={"fit": "stretch"})
     load_canvases(pairs, stretched)
     assert len(kept(data)) == 4 + 1 + 4 + 4

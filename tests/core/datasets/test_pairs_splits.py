@@ -310,7 +310,7 @@ def test_loading_keeps_order_values_and_reports_progress(tmp_path):
     pairs = find_pairs(*make_dataset(tmp_path, names))[::-1]
     seen: list[tuple[int, int]] = []
     loaded = load_canvases(
-        pairs, DataConfig(fit="stretch"), size=32, on_progress=lambda *done: seen.append(done)
+        pairs, DataConfig(fit="stretch", size=32), on_progress=lambda *done: seen.append(done)
     )
     assert loaded.names == tuple(names[::-1])
     assert loaded.images.shape == (9, 32, 32, 3)
@@ -319,7 +319,7 @@ def test_loading_keeps_order_values_and_reports_progress(tmp_path):
     assert loaded.skipped == {}
     assert seen == [(number + 1, 9) for number in range(9)]
     # Each row is the canvas of its own pair.
-    alone = load_canvases([pairs[4]], DataConfig(fit="stretch"), size=32)
+    alone = load_canvases([pairs[4]], DataConfig(fit="stretch", size=32))
     np.testing.assert_array_equal(alone.images[0], loaded.images[4])
     np.testing.assert_array_equal(alone.masks[0], loaded.masks[4])
     assert not np.array_equal(loaded.images[4], loaded.images[5])
@@ -347,7 +347,7 @@ def damaged_dataset(root: Path) -> list[Pair]:
 def test_every_bad_file_is_listed(tmp_path):
     pairs = damaged_dataset(tmp_path)
     with pytest.raises(DatasetError) as error:
-        load_canvases(pairs, DataConfig(), size=32)
+        load_canvases(pairs, DataConfig(size=32))
     message = str(error.value)
     assert "4 of 6" in message
     assert "--skip-bad" in message
@@ -358,27 +358,27 @@ def test_every_bad_file_is_listed(tmp_path):
 
 def test_skip_bad_continues_and_logs(tmp_path, caplog):
     pairs = damaged_dataset(tmp_path)
-    loaded = load_canvases(pairs, DataConfig(skip_bad=True), size=32)
+    loaded = load_canvases(pairs, DataConfig(skip_bad=True, size=32))
     assert loaded.names == ("good1", "good2")
     assert loaded.images.shape == (2, 32, 32, 3)
     assert sorted(loaded.skipped) == ["cut", "flat", "grey", "size"]
     assert "cut.png" in caplog.text
     good = [pair for pair in pairs if pair.name == "good2"]
     np.testing.assert_array_equal(
-        loaded.images[1], load_canvases(good, DataConfig(), size=32).images[0]
+        loaded.images[1], load_canvases(good, DataConfig(size=32)).images[0]
     )
 
 
 def test_nothing_left_is_an_error_even_with_skip_bad(tmp_path):
     bad = [pair for pair in damaged_dataset(tmp_path) if not pair.name.startswith("good")]
     with pytest.raises(DatasetError, match="No usable pair of image and mask is left"):
-        load_canvases(bad, DataConfig(skip_bad=True), size=32)
+        load_canvases(bad, DataConfig(skip_bad=True, size=32))
 
 
 def test_mask_threshold_reaches_the_masks(tmp_path):
     images, masks = make_dataset(tmp_path, ["a"])
     write(masks / "a.png", (24, 36))
-    loaded = load_canvases(find_pairs(images, masks), DataConfig(mask_threshold=128), size=32)
+    loaded = load_canvases(find_pairs(images, masks), DataConfig(mask_threshold=128, size=32))
     assert 0 < loaded.masks.mean() < 1
 
 

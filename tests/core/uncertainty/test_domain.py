@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,7 +117,7 @@ def test_result_files_record_the_domain_score(
     # A person pointed at this one, so only its confidence is in doubt.
     sidecar = tmp_path / "out" / "noise.json"
     sidecar.write_text(json.dumps(unlike | {"prompt": {"box": [5, 5, 40, 40]}}))
-    look = first_look([SimpleNamespace(name="noise", sidecar=sidecar)])
+    look = first_look([("noise", sidecar)])
     assert look == f"{first} (check the outlines, and do not rely on their confidence): noise"
 
 

@@ -75,16 +75,18 @@ def test_each_sample_is_in_one_group_and_weights_sum_to_one() -> None:
     assert find_hypotheses(samples, mean_of(samples)) == found
 
 
-def test_cap_counts_the_empty_group() -> None:
+def test_cap_counts_the_empty_group(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = np.stack(
         [disc(10 + 15 * k, 10 + 20 * k, 6) for k in range(4)] + [np.zeros((64, 80), bool)]
     )
     assert len(find_hypotheses(samples, samples[0])) == 5
-    capped = find_hypotheses(samples, samples[0], max_hypotheses=3)
+    monkeypatch.setattr("latentfm_core.uncertainty.hypotheses.MAX_HYPOTHESES", 3)
+    capped = find_hypotheses(samples, samples[0])
     assert len(capped) == 3
     assert [h.members for h in capped if h.empty] == [(4,)]
     # With room for one group beside the empty one, all others share it.
-    assert sorted(len(h.members) for h in find_hypotheses(samples, samples[0], 2)) == [1, 4]
+    monkeypatch.setattr("latentfm_core.uncertainty.hypotheses.MAX_HYPOTHESES", 2)
+    assert sorted(len(h.members) for h in find_hypotheses(samples, samples[0])) == [1, 4]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -169,12 +171,11 @@ def test_one_class_as_labels_is_as_good_as_bool(two_looks: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "mean", "most"),
-    [((0, 4, 4), (4, 4), 6), ((4, 4), (4, 4), 6), ((2, 4, 4), (4, 5), 6), ((2, 4, 4), (4, 4), 1)],
+    ("samples", "mean"), [((0, 4, 4), (4, 4)), ((4, 4), (4, 4)), ((2, 4, 4), (4, 5))]
 )
-def test_unfit_input(samples: tuple[int, ...], mean: tuple[int, ...], most: int) -> None:
+def test_unfit_input(samples: tuple[int, ...], mean: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must be|differ"):
-        find_hypotheses(np.zeros(samples, bool), np.zeros(mean, bool), most)
+        find_hypotheses(np.zeros(samples, bool), np.zeros(mean, bool))
 
 
 def test_64_samples_of_512_pixels_are_fast() -> None:

@@ -76,11 +76,12 @@ def test_samples_that_agree_have_no_uncertain_region() -> None:
     assert not labels.any()
 
 
-def test_specks_and_the_tail_of_the_ranking_are_left_out() -> None:
+def test_specks_and_the_tail_of_the_ranking_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = np.stack([disc(64, 60, 30)] * 10)
     masks[:5, 3, 3] = True
     assert uncertain_regions(summary_of(masks))[0] == ()
-    regions, labels = uncertain_regions(summary_of(planted()), max_regions=1)
+    monkeypatch.setattr("latentfm_core.uncertainty.regions.MAX_REGIONS", 1)
+    regions, labels = uncertain_regions(summary_of(planted()))
     assert len(regions) == 1
     assert labels.max() == 1
 

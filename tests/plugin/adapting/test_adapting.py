@@ -19,7 +19,7 @@ from latentfm_core.errors import OutputError
 from latentfm_core.model_io.card import read_card
 from napari_latentfm import preferences
 from napari_latentfm.adapting.adapting import SECTION, Adapting
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
 from napari_latentfm.results.session import session_of
@@ -96,7 +96,7 @@ def click_switch(qtbot: Any, panel: LatentFMPanel) -> None:
 
 def accept(qtbot: Any, viewer: Any, panel: LatentFMPanel, number: int, mask: np.ndarray) -> None:
     """Accept a mask for the open image, and wait until the model has learned from it."""
-    write_mask(session_of(viewer), mask)
+    write_labels(session_of(viewer), mask)
     wait_for(qtbot, panel, number + 1, panel.accept)
     adapting = panel.adapting
     qtbot.waitUntil(lambda: learned(adapting._stored.record) == number + 1, timeout=PATIENCE)
@@ -131,7 +131,7 @@ def test_the_model_adapts_while_the_user_works_and_comes_back(
     wait_for(qtbot, panel, 5, panel.next_image)
     assert model_of(viewer).startswith(f"{original}-adapted-")
     panel.tabs.setCurrentWidget(panel.queue)
-    write_mask(session_of(viewer), masks[5])
+    write_labels(session_of(viewer), masks[5])
     wait_for(qtbot, panel, 6, panel.accept)
     work = panel.queue.work
     assert work is not None
@@ -166,12 +166,12 @@ def test_switched_off_it_uses_the_original_model_and_runs_nothing(
     opened: Open, masks: list[np.ndarray], qtbot: Any
 ) -> None:
     viewer, panel = opened()
-    write_mask(session_of(viewer), masks[0])
+    write_labels(session_of(viewer), masks[0])
     wait_for(qtbot, panel, 1, panel.accept)
     assert not panel.adapting.running
     click_switch(qtbot, panel)
     accept_second = masks[1]
-    write_mask(session_of(viewer), accept_second)
+    write_labels(session_of(viewer), accept_second)
     wait_for(qtbot, panel, 2, panel.accept)
     adapting = panel.adapting
     # The image that was accepted before is learned, too.
@@ -207,7 +207,7 @@ def test_the_order_by_uncertainty_follows_the_adapted_model(
         name, seen = queue.current, list[str]()
         assert name is not None
         queue.shown.connect(seen.append)
-        write_mask(session_of(viewer), masks[int(name.split(".")[0])])
+        write_labels(session_of(viewer), masks[int(name.split(".")[0])])
         panel.accept()
         qtbot.waitUntil(lambda seen=seen: bool(seen), timeout=PATIENCE)
         qtbot.waitUntil(
@@ -241,7 +241,7 @@ def test_it_pauses_while_samples_are_drawn(
     click_switch(qtbot, panel)
     adapting = panel.adapting
     adapting.config = QUICK.model_copy(update={"seconds": 600.0})
-    write_mask(session_of(viewer), masks[0])
+    write_labels(session_of(viewer), masks[0])
     wait_for(qtbot, panel, 1, panel.accept)
     qtbot.waitUntil(lambda: adapting.form.state.text().startswith("Adapting…"), timeout=PATIENCE)
     sent: list[bool] = []

@@ -20,7 +20,7 @@ from napari_latentfm.annotation import autosave as autosave_module
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import facts_of, sidecar_of
-from napari_latentfm.annotation.writing import edited_pixels, write_mask
+from napari_latentfm.annotation.writing import edited_pixels, write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.looks import LARGE, SMALL, disc
@@ -31,7 +31,7 @@ __all__ = ["open_window"]
 
 def left_behind(window: Window) -> None:
     """Annotate, as in a window that was killed without a word."""
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.stroke()
     window.wait(lambda: bool(window.states))
     window.settle()
@@ -43,7 +43,7 @@ def left_behind(window: Window) -> None:
 def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> None:
     window = open_window()
     assert not window.states
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.stroke()
     window.wait(lambda: bool(window.times))
     (state,) = window.states
@@ -57,7 +57,7 @@ def test_edits_are_autosaved_and_shown(open_window: Callable[..., Window]) -> No
 
 def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[..., Window]) -> None:
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.states) == 1)
     window.viewer.dims.set_current_step(0, 1)
     window.viewer.dims.set_current_step(0, 0)
@@ -73,7 +73,7 @@ def test_autosave_waits_for_a_pause_up_to_a_limit(
     open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = open_window()
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.times) == 1)
     # A clock of the test's own, for how fast it paints is up to the machine.
     now = [0.0]
@@ -102,7 +102,7 @@ def test_the_window_stays_responsive_while_the_disk_is_slow(
         return save(*args, **options)
 
     monkeypatch.setattr(AutosaveStore, "save", slow)
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.section.autosaver.flush()
     # A stroke that falls into the copying would be kept by the first writing already.
     assert copied.wait(PATIENCE / 1000)
@@ -120,7 +120,7 @@ def test_the_last_stroke_is_saved_when_the_panel_ends(
     window = open_window()
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 600_000)
     monkeypatch.setattr(autosave_module, "LONGEST_MS", 600_000)
-    write_mask(window.session, disc(*LARGE))
+    write_labels(window.session, disc(*LARGE))
     window.stroke()
     painted = window.layer.data.copy()
     signature = image_signature(window.image.data)
@@ -143,7 +143,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QTimer
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.annotation.section import AnnotationSection
 from napari_latentfm.results.session import session_of
 from tests.helpers.pictures import disc_image
@@ -154,7 +154,7 @@ section = AnnotationSection(session_of(viewer))
 viewer.window.add_dock_widget(section)
 session_of(viewer).show(reviewed(image, viewer, two_looks()))
 def leave():
-    write_mask(session_of(viewer), disc(*LARGE))
+    write_labels(session_of(viewer), disc(*LARGE))
     if sys.argv[1] == "window":
         viewer.window._qt_window.close()
     elif sys.argv[1] == "viewer":
@@ -187,7 +187,7 @@ def test_an_unwritable_autosave_folder_is_reported_once(
     window = open_window()
     autosave_folder().write_text("in the way")
     for row in (2, 4):
-        write_mask(window.session, disc(*LARGE)) if row == 2 else window.stroke(row)
+        write_labels(window.session, disc(*LARGE)) if row == 2 else window.stroke(row)
         window.section.autosaver.flush()
         window.wait(lambda: window.section.kept.text() == "Not autosaved")
         window.settle()
@@ -219,7 +219,7 @@ def test_an_annotation_is_recovered_in_another_window(open_window: Callable[...,
     np.testing.assert_allclose(second.layer.scale, (0.5, 0.25))
     record = record_of(second.layer)
     assert record.strokes == 1
-    assert [proposal.origin for proposal in record.proposals.values()] == ["mean mask"]
+    assert [proposal.info.origin for proposal in record.proposals.values()] == ["mean mask"]
     assert [side.seed for side in restored] == [0]
     # The count goes on from what was edited before.
     second.stroke(4)
@@ -294,7 +294,7 @@ def test_painting_before_an_answer_loses_nothing(open_window: Callable[..., Wind
     before = first.layer.data.copy()
     second = open_window()
     second.wait(lambda: not second.section.bar.isHidden())
-    write_mask(second.session, disc(*SMALL))
+    write_labels(second.session, disc(*SMALL))
     for row in range(6):
         second.stroke(row)
         second.section.autosaver.flush(wait=True)

@@ -12,7 +12,7 @@ import pytest
 from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog
 
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from tests.helpers.annotating import Window, open_window
 from tests.helpers.dicom_files import source
 from tests.helpers.looks import SHAPE, disc
@@ -43,7 +43,7 @@ def test_the_annotation_of_a_dicom_image_is_exported_as_segmentation(
     scan = source(tmp_path / "scan.dcm", shape=SHAPE)
     with layer_source(path=str(scan)):
         window = open_window()
-    write_mask(window.session, disc(30, 30, 10))
+    write_labels(window.session, disc(30, 30, 10))
     assert export(window, tmp_path / "mask", monkeypatch) == "done"
     assert "mask.dcm" in window.section.status.text()
     found = pydicom.dcmread(tmp_path / "mask.dcm")
@@ -59,7 +59,7 @@ def test_missing_choices_are_reported(
     said: list[str] = []
     monkeypatch.setattr("napari_latentfm.annotation.section.show_error", said.append)
     window = open_window()
-    write_mask(window.session, disc(30, 30, 10))
+    write_labels(window.session, disc(30, 30, 10))
     assert export(window, tmp_path / "mask.dcm", monkeypatch) == "failed"
     assert "choose TIFF" in said[-1]
     monkeypatch.setitem(sys.modules, "highdicom", None)

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from latentfm_core.errors import ImageError
 from napari_latentfm.annotation.layer import adopt, annotation_of
 from napari_latentfm.annotation.region import drawn_region, region_layer
-from napari_latentfm.annotation.writing import edited_pixels, write_labels, write_mask
+from napari_latentfm.annotation.writing import edited_pixels, write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import ReviewSession, session_of
 from tests.helpers.looks import LARGE, SHAPE, SMALL, disc, reviewed, two_looks
@@ -49,8 +49,8 @@ def test_taking_a_mask_is_one_undo_step(session: ReviewSession) -> None:
     layer = the_annotation(session)
     assert layer.name == "skin · annotation"
     np.testing.assert_allclose(layer.scale, (0.5, 0.25))
-    assert write_mask(session, disc(*SMALL)) == disc(*SMALL).sum()
-    write_mask(session, disc(*LARGE))
+    assert write_labels(session, disc(*SMALL)) == disc(*SMALL).sum()
+    write_labels(session, disc(*LARGE))
     np.testing.assert_array_equal(layer.data == 1, disc(*LARGE))
     layer.undo()
     np.testing.assert_array_equal(layer.data == 1, disc(*SMALL))
@@ -63,9 +63,9 @@ def test_taking_a_mask_is_one_undo_step(session: ReviewSession) -> None:
 
 def test_undo_covers_strokes_and_proposals(session: ReviewSession) -> None:
     layer = the_annotation(session)
-    write_mask(session, disc(*LARGE))
+    write_labels(session, disc(*LARGE))
     stroke(layer, 2, range(60, 70), 1)
-    write_mask(session, disc(*SMALL), "union")
+    write_labels(session, disc(*SMALL), "union")
     layer.undo()
     assert layer.data[2, 60:70].all()
     np.testing.assert_array_equal(layer.data[10:] == 1, disc(*LARGE)[10:])
@@ -79,8 +79,8 @@ def test_undo_covers_strokes_and_proposals(session: ReviewSession) -> None:
 
 def test_nothing_outside_the_region_changes(session: ReviewSession) -> None:
     layer = the_annotation(session)
-    write_mask(session, disc(*SMALL))
-    write_mask(session, disc(*LARGE), region=UPPER)
+    write_labels(session, disc(*SMALL))
+    write_labels(session, disc(*LARGE), region=UPPER)
     np.testing.assert_array_equal(layer.data[:30] == 1, disc(*LARGE)[:30])
     np.testing.assert_array_equal(layer.data[30:] == 1, disc(*SMALL)[30:])
 
@@ -90,27 +90,27 @@ def test_protected_labels_stay(session: ReviewSession, how: str) -> None:
     layer = the_annotation(session)
     hair = np.zeros(SHAPE, bool)
     hair[28:32, 10:70] = True
-    write_mask(session, hair, label=3)
+    write_labels(session, hair * 3, classes=(3,))
     record_of(layer).protected.add(3)
-    write_mask(session, disc(*LARGE), how)
+    write_labels(session, disc(*LARGE), how)
     np.testing.assert_array_equal(layer.data == 3, hair)
     record_of(layer).protected.clear()
-    write_mask(session, disc(*LARGE))
+    write_labels(session, disc(*LARGE))
     assert not (layer.data[disc(*LARGE)] == 3).any()
 
 
 def test_preserve_labels_of_napari_is_respected(session: ReviewSession) -> None:
     layer = the_annotation(session)
-    write_mask(session, disc(*SMALL), label=2)
+    write_labels(session, disc(*SMALL) * 2, classes=(2,))
     layer.preserve_labels = True
-    write_mask(session, np.ones(SHAPE, bool))
+    write_labels(session, np.ones(SHAPE, bool))
     np.testing.assert_array_equal(layer.data == 2, disc(*SMALL))
     np.testing.assert_array_equal(layer.data == 1, ~disc(*SMALL))
 
 
 def test_classes_outside_a_result_do_not_change(session: ReviewSession) -> None:
     layer = the_annotation(session)
-    write_mask(session, disc(*SMALL), label=7)
+    write_labels(session, disc(*SMALL) * 7, classes=(7,))
     labels = disc(*LARGE) + disc(30, 30, 8).astype(np.uint8)
     write_labels(session, labels, classes=(1, 2))
     np.testing.assert_array_equal(layer.data == 2, labels == 2)
@@ -125,14 +125,14 @@ def test_annotation_covers_the_stack_and_a_proposal_its_plane(
     session = session_of(viewer)
     viewer.dims.set_current_step(0, 2)
     session.show(reviewed(stack, viewer, two_looks()))
-    write_mask(session, disc(*LARGE))
+    write_labels(session, disc(*LARGE))
     layer = the_annotation(session)
     assert layer.data.shape == (4, *SHAPE)
     np.testing.assert_array_equal(layer.data[2] == 1, disc(*LARGE))
     assert not np.delete(layer.data, 2, axis=0).any()
     viewer.dims.set_current_step(0, 1)
     session.show(reviewed(stack, viewer, two_looks()))
-    write_mask(session, disc(*SMALL))
+    write_labels(session, disc(*SMALL))
     assert the_annotation(session) is layer
     np.testing.assert_array_equal(layer.data[2] == 1, disc(*LARGE))
     layer.undo()
@@ -162,11 +162,12 @@ def test_region_of_another_plane_does_not_count(make_napari_viewer: Callable[...
 
 def test_provenance_records_what_was_taken_and_edited(session: ReviewSession) -> None:
     layer = the_annotation(session)
-    write_mask(session, disc(*SMALL))
+    write_labels(session, disc(*SMALL))
     stroke(layer, 2, range(60, 70), 1)
     record = record_of(layer)
     ((index, proposal),) = record.proposals.items()
-    assert (proposal.origin, proposal.how, proposal.seed) == ("sample 6", "replace", 6)
+    info = proposal.info
+    assert (info.origin, info.how, info.seed) == ("sample 6", "replace", 6)
     assert record.strokes == 1
     assert edited_pixels(layer) == {index: 10}
     layer.undo()
@@ -177,7 +178,7 @@ def test_a_locked_annotation_shows_a_message(session: ReviewSession) -> None:
     layer = the_annotation(session)
     layer.editable = False
     with pytest.raises(ImageError, match="Unlock"):
-        write_mask(session, disc(*LARGE))
+        write_labels(session, disc(*LARGE))
     assert not layer.data.any()
 
 
@@ -188,7 +189,7 @@ def test_a_duplicate_layer_is_not_the_annotation(session: ReviewSession) -> None
     session.viewer.layers.remove(layer)
     other = the_annotation(session)
     assert other is not copy
-    write_mask(session, disc(*LARGE))
+    write_labels(session, disc(*LARGE))
     assert not copy.data.any()
 
 

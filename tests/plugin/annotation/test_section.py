@@ -20,11 +20,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
 from latentfm_core.annotation.reading import read_annotation
+from napari_latentfm.annotation import writer
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
 from napari_latentfm.annotation.section import AnnotationSection
-from napari_latentfm.annotation.writer import write_labels
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
 from tests.helpers.annotating import Window, open_window
@@ -114,16 +114,16 @@ def test_region_limits_the_mean_mask_and_can_be_cleared(window: Window) -> None:
 
 
 def test_checked_labels_are_never_overwritten(window: Window) -> None:
-    write_mask(window.session, disc(*SMALL), label=3)
+    write_labels(window.session, disc(*SMALL) * 3, classes=(3,))
     window.wait(lambda: len(listed(window)) == 1)
     assert listed(window)[0].startswith("3  cell")
     window.section.labels.list.item(0).setCheckState(Qt.CheckState.Checked)
     assert record_of(window.layer).protected == {3}
-    write_mask(window.session, np.ones(SHAPE, bool))
+    write_labels(window.session, np.ones(SHAPE, bool))
     np.testing.assert_array_equal(window.layer.data == 3, disc(*SMALL))
     window.wait(lambda: len(listed(window)) == 2)
     window.section.labels.list.item(1).setCheckState(Qt.CheckState.Unchecked)
-    write_mask(window.session, np.ones(SHAPE, bool))
+    write_labels(window.session, np.ones(SHAPE, bool))
     assert not (window.layer.data == 3).any()
 
 
@@ -197,7 +197,7 @@ def test_formats_of_other_programs_are_exported(window: Window, tmp_path: Path) 
 
 
 def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
-    write_mask(window.session, disc(*SMALL), label=3)
+    write_labels(window.session, disc(*SMALL) * 3, classes=(3,))
     window.layer.selected_label = 3
     window.section.labels.ask_name = lambda label, known: f"{known} = hair"
     press(window, "Name label")
@@ -219,7 +219,7 @@ def test_a_named_label_keeps_its_name(window: Window, tmp_path: Path) -> None:
 
 
 def test_a_new_label_name_alone_is_autosaved(window: Window) -> None:
-    write_mask(window.session, disc(*SMALL), label=3)
+    write_labels(window.session, disc(*SMALL) * 3, classes=(3,))
     window.wait(lambda: len(window.states) == 1)
     window.layer.selected_label = 3
     window.section.labels.ask_name = lambda _label, _known: "hair"
@@ -315,7 +315,9 @@ def test_napari_saves_labels_with_scale_and_units(window: Window, tmp_path: Path
     press(window, "(Shift+M)")
     with DynamicPlugin("latentfm-writer", plugin_manager=PluginManager.instance()) as plugin:
         plugin.contribute.writer(
-            write_labels, layer_types=["labels"], filename_extensions=[".tif", ".png", ".nii.gz"]
+            writer.write_labels,
+            layer_types=["labels"],
+            filename_extensions=[".tif", ".png", ".nii.gz"],
         )
         for layer, name in ((plain, "plain.tif"), (window.layer, "ours.tif")):
             window.viewer.layers.selection = {layer}
@@ -337,7 +339,7 @@ def test_napari_saves_labels_with_scale_and_units(window: Window, tmp_path: Path
 def test_writer_keeps_a_scale_without_unit(tmp_path: Path) -> None:
     layer = Labels(np.ones((4, 5), np.uint8), scale=(2, 3))
     data, meta, _ = layer.as_layer_data_tuple()
-    (path,) = write_labels(str(tmp_path / "a.tif"), data, meta)
+    (path,) = writer.write_labels(str(tmp_path / "a.tif"), data, meta)
     with tifffile.TiffFile(path) as tiff:
         xml = tiff.ome_metadata or ""
     assert 'PhysicalSizeX="3.0"' in xml

@@ -13,7 +13,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from latentfm_core.worklist.state import WorkList
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.dock import accepting
 from napari_latentfm.dock.entries import open_dock
 from napari_latentfm.dock.panel import LatentFMPanel
@@ -55,7 +55,7 @@ class Bench:
     def annotate(self) -> None:
         mask = np.zeros((64, 64), bool)
         mask[:9, :9] = True
-        write_mask(self.panel.session, mask)
+        write_labels(self.panel.session, mask)
 
     @property
     def layer(self) -> Any:

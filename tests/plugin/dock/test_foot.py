@@ -21,7 +21,7 @@ from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.autosave import autosave_folder
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.region import region_layer
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.background.signals import pause_timer
 from napari_latentfm.dock import accepting
 from napari_latentfm.dock.accepting import UNSEEN
@@ -553,7 +553,7 @@ def test_one_enter_accepts_an_unlike_image_that_the_user_has_worked_on(
     if help_ == "outline":
         unlike.annotate()
     elif help_ == "sample":
-        write_mask(session, current.result.summary.mean_mask)
+        write_labels(session, current.result.summary.mean_mask)
     elif help_ == "strokes":
         samples = replace(samples, strokes=np.zeros(current.plane.shape, np.uint8))
     else:

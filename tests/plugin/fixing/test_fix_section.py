@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QPushButton
 from latentfm_core.annotation.editing import Operation
 from napari_latentfm.annotation import autosave as autosave_module
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.fixing.editor import LabelEditor
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.results.session import session_of
@@ -68,8 +68,8 @@ class Desk:
 
     def annotate(self) -> Labels:
         """Annotate both labels on the plane under review; label 1 is selected."""
-        write_mask(self.session, pieces())
-        write_mask(self.session, other(), label=2)
+        write_labels(self.session, pieces())
+        write_labels(self.session, other() * 2, classes=(2,))
         layer = self.layer
         layer.selected_label = 1
         return layer
@@ -433,7 +433,7 @@ def editor_without_window(viewer: ViewerModel) -> tuple[LabelEditor, Labels, lis
     image = viewer.add_image(np.zeros(SHAPE, np.uint8))
     session = session_of(viewer)
     session.show(reviewed(image, viewer, np.stack([pieces()] * 3)))
-    write_mask(session, pieces())
+    write_labels(session, pieces())
     layer = annotation_of(session, create=False)
     assert layer is not None
     editor = LabelEditor(session)

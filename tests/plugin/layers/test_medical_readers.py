@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from latentfm_core.annotation.reading import read_annotation
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.pixels import read_plane
 from napari_latentfm.layers.planes import displayed_plane
 from napari_latentfm.layers.specs import METADATA_KEY
@@ -165,7 +165,7 @@ def test_results_lie_on_the_image_and_contain_no_patient_data(
     # From the review to files, with the size of the pixels and without the patient.
     window = review(qtbot, viewer)
     session = session_of(viewer)
-    write_mask(session, mask.data[0])
+    write_labels(session, mask.data[0])
     annotation = annotation_of(session, create=False)
     np.testing.assert_allclose(annotation.scale, layer.scale)
     endings: list[str] = []

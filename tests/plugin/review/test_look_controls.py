@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from latentfm_core.progress import finish
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.edits import EditedLayers
 from napari_latentfm.layers.specs import MEAN_COLOUR
 from napari_latentfm.results.session import session_of
@@ -108,7 +108,7 @@ def test_opacity_fades_everything_and_comes_back(window: Window) -> None:
 
 
 def test_proposals_hide_when_one_is_taken_and_the_annotation_stays(window: Window) -> None:
-    write_mask(session_of(window.viewer), disc(*LARGE))
+    write_labels(session_of(window.viewer), disc(*LARGE))
     taken = window.seen()
     assert not window.controls.proposals_button.isChecked()
     assert not window.viewer.layers["skin · mean mask"].visible

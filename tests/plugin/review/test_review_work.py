@@ -230,7 +230,7 @@ import os, sys
 import napari
 from qtpy.QtCore import QTimer
 from napari_latentfm.annotation import autosave
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.results.session import session_of
 from napari_latentfm.review.panel import ReviewPanel
 from tests.helpers.pictures import disc_image
@@ -240,7 +240,7 @@ image = viewer.add_image(disc_image(), rgb=True, name="skin")
 panel = ReviewPanel(viewer)
 viewer.window.add_dock_widget(panel)
 session_of(viewer).show(reviewed(image, viewer, two_looks()))
-write_mask(session_of(viewer), disc(*LARGE))
+write_labels(session_of(viewer), disc(*LARGE))
 panel.annotation.autosaver.kept.connect(lambda _: print("kept", flush=True))
 napari.run(force=True)
 """

@@ -19,7 +19,7 @@ from latentfm_core.prompts.field import extent
 from latentfm_core.types import ImageInput
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.provenance import facts_of, sidecar_of
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.results.session import session_of
 from napari_latentfm.sampling.status import UNLIKE
@@ -169,7 +169,7 @@ def test_an_annotation_records_the_domain_score(
     assert run(qtbot, panel) == "done"
     session = session_of(viewer)
     assert session.current is not None
-    write_mask(session, session.current.result.summary.sample_masks[0])
+    write_labels(session, session.current.result.summary.sample_masks[0])
     layer = annotation_of(session)
     assert layer is not None
     facts = facts_of(layer)

@@ -25,7 +25,7 @@ from latentfm_core.model_io.card import read_card
 from latentfm_core.worklist.order import uncertainty_of
 from latentfm_core.worklist.state import WorkList
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.writing import write_mask
+from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.camera import camera_of
 from napari_latentfm.results.session import session_of
@@ -107,7 +107,7 @@ def idle(qtbot: Any, panel: QueuePanel) -> None:
 def annotate(viewer: Any, corner: int = 5) -> np.ndarray:
     mask = np.zeros((64, 64), bool)
     mask[:corner, :corner] = True
-    write_mask(session_of(viewer), mask)
+    write_labels(session_of(viewer), mask)
     return mask
 
 

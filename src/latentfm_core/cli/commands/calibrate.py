@@ -77,13 +77,7 @@ def run(args: argparse.Namespace, command: str) -> None:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    """Refuse options that contradict each other.
-
-    Raises
-    ------
-    ConfigError
-        The message names them.
-    """
+    """Raise `ConfigError` for options that contradict each other."""
     if args.model is None:
         raise ConfigError("No model to calibrate. Add --model FOLDER.")
     folder = resolve_model(args.model)
@@ -121,13 +115,7 @@ def _run_domain(args: argparse.Namespace) -> None:
 
 
 def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
-    """Refuse test images, and too few images.
-
-    Raises
-    ------
-    ConfigError
-        If there are test images or too few images, and no option allows that.
-    """
+    """Raise `ConfigError` for test images and for too few images, unless an option allows that."""
     own = model_split(args)
     tested = set(own.split.test) if own is not None else set()
     count = len(pairs) if args.part == "test" else sum(pair.name in tested for pair in pairs)
@@ -144,13 +132,7 @@ def _check_images(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
 
 
 def _unchanged_card(folder: Path, before: ModelCard) -> ModelCard:
-    """Return the current card, if the weights have not changed.
-
-    Raises
-    ------
-    OutputError
-        If the weights were replaced during the calibration.
-    """
+    """Return the current card; raise `OutputError` if the weights were replaced meanwhile."""
     card = read_card(folder)
     if card.weights_sha256 != before.weights_sha256:
         raise OutputError(

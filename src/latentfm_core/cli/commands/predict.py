@@ -29,7 +29,6 @@ def run(args: argparse.Namespace, command: str) -> None:
     if not launch.first:
         logging.getLogger("latentfm_core").setLevel(logging.ERROR)
     options = RunOptions(
-        out=args.out,
         launch=launch,
         overwrite=args.overwrite,
         # Processes that are started again continue.
@@ -63,13 +62,7 @@ def run(args: argparse.Namespace, command: str) -> None:
 
 
 def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
-    """Refuse options that contradict each other.
-
-    Raises
-    ------
-    ConfigError, OutputError
-        The message names them.
-    """
+    """Raise `ConfigError` or `OutputError` for options that contradict each other."""
     if not args.tiled and (args.scale is not None or args.overlap is not None):
         raise ConfigError("--scale and --overlap belong to --tiled. Add it, or remove them.")
     if args.tiled and args.stack:
@@ -88,13 +81,7 @@ def _check_arguments(args: argparse.Namespace, launch: Launch) -> None:
 
 
 def _check_prompts(args: argparse.Namespace) -> None:
-    """Refuse prompts where they cannot be used, and ``--follow`` without a prompt.
-
-    Raises
-    ------
-    ConfigError
-        The message names the options.
-    """
+    """Raise `ConfigError` for prompts that cannot be used, or ``--follow`` without a prompt."""
     prompted = args.box is not None or args.prompts is not None
     if args.follow is not None and not (args.stack and prompted):
         raise ConfigError("--follow needs --stack, and --box or --prompts. Add them.")

@@ -119,10 +119,7 @@ def _say_written(out: Path) -> None:
 def _is_finished(config: Config, options: RunOptions) -> bool:
     """Return whether the run is already finished, and log it.
 
-    Raises
-    ------
-    CheckpointError
-        If the settings differ from those of the run and cannot extend it.
+    Raise `CheckpointError` if the settings differ from those of the run and cannot extend it.
     """
     judged = not is_learning(options.out) or (options.out / TRAINING / VERDICT).is_file()
     if finished_card(options.out) is None or not judged:
