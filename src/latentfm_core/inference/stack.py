@@ -14,9 +14,15 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.intensity import is_constant
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.inference.stack_result import StackMaps, StackResult, check_fits
+from latentfm_core.inference.stack_result import (
+    Planes,
+    StackMaps,
+    StackResult,
+    check_fits,
+    check_planes,
+)
 from latentfm_core.progress import finish, follow
-from latentfm_core.types import ImageInput, SampleSet
+from latentfm_core.types import ImageLike, SampleSet, as_input
 
 __all__ = ["StackProgress", "StackResult", "segment_stack", "stack_steps", "summarise_stack"]
 
@@ -34,7 +40,7 @@ class StackProgress:
 def stack_steps(
     segmenter: Segmenter,
     count: int,
-    read: Callable[[int], ImageInput],
+    read: Callable[[int], ImageLike],
     settings: SamplingConfig,
     keep_probabilities: bool = True,
 ) -> Generator[StackProgress, None, StackResult]:
@@ -68,7 +74,7 @@ def stack_steps(
     maps = StackMaps(count)
     per_plane = 1
     for index in range(count):
-        image = read(index)
+        image = as_input(read(index), f"plane {index}")
         if is_constant(image.pixels):
             drawn.append(None)
             yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
@@ -90,7 +96,7 @@ def stack_steps(
 
 def segment_stack(
     segmenter: Segmenter,
-    planes: Sequence[ImageInput],
+    planes: Planes,
     settings: SamplingConfig | None = None,
     on_step: Callable[[StackProgress], None] | None = None,
 ) -> StackResult:
@@ -101,7 +107,7 @@ def segment_stack(
     segmenter
         The model.
     planes
-        Planes of equal ``(H, W)``.
+        Planes of equal ``(H, W)``, or their pixels, such as an array ``(P, H, W)``.
     settings
         Number of samples, seed and solver, for every plane; None uses those of the model card.
     on_step
@@ -112,8 +118,9 @@ def segment_stack(
     ImageError, ResourceError
         As `stack_steps` does.
     """
+    check_planes(planes)
     chosen = segmenter.resolved(settings)
-    steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
+    steps = stack_steps(segmenter, len(planes), lambda plane: planes[plane], chosen)
     return finish(steps, on_step)
 
 

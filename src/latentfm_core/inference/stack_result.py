@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.files.memory import total_memory
-from latentfm_core.types import SampleSet, Summary
+from latentfm_core.images.decode import MAX_CHANNELS
+from latentfm_core.types import ImageInput, ImageLike, SampleSet, Summary
 
 MEMORY_SHARE = 0.5
 """Maximum share of the machine's memory for the results of a stack."""
+
+Planes = Sequence[ImageLike] | NDArray[Any]
+"""Planes of a stack, such as an array ``(P, H, W)``."""
 
 _MAPS = (
     "mean_probability",
@@ -143,6 +147,24 @@ class StackMaps:
         if key == "mean_probability" and values.ndim == 3:
             array[0] = 1
         return array
+
+
+def check_planes(planes: Planes) -> None:
+    """Refuse a single image in place of the planes of a stack, whose rows would be the planes.
+
+    Raises
+    ------
+    ImageError
+        If it is one.
+    """
+    single = isinstance(planes, ImageInput)
+    if isinstance(planes, np.ndarray):
+        single = planes.ndim < 3 or (planes.ndim == 3 and planes.shape[2] <= MAX_CHANNELS)
+    if single:
+        raise ImageError(
+            "A stack needs several planes, and this is one image. Pass a list of planes, or an "
+            "array (P, H, W) or (P, H, W, C); segment one image with Segmenter.sample."
+        )
 
 
 def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = True) -> None:

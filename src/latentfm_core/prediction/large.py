@@ -10,13 +10,13 @@ from typing import Any
 from latentfm_core.config import SamplingConfig, TilingConfig
 from latentfm_core.files.atomic import atomic_folder, write_text
 from latentfm_core.files.disk_errors import check_still_there
-from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.output.maps import MapGrid, MapStore
 from latentfm_core.output.sidecar import Sidecar, TilingFacts
 from latentfm_core.progress import finish
-from latentfm_core.types import Summary, TiledDraw
+from latentfm_core.types import ImageLike, Summary, TiledDraw
 
 SHRINKING = "Making smaller copies."
 
@@ -40,7 +40,7 @@ class LargeResult:
 
 def large_steps(
     segmenter: Segmenter,
-    image: LargeImage,
+    image: LargeImage | ImageLike,
     folder: Path,
     settings: SamplingConfig | None = None,
     tiling: TilingConfig | None = None,
@@ -58,7 +58,7 @@ def large_steps(
     segmenter
         The model.
     image
-        The image.
+        The image, as `open_large` opens it, or one in memory.
     folder
         Folder for the maps; new, or replaced with `overwrite`. It appears when
         it is complete.
@@ -74,6 +74,7 @@ def large_steps(
     OutputError
         If the folder exists or cannot be written.
     """
+    image = as_large(image)
     settings = resolved_for_tiles(segmenter, settings)
     tiling = tiling or TilingConfig()
     grid = _grid(segmenter, image, settings, tiling)
@@ -93,7 +94,7 @@ def large_steps(
 
 def segment_large(
     segmenter: Segmenter,
-    image: LargeImage,
+    image: LargeImage | ImageLike,
     folder: str | Path,
     settings: SamplingConfig | None = None,
     tiling: TilingConfig | None = None,
