@@ -22,12 +22,13 @@ from latentfm_core.inference.stack_result import (
     Planes,
     StackMaps,
     StackResult,
+    calibrated_alike,
     check_fits,
     check_planes,
 )
 from latentfm_core.inference.tracking import is_present, samples_of_object
 from latentfm_core.progress import finish, follow
-from latentfm_core.prompts import Prompt
+from latentfm_core.prompts import Prompt, group_of, recorded_group
 from latentfm_core.types import Bool, ImageLike, SampleSet, Summary, as_input
 
 MAX_GAP = 1
@@ -115,7 +116,8 @@ def follow_steps(
     """Follow an object from one plane in both directions, step by step.
 
     Yields a `FollowProgress` after each ODE step; closing the generator cancels the job within
-    one step. Following in a direction ends after `MAX_GAP` + 1 planes without the object.
+    one step. Following in a direction ends after `MAX_GAP` + 1 planes without the object. Planes
+    are calibrated alike (`calibrated_alike`).
 
     Parameters
     ----------
@@ -148,6 +150,10 @@ def follow_steps(
     """
     if not 0 <= start < count:
         raise ImageError(f"There is no plane {start}. Choose one from 0 to {count - 1}.")
+    drawn = [plane.samples for plane in known.values() if plane.samples is not None]
+    groups = {recorded_group(samples.prompt) for samples in drawn}
+    groups |= {"box"} if start in known else {"box", group_of(prompt)}
+    settings = calibrated_alike(segmenter.card, settings, groups)
     job = _Job(segmenter, count, read, settings, dict(known), keep_probabilities)
     yield from job.begin(start, prompt)
     for planes in (range(start + 1, count), range(start - 1, -1, -1)):
@@ -280,6 +286,8 @@ class _Job:
         if not self._maps.ready:
             check_fits(self._count, samples, maps, self._keep)
         self._maps.write(plane, maps, name)
+        if samples.settings.get("calibrated") != maps.calibrated:
+            samples = samples.with_settings({**samples.settings, "calibrated": maps.calibrated})
         self._drawn[plane] = samples if self._keep else samples.without_probabilities()
         return maps
 

@@ -18,10 +18,12 @@ from latentfm_core.inference.stack_result import (
     Planes,
     StackMaps,
     StackResult,
+    calibrated_alike,
     check_fits,
     check_planes,
 )
 from latentfm_core.progress import finish, follow
+from latentfm_core.prompts import recorded_group
 from latentfm_core.types import ImageLike, SampleSet, as_input
 
 __all__ = ["StackProgress", "StackResult", "segment_stack", "stack_steps", "summarise_stack"]
@@ -131,7 +133,8 @@ def summarise_stack(
 
     Yields after each plane.
 
-    The samples of the result carry the `settings`.
+    The samples of the result carry the `settings`, resolved for the prompt of their plane.
+    Planes are calibrated alike (`calibrated_alike`).
 
     Parameters
     ----------
@@ -143,12 +146,16 @@ def summarise_stack(
         Threshold and calibration.
     """
     count = len(samples)
-    used = segmenter.resolved(settings).model_dump(mode="json")
+    groups = [None if each is None else recorded_group(each.prompt) for each in samples]
+    settings = calibrated_alike(segmenter.card, settings, filter(None, groups))
     maps = StackMaps(count)
     drawn: list[SampleSet | None] = []
-    for index, plane_samples in enumerate(samples):
-        if plane_samples is not None:
+    for index, (plane_samples, group) in enumerate(zip(samples, groups, strict=True)):
+        if plane_samples is None or group is None:
+            drawn.append(None)
+        else:
             maps.write(index, segmenter.summarise(plane_samples, settings), f"plane {index}")
-        drawn.append(None if plane_samples is None else plane_samples.with_settings(used))
+            used = segmenter.resolved(settings, group).model_dump(mode="json")
+            drawn.append(plane_samples.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return maps.result(drawn)
