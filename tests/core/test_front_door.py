@@ -171,3 +171,17 @@ def test_negative_labels_are_refused_wherever_they_enter(segmenter: Segmenter) -
     for enter in entries:
         with pytest.raises(ImageError, match=r"lowest value is -128|0 or more"):
             enter()
+
+
+def test_a_folder_is_replaced_only_if_it_holds_maps(segmenter: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine.txt").write_text("work of a week")
+    settings = latentfm_core.SamplingConfig(n_samples=1, steps=1, device="cpu", precision="fp32")
+    pixels = disc_image((48, 64))
+    with pytest.raises(latentfm_core.LatentFMError, match="everything in it would be lost"):
+        latentfm_core.segment_large(
+            segmenter, pixels, tmp_path / "results", settings, overwrite=True
+        )
+    assert (tmp_path / "results" / "mine.txt").is_file()
+    for _ in range(2):
+        latentfm_core.segment_large(segmenter, pixels, tmp_path / "a", settings, overwrite=True)
