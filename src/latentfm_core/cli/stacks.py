@@ -68,7 +68,7 @@ def stack_facts(stack: TiffStack, result: StackResult) -> StackFacts:
 
 
 def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None:
-    """Open a stack and read its first plane.
+    """Open a stack and read all of it.
 
     Raises
     ------
@@ -76,4 +76,4 @@ def check_stack(path: Path, plane: str, limits: ReadingConfig = READING) -> None
         If the stack cannot be used.
     """
     with TiffStack(path, plane, limits) as stack:
-        stack.read(0)
+        stack.check()
