@@ -1,4 +1,4 @@
-"""Victims that autosave and export annotations."""
+"""Victims that autosave and export annotations, and keep marks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
 from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.marks import MarkedObject, MarkStore, StoredMarks
 from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.annotation.reading import read_annotation
 from latentfm_core.worklist.state import WorkList
@@ -15,7 +16,7 @@ from robustness.crash.fixtures import write_images
 from robustness.crash.process import Progress
 from robustness.crash.rounds import Victim
 
-SIGNATURE = "ab" * 16
+SIGNATURE, OTHER = "ab" * 16, "cd" * 16
 SHAPE = (300, 400)
 STATES = 25
 SUFFIXES = (".tif", ".png")
@@ -64,6 +65,44 @@ def _compare_autosave(folder: Path, whole: Path) -> list[str]:
     if len(states) != ROTATIONS:
         found.append(f"{len(states)} states are kept")
     return found
+
+
+def _marks_of(state: int) -> StoredMarks:
+    """Return the marks of a state: a box for each state so far."""
+    objects = [
+        MarkedObject(number=n, index=(None, None), box=(n, 1.0, n + 5.0, 30.0))
+        for n in range(1, state + 1)
+    ]
+    return StoredMarks(objects=tuple(objects))
+
+
+def _mark(folder: Path, reached: Progress) -> int:
+    store = MarkStore(folder / "marks")
+    while reached.value < STATES:
+        state = reached.value + 1
+        store.save(SIGNATURE, _marks_of(state))
+        store.save(OTHER, _marks_of(1))
+        store.save(OTHER, StoredMarks())
+        reached.value = state
+    store.save(SIGNATURE, _marks_of(STATES))
+    store.save(OTHER, StoredMarks())
+    return 0
+
+
+def _look_at_marks(folder: Path, reached: int) -> list[str]:
+    marks = MarkStore(folder / "marks").read(SIGNATURE)
+    if marks is None:
+        return [f"no marks are kept after {reached} states"] if reached else []
+    states = [n for n in (reached, reached + 1) if marks == _marks_of(n)]
+    return [] if states else [f"the file holds {len(marks.objects)} objects in state {reached}"]
+
+
+def _compare_marks(folder: Path, whole: Path) -> list[str]:
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in (each / "marks").iterdir()}
+        for each in (folder, whole)
+    )
+    return [] if ours == theirs else [f"files {sorted(ours)} instead of {sorted(theirs)}"]
 
 
 def _export(folder: Path, reached: Progress) -> int:
@@ -147,5 +186,6 @@ def _images(folder: Path) -> None:
 
 
 AUTOSAVE = Victim(_nothing, _autosave, _look_at_autosave, _compare_autosave, share=4)
+MARKS = Victim(_nothing, _mark, _look_at_marks, _compare_marks, share=2)
 EXPORT = Victim(_nothing, _export, _look_at_export, _compare_export, share=3)
 WORKLIST = Victim(_images, _work_list, _look_at_work_list, _compare_work_list, share=2)

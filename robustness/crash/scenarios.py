@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.crash.adaptation import ADAPTATION
-from robustness.crash.annotations import AUTOSAVE, EXPORT, WORKLIST
+from robustness.crash.annotations import AUTOSAVE, EXPORT, MARKS, WORKLIST
 from robustness.crash.exports import MODEL_EXPORT
 from robustness.crash.folds import CROSS_VALIDATE
 from robustness.crash.pairs import TWO_LISTS, TWO_PREDICTIONS
@@ -19,6 +19,7 @@ VICTIMS: dict[str, Victim] = {
     "tiled prediction": TILED,
     "tiled over an older one": TILED_AGAIN,
     "autosave": AUTOSAVE,
+    "marks": MARKS,
     "export": EXPORT,
     "model export": MODEL_EXPORT,
     "work list": WORKLIST,

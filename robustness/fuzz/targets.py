@@ -32,6 +32,7 @@ from latentfm_core.finetuning.finetune import _read_note
 from latentfm_core.images.channel_names import read_channel_axis
 from latentfm_core.images.large import PixelField
 from latentfm_core.images.open_large import open_large
+from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import read_image, read_labels, read_mask, to_rgb
 from latentfm_core.images.tiff_stack import TiffStack
 from latentfm_core.model_io.domain import DOMAIN, read_domain
@@ -78,8 +79,10 @@ def _read_mask(folder: Path) -> object:
 
 
 def _read_stack(folder: Path) -> object:
-    """Read some planes."""
+    """Read some planes, and all pages of a short stack."""
     with TiffStack(_only(folder), limits=LIMITS) as stack:
+        if len(stack) < 10:
+            stack.check()
         return [to_rgb(stack.read(number)) for number in range(min(4, len(stack)))]
 
 
@@ -122,6 +125,7 @@ def _make_annotation(rng: random.Random) -> Files:
 
 def _read_annotation(folder: Path) -> object:
     path = next(p for p in sorted(folder.iterdir()) if p.suffix != ".json")
+    drawn_as_read(path, 6, np.zeros((2, 2), np.uint8))
     return read_annotation(path, LIMITS)
 
 

@@ -57,6 +57,23 @@ def refuse_masked(values: object, name: str) -> None:
         )
 
 
+def check_labels(values: object, name: str) -> None:
+    """Reject labels that are masked, as `refuse_masked` does, or negative.
+
+    Raises
+    ------
+    ImageError
+        If there are any.
+    """
+    refuse_masked(values, name)
+    labels = np.asarray(values)
+    if labels.dtype.kind in "if" and labels.size and labels.min() < 0:
+        raise ImageError(
+            f"{name}: the lowest value is {labels.min()}, and it is unclear what negative values "
+            "mark. Use 0 for background and 1, 2, ... for objects or classes."
+        )
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """One 2D image as it was opened.
@@ -84,6 +101,27 @@ class ImageInput:
 
 ImageLike = ImageInput | NDArray[Any]
 """An image, or its pixels alone."""
+
+
+def as_input(image: ImageLike, name: str = "image") -> ImageInput:
+    """Return an image; an array becomes the pixels of an `ImageInput` called `name`.
+
+    Raises
+    ------
+    ImageError
+        If it is neither.
+    """
+    if isinstance(image, ImageInput):
+        return image
+    refuse_masked(image, name)
+    pixels = np.asarray(image)
+    if not isinstance(image, np.ndarray) and pixels.dtype.kind in "OSU":
+        raise ImageError(
+            f"{name}: an image must be an array of pixels or an ImageInput, not "
+            f"{type(image).__name__}. Read a file with read_image(path), or pass "
+            "ImageInput(pixels)."
+        )
+    return ImageInput(pixels, name=name)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
 import latentfm_core
+from latentfm_core.adaptation.views import training_image
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.correction.strokes import check_strokes
 from latentfm_core.errors import ImageError
@@ -24,6 +26,7 @@ from latentfm_core.measures.objects import measure_objects
 from latentfm_core.metrics.classes import class_dice
 from latentfm_core.metrics.distribution import ged
 from latentfm_core.metrics.overlap import dice
+from tests.helpers.plugin_fixtures import disc_image
 
 LOADED = """
 import sys
@@ -97,3 +100,88 @@ def test_arrays_with_masked_values_are_refused_wherever_they_enter() -> None:
     for enter in entries:
         with pytest.raises(ImageError, match=r"masked .* array\.filled\(0\)"):
             enter()
+
+
+def test_pixels_alone_are_an_image_wherever_images_enter(
+    domain_model_folder: Path, tmp_path: Path
+) -> None:
+    segmenter = Segmenter.load(domain_model_folder, "cpu", "fp32")
+    settings = latentfm_core.SamplingConfig(n_samples=2, steps=1, device="cpu", precision="fp32")
+    pixels = disc_image((48, 64))
+    image = latentfm_core.ImageInput(pixels)
+
+    def entries(given: Any, planes: Any, name: str) -> list[Any]:
+        large = latentfm_core.segment_large(segmenter, given, tmp_path / name, settings)
+        return [
+            segmenter.sample(given, settings).probabilities,
+            segmenter.domain_score(given),
+            segmenter.mean_features(given),
+            large.drawn.domain_score,
+            latentfm_core.segment_stack(segmenter, planes, settings).summary.sample_masks,
+        ]
+
+    by_image = entries(image, [image, image], "a")
+    for found, wanted in zip(entries(pixels, np.stack([pixels] * 2), "b"), by_image, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(segmenter.mean_features(to_rgb(image)), by_image[2])
+
+
+@pytest.mark.parametrize("given", ["photo.png", Path("photo.png"), None])
+def test_what_is_no_image_is_refused_with_advice(segmenter: Segmenter, given: Any) -> None:
+    tiling, settings = latentfm_core.TilingConfig(), segmenter.usual()
+    entries = [
+        lambda: segmenter.sample(given),
+        lambda: segmenter.domain_score(given),
+        lambda: segmenter.mean_features(given),
+        lambda: segmenter.sample_objects(given, []),
+        lambda: latentfm_core.segment_stack(segmenter, [given]),
+        lambda: Case(given, np.zeros((1, 9, 9), bool)),
+    ]
+    for enter in entries:
+        with pytest.raises(ImageError, match=r"read_image\(path\)"):
+            enter()
+    with pytest.raises(ImageError, match=r"open_large\(path\)"):
+        next(segmenter.sample_tiles(given, settings, tiling, lambda *_: None))
+    with pytest.raises(ImageError, match=r"open_large\(path\)"):
+        latentfm_core.segment_large(segmenter, given, "out")
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)])
+def test_one_image_is_no_stack(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
+    pixels = np.zeros(shape, np.uint8)
+    for planes in (pixels, latentfm_core.ImageInput(pixels)):
+        with pytest.raises(ImageError, match="this is one image"):
+            latentfm_core.segment_stack(segmenter, planes)
+
+
+def test_negative_labels_are_refused_wherever_they_enter(segmenter: Segmenter) -> None:
+    grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    image = latentfm_core.ImageInput(grey)
+    labels = grey.view(np.int8)
+    np.testing.assert_array_equal(labels < 0, grey > 127)
+    entries = [
+        lambda: measure_objects(labels),
+        lambda: LabelledImage("a.png", labels),
+        lambda: Case(image, labels[np.newaxis]),
+        lambda: class_dice(grey > 1, labels),
+        lambda: training_image(image, labels),
+        lambda: segmenter.reconstruct_mask(labels),
+        lambda: check_strokes(labels, (20, 20), 1),
+    ]
+    for enter in entries:
+        with pytest.raises(ImageError, match=r"lowest value is -128|0 or more"):
+            enter()
+
+
+def test_a_folder_is_replaced_only_if_it_holds_maps(segmenter: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine.txt").write_text("work of a week")
+    settings = latentfm_core.SamplingConfig(n_samples=1, steps=1, device="cpu", precision="fp32")
+    pixels = disc_image((48, 64))
+    with pytest.raises(latentfm_core.LatentFMError, match="everything in it would be lost"):
+        latentfm_core.segment_large(
+            segmenter, pixels, tmp_path / "results", settings, overwrite=True
+        )
+    assert (tmp_path / "results" / "mine.txt").is_file()
+    for _ in range(2):
+        latentfm_core.segment_large(segmenter, pixels, tmp_path / "a", settings, overwrite=True)

@@ -42,7 +42,7 @@ CORE = {
     "worker": "errors inference",
     "evaluation": "config errors images inference metrics prompts types uncertainty",
     "output": "config errors evaluation files images metrics names types",
-    "prediction": "config errors files images inference output progress torchrun types",
+    "prediction": "config errors files images inference names output progress torchrun types",
     "report": "config errors evaluation files images inference metrics output types uncertainty",
     "training": "bars colours config datasets errors files flow images inference loggers metrics "
     "model_io models names output prompts report torchrun types",
@@ -53,8 +53,8 @@ CORE = {
     "uncertainty",
     "adaptation": "annotation config datasets errors evaluation files images inference metrics "
     "model_io models names output prompts training types uncertainty worker",
-    "export": "config errors files flow images inference model_io models output prompts types "
-    "uncertainty",
+    "export": "config errors files flow images inference model_io models names output prompts "
+    "types uncertainty",
     "cli": "bars config datasets errors evaluation export files finetuning images inference "
     "loggers model_io names output prediction progress prompts report torchrun training types "
     "uncertainty",

@@ -12,7 +12,8 @@ from latentfm_core.evaluation.evidence import Evidence
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.types import Bool, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import Calibration
-from latentfm_core.uncertainty.expected_dice import QualityMap, sample_agreement
+from latentfm_core.uncertainty.expected_dice import QualityMap
+from latentfm_core.uncertainty.summary import known_agreement
 
 Group = Literal["none", "box"]
 GROUPS: tuple[Group, ...] = ("none", "box")
@@ -50,9 +51,8 @@ class HeldOutCalibration:
         evidence = self._evidence.setdefault(group, Evidence(self._config))
         evidence.add(samples, target[None], None)
         found = np.asarray(summary.mean_mask > 0)
-        agreement = sample_agreement(summary.sample_masks, summary.mean_mask)
-        # Empty samples agree, which says nothing about their quality.
-        if agreement is not None and found.any():
+        agreement = known_agreement(summary)
+        if agreement is not None:
             self._pairs[group].append((agreement, dice(found, target)))
 
     def fit(self, group: Group, fewest: int) -> Calibration | None:

@@ -21,7 +21,7 @@ from latentfm_core.training.augment import change_photograph
 from latentfm_core.training.batches import generator_for, seed_for
 from latentfm_core.training.globalbatch import GlobalBatch
 from latentfm_core.training.object_source import draw_crop
-from latentfm_core.types import Bool, ImageInput, refuse_masked
+from latentfm_core.types import Bool, ImageInput, check_labels
 
 KEPT_TYPE = torch.float16
 """Format of kept features: half the memory, with enough digits for training."""
@@ -61,7 +61,7 @@ def training_image(image: ImageInput, labels: NDArray[Any]) -> TrainingImage:
     labels
         ``(H, W)`` integers. A single label is the foreground; several are separate objects.
     """
-    refuse_masked(labels, f"labels of {image.name}")
+    check_labels(labels, f"labels of {image.name}")
     rgb = np.rint(to_rgb(image) * 255).astype(np.uint8)
     if len(np.unique(labels[labels > 0])) > 1:
         numbered = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latentfm_core.colours import label_colour
 from latentfm_core.errors import OutputError
 from latentfm_core.measures.objects import PixelSize
-from latentfm_core.types import refuse_masked
+from latentfm_core.types import check_labels
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelledImage:
     classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        refuse_masked(self.labels, f"labels of {self.image}")
+        check_labels(self.labels, f"labels of {self.image}")
 
     def name(self, label: int) -> str:
         """Return the name of the class of a label."""

@@ -189,8 +189,7 @@ def read_tiff(
 
 def _read(path: Path, suffix: str, limits: ReadingConfig) -> NDArray[Any]:
     if suffix in (".png", PALETTE):
-        values = read_numbers(path, limits, binary=True)
-        return values.astype(np.uint16) if values.dtype.kind == "i" else values
+        return read_numbers(path, limits, binary=True)
     if suffix.startswith(".tif"):
         return read_tiff(path, limits=limits)
     return _read_nifti(path, limits)

@@ -11,10 +11,13 @@ from typing import TypeVar
 
 from latentfm_core.cli.common import progress_bar
 from latentfm_core.config import READING, ReadingConfig
+from latentfm_core.datasets.folds import FILE as FOLDS
 from latentfm_core.errors import DatasetError, ImageError, OutputError
 from latentfm_core.images.read import list_images, say_subfolders
+from latentfm_core.model_io.card import ENSEMBLE
 from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import name_problem
+from latentfm_core.output.result import read_sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,25 @@ def refuse_among(sources: Sequence[Path], out: Path) -> None:
         raise OutputError(
             f"{shown(out)} contains images or masks of this run, and the next run would mistake "
             "the results for images or masks. Choose another --out."
+        )
+
+
+def refuse_models(out: Path) -> None:
+    """Refuse an output folder that holds a model, an ensemble or a training run.
+
+    Raises
+    ------
+    OutputError
+        If it does; the message names a file of it.
+    """
+    cards = [out / name for name in (FOLDS, ENSEMBLE)]
+    held = [path for path in cards if path.is_file() and read_sidecar(path) is None]
+    # Only models and their training have weights.
+    held += sorted([*out.glob("*.safetensors"), *out.glob("*/checkpoint.safetensors")])
+    if held:
+        raise OutputError(
+            f"{shown(out)} holds a model or a training run ({held[0].relative_to(out)}), and its "
+            "files could be replaced. Choose another --out."
         )
 
 

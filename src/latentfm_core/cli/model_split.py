@@ -132,15 +132,17 @@ def pairs_of_model(
         raise DatasetError(f"The part {part} of {model.file} is empty; choose another --part.")
     missing = set(wanted) - {pair.name for pair in chosen_pairs}
     if missing:
+        everything = f", or add --part {ALL}" if args.data is None else ""
         raise DatasetError(
-            f"{args.images} lacks {len(missing)} images of the part {part} of {model.file}: "
-            f"{name_some(missing)}. Choose the training folder, or another split with --split "
-            f"FILE, or add --part {ALL}."
+            f"{args.images or args.data} lacks {len(missing)} images of the part {part} of "
+            f"{model.file}: {name_some(missing)}. Choose the training folder, or another split "
+            f"with --split FILE{everything}."
         )
     args.part = part
+    everything = f"; --part {ALL} selects all" if args.data is None else ""
     logger.info(
-        "Using the %d images of part %s of %s, out of %d; --part %s selects all.",
-        len(chosen_pairs), part, model.file, len(pairs), ALL,
+        "Using the %d images of part %s of %s, out of %d%s.",
+        len(chosen_pairs), part, model.file, len(pairs), everything,
     )  # fmt: skip
     return chosen_pairs
 

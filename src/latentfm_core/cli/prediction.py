@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -20,8 +21,9 @@ from latentfm_core.config import ReadingConfig, SamplingConfig
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import ImageError, OutputError
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import shown
+from latentfm_core.names import is_there, shown
 from latentfm_core.output.paths import prepare_folder, refuse_existing
+from latentfm_core.output.result import read_sidecar
 from latentfm_core.prediction.claims import Claims, Plan, alone, shared
 from latentfm_core.torchrun import Launch
 
@@ -91,6 +93,11 @@ class Mode(ABC, Generic[JobT]):
             If it is from another model or other settings.
         """
 
+    def foreign(self, job: JobT) -> list[Path]:
+        """Return what has the names of a result and is none, so that it may not be replaced."""
+        there = is_there(job.sidecar) and read_sidecar(job.sidecar) is None
+        return [job.sidecar] if there else []
+
     @abstractmethod
     def worker(self, jobs: Sequence[JobT]) -> Callable[[JobT, Show], None]:
         """Return a function that segments one of these jobs and writes its result."""
@@ -119,6 +126,7 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
     jobs, unnamed = with_possible_names(
         mode.plan(images), lambda job: job.image, lambda job: job.paths()
     )
+    _refuse_foreign(jobs, mode, images, options)
     if not options.skip_bad:
         refuse_all([str(error) for error in unnamed.values()], len(images))
     claims, there = Claims(out), out.is_dir()
@@ -143,6 +151,27 @@ def predict(mode: Mode[JobT], images: Sequence[Path], options: RunOptions) -> No
         if look is not None:
             say(look)
         bad.report()
+
+
+def _refuse_foreign(
+    jobs: Sequence[JobT], mode: Mode[JobT], images: Sequence[Path], options: RunOptions
+) -> None:
+    """Reject results that would replace an image, or with ``--overwrite`` another kind of file."""
+    below = os.path.join(os.path.realpath(options.out), "")
+    inputs = {real for real in map(os.path.realpath, images) if real.startswith(below)}
+    for job in jobs if inputs else ():
+        for path in job.paths():
+            if os.path.realpath(path) in inputs:
+                raise OutputError(
+                    f"The result of {shown(job.image)} would replace the image {shown(path)}. "
+                    "Choose another --out."
+                )
+    foreign = [path for job in jobs for path in mode.foreign(job)] if options.overwrite else []
+    if foreign:
+        raise OutputError(
+            f"{len(foreign)} files or folders that are not results would be replaced: "
+            f"{name_some(map(str, foreign))}. Choose another --out, or move them away."
+        )
 
 
 def _refuse_newer_images(done: Sequence[Job]) -> None:
@@ -180,8 +209,9 @@ def _remaining(
     """Return the jobs to do; refuse existing results that are not to be replaced."""
     left = list(jobs)
     if options.skip_done:
-        left = [job for job in jobs if not mode.is_finished(job)]
-        done = [job for job in jobs if job not in left]
+        done = [job for job in jobs if mode.is_finished(job)]
+        finished = set(map(id, done))
+        left = [job for job in jobs if id(job) not in finished]
         _refuse_newer_images(done)
         claims.forget(done)
         logger.info("%d of %d images are already done", len(done), len(jobs))

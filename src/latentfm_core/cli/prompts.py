@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentfm_core.config import ReadingConfig, SamplingConfig
-from latentfm_core.errors import ConfigError, ImageError
+from latentfm_core.errors import ConfigError, DatasetError, ImageError
 from latentfm_core.images.read import name_some, read_image
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.names import shown
 from latentfm_core.prompts import Prompt
-from latentfm_core.prompts.files import PromptFile, read_prompts
+from latentfm_core.prompts.files import PromptFile, in_folders, read_prompts
 from latentfm_core.prompts.prompt import check_prompt
 from latentfm_core.types import ImageInput, SampleSet
 
@@ -69,7 +69,7 @@ def prompted_images(
     Raises
     ------
     DatasetError
-        If the prompts cannot be read.
+        If the prompts cannot be read, or it is unclear which image they mean.
     ConfigError
         If no image has a prompt.
     """
@@ -78,6 +78,7 @@ def prompted_images(
     if args.prompts is None:
         return [PromptedImage(image) for image in images]
     prompts = read_prompts(args.prompts, limits)
+    _check_names(prompts, images)
     found = [
         PromptedImage(image, prompt, f"_object{number}")
         for image in images
@@ -90,6 +91,37 @@ def prompted_images(
         )
     _warn_of_rest(prompts, images, found)
     return found
+
+
+def _check_names(prompts: PromptFile, images: Sequence[Path]) -> None:
+    """Refuse prompts that two images would share; warn where folders of names do not fit.
+
+    Raises
+    ------
+    DatasetError
+        The message names both images.
+    """
+    owners: dict[str, Path] = {}
+    elsewhere = []
+    for image in images if prompts.names else ():
+        used = prompts.used(image)
+        if used is None:
+            continue
+        other = owners.setdefault(used, image)
+        if other is not image:
+            raise DatasetError(
+                f"The prompts of {shown(used)} could mean {shown(other)} or {shown(image)}. Give "
+                "one of them only, or write names with folder and extension into the prompts."
+            )
+        if not in_folders(used, image):
+            elsewhere.append(f"{used} for {image}")
+    if elsewhere:
+        logger.warning(
+            "warning: %d images have prompts by their file name alone, because the folder in the "
+            "file of prompts is another one: %s",
+            len(elsewhere),
+            name_some(elsewhere),
+        )
 
 
 def _warn_of_rest(

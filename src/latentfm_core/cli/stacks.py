@@ -23,9 +23,9 @@ class StackMode(ImageMode):
     plane: str = field(kw_only=True)
 
     def check(self, image: Path, jobs: Sequence[ImageJob]) -> None:
-        """Open a stack and read its first plane."""
+        """Open a stack and read all of it."""
         with TiffStack(image, self.plane, self.limits) as stack:
-            stack.read(0)
+            stack.check()
 
     def worker(self, jobs: Sequence[ImageJob]) -> Callable[[ImageJob, Show], None]:
         """Return a function that segments one of these files and writes its result."""

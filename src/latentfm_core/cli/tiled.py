@@ -14,6 +14,7 @@ from latentfm_core.config import ReadingConfig, TilingConfig
 from latentfm_core.errors import OutputError
 from latentfm_core.images.open_large import is_zarr, open_large
 from latentfm_core.inference.batches import Progress
+from latentfm_core.output.maps import is_foreign
 from latentfm_core.output.paths import output_names
 from latentfm_core.output.result import read_sidecar
 from latentfm_core.prediction.large import resolved_for_tiles, segment_large, write_sidecar
@@ -46,15 +47,10 @@ class TiledMode(Mode[LargeJob]):
 
     def plan(self, images: Sequence[Path]) -> list[LargeJob]:
         """Return the jobs for all images."""
-        jobs = []
-        for image, name in zip(images, output_names(images), strict=True):
-            job = LargeJob(image, self.out / f"{name}.zarr", self.out / f"{name}.json")
-            if job.maps.resolve() == image.resolve():
-                raise OutputError(
-                    f"The result would replace the image {image}. Choose another --out."
-                )
-            jobs.append(job)
-        return jobs
+        return [
+            LargeJob(image, self.out / f"{name}.zarr", self.out / f"{name}.json")
+            for image, name in zip(images, output_names(images), strict=True)
+        ]
 
     def check(self, image: Path, jobs: Sequence[LargeJob]) -> None:
         """Open an image to check it."""
@@ -81,6 +77,10 @@ class TiledMode(Mode[LargeJob]):
                 "--overwrite."
             )
         return is_zarr(job.maps)
+
+    def foreign(self, job: LargeJob) -> list[Path]:
+        """Return what has the names of a result and is none, so that it may not be replaced."""
+        return [*super().foreign(job), *([job.maps] if is_foreign(job.maps) else [])]
 
     def worker(self, jobs: Sequence[LargeJob]) -> Callable[[LargeJob, Show], None]:
         """Return a function that segments one of these images and writes its result."""

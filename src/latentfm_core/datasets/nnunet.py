@@ -145,13 +145,20 @@ def find_cases(
         If a name is malformed, channels are missing, or an image or label is unmatched.
     """
     cases: dict[str, dict[int, Path]] = {}
-    foreign = []
+    foreign, twice = [], []
     for path in _of_ending(images, ending, limits):
         match = _CHANNEL_FILE.fullmatch(comparable(path.stem))
         if match is None:
             foreign.append(path.name)
-        else:
-            cases.setdefault(match["case"], {})[int(match["channel"])] = path
+            continue
+        other = cases.setdefault(match["case"], {}).setdefault(int(match["channel"]), path)
+        if other is not path:
+            twice.append(f"{other.name} / {path.name}")
+    if twice:
+        raise DatasetError(
+            f"{shown(images)}: {len(twice)} images share a name: {name_some(twice)}. Keep one file "
+            "of each name."
+        )
     if foreign:
         raise DatasetError(
             f"{shown(images)}: {len(foreign)} files lack the channel number: "

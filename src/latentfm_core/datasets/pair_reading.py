@@ -18,6 +18,7 @@ from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import Decoded
 from latentfm_core.images.mask_coding import foreground_coding
 from latentfm_core.images.masks import decode_mask, instances_of, labels_of, mask_of
+from latentfm_core.images.orientation import drawn_as_read
 from latentfm_core.images.read import as_image, read_image
 from latentfm_core.names import shown
 from latentfm_core.types import Bool, ImageInput
@@ -111,7 +112,9 @@ def _read(
                 "the same size."
             )
         masks.append(mask)
-        orientations.append(decoded.orientation)
+        lacks = orientation != 1 and decoded.orientation == 1
+        fits = lacks and drawn_as_read(path, orientation, image.pixels)
+        orientations.append(orientation if fits else decoded.orientation)
     stored = StoredPair(pair.name, orientation, tuple(orientations), square=rows == columns)
     return ReadPair(image, np.stack(masks), stored)
 

@@ -12,6 +12,7 @@ from latentfm_core.datasets.stored import TURNS, StoredPair
 from latentfm_core.errors import DatasetError
 from latentfm_core.images.mask_coding import USUAL, WHITE
 from latentfm_core.images.read import name_some
+from latentfm_core.types import PARTS
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +229,8 @@ def copy_findings(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
 
 
 def _part(name: str) -> str:
-    return name.partition(": ")[0] if ": " in name else ""
+    part = name.partition(": ")[0]
+    return part if part in PARTS else ""
 
 
 def _listed(groups: Iterable[tuple[str, ...]]) -> str:

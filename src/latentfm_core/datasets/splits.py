@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from latentfm_core.config import DataConfig
+from latentfm_core.datasets.groups import MAX_BYTES, read_groups
 from latentfm_core.datasets.pairs import name_some
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.atomic import write_text
-from latentfm_core.files.untrusted import decoded_text, parse_json, read_bounded
+from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.names import comparable, is_path, shown
 from latentfm_core.types import PARTS
 
-MAX_BYTES = 16_000_000
-"""Maximum size of a split or group file: over 100,000 long names."""
+__all__ = [
+    "MAX_BYTES",
+    "Split",
+    "make_split",
+    "read_groups",
+    "read_split",
+    "units_of",
+    "write_split",
+]
+
+logger = logging.getLogger(__name__)
+
+_SAID: set[Path] = set()
+"""Split files for which `_warn_of_unnamed` has logged a warning."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ def make_split(names: Iterable[str], config: DataConfig) -> Split:
     if config.split_file is not None:
         split = read_split(config.split_file)
         _check_names_exist(split, ordered, config.split_file)
+        _warn_of_unnamed(split, ordered, config.split_file)
         _check_undivided(split, config, config.split_file)
     else:
         split = _split_units(units_of(ordered, config), config)
@@ -122,79 +135,6 @@ def write_split(path: Path, split: Split) -> None:
     write_text(path, json.dumps(lists, indent=1) + "\n")
 
 
-def read_groups(
-    path: Path, column: str, names: Sequence[str], key: str = "image"
-) -> dict[str, str]:
-    """Return the group of every name, from a CSV file with the columns `key` and `column`.
-
-    An entry of `key` is a name or a file name. Rows of other images are ignored. The separator is
-    a comma, a semicolon or a tab; spaces around entries are ignored.
-
-    Raises
-    ------
-    DatasetError
-        If the file or a column is missing or twice, a name has no group, or it has two.
-    """
-    known = {comparable(name) for name in names}
-    groups: dict[str, str] = {}
-    for row in _group_rows(path, (key, column)):
-        image, group = comparable(row.get(key, "")), row.get(column, "")
-        name = image if image in known else Path(image).stem
-        if name not in known or not group:
-            continue
-        if groups.setdefault(name, group) != group:
-            raise DatasetError(
-                f"The group file {shown(path)} assigns {shown(name)} to two groups. Keep one row."
-            )
-    missing = known - groups.keys()
-    if missing:
-        raise DatasetError(
-            f"The group file {shown(path)} has no {column} for {len(missing)} images: "
-            f"{name_some(missing)}. Add a row for each."
-        )
-    return groups
-
-
-def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
-    """Return the rows of a group file by column; `needed` are those of image and group."""
-    try:
-        text = decoded_text(read_bounded(path, MAX_BYTES))
-        table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, needed))
-        columns = [name.strip() for name in next(table, [])]
-        rows = []
-        for row in table:
-            if any(map(str.strip, row[len(columns) :])):
-                raise ValueError(
-                    f"line {table.line_num} has {len(row)} entries for {len(columns)} columns"
-                )
-            rows.append(dict(zip(columns, map(str.strip, row), strict=False)))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(
-            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
-            "CSV."
-        ) from None
-    for name in needed:
-        if columns.count(name) != 1:
-            problem = "two columns" if name in columns else "no column"
-            is_group = name == needed[-1]
-            other = " or name another one (--group-column, data.group_column)" if is_group else ""
-            raise DatasetError(
-                f"The group file {shown(path)} has {problem} {name!r}; it has "
-                f"{shown(', '.join(columns)[:500]) or 'none'}. Correct its first line{other}."
-            )
-    return rows
-
-
-def _separator(text: str, needed: Collection[str]) -> str:
-    """Return the separator that gives the needed columns, as spreadsheets write several."""
-    first = text.lstrip("\r\n").partition("\n")[0]
-    for separator in ",;\t":
-        columns = {name.strip() for name in next(csv.reader([first], delimiter=separator), [])}
-        if columns >= set(needed):
-            return separator
-    return ","
-
-
 def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
     missing = {name for part in PARTS for name in getattr(split, part)} - set(names)
     if missing:
@@ -202,6 +142,20 @@ def _check_names_exist(split: Split, names: Sequence[str], path: Path) -> None:
             f"The split file {shown(path)} names {len(missing)} images that do not exist: "
             f"{name_some(missing)}. Names are file names without extension: fix the file, or add "
             "the images."
+        )
+
+
+def _warn_of_unnamed(split: Split, names: Sequence[str], path: Path) -> None:
+    """Warn of images that a split file leaves out, once for each file."""
+    left_out = set(names) - {name for part in PARTS for name in getattr(split, part)}
+    if left_out and path not in _SAID:
+        _SAID.add(path)
+        logger.warning(
+            "warning: the split file %s does not name %d of %d images, which are not used: %s",
+            shown(path),
+            len(left_out),
+            len(names),
+            name_some(left_out),
         )
 
 

@@ -25,7 +25,8 @@ class StoredPair:
     orientation
         EXIF or TIFF orientation (1 to 8) that was applied to the image.
     mask_orientations
-        The same of each mask.
+        The same of each mask; that of the image for a mask whose provenance says that it was drawn
+        on the image as it is read.
     codings
         How each binary mask marks its foreground, as `foreground_coding` names it; empty where
         unknown.

@@ -24,7 +24,17 @@ from latentfm_core.metrics.classes import (
     class_iou,
 )
 from latentfm_core.metrics.reliability import ReliabilityBins, brier, error_auroc
-from latentfm_core.types import Bool, Float32, ImageInput, Mask, SampleSet, Summary, refuse_masked
+from latentfm_core.types import (
+    Bool,
+    Float32,
+    ImageInput,
+    Mask,
+    SampleSet,
+    Summary,
+    as_input,
+    check_labels,
+    is_binary,
+)
 
 
 @dataclass(frozen=True)
@@ -36,13 +46,19 @@ class Case:
     references
         ``(M, H, W)``, one mask per rater, M at least 1, of the image's size: bool with one
         class, else uint8 labels.
+
+    Raises
+    ------
+    ImageError
+        If the references hold masked or negative values.
     """
 
     image: ImageInput
     references: Mask
 
     def __post_init__(self) -> None:
-        refuse_masked(self.references, f"references of {self.image.name}")
+        object.__setattr__(self, "image", as_input(self.image))
+        check_labels(self.references, f"references of {self.image.name}")
 
 
 @dataclass(frozen=True)
@@ -139,13 +155,15 @@ def score(
     Raises
     ------
     ValueError
-        If there are no references or their size differs.
+        If there are no references, or their size or type differs.
     """
     raters, masks = case.references, summary.sample_masks
     if raters.ndim != 3 or not len(raters) or raters.shape[1:] != summary.mean_mask.shape:
         raise ValueError(
             f"references must be (M, {masks.shape[1]}, {masks.shape[2]}), got {raters.shape}"
         )
+    if is_binary(summary.mean_mask) and not is_binary(raters):
+        raise ValueError(f"references of one class must be boolean, got {raters.dtype}")
     bins = probability_bins(summary, raters)
     figures = ImageScores(
         name=case.image.name,

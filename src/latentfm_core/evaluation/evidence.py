@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64
-from latentfm_core.types import Float32, Mask, SampleSet
+from latentfm_core.types import Float32, Mask, SampleSet, is_out_of_domain
 from latentfm_core.uncertainty.calibration import (
     Calibration,
     neighbourhood,
@@ -19,6 +21,7 @@ from latentfm_core.uncertainty.calibration import (
     sigma_on,
 )
 from latentfm_core.uncertainty.expected_dice import QualityMap, fit_quality
+from latentfm_core.uncertainty.size import outlines_nothing
 from latentfm_core.uncertainty.summary import (
     DEFAULT_THRESHOLD,
     SAMPLE_THRESHOLD,
@@ -51,7 +54,7 @@ class Evidence:
         self._counts = np.zeros((len(sigmas), len(THRESHOLDS) + 1, BINS, 2))
         self._size, self._refined = config.data.size, False
         self._scores = np.zeros((len(sigmas), BINS))
-        # Per image and threshold; one entry with several classes.
+        # Per image and threshold; one entry with several classes. NaN: the agreement is unknown.
         self._dice: list[Float64] = []
         self._agreement: list[Float64] = []
         self.energy: list[float] = []
@@ -61,6 +64,7 @@ class Evidence:
         """Count an image: its samples, its raters' masks, and its group."""
         mean, geometry = samples.probabilities.mean(axis=0, dtype=np.float32), samples.geometry
         native = np.clip(from_canvas(mean, geometry), 0.0, 1.0)
+        outside = is_out_of_domain(samples.domain_score)
         if self._binary:
             truths = [np.asarray(rater > 0) for rater in references]
             levels = np.asarray(THRESHOLDS, dtype=np.float32)  # compared as masks are
@@ -82,11 +86,15 @@ class Evidence:
         if self._binary:
             dice = [_dice_at_thresholds(_by_level(level, truth)) for truth in truths]
             agree = [_dice_at_thresholds(_by_level(level, mask)) for mask in masks]
+            drawn: Iterable[Mask] = (np.asarray(level > k) for k in range(len(THRESHOLDS)))
         else:
             dice = [np.array([class_dice(labels, rater)]) for rater in references]
             agree = [np.array([class_dice(labels, mask)]) for mask in masks]
+            drawn = [labels]
         self._dice.append(np.mean(dice, axis=0))
-        self._agreement.append(np.mean(agree, axis=0))
+        # Where `summarise` gives no expected Dice, none is fitted.
+        known = [not (outside or outlines_nothing(mask)) for mask in drawn]
+        self._agreement.append(np.where(known, np.mean(agree, axis=0), np.nan))
         self.energy.append(class_fair_ged(masks, references))
         self.groups.append(group)
         self.n_images += 1
@@ -142,7 +150,8 @@ class Evidence:
     def quality(self, k: int) -> QualityMap | None:
         """Return the map from sample agreement to Dice at ``THRESHOLDS[k]``."""
         agreement, found = (np.stack(each)[:, k] for each in (self._agreement, self._dice))
-        return fit_quality(agreement, found)
+        known = ~np.isnan(agreement)
+        return fit_quality(agreement[known], found[known])
 
     def agreement(self, index: int, k: int) -> Frequency:
         """Return the agreement rate of the mean mask at ``THRESHOLDS[k]``, by index of sigma."""

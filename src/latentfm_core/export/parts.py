@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from latentfm_core.config import SamplingConfig
-from latentfm_core.errors import ModelFolderError
+from latentfm_core.errors import ModelFolderError, OutputError
 from latentfm_core.export.graphs import (
     ConditionPart,
     DecoderPart,
@@ -22,13 +22,17 @@ from latentfm_core.export.graphs import (
 from latentfm_core.export.onnx_file import Graph, write_graph
 from latentfm_core.export.recipe import NOISE, facts_of, recipe
 from latentfm_core.files.atomic import atomic_folder
+from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.images.read import name_some
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.folder import file_sha256
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.models.prompt_encoder import PROMPT_CHANNELS
 from latentfm_core.models.velocity import VelocityNetwork
+from latentfm_core.names import is_there, shown
 
 RECIPE = "sampling.json"
+_MAX_RECIPE = 4_000_000
 
 
 def write_parts(
@@ -43,7 +47,8 @@ def write_parts(
     Parameters
     ----------
     folder
-        Output folder; an existing one is replaced only if `overwrite`.
+        Output folder; an existing one is replaced only if `overwrite` and it holds nothing but an
+        earlier export.
     segmenter
         On the CPU.
     settings
@@ -56,9 +61,11 @@ def write_parts(
     ModelFolderError
         If the model is an ensemble.
     OutputError
-        If the folder exists or cannot be written.
+        If the folder may not be replaced or cannot be written.
     """
     refuse_ensemble(segmenter)
+    if overwrite:
+        refuse_foreign(folder)
     model, card = segmenter.model, segmenter.card
     size = card.config.data.size
     facts = facts_of(segmenter)
@@ -77,6 +84,30 @@ def write_parts(
         content = recipe(segmenter, settings, maps, files)
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (work / RECIPE).write_text(text, "utf-8")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything but an earlier export.
+
+    Raises
+    ------
+    OutputError
+        If it does; the message names what it holds.
+    """
+    if not is_there(folder):
+        return
+    try:
+        content = parse_json(read_bounded(folder / RECIPE, _MAX_RECIPE))
+        own = {RECIPE, *content["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        own = set()
+    others = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name]
+    others = [name for name in others if name not in own]
+    if others:
+        raise OutputError(
+            f"{shown(folder)} holds more than an earlier export, and all of it would be lost: "
+            f"{name_some(others)}. Choose another --out."
+        )
 
 
 def _write_network(

@@ -7,6 +7,7 @@ from pathlib import Path
 from latentfm_core.config import Config, DataConfig, FlowConfig, SamplingConfig, preset
 from latentfm_core.datasets.layouts import training_pairs
 from latentfm_core.datasets.splits import read_split
+from latentfm_core.model_io.bundled import bundled_models
 from latentfm_core.model_io.card import ModelCard
 
 PRESET = "finetune"
@@ -101,5 +102,7 @@ def _flow(recipe: FlowConfig, parent: Config, n_train: int) -> FlowConfig:
 
 def model_source(source: str | Path) -> str:
     """Return a bundled model's name unchanged, and a folder as an absolute path."""
+    if source in bundled_models():
+        return str(source)
     folder = Path(source).expanduser()
     return str(folder.resolve()) if folder.is_dir() else str(source)

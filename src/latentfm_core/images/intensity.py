@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError
 from latentfm_core.images.decode import MAX_CHANNELS
-from latentfm_core.types import Float32, ImageInput, ImageLike, refuse_masked
+from latentfm_core.types import Float32, ImageInput, ImageLike, as_input
 
 MIN_SIDE = 2
 """Minimum side in pixels of an image."""
@@ -95,11 +95,9 @@ def to_rgb(image: ImageLike) -> Float32:
     Raises
     ------
     ImageError
-        As `check_pixels`.
+        As `as_input` and `check_pixels`.
     """
-    if not isinstance(image, ImageInput):
-        refuse_masked(image, "image")
-        image = ImageInput(np.asarray(image))
+    image = as_input(image)
     check_pixels(image)
     colours = without_alpha(image.pixels)
     scaled = IntensityRange.fit(colours).apply(colours)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.images.intensity import MIN_SIDE, IntensityRange, check_layout, without_alpha
-from latentfm_core.types import Float32, refuse_masked
+from latentfm_core.types import Float32, ImageInput, ImageLike, refuse_masked
 
 _BLOCK_VALUES = 8_000_000
 """Values read at once when an image is strongly downscaled."""
@@ -65,6 +65,26 @@ def large_image(
         check_layout(tuple(level.shape), np.dtype(level.dtype), name)
     levels.sort(key=lambda level: -level.shape[0] * level.shape[1])
     return LargeImage(tuple(levels), spacing, unit, name)
+
+
+def as_large(image: LargeImage | ImageLike) -> LargeImage:
+    """Return an image, or its pixels alone, as a `LargeImage`.
+
+    Raises
+    ------
+    ImageError
+        If it is none of these, or not a 2D image of real numbers.
+    """
+    if isinstance(image, LargeImage):
+        return image
+    if not isinstance(image, ImageInput) and not hasattr(image, "dtype"):
+        raise ImageError(
+            f"image: a large image must be a LargeImage, an ImageInput or an array, not "
+            f"{type(image).__name__}. Open a file with open_large(path)."
+        )
+    if isinstance(image, ImageInput):
+        return large_image(image.pixels, image.spacing, image.unit, image.name)
+    return large_image(image)
 
 
 class PixelField:

@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import LatentFMError
+from latentfm_core.files.untrusted import parse_json, read_bounded
 from latentfm_core.images.decode import decode
 from latentfm_core.images.decoded import unorient
+from latentfm_core.images.signature import image_signature
+from latentfm_core.names import storable
 
 logger = logging.getLogger(__name__)
+
+_MAX_PROVENANCE = 16_000_000
 
 
 def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READING) -> int:
@@ -47,6 +52,35 @@ def orientation_to_apply(path: Path, pixels: Any, limits: ReadingConfig = READIN
         return 1
     stored = unorient(decoded.pixels, decoded.orientation)
     return decoded.orientation if given.shape[:2] == stored.shape[:2] else 1
+
+
+def drawn_as_read(mask: Path, orientation: int, pixels: NDArray[Any]) -> bool:
+    """Return whether a mask was drawn on an image as the commands read it.
+
+    Only the file of provenance that napari-latentfm writes beside its masks can tell.
+
+    Parameters
+    ----------
+    mask
+        The file of the mask, without an orientation of its own.
+    orientation
+        That of the image file, already applied to `pixels`.
+    pixels
+        The image.
+    """
+    for place in (mask.with_name(f"{mask.name}.json"), mask.with_suffix(".json")):
+        try:
+            found = parse_json(read_bounded(place, _MAX_PROVENANCE))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(found, dict) or found.get("kind") != "annotation":
+            continue
+        files = found.get("files")
+        if isinstance(files, list) and storable(mask.name) in files:
+            # It was turned on export, or drawn on the image as it is read.
+            turned = found.get("orientation") == orientation
+            return turned or found.get("image_signature") == image_signature(pixels)
+    return False
 
 
 def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -99,3 +99,19 @@ def _tag_spacing(tiff: tifffile.TiffFile) -> tuple[float, float, str] | None:
     if code == 3:
         return 10000 / rows, 10000 / columns, "um"
     return None
+
+
+def depth_of(tiff: tifffile.TiffFile) -> float | None:
+    """Return the plane distance from OME or ImageJ metadata, in the unit of the pixels."""
+    try:
+        if tiff.is_ome:
+            image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
+            pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+            if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
+                return None
+            depth = float(pixels["PhysicalSizeZ"])
+        else:
+            depth = float((tiff.imagej_metadata or {})["spacing"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return depth if math.isfinite(depth) and depth > 0 else None

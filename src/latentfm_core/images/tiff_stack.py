@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +20,7 @@ from latentfm_core.images.channel_names import tiff_channels
 from latentfm_core.images.channels import Channels, channels_of, check_channel, used_channels
 from latentfm_core.images.decode import check_is_file
 from latentfm_core.images.limits import check_pixels_of, open_pillow
-from latentfm_core.images.spacing import spacing_of
+from latentfm_core.images.spacing import depth_of, spacing_of
 from latentfm_core.images.tiff import (
     as_stored,
     check_page,
@@ -117,18 +117,46 @@ class TiffStack:
         lengths = [self.shape[axis] for axis in self.along]
         places = dict(zip(self.along, np.unravel_index(number, lengths), strict=True))
         index = tuple(int(places[axis]) if axis in places else None for axis in self._order)
-        try:
+        with self._reading(f"plane {number}"):
             pixels = self._cut(index)
+        name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
+        return ImageInput(pixels, self.spacing, self.unit, name)
+
+    def check(self) -> None:
+        """Read everything once, so that damage shows before work on the planes.
+
+        Raises
+        ------
+        ImageError
+            As `read`, or if there are NaN or infinite values.
+        ResourceError
+            If there is not enough memory.
+        """
+        self.read(0)
+        # A stack that is not stored page by page is in memory now.
+        count = len(self._pages) if self._whole is None else len(self._whole)
+        for number in range(count):
+            with self._reading(f"page {number}"):
+                values = self._decoded(number) if self._whole is None else self._whole[number]
+                wrong = values.dtype.kind == "f" and np.count_nonzero(~np.isfinite(values))
+            if wrong:
+                raise ImageError(
+                    f"{shown(self.path)}: {wrong} NaN or infinite values in page {number}. "
+                    "Replace them, for example by 0."
+                )
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except (LatentFMError, MemoryError) as error:
             raise _user_error(error, self.path) from None
         except Exception as error:  # as in `decode`
             raise ImageError(
-                f"{shown(self.path)}: plane {number} cannot be read; the file is damaged or its "
+                f"{shown(self.path)}: {what} cannot be read; the file is damaged or its "
                 f"compression is unsupported ({type(error).__name__}: {error}). Copy the file "
                 "again."
             ) from None
-        name = f"{self.path.stem} [{', '.join(str(int(x)) for x in places.values())}]"
-        return ImageInput(pixels, self.spacing, self.unit, name)
 
     def _look(self, plane: str) -> None:
         series = self._tiff.series[0]
@@ -167,7 +195,7 @@ class TiffStack:
         size = spacing_of(self._tiff)
         self.spacing: tuple[float, float] | None = size.get("spacing")
         self.unit: str = size.get("unit", "pixel")
-        self.depth = None if self.spacing is None else _depth(self._tiff)
+        self.depth = None if self.spacing is None else depth_of(self._tiff)
 
     def _choose_plane(self, plane: str, labels: str) -> None:
         if len(plane) != 2 or any(name not in self.axes for name in plane.upper()):
@@ -251,19 +279,3 @@ def _named(labels: str) -> str:
                 f"Too many axes ({labels}); a stack has T, Z, Y, X and channels. Save a part."
             )
     return named
-
-
-def _depth(tiff: tifffile.TiffFile) -> float | None:
-    """Return the plane distance from OME or ImageJ metadata, in the unit of the pixels."""
-    try:
-        if tiff.is_ome:
-            image = tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"]
-            pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-            if pixels.get("PhysicalSizeZUnit", "µm") != pixels.get("PhysicalSizeXUnit", "µm"):
-                return None
-            depth = float(pixels["PhysicalSizeZ"])
-        else:
-            depth = float((tiff.imagej_metadata or {})["spacing"])
-    except (KeyError, ValueError, TypeError):
-        return None
-    return depth if math.isfinite(depth) and depth > 0 else None

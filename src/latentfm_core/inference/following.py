@@ -7,7 +7,7 @@ its constants were chosen on the validation and training sequences of CVC-Clinic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -18,11 +18,18 @@ from latentfm_core.errors import ImageError
 from latentfm_core.images.intensity import is_constant
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.inference.stack_result import StackMaps, StackResult, check_fits
+from latentfm_core.inference.stack_result import (
+    Planes,
+    StackMaps,
+    StackResult,
+    calibrated_alike,
+    check_fits,
+    check_planes,
+)
 from latentfm_core.inference.tracking import is_present, samples_of_object
 from latentfm_core.progress import finish, follow
-from latentfm_core.prompts import Prompt
-from latentfm_core.types import Bool, ImageInput, SampleSet, Summary
+from latentfm_core.prompts import Prompt, group_of, recorded_group
+from latentfm_core.types import Bool, ImageLike, SampleSet, Summary, as_input
 
 MAX_GAP = 1
 """Planes in a row without the object that are skipped, before following ends."""
@@ -99,7 +106,7 @@ class Followed:
 def follow_steps(
     segmenter: Segmenter,
     count: int,
-    read: Callable[[int], ImageInput],
+    read: Callable[[int], ImageLike],
     start: int,
     settings: SamplingConfig,
     prompt: Prompt | None = None,
@@ -109,7 +116,8 @@ def follow_steps(
     """Follow an object from one plane in both directions, step by step.
 
     Yields a `FollowProgress` after each ODE step; closing the generator cancels the job within
-    one step. Following in a direction ends after `MAX_GAP` + 1 planes without the object.
+    one step. Following in a direction ends after `MAX_GAP` + 1 planes without the object. Planes
+    are calibrated alike (`calibrated_alike`).
 
     Parameters
     ----------
@@ -142,6 +150,10 @@ def follow_steps(
     """
     if not 0 <= start < count:
         raise ImageError(f"There is no plane {start}. Choose one from 0 to {count - 1}.")
+    drawn = [plane.samples for plane in known.values() if plane.samples is not None]
+    groups = {recorded_group(samples.prompt) for samples in drawn}
+    groups |= {"box"} if start in known else {"box", group_of(prompt)}
+    settings = calibrated_alike(segmenter.card, settings, groups)
     job = _Job(segmenter, count, read, settings, dict(known), keep_probabilities)
     yield from job.begin(start, prompt)
     for planes in (range(start + 1, count), range(start - 1, -1, -1)):
@@ -151,7 +163,7 @@ def follow_steps(
 
 def follow_object(
     segmenter: Segmenter,
-    planes: Sequence[ImageInput],
+    planes: Planes,
     start: int,
     prompt: Prompt,
     settings: SamplingConfig | None = None,
@@ -164,7 +176,7 @@ def follow_object(
     segmenter
         A model that takes prompts.
     planes
-        Planes of equal ``(H, W)``.
+        Planes of equal ``(H, W)``, or their pixels, such as an array ``(P, H, W)``.
     start
         The plane of the prompt, from 0.
     prompt
@@ -179,9 +191,11 @@ def follow_object(
     ImageError, ConfigError, ResourceError
         As `follow_steps` does.
     """
+    check_planes(planes)
     # Not resolved: threshold and noise scale are those for the prompts of each plane.
     chosen = settings or segmenter.usual()
-    steps = follow_steps(segmenter, len(planes), planes.__getitem__, start, chosen, prompt)
+    count = len(planes)
+    steps = follow_steps(segmenter, count, lambda plane: planes[plane], start, chosen, prompt)
     return finish(steps, on_step)
 
 
@@ -192,7 +206,7 @@ class _Job:
         self,
         segmenter: Segmenter,
         count: int,
-        read: Callable[[int], ImageInput],
+        read: Callable[[int], ImageLike],
         settings: SamplingConfig,
         known: dict[int, KnownPlane],
         keep_probabilities: bool,
@@ -208,7 +222,7 @@ class _Job:
         """Find the object in the plane where it is prompted."""
         self._visited = 1
         if start not in self._known:
-            image = self._read(start)
+            image = as_input(self._read(start), f"plane {start}")
             steps = self._segmenter.sample_steps(image, self._settings, prompt=prompt)
             samples = yield from follow(steps, self._show(start))
             summary = self._keep_plane(start, samples, image.name)
@@ -252,7 +266,7 @@ class _Job:
 
     def _find(self, plane: int, last: Bool) -> Generator[FollowProgress, None, Bool]:
         """Return the mask of the object in a plane, empty if it is not found."""
-        image, show = self._read(plane), self._show(plane)
+        image, show = as_input(self._read(plane), f"plane {plane}"), self._show(plane)
         nothing = np.zeros(last.shape, np.bool_)
         if not is_constant(image.pixels):
             steps = samples_of_object(self._segmenter, image, last, self._settings)
@@ -272,6 +286,8 @@ class _Job:
         if not self._maps.ready:
             check_fits(self._count, samples, maps, self._keep)
         self._maps.write(plane, maps, name)
+        if samples.settings.get("calibrated") != maps.calibrated:
+            samples = samples.with_settings({**samples.settings, "calibrated": maps.calibrated})
         self._drawn[plane] = samples if self._keep else samples.without_probabilities()
         return maps
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from latentfm_core.config import CorrectionConfig, PromptConfig, SamplingConfig, TilingConfig
 from latentfm_core.correction.strokes import check_strokes
+from latentfm_core.errors import ImageError
 from latentfm_core.images.canvas import canvas_geometry, from_canvas, labels_to_canvas
-from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.images.read import to_rgb
 from latentfm_core.inference.batches import Batches, Progress, Seeds
 from latentfm_core.inference.device import release_memory
@@ -37,7 +38,15 @@ from latentfm_core.model_io.card import ModelCard
 from latentfm_core.models.onehot import one_hot
 from latentfm_core.progress import follow
 from latentfm_core.prompts import Prompt, group_of, recorded_group
-from latentfm_core.types import Float32, ImageLike, Mask, SampleSet, Summary, TiledDraw
+from latentfm_core.types import (
+    Float32,
+    ImageLike,
+    Mask,
+    SampleSet,
+    Summary,
+    TiledDraw,
+    check_labels,
+)
 from latentfm_core.uncertainty.calibration import sigma_on
 from latentfm_core.uncertainty.domain import TrainingDomain
 from latentfm_core.uncertainty.summary import SAMPLE_THRESHOLD, harden, summary_steps
@@ -159,10 +168,15 @@ class Sampler:
         ]
 
     def tiles(
-        self, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig, sink: Sink
+        self,
+        image: LargeImage | ImageLike,
+        settings: SamplingConfig,
+        tiling: TilingConfig,
+        sink: Sink,
     ) -> Generator[Progress, None, TiledDraw]:
         """Draw samples of a large image, tile by tile."""
         start = time.perf_counter()
+        image = as_large(image)
         self.settings.check_precision(settings)
         field = PixelField(image, tiling.scale)
         # Tiles have the resolution of the image already.
@@ -195,6 +209,13 @@ class Sampler:
 
     def reconstruct(self, mask: Mask) -> Mask:
         """Send a mask through the mask VAEs and back, as `Segmenter.reconstruct_mask` does."""
+        check_labels(mask, "mask")
+        count, highest = len(self.card.config.model.classes), int(np.max(mask, initial=0))
+        if mask.ndim != 2 or (count > 1 and highest > count):
+            raise ImageError(
+                f"A mask must be an array (H, W) with labels up to {count}, not one of shape "
+                f"{mask.shape} with labels up to {highest}."
+            )
         data = self.card.config.data
         labels = torch.from_numpy(labels_to_canvas(mask, data.size, data.fit))
         canvas = one_hot(labels[None], self.card.config.model.mask_channels)

@@ -38,7 +38,6 @@ from latentfm_core.types import (
     SampleSet,
     Summary,
     TiledDraw,
-    refuse_masked,
 )
 from latentfm_core.uncertainty.domain import TrainingDomain
 
@@ -119,13 +118,14 @@ class Segmenter:
         domains = self._sampler.domains
         return domains[0] if len(domains) == 1 else None
 
-    def mean_features(self, rgb: Float32) -> Float32:
-        """Return the mean image features ``(D,)`` of an image ``(H, W, 3)`` in [0, 1].
+    def mean_features(self, image: ImageLike) -> Float32:
+        """Return the mean image features ``(D,)`` of an image.
 
         `domain_score` compares them with those of the training images. Of an ensemble, those of
-        its first member.
+        its first member. Raises `ImageError` as `sample_steps` does, except that an array of
+        `to_rgb` is used as it is.
         """
-        return self._sampler.distance.feature(rgb)
+        return self._sampler.distance.feature(image)
 
     @classmethod
     def load(
@@ -269,7 +269,11 @@ class Segmenter:
         return finish(self.sample_objects_steps(image, prompts, used, prompting), on_step)
 
     def sample_tiles(
-        self, image: LargeImage, settings: SamplingConfig, tiling: TilingConfig, sink: Sink
+        self,
+        image: LargeImage | ImageLike,
+        settings: SamplingConfig,
+        tiling: TilingConfig,
+        sink: Sink,
     ) -> Generator[Progress, None, TiledDraw]:
         """Draw samples of an image of any size, tile by tile.
 
@@ -325,7 +329,6 @@ class Segmenter:
 
         It is bool, or uint8 labels if the model has several classes. Its Dice with the result is
         an upper bound for samples at this latent size. Of an ensemble, the mean probability over
-        its members is used.
+        its members is used. Raises `ImageError` if it has another shape or other labels.
         """
-        refuse_masked(mask, "mask")
         return self._sampler.reconstruct(mask)

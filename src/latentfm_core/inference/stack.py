@@ -14,9 +14,17 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.images.intensity import is_constant
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.inference.stack_result import StackMaps, StackResult, check_fits
+from latentfm_core.inference.stack_result import (
+    Planes,
+    StackMaps,
+    StackResult,
+    calibrated_alike,
+    check_fits,
+    check_planes,
+)
 from latentfm_core.progress import finish, follow
-from latentfm_core.types import ImageInput, SampleSet
+from latentfm_core.prompts import recorded_group
+from latentfm_core.types import ImageLike, SampleSet, as_input
 
 __all__ = ["StackProgress", "StackResult", "segment_stack", "stack_steps", "summarise_stack"]
 
@@ -34,7 +42,7 @@ class StackProgress:
 def stack_steps(
     segmenter: Segmenter,
     count: int,
-    read: Callable[[int], ImageInput],
+    read: Callable[[int], ImageLike],
     settings: SamplingConfig,
     keep_probabilities: bool = True,
 ) -> Generator[StackProgress, None, StackResult]:
@@ -68,7 +76,7 @@ def stack_steps(
     maps = StackMaps(count)
     per_plane = 1
     for index in range(count):
-        image = read(index)
+        image = as_input(read(index), f"plane {index}")
         if is_constant(image.pixels):
             drawn.append(None)
             yield StackProgress(index + 1, count, (index + 1) * per_plane, count * per_plane)
@@ -90,7 +98,7 @@ def stack_steps(
 
 def segment_stack(
     segmenter: Segmenter,
-    planes: Sequence[ImageInput],
+    planes: Planes,
     settings: SamplingConfig | None = None,
     on_step: Callable[[StackProgress], None] | None = None,
 ) -> StackResult:
@@ -101,7 +109,7 @@ def segment_stack(
     segmenter
         The model.
     planes
-        Planes of equal ``(H, W)``.
+        Planes of equal ``(H, W)``, or their pixels, such as an array ``(P, H, W)``.
     settings
         Number of samples, seed and solver, for every plane; None uses those of the model card.
     on_step
@@ -112,8 +120,9 @@ def segment_stack(
     ImageError, ResourceError
         As `stack_steps` does.
     """
+    check_planes(planes)
     chosen = segmenter.resolved(settings)
-    steps = stack_steps(segmenter, len(planes), planes.__getitem__, chosen)
+    steps = stack_steps(segmenter, len(planes), lambda plane: planes[plane], chosen)
     return finish(steps, on_step)
 
 
@@ -124,7 +133,8 @@ def summarise_stack(
 
     Yields after each plane.
 
-    The samples of the result carry the `settings`.
+    The samples of the result carry the `settings`, resolved for the prompt of their plane.
+    Planes are calibrated alike (`calibrated_alike`).
 
     Parameters
     ----------
@@ -136,12 +146,16 @@ def summarise_stack(
         Threshold and calibration.
     """
     count = len(samples)
-    used = segmenter.resolved(settings).model_dump(mode="json")
+    groups = [None if each is None else recorded_group(each.prompt) for each in samples]
+    settings = calibrated_alike(segmenter.card, settings, filter(None, groups))
     maps = StackMaps(count)
     drawn: list[SampleSet | None] = []
-    for index, plane_samples in enumerate(samples):
-        if plane_samples is not None:
+    for index, (plane_samples, group) in enumerate(zip(samples, groups, strict=True)):
+        if plane_samples is None or group is None:
+            drawn.append(None)
+        else:
             maps.write(index, segmenter.summarise(plane_samples, settings), f"plane {index}")
-        drawn.append(None if plane_samples is None else plane_samples.with_settings(used))
+            used = segmenter.resolved(settings, group).model_dump(mode="json")
+            drawn.append(plane_samples.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return maps.result(drawn)

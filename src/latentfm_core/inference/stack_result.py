@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ImageError, ResourceError
 from latentfm_core.files.memory import total_memory
-from latentfm_core.types import SampleSet, Summary
+from latentfm_core.images.decode import MAX_CHANNELS
+from latentfm_core.model_io.card import ModelCard
+from latentfm_core.types import ImageInput, ImageLike, PromptGroup, SampleSet, Summary
 
 MEMORY_SHARE = 0.5
 """Maximum share of the machine's memory for the results of a stack."""
+
+Planes = Sequence[ImageLike] | NDArray[Any]
+"""Planes of a stack, such as an array ``(P, H, W)``."""
 
 _MAPS = (
     "mean_probability",
@@ -143,6 +149,46 @@ class StackMaps:
         if key == "mean_probability" and values.ndim == 3:
             array[0] = 1
         return array
+
+
+def check_planes(planes: Planes) -> None:
+    """Refuse a single image in place of the planes of a stack, whose rows would be the planes.
+
+    Raises
+    ------
+    ImageError
+        If it is one.
+    """
+    single = isinstance(planes, ImageInput)
+    if isinstance(planes, np.ndarray):
+        single = planes.ndim < 3 or (planes.ndim == 3 and planes.shape[2] <= MAX_CHANNELS)
+    if single:
+        raise ImageError(
+            "A stack needs several planes, and this is one image. Pass a list of planes, or an "
+            "array (P, H, W) or (P, H, W, C); segment one image with Segmenter.sample."
+        )
+
+
+def calibrated_alike(
+    card: ModelCard, settings: SamplingConfig, groups: Iterable[PromptGroup]
+) -> SamplingConfig:
+    """Return settings with which all planes are calibrated, or none.
+
+    A model may be calibrated for the prompts of some planes only. Their confidences could not be
+    compared with those of the others, and a stack says once whether it is calibrated.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    settings
+        For all planes.
+    groups
+        Kinds of prompts of the planes.
+    """
+    if all(card.calibration_for(group) is not None for group in groups):
+        return settings
+    return settings.model_copy(update={"calibrated": False})
 
 
 def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = True) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.config import DataConfig
+from latentfm_core.images.intensity import to_rgb
 from latentfm_core.images.large import LargeImage, PixelField
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.framing import Frame, frame
 from latentfm_core.inference.network import Network
-from latentfm_core.types import Float32
+from latentfm_core.types import Float32, ImageLike
 from latentfm_core.uncertainty.domain import TrainingDomain
 
 COMPARING = "Comparing the image with the training images."
@@ -67,8 +70,12 @@ class TrainingDistance:
             bands.append(whole.read(top, 0, min(_BAND, height - top), width))
         return self.score(np.concatenate(bands))
 
-    def feature(self, rgb: Float32) -> Float32:
-        """Return the mean image features ``(D,)`` of a whole image, in the first network."""
+    def feature(self, image: ImageLike) -> Float32:
+        """Return the mean image features ``(D,)`` of a whole image, in the first network.
+
+        An array of `to_rgb` is used as it is.
+        """
+        rgb = image if isinstance(image, np.ndarray) and _is_rgb(image) else to_rgb(image)
         return _pooled(self.networks[0], self._whole(rgb))
 
     def _known(self) -> list[TrainingDomain]:
@@ -81,6 +88,11 @@ class TrainingDistance:
         if seen is None or seen.geometry.window is not None:
             return frame(rgb, None, self.data, 1.0)
         return seen
+
+
+def _is_rgb(values: NDArray[Any]) -> bool:
+    form = values.dtype == np.float32 and values.ndim == 3 and values.shape[2] == 3
+    return bool(form and values.size and values.min() >= 0 and values.max() <= 1)
 
 
 def _pooled(network: Network, whole: Frame) -> Float32:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from latentfm_core.measures.outlines import Piece, perimeter, pieces_of
 from latentfm_core.measures.size import area, feret
-from latentfm_core.types import refuse_masked
+from latentfm_core.types import check_labels
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,13 @@ def objects_of(
     separate
         Whether each connected piece of a label is an object of its own, as with cells that all
         have the label of their class. Else all pieces of a label are one object.
+
+    Raises
+    ------
+    ImageError
+        If labels are masked or negative.
     """
-    refuse_masked(labels, "labels")
+    check_labels(labels, "labels")
     values = np.asarray(labels)
     present = [int(value) for value in np.unique(values) if value]
     if not present:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.metrics.distribution import fair_ged, ged, hm_iou, sample_diversity
 from latentfm_core.metrics.overlap import dice, iou
-from latentfm_core.types import Bool, refuse_masked
+from latentfm_core.types import Bool, check_labels
 
 Labels = NDArray[Any]
 
@@ -52,7 +52,7 @@ def class_diversity(samples: Labels) -> float:
 
 def _over_classes(figure: Callable[[Bool, Bool], float], first: Labels, second: Labels) -> float:
     for given in (first, second):
-        refuse_masked(given, "labels")
+        check_labels(given, "labels")
     if first.dtype == np.bool_ and second.dtype == np.bool_:
         return figure(first, second)  # no need to look which labels there are
     labels = np.union1d(np.unique(first), np.unique(second)).astype(np.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -9,6 +11,11 @@ from latentfm_core.config import default_first
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.files.regular import is_locked
 from latentfm_core.model_io.card import CARD
+
+logger = logging.getLogger(__name__)
+
+_SAID: set[str] = set()
+"""Names of bundled models that are also folders here, for which a warning was logged."""
 
 
 def _bundled_folder() -> Path:
@@ -31,14 +38,23 @@ def is_bundled(folder: Path) -> bool:
 def resolve_model(source: str | Path) -> Path:
     """Turn the name of a bundled model, or a folder, into a model folder.
 
+    Text is a name if there is such a model, a `Path` is always a folder.
+
     Raises
     ------
     ModelFolderError
         If `source` is neither, or may not be read.
     """
     names = bundled_models()
-    if str(source) in names:
-        return _bundled_folder() / str(source)
+    if source in names:
+        if (Path(source) / CARD).is_file() and source not in _SAID:
+            _SAID.add(str(source))
+            logger.warning(
+                "warning: %s means the bundled model. For the model folder of this name, write %s.",
+                source,
+                os.path.join(os.curdir, source),
+            )
+        return _bundled_folder() / source
     folder = Path(source).expanduser()
     if is_locked(folder):
         raise ModelFolderError(

@@ -12,6 +12,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from latentfm_core.files.untrusted import parse_json, read_bounded
+from latentfm_core.names import is_there
 from latentfm_core.types import Summary
 
 ATTRIBUTES = "latentfm"
@@ -19,6 +21,7 @@ ATTRIBUTES = "latentfm"
 CHUNK = 512
 """Side of a chunk in pixels."""
 SMALLEST = 1024
+_MAX_ATTRIBUTES = 4_000_000
 """The longer side of the smallest copy is at most this."""
 
 
@@ -122,6 +125,17 @@ class MapStore:
     def describe(self, facts: dict[str, Any]) -> None:
         """Write the provenance of the maps, as JSON values, to the attributes."""
         self._root.attrs[ATTRIBUTES] = facts
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return whether a path exists that is not a finished folder of maps, nor an empty folder."""
+    try:
+        if not is_there(folder) or not any(folder.iterdir()):
+            return False
+        attributes = parse_json(read_bounded(folder / ".zattrs", _MAX_ATTRIBUTES))
+    except (OSError, ValueError):
+        return True
+    return not isinstance(attributes, dict) or ATTRIBUTES not in attributes
 
 
 def _halved(values: NDArray[Any]) -> NDArray[Any]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from latentfm_core.config import SamplingConfig, TilingConfig
+from latentfm_core.errors import OutputError
 from latentfm_core.files.atomic import atomic_folder, write_text
 from latentfm_core.files.disk_errors import check_still_there
-from latentfm_core.images.large import LargeImage, PixelField
+from latentfm_core.images.large import LargeImage, PixelField, as_large
 from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.output.maps import MapGrid, MapStore
+from latentfm_core.names import shown
+from latentfm_core.output.maps import MapGrid, MapStore, is_foreign
 from latentfm_core.output.sidecar import Sidecar, TilingFacts
 from latentfm_core.progress import finish
-from latentfm_core.types import Summary, TiledDraw
+from latentfm_core.types import ImageLike, Summary, TiledDraw
 
 SHRINKING = "Making smaller copies."
 
@@ -40,7 +42,7 @@ class LargeResult:
 
 def large_steps(
     segmenter: Segmenter,
-    image: LargeImage,
+    image: LargeImage | ImageLike,
     folder: Path,
     settings: SamplingConfig | None = None,
     tiling: TilingConfig | None = None,
@@ -58,10 +60,10 @@ def large_steps(
     segmenter
         The model.
     image
-        The image.
+        The image, as `open_large` opens it, or one in memory.
     folder
-        Folder for the maps; new, or replaced with `overwrite`. It appears when
-        it is complete.
+        Folder for the maps; new, or with `overwrite` that of an earlier result. It appears
+        when it is complete.
     outdated
         Files that describe the previous result; removed when this one replaces it.
     settings, tiling
@@ -72,8 +74,14 @@ def large_steps(
     ImageError, ResourceError
         As `Segmenter.sample_tiles`.
     OutputError
-        If the folder exists or cannot be written.
+        If the folder exists (with `overwrite`: and is not an earlier result) or cannot be written.
     """
+    if overwrite and is_foreign(folder):
+        raise OutputError(
+            f"{shown(folder)} is not a result, and everything in it would be lost. Choose another "
+            "folder: a new one, or that of an earlier result."
+        )
+    image = as_large(image)
     settings = resolved_for_tiles(segmenter, settings)
     tiling = tiling or TilingConfig()
     grid = _grid(segmenter, image, settings, tiling)
@@ -93,7 +101,7 @@ def large_steps(
 
 def segment_large(
     segmenter: Segmenter,
-    image: LargeImage,
+    image: LargeImage | ImageLike,
     folder: str | Path,
     settings: SamplingConfig | None = None,
     tiling: TilingConfig | None = None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import DatasetError
 from latentfm_core.files.untrusted import parse_json, read_bounded
-from latentfm_core.images.read import is_image, list_images, read_instances
+from latentfm_core.images.read import is_image, list_images, name_some, read_instances
 from latentfm_core.names import comparable, shown
 from latentfm_core.prompts.field import extent
 from latentfm_core.prompts.prompt import Prompt
@@ -35,8 +37,8 @@ class PromptFile:
     Attributes
     ----------
     names
-        Names of images as the file gives them, with or without extension, in NFC; empty if its
-        prompts apply to any image.
+        Names of images as the file gives them, with or without folders and extension, in NFC;
+        empty if its prompts apply to any image.
     read
         Returns the prompts of the image of a name in `names`, one for each object.
     """
@@ -45,16 +47,65 @@ class PromptFile:
     read: Callable[[str], list[Prompt]]
 
     def of(self, image: Path) -> list[Prompt]:
-        """Return the prompts of an image, one for each object; may be empty."""
+        """Return the prompts of an image, one for each object; may be empty.
+
+        Raises
+        ------
+        DatasetError
+            As `used`.
+        """
         if not self.names:
             return self.read("")
         used = self.used(image)
         return [] if used is None else self.read(used)
 
     def used(self, image: Path) -> str | None:
-        """Return the name in the file that means an image."""
-        both = (comparable(image.name), comparable(image.stem))
-        return next((name for name in both if name in self.names), None)
+        """Return the name in the file that means an image.
+
+        A name whose folders are the last ones of the image's path comes first; else the only name
+        with the image's file name, in whichever folder.
+
+        Raises
+        ------
+        DatasetError
+            If several names in other folders have that file name; the message lists them.
+        """
+        for last in (comparable(image.name), comparable(image.stem)):
+            same = self._by_last.get(last, [])
+            fitting = [name for name in same if in_folders(name, image)]
+            if fitting:
+                return max(fitting, key=lambda name: len(_parts(name)))
+            if len(same) > 1:
+                raise DatasetError(
+                    f"The prompts of {shown(image)} are ambiguous: the file of prompts names "
+                    f"{name_some(same)}. Keep the folders of the images as they are named there, "
+                    "or divide the file by folders."
+                )
+            if same:
+                return same[0]
+        return None
+
+    @cached_property
+    def _by_last(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.names):
+            found.setdefault(_parts(name)[-1], []).append(name)
+        return found
+
+
+def in_folders(name: str, image: Path) -> bool:
+    """Return whether the folders of a name in a prompt file are the last ones of an image's path.
+
+    That is so for a name without folders.
+    """
+    folders = _parts(name)[:-1]
+    above = _parts(comparable(os.path.abspath(image)))[:-1]
+    return not folders or above[-len(folders) :] == folders
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return folders and file name; files from Windows separate them with backslashes."""
+    return PurePosixPath(name.replace("\\", "/")).parts or ("",)
 
 
 class _Entry(BaseModel):
@@ -146,11 +197,10 @@ def _from_lists(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt
 
 def _from_coco(content: Mapping[str, Any], path: Path) -> dict[str, list[Prompt]]:
     coco = _Coco.model_validate(content)
-    names = {image.id: comparable(PurePosixPath(image.file_name).name) for image in coco.images}
+    names = {image.id: comparable(image.file_name) for image in coco.images}
     if len(set(names.values())) < len(coco.images):
         raise DatasetError(
-            f"The prompts {path} list an image id or a file name twice (names are compared without "
-            "folders). Split the file by folders, or remove one of them."
+            f"The prompts {path} list an image id or a file name twice. Remove one of them."
         )
     by_image: dict[str, list[Prompt]] = {}
     lost = 0

@@ -54,17 +54,20 @@ def check_places(out: Path, data: DataConfig) -> None:
 
 
 def _check_place(option: str, place: Path, data: DataConfig) -> None:
-    for what, folder in (("images", data.images), ("masks", data.masks), ("data", data.folder)):
+    sources = [("images", data.images), ("masks", data.masks), ("data", data.folder)]
+    for one in data.sets:
+        sources += [("images", one.images), ("masks", one.masks)]
+    for what, folder in sources:
         if folder is not None and place == folder.resolve():
             raise OutputError(
                 f"{option} is the folder of the {what}, {folder}: training files would be mixed "
                 f"with them. Choose another {option}."
             )
-    if data.masks is not None and place.is_relative_to(data.masks.resolve()):
-        raise OutputError(
-            f"{option} is inside the folder of the masks, {data.masks}, and would be taken for "
-            f"the masks of a rater. Choose another {option}."
-        )
+        if what == "masks" and folder is not None and place.is_relative_to(folder.resolve()):
+            raise OutputError(
+                f"{option} is inside the folder of the masks, {folder}, and would be taken for "
+                f"the masks of a rater. Choose another {option}."
+            )
 
 
 def check_initial(init: str, config: Config) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from latentfm_core.correction.strokes import impose
 from latentfm_core.images.canvas import from_canvas, window_of
 from latentfm_core.progress import finish
-from latentfm_core.types import Float32, Mask, SampleSet, Summary, is_out_of_domain
+from latentfm_core.types import Float32, Mask, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import (
     Calibration,
     neighbourhood,
@@ -94,7 +94,8 @@ def summary_steps(
         raise ValueError("a summary needs at least one sample")
     level = DEFAULT_THRESHOLD if threshold is None else threshold
     raw = yield from _map_steps(_native(samples), count, level)
-    raw = replace(raw, expected_dice=_agreement(raw, samples), domain_score=samples.domain_score)
+    raw = replace(raw, domain_score=samples.domain_score)
+    raw = replace(raw, expected_dice=known_agreement(raw))
     if calibration is None:
         return raw
     # Smoothed on the canvas: as large there as when it was fitted, and cheap for any image.
@@ -112,12 +113,12 @@ def summary_steps(
     return summary
 
 
-def _agreement(raw: Summary, samples: SampleSet) -> float | None:
+def known_agreement(summary: Summary) -> float | None:
     """Return the agreement of the samples with the mean mask, if it is meaningful."""
     # Empty samples agree both for an image without an object and for a misread one.
-    if is_out_of_domain(samples.domain_score) or outlines_nothing(raw.mean_mask):
+    if summary.out_of_domain or outlines_nothing(summary.mean_mask):
         return None
-    return sample_agreement(raw.sample_masks, raw.mean_mask)
+    return sample_agreement(summary.sample_masks, summary.mean_mask)
 
 
 def _native(samples: SampleSet) -> Iterator[Float32]:

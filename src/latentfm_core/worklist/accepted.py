@@ -13,7 +13,7 @@ from latentfm_core.annotation.formats import MILLIMETERS, PALETTE, SYMBOLS, Spac
 from latentfm_core.annotation.labelled import LabelledImage
 from latentfm_core.annotation.labelme import write_labelme
 from latentfm_core.annotation.provenance import AnnotationSidecar
-from latentfm_core.annotation.reading import check_no_provenance, read_annotation
+from latentfm_core.annotation.reading import check_no_provenance, read_annotation, read_sidecar
 from latentfm_core.annotation.table import Row, measured_rows, write_table
 from latentfm_core.config import READING, ReadingConfig
 from latentfm_core.errors import ImageError, OutputError, ResourceError
@@ -191,8 +191,10 @@ def _write_labels(
         export_annotation(file, labelled.labels, sidecar)
     else:
         write_labels_file(file, labelled.labels, space)
-        # A sidecar of an earlier export here does not describe these labels.
-        sidecar_path(file).unlink(missing_ok=True)
+        beside = sidecar_path(file)
+        if read_sidecar(beside) is not None:
+            # One of an earlier export here does not describe these labels.
+            beside.unlink(missing_ok=True)
 
 
 def _read(

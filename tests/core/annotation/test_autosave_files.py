@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from latentfm_core.annotation import autosave as autosave_module
-from latentfm_core.annotation import fingerprint as signature_module
 from latentfm_core.annotation import marks as marks_module
 from latentfm_core.annotation.autosave import ROTATIONS, AutosaveStore
 from latentfm_core.annotation.fingerprint import image_signature
 from latentfm_core.annotation.marks import MarkedObject, MarkStore, StoredMarks
 from latentfm_core.errors import OutputError
+from latentfm_core.images import signature as signature_module
 from tests.helpers.annotations import SIGN, info, labels_of
 
 # --- signature ----------------------------------------------------------------------------

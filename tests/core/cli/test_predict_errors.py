@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 
+from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main
 from latentfm_core.inference.segmenter import Segmenter
 from tests.helpers.predicting import folder, names, run
@@ -125,6 +126,65 @@ def test_results_among_the_images_are_refused(folder, tiny_model_folder, refused
     words = [folder, "--model", tiny_model_folder, "--out", folder]
     assert "--out" in refused(main, [*map(str, words)])
     assert names(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("held", "content"),
+    [
+        ("model.safetensors", b"weights"),
+        ("training/checkpoint.safetensors", b"state"),
+        ("folds.json", b'{"folds": [["a"], ["b"]]}'),
+        ("ensemble.json", b"{}"),
+    ],
+)
+def test_a_folder_of_a_model_or_run_is_no_place_for_results(
+    folder, tmp_path, tiny_model_folder, refused, held, content
+):
+    out = tmp_path / "mine"
+    (out / held).parent.mkdir(parents=True)
+    (out / held).write_bytes(content)
+    words = ["--model", str(tiny_model_folder), "--out", str(out), "--overwrite"]
+    message = refused(main, [str(folder), *words])
+    assert f"holds a model or a training run ({held})" in message
+    data = ["--images", str(folder), "--masks", str(folder)]
+    assert "holds a model" in refused(evaluate, [*data, *words])
+    assert "holds a model" in refused(main, [str(folder / "one.png"), "--tiled", *words])
+    assert names(out) == {held}
+    assert (out / held).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["folds", "ensemble"])
+def test_results_of_images_with_names_of_a_model_are_results(run, folder, printed, name):
+    (folder / "one.png").rename(folder / f"{name}.png")
+    for _ in range(2):
+        printed(run, folder / f"{name}.png", "--overwrite")
+
+
+def test_overwrite_replaces_nothing_but_results(run, folder, tmp_path, refused):
+    """A JSON file or a Zarr image with the name of a result may be anything."""
+    out = tmp_path / "out"
+    (out / "one.zarr").mkdir(parents=True)
+    (out / "one.zarr" / ".zattrs").write_text('{"multiscales": []}')
+    (out / "two.json").write_text('{"shapes": []}')
+    before = names(out)
+    message = refused(run, folder, "--overwrite")
+    assert "1 files or folders that are not results would be replaced" in message
+    assert "two.json" in message
+    message = refused(run, folder / "one.png", "--tiled", "--overwrite")
+    assert "one.zarr" in message
+    assert names(out) == before
+    (out / "one.zarr" / ".zattrs").unlink()
+    for _ in range(2):
+        assert run(folder / "one.png", "--tiled", "--overwrite") == 0
+
+
+def test_a_result_does_not_replace_an_image_of_the_run(folder, tiny_model_folder, refused):
+    shutil.copy(folder / "one.png", folder / "one_mean_mask.png")
+    before = (folder / "one.png").read_bytes()
+    images = [str(folder / f"one{end}.png") for end in ("", "_mean_mask")]
+    words = [*images, "--model", str(tiny_model_folder), "--out", str(folder), "--overwrite"]
+    assert "would replace the image" in refused(main, words)
+    assert (folder / "one_mean_mask.png").read_bytes() == before
 
 
 def test_an_output_folder_that_is_a_file_is_named(folder, tmp_path, tiny_model_folder, refused):

@@ -12,14 +12,19 @@ import pytest
 import tifffile
 from PIL import Image
 
+from latentfm_core.annotation.export import export_annotation
+from latentfm_core.annotation.fingerprint import image_signature
+from latentfm_core.annotation.provenance import AnnotationSidecar
 from latentfm_core.cli.calibrate import main as calibrate
 from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import ReadingConfig
 from latentfm_core.datasets.pair_reading import read_pair
 from latentfm_core.datasets.pairs import find_pairs
+from latentfm_core.datasets.plausibility import copy_findings
 from latentfm_core.datasets.summary import size_text
 from latentfm_core.files import memory
+from latentfm_core.images.read import read_image
 from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, copy_model, write_blobs
 from tests.helpers.predicting import OPTIONS
@@ -167,6 +172,11 @@ def test_copies_across_parts_and_wild_sizes(tmp_path: Path, printed: Printed) ->
     assert "test: blob_009 = train: blob_003" in output
     assert "train: blob_004 = val: blob_008" in output
     assert "differ strongly in size: from 64 x 64 to 512 x 512" in output
+
+
+def test_a_colon_in_names_is_not_taken_for_a_part() -> None:
+    (finding,) = copy_findings([("1: 30 h", "2: 30 h")])
+    assert "occur more than once" in finding.text
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
@@ -423,6 +433,36 @@ def test_orientations_that_masks_lack_are_named(
     warned = bool(said) and not masks_too and not sizes_tell
     assert (f"warning: 1 images were {said}" in output) == warned
     assert ("blob_000. This is right if" in output) == warned
+
+
+@pytest.mark.parametrize("how", ["turned on export", "drawn as read", "older name", "other", None])
+def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    how: str | None,
+) -> None:
+    """Their provenance says so: napari shows photographs as stored, the work list as read."""
+    data = blobs(tmp_path, count=4)
+    image, mask = (sorted(folder.iterdir())[0] for folder in data)
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.open(image).save(image, exif=exif)
+    labels = np.array(Image.open(mask)) // 255
+    facts = {"orientation": 1 if how == "drawn as read" else 8 if how == "other" else 3}
+    if how == "drawn as read":
+        facts["image_signature"] = image_signature(read_image(image).pixels)
+    sidecar = AnnotationSidecar(image=image.name, shape=labels.shape, axes="YX", **facts)
+    _, beside = export_annotation(mask, labels, sidecar)
+    if how == "older name":
+        beside.rename(mask.with_suffix(".json"))
+    if how is None:
+        beside.unlink()
+    words = [*named(data), "--model", str(tiny_model_folder), *SAMPLING]
+    words += ["--mask-threshold", "0.5", "--out", str(tmp_path / "out")]
+    assert evaluate(words) == 0
+    warned = "1 images were turned by 180" in capsys.readouterr().err
+    assert warned == (how in ("other", None))
 
 
 def test_an_orientation_of_masks_alone_is_named(

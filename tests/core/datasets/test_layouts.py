@@ -270,3 +270,12 @@ def test_colours_belong_to_the_classes_that_the_folder_names(
     message = refused(train_main, words)
     assert "class_colours are for the classes cup, lesion" in message
     assert "names the classes lesion, core" in message
+
+
+def test_images_of_one_case_and_channel_are_refused(nnunet, tmp_path, refused):
+    """On file systems that tell upper and lower case apart one of them was left out."""
+    first = sorted((nnunet / "imagesTr").iterdir())[0]
+    shutil.copy(first, first.with_suffix(".PNG"))
+    if len(list(first.parent.glob(f"{first.stem}*"))) < 2:
+        pytest.skip("this file system does not tell upper and lower case apart")
+    assert "1 images share a name" in refused(train, nnunet, tmp_path)

@@ -221,6 +221,33 @@ def test_images_in_subfolders_are_named_but_not_the_masks(tmp_path, inside, capl
     assert said == [f"{more.parent}: images in subfolders are ignored: more"]
 
 
+def test_groups_that_differ_in_case_or_spaces_are_named_once(tmp_path, caplog):
+    rows = [("a", "P1"), ("b", "p1 "), ("c", "P 1"), ("d", "q"), ("e", "Q2")]
+    path = group_csv(tmp_path / "g.csv", rows)
+    config = DataConfig(group_file=path, group_column="patient", val_fraction=0.4, test_fraction=0)
+    for _ in range(2):
+        make_split("abcde", config)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "count as different ones: 'P 1' / 'P1' / 'p1'. If they are the same patient" in said
+    assert "q" not in said.partition("ones:")[2].replace("Q", "")
+
+
+def test_images_that_a_split_file_leaves_out_are_named_once(tmp_path, caplog):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": ["a"], "val": ["b"]}))
+    for _ in range(2):
+        make_split("abcd", DataConfig(split_file=path))
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "does not name 2 of 4 images, which are not used: c, d" in said
+
+
+def test_groups_are_compared_in_one_unicode_form(tmp_path, caplog):
+    path = group_csv(tmp_path / "g.csv", [("a", "Jos\u00e9"), ("b", "Jose\u0301")])
+    groups = read_groups(path, "patient", ["a", "b"])
+    assert groups["a"] == groups["b"]
+    assert not caplog.records
+
+
 def test_a_split_file_that_divides_groups_is_refused(tmp_path):
     groups = group_csv(tmp_path / "g.csv", [("a", "p"), ("b", "p"), ("c", "q"), ("d", "r")])
     path = tmp_path / "split.json"

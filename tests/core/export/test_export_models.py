@@ -374,8 +374,16 @@ def test_models_that_cannot_be_exported_are_refused(
     assert archive.read_bytes() == b"mine"
     folder.mkdir()
     assert "already exists" in refused(export, *onnx, folder)
-    assert export(*onnx, folder, "--overwrite") == 0
-    assert (folder / "sampling.json").is_file()
+    for _ in range(2):
+        assert export(*onnx, folder, "--overwrite") == 0
+        assert (folder / "sampling.json").is_file()
+    (folder / "notes.txt").write_text("mine")
+    assert "all of it would be lost: notes.txt" in refused(export, *onnx, folder, "--overwrite")
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert "is a file, and a folder" in refused(export, *onnx, archive, "--overwrite")
+    archive.unlink()
+    archive.mkdir()
+    assert "is a folder, and a .zip" in refused(export, *zoo, archive, "--overwrite")
 
 
 @pytest.mark.parametrize(

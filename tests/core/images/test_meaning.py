@@ -502,11 +502,12 @@ def test_an_annotation_of_separate_images_is_not_cut_to_the_first(
         read_annotation(path)
 
 
+@pytest.mark.parametrize("name", ["m.tif", "TIFF called.png"])
 @pytest.mark.parametrize("dtype", [np.int8, np.int16])
 def test_an_annotation_with_negative_labels_is_refused(
-    tmp_path: Path, dtype: type[np.number[Any]]
+    tmp_path: Path, dtype: type[np.number[Any]], name: str
 ) -> None:
-    path = tmp_path / "m.tif"
+    path = tmp_path / name
     tifffile.imwrite(path, np.where(DRAWN, 0, -1).astype(dtype))
     with pytest.raises(ImageError, match="from -1 to 0"):
         read_annotation(path)

@@ -68,6 +68,26 @@ def test_a_plane_that_decompresses_without_end_is_refused(tmp_path: Path) -> Non
         _read_first(path, SMALL)
 
 
+@pytest.mark.parametrize("how", ["NaN", "NaN, ImageJ", "NaN, other axes", "cut short"])
+def test_damage_on_a_late_plane_is_found_by_the_check(tmp_path: Path, how: str) -> None:
+    """Before any plane is segmented."""
+    path = tmp_path / "a.tif"
+    planes = np.random.default_rng(0).random((6, 40, 50)).astype(np.float32)
+    if "NaN" in how:
+        planes[4, 3, 2] = np.nan
+    # ImageJ stores all planes after the first page.
+    options = {"metadata": {"axes": "ZYX"}, "compression": None if "ImageJ" in how else "zlib"}
+    tifffile.imwrite(path, planes, imagej="ImageJ" in how, **options)
+    if how == "cut short":
+        path.write_bytes(path.read_bytes()[: -planes[0].nbytes // 2])
+    plane = "ZX" if "axes" in how else "YX"
+    with (
+        pytest.raises(ImageError, match=r"a\.tif: .*(NaN.* page 4|page 5|damaged)"),
+        TiffStack(path, plane) as stack,
+    ):
+        stack.check()
+
+
 def test_metadata_of_a_stack_opens_no_other_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret" / "patient.tif"
     secret.parent.mkdir()

@@ -16,12 +16,13 @@ from latentfm_core.inference.following import (
     follow_steps,
 )
 from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.inference.stack import summarise_stack
 from latentfm_core.inference.tracking import box_where_it_moved, grown
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.progress import finish
 from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.field import extent
-from latentfm_core.types import ImageInput
+from latentfm_core.types import ImageInput, PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration, MonotoneMap
 from tests.helpers.prompting import SHAPE, paint
 
@@ -135,6 +136,34 @@ def test_without_settings_the_fitted_numbers_for_boxes_count(promptable: Segment
     for samples in followed.stack.samples:
         assert samples is not None
         assert (samples.settings["threshold"], samples.settings["noise_scale"]) == (0.3, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "calibrated"), [(("box",), False), (("point",), False), (("box", "point"), True)]
+)
+def test_all_planes_are_calibrated_or_none(
+    promptable: Segmenter, fitted: tuple[PromptGroup, ...], calibrated: bool
+) -> None:
+    """The plane of a point has another calibration than those found from it with boxes."""
+    ignorant = MonotoneMap(x=(0, 1), y=(0.25, 0.25))
+    calibration = Calibration(
+        sigma=1, confidence=ignorant, n_images=20, n_samples=2, steps=2, solver="euler"
+    )
+    card, planes = promptable.card, moving_disc(2)
+    known = dict.fromkeys(fitted, calibration)
+    promptable.card = card.model_copy(update={"prompt_calibrations": known})
+    settings = SETTINGS.model_copy(update={"calibrated": True})
+    point = Prompt(positive=((26.5, 22.5),))
+    try:
+        followed = follow_object(promptable, images_of(planes), 0, point, settings)
+        again = finish(summarise_stack(promptable, followed.stack.samples, settings))
+    finally:
+        promptable.card = card
+    assert followed.found == (0, 1)
+    for stack in (followed.stack, again):
+        assert stack.summary.calibrated is calibrated
+        assert [bool((x == 0.25).any()) for x in stack.summary.confidence] == [calibrated] * 2
+        assert {each and each.settings["calibrated"] for each in stack.samples} == {calibrated}
 
 
 def test_a_known_object_that_is_on_no_other_plane_is_said(promptable: Segmenter) -> None:

@@ -14,8 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from latentfm_core.errors import ModelFolderError, OutputError
 from latentfm_core.files.atomic import atomic_path
-from latentfm_core.model_io.bundled import resolve_model
-from latentfm_core.model_io.folder import file_sha256, load_model, save_model
+from latentfm_core.finetuning.recipe import model_source
+from latentfm_core.inference.segmenter import Segmenter
+from latentfm_core.model_io.bundled import bundled_models, is_bundled, resolve_model
+from latentfm_core.model_io.folder import file_sha256, load_model, read_card, save_model
+from tests.helpers.fixtures import copy_model
 from tests.helpers.format_1 import rename_as_format_1
 
 
@@ -136,3 +139,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_a_folder_with_the_name_of_a_bundled_model_is_pointed_at(
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = bundled_models()[0]
+    copy_model(tiny_model_folder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert is_bundled(resolve_model(name))
+    assert f"{name} means the bundled model" in caplog.text
+    assert f"write ./{name}." in caplog.text
+    assert model_source(name) == name
+    own = resolve_model(f"./{name}")
+    assert model_source(own) == str(tmp_path / name)
+    assert not is_bundled(resolve_model(own)), "a path is not a name"
+    assert Segmenter.load(own, "cpu").card.id == read_card(tiny_model_folder).id

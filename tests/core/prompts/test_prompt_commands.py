@@ -15,6 +15,7 @@ from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.cli.train import main as train
 from latentfm_core.config import load_config
+from latentfm_core.errors import DatasetError
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.prompts.field import extent
@@ -101,9 +102,13 @@ def test_every_object_of_a_prompt_file_gets_a_result(
         ('{"discs_000": [{"positive": [[true, false]]}]}', "valid number"),
         ('{"caf\u00e9": [], "cafe\u0301": []}', "twice"),
         (
-            '{"images": [{"id": 1, "file_name": "a/x.png"}, {"id": 2, "file_name": "b/x.png"}], '
+            '{"images": [{"id": 1, "file_name": "a/x.png"}, {"id": 2, "file_name": "a/x.png"}], '
             '"annotations": []}',
             "a file name twice",
+        ),
+        (
+            '{"a/discs_000": [{"box": [1, 2, 30, 40]}], "b/discs_000.jpg": [], "c/discs_000": []}',
+            "names a/discs_000, c/discs_000. Keep the folders",
         ),
         ('{"discs_000": [{"box": [900, 2, 903, 4]}]}', "outside the image of 64 x 96"),
     ],
@@ -147,6 +152,40 @@ def test_images_and_prompts_without_each_other_are_named(
     assert "2 of 3 images have no prompt and are not segmented: discs_001.png, discs_002" in said
     assert "1 names with prompts belong to no image: other.png" in said
     assert "2 of 4 annotations are not used" in said
+
+
+def test_folders_in_a_prompt_file_tell_images_of_one_name_apart(tmp_path: Path) -> None:
+    boxes = {"a/x.png": 1, "b\\x.png": 2, "b/c/x.png": 3, "e/y.png": 4}
+    content = {
+        "images": [{"id": number, "file_name": name} for name, number in boxes.items()],
+        "annotations": [{"image_id": n, "bbox": [n, n, 9, 9]} for n in boxes.values()],
+    }
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(content))
+    prompts = read_prompts(path)
+    for image, number in {"a/x.png": 1, "b/x.png": 2, "z/b/c/x.png": 3, "f/y.png": 4}.items():
+        (prompt,) = prompts.of(tmp_path / image)
+        assert prompt.box == (number, number, number + 9, number + 9)
+    with pytest.raises(DatasetError, match=r"ambiguous.*a/x\.png, b.*x\.png"):
+        prompts.of(tmp_path / "d" / "x.png")
+
+
+def test_prompts_that_two_images_would_share_are_refused(
+    folders: tuple[Path, Path], promptable_model_folder: Path, tmp_path: Path, refused: Printed
+) -> None:
+    for number, name in enumerate(("a/x.png", "b/x.bmp")):
+        (tmp_path / name).parent.mkdir()
+        imsave(tmp_path / name, imread(folders[0] / f"discs_00{number}.png"))
+    path = tmp_path / "prompts.json"
+    path.write_text('{"x": [{"box": [5, 5, 40, 40]}]}')
+    words = ["--model", promptable_model_folder, "--prompts", path, *FAST, "--format", "png"]
+    words = [*words, "--samples", "1", "--steps", "1", "--out", tmp_path / "out"]
+    both = [tmp_path / "a", tmp_path / "b"]
+    message = refused(predict, [*map(str, [*both, *words])])
+    assert all(name in message for name in ("a/x.png", "b/x.bmp", "The prompts of x"))
+    path.write_text('{"c/x": [{"box": [5, 5, 40, 40]}]}')
+    words.remove("--quiet")
+    assert predict([*map(str, [both[0], *words])]) == 0
 
 
 def test_one_bad_prompt_of_an_image_costs_only_its_own_object(
@@ -274,3 +313,24 @@ def test_a_damaged_set_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
     assert train(["--config", str(path), "--out", str(tmp_path / "model"), "--quiet"]) == 2
     assert "Set wounds: Images in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "one", "message"),
+    [
+        ('split_file = "s.json"', "", "data.split_file has no effect with several sets"),
+        ("mask_threshold = 0.5", "", "data.mask_threshold has no effect"),
+        ("", 'group_file = "g.csv"', "Set a: group_file and group_column belong together"),
+    ],
+)
+def test_settings_without_effect_on_several_sets_are_refused(
+    tmp_path: Path, refused: Printed, data: str, one: str, message: str
+) -> None:
+    path = tmp_path / "sets.toml"
+    table = f'[[data.sets]]\nname = "a"\nimages = "b/images"\nmasks = "b/masks"\n{one}\n'
+    path.write_text(f"[model]\nprompts = true\n[data]\n{data}\n{table}", encoding="utf-8")
+    words = ["--config", str(path), "--out", str(tmp_path / "model")]
+    assert message in refused(train, words)
+    inside = [*words[:3], str(tmp_path / "b" / "masks" / "model")]
+    path.write_text(f"[model]\nprompts = true\n{table.replace(one, '')}", encoding="utf-8")
+    assert "inside the folder of the masks" in refused(train, inside)

@@ -16,6 +16,7 @@ from latentfm_core.cli.evaluate import main as evaluate
 from latentfm_core.cli.first_look import first_look
 from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import SamplingConfig
+from latentfm_core.datasets.splits import Split, write_split
 from latentfm_core.errors import ModelFolderError
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
@@ -28,6 +29,7 @@ from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import distances, fit_domain
 from latentfm_core.worklist.order import uncertainty_of
 from tests.helpers.calibrating import OPTIONS
+from tests.helpers.commands import Printed
 from tests.helpers.fixtures import Folders, copy_model
 from tests.helpers.pages import read_table
 
@@ -170,6 +172,21 @@ def test_a_damaged_file_is_refused(
     (folder / DOMAIN).write_bytes(content)
     with pytest.raises(ModelFolderError, match="or remove the file"):
         Segmenter.load(folder, "cpu", "fp32")
+
+
+def test_a_training_image_that_cannot_be_read_does_not_cost_the_calibration(
+    tiny_model_folder: Path, blob_folders: Folders, tmp_path: Path, refused: Printed
+) -> None:
+    images = shutil.copytree(blob_folders[0], tmp_path / "images")
+    names = sorted(path.stem for path in images.iterdir())
+    write_split(tmp_path / "split.json", Split(tuple(names[:20]), tuple(names[20:])))
+    (images / f"{names[3]}.png").write_text("damaged")
+    model = copy_model(tiny_model_folder, tmp_path / "model")
+    words = ["--images", images, "--masks", blob_folders[1], "--split", tmp_path / "split.json"]
+    words += ["--model", model, "--samples", "2", "--steps", "1", "--device", "cpu"]
+    assert f"{names[3]}.png" in refused(calibrate, [*map(str, words)])
+    assert read_card(model).calibration is not None
+    assert not (model / DOMAIN).exists()
 
 
 def test_too_few_images_are_said_and_the_calibration_is_kept(calibrated_model_folder: Path) -> None:

@@ -15,6 +15,7 @@ from latentfm_core.cli.predict import main as predict
 from latentfm_core.config import Precision
 from latentfm_core.evaluation.calibrate import fit_calibration
 from latentfm_core.evaluation.evaluate import Case, evaluate
+from latentfm_core.evaluation.evidence import THRESHOLDS, Evidence
 from latentfm_core.images.read import read_image, read_mask
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack import segment_stack
@@ -116,6 +117,26 @@ def test_calibration_makes_the_expectation_true(segmenter: Segmenter, cases: lis
     assert calibrated.mean("dice") == pytest.approx(
         np.mean([dice(mean_mask(mine, case), case.references[0]) for case in cases])
     )
+
+
+def test_images_without_an_expected_dice_are_not_fitted(
+    segmenter: Segmenter, cases: list[Case]
+) -> None:
+    """Empty and full masks, whose samples all agree, and images out of domain."""
+    plain, mixed = Evidence(segmenter.card.config), Evidence(segmenter.card.config)
+    for case in cases:
+        samples = segmenter.sample(case.image, SETTINGS)
+        for evidence in (plain, mixed):
+            evidence.add(samples, case.references, None)
+        nothing = replace(samples, probabilities=np.zeros_like(samples.probabilities))
+        everything = replace(samples, probabilities=np.ones_like(samples.probabilities))
+        outside = replace(samples, domain_score=2.0)
+        for wrong in (nothing, everything, outside):
+            assert segmenter.summarise(wrong, SETTINGS).expected_dice is None
+            mixed.add(wrong, case.references, None)
+    index = THRESHOLDS.index(0.5)
+    assert plain.quality(index) is not None
+    assert mixed.quality(index) == plain.quality(index)
 
 
 def mean_mask(segmenter: Segmenter, case: Case) -> Any:

@@ -22,7 +22,7 @@ from latentfm_core.errors import FolderBusy, OutputError
 from latentfm_core.files.locks import FolderLock
 from latentfm_core.measures.objects import PixelSize
 from latentfm_core.worklist import state
-from latentfm_core.worklist.accepted import Format, export_accepted
+from latentfm_core.worklist.accepted import Format, accepted, export_accepted
 from latentfm_core.worklist.classes import FILE_NAME, add_classes, read_classes
 from latentfm_core.worklist.state import WorkList
 from tests.helpers.annotations import info, labels_of
@@ -244,6 +244,17 @@ def test_the_provenance_of_an_export_is_never_replaced(
     with pytest.raises(OutputError, match="provenance of an annotation"):
         list(export_accepted(work, provenance, kind))
     assert provenance.read_bytes() == before
+
+
+def test_a_file_with_the_name_of_a_provenance_is_kept(work: WorkList, tmp_path: Path) -> None:
+    """Labels without a provenance of their own have none beside them afterwards."""
+    for name in accepted(work):
+        sidecar_path(work.annotation(name)).unlink(missing_ok=True)
+    mine = sidecar_path(tmp_path / "out" / "a.tif")
+    mine.parent.mkdir()
+    mine.write_text('{"objects": []}')
+    list(export_accepted(work, mine.parent, "tiff"))
+    assert mine.read_text() == '{"objects": []}'
 
 
 def test_nothing_accepted_says_so(work: WorkList, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from latentfm_core.cli.calibrate import LEAST_IMAGES
@@ -27,12 +27,14 @@ from latentfm_core.evaluation.evaluate import unprompted
 from latentfm_core.evaluation.noise_scale import NOISE_SCALES
 from latentfm_core.files.disk_errors import check_still_there
 from latentfm_core.files.locks import one_writer
+from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.model_io.bundled import is_bundled, resolve_model
 from latentfm_core.model_io.card import ModelCard, read_card
 from latentfm_core.model_io.folder import write_card
 from latentfm_core.output.paths import prepare_folder
 from latentfm_core.types import PromptGroup
 from latentfm_core.uncertainty.calibration import Calibration
+from latentfm_core.uncertainty.domain import TrainingDomain
 
 
 def run(args: argparse.Namespace, command: str) -> None:
@@ -60,20 +62,18 @@ def run(args: argparse.Namespace, command: str) -> None:
             calibration = fit_calibration(
                 segmenter, opened.cases, settings, lambda _: bar.update(), part, groups, draw
             )
-        domains = {}
-        if group == "none" and args.part == "val":
-            domains = fit_each(args, segmenter, pairs)
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
+        # At once: a training image that cannot be read must not cost the calibration.
         write_card(folder, with_calibration(card, calibration, group))
-        if domains:
-            write_domains(folder, segmenter, domains)
-    say(
-        f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
-        f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
-        f"{calibration.n_images} images"
-    )
-    opened.bad.report()
+        say(
+            f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
+            f"{calibration.threshold:g}, neighbourhood {calibration.sigma:g} pixels, from "
+            f"{calibration.n_images} images"
+        )
+        opened.bad.report()
+        if group == "none" and args.part == "val":
+            _write_domain(folder, segmenter, fit_each(args, segmenter, pairs))
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -107,8 +107,14 @@ def _run_domain(args: argparse.Namespace) -> None:
             domains = fit_each(args, segmenter, pairs)
         else:
             domains = fit_members(args, segmenter, [parts] * len(segmenter.members))
-        if not domains:
-            return
+        _write_domain(folder, segmenter, domains)
+
+
+def _write_domain(
+    folder: Path, segmenter: Segmenter, domains: Mapping[str, TrainingDomain]
+) -> None:
+    """Write what was fitted, unless there were too few images, to the unchanged model."""
+    if domains:
         check_still_there(folder)
         _unchanged_card(folder, segmenter.card)
         write_domains(folder, segmenter, domains)

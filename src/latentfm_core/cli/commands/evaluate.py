@@ -8,7 +8,7 @@ from typing import Any
 
 from latentfm_core.cli.cases import OpenCases, choose_pairs, open_cases
 from latentfm_core.cli.common import progress_bar, say
-from latentfm_core.cli.inputs import BadFiles, refuse_among
+from latentfm_core.cli.inputs import BadFiles, refuse_among, refuse_models
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.prompt_kind import prompt_group
 from latentfm_core.config import NUMBER_FORMATS, SamplingConfig, report_settings
@@ -49,8 +49,10 @@ def gallery_for(
 
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
+    refuse_models(args.out)
     pairs = choose_pairs(args)
     read = {file.parent for pair in pairs for file in (pair.image, *pair.masks)}
+    read |= set() if args.data is None else {args.data}
     refuse_among(sorted(read), args.out)
     if not args.overwrite:
         refuse_existing(evaluation_files(args.out))

@@ -10,10 +10,10 @@ from latentfm_core.cli.model import load_segmenter
 from latentfm_core.config import SamplingConfig
 from latentfm_core.errors import ConfigError, OutputError
 from latentfm_core.export.bioimage import Described, write_package
-from latentfm_core.export.parts import write_parts
+from latentfm_core.export.parts import refuse_foreign, write_parts
 from latentfm_core.images.read import read_image
 from latentfm_core.inference.segmenter import Segmenter
-from latentfm_core.names import shown
+from latentfm_core.names import is_there, shown
 
 
 def run(args: argparse.Namespace, command: str) -> None:
@@ -45,5 +45,14 @@ def _check(args: argparse.Namespace) -> None:
         )
     if zoo and args.out.suffix.lower() != ".zip":
         raise OutputError(f"{args.out}: a BioImage.IO package must end in .zip. Rename it.")
-    if args.out.exists() and (not args.overwrite or args.out.is_dir() == zoo):
-        raise OutputError(f"{args.out} already exists. Choose another --out, or add --overwrite.")
+    if not is_there(args.out):
+        return
+    if args.out.is_dir() == zoo:
+        kind = "folder, and a .zip file" if zoo else "file, and a folder"
+        raise OutputError(f"{shown(args.out)} is a {kind} is to be written. Choose another --out.")
+    if not args.overwrite:
+        raise OutputError(
+            f"{shown(args.out)} already exists. Choose another --out, or add --overwrite."
+        )
+    if not zoo:
+        refuse_foreign(args.out)

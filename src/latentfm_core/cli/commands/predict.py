@@ -9,7 +9,7 @@ from functools import partial
 from latentfm_core.cli.data_options import reading_from
 from latentfm_core.cli.following import FollowMode
 from latentfm_core.cli.images import ImageMode
-from latentfm_core.cli.inputs import find_images, refuse_among
+from latentfm_core.cli.inputs import find_images, refuse_among, refuse_models
 from latentfm_core.cli.model import load_segmenter
 from latentfm_core.cli.options import tiling_from
 from latentfm_core.cli.predict import FORMATS
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     )
     limits, out = reading_from(args), args.out
     # A wrong path fails before the model is loaded.
+    refuse_models(out)
     if args.tiled:
         tiling = tiling_from(args)
         images = find_large_images(args.images, limits)

@@ -1,0 +1,114 @@
+"""Groups of images, such as patients or videos, from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from latentfm_core.datasets.pairs import name_some
+from latentfm_core.errors import DatasetError
+from latentfm_core.files.untrusted import decoded_text, read_bounded
+from latentfm_core.names import comparable, shown
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 16_000_000
+"""Maximum size of a split or group file: over 100,000 long names."""
+
+_SAID: set[tuple[Path, str]] = set()
+"""Group files and columns for which `_warn_of_similar` has logged a warning."""
+
+
+def read_groups(
+    path: Path, column: str, names: Sequence[str], key: str = "image"
+) -> dict[str, str]:
+    """Return the group of every name, from a CSV file with the columns `key` and `column`.
+
+    An entry of `key` is a name or a file name. Rows of other images are ignored. The separator is
+    a comma, a semicolon or a tab; spaces around entries are ignored. Groups are compared in one
+    Unicode form. A warning names those that differ only in case or in spaces.
+
+    Raises
+    ------
+    DatasetError
+        If the file or a column is missing or twice, a name has no group, or it has two.
+    """
+    known = {comparable(name) for name in names}
+    groups: dict[str, str] = {}
+    for row in _group_rows(path, (key, column)):
+        image, group = comparable(row.get(key, "")), comparable(row.get(column, ""))
+        name = image if image in known else Path(image).stem
+        if name not in known or not group:
+            continue
+        if groups.setdefault(name, group) != group:
+            raise DatasetError(
+                f"The group file {shown(path)} assigns {shown(name)} to two groups. Keep one row."
+            )
+    missing = known - groups.keys()
+    if missing:
+        raise DatasetError(
+            f"The group file {shown(path)} has no {column} for {len(missing)} images: "
+            f"{name_some(missing)}. Add a row for each."
+        )
+    _warn_of_similar(path, column, set(groups.values()))
+    return groups
+
+
+def _warn_of_similar(path: Path, column: str, groups: Collection[str]) -> None:
+    """Warn of groups that differ only in case or in spaces, once for each file and column."""
+    alike: dict[str, list[str]] = {}
+    for group in sorted(groups):
+        alike.setdefault("".join(group.casefold().split()), []).append(group)
+    similar = [" / ".join(map(repr, each)) for each in alike.values() if len(each) > 1]
+    if similar and (path, column) not in _SAID:
+        _SAID.add((path, column))
+        logger.warning(
+            "warning: the group file %s has groups that differ only in case or in spaces and count "
+            "as different ones: %s. If they are the same %s, write them alike.",
+            shown(path),
+            name_some(similar),
+            column,
+        )
+
+
+def _group_rows(path: Path, needed: tuple[str, str]) -> list[dict[str, str]]:
+    """Return the rows of a group file by column; `needed` are those of image and group."""
+    try:
+        text = decoded_text(read_bounded(path, MAX_BYTES))
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text, needed))
+        columns = [name.strip() for name in next(table, [])]
+        rows = []
+        for row in table:
+            if any(map(str.strip, row[len(columns) :])):
+                raise ValueError(
+                    f"line {table.line_num} has {len(row)} entries for {len(columns)} columns"
+                )
+            rows.append(dict(zip(columns, map(str.strip, row), strict=False)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"Cannot read the group file {shown(path)}: {error}. Check the path, and that it is "
+            "CSV."
+        ) from None
+    for name in needed:
+        if columns.count(name) != 1:
+            problem = "two columns" if name in columns else "no column"
+            is_group = name == needed[-1]
+            other = " or name another one (--group-column, data.group_column)" if is_group else ""
+            raise DatasetError(
+                f"The group file {shown(path)} has {problem} {name!r}; it has "
+                f"{shown(', '.join(columns)[:500]) or 'none'}. Correct its first line{other}."
+            )
+    return rows
+
+
+def _separator(text: str, needed: Collection[str]) -> str:
+    """Return the separator that gives the needed columns, as spreadsheets write several."""
+    first = text.lstrip("\r\n").partition("\n")[0]
+    for separator in ",;\t":
+        columns = {name.strip() for name in next(csv.reader([first], delimiter=separator), [])}
+        if columns >= set(needed):
+            return separator
+    return ","
