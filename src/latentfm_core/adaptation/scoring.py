@@ -28,7 +28,7 @@ def held_out_steps(
 ) -> Generator[None, None, HeldOutTest]:
     """Return the Dice of both models on an image, without a prompt and with a box.
 
-    Yields after each of the four answers.
+    Yields after each answer.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def held_out_steps(
     learned
         Number of images that the adapted model has learned from.
     calibration
-        Gets the samples of the adapted model.
+        Gets the samples of the adapted model, also of a point.
     """
     marked = np.asarray(labels > 0)
     many = len(np.unique(labels[labels > 0])) > 1
@@ -62,6 +62,10 @@ def held_out_steps(
         box.append(dice(np.asarray(summary.mean_mask > 0), target))
         if one is adapted:
             calibration.add("box", samples, summary, target)
+        yield
+    if target is not None:
+        samples = adapted.sample(image, prompt=first_prompt(target, "point"))
+        calibration.add("point", samples, adapted.summarise(samples), target)
         yield
     return HeldOutTest(
         image=image.name,
