@@ -37,7 +37,7 @@ TITLES: dict[Role, str] = {
 }
 
 MEAN_COLOUR, SAMPLE_COLOUR = ROLE_COLOURS["mean mask"], ROLE_COLOURS["sample"]
-OTHER_COLOUR = CLASS_COLOURS[-1]
+OTHER_COLOUR = "#999999"
 """Of labels that have no colour of their own."""
 LOW_CONFIDENCE = 0.6
 """Confidence of a pixel whose colour is in the legend."""
