@@ -227,7 +227,7 @@ def confidence_colormap() -> Colormap:
     """
     colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
     colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
-    return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+    return Colormap(colors, name="latentfm confidence", display_name="confidence")
 
 
 def confidence_colour() -> str:
