@@ -16,6 +16,7 @@ from latentfm_core.inference.batches import Progress
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.inference.stack_result import StackMaps, StackResult, check_fits
 from latentfm_core.progress import finish, follow
+from latentfm_core.prompts import recorded_group
 from latentfm_core.types import ImageInput, SampleSet
 
 __all__ = ["StackProgress", "StackResult", "segment_stack", "stack_steps", "summarise_stack"]
@@ -133,15 +134,19 @@ def summarise_stack(
     samples
         Samples of each plane; None for a blank one.
     settings
-        Threshold and calibration.
+        Threshold and calibration. Without a threshold each plane keeps its own.
     """
     count = len(samples)
-    used = segmenter.resolved(settings).model_dump(mode="json")
     maps = StackMaps(count)
     drawn: list[SampleSet | None] = []
     for index, plane_samples in enumerate(samples):
-        if plane_samples is not None:
-            maps.write(index, segmenter.summarise(plane_samples, settings), f"plane {index}")
-        drawn.append(None if plane_samples is None else plane_samples.with_settings(used))
+        if plane_samples is None:
+            drawn.append(None)
+        else:
+            own = plane_samples.settings.get("threshold")
+            chosen = settings.model_copy(update={"threshold": settings.threshold or own})
+            used = segmenter.resolved(chosen, recorded_group(plane_samples.prompt))
+            maps.write(index, segmenter.summarise(plane_samples, chosen), f"plane {index}")
+            drawn.append(plane_samples.with_settings(used.model_dump(mode="json")))
         yield StackProgress(index + 1, count, index + 1, count)
     return maps.result(drawn)
