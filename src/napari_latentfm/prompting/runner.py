@@ -56,7 +56,7 @@ class PromptRunner(QObject):
         return self.running or self.waiting
 
     def want(self, start: Callable[[], None]) -> None:
-        """Call `start`, which starts a run of the panel, as soon as that is possible."""
+        """Call `start`, which may start a run of the panel, as soon as that is possible."""
         self._next = start
         self._go_on()
 
@@ -80,6 +80,7 @@ class PromptRunner(QObject):
             self._timer.stop()
             self._own = True
             start()
+            self._own = self._panel.running
 
     def _on_finished(self, _ending: str) -> None:
         self._own = False
