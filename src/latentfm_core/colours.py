@@ -29,9 +29,9 @@ ROLE_COLOURS: Mapping[str, str] = MappingProxyType(
 vision they differ from each other and from `OBJECT_COLOURS` (`tests/core/test_colours.py`)."""
 OBJECT_COLOURS = ("#009e73", "#8976ff", "#d55e00", "#9dc489", "#c4149d", "#4e764e")
 """Labels 1, 2, ... of an annotation and of prompted objects; they repeat after the last."""
-CLASS_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#999999")
-"""Outlines of the classes of a model with several: Okabe & Ito's, distinguishable with every
-kind of colour vision."""
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#f0e442", "#78a55a", "#a55a78", "#3c0fff", "#4b5a0f")
+"""Outlines of the classes of a model with several, which has no mean mask, sample or hypothesis of
+a single colour. They differ from all other colours in both tables as these do."""
 REFERENCE_COLOUR = "#00ff00"
 """Outline of the reference mask on validation pictures of a model with one class."""
 MAX_LABEL = 255

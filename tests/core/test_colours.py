@@ -104,7 +104,10 @@ VISION = {
 @pytest.mark.parametrize("vision", VISION)
 def test_every_line_and_object_on_an_image_has_its_own_colour(vision: str) -> None:
     objects = {f"object {number}": label_colour(number) for number in range(1, 7)}
-    roles = {**ROLE_COLOURS, **objects, "black": "#000000"}
+    # A model with several classes has no mean mask, sample or hypothesis of a single colour.
+    assert CLASS_COLOURS[:3] == tuple(ROLE_COLOURS.values())[:3]
+    classes = {f"class {number}": outline_colour(number) for number in range(4, 8)}
+    roles = {**ROLE_COLOURS, **objects, **classes, "black": "#000000"}
     linear = (np.array([rgb(colour) for colour in roles.values()]) / 255) ** 2.2
     seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1) ** (1 / 2.2)
     lab = dict(zip(roles, rgb2lab(seen[None])[0], strict=True))

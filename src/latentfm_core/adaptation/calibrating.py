@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections import defaultdict
+from typing import Literal, get_args
 
 import numpy as np
 
 from latentfm_core.config import Config
 from latentfm_core.evaluation.evidence import Evidence
 from latentfm_core.metrics.overlap import dice
-from latentfm_core.types import Bool, SampleSet, Summary
+from latentfm_core.types import Bool, PromptGroup, SampleSet, Summary
 from latentfm_core.uncertainty.calibration import Calibration
 from latentfm_core.uncertainty.expected_dice import QualityMap
 from latentfm_core.uncertainty.summary import known_agreement
 
-Group = Literal["none", "box"]
-GROUPS: tuple[Group, ...] = ("none", "box")
+Prompted = Literal["box", "point"]
+PROMPTED: tuple[Prompted, ...] = get_args(Prompted)
 PART = "held-out tests of a work list"
 _BOUND = 20.0
 _EDGE = 1e-3
@@ -35,10 +36,10 @@ class HeldOutCalibration:
 
     def clear(self) -> None:
         """Forget all tests."""
-        self._evidence: dict[Group, Evidence] = {}
-        self._pairs: dict[Group, list[tuple[float, float]]] = {"none": [], "box": []}
+        self._evidence: dict[PromptGroup, Evidence] = {}
+        self._pairs: defaultdict[PromptGroup, list[tuple[float, float]]] = defaultdict(list)
 
-    def add(self, group: Group, samples: SampleSet, summary: Summary, target: Bool) -> None:
+    def add(self, group: PromptGroup, samples: SampleSet, summary: Summary, target: Bool) -> None:
         """Add the samples of one image.
 
         Parameters
@@ -55,7 +56,7 @@ class HeldOutCalibration:
         if agreement is not None:
             self._pairs[group].append((agreement, dice(found, target)))
 
-    def fit(self, group: Group, fewest: int) -> Calibration | None:
+    def fit(self, group: PromptGroup, fewest: int) -> Calibration | None:
         """Return the calibration for a kind of prompt; None with fewer than `fewest` images."""
         evidence = self._evidence.get(group)
         if evidence is None or evidence.n_images < fewest:

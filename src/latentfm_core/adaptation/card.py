@@ -80,7 +80,9 @@ def _calibration_of(card: ModelCard) -> str:
             "Not calibrated: confidence and expected Dice are raw until latentfm-calibrate fits "
             "a calibration."
         )
+    missing = [f"a {kind}" for kind in ("box", "point") if kind not in card.prompt_calibrations]
+    raw = f"; predictions from {' or '.join(missing)} are not calibrated" if missing else ""
     return (
         f"Calibrated on {fitted.n_images} of these tests, by earlier versions of the adapted "
-        "model; predictions from points are not calibrated."
+        f"model{raw}."
     )

@@ -28,7 +28,7 @@ def held_out_steps(
 ) -> Generator[None, None, HeldOutTest]:
     """Return the Dice of both models on an image, without a prompt and with a box.
 
-    Yields after each of the four answers.
+    Yields after each answer.
 
     Parameters
     ----------
@@ -60,6 +60,10 @@ def held_out_steps(
         box.append(dice(np.asarray(summary.mean_mask > 0), target))
         if one is adapted:
             calibration.add("box", samples, summary, target)
+        yield
+    if target is not None:
+        samples = adapted.sample(image, prompt=first_prompt(target, "point"))
+        calibration.add("point", samples, adapted.summarise(samples), target)
         yield
     return HeldOutTest(
         image=image.name,

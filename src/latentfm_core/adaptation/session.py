@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentfm_core.adaptation.calibrating import GROUPS, HeldOutCalibration
+from latentfm_core.adaptation.calibrating import PROMPTED, HeldOutCalibration, Prompted
 from latentfm_core.adaptation.card import adapted_card
 from latentfm_core.adaptation.comparison import Comparison, HeldOutTest, compare
 from latentfm_core.adaptation.learner import Learner
@@ -197,14 +197,17 @@ class AdaptationSession:
 
     def _calibrate(self) -> None:
         """Fit the calibration to the held-out tests, once there are enough in this session."""
-        fewest = self.config.fewest
-        none, box = (self._calibration.fit(group, fewest) for group in GROUPS)
+        fewest, prompted = self.config.fewest, dict(self.adapted.card.prompt_calibrations)
+        none = self._calibration.fit("none", fewest)
+        for kind in PROMPTED:
+            if (found := self._calibration.fit(kind, fewest)) is not None:
+                prompted[kind] = found
         if none is not None:
-            card = self.adapted.card
-            self._set_calibration(none, box or card.prompt_calibrations.get("box"))
+            self._set_calibration(none, prompted)
 
-    def _set_calibration(self, none: Calibration | None, box: Calibration | None) -> None:
-        prompted = {} if box is None else {"box": box}
+    def _set_calibration(
+        self, none: Calibration | None, prompted: dict[Prompted, Calibration]
+    ) -> None:
         update = {"calibration": none, "prompt_calibrations": prompted}
         self.adapted.card = self.adapted.card.model_copy(update=update)
 
@@ -254,7 +257,7 @@ class AdaptationSession:
         if not fits or card.config.model != self.adapted.card.config.model:
             return False
         self.learner.continue_from(model)
-        self._set_calibration(card.calibration, card.prompt_calibrations.get("box"))
+        self._set_calibration(card.calibration, card.prompt_calibrations)
         self.record, self.due = record, 0.0
         return True
 
@@ -264,7 +267,7 @@ class AdaptationSession:
         self._features.clear()
         self.learner.reset()
         self._calibration.clear()
-        self._set_calibration(None, None)
+        self._set_calibration(None, {})
         self.record, self.due = self._empty(), 0.0
 
     def _empty(self) -> AdaptationRecord:

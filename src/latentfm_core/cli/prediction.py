@@ -157,7 +157,7 @@ def _refuse_foreign(
     jobs: Sequence[JobT], mode: Mode[JobT], images: Sequence[Path], options: RunOptions
 ) -> None:
     """Reject results that would replace an image, or with ``--overwrite`` another kind of file."""
-    below = os.path.join(os.path.realpath(options.out), "")
+    below = os.path.join(os.path.realpath(mode.out), "")
     inputs = {real for real in map(os.path.realpath, images) if real.startswith(below)}
     for job in jobs if inputs else ():
         for path in job.paths():

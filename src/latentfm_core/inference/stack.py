@@ -143,7 +143,7 @@ def summarise_stack(
     samples
         Samples of each plane; None for a blank one.
     settings
-        Threshold and calibration.
+        Threshold and calibration. Without a threshold each plane keeps its own.
     """
     count = len(samples)
     groups = [None if each is None else recorded_group(each.prompt) for each in samples]
@@ -154,8 +154,10 @@ def summarise_stack(
         if plane_samples is None or group is None:
             drawn.append(None)
         else:
-            maps.write(index, segmenter.summarise(plane_samples, settings), f"plane {index}")
-            used = segmenter.resolved(settings, group).model_dump(mode="json")
+            own = settings.threshold or plane_samples.settings.get("threshold")
+            chosen = settings.model_copy(update={"threshold": own})
+            maps.write(index, segmenter.summarise(plane_samples, chosen), f"plane {index}")
+            used = segmenter.resolved(chosen, group).model_dump(mode="json")
             drawn.append(plane_samples.with_settings(used))
         yield StackProgress(index + 1, count, index + 1, count)
     return maps.result(drawn)

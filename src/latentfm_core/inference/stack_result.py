@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from latentfm_core.files.memory import total_memory
 from latentfm_core.images.decode import MAX_CHANNELS
 from latentfm_core.model_io.card import ModelCard
 from latentfm_core.types import ImageInput, ImageLike, PromptGroup, SampleSet, Summary
+
+T = TypeVar("T")
 
 MEMORY_SHARE = 0.5
 """Maximum share of the machine's memory for the results of a stack."""
@@ -78,6 +80,23 @@ class StackResult:
         expected = self.expected_dice[plane] if self.expected_dice else None
         unlike = self.domain_score[plane] if self.domain_score else None
         return replace(maps, expected_dice=expected, domain_score=unlike, **cut)
+
+    def with_plane(self, plane: int, samples: SampleSet, summary: Summary) -> StackResult:
+        """Return the stack with other samples of one plane.
+
+        Their maps are written into the arrays of this result, which both share.
+        """
+        for name in _MAPS:
+            values: NDArray[Any] | None = getattr(summary, name)
+            if values is not None:
+                _of_plane(getattr(self.summary, name), plane)[...] = values
+        return replace(
+            self,
+            samples=_put(self.samples, plane, samples),
+            blank=tuple(each for each in self.blank if each != plane),
+            expected_dice=_put(self.expected_dice, plane, summary.expected_dice),
+            domain_score=_put(self.domain_score, plane, summary.domain_score),
+        )
 
 
 class StackMaps:
@@ -215,6 +234,11 @@ def check_fits(count: int, samples: SampleSet, summary: Summary, keep: bool = Tr
             f"{needed / 2**30:.1f} GB, more than {MEMORY_SHARE:.0%} of the {there / 2**30:.1f} GB "
             "of this machine. Draw fewer samples, or crop or split the stack."
         )
+
+
+def _put(values: tuple[T, ...], plane: int, value: T) -> tuple[T, ...]:
+    """Return values with another one for a plane; none stay none."""
+    return (*values[:plane], value, *values[plane + 1 :]) if values else values
 
 
 def _of_plane(values: NDArray[Any], plane: int) -> NDArray[Any]:

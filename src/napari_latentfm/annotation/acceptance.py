@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.provenance import correction
 from napari_latentfm.annotation.layer import annotation_of
-from napari_latentfm.annotation.mean_mask import mean_mask_on_screen, removed_mean_mask
+from napari_latentfm.annotation.mean_mask import (
+    hidden_plane,
+    mean_mask_on_screen,
+    removed_mean_mask,
+)
 from napari_latentfm.annotation.writing import write_mean_mask
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.planes import index_slices
@@ -83,9 +87,8 @@ def mean_mask_problem(session: ReviewSession, none: str) -> str:
     """Return why the mean mask cannot be accepted as it is, or ""; see `take_mean_mask`."""
     if session.current is None:
         return NOT_SAMPLED
-    removed = removed_mean_mask(session)
-    if removed:
-        return removed
+    if problem := hidden_plane(session) or removed_mean_mask(session):
+        return problem
     mask = mean_mask_on_screen(session)
     if not mask.any():
         return _EMPTY_MEAN.format(none=none)

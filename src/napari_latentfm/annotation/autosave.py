@@ -64,7 +64,8 @@ class Autosaver:
     failed
         Emitted with a message when it could not be saved.
     touched
-        Emitted after every event of the annotation layer that may be an edit.
+        Emitted after every event of the annotation layer that may be an edit; the first one after a
+        move of a slider is none.
     watched
         Emitted when another annotation layer, or none, is watched.
     store, work
@@ -88,7 +89,8 @@ class Autosaver:
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.flush)
         session.changed.connect(self.watch)
-        self._layers = session.viewer.layers
+        self._layers, self._dims = session.viewer.layers, session.viewer.dims
+        self._slice = self._slice_now()
         self._layers.events.inserted.connect(self.watch)
         self._layers.events.removed.connect(self.watch)
         self._layers.selection.events.active.connect(self.watch)
@@ -123,6 +125,7 @@ class Autosaver:
         self.flush()
         self._listen(self._layer, False)
         self._layer = layer
+        self._slice = self._slice_now()
         self._listen(layer, True)
         if layer is not None:
             # It may already have labels, for example from a file.
@@ -178,10 +181,27 @@ class Autosaver:
         if layer is not None:
             for name in STROKE_EVENTS:
                 emitter = layer.events.emitters[name]
-                (emitter.connect if on else emitter.disconnect)(self.mark)
+                (emitter.connect if on else emitter.disconnect)(self._on_event)
 
-    def mark(self, _event: Any = None) -> None:
+    def _slice_now(self) -> object:
+        """Return what changes when napari shows another slice of the layer."""
+        dims, ndim = self._dims, 0 if self._layer is None else self._layer.ndim
+        first = dims.ndim - ndim
+        across = [(axis - first, dims.point[axis]) for axis in dims.not_displayed if axis >= first]
+        return across, [axis - first for axis in dims.displayed]
+
+    def _on_event(self, event: Any) -> None:
+        before, self._slice = self._slice, self._slice_now()
+        self._save_later()
+        if event.type != "set_data" or before == self._slice:
+            self.touched.emit()
+
+    def mark(self) -> None:
         """Save the annotation after a pause, if its labels or their names have changed by then."""
+        self._save_later()
+        self.touched.emit()
+
+    def _save_later(self) -> None:
         # Only hashing shows whether anything changed: undo and redo emit the same event as a move
         # of the slider.
         current = time.monotonic()
@@ -190,7 +210,6 @@ class Autosaver:
         pause = _pause_ms()
         left = max(LONGEST_MS, pause) - (current - self._dirty_since) * 1000
         self._timer.start(round(max(0.0, min(pause, left))))
-        self.touched.emit()
 
     def _on_kept(self, result: Any) -> None:
         if isinstance(result, LatentFMError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from qtpy.QtCore import QObject
 from napari_latentfm.annotation.autosave import Autosaver
 from napari_latentfm.annotation.recovery import Offer, Recovery
 from napari_latentfm.annotation.widgets import RecoveryBar
+from napari_latentfm.background.signals import listen
 from napari_latentfm.results.session import ReviewSession
 
 logger = logging.getLogger(__name__)
@@ -85,11 +87,18 @@ class Banner:
         if self._dock is None:
             bar = RecoveryBar()
             bar.chosen.connect(self._recovery.answer)
-            self._recovery.offered.connect(bar.show_offer)
+            listen(bar, self._recovery.offered, bar.show_offer)
             self._dock = window.add_dock_widget(bar, name=BANNER, area="top")
+            self._dock.destroyed.connect(lambda: self._on_closed(bar))
             bar.show_offer(offer)
         self._dock.show()
         show_warning(f"{offer.question} Choose an action at the top of the window.")
+
+    def _on_closed(self, bar: RecoveryBar) -> None:
+        """Forget a bar that the user has closed; the next offer gets another one."""
+        self._dock = None
+        with contextlib.suppress(RuntimeError):  # with the window it is deleted already
+            bar.deleteLater()
 
 
 _KEEPERS: WeakKeyDictionary[ReviewSession, Keeper] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from latentfm_core.annotation.export import label_counts
@@ -177,18 +177,16 @@ class LabelList(QListWidget):
     ) -> None:
         """Show the labels of the plane, and all protected and named ones."""
         names = names or {}
-        self.blockSignals(True)
-        self.clear()
-        for label in sorted(pixels.keys() | checked | names.keys()):
-            text = (
-                f"{label}  {label_name(classes, label, names)}  {area(pixels.get(label, 0), space)}"
-            )
-            item = QListWidgetItem(text, self)
-            item.setData(Qt.ItemDataRole.UserRole, label)
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-            state = Qt.CheckState.Checked if label in checked else Qt.CheckState.Unchecked
-            item.setCheckState(state)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.clear()
+            for label in sorted(pixels.keys() | checked | names.keys()):
+                size = area(pixels.get(label, 0), space)
+                text = f"{label}  {label_name(classes, label, names)}  {size}"
+                item = QListWidgetItem(text, self)
+                item.setData(Qt.ItemDataRole.UserRole, label)
+                item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+                state = Qt.CheckState.Checked if label in checked else Qt.CheckState.Unchecked
+                item.setCheckState(state)
 
     def _on_item(self, item: QListWidgetItem) -> None:
         on = item.checkState() == Qt.CheckState.Checked

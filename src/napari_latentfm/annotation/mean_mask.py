@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_latentfm.annotation.layer import under_review
 from napari_latentfm.layers.edits import fingerprint
-from napari_latentfm.layers.planes import index_slices
+from napari_latentfm.layers.planes import index_slices, position_of
 from napari_latentfm.layers.specs import METADATA_KEY
 from napari_latentfm.layers.update import results_with
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _REMOVED = (
     "The mean mask was removed from the layer list: nothing shows what would be accepted. Press "
     "{key} to draw it again, or paint."
+)
+
+_OFF_SCREEN = (
+    "The samples are of plane{plane}, which is not on screen. Move the slider back to it, or run "
+    "the model on the plane on screen."
 )
 
 
@@ -65,6 +70,17 @@ def removed_mean_mask(session: ReviewSession) -> str:
     if reviewed is None or _mean_mask_layer(session) is not None:
         return ""
     return _REMOVED.format(key="Run" if reviewed.label is None else "K")
+
+
+def hidden_plane(session: ReviewSession) -> str:
+    """Return what to do if the plane under review is not the one on screen, or ""."""
+    reviewed, dims = session.current, session.viewer.dims
+    if reviewed is None or len(dims.point) < reviewed.layer.ndim:
+        return ""
+    shown = position_of(reviewed.layer, dims)
+    if all(shown[axis] == at for axis, at in reviewed.plane.fixed.items()):
+        return ""
+    return _OFF_SCREEN.format(plane=reviewed.plane.label())
 
 
 def _mean_mask_layer(session: ReviewSession) -> Layer | None:

@@ -36,6 +36,8 @@ class AnnotationSection(QWidget):
     ----------
     finished
         Emitted after an export or an opening, with ``"done"``, ``"cancelled"`` or ``"failed"``.
+    told
+        Emitted with how the taking of a mask has ended; the section may be folded.
     restored
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
         holds seed and sampling settings.
@@ -44,6 +46,7 @@ class AnnotationSection(QWidget):
     """
 
     finished = Signal(str)
+    told = Signal(str)
     restored = Signal(object)
     export_offered = Signal(str, bool)
 
@@ -138,10 +141,10 @@ class AnnotationSection(QWidget):
         self.files.open()
 
     def _take(self, in_region: bool) -> None:
-        if self._session.current is None:
-            self._say(NOTHING)
-        else:
-            self._say(take_mean_mask(self._session, in_region))
+        nothing = self._session.current is None
+        text = NOTHING if nothing else take_mean_mask(self._session, in_region)
+        self._say(text)
+        self.told.emit(text)
 
     def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
         self._say("Recovered. Ctrl+Z undoes it.")

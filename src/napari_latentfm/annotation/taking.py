@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from latentfm_core.errors import LatentFMError
+from napari_latentfm.annotation.mean_mask import hidden_plane
 from napari_latentfm.annotation.region import drawn_region
 from napari_latentfm.annotation.writing import write_labels, write_mean_mask
 
@@ -42,8 +43,8 @@ def take_mean_mask(session: ReviewSession, in_region: bool = False) -> str:
 
 
 def _take(session: ReviewSession, write: Callable[[Bool | None], int], in_region: bool) -> str:
-    if session.renewing:
-        return RENEWING
+    if problem := RENEWING if session.renewing else hidden_plane(session):
+        return problem
     try:
         region = drawn_region(session) if in_region else None
         if in_region and (region is None or not region.any()):

@@ -25,6 +25,8 @@ class FootReports(QObject):
         self._panel, self._foot = panel, panel.foot
         annotation = panel.review.annotation
         annotation.finished.connect(self._on_file)
+        for section in (annotation, panel.review.hypotheses):
+            listen(self, section.told, self._foot.say)
         annotation.export_offered.connect(self._foot.offer_export)
         listen(self, tool.changed, self._on_tool)
         listen(self, panel.review.fix.tools.changed, self._on_piece_tool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,26 +11,12 @@ from napari_latentfm.results.session import Reviewed
 from napari_latentfm.results.stack_review import StackReview, StackRun
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari.layers import Image
 
-    from napari_latentfm.layers.stacks import PlaneStack
     from napari_latentfm.results.session import ReviewSession
 
 MAX_BYTES = 2**29
 """Of the arrays that are kept; the results reviewed longest ago go first."""
-
-
-@dataclass(frozen=True)
-class KeptStack:
-    """The result of a stack, as in `StackReview`."""
-
-    layer: Image
-    planes: PlaneStack
-    model: str | Path
-    result: StackRun
-    label: int | None = None
 
 
 class KeptReviews:
@@ -39,7 +24,7 @@ class KeptReviews:
 
     def __init__(self, session: ReviewSession) -> None:
         self._session = session
-        self._kept: dict[str, KeptStack | Reviewed] = {}
+        self._kept: dict[str, StackReview | Reviewed] = {}
         self._last = ""
         self.note()
 
@@ -63,10 +48,7 @@ class KeptReviews:
             return
         self._last = _key(layer)
         self._kept.pop(self._last, None)
-        stack = session.stack
-        kept: KeptStack | Reviewed | None = session.current
-        if stack is not None:
-            kept = KeptStack(stack.layer, stack.planes, stack.model, stack.run, stack.label)
+        kept = session.stack or session.current
         if kept is not None:
             self._kept[self._last] = kept
         self._shrink()
@@ -80,14 +62,9 @@ class KeptReviews:
         if found is None or isinstance(found, Reviewed):
             session.show(found)
         else:
-            viewer = session.viewer
-            session.follow(
-                StackReview(
-                    viewer, found.layer, found.planes, found.model, found.result, found.label
-                )
-            )
+            session.follow(found)
 
-    def _find(self, chosen: Image | None) -> KeptStack | Reviewed | None:
+    def _find(self, chosen: Image | None) -> StackReview | Reviewed | None:
         if chosen is not None:
             for kept in reversed(self._kept.values()):
                 if _belongs(kept.layer, chosen):
@@ -101,7 +78,7 @@ class KeptReviews:
     def _shrink(self) -> None:
         total = 0
         for key, kept in reversed(list(self._kept.items())):
-            total += _bytes(kept.result)
+            total += _bytes(kept.run if isinstance(kept, StackReview) else kept.result)
             if total > MAX_BYTES and key != self._last:
                 del self._kept[key]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -192,11 +192,10 @@ class LearningForm(QWidget):
     def refresh_models(self) -> None:
         """Offer models that were fine-tuned in the meantime."""
         chosen = self.model.currentData()
-        blocked = self.model.blockSignals(True)
-        self.model.clear()
-        self._offer_models()
-        self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
-        self.model.blockSignals(blocked)
+        with QSignalBlocker(self.model):
+            self.model.clear()
+            self._offer_models()
+            self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
 
     def _offer_models(self) -> None:
         *bundled, folder = model_choices()

@@ -264,11 +264,10 @@ class LearningPanel(DockPanel):
         return run.is_of(self.form.images.path(), self.form.masks_folder())
 
     def release(self) -> None:
-        """Stop the run, since the panel is no longer visible."""
+        """Stop the run, since the panel is no longer visible; its end is reported as ever."""
         if self.running:
-            abandon(self._runs)
-            self._runs.clear()
-            self._finish("stopped", _STOPPED)
+            self.stop()
+            self.form.status.setText(_CLOSING)
 
 
 _ADVICE = {
@@ -285,6 +284,7 @@ _OTHER_IMAGES = (
     "name."
 )
 _NOTHING = "Stopped before the first step; no model was made."
+_CLOSING = "Stopping the training, because its panel was closed. The progress is being saved…"
 
 
 def _describe(step: Step) -> str:

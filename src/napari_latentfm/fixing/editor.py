@@ -17,6 +17,7 @@ from latentfm_core.annotation.editing import Edit, Kind, Operation, edit
 from latentfm_core.errors import ImageError, LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.mean_mask import mean_mask_on_screen
+from napari_latentfm.annotation.taking import RENEWING
 from napari_latentfm.annotation.writing import write_mean_mask, write_pixels
 from napari_latentfm.background.task_queue import reported
 from napari_latentfm.background.thread_task import ThreadTask
@@ -57,8 +58,8 @@ class Target:
         return np.asarray(self.layer.data[plane_index(self.plane)])
 
 
-def find_target(session: ReviewSession) -> Target:
-    """Return the selected label of the annotation on the plane on screen.
+def find_annotation(session: ReviewSession) -> tuple[Labels, Plane]:
+    """Return the annotation, and its plane on screen.
 
     If the plane is not annotated yet, the mean mask is taken first, as a separate undo step.
 
@@ -75,6 +76,18 @@ def find_target(session: ReviewSession) -> Target:
     if layer is None or _is_new(layer, plane):
         layer = _take_mean_mask(session, reviewed, plane)
     check_unlocked(layer)
+    return layer, plane
+
+
+def find_target(session: ReviewSession) -> Target:
+    """Return the selected label of the annotation on the plane on screen.
+
+    Raises
+    ------
+    ImageError
+        As `find_annotation`, and if the background is selected.
+    """
+    layer, plane = find_annotation(session)
     if layer.selected_label == 0:
         raise ImageError(
             f"Label 0 is the background. Select the label to fix in the controls of {layer.name!r}."
@@ -94,6 +107,8 @@ def _take_mean_mask(session: ReviewSession, reviewed: Reviewed, plane: Plane) ->
             "This plane has neither an annotation nor samples under review. Draw samples of it, "
             "or paint."
         )
+    if session.renewing:
+        raise ImageError(RENEWING)
     if not mean_mask_on_screen(session).any():
         raise ImageError("There is no annotation, and the mean mask is empty. Paint first.")
     write_mean_mask(session)

@@ -22,7 +22,7 @@ from latentfm_core.annotation.labelled import label_name
 from latentfm_core.errors import LatentFMError
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.background.signals import listen
-from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_target
+from napari_latentfm.fixing.editor import NOTHING, LabelEditor, find_annotation
 from napari_latentfm.fixing.tools import HINTS, PieceTool, PieceTools
 from napari_latentfm.layers.annotation_record import record_of
 from napari_latentfm.layers.stacking import activate
@@ -32,6 +32,7 @@ from napari_latentfm.ui.common import push_button, wrapped_text
 SMOOTH_SIZE = 8
 STEP = 2
 EMPTY = "No annotation yet. The first step takes the mean mask."
+BESIDE = "There is no label here; nothing changed. Click inside a piece."
 
 
 class FixSection(QWidget):
@@ -122,33 +123,31 @@ class FixSection(QWidget):
             self.tools.deactivate()
             return
         try:
-            target = find_target(self._session)
+            layer, _ = find_annotation(self._session)
         except LatentFMError as error:
-            self._say(str(error))
+            self.editor.reported.emit(str(error))
             self._on_tool()
             return
-        self.tools.take(tool, target.layer)
+        self.tools.take(tool, layer)
 
     def _on_picked(self, tool: PieceTool, at: tuple[int, ...]) -> None:
         try:
-            plane = find_target(self._session).plane
+            layer, plane = find_annotation(self._session)
         except LatentFMError as error:
-            self._say(str(error))
+            self.editor.reported.emit(str(error))
             return
-        self._select(at)
+        inside = all(0 <= place < side for place, side in zip(at, layer.data.shape, strict=True))
+        label = int(layer.data[at]) if inside else 0
+        if not label:
+            self.editor.reported.emit(BESIDE)
+            return
+        # The clicked piece says which label is meant.
+        layer.selected_label = label
         row, column = (at[axis] for axis in plane.axes)
         self.editor.do(Operation(tool, at=(row, column)))
         if tool == "keep":
             # Only one piece is left, so that the tool has no further use.
             self.tools.deactivate()
-
-    def _select(self, at: tuple[int, ...]) -> None:
-        """Select the label of the piece that was clicked."""
-        layer = self._layer
-        if layer is not None and all(
-            0 <= place < length for place, length in zip(at, layer.data.shape, strict=True)
-        ):
-            layer.selected_label = int(layer.data[at]) or layer.selected_label
 
     def _on_tool(self) -> None:
         tool = self.tools.tool

@@ -37,7 +37,7 @@ TITLES: dict[Role, str] = {
 }
 
 MEAN_COLOUR, SAMPLE_COLOUR = ROLE_COLOURS["mean mask"], ROLE_COLOURS["sample"]
-OTHER_COLOUR = CLASS_COLOURS[-1]
+OTHER_COLOUR = "#999999"
 """Of labels that have no colour of their own."""
 LOW_CONFIDENCE = 0.6
 """Confidence of a pixel whose colour is in the legend."""
@@ -227,7 +227,7 @@ def confidence_colormap() -> Colormap:
     """
     colors = np.array(AVAILABLE_COLORMAPS["plasma"].colors)[::-1].copy()
     colors[:, 3] = np.minimum(1.0, 3.0 * (1.0 - np.linspace(0.0, 1.0, len(colors))))
-    return Colormap(colors, name="latentfm confidence", display_name="confidence (latentfm)")
+    return Colormap(colors, name="latentfm confidence", display_name="confidence")
 
 
 def confidence_colour() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from latentfm_core.colours import ROLE_COLOURS
+from latentfm_core.colours import CLASS_COLOURS, ROLE_COLOURS
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.layers.placement import placement
 from napari_latentfm.layers.planes import Plane
@@ -25,8 +25,8 @@ COLOURS_KEY = "latentfm_colours"
 POSITIVE_COLOUR, NOT_COLOUR = ROLE_COLOURS["positive"], ROLE_COLOURS["negative"]
 """Bright green and dark red, for strokes, boxes and points alike. They also differ in lightness,
 and so with every kind of colour vision."""
-SURE_COLOURS = (POSITIVE_COLOUR, "#0072b2", "#e69f00", "#f0e442", "#cc79a7", "#999999")
-"""Of the classes: the positive colour, then Okabe-Ito colours that are not like it or red."""
+SURE_COLOURS = (POSITIVE_COLOUR, *CLASS_COLOURS[1:])
+"""Of the classes: the positive colour for the first, that of its outline for each other one."""
 BRUSH_PER_SIDE = 48
 """Ratio of the image's longer side to the width of the brush."""
 

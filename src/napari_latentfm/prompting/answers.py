@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from psygnal import Signal
 from qtpy.QtCore import QObject
 
 from napari_latentfm.prompting.runner import PromptRunner
@@ -16,11 +15,13 @@ from napari_latentfm.results.objects import ObjectsRun
 
 if TYPE_CHECKING:
     from latentfm_core.prompts import Prompt
+    from latentfm_core.types import SampleSet
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.prompting.objects import PromptObject
     from napari_latentfm.prompting.prompt_model import PromptModel
     from napari_latentfm.prompting.selection import ObjectSelection
     from napari_latentfm.prompting.shown_objects import ShownObjects
+    from napari_latentfm.prompting.stacks import FollowedStacks
     from napari_latentfm.results.session import Reviewed
     from napari_latentfm.sampling.plane import Place
 
@@ -46,11 +47,7 @@ class Answers:
     ----------
     runner
         Starts the runs; the newest request replaces the others.
-    noted
-        Emitted with what the user should know after an answer.
     """
-
-    noted = Signal(str)
 
     def __init__(
         self,
@@ -58,10 +55,11 @@ class Answers:
         shown: ShownObjects,
         selection: ObjectSelection,
         model: PromptModel,
+        stacks: FollowedStacks,
         parent: QObject,
     ) -> None:
         self._context, self._shown, self._selection = context, shown, selection
-        self._model = model
+        self._model, self._stacks = model, stacks
         self.runner = PromptRunner(context.panel, parent)
         self._waiting: PromptObject | None = None
         self._note = ""
@@ -109,29 +107,42 @@ class Answers:
         self.show_running()
 
     def show(self, place: Place, one: PromptObject, then: Callable[[], None] | None = None) -> None:
-        """Show the samples of an object again, and call `then` when they are under review."""
+        """Show the samples of an object again, and call `then` when they are under review.
+
+        One that was followed through a stack is shown on all its planes.
+        """
         reviewed = self._context.session.current
         shown = None if reviewed is None else reviewed.result.samples
         if one.samples is not None and shown is one.samples:
             self._shown.renew()
         elif one.samples is not None:
-            at = replace(place, label=one.number)
             self._then = then
-            show = partial(self._context.panel.show_samples, one.samples, one.model, at)
-            self._want({}, show)
+            self._want({}, partial(self._show_again, place, one, one.samples))
             self._shown.renew()
+
+    def _show_again(self, place: Place, one: PromptObject, samples: SampleSet) -> None:
+        panel, review = self._context.panel, self._stacks.review_of(place, one)
+        if review is not None:
+            self._context.session.follow(review)
+            self.on_finished("done")
+        elif (again := self._stacks.target(place, one)) is not None:
+            panel.run_target(*again)
+        else:
+            panel.show_samples(samples, one.model, replace(place, label=one.number))
 
     def unanswered(self, place: Place) -> str:
         """Return what to do about a visible object whose marks have no outline yet, or ""."""
         for one in self._context.book.on(place.layer, place.plane):
             if one.visible and not one.answered and not one.prompt.is_empty:
-                return WAITS if one is self._waiting else UNANSWERED.format(one.number)
+                waits = one is self._waiting and not self._context.form.notice.isHidden()
+                return WAITS if waits else UNANSWERED.format(one.number)
         return ""
 
     def go_on(self, place: Place | None) -> None:
-        """Run the object that waited for a model."""
-        one, self._waiting = self._waiting, None
-        if place is not None and one is not None:
+        """Run the object that waited for a model, if it is on screen."""
+        one = self._waiting
+        here = [] if place is None else self._context.book.on(place.layer, place.plane)
+        if place is not None and one is not None and one in here:
             self.run(place, one)
 
     def on_finished(self, ending: str) -> None:
@@ -186,12 +197,7 @@ class Answers:
     def _tell_note(self) -> None:
         note, self._note = self._note, ""
         if note:
-            self.tell(note)
-
-    def tell(self, text: str) -> None:
-        """Show a text in the status line, which may be out of sight, and emit `noted`."""
-        self._context.say(text)
-        self.noted.emit(text)
+            self._context.tell(note)
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)
@@ -199,7 +205,7 @@ class Answers:
         if one is None or one.mask is None:
             return
         if not one.mask.pixels:
-            self._context.say(
+            self._context.tell(
                 f"No {one.name} was found at these marks. Add a point, or draw another box."
             )
             return

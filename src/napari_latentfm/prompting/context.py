@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from psygnal import Signal
+
 from latentfm_core.errors import LatentFMError
 from latentfm_core.images.intensity import different_values
 from napari_latentfm.annotation.layer import annotation_on
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
 
 class PromptContext:
-    """The plane on screen, its objects, and the result under review."""
+    """The plane on screen, its objects, and the result under review.
+
+    Attributes
+    ----------
+    noted
+        Emitted with what the user should know though the section may be out of sight.
+    """
+
+    noted = Signal(str)
 
     def __init__(
         self,
@@ -41,12 +51,20 @@ class PromptContext:
         """Show a text in the status line."""
         self.form.say(text)
 
-    def place(self) -> Place | None:
-        """Return the plane on screen; None, with a message, if there is none."""
+    def tell(self, text: str) -> None:
+        """Show a text in the status line, and emit `noted`."""
+        self.say(text)
+        self.noted.emit(text)
+
+    def place(self, is_asked: bool = False) -> Place | None:
+        """Return the plane on screen; None, with a message, if there is none.
+
+        `is_asked` is whether the user has pressed a key or button that needs it.
+        """
         try:
             return self.panel.place_on_screen()
         except LatentFMError as error:
-            self.say(str(error))
+            (self.tell if is_asked else self.say)(str(error))
             return None
 
     def current(self) -> tuple[Place | None, PromptObject | None]:

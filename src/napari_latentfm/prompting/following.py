@@ -15,6 +15,7 @@ from napari_latentfm.annotation.layer import annotation_on
 from napari_latentfm.layers.channels import channel_axis_of
 from napari_latentfm.layers.planes import plane_index
 from napari_latentfm.layers.stacks import PlaneStack, along_choices
+from napari_latentfm.prompting.stacks import DRAWN, fitting
 from napari_latentfm.sampling.following import FollowRun, FollowTarget
 from napari_latentfm.sampling.plane_choice import CURRENT
 from napari_latentfm.ui.common import push_button
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from napari_latentfm.sampling.plane import Place
 
 NO_OBJECT = "Draw a box around an object, or click it, before it can be followed."
-DRAWN = ("n_samples", "steps", "solver", "seed")
-"""Settings that all planes share with the samples of the first one."""
 
 
 class Following:
@@ -145,10 +144,11 @@ class Following:
                 objects[number] = each
                 if each.mask is not None and not each.followed:
                     mask = each.mask.whole(place.plane.shape)
-                    known[number] = KnownPlane(mask, _fitting(each, one))
+                    known[number] = KnownPlane(mask, fitting(each.samples, one.samples))
         for number, mask in self._taken(place, planes, one.number).items():
             there = objects.get(number)
-            known[number] = KnownPlane(mask, None if there is None else _fitting(there, one))
+            samples = None if there is None else fitting(there.samples, one.samples)
+            known[number] = KnownPlane(mask, samples)
         if start not in known and one.mask is not None:
             known[start] = KnownPlane(one.mask.whole(place.plane.shape), one.samples)
         return known
@@ -176,6 +176,8 @@ class Following:
         for number in set(range(len(planes))) - set(known):
             plane, samples = planes.at(number), followed.stack.samples[number]
             there = book.find(place.layer, one.number, plane)
+            if there is not None and not there.followed and not there.prompt.is_empty:
+                continue  # marks of the user, whose outline was not drawn yet
             if samples is not None:
                 there = there or book.add(place.layer, plane, one.name, 0, one.number)
                 there.prompt, there.history, there.followed = _prompt_of(samples), [], True
@@ -188,15 +190,6 @@ class Following:
                 boxes.append((plane, None))
         self._context.marks.write_boxes(place.layer, one.number, boxes)
         self._said = _summary(one.number, followed.found, followed.missed)
-
-
-def _fitting(one: PromptObject, start: PromptObject) -> SampleSet | None:
-    """Return the samples of an object if they belong to the same sheets as those of the start."""
-    samples, wanted = one.samples, start.samples
-    if samples is None or wanted is None or samples.record.model_hash != wanted.record.model_hash:
-        return None
-    same = all(samples.settings.get(name) == wanted.settings.get(name) for name in DRAWN)
-    return samples if same else None
 
 
 def _prompt_of(samples: SampleSet) -> Prompt:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem
 
@@ -87,17 +87,16 @@ class ObjectList(QTreeWidget):
         own
             The model's own colours of its classes, as in the annotation.
         """
-        self.blockSignals(True)
-        if list(rows) != self._rows or own != self._own:
-            self._rows, self._own = list(rows), own
-            self.clear()
-            for row in rows:
-                self._add(row)
-        for place in range(self.topLevelItemCount()):
-            item = self.topLevelItem(place)
-            if item is not None:
-                item.setSelected(item.data(0, Qt.ItemDataRole.UserRole) == current)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            if list(rows) != self._rows or own != self._own:
+                self._rows, self._own = list(rows), own
+                self.clear()
+                for row in rows:
+                    self._add(row)
+            for place in range(self.topLevelItemCount()):
+                item = self.topLevelItem(place)
+                if item is not None:
+                    item.setSelected(item.data(0, Qt.ItemDataRole.UserRole) == current)
 
     def _add(self, row: Row) -> None:
         item = QTreeWidgetItem(self, [f"{row.number}  {row.name}", row.area, row.state])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentfm_core.prompts import Prompt
 from latentfm_core.types import Bool, Mask, SampleSet
@@ -47,9 +48,14 @@ class Patch:
     def whole(self, shape: tuple[int, int]) -> Bool:
         """Return the mask again."""
         mask = np.zeros(shape, bool)
-        height, width = self.part.shape
-        mask[self.top : self.top + height, self.left : self.left + width] = self.part
+        self.paint(mask, True)
         return mask
+
+    def paint(self, values: NDArray[Any], label: int) -> None:
+        """Set the pixels of the mask in an array ``(H, W)`` to a label."""
+        height, width = self.part.shape
+        window = values[self.top : self.top + height, self.left : self.left + width]
+        window[self.part] = label
 
 
 @dataclass(eq=False)

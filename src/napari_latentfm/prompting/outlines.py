@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from numpy.typing import NDArray
 
 from napari_latentfm.annotation.layer import label_colours
 from napari_latentfm.layers.placement import placement
@@ -19,6 +18,9 @@ from napari_latentfm.layers.strokes import COLOURS_KEY
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from napari_latentfm.prompting.objects import Patch
+    from napari_latentfm.results.session import ReviewSession
 
 OBJECTS_KEY = "latentfm_objects"
 
@@ -41,10 +43,10 @@ class Outlines:
         self,
         image: Image,
         plane: Plane,
-        masks: Mapping[int, NDArray[Any]],
+        masks: Mapping[int, Patch],
         own: Sequence[str] = (),
     ) -> None:
-        """Show masks ``(H, W)`` on a plane by label, and no others there.
+        """Show masks on a plane by label, and no others there.
 
         `own` are the model's own colours of its classes, as in the annotation.
         """
@@ -60,7 +62,7 @@ class Outlines:
         self._dress(layer, own)
         values = np.zeros(plane.shape, np.uint8)
         for label in sorted(masks, reverse=True):
-            values[masks[label]] = label
+            masks[label].paint(values, label)
         part = plane_index(plane)
         if not np.array_equal(layer.data[part], values):
             layer.data[part] = values
@@ -98,21 +100,49 @@ class StaleResults:
         self._hidden: list[Layer] = []
 
     def hide(self, image: Image, plane: Plane) -> None:
-        """Hide the visible results of a plane."""
+        """Hide the visible results of a plane, and of an object on all planes."""
         for layer in self._viewer.layers:
             facts = own_facts(layer)
-            if (
-                layer.visible
-                and facts.get("source_id") == str(image.unique_id)
-                and facts.get("plane") == list(plane.index)
+            if _source(facts) == str(image.unique_id) and (
+                facts["plane"] == list(plane.index) or _is_of_followed(facts)
             ):
-                layer.visible = False
-                self._hidden.append(layer)
+                self._hide(layer)
+
+    def follow(self, session: ReviewSession) -> None:
+        """Show the layers of what is under review, and none of an object that is not."""
+        reviewed, is_stack = session.current, session.stack is not None
+        if reviewed is None:
+            return
+        for layer in self._viewer.layers:
+            facts = own_facts(layer)
+            if _source(facts) != str(reviewed.layer.unique_id):
+                continue
+            index = list(reviewed.plane.index)
+            if is_stack == ("along" in facts) and (is_stack or facts["plane"] == index):
+                if layer in self._hidden:
+                    self._hidden.remove(layer)
+                    layer.visible = True
+            elif reviewed.label is not None and (is_stack or _is_of_followed(facts)):
+                self._hide(layer)
 
     def show_again(self, image: Image) -> None:
-        """Show the hidden layers of an image: they hold another result now."""
+        """Show the hidden layers of an image, since nothing else takes their place."""
         key = str(image.unique_id)
         for layer in self._hidden:
             if source_of(layer) == key:
                 layer.visible = True
         self._hidden = [layer for layer in self._hidden if source_of(layer) != key]
+
+    def _hide(self, layer: Layer) -> None:
+        if layer.visible:
+            layer.visible = False
+            self._hidden.append(layer)
+
+
+def _source(facts: dict[str, Any]) -> str:
+    return str(facts.get("source_id", ""))
+
+
+def _is_of_followed(facts: dict[str, Any]) -> bool:
+    """Return whether a result is that of an object that was followed through a stack."""
+    return "along" in facts and bool(facts.get("prompt"))

@@ -59,11 +59,13 @@ class PromptModel:
     def may_paint(self, image: object) -> bool:
         """Return whether strokes have an effect: without prompts they guide the reviewed result."""
         reviewed = self._context.session.current
-        if reviewed is not None and reviewed.layer == image:
-            if takes_prompts(self._context.panel.form.model_source()):
-                return self.is_usable()
-            return True
-        return self.is_usable()
+        if reviewed is None or reviewed.layer != image:
+            return self.is_usable()
+        try:
+            source = self._context.panel.form.model_source()
+        except LatentFMError:
+            return True  # no folder is chosen yet
+        return not takes_prompts(source) or self.is_usable()
 
 
 def card_of(source: str | Path) -> ModelCard | None:

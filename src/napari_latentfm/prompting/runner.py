@@ -49,7 +49,7 @@ class PromptRunner(QObject):
         return self.running or self.waiting
 
     def want(self, start: Callable[[], None]) -> None:
-        """Call `start`, which starts a run of the panel, as soon as that is possible."""
+        """Call `start`, which may start a run of the panel, as soon as that is possible."""
         self._next = start
         self._go_on()
 
@@ -73,6 +73,7 @@ class PromptRunner(QObject):
             self._timer.stop()
             self._own = True
             start()
+            self._own = self._panel.running
 
     def _on_finished(self, _ending: str) -> None:
         self._own = False

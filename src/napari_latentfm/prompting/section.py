@@ -28,11 +28,13 @@ from napari_latentfm.prompting.objects import ObjectBook, PromptObject
 from napari_latentfm.prompting.prompt_model import PromptModel
 from napari_latentfm.prompting.selection import ObjectSelection
 from napari_latentfm.prompting.shown_objects import ShownObjects
+from napari_latentfm.prompting.stacks import FollowedStacks
 from napari_latentfm.prompting.stroke_marks import StrokeMarks
 from napari_latentfm.prompting.taking import Taking
 from napari_latentfm.prompting.tools import PromptTools
-from napari_latentfm.results.session import ReviewSession
+from napari_latentfm.results.session import Reviewed, ReviewSession
 from napari_latentfm.sampling.panel import SamplingPanel
+from napari_latentfm.sampling.plane import Place
 from napari_latentfm.ui.common import on_click
 
 SETTLE_MS = 120
@@ -86,8 +88,10 @@ class PromptSection(QWidget):
         parts = (self._context, self._shown, self._strokes, self._selection)
         self.tools = PromptTools(*parts, self._model)
         self.model_missing = self._model.missing
-        self._answers = Answers(self._context, self._shown, self._selection, self._model, self)
-        self._runner, self.noted = self._answers.runner, self._answers.noted
+        self._stacks = FollowedStacks(session, self._book)
+        shown = (self._context, self._shown, self._selection)
+        self._answers = Answers(*shown, self._model, self._stacks, self)
+        self._runner, self.noted = self._answers.runner, self._context.noted
         self._drawing = Drawing(*parts, self._answers, self._written.start)
         self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)
@@ -180,11 +184,16 @@ class PromptSection(QWidget):
         self._selection.adopt(place)
         reviewed = self._session.current
         if self._context.reviews_object_of(place.layer) and reviewed is not None:
-            if reviewed.plane.index != place.plane.index and not self._runner.running:
+            self._selection.stale.follow(self._session)
+            if not self._runner.busy and not _is_of(reviewed, place, one):
                 if one is not None and one.samples is not None:
                     self._answers.show(place, one)
-                else:
-                    self._session.show(None)
+                elif reviewed.plane.index != place.plane.index:
+                    whole = self._stacks.without_object(place)
+                    if whole is None:
+                        self._session.show(None)
+                    else:
+                        self._session.follow(whole)
         elif reviewed is None and one is not None and not self._runner.busy:
             self._answers.show(place, one)
         self._shown.renew()
@@ -194,7 +203,8 @@ class PromptSection(QWidget):
         reviewed = self._session.current
         if reviewed is None:
             return
-        self._selection.stale.show_again(reviewed.layer)
+        self._stacks.note()
+        self._selection.stale.follow(self._session)
         if reviewed.label is not None:
             self._answers.keep(reviewed)
             if (strokes := strokes_of(self._viewer, reviewed.layer)) is not None:
@@ -243,6 +253,7 @@ class PromptSection(QWidget):
     def _on_removed(self, event: Any) -> None:
         self._strokes.forget(event.value)
         if isinstance(event.value, Image) and self._book.forget(event.value):
+            self._stacks.forget(event.value)
             self._runner.cancel()
             # napari is still changing its list of layers.
             key = str(event.value.unique_id)
@@ -284,3 +295,9 @@ class PromptSection(QWidget):
         listen(self, self._viewer.layers.events.removed, self._on_removed)
         marks = self._marks
         self.destroyed.connect(lambda: marks.release())
+
+
+def _is_of(reviewed: Reviewed, place: Place, one: PromptObject | None) -> bool:
+    """Return whether a result is that of the object on screen; any object, if that is None."""
+    is_here = reviewed.plane.index == place.plane.index
+    return is_here and (one is None or reviewed.label == one.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_latentfm.annotation.layer import MAX_LABEL
+from napari_latentfm.layers.annotation_record import PlaneIndex
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.outlines import StaleResults
 
@@ -104,15 +105,16 @@ class ObjectSelection:
 
         Those for which the model found nothing are left out.
         """
-        context = self._context
-        return [
-            one.without_arrays()
+        context, taken = self._context, dict[PlaneIndex, set[int]]()
+        shown = [
+            one
             for one in context.book.all(image)
-            if one.visible
-            and not one.prompt.is_empty
-            and (one.mask is None or one.mask.pixels)
-            and one.number not in context.taken_on(image, one.plane)
+            if one.visible and not one.prompt.is_empty and (one.mask is None or one.mask.pixels)
         ]
+        for one in shown:
+            if one.plane.index not in taken:
+                taken[one.plane.index] = context.taken_on(image, one.plane)
+        return [one.without_arrays() for one in shown if one.number not in taken[one.plane.index]]
 
     def bring_back(self, place: Place, objects: list[PromptObject]) -> None:
         """Add objects of an earlier layer of the same image again, with their marks."""

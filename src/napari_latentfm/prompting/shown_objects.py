@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from qtpy.QtCore import QObject
 
-from napari_latentfm.annotation.layer import annotation_on
+from napari_latentfm.annotation.layer import STROKE_EVENTS, annotation_on
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.pixels import plane_spacing
 from napari_latentfm.layers.planes import Plane
@@ -47,7 +47,7 @@ class ShownObjects(QObject):
         self._context, self._annotated = context, annotated
         self._outlines = Outlines(context.viewer)
         self._annotation: Labels | None = None
-        self._end_following: Callable[[], None] = lambda: None
+        self._endings: list[Callable[[], None]] = []
 
     def clear(self) -> None:
         """Show no objects in the list."""
@@ -71,7 +71,7 @@ class ShownObjects(QObject):
         if context.reviews_object_of(place.layer) and reviewed is not None:
             shown = int(reviewed.label or 0)
         masks = {
-            each.number: each.mask.whole(place.plane.shape)
+            each.number: each.mask
             for each in objects
             if each.mask is not None
             and each.visible
@@ -101,12 +101,13 @@ class ShownObjects(QObject):
     def _follow_annotation(self, place: Place) -> None:
         layer = annotation_on(self._context.viewer, place.layer, place.plane)
         if layer != self._annotation:
-            self._annotation = layer
-            self._end_following()
-            self._end_following = lambda: None
+            for end in self._endings:
+                end()
+            self._annotation, self._endings = layer, []
             if layer is not None:
-                # Undo emits no other event; it may remove an object that was taken.
-                self._end_following = listen(self, layer.events.set_data, self._on_annotated)
+                # Any edit may remove an object that was taken.
+                emitters = (layer.events.emitters[name] for name in STROKE_EVENTS)
+                self._endings = [listen(self, each, self._on_annotated) for each in emitters]
 
     def _on_annotated(self, _event: Any = None) -> None:
         self._annotated()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
+from napari_latentfm.annotation.layer import STROKE_EVENTS
 from napari_latentfm.background.signals import listen
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import plane_index
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from napari_latentfm.prompting.context import PromptContext
     from napari_latentfm.sampling.plane import Place
-
-STROKE_EVENTS = ("paint", "labels_update", "set_data", "data")
 
 
 class StrokeMarks(QObject):

@@ -73,7 +73,7 @@ class PromptTools:
 
     def new_object(self) -> None:
         """Let the next mark begin another object."""
-        place = self._context.place()
+        place = self._context.place(is_asked=True)
         if place is None:
             return
         self._selection.clear(place)
@@ -83,7 +83,7 @@ class PromptTools:
 
     def select(self, tool: str) -> None:
         """Select a tool by its name in `napari_latentfm.prompting.form.TOOLS`."""
-        place = self._context.place()
+        place = self._context.place(is_asked=True)
         if place is None:
             return
         one = self._context.book.current(place.layer, place.plane)

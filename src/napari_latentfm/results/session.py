@@ -146,12 +146,16 @@ class ReviewSession:
         self._set(reviewed)
 
     def follow(self, stack: StackReview | None) -> None:
-        """Put the plane of a stack that the slider shows under review, also after it moves."""
+        """Put the plane of a stack that the slider shows under review, also after it moves.
+
+        A stack that was under review before keeps the planes that were sampled again.
+        """
         if self._stack is not None:
             self._stack.moved.disconnect(self._set)
             self._stack.release()
         self._stack = stack
         if stack is not None:
+            stack.begin()
             stack.moved.connect(self._set)
             self._set(stack.current)
 

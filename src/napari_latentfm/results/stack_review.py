@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from napari.layers import Image
 from psygnal import Signal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import napari
 
     from latentfm_core.inference.stack import StackResult
+    from latentfm_core.types import SampleSet
 
 SAME_DRAW = ("n_samples", "seed", "steps", "solver", "calibrated", "precision")
 """Settings that all planes of a followed object share; others are fitted for a kind of prompt."""
@@ -38,6 +40,26 @@ class StackRun(Result):
     """
 
     stack: StackResult
+    _pixels: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def plane_pixels(self) -> list[int]:
+        """Pixels of the mean mask on each plane, counted at the first call.
+
+        A job counts them in its worker thread: that takes long for a large stack.
+        """
+        if not self._pixels:
+            self._pixels.extend(int(np.count_nonzero(each)) for each in self.summary.mean_mask)
+        return self._pixels
+
+    def with_plane(self, number: int, result: Result) -> Self:
+        """Return the result with another one of a plane, whose maps are written into its arrays."""
+        pixels = self.plane_pixels.copy()
+        pixels[number] = int(np.count_nonzero(result.summary.mean_mask))
+        stack = self.stack.with_plane(number, result.samples, result.summary)
+        run = replace(self, stack=stack)
+        run._pixels.extend(pixels)
+        return run
 
 
 class StackReview:
@@ -74,8 +96,12 @@ class StackReview:
         self.model, self.label = model, label
         self._dims, self._run = viewer.dims, run
         self._renewed: dict[int, Result] = {}
-        number = number_on_screen(layer, self._dims, planes)
-        self._number = 0 if number is None else number
+        self._number = 0
+
+    def begin(self) -> None:
+        """Follow the slider, from where it is now."""
+        number = number_on_screen(self.layer, self._dims, self.planes)
+        self._number = self._number if number is None else number
         self._dims.events.current_step.connect(self._on_step)
 
     @property
@@ -86,10 +112,11 @@ class StackReview:
     @property
     def run(self) -> StackRun:
         """The result of all planes, with the new samples of planes that were sampled again."""
-        samples = list(self._run.stack.samples)
-        for number, result in self._renewed.items():
-            samples[number] = result.samples
-        return replace(self._run, stack=replace(self._run.stack, samples=tuple(samples)))
+        return self._run
+
+    def samples_of(self, number: int) -> SampleSet | None:
+        """Return the samples of one plane; None for a blank one."""
+        return self._run.stack.samples[number]
 
     def at(self, number: int) -> Reviewed | None:
         """Return one plane and its result; None for a blank one."""
@@ -120,6 +147,7 @@ class StackReview:
     def renew(self, number: int, result: Result) -> None:
         """Replace the result of one plane, and review it if it is on screen."""
         self._renewed[number] = result
+        self._run = self._run.with_plane(number, result)
         if number == self._number:
             self.moved.emit(self.current)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from psygnal import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from latentfm_core.uncertainty.hypotheses import Hypothesis, Order, ordered
 from napari_latentfm import preferences
+from napari_latentfm.annotation.mean_mask import hidden_plane
 from napari_latentfm.annotation.merging import How
 from napari_latentfm.annotation.taking import RENEWING, take_mask
 from napari_latentfm.background.signals import listen
@@ -54,7 +56,11 @@ class HypothesesSection(QWidget):
         The hypotheses in the order of the pictures.
     chosen
         The hypothesis that is previewed on the image, or None.
+    told
+        Emitted with how an action has ended; the section may be folded.
     """
+
+    told = Signal(str)
 
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()
@@ -96,8 +102,9 @@ class HypothesesSection(QWidget):
 
     def choose(self, index: int) -> None:
         """Preview the hypothesis at an index of `hypotheses`; -1 ends the preview."""
-        if index >= 0 and self._session.renewing:
-            self._say(RENEWING)
+        problem = RENEWING if self._session.renewing else hidden_plane(self._session)
+        if index >= 0 and problem:
+            self._tell(problem)
             return
         reviewed = self._session.current
         if reviewed is None or not 0 <= index < len(self.hypotheses):
@@ -144,11 +151,11 @@ class HypothesesSection(QWidget):
         if reviewed is None:
             return
         if self.chosen is None:
-            self._say("Choose a hypothesis first: click a picture, or press H.")
+            self._tell("Choose a hypothesis first: click a picture, or press H.")
             return
         medoid = self.chosen.medoid
         mask = reviewed.result.summary.sample_masks[medoid]
-        self._say(take_mask(session, mask, f"sample {medoid}", how, in_region))
+        self._tell(take_mask(session, mask, f"sample {medoid}", how, in_region))
 
     def _on_changed(self) -> None:
         reviewed = self._session.current
@@ -246,6 +253,10 @@ class HypothesesSection(QWidget):
 
     def _say(self, text: str) -> None:
         self.status.setText(text)
+
+    def _tell(self, text: str) -> None:
+        self._say(text)
+        self.told.emit(text)
 
     def _lay_out(self) -> None:
         self.order = narrow(QComboBox())

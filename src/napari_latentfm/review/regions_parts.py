@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from latentfm_core.uncertainty.grid import grid_step, summary_on_grid
@@ -56,6 +56,7 @@ def measure(reviewed: Reviewed) -> Generator[MeasuredRegions, None, None]:
         regions, labels = uncertain_regions(coarse)
         yield MeasuredRegions(reviewed)
         spacing, _ = plane_spacing(reviewed.layer, reviewed.plane)
+        reviewed.result.figures(spacing)  # measured here, not in the GUI thread
         area = area_spread(summary.sample_masks, spacing)
         yield MeasuredRegions(reviewed)
         wide = (spacing[0] * step, spacing[1] * step)
@@ -108,11 +109,10 @@ class RegionTable(QTableWidget):
         unit: str,
     ) -> None:
         """Replace the regions; `spacing` is the pixel size (row, column) in `unit`."""
-        self.blockSignals(True)
-        self.setRowCount(len(regions))
-        for region in regions:
-            self._fill_row(region, region.rank in resolved, spacing[0] * spacing[1], unit)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.setRowCount(len(regions))
+            for region in regions:
+                self._fill_row(region, region.rank in resolved, spacing[0] * spacing[1], unit)
         rows = sum(self.rowHeight(row) for row in range(min(SHOWN_ROWS, len(regions))))
         head = self.horizontalHeader().sizeHint().height()
         self.setFixedHeight(head + rows + 2 * self.frameWidth() + 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from napari.layers import Labels
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from latentfm_core.annotation.provenance import CorrectionInfo, painted
 from latentfm_core.correction.strokes import FOREGROUND
+from napari_latentfm.layers.annotation_record import PlaneIndex
 from napari_latentfm.layers.painting import paint_where
 from napari_latentfm.layers.planes import index_slices, plane_index
 from napari_latentfm.layers.strokes import add_strokes, recolour_strokes, strokes_of
@@ -53,16 +54,34 @@ def repaint(layer: Labels, reviewed: Reviewed, corrections: Iterable[CorrectionI
     Planes without such strokes do not change. Strokes that do not fit the image, or are of a
     class that the model does not have, are ignored.
     """
-    wanted = layer.data.copy()
+    planes = dict(_fitting(layer, reviewed, corrections))
+    if not planes:
+        return
+    # The smallest part of the stack with all these planes: each axis across them has its range.
+    window = [
+        slice(0, side) if None in at else slice(min(at), max(at) + 1)
+        for at, side in zip(zip(*planes, strict=True), layer.data.shape, strict=True)
+    ]
+    before = layer.data[tuple(window)]
+    wanted = before.copy()
+    for index, strokes in planes.items():
+        pairs = zip(index, window, strict=True)
+        inner = [at if at is None else at - side.start for at, side in pairs]
+        wanted[index_slices(inner)] = strokes
+    paint_where(layer, window, wanted != before, wanted)
+
+
+def _fitting(
+    layer: Labels, reviewed: Reviewed, corrections: Iterable[CorrectionInfo]
+) -> Iterator[tuple[PlaneIndex, NDArray[np.uint8]]]:
+    """Yield the strokes that fit the image and the model, by plane."""
     highest = FOREGROUND - 1 + len(reviewed.result.samples.classes)
-    axes = reviewed.plane.axes
+    across = [axis not in reviewed.plane.axes for axis in range(layer.ndim)]
     for info in corrections:
-        fixed = [at for at in info.index if at is not None]
-        if len(info.index) != layer.ndim or any(info.index[axis] is not None for axis in axes):
+        if [at is not None for at in info.index] != across:
             continue
-        inside = all(at is None or at < n for at, n in zip(info.index, wanted.shape, strict=True))
+        pairs = zip(info.index, layer.data.shape, strict=True)
         strokes = painted(info, reviewed.plane.shape)
-        if strokes is None or not inside or any(at < 0 for at in fixed) or strokes.max() > highest:
-            continue
-        wanted[index_slices(info.index)] = strokes
-    paint_where(layer, [slice(0, side) for side in wanted.shape], wanted != layer.data, wanted)
+        inside = all(at is None or 0 <= at < side for at, side in pairs)
+        if inside and strokes is not None and strokes.max() <= highest:
+            yield info.index, strokes

@@ -158,23 +158,27 @@ class StrokesSection(QWidget):
         active = self._session.viewer.layers.selection.active
         layer = stroke_layer(self._session)
         if layer is not None:
-            self.watch.follow(layer)
+            self._follow(reviewed)
             repaint(layer, reviewed, corrections)
             self._session.viewer.layers.selection.active = active
 
     def _paint(self, label: int) -> None:
-        layer = stroke_layer(self._session)
-        if layer is None:
+        layer, reviewed = stroke_layer(self._session), self._session.current
+        if layer is None or reviewed is None:
             self._say(NOTHING)
             return
-        self.watch.follow(layer)
+        self._follow(reviewed)
         take_brush(self._session.viewer, layer, label)
         self._say(READY.format(foreground(self._names)))
 
     def _on_inserted(self, _event: Any = None) -> None:
         """Follow the strokes of a layer that another tool added."""
         if self._session.current is not None:
-            self.watch.follow(stroke_layer(self._session, create=False))
+            self._follow(self._session.current)
+
+    def _follow(self, reviewed: Reviewed) -> None:
+        """Follow the strokes of the plane under review."""
+        self.watch.follow(stroke_layer(self._session, create=False), reviewed.plane.index)
 
     def _on_pause(self) -> None:
         # The Point section handles strokes of a prompted object.
@@ -198,7 +202,7 @@ class StrokesSection(QWidget):
             self.watch.follow(None)
             self._say(NOTHING)
             return
-        self.watch.follow(stroke_layer(self._session, create=False))
+        self._follow(reviewed)
         if not self.running:
             self._say(describe(reviewed))
 
@@ -207,9 +211,11 @@ class StrokesSection(QWidget):
         show_progress(self.progress, update.done, update.total)
 
     def _on_end(self, end: RunEnd) -> None:
+        target, again = self._runs[0].target, self._again
         self._runs.clear()
-        if self._again:
-            self._again = False
+        self._again = False
+        reviewed = self._session.current
+        if again and reviewed is not None and reviewed.layer is target.layer:
             self._set_running(False)
             self.redraw()
         elif end.error is not None:

@@ -113,7 +113,9 @@ def _draw(
         return Outcome()
     stack = followed.stack
     device = segmenter.device_label
-    return Outcome(FollowRun(followed.first, stack.summary, device, stack, followed))
+    run = FollowRun(followed.first, stack.summary, device, stack, followed)
+    yield Update(f"Measuring the mean mask of {len(run.plane_pixels)} planes…")
+    return Outcome(run)
 
 
 def _step_update(step: FollowProgress) -> Update:

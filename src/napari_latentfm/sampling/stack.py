@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from latentfm_core.config import SamplingConfig
 from latentfm_core.progress import follow_until
 from napari_latentfm.background.image_request import check_same_model
 from napari_latentfm.background.job import JobRequest, Outcome, Update, WorkRequest
+from napari_latentfm.layers.camera import keeping_view
 from napari_latentfm.layers.edits import AskAboutEdits
 from napari_latentfm.layers.specs import Role
+from napari_latentfm.layers.stacking import keeping_active
 from napari_latentfm.layers.stacks import PlaneStack, read_part
 from napari_latentfm.results.session import session_of
 from napari_latentfm.results.show import place_result_steps
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from latentfm_core.inference.segmenter import Segmenter
     from latentfm_core.inference.stack import StackProgress, StackResult
+    from latentfm_core.types import SampleSet
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class StackTarget(ReviewTarget[StackRun]):
     model
         Name of a bundled model, or a model folder.
     drawn
-        An earlier result, to be summarised with other settings; then nothing is sampled.
+        Earlier samples of the planes, None for those without any, to be summarised with other
+        settings, each with its own threshold; then nothing is sampled.
     roles
         The layers to write; None for all.
     label
@@ -48,24 +53,29 @@ class StackTarget(ReviewTarget[StackRun]):
     layer: Image
     planes: PlaneStack
     model: str | Path
-    drawn: StackRun | None = None
+    drawn: Sequence[SampleSet | None] = ()
     roles: Collection[Role] | None = None
     label: int | None = None
 
     def request(self, settings: SamplingConfig) -> JobRequest[StackRun]:
         """Return the request for the background job."""
-        if self.drawn is None:
+        if not self.drawn:
             draw = partial(_draw, self.layer, self.planes, settings)
             return WorkRequest(self.model, settings, draw)
-        return WorkRequest(self.model, settings, partial(_summarise, self.drawn, settings))
+        own = settings.model_copy(update={"threshold": None})
+        return WorkRequest(self.model, settings, partial(_summarise, self, own))
 
     def show(
         self, viewer: napari.viewer.Viewer, run: StackRun, ask: AskAboutEdits
     ) -> Generator[None, None, bool]:
         """Show the results, and review the plane that the slider shows."""
         layer, planes = self.layer, self.planes
-        if not (yield from place_result_steps(viewer, layer, planes, run, ask, self.roles)):
-            return False
+        with ExitStack() as kept:
+            if self.label is not None:
+                kept.enter_context(keeping_active(viewer))
+                kept.enter_context(keeping_view(viewer))
+            if not (yield from place_result_steps(viewer, layer, planes, run, ask, self.roles)):
+                return False
         session_of(viewer).follow(StackReview(viewer, layer, planes, self.model, run, self.label))
         return True
 
@@ -85,13 +95,20 @@ def _draw(
 
 
 def _summarise(
-    last: StackRun, settings: SamplingConfig, segmenter: Segmenter, stop: threading.Event
+    target: StackTarget, settings: SamplingConfig, segmenter: Segmenter, stop: threading.Event
 ) -> Generator[Update, None, Outcome[StackRun]]:
     from latentfm_core.inference.stack import summarise_stack
 
-    check_same_model(last.samples, segmenter)
-    steps = summarise_stack(segmenter, last.stack.samples, settings)
-    return (yield from _follow(steps, _summary_text, segmenter, stop))
+    for samples in target.drawn:
+        if samples is not None:
+            check_same_model(samples, segmenter)
+    steps = summarise_stack(segmenter, target.drawn, settings)
+    outcome = yield from _follow(steps, _summary_text, segmenter, stop)
+    if outcome.result is None or target.label is None:
+        return outcome
+    # Planes on which an object was not found are not blank.
+    run = replace(outcome.result, stack=replace(outcome.result.stack, blank=()))
+    return Outcome(run)
 
 
 def _follow(
@@ -105,7 +122,9 @@ def _follow(
     )
     if stack is None:
         return Outcome()
-    return Outcome(StackRun(stack.first, stack.summary, segmenter.device_label, stack))
+    run = StackRun(stack.first, stack.summary, segmenter.device_label, stack)
+    yield Update(f"Measuring the mean mask of {len(run.plane_pixels)} planes…")
+    return Outcome(run)
 
 
 def _step_text(step: StackProgress) -> str:

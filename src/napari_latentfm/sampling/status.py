@@ -119,15 +119,15 @@ def _dice(figures: MaskFigures) -> str:
 
 def _planes(run: StackRun) -> str:
     """Return number of planes, size of the mean mask, and the least reliable plane."""
-    mask = run.summary.mean_mask
-    size = f"Mean mask: {(mask > 0).mean():.1%} of the image. "
-    if not mask.any():
+    pixels = run.plane_pixels
+    size = f"Mean mask: {sum(pixels) / run.summary.mean_mask.size:.1%} of the image. "
+    if not any(pixels):
         size = "No pixel reached the threshold: the mean mask is empty. "
     stack = run.stack
     blank = f" {len(stack.blank)} are blank." if stack.blank else ""
     by_plane = {n: d for n, d in enumerate(stack.expected_dice, 1) if d is not None}
     # The expected Dice of a plane without foreground is not informative.
-    shown = {n: d for n, d in by_plane.items() if stack.summary_of(n - 1).mean_mask.any()}
+    shown = {n: d for n, d in by_plane.items() if pixels[n - 1]}
     if not shown:
         return f"{len(stack)} planes. {blank.strip()} {size}".replace("  ", " ")
     worst, best = min(shown, key=shown.__getitem__), max(shown.values())

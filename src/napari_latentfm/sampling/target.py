@@ -71,7 +71,8 @@ def target_under_review(session: ReviewSession) -> tuple[PlaneTarget | StackTarg
     stack, last, roles = session.stack, session.current, CALIBRATED_ROLES
     if stack is not None:
         run = stack.run
-        return StackTarget(stack.layer, stack.planes, stack.model, run, roles, stack.label), run
+        drawn = run.stack.samples
+        return StackTarget(stack.layer, stack.planes, stack.model, drawn, roles, stack.label), run
     if last is None:
         return None
     samples = last.result.samples

@@ -84,7 +84,11 @@ class ListSampling:
 
     def read_ahead(self, name: str | None) -> None:
         """Draw samples of the next image when nothing else runs."""
-        self.sampler.read_ahead(None if name is None else self.task(name))
+        try:
+            task = None if name is None else self.task(name)
+        except LatentFMError:
+            task = None  # reported when that image is opened
+        self.sampler.read_ahead(task)
 
     def measure(self) -> None:
         """Measure the uncertainty of all images for which it is not known."""

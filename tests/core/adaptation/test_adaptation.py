@@ -48,6 +48,7 @@ from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.metrics.overlap import dice
 from latentfm_core.model_io.card import read_card
 from latentfm_core.model_io.domain import write_domain
+from latentfm_core.prompts import Prompt
 from latentfm_core.prompts.maps import BOX, NEGATIVE, POSITIVE, ROUGH_MASK
 from latentfm_core.types import ImageInput
 from latentfm_core.uncertainty.domain import fit_domain
@@ -162,7 +163,11 @@ def test_it_comes_back_with_the_list(
     assert card.calibration is not None
     assert card.calibration.n_images == 5
     assert card.calibration.quality is not None
-    assert set(card.prompt_calibrations) == {"box"}
+    assert {kind: found.n_images for kind, found in card.prompt_calibrations.items()} == {
+        "box": 5,
+        "point": 5,
+    }
+    assert "not calibrated" not in card.description
     again = AdaptationSession(promptable_model_folder, QUICK)
     assert again.load(folder)
     assert again.record == adapted.record
@@ -222,9 +227,10 @@ def test_expected_dice_follows_the_held_out_dice(adapted: AdaptationSession) -> 
     assert np.mean(expected) == pytest.approx(0.6, abs=1e-3)
     assert expected[1] < expected[0] < expected[2], "the order of images is kept"
     assert shifted_quality([]) is None
-    image = unseen(200).image
-    summary = adapted.adapted.summarise(adapted.adapted.sample(image))
-    assert summary.calibrated
+    image, centre = unseen(200).image, Prompt(positive=((32.0, 32.0),))
+    for prompt in (None, centre):
+        samples = adapted.adapted.sample(image, prompt=prompt)
+        assert adapted.adapted.summarise(samples).calibrated
 
 
 def test_undo_returns_to_the_original_model(promptable_model_folder: Path) -> None:

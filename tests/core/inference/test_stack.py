@@ -106,6 +106,15 @@ def test_a_new_summary_draws_no_samples(
     again = _last(summarise_stack(segmenter, result.samples, raw))
     assert_equal(again.summary, wanted.summary)
     assert again.first.settings["calibrated"] is False
+    # Without a threshold each plane keeps its own.
+    samples = list(result.samples)
+    assert samples[1] is not None
+    samples[1] = samples[1].with_settings({**samples[1].settings, "threshold": 0.9})
+    mixed = _last(summarise_stack(segmenter, samples, raw))
+    assert_equal(mixed.summary_of(0), wanted.summary_of(0))
+    assert mixed.summary_of(1).mean_mask.sum() < wanted.summary_of(1).mean_mask.sum()
+    assert mixed.samples[1] is not None
+    assert mixed.samples[1].settings["threshold"] == 0.9
 
 
 def _last(steps: Iterator[StackProgress]) -> stack_result.StackResult:

@@ -59,12 +59,16 @@ def test_undo_is_autosaved_and_moving_a_slider_is_not(open_window: Callable[...,
     window = open_window(np.stack([disc_image()[..., 0]] * 3))
     write_labels(window.session, disc(*LARGE))
     window.wait(lambda: len(window.states) == 1)
-    window.viewer.dims.set_current_step(0, 1)
-    window.viewer.dims.set_current_step(0, 0)
+    touched: list[bool] = []
+    window.section.autosaver.touched.connect(lambda: touched.append(True))
+    for plane in (1, 2):
+        window.viewer.dims.set_current_step(0, plane)
     window.qtbot.wait(400)
     window.settle()
     assert len(window.states) == 1
+    assert not touched
     window.layer.undo()
+    assert touched
     window.wait(lambda: len(window.states) == 2)
     assert not window.states[0].labels().any()
 

@@ -191,6 +191,8 @@ def test_nothing_old_is_taken_or_accepted_during_a_run(three: Bench) -> None:
     for key in (Key.Key_W, Key.Key_U, Key.Key_H):
         three.press(key)
         assert "A run is still in progress" in hypotheses.status.text()
+        assert "A run is still in progress" in three.message, "the section may be folded"
+        three.panel.foot.say()
     three.press(Key.Key_Return)
     assert three.message.startswith("blob_000: A run is still in progress")
     assert not any("annotation" in layer.name for layer in three.viewer.layers)

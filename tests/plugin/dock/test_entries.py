@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget, QMenu
+from qtpy.QtWidgets import QApplication, QDockWidget, QMenu
 
 from napari_latentfm.dock import small_screen
 from napari_latentfm.dock.entries import NAME, dock_of, open_dock
 from napari_latentfm.dock.panel import COMPARE, LatentFMPanel
+from napari_latentfm.layers.specs import confidence_colormap
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image, run
 
@@ -169,6 +171,12 @@ def test_on_a_small_screen_all_docks_are_tabs(
     names = {each.objectName() for each in small.window._qt_window.tabifiedDockWidgets(dock)}
     assert names == {"layer controls", "layer list"}
     assert panel.isVisible()
+    # The controls of a result, which are in a tab as well, do not make the dock wider.
+    QApplication.processEvents()
+    width = dock.width()
+    small.add_image(np.zeros((9, 9), np.uint8), colormap=confidence_colormap())
+    QApplication.processEvents()
+    assert dock.width() == width
     # The next session begins with this place, and may have a larger screen.
     monkeypatch.setattr(small_screen, "LEAST_HEIGHT", 640)
     left, right = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea

@@ -341,6 +341,16 @@ def test_export_is_offered_once_there_is_an_annotation(bench: Bench) -> None:
     bench.annotate()
     assert export.isEnabled()
     assert "no annotation" not in export.toolTip()
+    # What the foot says stays while another sample is shown, and ends with the next edit.
+    bench.panel.foot.say("Exported.")
+    for sample in (1, 2):
+        bench.viewer.dims.set_current_step(0, sample)
+    assert bench.panel.foot.message.text() == "Exported."
+    layer = annotation_of(bench.panel.session)
+    assert layer is not None
+    layer.undo()
+    assert not bench.panel.foot.message.text()
+    layer.redo()
     bench.panel.next_image()
     bench.wait_for(NAMES[1])
     assert not export.isEnabled()

@@ -96,3 +96,10 @@ def test_it_is_offered_when_the_dock_is_opened_after_the_image(
     np.testing.assert_array_equal(offer.labels, left_behind)
     viewer.layers.remove("photo")
     qtbot.waitUntil(lambda: banner(panel) is None, timeout=PATIENCE)
+    # The user closes the bar for good; the next offer gets another one.
+    (dock,) = panel.window().findChildren(object, BANNER)
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: not panel.window().findChildren(object, BANNER), timeout=PATIENCE)
+    viewer.add_image(disc_image(), name="photo")
+    qtbot.waitUntil(lambda: banner(panel) is not None, timeout=PATIENCE)
+    assert banner(panel).findChildren(QPushButton)[0].isVisible()

@@ -108,7 +108,17 @@ def test_stop_resume_and_make_model(
     form.resume.click()
     qtbot.waitUntil(lambda: len(form.loss.points) > before, timeout=PATIENCE)
     assert form.loss.points[before][0] == before + 1, "goes on where it stopped"
-    assert ending_of(qtbot, panel, form.stop.click) == "stopped"
+    # A panel that leaves its dock says so until the checkpoint is there, and then what can be done.
+    said: list[str] = []
+
+    def release() -> None:
+        panel.release()
+        said.append(form.status.text())
+
+    assert ending_of(qtbot, panel, release) == "stopped"
+    assert "The progress is being saved" in said[0]
+    assert form.status.text().startswith("Stopped. Resume continues the run")
+    assert form.resume.isEnabled()
     assert ending_of(qtbot, panel, form.finish.click) == "done", panel.last_error
     assert read_card(models_folder() / "mine").id == "mine"
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QPushButton
 
 from latentfm_core.annotation.editing import Operation
 from napari_latentfm.annotation import autosave as autosave_module
+from napari_latentfm.annotation.acceptance import mean_mask_problem
 from napari_latentfm.annotation.layer import annotation_of
 from napari_latentfm.annotation.writing import write_labels
 from napari_latentfm.fixing.editor import LabelEditor
@@ -221,7 +222,17 @@ def test_click_keeps_one_piece(desk: Desk) -> None:
     before = layer.data.copy()
     desk.press(desk.fix.tool_buttons["keep"])
     assert desk.cursor == "pointing"
+    # A click on the background changes nothing, and the tool stays in hand.
+    reports: list[str] = []
+    desk.fix.editor.reported.connect(reports.append)
+    desk.click(2, 2)
+    assert reports == ["There is no label here; nothing changed. Click inside a piece."]
+    assert desk.fix.tools.tool == "keep"
+    np.testing.assert_array_equal(layer.data, before)
+    # The piece says which label is meant, also while the background is selected.
+    layer.selected_label = 0
     desk.click(SPECK[0], SPECK[1])
+    assert layer.selected_label == 1
     np.testing.assert_array_equal(layer.data == 1, disc(*SPECK))
     np.testing.assert_array_equal(layer.data == 2, other())
     desk.undoes(before)
@@ -290,6 +301,11 @@ def test_napari_tools_are_activated_on_the_annotation(desk: Desk, place: int, mo
 
 def test_the_first_operation_takes_the_mean_mask(desk: Desk) -> None:
     assert "takes the mean mask" in desk.fix.about.text()
+    desk.session.renewing = True
+    desk.press(desk.fix.largest_button)
+    assert "run is still in progress" in desk.fix.status.text()
+    assert annotation_of(desk.session, create=False) is None
+    desk.session.renewing = False
     desk.press(desk.fix.largest_button)
     layer = desk.layer
     np.testing.assert_array_equal(layer.data == 1, pieces() & ~disc(*SPECK))
@@ -350,6 +366,12 @@ def test_in_a_stack_only_the_plane_on_screen_changes(
     before = layer.data.copy()
     # Samples of plane 2 are under review; plane 1 is on screen.
     viewer.dims.set_current_step(0, 1)
+    desk.panel.annotation.take_mean_mask()
+    assert "are of plane [2], which is not on screen" in desk.panel.annotation.status.text()
+    assert "not on screen" in mean_mask_problem(desk.session, "No lesion")
+    desk.panel.hypotheses.choose(0)
+    assert "not on screen" in desk.panel.hypotheses.status.text()
+    np.testing.assert_array_equal(layer.data, before)
     desk.press(desk.fix.fill_button)
     np.testing.assert_array_equal(layer.data[1] == 1, disc(*BIG) | disc(*SPECK))
     np.testing.assert_array_equal(np.delete(layer.data, 1, 0), np.delete(before, 1, 0))

@@ -172,21 +172,59 @@ def test_an_object_is_taken_on_all_planes_in_one_step(
     window.settle()
     assert window.status == "Object 1 was already taken on every plane where it was found."
     np.testing.assert_array_equal(window.annotation(), taken)
+    keeper_of(session_of(window.viewer), window.review).autosaver.flush(wait=True)
+    autosave = AutosaveStore(autosave_folder()).newest(signature_of(window.layer))
+    assert autosave is not None
+    np.testing.assert_array_equal(autosave.labels(), taken)
     # The next mark on a plane begins another object.
     to_plane(window, 3)
     assert window.states == {1: "taken"}
 
 
-def test_planes_that_were_taken_together_are_autosaved(
+def test_another_object_leaves_the_review_of_the_first_on_all_planes(
     window: Pointer, labels: list[NDArray[np.uint8]]
 ) -> None:
+    layers, session = window.viewer.layers, window.section._session
+
+    def under_review() -> tuple[int | None, int | None, bool]:
+        """Return plane, object, and whether it is a plane of a stack; check what is visible."""
+        assert layers["a · mean mask"].visible == (session.stack is not None)
+        if "a [1] · mean mask" in layers:
+            assert layers["a [1] · mean mask"].visible == (session.stack is None)
+        assert session.current is not None
+        return session.current.plane.index[0], session.current.label, session.stack is not None
+
     window.answer_box(labels[0] == 1)
     follow(window)
-    window.qtbot.mouseClick(window.section._following.take_button, LEFT)
+    first = mean_masks(window).copy()
+    to_plane(window, 1)
+    window.key(Key.Key_O, SHIFT)
+    assert not layers["a · mean mask"].visible
+    window.box(labels[1] == 2)
     window.settle()
-    keeper_of(session_of(window.viewer), window.review).autosaver.flush(wait=True)
-    autosave = AutosaveStore(autosave_folder()).newest(signature_of(window.layer))
-    assert autosave is not None
-    labels_kept = autosave.labels()
-    np.testing.assert_array_equal(labels_kept, window.annotation())
-    assert labels_kept.any(axis=(1, 2)).all()
+    assert under_review() == (1, 2, False)
+    # Each plane has the object that is current there.
+    to_plane(window, 2)
+    assert under_review() == (2, 1, True)
+    to_plane(window, 1)
+    assert under_review() == (1, 2, False)
+    window.section.choose(1)
+    window.settle()
+    assert under_review() == (1, 1, True)
+    np.testing.assert_array_equal(mean_masks(window), first)
+    # A correction still belongs to the layers of the stack.
+    window.key(Key.Key_P)
+    window.click_on(labels[1] == 1)
+    assert under_review() == (1, 1, True)
+    corrected = mean_masks(window).copy()
+    # The layers go to the second object, and back with all planes of the first.
+    window.section.choose(2)
+    window.settle()
+    follow(window)
+    assert under_review() == (1, 2, True)
+    assert all(dice(found > 0, labels[0] == 2) > 0.8 for found in mean_masks(window))
+    window.section.choose(1)
+    window.settle()
+    assert under_review() == (1, 1, True)
+    np.testing.assert_array_equal(mean_masks(window), corrected)
+    assert "blank" not in str(window.panel.form.status.value)

@@ -212,6 +212,19 @@ def test_a_mark_belongs_to_its_plane(point: Open, discs: tuple[np.ndarray, np.nd
     assert taken[1].any()
     assert not taken[0].any()
     assert not taken[2].any()
+    # Samples of the whole stack come back on planes without an object.
+    window.panel.form.plane_choice.planes.value = "0"
+    window.panel.run()
+    window.settle()
+    window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 2)
+    window.section.choose(2)
+    window.settle()
+    session = window.panel._session
+    assert (session.current.label, session.stack) == (2, None)
+    window.viewer.dims.set_point(window.viewer.dims.ndim - 3, 0)
+    window.settle()
+    assert session.stack is not None
+    assert (session.current.label, session.current.plane.index[0]) == (None, 0)
 
 
 def test_objects_are_written_on_their_plane_while_another_one_is_under_review(
@@ -264,6 +277,18 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     window.box(labels == 1)
     assert not window.endings
     assert "has no outline yet" in window.section.unanswered()
+    # It waits for its own image: another one that needs a model gets no marks of it.
+    window.viewer.add_image(window.layer.data, rgb=True, name="b")
+    assert notice.isHidden()
+    window.key(Key.Key_B)
+    assert not notice.isHidden()
+    window.panel.form.folder.value = promptable
+    window.settle()
+    assert not window.endings
+    window.panel.form.folder.value = tiny_model_folder
+    window.panel.form.image.value = window.layer
+    assert "Click it in the section Point" in window.section.unanswered()
+    window.key(Key.Key_B)
     notice.button.click()
     assert window.panel.form.model.value == "generalist"
     assert notice.isHidden()
@@ -272,6 +297,9 @@ def test_a_model_without_prompts_names_one_that_takes_them(
     assert window.endings == ["done"]
     assert not window.section.unanswered()
     window.panel.form.model.value = FOLDER_CHOICE
+    window.panel.form.folder.line_edit.value = ""
+    window.key(Key.Key_G)
+    assert window.viewer.layers.selection.active.name == "a · strokes"
     window.panel.form.folder.value = promptable
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.layers import Labels
+from qtpy.QtCore import QObject
 
 from latentfm_core.correction.strokes import BACKGROUND, FOREGROUND
 from napari_latentfm.review.stroke_layer import painted_strokes, stroke_layer
+from napari_latentfm.review.stroke_watch import StrokeWatch
 from napari_latentfm.review.strokes_section import StrokesSection
 from napari_latentfm.sampling.panel import SamplingPanel
 from tests.helpers.plugin_fixtures import PATIENCE, GatedSegmenter, OpenPanel, gate, run
@@ -86,6 +88,36 @@ def test_undoing_strokes_restores_the_first_samples(desk: Desk) -> None:
     desk.strokes.undo()
     assert desk.wait(2) == "done"
     np.testing.assert_array_equal(desk.samples(), before)
+
+
+def test_only_the_plane_under_review_is_watched(qtbot: Any) -> None:
+    owner, paused = QObject(), list[bool]()
+    watch = StrokeWatch(owner)
+    watch.timer.setInterval(0)
+    watch.paused.connect(lambda: paused.append(True))
+    layer = Labels(np.zeros((3, 8, 8), np.uint8))
+
+    def stroke(plane: int, column: int) -> int:
+        layer.data_setitem((np.array([plane]), np.array([2]), np.array([column])), 1)
+        return pauses()
+
+    def pauses() -> int:
+        qtbot.waitUntil(lambda: not watch.timer.isActive(), timeout=PATIENCE)
+        return len(paused)
+
+    watch.follow(layer, (0, None, None))
+    assert stroke(1, 2) == 0
+    assert stroke(0, 2) == 1
+    watch.follow(layer, (1, None, None))
+    assert stroke(0, 3) == 1
+    # A stroke that was left behind is noticed on return, also if only the slider has moved.
+    watch.follow(layer, (0, None, None))
+    layer.refresh()
+    assert pauses() == 2
+    layer.refresh()
+    assert pauses() == 2
+    watch.repeat()
+    assert pauses() == 3
 
 
 def test_clear_is_one_undo_step(desk: Desk) -> None:

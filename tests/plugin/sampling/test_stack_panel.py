@@ -335,6 +335,16 @@ def test_strokes_update_only_their_plane(qtbot: Any, reviewing: Any) -> None:
     assert review.session.current.result.samples.strokes is None
     viewer.dims.set_current_step(1, 1)
     assert review.session.current.result.samples.strokes is not None
+    # So it is after another image, and so are the figures of the stack.
+    stack = review.session.stack
+    review.session.show(None)
+    review.session.follow(stack)
+    current = review.session.current.result
+    assert current.samples.strokes is not None
+    assert current.summary.mean_mask[2:6, 2:6].all()
+    shown = viewer.layers["scan · mean mask"].data
+    np.testing.assert_array_equal(stack.run.summary.mean_mask, shown)
+    assert f"Mean mask: {(shown > 0).mean():.1%} of the image" in panel.form.status.value
     panel.ask_about_edits = lambda names: pytest.fail(f"asked about {names}")
     assert run(qtbot, panel) == "done"
     # Only an edit of this very plane is asked about before strokes renew it.

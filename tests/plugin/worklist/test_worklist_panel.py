@@ -506,6 +506,9 @@ def test_a_missing_model_is_reported(qtbot: Any, queue: Open, tmp_path: Path) ->
     qtbot.waitUntil(lambda: "failed" in seen, timeout=PATIENCE)
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "not started"
+    panel.form.model_folder.setText("")
+    panel.read_ahead()  # says nothing: opening the next image does
+    assert not panel.sampler.busy
 
 
 def test_two_viewers_have_separate_annotations(
