@@ -135,6 +135,8 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
     read = partial(read_case, mask_threshold=args.mask_threshold, classes=classes, limits=limits)
     bad = BadFiles(len(pairs))
     good: list[Pair] = []
+    every = _read_all(good, read, bad if args.skip_bad else None)
+    cases, draw = with_prompts(args, every, segmenter)
 
     def look(pair: Pair) -> None:
         try:
@@ -149,8 +151,6 @@ def open_cases(args: argparse.Namespace, pairs: Sequence[Pair], segmenter: Segme
 
     check_all(pairs, look, args.quiet)
     bad.check_any_left()
-    every = _read_all(good, read, bad if args.skip_bad else None)
-    cases, draw = with_prompts(args, every, segmenter)
     return OpenCases(cases, survey, bad, out_of_fold(args, pairs, draw))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -9,22 +10,36 @@ import numpy as np
 
 from latentfm_core.config import SamplingConfig
 from latentfm_core.evaluation.evaluate import Case
+from latentfm_core.images.read import name_some
 from latentfm_core.inference.segmenter import Segmenter
 from latentfm_core.prompts.annotator import corrected, first_prompt, largest_object
 from latentfm_core.types import CORRECTIONS, PromptKind, SampleSet
+
+logger = logging.getLogger(__name__)
 
 
 def prompted_cases(cases: Iterable[Case]) -> Iterator[Case]:
     """Yield the cases reduced to their largest object; skip images without an object.
 
-    Of several raters, those with empty masks are skipped, and the masks of all others count.
+    A warning at the end names these images. Of several raters, those with empty masks are skipped,
+    and the masks of all others count.
     """
+    without: list[str] = []
     for case in cases:
         drawn = [mask for mask in case.references if mask.any()]
         if len(drawn) == 1:
             drawn = [mask for mask in map(largest_object, drawn) if mask is not None]
         if drawn:
             yield replace(case, references=np.stack(drawn))
+        else:
+            without.append(case.image.name)
+    if without:
+        logger.warning(
+            "warning: %d images without a marked object are left out, because there is nothing to "
+            "prompt: %s",
+            len(without),
+            name_some(without),
+        )
 
 
 @dataclass(frozen=True)

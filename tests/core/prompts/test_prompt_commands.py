@@ -255,6 +255,31 @@ def test_evaluation_after_a_box_and_calibration_of_it(
     assert sidecar["confidence"] == "calibrated"
 
 
+def test_images_without_an_object_to_prompt_are_named(
+    folders: Folders,
+    promptable_model_folder: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    printed: Printed,
+    refused: Printed,
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in sorted(folders[1].iterdir()):
+        drawn = np.asarray(imread(path) > 0) & (path.stem != "discs_001")
+        imsave(masks / path.name, drawn.astype(np.uint8) * 255, check_contrast=False)
+    data = ["--images", str(folders[0]), "--masks", str(masks), "--prompt", "box", *FAST]
+    words = [*data, "--steps", "1", "--out", str(tmp_path / "out")]
+    said = printed(evaluate, [*words, "--model", str(promptable_model_folder)])
+    assert "1 images without a marked object are left out" in said
+    assert "discs_001" in said
+    assert {row["name"] for row in read_table(tmp_path / "out")} == {"discs_000", "discs_002"}
+    # A model that takes no prompts is said before all files are read.
+    (masks / "discs_000.png").write_text("damaged")
+    other = [*data, "--out", str(tmp_path / "other"), "--model", str(tiny_model_folder)]
+    assert "does not take prompts" in refused(evaluate, other)
+
+
 def test_several_sets_train_one_model(tmp_path: Path) -> None:
     write_discs(tmp_path / "b", 8, seed=3)
     toml = (
