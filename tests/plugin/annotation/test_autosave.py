@@ -130,6 +130,7 @@ def test_the_last_stroke_is_saved_when_the_panel_ends(
     signature = image_signature(window.image.data)
     if how == "dock":
         window.viewer.window.remove_dock_widget(window.dock)
+        window.section.deleteLater()  # napari leaves it to its owner
     elif how == "session":
         window.session.show(None)
     elif how == "layer":

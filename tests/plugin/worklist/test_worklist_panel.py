@@ -507,7 +507,7 @@ def test_a_missing_model_is_reported(qtbot: Any, queue: Open, tmp_path: Path) ->
     assert panel.work is not None
     assert panel.work.item(NAMES[0]).state == "not started"
     panel.form.model_folder.setText("")
-    panel.read_ahead()  # says nothing: opening the next image does
+    panel.browsing.read_ahead()  # says nothing: opening the next image does
     assert not panel.sampler.busy
 
 
