@@ -36,7 +36,7 @@ class AnnotationSection(QWidget):
     ----------
     finished
         Emitted after an export or an opening, with ``"done"``, ``"cancelled"`` or ``"failed"``.
-    told
+    reported
         Emitted with how the taking of a mask has ended; the section may be folded.
     restored
         Emitted with the `AnnotationSidecar` of an annotation that was opened or recovered; it
@@ -46,7 +46,7 @@ class AnnotationSection(QWidget):
     """
 
     finished = Signal(str)
-    told = Signal(str)
+    reported = Signal(str)
     restored = Signal(object)
     export_offered = Signal(str, bool)
 
@@ -144,7 +144,7 @@ class AnnotationSection(QWidget):
         nothing = self._session.current is None
         text = NOTHING if nothing else take_mean_mask(self._session, in_region)
         self._say(text)
-        self.told.emit(text)
+        self.reported.emit(text)
 
     def _on_recovered(self, sidecar: AnnotationSidecar) -> None:
         self._say("Recovered. Ctrl+Z undoes it.")

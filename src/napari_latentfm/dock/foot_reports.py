@@ -25,14 +25,13 @@ class FootReports(QObject):
         self._panel, self._foot = panel, panel.foot
         annotation = panel.review.annotation
         annotation.finished.connect(self._on_file)
-        for section in (annotation, panel.review.hypotheses):
-            listen(self, section.told, self._foot.say)
+        for source in (annotation, panel.review.hypotheses, panel.review.fix.editor):
+            listen(self, source.reported, self._foot.say)
         annotation.export_offered.connect(self._foot.offer_export)
         listen(self, tool.changed, self._on_tool)
         listen(self, panel.review.fix.tools.changed, self._on_piece_tool)
-        listen(self, panel.review.fix.editor.reported, self._foot.say)
         listen(self, panel.point.model_missing, self._on_model_missing)
-        listen(self, panel.point.noted, self._on_noted)
+        listen(self, panel.point.reported, self._on_point)
         listen(self, panel.session.changed, self._on_reviewed)
         listen(self, notification_manager.notification_ready, self._on_notification)
         listen(self, panel.sampling.started, self._foot.clear)
@@ -56,7 +55,7 @@ class FootReports(QObject):
         self._panel.annotate.uncover("Point")
         self._foot.say(text)
 
-    def _on_noted(self, text: str) -> None:
+    def _on_point(self, text: str) -> None:
         self._foot.say(f"{self._panel.chosen.name}: {text}")
 
     def _on_reviewed(self) -> None:

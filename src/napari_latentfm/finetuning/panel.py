@@ -264,7 +264,7 @@ class LearningPanel(DockPanel):
         return run.is_of(self.form.images.path(), self.form.masks_folder())
 
     def release(self) -> None:
-        """Stop the run, since the panel is no longer visible; its end is reported as ever."""
+        """Stop the run, since the panel is no longer visible. Its end is still reported."""
         if self.running:
             self.stop()
             self.form.status.setText(_CLOSING)

@@ -197,7 +197,7 @@ class Answers:
     def _tell_note(self) -> None:
         note, self._note = self._note, ""
         if note:
-            self._context.tell(note)
+            self._context.report(note)
 
     def _describe(self, reviewed: Reviewed) -> None:
         number = int(reviewed.label or 0)
@@ -205,7 +205,7 @@ class Answers:
         if one is None or one.mask is None:
             return
         if not one.mask.pixels:
-            self._context.tell(
+            self._context.report(
                 f"No {one.name} was found at these marks. Add a point, or draw another box."
             )
             return

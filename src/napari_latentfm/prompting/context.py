@@ -29,11 +29,11 @@ class PromptContext:
 
     Attributes
     ----------
-    noted
+    reported
         Emitted with what the user should know though the section may be out of sight.
     """
 
-    noted = Signal(str)
+    reported = Signal(str)
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class PromptContext:
         """Show a text in the status line."""
         self.form.say(text)
 
-    def tell(self, text: str) -> None:
-        """Show a text in the status line, and emit `noted`."""
+    def report(self, text: str) -> None:
+        """Show a text in the status line, and emit `reported`."""
         self.say(text)
-        self.noted.emit(text)
+        self.reported.emit(text)
 
     def place(self, is_asked: bool = False) -> Place | None:
         """Return the plane on screen; None, with a message, if there is none.
@@ -64,7 +64,7 @@ class PromptContext:
         try:
             return self.panel.place_on_screen()
         except LatentFMError as error:
-            (self.tell if is_asked else self.say)(str(error))
+            (self.report if is_asked else self.say)(str(error))
             return None
 
     def current(self) -> tuple[Place | None, PromptObject | None]:

@@ -148,7 +148,7 @@ class Drawing:
             context.marks.write(place.layer, place.plane, 0, Prompt())
             self._shown.look_at_marks(place)
             if complaint:
-                self._context.tell(complaint)
+                self._context.report(complaint)
             return
         now = replace(
             one.prompt,

@@ -58,7 +58,7 @@ class PromptSection(QWidget):
     ----------
     model_missing
         Emitted with a message when a prompt needs another model than the chosen one.
-    noted
+    reported
         Emitted with what the user should know after an answer.
     marked
         Emitted with an image after its objects, or what is taken of them, may have changed.
@@ -91,7 +91,7 @@ class PromptSection(QWidget):
         self._stacks = FollowedStacks(session, self._book)
         shown = (self._context, self._shown, self._selection)
         self._answers = Answers(*shown, self._model, self._stacks, self)
-        self._runner, self.noted = self._answers.runner, self._context.noted
+        self._runner, self.reported = self._answers.runner, self._context.reported
         self._drawing = Drawing(*parts, self._answers, self._written.start)
         self._taking = Taking(self._context, self._answers, self._selection, self._shown)
         self._following = Following(self._context, self._answers)

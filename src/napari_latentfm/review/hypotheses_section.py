@@ -56,11 +56,11 @@ class HypothesesSection(QWidget):
         The hypotheses in the order of the pictures.
     chosen
         The hypothesis that is previewed on the image, or None.
-    told
+    reported
         Emitted with how an action has ended; the section may be folded.
     """
 
-    told = Signal(str)
+    reported = Signal(str)
 
     def __init__(self, session: ReviewSession) -> None:
         super().__init__()
@@ -256,7 +256,7 @@ class HypothesesSection(QWidget):
 
     def _tell(self, text: str) -> None:
         self._say(text)
-        self.told.emit(text)
+        self.reported.emit(text)
 
     def _lay_out(self) -> None:
         self.order = narrow(QComboBox())
