@@ -100,8 +100,9 @@ class _Entry(QWidget):
             QTimer.singleShot(0, self._leave)
 
     def _leave(self) -> None:
-        # The window may be closed by now, or the entry be taken out by somebody else.
-        with contextlib.suppress(LookupError, RuntimeError):
+        # The window may be closed by now, which removes napari's attribute for it, or the entry
+        # may have been taken out by other code.
+        with contextlib.suppress(AttributeError, LookupError, RuntimeError):
             self._viewer.window.remove_dock_widget(self)
 
 
