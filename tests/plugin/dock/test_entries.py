@@ -167,6 +167,7 @@ def test_the_parts_still_work_alone(make_napari_viewer: Any, docked: bool) -> No
     assert dock_of(viewer) is None
 
 
+@pytest.mark.styled
 def test_on_a_small_screen_all_docks_are_tabs(
     make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
