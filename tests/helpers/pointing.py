@@ -109,7 +109,7 @@ class Pointer:
         self.look()
 
     def look(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.section._look.isActive(), timeout=PATIENCE)
+        self.qtbot.waitUntil(lambda: not self.section._look.is_due, timeout=PATIENCE)
 
     def box(self, mask: NDArray[Any]) -> None:
         """Draw a box around a mask with the selected tool."""

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakMethod
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, Qt, QThreadPool, QTimer
+from qtpy.QtCore import Signal as QtSignal
 
 from napari_latentfm.background.garbage import gui_collector
 
@@ -70,6 +71,35 @@ def pause_timer(owner: QObject, pause: int, slot: Callable[[], None]) -> QTimer:
     return timer
 
 
+class NextTurn(QObject):
+    """Calls a function once in the next turn of the event loop, before the window is repainted.
+
+    A timer of 0 ms would wait for the repaint. It ends with its owner.
+
+    Attributes
+    ----------
+    is_due
+        Whether the call is yet to come.
+    """
+
+    _due = QtSignal()
+
+    def __init__(self, owner: QObject, slot: Callable[[], None]) -> None:
+        super().__init__(owner)
+        self._slot, self.is_due = slot, False
+        self._due.connect(self._call, Qt.ConnectionType.QueuedConnection)
+
+    def start(self) -> None:
+        """Call the function in the next turn; several calls in this one count as one."""
+        if not self.is_due:
+            self.is_due = True
+            self._due.emit()
+
+    def _call(self) -> None:
+        self.is_due = False
+        self._slot()
+
+
 def _relay(slot: Callable[..., object]) -> Callable[..., object]:
     """Return a function that calls a method as long as its object lives.
 
@@ -94,7 +124,7 @@ def abandon(runs: list[Any]) -> None:
         run.abandon()
 
 
-_KEPT: set[object] = set()
+_KEPT: dict[object, object] = {}
 
 
 def start_worker(
@@ -105,7 +135,7 @@ def start_worker(
     returned: Callable[[Returned], None],
     finished: Callable[[], None],
 ) -> None:
-    """Start a napari worker whose signals are connected to methods of `receiver`.
+    """Start a napari worker at once; its signals are connected to methods of `receiver`.
 
     The receiver is kept alive until the worker has finished: Qt delivers signals of another
     thread later, and does not own the object whose method it then calls.
@@ -130,11 +160,13 @@ def start_worker(
     worker.yielded.connect(yielded)
     worker.returned.connect(returned)
     worker.finished.connect(finished)
-    _KEPT.add(receiver)
-    worker.finished.connect(partial(_release, receiver))
+    key = object()
+    _KEPT[key] = (receiver, worker)
+    worker.finished.connect(partial(_release, key))
     # A worker that was asked to quit may not have begun its work.
     worker.finished.connect(ended)
-    worker.start()
+    # `worker.start` would begin after a timer, and so after the window has been repainted.
+    QThreadPool.globalInstance().start(worker)
 
 
 def _ending(
@@ -151,8 +183,8 @@ def _ending(
     return do
 
 
-def _release(receiver: object, *_: object) -> None:
-    _KEPT.discard(receiver)
+def _release(key: object, *_: object) -> None:
+    _KEPT.pop(key, None)
 
 
 def _disconnect(source: Source, relay: Callable[..., object], *_: object) -> None:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from latentfm_core.annotation.marks import StoredMarks
 from napari_latentfm.annotation.mean_mask import removed_mean_mask
-from napari_latentfm.background.signals import listen, pause_timer
+from napari_latentfm.background.signals import NextTurn, listen, pause_timer
 from napari_latentfm.layers.stacking import remove_own
 from napari_latentfm.layers.strokes import strokes_of
 from napari_latentfm.prompting.answers import READY, Answers
@@ -71,7 +71,7 @@ class PromptSection(QWidget):
         self._session, self._panel = session, panel
         self._viewer = session.viewer
         self.form = PromptForm()
-        self._look = pause_timer(self, 0, lambda: self._drawing.read_marks())
+        self._look = NextTurn(self, lambda: self._drawing.read_marks())
         self._written = pause_timer(self, STARTED_MS, lambda: self._drawing.write_marks())
         self._stroked = pause_timer(self, STROKE_MS, self._read_strokes)
         self._settle = pause_timer(self, SETTLE_MS, self._sync)
