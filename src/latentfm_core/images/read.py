@@ -17,6 +17,7 @@ from latentfm_core.images.intensity import check_array, check_pixels, to_rgb
 from latentfm_core.images.limits import refuse_links_out
 from latentfm_core.images.masks import read_instances, read_labels, read_mask
 from latentfm_core.names import shown
+from latentfm_core.once import first_time
 from latentfm_core.types import ImageInput
 
 __all__ = [
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 10
 _NAME_SHOWN = 120
-_SAID: set[Path] = set()
 
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {
     ".png",
@@ -133,8 +133,7 @@ def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> 
     Known companion files are logged as information, others as a warning.
     """
     kept = set(taken)
-    new = [path for path in every if path not in kept and path not in _SAID]
-    _SAID.update(new)
+    new = [path for path in every if path not in kept and first_time("left out", path)]
     for level, chosen in (
         (logging.WARNING, [path for path in new if not _is_companion(path)]),
         (logging.INFO, [path for path in new if _is_companion(path)]),
