@@ -161,8 +161,8 @@ def test_every_key_is_on_a_button_and_not_used_by_napari(opened: Callable[[type]
 def test_buttons_do_what_their_keys_do(opened: Callable[[type], Any]) -> None:
     panel = opened(ReviewPanel)
     section = panel.hypotheses
-    following = next(b for b in section.walk_buttons if "(H)" in b.text())
-    hide = next(b for b in section.walk_buttons if "(Q)" in b.text())
+    following = next(b for b in section.buttons.step if "(H)" in b.text())
+    hide = next(b for b in section.buttons.step if "(Q)" in b.text())
     following.click()
     assert section.chosen is section.hypotheses[0]
     hide.click()
