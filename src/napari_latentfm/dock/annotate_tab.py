@@ -61,7 +61,7 @@ class AnnotateTab(QWidget):
             "Uncertain regions": (review.regions,),
             "Annotation": (review.annotation,),
         }
-        review.strokes.leave_out_brushes()
+        review.strokes.brushes.offer_several_only()  # the section Point has the others
         self.sections = self._make_sections(head)
         self.area = QScrollArea()
         self._place: Collapsible | None = None
