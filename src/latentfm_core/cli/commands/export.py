@@ -19,8 +19,6 @@ from latentfm_core.names import is_there, shown
 def run(args: argparse.Namespace, command: str) -> None:
     """Run the command."""
     _check(args)
-    # The CPU is the reference for the test tensors on every other device.
-    args.device, args.precision = "cpu", "fp32"
     segmenter, settings = load_segmenter(args)
     if args.format == "onnx":
         write_parts(args.out, segmenter, settings, overwrite=args.overwrite)
