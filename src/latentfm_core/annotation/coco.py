@@ -150,8 +150,6 @@ def run_lengths(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[int]:
 
     Parameters
     ----------
-    pieces
-        Of the object.
     shape
         Height and width of the image. Only the object's box is read: the time for thousands
         of small objects does not depend on the image.

@@ -67,11 +67,6 @@ def choose_pairs(args: argparse.Namespace, default: str = "test") -> ChosenPairs
     Without ``--split``, the model's own training split is used if it is in the model folder and
     matches the images. A warning names pairs that the model was trained on.
 
-    Parameters
-    ----------
-    default
-        The part to use without ``--part``.
-
     Raises
     ------
     DatasetError

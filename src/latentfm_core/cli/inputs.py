@@ -79,13 +79,7 @@ def refuse_models(out: Path) -> None:
 
 @dataclass
 class BadFiles:
-    """Inputs that were skipped as unusable with ``--skip-bad``.
-
-    Attributes
-    ----------
-    reasons
-        The problem, by name of the input.
-    """
+    """Inputs that were skipped as unusable with ``--skip-bad``."""
 
     total: int
     reasons: dict[str, str] = field(default_factory=dict)

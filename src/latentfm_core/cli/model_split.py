@@ -32,8 +32,6 @@ class ModelSplit:
     ----------
     file
         ``training/split.json`` of the model folder.
-    split
-        Its content.
     trained_on
         Names of the images that the model was trained on, in any of the run's parts.
     folds

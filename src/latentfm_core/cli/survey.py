@@ -69,8 +69,6 @@ class Survey:
         ----------
         part
             The part of the data, or "".
-        threshold
-            The user's mask threshold, if any.
         draws
             Number of times each image is sampled.
         stops

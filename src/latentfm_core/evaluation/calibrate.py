@@ -45,8 +45,6 @@ def fit_calibration(
     settings
         Sampling settings, except the noise scale; the calibration holds for about this number
         of samples.
-    on_image
-        Called with the number of images done.
     part
         Source of the images, for the card.
     groups

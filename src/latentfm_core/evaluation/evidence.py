@@ -179,8 +179,6 @@ def choose_threshold(
         ``(images, len(THRESHOLDS))``, Dice of each validation image at each threshold.
     groups
         Group of each image; None makes an image its own group, the default for all.
-    usual
-        See `usual_threshold`.
     """
     middle = THRESHOLDS.index(usual)
     mean = dice.mean(axis=0)

@@ -100,8 +100,6 @@ def recipe(
     ----------
     settings
         Resolved.
-    maps
-        Names of the condition maps.
     files
         SHA-256 of each file by its name.
     """

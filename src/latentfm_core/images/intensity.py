@@ -124,8 +124,6 @@ class IntensityRange:
         Values of `shift` that become 0 and 1.
     offset, divisor
         Pixels are divided by one, then the other is subtracted.
-    dtype
-        Number format of the arithmetic.
     """
 
     low: float

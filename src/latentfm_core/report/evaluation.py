@@ -38,13 +38,6 @@ def write_report(
 ) -> None:
     """Write ``report.html`` into the folder of an evaluation.
 
-    Parameters
-    ----------
-    gallery
-        Pictures of every image of `evaluation`, in order.
-    metadata
-        Facts that are also in the summary.
-
     Raises
     ------
     OutputError

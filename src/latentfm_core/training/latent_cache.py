@@ -26,8 +26,6 @@ class LatentCache:
     ----------
     model
         Its VAEs must be frozen.
-    augmentation
-        Value for `latentfm_core.training.augment.augment`.
     """
 
     KEEP_BYTES = 4 * 2**30

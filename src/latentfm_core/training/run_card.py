@@ -40,12 +40,6 @@ def card_fields(
     ----------
     written
         Hand-written fields: title, data, licence, ...
-    config
-        Settings without paths.
-    name
-        Name of the model's folder.
-    position
-        Time, epochs and metrics.
     """
     data = written.get("data", {})
     counts = {f"n_{part}": len(getattr(split, part)) for part in ("train", "val", "test")}

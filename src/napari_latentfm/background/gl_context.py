@@ -27,8 +27,6 @@ class CanvasContext(QObject):
 
     Parameters
     ----------
-    viewer
-        The viewer whose layers are meant.
     window
         The main window with the canvas; owns this object.
     """

@@ -37,8 +37,6 @@ class LastingObjects(QObject):
 
     Parameters
     ----------
-    viewer
-        The viewer whose layers are watched.
     shown
         A signal that comes after PyTorch was imported.
     owner

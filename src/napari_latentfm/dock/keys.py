@@ -29,8 +29,6 @@ class KeyGroup:
 
     Attributes
     ----------
-    title
-        Heading in the sheet.
     actions
         Functions without arguments by napari key strings. The first line of its docstring is
         its description in the sheet. A text in place of a function is the description.

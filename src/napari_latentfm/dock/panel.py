@@ -71,10 +71,6 @@ class LatentFMPanel(QWidget):
         The parts, which also work in docks of their own.
     chosen
         The image that everything in the dock acts on.
-    accepting
-        The actions of the foot.
-    adapting
-        Adapts the model to accepted images.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:

@@ -49,8 +49,6 @@ class LearningPanel(DockPanel):
         ``"failed"``; the panel is idle then.
     overrides
         ``section.key=value`` settings that differ from the recipe, for use from Python.
-    last_error
-        Message of the error that ended the last run, or None.
     """
 
     kept = Signal(Path)

@@ -26,11 +26,6 @@ class FollowedStacks:
 
     Only the last review of an image is kept, whose maps are in the layers. Other objects are
     summarised again from the samples of their planes.
-
-    Parameters
-    ----------
-    session, book
-        Of the section.
     """
 
     def __init__(self, session: ReviewSession, book: ObjectBook) -> None:

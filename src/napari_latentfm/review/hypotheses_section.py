@@ -45,10 +45,6 @@ class HypothesesSection(QWidget):
 
     Attributes
     ----------
-    hypotheses
-        The hypotheses in the order of the pictures.
-    chosen
-        The hypothesis that is previewed on the image, or None.
     reported
         Emitted with how an action has ended; the section may be folded.
     """

@@ -44,8 +44,6 @@ class StrokesSection(QWidget):
     finished
         Emitted in the GUI thread after every redraw, with ``"done"``, ``"cancelled"`` or
         ``"failed"``.
-    ask_about_edits
-        Decides about result layers that were edited by hand.
     """
 
     finished = Signal(str)
