@@ -1,4 +1,4 @@
-"""The out-of-domain score of a model: which images it is fitted on, and how it is kept."""
+"""Fit the out-of-domain score of a model, and store it."""
 
 from __future__ import annotations
 

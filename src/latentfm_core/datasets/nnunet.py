@@ -112,7 +112,7 @@ def _check_channels(path: Path, channels: object) -> None:
 def _classes(path: Path, labels: Mapping[str, Any]) -> tuple[str, ...]:
     if "ignore" in labels:
         raise DatasetError(
-            f"{shown(path)} has a label ignore, which is not supported: draw these regions, or "
+            f"{shown(path)} has the label 'ignore', which is not supported: draw these regions, or "
             "remove the images."
         )
     if not all(type(value) is int for value in labels.values()):

@@ -70,7 +70,7 @@ def fit_calibration(
         if on_image is not None:
             on_image(done)
     if not tried[USUAL_SCALE].n_images:
-        raise DatasetError("There is no image to calibrate on. Choose images and their masks.")
+        raise DatasetError("There are no images to calibrate on. Choose images and their masks.")
     scale = _best_scale(tried)
     return tried[scale].fit(settings.model_copy(update={"noise_scale": scale}), part)
 

@@ -124,7 +124,7 @@ def evaluate(
         if on_image is not None:
             on_image(figures)
     if not scores:
-        raise DatasetError("There is no image to evaluate.")
+        raise DatasetError("There are no images to evaluate.")
     return Evaluation(tuple(scores), total, agreement)
 
 

@@ -65,8 +65,8 @@ def announce(run: RunState) -> None:
     Raises
     ------
     DatasetError
-        If nothing can be learned from the masks: every one is empty, or full. Also if a value or
-        colour of some masks only may be a class.
+        If nothing can be learned from the masks, because all are empty or full, or if a value or
+        colour that only some masks have may be a class.
     """
     train, val = run.data.train, run.data.val
     classes, side = run.config.model.classes, run.config.data.size

@@ -65,7 +65,7 @@ def _check_place(option: str, place: Path, data: DataConfig) -> None:
             )
         if what == "masks" and folder is not None and place.is_relative_to(folder.resolve()):
             raise OutputError(
-                f"{option} is inside the folder of the masks, {folder}, and would be taken for "
+                f"{option} is inside the folder of the masks, {folder}, and would be mistaken for "
                 f"the masks of a rater. Choose another {option}."
             )
 

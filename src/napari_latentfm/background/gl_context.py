@@ -1,4 +1,4 @@
-"""OpenGL commands outside painting run in the context of the canvas.
+"""Run OpenGL commands outside painting in the context of the canvas.
 
 When layers are removed, napari 0.9 lets vispy delete their textures, buffers and programs at once,
 in whichever OpenGL context is current. Outside `paintGL` that is often the context in which Qt

@@ -1,4 +1,4 @@
-"""Objects of imported modules are left out of garbage collections.
+"""Exclude objects of imported modules from garbage collections.
 
 napari collects garbage in the GUI thread whenever layers are removed. Once PyTorch is imported, a
 collection looks through half a million objects for 0.3 s. Nearly all of them are functions and

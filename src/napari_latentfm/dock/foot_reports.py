@@ -1,4 +1,4 @@
-"""Reports in the foot of the dock what happens in its other parts, which may be out of sight."""
+"""Report in the foot what happens in other parts of the dock, which may be out of sight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of the dock: one table that binds them and that the sheet of keys is made of."""
+"""The keys of the dock, in one table for binding them and for the sheet that lists them."""
 
 from __future__ import annotations
 

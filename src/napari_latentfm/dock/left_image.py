@@ -1,4 +1,4 @@
-"""The image of the list that was left: what became of it, and objects that were not taken."""
+"""Report on an image after another one is opened: its state, and objects that were not taken."""
 
 from __future__ import annotations
 

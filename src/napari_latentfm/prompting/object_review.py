@@ -1,4 +1,4 @@
-"""The object under review follows the plane on screen, and the other way round."""
+"""Keep the object under review in step with the plane on screen."""
 
 from __future__ import annotations
 

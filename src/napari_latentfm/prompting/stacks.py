@@ -1,4 +1,4 @@
-"""Objects that were followed through a stack, and how all their planes are reviewed again."""
+"""Objects that were followed through a stack, and the review of all their planes."""
 
 from __future__ import annotations
 

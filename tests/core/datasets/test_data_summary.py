@@ -369,9 +369,9 @@ def test_masks_that_mark_their_foreground_differently(
     stops = bool(said) and not usual
     assert trained(tmp_path, data, "--dry-run") == (2 if stops else 0)
     output = capsys.readouterr().err
-    assert ("do not mark their foreground alike" in output) == bool(said)
+    assert ("do not mark their foreground in the same way" in output) == bool(said)
     assert re.search(said, output)
-    assert ("All of it is read as foreground" in output) == (bool(said) and usual)
+    assert ("All of these values are read as foreground" in output) == (bool(said) and usual)
     if stops:
         advised = re.findall(r"--mask-threshold ([\d.]*\d)", output)[0]
         assert trained(tmp_path, data, "--dry-run", "--mask-threshold", advised) == 0

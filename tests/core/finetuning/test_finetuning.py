@@ -212,7 +212,7 @@ def test_no_model_is_overwritten(tiny_model_folder: Path, shifted: Folders, tmp_
 
 def test_errors_say_what_to_do(tiny_model_folder: Path, shifted: Folders, tmp_path: Path) -> None:
     card = read_card(tiny_model_folder)
-    with pytest.raises(ConfigError, match="No training data named"):
+    with pytest.raises(ConfigError, match="No training data given"):
         finetune_config(card, DataConfig())
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -46,7 +46,7 @@ def _check(args: argparse.Namespace) -> None:
     if not is_there(args.out):
         return
     if args.out.is_dir() == zoo:
-        kind = "folder, and a .zip file" if zoo else "file, and a folder"
+        kind = "folder, but a .zip file" if zoo else "file, but a folder"
         raise OutputError(f"{shown(args.out)} is a {kind} is to be written. Choose another --out.")
     if not args.overwrite:
         raise OutputError(
