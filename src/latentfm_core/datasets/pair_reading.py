@@ -67,10 +67,7 @@ def read_binary(
 def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint8 masks ``(M, H, W)`` of `classes` classes.
 
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask holds a label above `classes`.
+    Raises `ImageError` as `read_pair` does, or if a mask holds a label above `classes`.
     """
     return _read(pair, lambda path, decoded: labels_of(path, decoded, classes), limits)
 
@@ -78,10 +75,7 @@ def read_labelled(pair: Pair, classes: int, limits: ReadingConfig = READING) -> 
 def read_instances(pair: Pair, limits: ReadingConfig = READING) -> ReadPair:
     """Read an image and its uint16 masks ``(M, H, W)`` of numbered objects.
 
-    Raises
-    ------
-    ImageError
-        As `read_pair`, or if a mask does not hold whole numbers up to 65535.
+    Raises `ImageError` as `read_pair` does, or if a mask does not hold whole numbers up to 65535.
     """
     return _read(pair, instances_of, limits)
 

@@ -176,10 +176,7 @@ def _check_undivided(split: Split, config: DataConfig, path: Path) -> None:
 def units_of(names: Sequence[str], config: DataConfig) -> list[tuple[str, ...]]:
     """Return the units that are never divided: the groups of the group file, or single images.
 
-    Raises
-    ------
-    DatasetError
-        As `read_groups` does.
+    Raises `DatasetError` as `read_groups` does.
     """
     if config.group_file is None or config.group_column is None:
         return [(name,) for name in names]
