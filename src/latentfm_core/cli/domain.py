@@ -91,7 +91,7 @@ def _parts(pairs: dict[str, Pair], split: Split) -> tuple[list[Pair], list[Pair]
 
 
 def fit(args: argparse.Namespace, segmenter: Segmenter, parts: Parts) -> TrainingDomain | None:
-    """Return the domain of a model, or None if there are too few images, which is said.
+    """Return the domain of a model, or None, with a message, if there are too few images.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def write_domains(
 
 
 def description(domain: TrainingDomain) -> str:
-    """Return what is said of a domain that was fitted."""
+    """Return one line about a fitted domain."""
     return (
         f"out-of-domain score from {domain.n_train} training images; {PASSING:.0%} of "
         f"{domain.n_val} validation images and their changed copies are below its limit"

@@ -237,7 +237,7 @@ def _listed(groups: Iterable[tuple[str, ...]]) -> str:
     return name_some(" = ".join(group) for group in groups)
 
 
-def say_findings(findings: Sequence[Finding]) -> None:
+def log_findings(findings: Sequence[Finding]) -> None:
     """Log findings as warnings; raise `DatasetError` if the data are unusable."""
     for finding in findings:
         if finding.stops:

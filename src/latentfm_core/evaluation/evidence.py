@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentfm_core.config import Config, SamplingConfig
-from latentfm_core.evaluation.chance import Groups, standard_error
 from latentfm_core.evaluation.frequency import BINS, Frequency, Index, bin_of
+from latentfm_core.evaluation.standard_error import Groups, standard_error
 from latentfm_core.images.canvas import from_canvas
 from latentfm_core.metrics.classes import class_dice, class_fair_ged
 from latentfm_core.metrics.overlap import Float64

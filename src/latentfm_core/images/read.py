@@ -25,13 +25,13 @@ __all__ = [
     "check_pixels",
     "is_image",
     "list_images",
+    "log_left_out",
+    "log_subfolders",
     "name_some",
     "read_image",
     "read_instances",
     "read_labels",
     "read_mask",
-    "say_left_out",
-    "say_subfolders",
     "to_rgb",
 ]
 
@@ -101,11 +101,11 @@ def list_images(folder: Path, limits: ReadingConfig = READING) -> list[Path]:
             f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     refuse_links_out(files, folder, limits, "images")
-    say_left_out(folder, [path for path in every if not path.is_dir()], files)
+    log_left_out(folder, [path for path in every if not path.is_dir()], files)
     return files
 
 
-def say_subfolders(folder: Path, used: Iterable[Path] = ()) -> None:
+def log_subfolders(folder: Path, used: Iterable[Path] = ()) -> None:
     """Log the subfolders of a folder whose images are ignored, except those in `used`."""
     known = {path.resolve() for path in used}
     below = [
@@ -127,7 +127,7 @@ def _may_hold_images(folder: Path) -> bool:
         return True  # no permission: it is named as well
 
 
-def say_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:
+def log_left_out(folder: Path, every: Iterable[Path], taken: Iterable[Path]) -> None:
     """Log the number and names of skipped files in a folder.
 
     Known companion files are logged as information, others as a warning.

@@ -12,7 +12,7 @@ from torch import Tensor
 from latentfm_core.flow.solvers import integrate
 from latentfm_core.models.latentfm import LatentFM
 from latentfm_core.training.augment import change_photograph
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.modality import change_modality
 from latentfm_core.training.object_source import ObjectSource
 from latentfm_core.training.painting import paint_some

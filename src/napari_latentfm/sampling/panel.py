@@ -222,7 +222,7 @@ class SamplingPanel(DockPanel):
             self.cancel()
 
     def _on_closed(self, layer: Image) -> None:
-        """End a run of an image that is being closed, of which nothing more is to be said."""
+        """End a run of an image that is being closed, without showing how it ended."""
         if any(layer is run.target.layer for run in self._runs):
             self.release()
 

@@ -17,7 +17,7 @@ from latentfm_core.training.batch_source import Feeder, Source
 from latentfm_core.training.batches import generator_for
 from latentfm_core.training.checkpoint import Position
 from latentfm_core.training.distributed import LossesOf, Team
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.latent_cache import LatentCache
 from latentfm_core.training.loop import Hooks, StageLoop
 from latentfm_core.training.stages import STAGES, Stage, make_stage

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentfm_core.training.batches import generator_for
-from latentfm_core.training.globalbatch import GlobalBatch
+from latentfm_core.training.global_batch import GlobalBatch
 from latentfm_core.training.painting import CONTRAST, PAINTED, paint_some
 
 COUNT, SIDE = 200, 32

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     draws = len(NOISE_SCALES) if settings.n_samples > 1 else 1
     prepare_folder(folder)  # fail before the work if it cannot be written
     part = chosen.part or ""
-    opened.survey.say(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
+    opened.survey.log(segmenter, settings, part, args.mask_threshold, draws=draws, stops=True)
     with one_writer(folder, "writing to", "Wait until it has finished."):
         with progress_bar(len(names), "calibrating", "image", args.quiet) as bar:
             draw = opened.draw or unprompted

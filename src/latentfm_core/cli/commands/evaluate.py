@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     gallery = gallery_for(args, segmenter, settings)
     opened = open_cases(args, chosen, segmenter)
     prepare_folder(args.out)
-    opened.survey.say(segmenter, settings, chosen.part or "", args.mask_threshold)
+    opened.survey.log(segmenter, settings, chosen.part or "", args.mask_threshold)
     with one_writer(args.out, "writing to", BUSY):
         _evaluate(args, command, segmenter, settings, chosen, opened, gallery)
     opened.bad.report()
