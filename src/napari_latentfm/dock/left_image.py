@@ -78,4 +78,4 @@ class LeftImage(QObject):
     def _on_settled(self, _ending: str) -> None:
         note, self._note = self._note, ""
         if note:
-            self._panel.foot.say(note)
+            self._panel.footer.say(note)

@@ -29,7 +29,7 @@ def left_behind(opened: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np
     viewer.add_image(disc_image(), name="photo")
     assert run(qtbot, panel.sampling) == "done"
     panel.review.annotation.take_mean_mask()
-    qtbot.waitUntil(lambda: panel.foot.kept.text().startswith("Autosaved"), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: panel.footer.kept.text().startswith("Autosaved"), timeout=PATIENCE)
     layer = annotation_of(panel.session, create=False)
     assert layer is not None
     return np.array(layer.data)

@@ -1,4 +1,4 @@
-"""The foot of the dock, which is always in view: accept, flag, note, export."""
+"""The footer of the dock, which is always in view: accept, flag, note, export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BREAKS = re.compile(r"[/\\_.](?=\S)")
 NOTE_TIP = "A remark on this image, kept in the work list."
 
 
-class Foot(QWidget):
+class Footer(QWidget):
     """Buttons and lines, independent of the viewer."""
 
     noted = QtSignal(str)
