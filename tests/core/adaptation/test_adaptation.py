@@ -36,7 +36,6 @@ from latentfm_core.adaptation.record import (
     LearnedImage,
     keep_as_model,
 )
-from latentfm_core.adaptation.scoring import mean_mask
 from latentfm_core.adaptation.session import AcceptedImage, AdaptationSession
 from latentfm_core.adaptation.views import View, ViewStore, draw_views, training_image
 from latentfm_core.annotation.export import write_labels_file
@@ -76,8 +75,8 @@ def dice_without_prompt(segmenter: Segmenter, numbers: range) -> float:
     found = []
     for number in numbers:
         item = unseen(number)
-        mask = mean_mask(segmenter, item.image, settings=FEW)
-        found.append(dice(mask, np.asarray(item.labels > 0)))
+        mask = segmenter.summarise(segmenter.sample(item.image, FEW)).mean_mask
+        found.append(dice(np.asarray(mask > 0), np.asarray(item.labels > 0)))
     return float(np.mean(found))
 
 

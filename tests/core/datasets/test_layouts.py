@@ -17,7 +17,7 @@ from latentfm_core.cli.train import main as train_main
 from latentfm_core.config import DataConfig
 from latentfm_core.datasets.in_memory import load_canvases
 from latentfm_core.datasets.layouts import read_layout, training_pairs
-from latentfm_core.datasets.pair_reading import read_labelled, read_pair
+from latentfm_core.datasets.pair_reading import read_binary, read_labelled
 from latentfm_core.errors import DatasetError
 from latentfm_core.model_io.folder import read_card
 from tests.helpers.commands import Printed
@@ -194,7 +194,7 @@ def test_challenges_of_other_years(blob_folders, tmp_path):
         save(tmp_path / year / masks / "ISIC_0000000_Segmentation.png", mask * np.uint8(255))
         (tmp_path / year / "ISIC-2017_Test_v2_Part3_GroundTruth").mkdir()
         (pair,) = read_layout(tmp_path / year).pairs("test")
-        np.testing.assert_array_equal(read_pair(pair)[1][0], mask)
+        np.testing.assert_array_equal(read_binary(pair).masks[0], mask)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from skimage.io import imread, imsave
 
 from latentfm_core.cli.train import main
 from latentfm_core.config import DataConfig, with_overrides
-from latentfm_core.datasets.pair_reading import read_pair
+from latentfm_core.datasets.pair_reading import read_binary
 from latentfm_core.datasets.pairs import find_pairs
 from latentfm_core.errors import CheckpointError, ConfigError, DatasetError, OutputError
 from latentfm_core.evaluation.evaluate import Case, evaluate
@@ -66,7 +66,7 @@ def shifted(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def dice_on_others(model: Path, folder: Path) -> float:
     images, masks = write_shifted(folder, 10, 10, seed=77)
     segmenter = Segmenter.load(model, "cpu")
-    cases = (Case(*read_pair(pair)) for pair in find_pairs(images, masks))
+    cases = (Case(p.image, p.masks) for p in map(read_binary, find_pairs(images, masks)))
     settings = segmenter.card.config.sampling.model_copy(update={"n_samples": 2, "steps": 2})
     return evaluate(segmenter, cases, settings).mean("dice")
 
