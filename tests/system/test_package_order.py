@@ -7,12 +7,16 @@ decision to be made here.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
+FORMER = {"data", "queue", "widgets"}
+"""Import paths of the first version, which the page describes in a sentence."""
 
 CORE = {
     "bars": "",
@@ -138,3 +142,17 @@ def test_the_order_has_no_upward_arrow_and_allows_nothing_unused(root: str) -> N
     present = {path.stem for path in (SOURCE / root).iterdir() if path.suffix == ".py"}
     present |= {path.parent.name for path in (SOURCE / root).glob("*/__init__.py")}
     assert present - {"__init__"} == set(order)
+
+
+@pytest.mark.parametrize("root", ORDERS)
+def test_the_architecture_page_shows_this_order(root: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split(f"| `{root}` | contents |\n")[1].split("\n\n")[0]
+    rows = {
+        name: number
+        for number, line in enumerate(table.splitlines())
+        for name in re.findall(r"`(\w+)(?:\.py|/)`", line.split("|")[1])
+    }
+    assert rows.keys() - {"weights"} == ORDERS[root].keys() - FORMER
+    for name, below in ORDERS[root].items():
+        assert all(rows[each] <= rows[name] for each in below.split() if name not in FORMER), name
