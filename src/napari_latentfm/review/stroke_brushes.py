@@ -54,6 +54,7 @@ class StrokeBrushes(QWidget):
             f"Mark pixels that are certainly not {foreground(self.names)}."
         )
         for button in self.class_buttons:
+            button.hide()
             button.deleteLater()
         self.class_buttons = [self._button(*each) for each in enumerate(names)]
         if self._several_only:
