@@ -27,7 +27,7 @@ PAUSE = 600.0
 
 
 class LastingObjects(QObject):
-    """Leaves present objects out of garbage collections (`gc.freeze`) once a result is shown.
+    """Excludes existing objects from garbage collections (`gc.freeze`) once a result is shown.
 
     Objects in reference cycles are not released while they are left out. Of those, layers may
     be large: the ones that were present are released after their removal as `LARGE` and `PAUSE`

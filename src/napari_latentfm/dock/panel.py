@@ -142,7 +142,7 @@ class LatentFMPanel(QWidget):
         self.queue.next()
 
     def previous_image(self) -> None:
-        """Keep the annotation and open the image before in the folder."""
+        """Keep the annotation and open the previous image of the folder."""
         self.annotate.note_place()
         self.footer.commit()
         self.queue.previous()
@@ -220,7 +220,7 @@ class LatentFMPanel(QWidget):
         return not self.session.renewing
 
     def _is_clear(self) -> bool:
-        """Return whether what would be accepted is what is on screen; say so otherwise."""
+        """Return whether the screen shows what would be accepted; report it if not."""
         if problem := self.point.unanswered():
             self.annotate.uncover("Point")
         elif (reviewed := self.session.current) is not None:
@@ -283,7 +283,7 @@ class LatentFMPanel(QWidget):
         self._list.show_item()
 
     def _on_chosen(self) -> None:
-        """Show nothing of another image any more."""
+        """Clear everything about another image."""
         self.footer.clear()
         self.footer.show_kept("")
         self._list.show_item()

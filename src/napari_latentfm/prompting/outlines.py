@@ -1,4 +1,4 @@
-"""Outlines of objects that are not current, and results that belong to no object any more."""
+"""Outlines of objects that are not current, and results of objects that are no longer current."""
 
 from __future__ import annotations
 

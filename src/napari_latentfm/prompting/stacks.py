@@ -92,7 +92,7 @@ class FollowedStacks:
 
 
 def fitting(samples: SampleSet | None, start: SampleSet | None) -> SampleSet | None:
-    """Return samples of an object if they belong to the same sheets as others of it."""
+    """Return samples if model and settings are those of other samples of the object."""
     if samples is None or start is None or samples.record.model_hash != start.record.model_hash:
         return None
     same = all(samples.settings.get(name) == start.settings.get(name) for name in DRAWN)

@@ -220,7 +220,7 @@ class HypothesesSection(QWidget):
         self.view.look.hide_proposals(False)
 
     def unclear(self, touched: bool) -> str:
-        """Return what to do if what would be accepted is not what is on screen, or "".
+        """Return what to do if the screen does not show what would be accepted, or "".
 
         `touched` is whether the annotation would be accepted, not the mean mask.
         """

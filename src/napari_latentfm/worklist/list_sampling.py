@@ -49,7 +49,7 @@ class ListSampling:
         self.sampler.ended.connect(self._on_ended)
 
     def task(self, name: str) -> Task:
-        """Return the sampling of an image with the present model and settings.
+        """Return the sampling of an image with the current model and settings.
 
         Raises
         ------
