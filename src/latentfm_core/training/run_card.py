@@ -34,7 +34,7 @@ def card_fields(
     split: Split,
     device: str,
 ) -> dict[str, Any]:
-    """Return the fields of a run's card but for ``weights``.
+    """Return the fields of a run's card except ``weights``.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _explained(location: tuple[int | str, ...], message: str, kind: str) -> str:
 
 
 def _joined(commands: Sequence[str]) -> str:
-    """Return the commands, one a line; of too many the first and the last ones."""
+    """Return the commands, one per line; if there are too many, the first and last ones."""
     lines = [printable(command)[:MAX_COMMANDS] for command in commands]
     first = lines[:1]
     rest: list[str] = []

@@ -142,7 +142,7 @@ class RunFolder:
         self._lock.release()
 
     def _clear(self) -> None:
-        """Move the files of an earlier run aside, so that they are not mistaken for this one's."""
+        """Move the files of an earlier run aside; they could be mistaken for those of this run."""
         folder = self._out / TRAINING
         if any((folder / name).exists() for name in _WORTH_KEEPING):
             names = (self._out / f"{EARLIER}-{number}" for number in itertools.count(1))

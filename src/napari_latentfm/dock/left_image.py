@@ -24,7 +24,7 @@ DONE_EMPTY = "{name} is done (empty), {done} of {count}. Page Up returns to it."
 
 
 class LeftImage(QObject):
-    """Says what became of an image once the next one is there, and keeps marks of untaken objects.
+    """Reports the state of an image after the next one is open; keeps marks of untaken objects.
 
     The marks are kept here until the window is closed, and by `KeptMarks` after that.
     """
