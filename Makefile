@@ -21,6 +21,7 @@ STAMP := $(VENV)/.set-up
 SCREENSHOT := $(CURDIR)/demo/latentfm-demo.png
 # On Linux without a display, napari runs on a virtual one.
 DISPLAYED := scripts/with_display.sh
+IN_MEMORY := scripts/with_memory_disk.sh
 
 # The oldest napari that pyproject.toml allows, and the other Qt binding.
 OLDEST_VENV ?= .venv-oldest
@@ -71,7 +72,7 @@ docs: setup
 # A crashed process ends the run: xdist may give its replacement nothing to do and wait for ever.
 unit: setup
 	scripts/system_packages.sh
-	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
+	OMP_NUM_THREADS=1 $(IN_MEMORY) $(DISPLAYED) $(BIN)/python -m pytest --numprocesses $(JOBS) \
 		--dist worksteal --max-worker-restart 0
 
 $(OLDEST_STAMP): pyproject.toml constraints.txt
@@ -85,7 +86,7 @@ $(OLDEST_STAMP): pyproject.toml constraints.txt
 # Old releases of napari warn about newer dependencies.
 oldest: $(OLDEST_STAMP)
 	scripts/system_packages.sh
-	OMP_NUM_THREADS=1 $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
+	OMP_NUM_THREADS=1 $(IN_MEMORY) $(DISPLAYED) $(OLDEST_BIN)/python -m pytest --numprocesses $(JOBS) \
 		--dist worksteal --max-worker-restart 0 --override-ini filterwarnings=default \
 		--disable-warnings $(WINDOW_TESTS)
 

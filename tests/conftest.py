@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from napari import current_viewer, settings
+from napari._qt import qt_main_window
 from npe2 import PluginManifest
 
 from latentfm_core.cli.train import main as train_command
@@ -172,6 +173,18 @@ def _manifests_are_read_once() -> Iterator[None]:
         read = cache(lambda *args, **options: tuple(genuine(*args, **options)))
         patch.setattr(PluginManifest, "discover", read)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _plain_widgets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out napari's style sheet, unless the test is marked ``styled``.
+
+    Qt applies it to each of some 450 widgets of a window with the dock, which is a third of the
+    time of such a test. Sizes and colours depend on it, behaviour does not.
+    """
+    marker = request.node.get_closest_marker
+    if marker("gui") and not marker("styled"):
+        monkeypatch.setattr(qt_main_window, "get_stylesheet", lambda *_, **__: "")
 
 
 @pytest.fixture(autouse=True)

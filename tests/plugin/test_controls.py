@@ -34,6 +34,8 @@ from tests.helpers.looks import reviewed
 from tests.helpers.plugin_fixtures import PATIENCE, disc_image
 from tests.plugin.review.test_regions_section import uncertain_samples
 
+pytestmark = pytest.mark.styled
+
 CONTROLS = (
     QAbstractButton,
     QAbstractItemView,

@@ -55,7 +55,8 @@ class LastingObjects(QObject):
         owner.destroyed.connect(lambda: _thaw(frozen))
 
     def _leave_out(self) -> None:
-        if not gc.get_freeze_count() and len(gc.get_objects()) >= MANY:
+        # The count is slow where many objects are left out: Python goes through all of them.
+        if not self._frozen and not gc.get_freeze_count() and len(gc.get_objects()) >= MANY:
             self._freeze()
 
     def _freeze(self) -> None:

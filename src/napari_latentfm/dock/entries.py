@@ -99,8 +99,9 @@ class _Entry(QWidget):
             QTimer.singleShot(0, self._leave)
 
     def _leave(self) -> None:
-        # The window may be closed by now, or something else has removed the entry.
-        with contextlib.suppress(LookupError, RuntimeError):
+        # The window may be closed by now, which removes napari's attribute for it, or other code
+        # may have removed the entry.
+        with contextlib.suppress(AttributeError, LookupError, RuntimeError):
             self._viewer.window.remove_dock_widget(self)
 
 

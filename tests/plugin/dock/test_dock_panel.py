@@ -39,6 +39,8 @@ from tests.helpers.plugin_fixtures import (
 )
 from tests.plugin.test_controls import controls
 
+pytestmark = pytest.mark.styled
+
 Open = Callable[..., tuple[Any, LatentFMPanel]]
 PLAIN = Qt.KeyboardModifier.NoModifier
 

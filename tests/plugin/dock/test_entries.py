@@ -117,6 +117,17 @@ def test_a_hidden_dock_comes_back(plugin: Any, make_napari_viewer: Any, qtbot: A
     assert dock_of(viewer) is panel
 
 
+def test_a_window_that_closes_at_once_raises_no_error(
+    plugin: Any, make_napari_viewer: Any, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer()
+    with qtbot.captureExceptions() as errors:
+        entry(viewer.window.plugins_menu, "LatentFM (LatentFM)").trigger()
+        viewer.close()
+        qtbot.wait(20)
+    assert errors == []
+
+
 def test_closing_and_opening_again(opened: Callable[..., Any], qtbot: Any) -> None:
     viewer, panel = opened()
     viewer.add_image(disc_image(), name="photo")
@@ -156,6 +167,7 @@ def test_the_parts_still_work_alone(make_napari_viewer: Any, docked: bool) -> No
     assert dock_of(viewer) is None
 
 
+@pytest.mark.styled
 def test_on_a_small_screen_all_docks_are_tabs(
     make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

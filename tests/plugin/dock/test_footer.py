@@ -283,6 +283,7 @@ def test_closing_the_dock_leaves_no_hidden_layers_of_the_previous_image(bench: B
     assert tifffile.imread(WorkList(bench.folder).annotation(NAMES[0])).sum() == 81
 
 
+@pytest.mark.styled
 def test_the_next_image_shows_the_top_of_the_section_in_use(bench: Bench) -> None:
     annotate = bench.panel.annotate
     for title in ("Point", "Compare", "Fix", "Uncertain regions"):
@@ -674,6 +675,7 @@ def test_learn_starts_from_the_model_of_the_list(bench: Bench) -> None:
     assert panel.learning.form.name.text().startswith("generalist")
 
 
+@pytest.mark.styled
 def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any) -> None:
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")
@@ -693,6 +695,7 @@ def test_an_error_stays_in_the_foot_until_the_next_run(opened: Open, qtbot: Any)
     assert notice.isHidden()
 
 
+@pytest.mark.styled
 def test_a_warning_is_dismissed_for_good(bench: Bench) -> None:
     notice, folder = bench.panel.footer.notice, "/somewhere/" + "a_long_folder_name/" * 20
     show_error(f"{folder} cannot be written.")

@@ -337,6 +337,7 @@ def test_an_annotation_that_was_deleted_is_not_accepted(bench: Bench) -> None:
     np.testing.assert_array_equal(tifffile.imread(bench.file(NAMES[0])) > 0, mean)
 
 
+@pytest.mark.styled
 def test_a_tick_box_of_an_object_hides_it_and_does_not_choose_it(pointing: Bench) -> None:
     bench, panel = pointing, pointing.panel
     boxed(bench, 5.0, 35.0)

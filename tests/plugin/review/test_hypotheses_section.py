@@ -82,6 +82,7 @@ def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) ->
     assert desk.section.status.text() == "All 4 samples look alike."
 
 
+@pytest.mark.styled
 def test_no_button_moves_or_is_covered_when_pictures_come_or_go(desk: Desk, skin: Image) -> None:
     section = desk.section
 

@@ -131,6 +131,7 @@ def test_sliders_go_to_the_plane(desk: Desk) -> None:
     assert desk.outline().data_to_world((0, 0, 0))[0] == 9
 
 
+@pytest.mark.styled
 def test_clicking_a_row_moves_the_view_to_its_region(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     table = desk.section.table
@@ -203,6 +204,7 @@ def test_samples_that_agree_have_no_uncertain_region(desk: Desk, skin: Image) ->
     assert [x.name for x in desk.viewer.layers] == ["skin"]
 
 
+@pytest.mark.styled
 def test_fits_into_the_narrow_panel(desk: Desk, skin: Image) -> None:
     desk.review(skin)
     assert desk.section.minimumSizeHint().width() <= 310

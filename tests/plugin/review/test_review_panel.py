@@ -117,6 +117,7 @@ def test_keys_are_released_with_the_panel(window: Window) -> None:
     assert KeyBinding.from_str("H") in window.viewer.keymap
 
 
+@pytest.mark.styled
 def test_every_control_has_a_tooltip_and_fits_a_small_screen(window: Window) -> None:
     window.review.window().resize(1280, 720)
     for kind in (QAbstractButton, QComboBox, QTableWidget):

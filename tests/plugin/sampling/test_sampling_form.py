@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QSlider
 
@@ -100,6 +101,7 @@ def test_the_image_choice_lists_images_and_follows_the_viewer(
     assert box.value.name == "b"
 
 
+@pytest.mark.styled
 def test_panel_fits_a_small_screen(docked_panel: OpenPanel) -> None:
     viewer, panel = docked_panel(show=True)
     viewer.window.resize(1280, 720)

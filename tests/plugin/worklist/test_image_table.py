@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QStyle
 from latentfm_core.worklist.item import Item
 from napari_latentfm.worklist.table import ImageTable
 
+pytestmark = pytest.mark.styled
+
 NAMES = [f"image_{number:02d}.png" for number in range(60)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,8 +68,6 @@ def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Pat
         assert isinstance(dialog, ExportDialog)
         dialog.target.setText(str(path))
         dialog.pixel.setValue(0.5)
-        if "SHOTS" in os.environ:
-            dialog.grab().save(f"{os.environ['SHOTS']}/dialog.png")
         dialog.findChild(QDialogButtonBox).accepted.emit()
 
     QTimer.singleShot(500, fill_in)
@@ -80,8 +77,6 @@ def test_measurements_by_the_dialog(qtbot: Any, panel: QueuePanel, tmp_path: Pat
     assert [row["class"] for row in rows] == ["lesion", "lesion", ""]
     assert float(rows[0]["area"]) == 600 * 0.25
     assert rows[0]["unit"] == "mm"
-    if "SHOTS" in os.environ:
-        panel._viewer.window._qt_window.grab().save(f"{os.environ['SHOTS']}/window.png")
 
 
 def test_an_unexpected_error_is_not_called_a_cancelled_export(
