@@ -1,4 +1,4 @@
-"""The public names of `latentfm_core`: all there, and loaded only when they are used."""
+"""The public names of `latentfm_core` exist and are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that a test runs in this process, and what they print for their user."""
+"""Run commands within the test process and capture their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work with known defects, by which `test_kill` sees that the harness finds such."""
+"""Work with known defects, which the crash harness must find."""
 
 from __future__ import annotations
 

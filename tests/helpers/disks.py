@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: real ones where this user may mount, and pretended ones."""
+"""Full or read-only disks: mounted where the user may mount, otherwise simulated."""
 
 from __future__ import annotations
 

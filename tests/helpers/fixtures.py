@@ -1,4 +1,4 @@
-"""Small real data sets and models, made in seconds and shared by the whole test run."""
+"""Small data sets and models, made in seconds and shared by all tests."""
 
 from __future__ import annotations
 

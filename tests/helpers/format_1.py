@@ -1,4 +1,4 @@
-"""Files with the names of tensors that model format 1 had."""
+"""Files with the tensor names of model format 1."""
 
 from __future__ import annotations
 

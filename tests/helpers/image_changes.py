@@ -1,4 +1,4 @@
-"""Goes from image to image in a real window, again and again; a process of its own, for it may die.
+"""Change images repeatedly in a real window, in a process of its own, since it may crash.
 
 python -m tests.helpers.image_changes IMAGES MODEL CHANGES
 """

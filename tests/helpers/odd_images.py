@@ -1,4 +1,4 @@
-"""The table of odd images: one picture in every guise, and what cannot be a picture.
+"""Table of unusual images: one picture in many formats, and files that are not pictures.
 
 The picture is a dark disc on a bright ground whose grey levels fill their range, so that every
 way of scaling them gives the same levels. It is `GREY`, or `COLOUR`, as uint8.

@@ -1,4 +1,4 @@
-"""Reports read as a browser reads them, without one."""
+"""Parser of HTML reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``latentfm-predict`` on small pictures, and what it must give."""
+"""``latentfm-predict`` on small pictures, and its expected results."""
 
 from __future__ import annotations
 

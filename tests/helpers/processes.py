@@ -1,4 +1,4 @@
-"""Starts commands in processes of their own, as a user does, and loads the project's scripts."""
+"""Run commands in separate processes, and import the scripts of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of two discs, and a promptable model that tells them apart."""
+"""Images of two discs, and a promptable model that distinguishes them."""
 
 from __future__ import annotations
 

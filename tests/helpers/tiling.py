@@ -1,4 +1,4 @@
-"""Images in tiles, put together by the tests."""
+"""Images assembled from tiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small trainings as a user starts them, in this process or in one of its own."""
+"""Small trainings, in the test process or in a separate one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real data set and a real small model of two classes."""
+"""A data set and a small model of two classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison's harness: rows train within their budget and end in one table."""
+"""The accuracy benchmark: rows train within their budget and end in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt benchmark from command to table, with a small model that was really trained."""
+"""The prompt benchmark from command to table, with a small trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: the commands say so, and lose nothing."""
+"""Commands report full, read-only or missing disks, and lose nothing."""
 
 from __future__ import annotations
 

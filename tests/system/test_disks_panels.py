@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone, in real panels: it is said, and the annotation stays."""
+"""Panels report full, read-only or missing disks, and keep the annotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few seconds of the fuzzing harness, and proof that it finds what it looks for.
+"""A short run of the fuzzing harness, and known defects that it must find.
 
 ``python -m robustness.fuzz --cases 100000`` is the long run; docs/reliability.md holds its figures.
 """

@@ -1,4 +1,4 @@
-"""Output that cannot be written never ends the work of a command."""
+"""Failing output never ends the work of a command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Allowed imports between packages: they point down the lists below, and nowhere else.
+"""Allowed imports between packages: each imports only packages defined before it.
 
-This is the one place where the order is written down. A new arrow either follows it, or is a
-decision to be made here.
+A new import either follows this order, or changes it here and in docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The number format of a run: one default for command, panel and Python, recorded as used."""
+"""The precision of a run: one default for command, panel and Python, recorded as used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing of a patient gets into the results."""
+"""Results contain no patient data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders, lists, settings and models from strangers: nothing outside, nothing without bound."""
+"""Untrusted folders, lists, settings and models: access and size are bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small promptable model adapts to images that it has never seen: bright discs on dark ground."""
+"""Adaptation of a small promptable model to images of an unseen kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of one label: what changes, and what never does."""
+"""Edits of one label leave all other labels unchanged."""
 
 from __future__ import annotations
 

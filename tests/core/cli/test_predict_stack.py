@@ -1,4 +1,4 @@
-"""``latentfm-predict --stack`` and ``--follow`` on real files, and the stacks that they read."""
+"""``latentfm-predict --stack`` and ``--follow`` on real files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that others prepared, nnU-Net's and the ISIC challenge's, through the commands."""
+"""Data folders in the layouts of nnU-Net and the ISIC challenge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs, splits and the loading of a whole data set."""
+"""Pairing, splitting and loading of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several masks per image: found, drawn from, compared with, and reproduced by the samples."""
+"""Several masks per image in reading, training and evaluation."""
 
 from __future__ import annotations
 

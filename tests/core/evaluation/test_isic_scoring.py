@@ -1,4 +1,4 @@
-"""Dice and Jaccard are those of the ISIC challenge's own scoring package."""
+"""Dice and Jaccard agree with the scoring package of the ISIC challenge."""
 
 from __future__ import annotations
 

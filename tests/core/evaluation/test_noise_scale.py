@@ -1,4 +1,4 @@
-"""The spread of the samples, widened as far as a model's errors ask for."""
+"""The noise scale is fitted to the errors of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported models give what the model itself gives, in the programs that they are made for."""
+"""Exported models give the results of the original in the programs they are made for."""
 
 from __future__ import annotations
 

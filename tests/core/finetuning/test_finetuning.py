@@ -1,4 +1,4 @@
-"""Learning from a few corrected images: what improves, what stays, what is refused."""
+"""Fine-tuning on a few corrected images: gain, preserved settings and refused input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The claim of the method: samples follow the distribution of plausible masks."""
+"""Samples follow the distribution of plausible masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file says what its pixels mean, never an order or a number of channels."""
+"""The meaning of pixels is read from metadata, never guessed from their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every odd image of the table through Python and the command: the right result, or a message."""
+"""Each unusual image gives the correct result or a message, in Python and in the command."""
 
 from __future__ import annotations
 

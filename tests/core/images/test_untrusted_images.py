@@ -1,4 +1,4 @@
-"""Images and annotations from strangers: refused by what their headers say."""
+"""Untrusted images and annotations are refused by the sizes in their headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF stacks from strangers: refused by what their headers say, and limited plane by plane."""
+"""Untrusted TIFF stacks are refused by their headers, and limited plane by plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of models as one model: whose samples they are, and that all kinds of run know it."""
+"""A folder of models as an ensemble, in every kind of run."""
 
 from __future__ import annotations
 

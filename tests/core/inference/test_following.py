@@ -1,4 +1,4 @@
-"""One object through the planes of a stack, with a model that is really trained."""
+"""An object followed through the planes of a stack by a trained model."""
 
 from __future__ import annotations
 

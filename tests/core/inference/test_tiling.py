@@ -1,4 +1,4 @@
-"""Images of any size: tiles without seams."""
+"""Images of any size in tiles without seams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loggers of a training, with the real libraries: what they hold, and that nothing is sent."""
+"""Loggers of a training, with the real libraries and without network access."""
 
 from __future__ import annotations
 

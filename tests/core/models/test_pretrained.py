@@ -1,4 +1,4 @@
-"""The pretrained encoder computes what the published network does; its gradients are right."""
+"""The pretrained encoder matches the published network, with correct gradients."""
 
 from __future__ import annotations
 

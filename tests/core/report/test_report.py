@@ -1,4 +1,4 @@
-"""Reports: they agree with the files, and each is one file."""
+"""Reports agree with the files of an evaluation, and are self-contained."""
 
 from __future__ import annotations
 

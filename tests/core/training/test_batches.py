@@ -1,4 +1,4 @@
-"""Input of a training step: cached images, cached latents, and batches shared by processes."""
+"""Input of training steps: cached images, cached latents and shared batches."""
 
 from __future__ import annotations
 

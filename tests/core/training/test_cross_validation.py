@@ -1,4 +1,4 @@
-"""Cross-validation by ``latentfm-train --folds``: real small runs, stopped and continued."""
+"""``latentfm-train --folds`` in small real runs, stopped and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resumed run: kept state, refused changes, and its card."""
+"""A resumed run: kept state, refused changes, and card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training runs as a user starts, stops and resumes them."""
+"""Training as a user starts, stops and resumes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a training: it follows the log, continues after errors, and never stops a run."""
+"""The report of a training agrees with the log, and its errors never stop a run."""
 
 from __future__ import annotations
 

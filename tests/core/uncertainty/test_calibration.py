@@ -1,4 +1,4 @@
-"""Calibration: fitted on validation data, and what it makes of the maps."""
+"""Fitting and application of calibrations."""
 
 from __future__ import annotations
 

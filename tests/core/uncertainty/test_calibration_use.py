@@ -1,4 +1,4 @@
-"""Calibration: carried by the model folder, and used by every command."""
+"""The calibration in a model folder is used by every command."""
 
 from __future__ import annotations
 

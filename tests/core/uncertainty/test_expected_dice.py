@@ -1,4 +1,4 @@
-"""Expected Dice of the mean mask: estimated from samples, calibrated, and shown everywhere."""
+"""Expected Dice of the mean mask: estimation, calibration and display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of alike samples and agreement contours."""
+"""Groups of similar samples, and agreement contours."""
 
 from __future__ import annotations
 
