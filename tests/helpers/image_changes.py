@@ -13,7 +13,7 @@ import numpy as np
 
 
 def main(folder: Path, model: Path, changes: int) -> None:
-    """Open, stroke, look at samples, accept, and open the next; print how often."""
+    """Open, paint strokes, view samples and accept, image after image; print the count."""
     import napari
     from qtpy.QtCore import QEventLoop
     from qtpy.QtWidgets import QApplication

@@ -66,7 +66,7 @@ def test_cases_follow_from_the_seed_and_are_damaged(name: str) -> None:
 
 
 def test_undamaged_files_are_read(tmp_path: Path) -> None:
-    """Else every case would be refused for a reason of its own."""
+    """Otherwise the cases would fail for another reason than the damage."""
     for name, files in (("model", seeds.model()), ("checkpoint", seeds.checkpoint())):
         folder = tmp_path / name
         folder.mkdir()

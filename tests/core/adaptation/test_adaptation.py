@@ -82,7 +82,7 @@ def dice_without_prompt(segmenter: Segmenter, numbers: range) -> float:
 
 @pytest.fixture(scope="module")
 def adapted(promptable_model_folder: Path) -> AdaptationSession:
-    """A session that has learned from six images."""
+    """A session after learning from six images."""
     session = AdaptationSession(promptable_model_folder, QUICK)
     for number in range(6):
         exhaust(session.accept(unseen(number)))
@@ -358,7 +358,7 @@ class Listed:
             self._changed.notify_all()
 
     def wait(self, wanted: Callable[[Event], bool]) -> Event:
-        """Return the first event that is wanted."""
+        """Return the first event of a wanted type."""
         with self._changed:
             self._changed.wait_for(lambda: any(map(wanted, self.events)), PATIENCE)
             return next(filter(wanted, self.events))

@@ -442,7 +442,7 @@ def test_masks_of_the_plugin_fit_photographs_with_an_orientation(
     capsys: pytest.CaptureFixture[str],
     how: str | None,
 ) -> None:
-    """Their provenance says so: napari shows photographs as stored, the work list as read."""
+    """Their provenance records the orientation."""
     data = blobs(tmp_path, count=4)
     image, mask = (sorted(folder.iterdir())[0] for folder in data)
     exif = Image.Exif()

@@ -66,7 +66,7 @@ def nnunet(blob_folders: Folders, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def isic(blob_folders: Folders, tmp_path: Path) -> Path:
-    """The folders of the challenge of 2018, as they come out of its archives."""
+    """The folders of the 2018 challenge, as extracted from its archives."""
     folder = tmp_path / "isic"
     for index in range(COUNT):
         image, mask = blob(blob_folders, index)
@@ -273,7 +273,7 @@ def test_colours_belong_to_the_classes_that_the_folder_names(
 
 
 def test_images_of_one_case_and_channel_are_refused(nnunet, tmp_path, refused):
-    """On file systems that tell upper and lower case apart one of them was left out."""
+    """On case-sensitive file systems one of them was left out."""
     first = sorted((nnunet / "imagesTr").iterdir())[0]
     shutil.copy(first, first.with_suffix(".PNG"))
     if len(list(first.parent.glob(f"{first.stem}*"))) < 2:

@@ -26,7 +26,7 @@ from tests.helpers.pages import Page
 
 
 def write_raters(folder: Path, count: int = 24) -> Folders:
-    """Write discs that the first rater outlines, and the second one sees only half as wide."""
+    """Write discs; the second rater draws them half as wide as the first."""
     rng = np.random.default_rng(0)
     images, masks = folder / "images", folder / "masks"
     images.mkdir(parents=True)

@@ -42,7 +42,7 @@ QUICK = (
 
 
 def write_shifted(folder: Path, count: int, n_masks: int, seed: int = 5) -> Folders:
-    """Write blobs as a negative: bright on dark, which the tiny model has never seen."""
+    """Write bright blobs on a dark background, which the tiny model has not seen."""
     images, masks = write_blobs(folder, count, seed)
     for path in images.iterdir():
         imsave(path, 255 - imread(path), check_contrast=False)

@@ -39,7 +39,7 @@ def image(blob_folders: Folders) -> ImageInput:
 
 @pytest.fixture
 def copies(promptable_model_folder: Path, tmp_path: Path) -> Path:
-    """An ensemble of three equal models, which must give what one of them gives."""
+    """An ensemble of three equal models, whose results must equal those of one."""
     for name in "abc":
         copy_model(promptable_model_folder, tmp_path / "copies" / name)
     return tmp_path / "copies"

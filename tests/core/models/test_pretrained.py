@@ -19,7 +19,7 @@ from latentfm_core.training import imagenet
 
 
 def published(source: dict[str, Tensor], image: Tensor) -> list[Tensor]:
-    """Return stem and first block of the published network, by batch normalisation in eval mode."""
+    """Return stem and first block of the published network, with batch statistics in eval mode."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         parts = ("running_mean", "running_var", "weight", "bias")

@@ -61,7 +61,7 @@ def page(out: Path) -> Page:
 
 
 def outlines(case: Element, colour: str) -> list[np.ndarray]:
-    """Return the masks that the paths of a colour enclose."""
+    """Return the masks enclosed by the paths of a colour."""
     masks = []
     for path in case.all("path", stroke=colour):
         mask = np.zeros((SIZE, SIZE), bool)

@@ -110,7 +110,7 @@ def test_kept_latents_give_the_same_losses(
 def test_latents_are_encoded_once_for_each_turn(
     canvases: CanvasSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper's setting needs neither images nor masks any more when it has their latents."""
+    """With the settings of the paper, cached latents replace images and masks."""
     config = _config("frozen", "none")
     flow = config.training.flow.model_copy(update={"endpoint_weight": 0.0})
     training = config.training.model_copy(update={"flow": flow})
@@ -176,7 +176,7 @@ def test_bf16_is_for_the_network_and_leaves_the_augmentation_exact(
 
 
 def _gradients(stage: Stage, canvases: CanvasSet, parts: list[slice]) -> tuple[float, Tensor]:
-    """Return the loss and the gradient of a batch that processes hold in `parts`."""
+    """Return loss and gradient of a batch that is divided among processes in `parts`."""
     model, share = stage.model, torch.zeros(())
     for rows in parts:  # what the processes would tell each other first
         batch = stage.prepare(_source(canvases, rows), _whole(rows))

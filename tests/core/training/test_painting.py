@@ -13,7 +13,7 @@ COUNT, SIDE = 200, 32
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    """Return images of one impossible value, and masks of a square; every fifth is empty."""
+    """Return images of one value outside [0, 1], and masks of a square; every fifth is empty."""
     masks = torch.zeros(COUNT, 1, SIDE, SIDE)
     masks[:, :, 8:24, 8:24] = 1
     masks[::5] = 0

@@ -32,13 +32,13 @@ class Bench:
 
     @property
     def in_front(self) -> str:
-        """The uppermost image that hides what lies below."""
+        """Return the name of the uppermost visible photograph."""
         shown = [x for x in self.viewer.layers if isinstance(x, Image) and x.visible and x.rgb]
         return str(shown[-1].name) if shown else ""
 
     @property
     def strangers(self) -> list[str]:
-        """Visible layers over the image in front that lie on another image."""
+        """Return visible layers above the front image that belong to another image."""
         layers = list(self.viewer.layers)
         front = next(place for place, x in enumerate(layers) if x.name == self.in_front)
         own = str(layers[front].unique_id)
@@ -87,7 +87,7 @@ class Bench:
         self.qtbot.keyClick(canvas, key)
 
     def is_about(self, name: str) -> bool:
-        """Return whether list, canvas and status name one image."""
+        """Return whether list, canvas and status name the same image."""
         return (
             self.form.image.value.name == name
             and self.in_front == name

@@ -36,7 +36,7 @@ Open = Callable[..., tuple[Any, LatentFMPanel]]
 
 
 class StatusSpy(QObject):
-    """Notes every text that a label paints."""
+    """Records every text that a label paints."""
 
     def __init__(self, label: Any, said: list[str]) -> None:
         super().__init__(label)

@@ -23,7 +23,7 @@ Open = Callable[..., tuple[Any, LatentFMPanel]]
 
 @pytest.fixture
 def left_behind(opened: Open, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Annotate in a window that never exports; return the labels."""
+    """Annotate in a window without exporting; return the labels."""
     monkeypatch.setattr(autosave_module, "PAUSE_MS", 50)
     viewer, panel = opened(show=True)
     viewer.add_image(disc_image(), name="photo")

@@ -36,7 +36,7 @@ class Desk:
         return layer
 
     def stroke(self, rows: range, column: int) -> None:
-        """Draw a line with the brush in hand, by napari's own brush."""
+        """Draw a line with napari's brush."""
         layer = self.viewer.layers.selection.active
         assert layer.mode == "paint"
         with layer.block_history():
@@ -150,7 +150,7 @@ def test_samples_are_drawn_on_demand_if_the_section_does_not_follow(desk: Desk) 
 
 
 def redraw_to_first_step(desk: Desk) -> GatedSegmenter:
-    """Paint a stroke, and let the gated run that follows it come to its first step."""
+    """Paint a stroke, and wait for the first step of the gated run that follows it."""
     stand_in = gate(desk.panel)
     desk.panel.job.unload()
     desk.section.paint_foreground()
