@@ -107,7 +107,7 @@ def _source(path: Path) -> Any:
             image = pydicom.dcmread(stream, stop_before_pixels=True)
         frames = int(image.get("NumberOfFrames") or 1)
     except Exception as error:
-        # What damaged files make of it is not limited to InvalidDicomError.
+        # Damaged files raise other errors than InvalidDicomError, too.
         raise ImageError(f"{shown(path)} cannot be read as DICOM ({error}). {_ADVICE}") from error
     if not {"Rows", "Columns", "SOPInstanceUID"} <= set(image.dir()):
         raise ImageError(f"{shown(path)} is not a DICOM image. {_ADVICE}")
@@ -156,7 +156,7 @@ def _segmentation(
         software_versions=version,
         device_serial_number="none",
         content_description="Annotation",
-        # A segment without pixels keeps its frame, so that nobody asks whether it was looked for.
+        # A segment without pixels keeps its frame: it was looked for and not found.
         omit_empty_frames=False,
     )
     made.SpecificCharacterSet = "ISO_IR 192"

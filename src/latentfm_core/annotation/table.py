@@ -77,7 +77,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *lines])
     with atomic_path(path) as temporary:
-        # With a mark, without which spreadsheets take the µ for something else.
+        # With a byte order mark: without it, spreadsheets misread the µ.
         temporary.write_text(stream.getvalue(), encoding="utf-8-sig", newline="")
         with temporary.open(encoding="utf-8-sig", newline="") as again:
             check_read_back(path, list(csv.reader(again)) == [list(COLUMNS), *lines])

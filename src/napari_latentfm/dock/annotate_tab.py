@@ -125,7 +125,7 @@ class AnnotateTab(QWidget):
         if self._returning:
             bar.setValue(0 if self._place is None else self._place.y())
         elif unfolded is not None:
-            # As little as shows all of it, or its beginning if it is higher than the area.
+            # No further than needed to show all of it, or its top if it is higher than the area.
             below = unfolded.y() + unfolded.height() - self.area.viewport().height()
             bar.setValue(min(unfolded.y(), max(bar.value(), below)))
 

@@ -118,7 +118,7 @@ class Footer(QWidget):
             control.setToolTip(tip if in_list else tip + ONLY_IN_LIST)
         note = "" if item is None else item.note
         if name != self._name or note != self._kept_note:
-            # What is being typed is not overwritten by news of the same image.
+            # Text that is being typed is not overwritten by updates of the same image.
             self.note.setText(note)
         self._name, self._kept_note = name, note
         flagged = item is not None and item.flagged

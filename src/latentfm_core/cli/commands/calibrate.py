@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, command: str) -> None:
             )
         check_still_there(folder)
         card = _unchanged_card(folder, segmenter.card)
-        # At once: a training image that cannot be read must not cost the calibration.
+        # Saved at once: an unreadable training image must not lose the calibration.
         write_card(folder, with_calibration(card, calibration, group))
         say(
             f"{segmenter.card.id}: noise scale {calibration.noise_scale:g}, threshold "
